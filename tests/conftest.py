@@ -1,0 +1,66 @@
+"""Backends of this machine, one after the other; a kernel test takes the fixture `backend` and runs on each."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from taichi_nerf import runtime
+
+CONFIGURATIONS = {
+    "cpu-f64": ("cpu", torch.float64),
+    "cpu-f32": ("cpu", torch.float32),
+    "vulkan-f32": ("vulkan", torch.float32),
+    "cuda-f32": ("cuda", torch.float32),
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a kernel test runs on, and how close it must come to the float64 reference."""
+
+    name: str
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def tolerance(self) -> float:
+        return 1e-9 if self.dtype == torch.float64 else 1e-4
+
+    def tensor(self, values, dtype: torch.dtype | None = None) -> torch.Tensor:
+        return torch.as_tensor(values).to(device=self.device, dtype=dtype or self.dtype)
+
+    def empty(self, *shape: int) -> torch.Tensor:
+        """A fresh output, poisoned: an element that a kernel forgets to write stays NaN."""
+        return torch.full(shape, float("nan"), dtype=self.dtype, device=self.device)
+
+    def assert_close(self, actual: torch.Tensor, expected: torch.Tensor, name: str = "value", scale: float | None = None):
+        """`actual` equals the float64 `expected` within the tolerance, relative to the largest expected magnitude."""
+        actual, expected = actual.detach().double().cpu(), expected.detach().double().cpu()
+        assert actual.shape == expected.shape, f"{name}: shape {tuple(actual.shape)} != {tuple(expected.shape)}"
+        if expected.numel() == 0:
+            return
+        assert torch.isfinite(actual).all(), f"{name}: not finite on {self.name}"
+        size = max(expected.abs().max().item(), 1e-12) if scale is None else scale
+        error = (actual - expected).abs().max().item() / size
+        assert error <= self.tolerance, f"{name}: relative error {error:.3g} > {self.tolerance:g} on {self.name}"
+
+
+def _parameters():
+    for name, (backend, _) in CONFIGURATIONS.items():
+        reason = runtime.why_missing(backend)
+        marks = [pytest.mark.skip(reason=f"{backend}: {reason}")] if reason else []
+        yield pytest.param(name, marks=marks)
+
+
+@pytest.fixture(scope="session", params=list(_parameters()))
+def backend(request) -> Backend:
+    """Each backend and precision of this machine in turn; those that are missing are skipped, saying why."""
+    name, dtype = CONFIGURATIONS[request.param]
+    started = runtime.init(name, dtype, seed=1)
+    return Backend(name=request.param, dtype=dtype, device=started.device)
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(20)
