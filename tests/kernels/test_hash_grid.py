@@ -1,0 +1,122 @@
+"""The hash grid's kernels on bare arrays: layout, laws, and what they write."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from taichi_nerf_kernels.hash_grid import (
+    hash_grid_backward_positions,
+    hash_grid_backward_table,
+    hash_grid_forward,
+    hash_grid_layout,
+)
+
+SMALL = dict(levels=4, features=2, log2_entries=9, base_resolution=4, max_resolution=32)
+
+
+def arrays(backend, layout, rng, count):
+    levels = torch.from_numpy(layout.levels).to(backend.device)
+    scales = backend.tensor(layout.scales)
+    table = backend.tensor(torch.randn(layout.entries * layout.features, generator=rng, dtype=torch.float64))
+    x = backend.tensor(torch.rand(count, 3, generator=rng, dtype=torch.float64))
+    return x, table, levels, scales
+
+
+def test_layout_matches_the_published_table():
+    layout = hash_grid_layout()
+    assert layout.levels[:, 2].tolist()[:7] == [16, 23, 31, 43, 59, 81, 112]
+    assert layout.levels[-1, 2] == 2048
+    assert layout.levels[:, 3].tolist() == [0] * 5 + [1] * 11
+    assert layout.entries == 6_098_120
+    coarser = hash_grid_layout(max_resolution=1024)
+    assert coarser.entries == 5_710_032 and coarser.levels[:, 3].tolist() == [0] * 6 + [1] * 10
+
+
+@pytest.mark.parametrize("wrong", [dict(levels=0), dict(features=0), dict(log2_entries=31), dict(base_resolution=1),
+                                   dict(base_resolution=64, max_resolution=32), dict(log2_entries=28, features=8)])
+def test_layout_refuses_a_grid_that_cannot_be_indexed(wrong):
+    with pytest.raises(ValueError, match="hash grid"):
+        hash_grid_layout(**wrong)
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 2000])
+def test_every_output_is_written(backend, rng, count):
+    layout = hash_grid_layout(**SMALL)
+    x, table, levels, scales = arrays(backend, layout, rng, count)
+    y, x_gradient = backend.empty(layout.outputs, count), backend.empty(count, 3)
+    hash_grid_forward(x, table, levels, scales, y, layout.features)
+    hash_grid_backward_positions(x, table, torch.ones_like(y), levels, scales, x_gradient, layout.features)
+    assert torch.isfinite(y).all() and torch.isfinite(x_gradient).all()
+
+
+def test_a_constant_table_encodes_to_that_constant(backend, rng):
+    layout = hash_grid_layout(**SMALL)
+    x, table, levels, scales = arrays(backend, layout, rng, 500)
+    y = backend.empty(layout.outputs, 500)
+    hash_grid_forward(x, torch.full_like(table, 0.75), levels, scales, y, layout.features)
+    backend.assert_close(y, torch.full_like(y, 0.75))
+
+
+def test_a_dense_level_reproduces_a_linear_function(backend, rng):
+    layout = hash_grid_layout(levels=1, features=1, log2_entries=12, base_resolution=16, max_resolution=16)
+    x, _, levels, scales = arrays(backend, layout, rng, 300)
+    x = x * 0.8 + 0.05  # away from the last vertex, which wraps
+    vertex = np.indices((16, 16, 16))[::-1].reshape(3, -1)  # x fastest
+    slope = np.array([1.0, -2.0, 0.5])
+    table = backend.tensor(slope @ (vertex - 0.5) / layout.scales[0])
+    y = backend.empty(1, 300)
+    hash_grid_forward(x, table, levels, scales, y, 1)
+    backend.assert_close(y[0], x.double().cpu() @ torch.from_numpy(slope))
+
+
+def test_the_backward_pass_is_the_adjoint_of_the_forward_pass(backend, rng):
+    """<g, A v> = <A^T g, v>: encoding is linear in the table."""
+    layout = hash_grid_layout(**SMALL)
+    x, v, levels, scales = arrays(backend, layout, rng, 777)
+    g = backend.tensor(torch.randn(layout.outputs, 777, generator=rng, dtype=torch.float64))
+    y, adjoint = backend.empty(layout.outputs, 777), torch.zeros_like(v)
+    hash_grid_forward(x, v, levels, scales, y, layout.features)
+    hash_grid_backward_table(x, g, levels, scales, adjoint, layout.features)
+    forward, backward = (g.double() * y.double()).sum(), (adjoint.double() * v.double()).sum()
+    backend.assert_close(backward, forward, scale=(g.norm() * y.norm()).item())
+
+
+def test_permuting_points_permutes_values_and_leaves_the_table_gradient(backend, rng):
+    layout = hash_grid_layout(**SMALL)
+    x, table, levels, scales = arrays(backend, layout, rng, 500)
+    g = backend.tensor(torch.randn(layout.outputs, 500, generator=rng, dtype=torch.float64))
+    order = torch.randperm(500, generator=rng).to(backend.device)
+    results = []
+    for points, cotangent in ((x, g), (x[order].contiguous(), g[:, order].contiguous())):
+        y, table_gradient = backend.empty(layout.outputs, 500), torch.zeros_like(table)
+        hash_grid_forward(points, table, levels, scales, y, layout.features)
+        hash_grid_backward_table(points, cotangent, levels, scales, table_gradient, layout.features)
+        results.append((y, table_gradient))
+    backend.assert_close(results[1][0], results[0][0][:, order])
+    backend.assert_close(results[1][1], results[0][1])
+
+
+def test_positions_outside_the_cube_are_clamped_and_get_no_gradient(backend, rng):
+    layout = hash_grid_layout(**SMALL)
+    _, table, levels, scales = arrays(backend, layout, rng, 0)
+    x = backend.tensor([[-3.0, 0.5, 2.0], [0.0, 0.5, 1.0], [1e30, -1e30, 0.25]])
+    y, x_gradient = backend.empty(layout.outputs, 3), backend.empty(3, 3)
+    hash_grid_forward(x, table, levels, scales, y, layout.features)
+    hash_grid_backward_positions(x, table, torch.ones_like(y), levels, scales, x_gradient, layout.features)
+    backend.assert_close(y[:, 0], y[:, 1])
+    assert x_gradient[0, 0] == 0 and x_gradient[0, 2] == 0 and (x_gradient[2, :2] == 0).all()
+    assert x_gradient[0, 1] != 0
+
+
+def test_points_in_one_cell_add_up(backend, rng):
+    """Thousands of points that share corners: an addition that is lost shows."""
+    layout = hash_grid_layout(levels=2, features=4, log2_entries=6, base_resolution=2, max_resolution=3)
+    count = 5000
+    x = backend.tensor(torch.rand(count, 3, generator=rng, dtype=torch.float64) * 0.01 + 0.4)
+    levels, scales = torch.from_numpy(layout.levels).to(backend.device), backend.tensor(layout.scales)
+    table_gradient = torch.zeros(layout.entries * layout.features, dtype=backend.dtype, device=backend.device)
+    hash_grid_backward_table(x, torch.ones(layout.outputs, count, dtype=backend.dtype, device=backend.device), levels,
+                             scales, table_gradient, layout.features)
+    total = table_gradient.double().sum().item()
+    assert math.isclose(total, count * layout.outputs, rel_tol=backend.tolerance)
