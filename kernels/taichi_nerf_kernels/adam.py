@@ -1,0 +1,118 @@
+"""Adam for tables of which a step touches few entries: the others, moments included, stay as they are.
+
+    E entries of F features, side by side in flat arrays [E F]; g is the gradient of one entry, n the number
+    of steps that this entry has made.
+
+    m <- beta1 m + (1 - beta1) g
+    v <- beta2 v + (1 - beta2) g^2
+    parameter <- parameter - lr (m / (1 - beta1^n)) / (sqrt(v / (1 - beta2^n)) + epsilon)
+
+An entry is skipped if its whole gradient is zero (it was not touched; plain Adam would let it drift on its
+momentum), and also if its gradient or its square overflowed, which would spoil v for good.
+
+On a CPU a task is a block of entries. It first lists those with a gradient, without a branch, and then steps
+them: with a branch taken at random the processor would wait for one cache miss after the other.
+
+Kingma and Ba 2015, algorithm 1; the skipping and the count per entry: Mueller et al. 2022, section 4.
+"""
+
+import math
+
+import numpy as np
+
+from .engine import on_cpu, ti
+
+ENTRIES_PER_TASK = 4096  # on a CPU, where every task costs a call; one elsewhere
+_INFINITE = 0x7F800000  # exponent bits of a float32 that is inf or NaN
+_MAGNITUDE = 0x7FFFFFFF  # all bits of a float32 but the sign
+
+
+def bias_correction_table(beta1: float, beta2: float, digits: int = 24) -> np.ndarray:
+    """Rows n = 0, 1, .. of (1 / (1 - beta1^n), 1 / sqrt(1 - beta2^n)), as float64; row 0 is not used.
+
+    It ends where beta^n no longer shows in a float of `digits` binary digits, so that the last row, which is
+    1, serves all n beyond. The table takes the place of two powers per touched entry.
+    """
+    largest = max(beta1, beta2)
+    steps = math.ceil(-(digits + 1) * math.log(2) / math.log(largest)) if largest > 0 else 1
+    n = np.arange(1, steps + 1, dtype=np.float64)
+    rows = np.stack([1 / -np.expm1(n * _log(beta1)), 1 / np.sqrt(-np.expm1(n * _log(beta2)))], axis=1)
+    return np.concatenate([np.ones((1, 2)), rows, np.ones((1, 2))])
+
+
+def _log(beta: float) -> float:
+    return math.log(beta) if beta > 0 else -math.inf
+
+
+@ti.func
+def float_bits(x):
+    """Bits of `x` as a float32: comparisons with NaN do not survive fast-math, comparisons of integers do."""
+    return ti.bit_cast(ti.cast(x, ti.f32), ti.i32)
+
+
+@ti.func
+def is_finite(x):
+    """Whether `x` is neither NaN nor beyond the range of a float32."""
+    return (float_bits(x) & _INFINITE) != _INFINITE
+
+
+@ti.func
+def adam_moments(m, v, g, beta1, beta2):
+    """Moments after one more gradient."""
+    return beta1 * m + (1.0 - beta1) * g, beta2 * v + (1.0 - beta2) * g * g
+
+
+@ti.kernel
+def adam_step(
+    parameter: ti.types.ndarray(ndim=1),  # in, out [E F]
+    gradient: ti.types.ndarray(ndim=1),  # [E F]; out if zero_gradient
+    first_moment: ti.types.ndarray(ndim=1),  # in, out [E F]
+    second_moment: ti.types.ndarray(ndim=1),  # in, out [E F]
+    step_count: ti.types.ndarray(ndim=1),  # in, out [E] int32
+    bias_correction: ti.types.ndarray(ndim=2),  # [N, 2] of `bias_correction_table`
+    touched: ti.types.ndarray(ndim=1),  # scratch [E] int32
+    overflowed: ti.types.ndarray(ndim=1),  # in, out [1] int32: entries skipped for overflow are added
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    features: ti.template(),  # F
+    zero_gradient: ti.template(),  # whether to leave the gradient zero, in the same pass
+):
+    """One step of every entry with a gradient."""
+    block = ti.static(ENTRIES_PER_TASK if on_cpu() else 1)
+    entries = step_count.shape[0]
+    last_row = bias_correction.shape[0] - 1
+    for task in range((entries + block - 1) // block):
+        first = task * block
+        count = 0
+        for entry in range(first, ti.min(first + block, entries)):
+            bits = 0
+            for f in ti.static(range(features)):
+                bits |= float_bits(gradient[entry * features + f])
+            touched[first + count] = entry
+            count += ti.cast((bits & _MAGNITUDE) != 0, ti.i32)
+        for k in range(first, first + count):
+            entry = touched[k]
+            base = entry * features
+            # Everything is read before anything is written, so that no read waits for a write.
+            g = ti.Vector([gradient[base + f] for f in range(features)])
+            m = ti.Vector([first_moment[base + f] for f in range(features)])
+            v = ti.Vector([second_moment[base + f] for f in range(features)])
+            value = ti.Vector([parameter[base + f] for f in range(features)])
+            n = step_count[entry] + 1
+            if is_finite(g.dot(g)):
+                m, v = adam_moments(m, v, g, beta1, beta2)
+                row = ti.min(n, last_row)
+                step_size = learning_rate * bias_correction[row, 0]
+                value -= step_size * m / (ti.sqrt(v) * bias_correction[row, 1] + epsilon)
+                for f in ti.static(range(features)):
+                    parameter[base + f] = value[f]
+                    first_moment[base + f] = m[f]
+                    second_moment[base + f] = v[f]
+                step_count[entry] = n
+            else:
+                overflowed[0] += 1
+            if ti.static(zero_gradient):
+                for f in ti.static(range(features)):
+                    gradient[base + f] = 0.0

@@ -1,0 +1,220 @@
+"""Volume rendering of packed samples: colour, opacity, depth and weights of every ray, and their gradient.
+
+    S samples, R rays; the samples of ray r are start_r .. start_r + count_r, in order of t, and every sample
+    belongs to exactly one ray.
+
+    tau_i = density_i dt_i                   optical depth of interval i (no unit)
+    T_i   = exp(-sum of tau_j over j < i)    transmittance in front of interval i
+    w_i   = T_i - T_{i+1}                    weight of sample i, which is T_i (1 - exp(-tau_i))
+    colour = sum w_i c_i,   opacity = sum w_i = 1 - T_end,   depth = sum w_i t_i
+
+With early_stop > 0 a ray ends in front of the first sample with T_i < early_stop; what lies behind has weight
+and gradient 0. The backward pass walks the same samples from the end: T_i = T_{i+1} + w_i adds small numbers
+before large ones, so it needs no exponential and loses no digits.
+
+One task per ray. Kajiya and Von Herzen 1984; Mildenhall et al. 2020, eq. 3.
+"""
+
+from .engine import ti
+
+NEVER = 3e38  # an optical depth no ray reaches, below the largest float32
+
+
+@ti.func
+def optical_depth_limit(early_stop):
+    """Optical depth beyond which the transmittance is below `early_stop`; 0 means no limit."""
+    limit = NEVER * 1.0
+    if early_stop > 0.0:
+        limit = -ti.log(early_stop)
+    return limit
+
+
+@ti.func
+def transmittance(optical_depth):
+    """Fraction of the light that passes `optical_depth`."""
+    return ti.exp(-optical_depth)
+
+
+@ti.func
+def weight_gradient(
+    i,
+    ray,
+    colour: ti.template(),
+    t: ti.template(),
+    ray_colour_gradient: ti.template(),
+    depth_gradient: ti.template(),
+    weights_gradient: ti.template(),
+):
+    """dL/dw_i by way of colour, depth and weights."""
+    value = depth_gradient[ray] * t[i] + weights_gradient[i]
+    for channel in ti.static(range(3)):
+        value += ray_colour_gradient[ray, channel] * colour[i, channel]
+    return value
+
+
+@ti.func
+def optical_depth_gradient(value, after, behind, opacity_gradient, end):
+    """dL/dtau_i of one interval: more optical depth at i lets i shine more and dims all that lies behind.
+
+    `value` is dL/dw_i, `behind` the sum of w_k dL/dw_k over the samples k > i, `after` the transmittance
+    T_{i+1}, `end` that of the whole ray: dw_i/dtau_i = T_{i+1}, dw_k/dtau_i = -w_k, d opacity/dtau_i = T_end.
+    """
+    return value * after - behind + opacity_gradient * end
+
+
+@ti.kernel
+def composite_forward(
+    density: ti.types.ndarray(ndim=1),  # [S] per unit of length, >= 0
+    colour: ti.types.ndarray(ndim=2),  # [S, 3]
+    t: ti.types.ndarray(ndim=1),  # [S] distance of the sample
+    dt: ti.types.ndarray(ndim=1),  # [S] length of its interval
+    ray_start: ti.types.ndarray(ndim=1),  # [R] int32
+    ray_count: ti.types.ndarray(ndim=1),  # [R] int32
+    early_stop: float,
+    ray_colour: ti.types.ndarray(ndim=2),  # out [R, 3]
+    opacity: ti.types.ndarray(ndim=1),  # out [R]
+    depth: ti.types.ndarray(ndim=1),  # out [R] sum of w t; divide by the opacity for a mean distance
+    weights: ti.types.ndarray(ndim=1),  # out [S]
+    kept_count: ti.types.ndarray(ndim=1),  # out [R] int32, samples in front of the early stop
+):
+    """Composite every ray from front to back, over black."""
+    for ray in range(ray_start.shape[0]):
+        begin = ray_start[ray]
+        end = begin + ray_count[ray]
+        limit = optical_depth_limit(early_stop)
+        passed = 0.0  # optical depth
+        through = 1.0  # transmittance
+        red, green, blue, distance = 0.0, 0.0, 0.0, 0.0
+        i = begin
+        while i < end and passed <= limit:
+            passed += density[i] * dt[i]
+            after = transmittance(passed)
+            weight = through - after
+            through = after
+            red += weight * colour[i, 0]
+            green += weight * colour[i, 1]
+            blue += weight * colour[i, 2]
+            distance += weight * t[i]
+            weights[i] = weight
+            i += 1
+        kept_count[ray] = i - begin
+        for k in range(i, end):
+            weights[k] = 0.0
+        ray_colour[ray, 0] = red
+        ray_colour[ray, 1] = green
+        ray_colour[ray, 2] = blue
+        opacity[ray] = 1.0 - through
+        depth[ray] = distance
+
+
+@ti.kernel
+def composite_backward(
+    colour: ti.types.ndarray(ndim=2),  # [S, 3]
+    t: ti.types.ndarray(ndim=1),  # [S]
+    dt: ti.types.ndarray(ndim=1),  # [S]
+    ray_start: ti.types.ndarray(ndim=1),  # [R] int32
+    ray_count: ti.types.ndarray(ndim=1),  # [R] int32
+    opacity: ti.types.ndarray(ndim=1),  # [R] of the forward pass, as weights and kept_count
+    weights: ti.types.ndarray(ndim=1),  # [S]
+    kept_count: ti.types.ndarray(ndim=1),  # [R] int32
+    ray_colour_gradient: ti.types.ndarray(ndim=2),  # [R, 3]
+    opacity_gradient: ti.types.ndarray(ndim=1),  # [R]
+    depth_gradient: ti.types.ndarray(ndim=1),  # [R]
+    weights_gradient: ti.types.ndarray(ndim=1),  # [S]
+    density_gradient: ti.types.ndarray(ndim=1),  # out [S]
+    colour_gradient: ti.types.ndarray(ndim=2),  # out [S, 3]
+):
+    """Gradient with respect to density and colour, from back to front."""
+    for ray in range(ray_start.shape[0]):
+        begin = ray_start[ray]
+        kept = kept_count[ray]
+        end = 1.0 - opacity[ray]  # transmittance behind the last sample
+        through = end
+        behind = 0.0
+        for k in range(begin + kept, begin + ray_count[ray]):
+            density_gradient[k] = 0.0
+            for channel in ti.static(range(3)):
+                colour_gradient[k, channel] = 0.0
+        for step in range(kept):
+            i = begin + kept - 1 - step
+            weight = weights[i]
+            value = weight_gradient(i, ray, colour, t, ray_colour_gradient, depth_gradient, weights_gradient)
+            tau_gradient = optical_depth_gradient(value, through, behind, opacity_gradient[ray], end)
+            density_gradient[i] = dt[i] * tau_gradient
+            for channel in ti.static(range(3)):
+                colour_gradient[i, channel] = weight * ray_colour_gradient[ray, channel]
+            behind += weight * value
+            through += weight
+
+
+@ti.kernel
+def composite_backward_intervals(
+    density: ti.types.ndarray(ndim=1),  # [S]
+    colour: ti.types.ndarray(ndim=2),  # [S, 3]
+    t: ti.types.ndarray(ndim=1),  # [S]
+    ray_start: ti.types.ndarray(ndim=1),  # [R] int32
+    ray_count: ti.types.ndarray(ndim=1),  # [R] int32
+    opacity: ti.types.ndarray(ndim=1),  # [R] of the forward pass, as weights and kept_count
+    weights: ti.types.ndarray(ndim=1),  # [S]
+    kept_count: ti.types.ndarray(ndim=1),  # [R] int32
+    ray_colour_gradient: ti.types.ndarray(ndim=2),  # [R, 3]
+    opacity_gradient: ti.types.ndarray(ndim=1),  # [R]
+    depth_gradient: ti.types.ndarray(ndim=1),  # [R]
+    weights_gradient: ti.types.ndarray(ndim=1),  # [S]
+    t_gradient: ti.types.ndarray(ndim=1),  # out [S]
+    dt_gradient: ti.types.ndarray(ndim=1),  # out [S]
+):
+    """Gradient with respect to t and dt: a launch of its own, because training a field does not need it."""
+    for ray in range(ray_start.shape[0]):
+        begin = ray_start[ray]
+        kept = kept_count[ray]
+        end = 1.0 - opacity[ray]
+        through = end
+        behind = 0.0
+        for k in range(begin + kept, begin + ray_count[ray]):
+            t_gradient[k] = 0.0
+            dt_gradient[k] = 0.0
+        for step in range(kept):
+            i = begin + kept - 1 - step
+            weight = weights[i]
+            value = weight_gradient(i, ray, colour, t, ray_colour_gradient, depth_gradient, weights_gradient)
+            tau_gradient = optical_depth_gradient(value, through, behind, opacity_gradient[ray], end)
+            t_gradient[i] = depth_gradient[ray] * weight
+            dt_gradient[i] = density[i] * tau_gradient
+            behind += weight * value
+            through += weight
+
+
+@ti.kernel
+def count_visible(
+    density: ti.types.ndarray(ndim=1),  # [S]
+    dt: ti.types.ndarray(ndim=1),  # [S]
+    ray_start: ti.types.ndarray(ndim=1),  # [R] int32
+    ray_count: ti.types.ndarray(ndim=1),  # [R] int32
+    early_stop: float,
+    kept_count: ti.types.ndarray(ndim=1),  # out [R] int32
+):
+    """Samples of each ray in front of the early stop: the very ones `composite_forward` gives a weight."""
+    for ray in range(ray_start.shape[0]):
+        begin = ray_start[ray]
+        end = begin + ray_count[ray]
+        limit = optical_depth_limit(early_stop)
+        passed = 0.0
+        i = begin
+        while i < end and passed <= limit:
+            passed += density[i] * dt[i]
+            i += 1
+        kept_count[ray] = i - begin
+
+
+@ti.kernel
+def list_kept(
+    ray_start: ti.types.ndarray(ndim=1),  # [R] int32
+    kept_count: ti.types.ndarray(ndim=1),  # [R] int32
+    new_start: ti.types.ndarray(ndim=1),  # [R] int32, exclusive scan of kept_count
+    sample_index: ti.types.ndarray(ndim=1),  # out [K] int32, K = sum of kept_count
+):
+    """Indices of the first `kept_count` samples of every ray, ray after ray."""
+    for ray in range(ray_start.shape[0]):
+        for k in range(kept_count[ray]):
+            sample_index[new_start[ray] + k] = ray_start[ray] + k

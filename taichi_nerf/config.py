@@ -1,0 +1,173 @@
+"""Every setting of a run: frozen dataclasses that the command line shows, checks and saves beside the checkpoint.
+
+Lengths without a unit are in model units: the base cube, in which the object stands, has side 1.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+
+def _require(condition: bool, message: str):
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashGridConfig:
+    """The multiresolution hash encoding."""
+
+    levels: int = 8
+    """Resolution levels."""
+    features: int = 4
+    """Features per entry."""
+    log2_entries: int = 17
+    """Largest number of entries of a level, as a power of two."""
+    base_resolution: int = 16
+    """Vertices along the coarsest level."""
+    max_resolution: int = 512
+    """Vertices of the finest level along the base cube; larger boxes get as many times more."""
+
+    def __post_init__(self):
+        _require(self.levels >= 1, f"levels must be at least 1, got {self.levels}")
+        _require(self.features in (1, 2, 4, 8), f"features must be 1, 2, 4 or 8, got {self.features}")
+        _require(8 <= self.log2_entries <= 24, f"log2-entries must be from 8 to 24, got {self.log2_entries}")
+        _require(2 <= self.base_resolution <= self.max_resolution,
+                 f"resolutions must satisfy 2 <= base <= max, got {self.base_resolution} and {self.max_resolution}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldConfig:
+    """Instant-NGP's field: hash grid -> density network -> colour network with the viewing direction."""
+
+    hash_grid: HashGridConfig = dataclasses.field(default_factory=HashGridConfig)
+    geometry_features: int = 16
+    """Outputs of the density network; the first is the logarithm of the density, all feed the colour network."""
+    density_width: int = 64
+    """Width of the density network's hidden layer."""
+    colour_width: int = 64
+    """Width of the colour network's hidden layers."""
+    colour_layers: int = 2
+    """Hidden layers of the colour network."""
+    direction_degree: int = 4
+    """Degree of the spherical harmonics of the viewing direction, 1 to 5; degree d gives d^2 inputs."""
+
+    def __post_init__(self):
+        _require(self.geometry_features >= 1, "geometry-features must be at least 1")
+        _require(min(self.density_width, self.colour_width) >= 1, "widths must be at least 1")
+        _require(0 <= self.colour_layers <= 8, f"colour-layers must be from 0 to 8, got {self.colour_layers}")
+        _require(1 <= self.direction_degree <= 5, f"direction-degree must be from 1 to 5, got {self.direction_degree}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Where a ray is sampled: the occupancy grid and the steps through it."""
+
+    grid_resolution: int = 128
+    """Cells of the occupancy grid along each cascade, a power of two."""
+    steps: int = 512
+    """Steps along the base cube's diagonal: a step is sqrt(3) / steps."""
+    cone_angle: float | None = None
+    """Growth of a step with distance; none: 0 in a scene of one cascade, else 1/256."""
+    max_samples: int = 1024
+    """Samples of one ray at the most."""
+    early_stop: float = 1e-4
+    """Transmittance behind which a ray ends."""
+    update_every: int = 16
+    """Training steps between two updates of the occupancy grid."""
+    warmup_updates: int = 16
+    """Updates in the beginning that look at cells of the whole grid alone."""
+    cells_per_update: int = 2**16
+    """Cells whose density an update looks at."""
+    decay: float = 0.95
+    """What an update multiplies the density of a cell with before it takes the maximum with the new one."""
+    threshold: float = 0.01
+    """Optical thickness of a step above which a cell is occupied."""
+    mark_invisible: bool = True
+    """Leave out for good the cells that no training camera sees."""
+
+    def __post_init__(self):
+        _require(self.grid_resolution in (16, 32, 64, 128, 256, 512),
+                 f"grid-resolution must be a power of two from 16 to 512, got {self.grid_resolution}")
+        _require(self.steps >= 8, f"steps must be at least 8, got {self.steps}")
+        _require(self.cone_angle is None or 0 <= self.cone_angle <= 0.05,
+                 f"cone-angle must be from 0 to 0.05, got {self.cone_angle}")
+        _require(min(self.max_samples, self.update_every, self.cells_per_update) >= 1,
+                 "max-samples, update-every and cells-per-update must be at least 1")
+        _require(0 <= self.early_stop < 1, f"early-stop must be in [0, 1), got {self.early_stop}")
+        _require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
+        _require(self.threshold >= 0, f"threshold must not be negative, got {self.threshold}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Adam, its learning rate over the run, and the average of the weights that is kept for rendering."""
+
+    learning_rate: float = 2e-2
+    """Of the hash table, at the start."""
+    network_learning_rate: float = 1e-2
+    """Of the networks, at the start."""
+    final_fraction: float = 0.03
+    """The learning rate ends at this fraction of its start."""
+    decay_start: float = 0.3
+    """Fraction of the run after which the learning rate falls, exponentially."""
+    weight_decay: float = 1e-6
+    """L2 regularisation of the networks; the hash table has none."""
+    average_decay: float = 0.9
+    """Weights are averaged exponentially with this factor; 0 turns it off."""
+    average_every: int = 16
+    """Steps between two updates of the average."""
+
+    def __post_init__(self):
+        _require(self.learning_rate > 0 and self.network_learning_rate > 0, "learning rates must be positive")
+        _require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
+        _require(0 <= self.decay_start < 1, f"decay-start must be in [0, 1), got {self.decay_start}")
+        _require(0 <= self.average_decay < 1, f"average-decay must be in [0, 1), got {self.average_decay}")
+        _require(self.average_every >= 1, f"average-every must be at least 1, got {self.average_every}")
+        _require(self.weight_decay >= 0, f"weight-decay must not be negative, got {self.weight_decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a checkpoint's weights mean: together with the scene's box it rebuilds the model."""
+
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """What one step is trained on."""
+
+    samples: int = 8192
+    """Visible samples of a step to aim at: the number of rays follows from how many of them a ray has."""
+    marched: int = 65536
+    """Samples of a step before those behind surfaces are cut, to aim at when there are many: it bounds the memory."""
+    max_rays: int = 2**14
+    """Rays of a step at the most."""
+    random_background: bool = True
+    """Composite over a random colour per ray where images have alpha: what should be empty cannot hide in the background."""
+    huber: float = 0.1
+    """Error at which the loss turns from quadratic to linear."""
+
+    def __post_init__(self):
+        _require(min(self.samples, self.marched, self.max_rays) >= 16, "samples, marched and max-rays must be at least 16")
+        _require(self.huber > 0, f"huber must be positive, got {self.huber}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is trained."""
+
+    steps: int | None = None
+    """Stop after this many steps. With neither steps nor seconds a run takes the default of its scene."""
+    seconds: float | None = None
+    """Stop after this many seconds of training (loading, compiling and evaluating do not count)."""
+    seed: int = 0
+    """Of everything random."""
+    batch: BatchConfig = dataclasses.field(default_factory=BatchConfig)
+    optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+
+    def __post_init__(self):
+        _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
+        _require(self.seconds is None or self.seconds > 0, f"seconds must be positive, got {self.seconds}")
+        _require(0 <= self.seed < 2**31, f"seed must be from 0 to 2^31 - 1, got {self.seed}")

@@ -1,0 +1,213 @@
+"""Pictures of a `World`: colour with alpha, exact depth and normals, in one launch for all views.
+
+Per pixel, the ray through its centre gives depth and normal; then n x n rays, spread evenly over the pixel, give
+colour and alpha. Colours are averaged as linear light, premultiplied, and stored as sRGB with straight alpha. How much of
+the light reaches a surface is found once a pixel and surface: soft shadows change little within a pixel.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from taichi_nerf_kernels.engine import ti
+
+from ... import runtime
+from ..scene import PERSPECTIVE, Cameras
+from .shading import OCCLUSION_REACH, fill_light, fresnel, hidden_share, highlight, occlusion, pattern_colour, sky, srgb
+from .solids import FAR, intersect, surface_normal
+from .world import LIGHT_COLUMNS, NO_SOLID, Light, World
+
+SURFACE_OFFSET = 1e-4
+SAME_SURFACE = 0.97  # cosine between normals of a pixel that share the light
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What `render` returns for N views of W x H pixels."""
+
+    rgba: np.ndarray
+    """[N, H, W, 4] uint8, sRGB, straight alpha."""
+    depth: np.ndarray
+    """[N, H, W] float32: distance along the ray of the pixel's centre, infinite where it meets nothing."""
+    normals: np.ndarray
+    """[N, H, W, 3] float32: world normals there, zero where it meets nothing."""
+
+
+def render(world: World, cameras: Cameras, lights: Light | list[Light], samples_per_axis: int = 4) -> Pictures:
+    """Pictures of `world` from `cameras`, which are all of one size, each under its light (or all under one).
+
+    `samples_per_axis`^2 rays a pixel. Runs on the current runtime.
+    """
+    if cameras.distortion.any() or (cameras.lens != PERSPECTIVE).any():
+        raise ValueError("the cameras of a computed scene must be free of distortion")
+    if len(cameras) and (cameras.size != cameras.size[0]).any():
+        raise ValueError("the cameras of one call must have pictures of one size")
+    floats = {torch.float32: np.float32, torch.float64: np.float64}[runtime.current().dtype]
+    width, height = (int(s) for s in cameras.size[0]) if len(cameras) else (1, 1)
+    lights = [lights] * len(cameras) if isinstance(lights, Light) else lights
+    words = np.zeros((len(cameras), height, width), dtype=np.int32)
+    depth, normals = np.zeros(words.shape, dtype=floats), np.zeros((*words.shape, 3), dtype=floats)
+    tables = world.tables(floats)
+    views = [np.ascontiguousarray(v, dtype=floats) for v in (
+        cameras.camera_to_world, cameras.focal, cameras.principal, [x.row() for x in lights])]
+    if len(cameras):
+        render_views(*views, *tables.values(), samples_per_axis, words, depth, normals)
+    depth = np.where(depth < FAR, depth, np.inf)
+    rgba = words.astype("<i4", copy=False).view(np.uint8).reshape(*words.shape, 4)
+    return Pictures(rgba, depth.astype(np.float32), normals.astype(np.float32))
+
+
+# Rays and solids. The tables of the world, as `World.tables` describes them, go through every function.
+
+
+@ti.func
+def _vector(table: ti.template(), row, first: ti.template(), count: ti.template()):
+    return ti.Vector([table[row, first + i] for i in range(count)])
+
+
+@ti.func
+def _rotation(solids: ti.template(), k):
+    return ti.Matrix([[solids[k, 3 * i + j] for j in range(3)] for i in range(3)])
+
+
+@ti.func
+def nearest_hit(o, d, nodes: ti.template(), node_index: ti.template(), solids: ti.template(),
+                solid_index: ti.template()):
+    """Distance to the nearest surface along the ray, or FAR, and its solid, or NO_SOLID."""
+    nearest, hit = FAR, NO_SOLID
+    node = 0
+    while node < nodes.shape[0]:
+        sphere = _vector(nodes, node, 0, 4)
+        k = node_index[node, 1]
+        to_centre = ti.Vector([sphere[0], sphere[1], sphere[2]]) - o
+        middle = to_centre.dot(d)
+        missed = to_centre.norm_sqr() - middle * middle > sphere[3] * sphere[3]
+        if missed or middle < -sphere[3] or middle - sphere[3] > nearest:
+            node = node_index[node, 0]
+        else:
+            node += 1
+            if k != NO_SOLID:
+                to_frame = _rotation(solids, k).transpose()
+                t = intersect(solid_index[k, 0], _vector(solids, k, 12, 7), sphere[3], -to_frame @ to_centre,
+                              to_frame @ d)
+                if t < nearest:
+                    nearest, hit = t, k
+    return nearest, hit
+
+
+@ti.func
+def received_light(p, n, own, light, nodes: ti.template(), node_index: ti.template(), solids: ti.template(),
+                   solid_index: ti.template()):
+    """Shares of the area light and of the sky that reach the point `p` of solid `own`."""
+    to_light = ti.Vector([light[0], light[1], light[2]]) - p
+    length = to_light.norm()
+    d = to_light / length
+    spread = light[3] / length  # the light's rays through p fill a cone of radius `spread` t
+    received = ti.Vector([1.0, 1.0])
+    node = 0
+    while node < nodes.shape[0]:
+        sphere = _vector(nodes, node, 0, 4)
+        k = node_index[node, 1]
+        to_centre = ti.Vector([sphere[0], sphere[1], sphere[2]]) - p
+        middle = to_centre.dot(d)
+        along = ti.min(ti.max(middle, 0.0), length)
+        reach = sphere[3] + ti.max(spread * (along + sphere[3]), OCCLUSION_REACH)
+        if (to_centre - along * d).norm_sqr() > reach * reach:
+            node = node_index[node, 0]
+        else:
+            node += 1
+            if k != NO_SOLID and k != own:
+                kind, shape, half_thickness = solid_index[k, 0], _vector(solids, k, 12, 7), solids[k, 19]
+                to_frame = _rotation(solids, k).transpose()
+                o = -to_frame @ to_centre
+                low, high = ti.max(middle - sphere[3], 1e-3), ti.max(middle + sphere[3], 2e-3)
+                hidden = hidden_share(kind, shape, half_thickness, o, to_frame @ d, spread, low, high)
+                sky_hidden = occlusion(kind, shape, half_thickness, o, to_frame @ n)
+                received *= 1.0 - ti.Vector([hidden, sky_hidden])
+    return received
+
+
+@ti.kernel
+def render_views(
+    camera_to_world: ti.types.ndarray(ndim=3),  # [N, 3, 4]
+    focal: ti.types.ndarray(ndim=2),  # [N, 2]
+    principal: ti.types.ndarray(ndim=2),  # [N, 2]
+    lights: ti.types.ndarray(ndim=2),  # [N, 10]
+    nodes: ti.types.ndarray(ndim=2),  # [B, 4]
+    solids: ti.types.ndarray(ndim=2),  # [K, 20]
+    materials: ti.types.ndarray(ndim=2),  # [M, 12]
+    node_index: ti.types.ndarray(ndim=2),  # [B, 2] i32
+    solid_index: ti.types.ndarray(ndim=2),  # [K, 2] i32
+    material_pattern: ti.types.ndarray(ndim=1),  # [M] i32
+    samples_per_axis: int,
+    words: ti.types.ndarray(ndim=3),  # [N, H, W] i32 out: RGBA bytes
+    depth: ti.types.ndarray(ndim=3),  # [N, H, W] out: FAR where nothing is met
+    normals: ti.types.ndarray(ndim=4),  # [N, H, W, 3] out
+):
+    """Every pixel of every view."""
+    for view, row, column in words:
+        light = _vector(lights, view, 0, LIGHT_COLUMNS)
+        f, c = _vector(focal, view, 0, 2), _vector(principal, view, 0, 2)
+        rotation = ti.Matrix([[camera_to_world[view, i, j] for j in range(3)] for i in range(3)])
+        eye = ti.Vector([camera_to_world[view, i, 3] for i in range(3)])
+        samples = samples_per_axis * samples_per_axis
+        colour = ti.Vector([0.0, 0.0, 0.0])  # sum of premultiplied linear light
+        covered = 0
+        lit_solid, lit_normal, lit = NO_SOLID, ti.Vector([0.0, 0.0, 0.0]), ti.Vector([1.0, 1.0])
+        for s in range(-1, samples):  # -1: through the centre
+            at = ti.Vector([0.5, 0.5])
+            if s >= 0:
+                at = (ti.Vector([s % samples_per_axis, s // samples_per_axis]) + 0.5) / samples_per_axis
+            plane = (ti.Vector([column, row]) + at - c) / f
+            d = (rotation @ ti.Vector([plane[0], -plane[1], -1.0])).normalized()
+            o = eye
+            radiance, through = ti.Vector([0.0, 0.0, 0.0]), ti.Vector([1.0, 1.0, 1.0])
+            met = 0
+            for bounce in range(2):
+                t, hit = nearest_hit(o, d, nodes, node_index, solids, solid_index)
+                n = ti.Vector([0.0, 0.0, 0.0])
+                mirror = 0.0
+                if hit == NO_SOLID:
+                    if bounce == 1:
+                        radiance += through * sky(d, light)
+                else:
+                    met = 1
+                    p = o + t * d
+                    solid_rotation = _rotation(solids, hit)
+                    local = solid_rotation.transpose() @ (p - _vector(solids, hit, 9, 3))
+                    shape = _vector(solids, hit, 12, 7)
+                    n = solid_rotation @ surface_normal(solid_index[hit, 0], shape, local)
+                    reached = lit
+                    if bounce == 1 or hit != lit_solid or n.dot(lit_normal) < SAME_SURFACE:
+                        reached = received_light(p, n, hit, light, nodes, node_index, solids, solid_index)
+                        if bounce == 0:
+                            lit_solid, lit_normal, lit = hit, n, reached
+                    m = solid_index[hit, 1]
+                    surface = _vector(materials, m, 6, 6)
+                    albedo = pattern_colour(material_pattern[m], surface[0], surface[1], _vector(materials, m, 0, 3),
+                                            _vector(materials, m, 3, 3), local)
+                    tint = 1.0 + (albedo - 1.0) * surface[5]
+                    to_light = (ti.Vector([light[0], light[1], light[2]]) - p).normalized()
+                    sun = ti.Vector([light[4], light[5], light[6]]) * reached[0] * ti.max(n.dot(to_light), 0.0)
+                    diffuse = albedo * (sun + fill_light(n, light) * reached[1]) * (1.0 - surface[5])
+                    shine = tint * sun * surface[2] * highlight(n, to_light, -d, surface[3])
+                    if bounce == 0 and surface[4] > 0.0:
+                        mirror = fresnel(surface[4], -n.dot(d))
+                    radiance += through * (diffuse * (1.0 - mirror) + shine)
+                    through *= mirror * tint * (0.35 + 0.65 * reached[1])
+                    o = p + SURFACE_OFFSET * n
+                if bounce == 0 and s < 0:
+                    depth[view, row, column] = t
+                    for i in ti.static(range(3)):
+                        normals[view, row, column, i] = n[i]
+                if mirror <= 0.0 or s < 0:
+                    break
+                d = d - 2.0 * n.dot(d) * n
+            if s >= 0:
+                colour += ti.min(radiance, 1.0) * met
+                covered += met
+        encoded = srgb(colour / ti.max(covered, 1))
+        word = ti.cast(255.0 * covered / samples + 0.5, ti.i32) << 24
+        for i in ti.static(range(3)):
+            word |= ti.cast(255.0 * encoded[i] + 0.5, ti.i32) << (8 * i)
+        words[view, row, column] = word

@@ -1,0 +1,153 @@
+"""Light on surfaces: patterns, soft shadow, ambient occlusion, the sky, highlights. Linear RGB.
+
+    p, n     point of a surface in the world and its unit normal
+    light    vector of `world.LIGHT_COLUMNS`: position, radius, colour, ambient
+    hidden   share of the light's disc that a solid hides, in closed form, so the shadows are smooth and noiseless
+
+A shadow's edge is exact for an edge that is straight across the light's disc; solids hide independent shares of it.
+"""
+
+import math
+
+from taichi_nerf_kernels.engine import ti
+
+from .solids import signed_distance
+from .world import CHECKER, INLAY, SECTORS, SPIRAL, STRIPES
+
+TAU = 2.0 * math.pi
+GOLDEN = 0.381966  # of an interval: where golden-section search probes
+SEARCH_STEPS = 14
+OCCLUSION_REACH = 0.22
+
+
+@ti.func
+def pattern_colour(pattern, frequency, turns, first, second, p):
+    """Colour of the point `p` (in the frame of its solid)."""
+    rho = ti.Vector([p[0], p[1]]).norm()
+    phase = 0.25  # of a period: the first colour below 0.5, the second above
+    if pattern == CHECKER:
+        cell = ti.floor(p * frequency + 1e-3)
+        phase = 0.5 * (cell[0] + cell[1] + cell[2])
+    elif pattern == STRIPES:
+        phase = p[2] * frequency
+    elif pattern == SPIRAL or pattern == SECTORS:
+        phase = ti.atan2(p[1], p[0]) / TAU * turns
+        if pattern == SPIRAL:
+            phase += p[2] * frequency
+    colour = first
+    if phase - ti.floor(phase) >= 0.5:
+        colour = second
+    if pattern == INLAY:
+        colour = _inlay(frequency, first, second, rho, p)
+    return colour
+
+
+@ti.func
+def _inlay(frequency, first, second, rho, p):
+    """Checkers in the middle of a round table, then a line, then wood with rings."""
+    wobble = 0.035 * ti.sin(4.1 * p[0] + 1.7 * ti.sin(3.0 * p[1])) + 0.012 * ti.sin(17.0 * p[1] + 5.0 * p[0])
+    ring = ti.Vector([p[0] + 2.3, 0.35 * p[1] + wobble]).norm() * 13.0
+    ring -= ti.floor(ring)
+    grain = 0.62 + 0.38 * ring * ring
+    colour = ti.Vector([0.36, 0.17, 0.07]) * grain
+    if rho < 0.80:
+        cell = ti.floor(ti.Vector([p[0], p[1]]) * frequency)
+        phase = 0.5 * (cell[0] + cell[1])
+        colour = first
+        if phase - ti.floor(phase) >= 0.5:
+            colour = second
+    elif rho < 0.835 or ti.abs(rho - 1.06) < 0.008:
+        colour = ti.Vector([0.72, 0.50, 0.16])
+    return colour
+
+
+@ti.func
+def hidden_by_edge(h):
+    """Share of a unit disc beyond a straight edge at signed distance `h` from its centre."""
+    x = ti.min(ti.max(0.5 - 0.5 * h, 0.0), 1.0)
+    return x * x * (3.0 - 2.0 * x)
+
+
+@ti.func
+def hidden_share(kind, shape, half_thickness, o, d, spread, low, high):
+    """Share of a light that the solid hides from the point `o` (frame of the solid).
+
+    `d` points to the light's centre, at t the cone of its rays has the radius `spread * t`. The least signed distance
+    in units of that radius, over [low, high], is found by golden-section search: along a line the
+    distance to a convex solid has one minimum.
+    """
+    left, right = low, high
+    best = left + GOLDEN * (right - left)
+    least = 1e9
+    t = best
+    for _ in range(SEARCH_STEPS):
+        h = signed_distance(kind, shape, o + t * d) / (spread * t)
+        if h < least:
+            if t > best:
+                left = best
+            elif t < best:
+                right = best
+            best = t
+            least = h
+        elif t > best:
+            right = t
+        else:
+            left = t
+        t = best - GOLDEN * (best - left)
+        if right - best > best - left:
+            t = best + GOLDEN * (right - best)
+    return hidden_by_edge(least) - hidden_by_edge(least + 2.0 * half_thickness / (spread * best))
+
+
+@ti.func
+def occlusion(kind, shape, half_thickness, p, n):
+    """Share of the sky that the solid hides from `p`: how much nearer it comes at a step along the normal."""
+    distance = signed_distance(kind, shape, p + n * OCCLUSION_REACH)
+    near = ti.min(ti.max(1.0 - distance / OCCLUSION_REACH, 0.0), 1.0)
+    return 0.6 * near * ti.min(1.0, 4.0 * half_thickness / OCCLUSION_REACH)
+
+
+@ti.func
+def sky(d, light):
+    """Light from the direction `d`: bright above, brown below, with a window whose image shows in mirrors."""
+    ambient = ti.Vector([light[7], light[8], light[9]])
+    height = 0.5 + 0.5 * d[2]
+    colour = ti.Vector([0.30, 0.23, 0.18]) + (ambient * 1.5 - ti.Vector([0.30, 0.23, 0.18])) * height
+    if d[2] > 0.05:  # the panes of a window, on a plane at unit height
+        u, v = d[0] / d[2] + 0.75, d[1] / d[2] - 0.55
+        if ti.abs(u) < 0.42 and ti.abs(v) < 0.42 and ti.abs(u) > 0.03 and ti.abs(v) > 0.03:
+            colour = ti.Vector([2.6, 2.7, 2.8])
+    return colour
+
+
+@ti.func
+def fill_light(n, light):
+    """What the sky and the floor give a surface with normal `n`, without occlusion."""
+    ambient = ti.Vector([light[7], light[8], light[9]])
+    height = 0.5 + 0.5 * n[2]
+    return ti.Vector([0.20, 0.15, 0.11]) * (1.0 - height) + ambient * height
+
+
+@ti.func
+def highlight(n, to_light, to_eye, shininess):
+    """Blinn-Phong, normalised."""
+    half = (to_light + to_eye).normalized()
+    return (shininess + 8.0) / (8.0 * math.pi) * ti.pow(ti.max(n.dot(half), 0.0), shininess)
+
+
+@ti.func
+def fresnel(reflectance, cosine):
+    """Schlick's approximation."""
+    x = ti.min(ti.max(1.0 - cosine, 0.0), 1.0)
+    return reflectance + (1.0 - reflectance) * x * x * x * x * x
+
+
+@ti.func
+def srgb(linear):
+    """sRGB of linear values, clipped to [0, 1]."""
+    x = ti.min(ti.max(linear, 0.0), 1.0)
+    encoded = 1.055 * ti.pow(ti.max(x, 0.0031308), 1.0 / 2.4) - 0.055
+    for i in ti.static(range(3)):
+        if x[i] <= 0.0031308:
+            encoded[i] = 12.92 * x[i]
+    return encoded

@@ -1,0 +1,205 @@
+"""What is in a scene and what looks wrong with it, in sentences (`describe`) and as a picture (`frusta`)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from .frusta import draw_frusta as draw_frusta
+from .scene import LENS_NAMES, PERSPECTIVE, Cameras, Scene, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One sentence about a scene."""
+
+    severity: str
+    """`info` or `warning`."""
+    text: str
+
+
+def describe(scene: Scene) -> list[Finding]:
+    """What was recognised, each split, the box, and then all that is suspicious."""
+    facts = [
+        f"{scene.name}: format {scene.format}",
+        *scene.notes,
+        *map(_split_fact, scene.splits.values()),
+        *_box_facts(scene),
+    ]
+    warnings = [*scene.problems, *_suspicions(scene)]
+    return [Finding(severity="info", text=t) for t in facts] + [
+        Finding(severity="warning", text=t) for t in warnings
+    ]
+
+
+def _split_fact(split: Split) -> str:
+    cameras = split.cameras
+    if len(split) == 0:
+        return f"{split.name}: no images"
+    sizes = np.unique(cameras.size, axis=0)
+    size = (
+        f"{sizes[0, 0]} x {sizes[0, 1]}"
+        if len(sizes) == 1
+        else f"{len(sizes)} sizes up to {sizes[:, 0].max()} x {sizes[:, 1].max()}"
+    )
+    lenses = " and ".join(LENS_NAMES[int(lens)] for lens in np.unique(cameras.lens))
+    distorted = " with distortion" if np.any(cameras.distortion) else ""
+    alpha = "with alpha" if split.images.has_alpha else "opaque"
+    return (
+        f"{split.name}: {len(split)} images of {size} pixels, {alpha}; {lenses} lens{distorted}, "
+        f"{_range(field_of_view(cameras)[:, 0], '.1f')} degrees wide"
+    )
+
+
+def _box_facts(scene: Scene) -> list[str]:
+    half, corner = scene.half_side, np.full(3, scene.half_side)
+    low, high = scene.to_world(-corner), scene.to_world(corner)
+    facts = [
+        f"model box +-{half:g} ({_count(scene.cascades, 'cascade')}), in the file's world "
+        f"{_point(low)} to {_point(high)}; "
+        f"near {scene.near:g}, background {scene.background}"
+    ]
+    if any(len(split) for split in scene.splits.values()):
+        position = np.concatenate([scene.model_cameras(name).position for name in scene.splits])
+        facts.append(
+            f"cameras between {_point(position.min(0))} and {_point(position.max(0))} of the model, "
+            f"{_range(np.linalg.norm(position, axis=-1), '.2f')} from its centre"
+        )
+    return facts
+
+
+def _suspicions(scene: Scene) -> Iterator[str]:
+    for name, split in scene.splits.items():
+        if len(split) == 0:
+            yield f"{name}: no images"
+            continue
+        cameras = scene.model_cameras(name)
+        names = np.array(split.images.names)
+        yield from _pose_suspicions(name, names, cameras)
+        yield from _box_suspicions(scene, name, names, cameras)
+        yield from _near_suspicions(scene, split, names, cameras)
+        yield from _image_suspicions(name, names, split)
+    yield from _shared_views(scene)
+
+
+def _pose_suspicions(name: str, names: np.ndarray, cameras: Cameras) -> Iterator[str]:
+    rotation = cameras.camera_to_world[:, :, :3].astype(np.float64)
+    deviation = np.abs(np.swapaxes(rotation, 1, 2) @ rotation - np.eye(3)).max(axis=(1, 2))
+    wrong = (
+        ~(deviation < 2e-3)
+        | ~(np.linalg.det(np.nan_to_num(rotation)) > 0)
+        | ~np.isfinite(cameras.position).all(-1)
+    )
+    if wrong.any():
+        yield f"{name}: poses are not rotations: {_list(names[wrong])}"
+    spread = np.ptp(cameras.position, axis=0).max()
+    if len(cameras) > 1 and spread < 1e-4:
+        yield f"{name}: all {len(cameras)} cameras stand at one place, which shows no depth"
+    outside = ((cameras.principal < 0) | (cameras.principal > cameras.size)).any(-1)
+    if outside.any():
+        yield f"{name}: the principal point lies outside the image: {_list(names[outside])}"
+
+
+def _box_suspicions(scene: Scene, name: str, names: np.ndarray, cameras: Cameras) -> Iterator[str]:
+    inside = (np.abs(cameras.position) <= scene.half_side).all(-1)
+    if not scene.bounded and not inside.all():
+        yield (
+            f"{name}: {_count((~inside).sum(), 'camera')} outside the grid: "
+            f"{_list(names[~inside])}; what lies between them and "
+            "the box is not modelled, a larger aabb_scale would include them"
+        )
+    missing = ~inside & ~_frustum_meets_box(cameras, scene.half_side)
+    if missing.any():
+        yield (
+            f"{name}: nothing of the model box is seen by {_count(missing.sum(), 'camera')}: "
+            f"{_list(names[missing])}"
+        )
+    alignment = np.einsum("ni,ni->n", cameras.view_direction, -cameras.position)
+    alignment = alignment / np.maximum(np.linalg.norm(cameras.position, axis=-1), 1e-9)
+    behind = alignment < 0
+    if behind.any() and np.median(alignment) > 0.5:  # else the scene is no object that all look at
+        yield f"{name}: {_count(behind.sum(), 'camera')} turned away from the centre: {_list(names[behind])}"
+
+
+def _near_suspicions(scene: Scene, split: Split, names: np.ndarray, cameras: Cameras) -> Iterator[str]:
+    if split.depth is not None:
+        nearest = np.array([float(np.min(depth, initial=np.inf)) for depth in split.depth]) * scene.scale
+        cut = nearest < scene.near
+    elif scene.bounded:
+        cut = (np.abs(cameras.position) < scene.half_side).all(-1)
+    else:
+        distance = np.linalg.norm(cameras.position, axis=-1)
+        ahead = np.einsum("ni,ni->n", cameras.view_direction, -cameras.position) > 0.5 * distance
+        cut = ahead & (distance < 2 * scene.near)
+    if cut.any():
+        yield (
+            f"{split.name}: the near plane ({scene.near:g}) may lie inside the object for "
+            f"{_count(cut.sum(), 'camera')}: {_list(names[cut])}"
+        )
+
+
+def _image_suspicions(name: str, names: np.ndarray, split: Split) -> Iterator[str]:
+    blank = np.array([_is_blank(split.images.image(n)) for n in range(len(split))])
+    if blank.any():
+        yield f"{name}: images of one colour only: {_list(names[blank])}"
+
+
+def _shared_views(scene: Scene) -> Iterator[str]:
+    for one, other in combinations(scene.splits.values(), 2):
+        shared = {path.resolve() for path in one.paths} & {path.resolve() for path in other.paths}
+        if shared:
+            yield (
+                f"{one.name} and {other.name} share {len(shared)} images: "
+                f"{_list(sorted(path.name for path in shared))}"
+            )
+            continue
+        poses = {pose.round(6).tobytes() for pose in one.cameras.camera_to_world}
+        same = np.array(
+            [pose.round(6).tobytes() in poses for pose in other.cameras.camera_to_world], dtype=bool
+        )
+        if same.any():
+            yield (
+                f"{one.name} and {other.name} share {same.sum()} poses: "
+                f"{_list(np.array(other.images.names)[same])}"
+            )
+
+
+def field_of_view(cameras: Cameras) -> np.ndarray:
+    """[N, 2] degrees across and down, without distortion."""
+    half = 0.5 * cameras.size / cameras.focal
+    return np.degrees(2 * np.where((cameras.lens == PERSPECTIVE)[:, None], np.arctan(half), half))
+
+
+def _frustum_meets_box(cameras: Cameras, half_side: float) -> np.ndarray:
+    """[N] bool: whether any of 9 x 9 rays over the image, lens distortion aside, hits the box."""
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * 2), axis=-1).reshape(-1, 2)  # [81, 2]
+    image = (grid * cameras.size[:, None] - cameras.principal[:, None]) / cameras.focal[:, None]  # [N, 81, 2]
+    local = np.concatenate([image * (1, -1), -np.ones_like(image[..., :1])], axis=-1)
+    direction = np.einsum("nij,nkj->nki", cameras.camera_to_world[:, :, :3], local)
+    direction = np.where(np.abs(direction) < 1e-12, 1e-12, direction)
+    ends = (np.array([-half_side, half_side])[:, None, None, None] - cameras.position[:, None]) / direction
+    enter, leave = ends.min(axis=0).max(axis=-1), ends.max(axis=0).min(axis=-1)  # [N, 81]
+    return ((enter < leave) & (leave > 0)).any(axis=-1)
+
+
+def _is_blank(image: np.ndarray) -> bool:
+    return bool((image[..., 3] == 0).all() or (image == image[0, 0]).all())
+
+
+def _range(values: np.ndarray, form: str) -> str:
+    low, high = format(float(values.min()), form), format(float(values.max()), form)
+    return low if low == high else f"{low} to {high}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _point(values: np.ndarray) -> str:
+    return "(" + ", ".join(f"{v:.2f}" for v in values) + ")"
+
+
+def _list(names) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,262 @@
+"""What a loaded scene is: cameras, images, splits, and the map from the file's world into the model's box.
+
+    N   cameras of a split        P   pixels of all its images together
+
+Camera to world, OpenGL axes (x right, y up, z back). Pixel centres lie at +0.5: the principal point of a
+centred camera is (width / 2, height / 2). Focal lengths and principal points are in pixels. Images are uint8
+RGBA, sRGB, straight (not premultiplied) alpha. Model position = (world position - centre) * scale; the
+model box is [-aabb_scale / 2, aabb_scale / 2]^3.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+PERSPECTIVE, FISHEYE = 0, 1
+LENS_NAMES = {PERSPECTIVE: "perspective", FISHEYE: "fisheye"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cameras:
+    """N cameras; every field's first axis is the camera."""
+
+    camera_to_world: np.ndarray
+    """[N, 3, 4] float32: columns right, up, back, position."""
+    focal: np.ndarray
+    """[N, 2] float32, pixels: along x, along y."""
+    principal: np.ndarray
+    """[N, 2] float32, pixels from the upper left corner of the upper left pixel."""
+    distortion: np.ndarray
+    """[N, 6] float32: k1, k2, k3, k4, p1, p2 in the sense of OpenCV; k4 is of the fisheye alone."""
+    lens: np.ndarray
+    """[N] int32: 0 perspective (Brown-Conrady k1 k2 k3 p1 p2), 1 OpenCV fisheye (equidistant, k1..k4)."""
+    size: np.ndarray
+    """[N, 2] int32: width, height in pixels."""
+
+    def __post_init__(self):
+        n = len(self.camera_to_world)
+        _coerce(self, "camera_to_world", np.float32, (n, 3, 4))
+        for name in ("focal", "principal"):
+            _coerce(self, name, np.float32, (n, 2))
+        _coerce(self, "distortion", np.float32, (n, 6))
+        _coerce(self, "lens", np.int32, (n,))
+        _coerce(self, "size", np.int32, (n, 2))
+
+    def __len__(self) -> int:
+        return len(self.camera_to_world)
+
+    def subset(self, indices) -> "Cameras":
+        """The cameras `indices`: integers, a slice or a mask."""
+        indices = _as_index(indices)
+        return Cameras(**{f.name: getattr(self, f.name)[indices] for f in fields(self)})
+
+    def resized(self, size) -> "Cameras":
+        """The same cameras with pictures of `size` ([2] or [N, 2]: width, height); what they see stays."""
+        size = np.broadcast_to(np.asarray(size, dtype=np.int32), self.size.shape)
+        ratio = size / self.size  # [N, 2]
+        return replace(self, focal=self.focal * ratio, principal=self.principal * ratio, size=size)
+
+    def scaled(self, factor: int) -> "Cameras":
+        """Pictures smaller by `factor`, rounded down; intrinsics follow new size / old size of each axis."""
+        return self.resized(downscaled_size(self.size, factor))
+
+    @property
+    def position(self) -> np.ndarray:
+        """[N, 3] float32: the camera centres."""
+        return self.camera_to_world[:, :, 3]
+
+    @property
+    def view_direction(self) -> np.ndarray:
+        """[N, 3] float32: where the optical axes point (minus z of each camera)."""
+        return -self.camera_to_world[:, :, 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The pixels of N images, possibly of different sizes, in one flat buffer.
+
+    Pixel (x, y) of image n is `pixels[offset[n] + y * size[n, 0] + x]`: drawing a random pixel costs the same
+    for one image and for thousands.
+    """
+
+    pixels: np.ndarray
+    """[P, 4] uint8: red, green, blue, straight alpha."""
+    offset: np.ndarray
+    """[N] int64: the first pixel of each image."""
+    size: np.ndarray
+    """[N, 2] int32: width, height."""
+    names: Sequence[str]
+    """N names, without folder and ending."""
+    has_alpha: bool = False
+    """Whether any pixel is not opaque."""
+
+    def __post_init__(self):
+        n = len(self.offset)
+        _coerce(self, "pixels", np.uint8, (len(self.pixels), 4))
+        _coerce(self, "offset", np.int64, (n,))
+        _coerce(self, "size", np.int32, (n, 2))
+        object.__setattr__(self, "names", tuple(self.names))
+        if len(self.names) != n:
+            raise ValueError(f"names must have {n} entries, got {len(self.names)}")
+
+    @classmethod
+    def from_list(cls, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> "Images":
+        """Images from arrays [H, W, 4] uint8."""
+        size = np.array([(image.shape[1], image.shape[0]) for image in images], dtype=np.int32).reshape(-1, 2)
+        pixels = np.concatenate([np.zeros((0, 4), np.uint8), *(image.reshape(-1, 4) for image in images)])
+        names = [f"{n:04d}" for n in range(len(images))] if names is None else names
+        has_alpha = bool((pixels[:, 3] < 255).any())
+        return cls(pixels=pixels, offset=pixel_offsets(size), size=size, names=names, has_alpha=has_alpha)
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def image(self, n: int) -> np.ndarray:
+        """[H, W, 4] uint8: a view of image n, not a copy."""
+        width, height = (int(s) for s in self.size[n])
+        start = int(self.offset[n])
+        return self.pixels[start : start + width * height].reshape(height, width, 4)
+
+    def subset(self, indices) -> "Images":
+        """The images `indices` (integers, a slice or a mask), copied into a buffer of their own."""
+        chosen = np.arange(len(self))[_as_index(indices)]
+        return Images.from_list([self.image(n) for n in chosen], [self.names[n] for n in chosen])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Cameras with their images; where the scene knows them, exact depth and normals."""
+
+    name: str
+    """`train`, `val` or `test`."""
+    cameras: Cameras
+    """N cameras in the file's world."""
+    images: Images
+    """Their N images."""
+    paths: Sequence[Path] = ()
+    """The N image files; empty for a scene that was computed."""
+    depth: Sequence[np.ndarray] | None = None
+    """N arrays [H, W] float32: distance along the ray in world units, infinite where it hits nothing."""
+    normals: Sequence[np.ndarray] | None = None
+    """N arrays [H, W, 3] float32: unit surface normals in the world, zero where the ray hits nothing."""
+
+    def __post_init__(self):
+        if len(self.images) != len(self.cameras):
+            raise ValueError(f"{len(self.images)} images for {len(self.cameras)} cameras")
+        if not np.array_equal(self.images.size, self.cameras.size):
+            raise ValueError("images and cameras differ in size")
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def subset(self, indices) -> "Split":
+        """The views `indices`: integers, a slice or a mask."""
+        index = _as_index(indices)
+        chosen = np.arange(len(self))[index]
+
+        def pick(values):
+            return values if not values else tuple(values[n] for n in chosen)
+
+        return Split(
+            name=self.name,
+            cameras=self.cameras.subset(index),
+            images=self.images.subset(index),
+            paths=pick(self.paths),
+            depth=pick(self.depth),
+            normals=pick(self.normals),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Splits, and how the file's world maps to the model."""
+
+    name: str
+    """For people: the name of the folder."""
+    format: str
+    """`blender`, `transforms` or `built-in`."""
+    splits: Mapping[str, Split]
+    """The splits that were loaded, of `train`, `val` and `test`."""
+    centre: np.ndarray
+    """[3] float64: the point of the file's world at the model's origin."""
+    scale: float
+    """Model units per world unit."""
+    aabb_scale: int
+    """Side of the model box, a power of two from 1 to 128."""
+    near: float
+    """Model units: nothing nearer to a camera is sampled."""
+    background: str
+    """`white` where images have alpha, else `black`."""
+    held_out: bool = False
+    """True where test images were held out of one list of images, False where the scene brings its splits."""
+    bounded: bool = False
+    """True where all that is seen lies in the model box: images have alpha, or the format says so."""
+    notes: list[str] = field(default_factory=list)
+    """What was recognised, in sentences."""
+    problems: list[str] = field(default_factory=list)
+    """What was left out because it could not be used (only `load_scene(..., strict=False)`)."""
+
+    def __post_init__(self):
+        _coerce(self, "centre", np.float64, (3,))
+        if self.aabb_scale not in (1, 2, 4, 8, 16, 32, 64, 128):
+            raise ValueError(f"aabb_scale must be a power of two from 1 to 128, got {self.aabb_scale}")
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"scale must be positive, got {self.scale}")
+        if self.background not in ("white", "black"):
+            raise ValueError(f"background must be white or black, got {self.background!r}")
+
+    @property
+    def cascades(self) -> int:
+        """Number of occupancy cascades: cascade k covers [-2^k / 2, 2^k / 2]^3."""
+        return int(self.aabb_scale).bit_length()  # 1 + log2
+
+    @property
+    def half_side(self) -> float:
+        """The model box is [-half_side, half_side]^3."""
+        return 0.5 * self.aabb_scale
+
+    def to_model(self, points: np.ndarray) -> np.ndarray:
+        """World positions [..., 3] in model units."""
+        return ((np.asarray(points, dtype=np.float64) - self.centre) * self.scale).astype(np.float32)
+
+    def to_world(self, points: np.ndarray) -> np.ndarray:
+        """Model positions [..., 3] in world units."""
+        return (np.asarray(points, dtype=np.float64) / self.scale + self.centre).astype(np.float32)
+
+    def model_cameras(self, cameras: "Cameras | str") -> Cameras:
+        """The cameras, or the cameras of the split of that name, moved and scaled into model space."""
+        if isinstance(cameras, str):
+            cameras = self.splits[cameras].cameras
+        camera_to_world = cameras.camera_to_world.copy()
+        camera_to_world[:, :, 3] = self.to_model(cameras.position)
+        return replace(cameras, camera_to_world=camera_to_world)
+
+
+def downscaled_size(size, factor: int) -> np.ndarray:
+    """[..., 2] int32: `size` divided by `factor`, rounded down, at least one pixel."""
+    if factor < 1:
+        raise ValueError(f"factor must be at least 1, got {factor}")
+    return np.maximum(np.asarray(size, dtype=np.int32) // int(factor), 1)
+
+
+def pixel_offsets(size: np.ndarray) -> np.ndarray:
+    """[N] int64: where each image of `size` [N, 2] starts when all are laid one after the other."""
+    counts = size.astype(np.int64).prod(axis=-1)
+    return np.cumsum(counts) - counts
+
+
+def _coerce(target, name: str, dtype, shape: tuple[int, ...]):
+    """Make the field an array of this type; refuse another shape."""
+    value = np.asarray(getattr(target, name), dtype=dtype)
+    if value.shape != shape:
+        raise ValueError(f"{name} must have shape {list(shape)}, got {list(value.shape)}")
+    object.__setattr__(target, name, value)
+
+
+def _as_index(indices):
+    if isinstance(indices, slice):
+        return indices
+    indices = np.asarray(indices)
+    return indices if indices.dtype == bool else indices.astype(np.int64).reshape(-1)

@@ -1,0 +1,67 @@
+"""Instant-NGP's radiance field: hash grid, density network, colour network (Mueller et al. 2022, section 5.4)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import FieldConfig
+from ..ops.hash_grid import hash_grid_encode, hash_grid_layout
+from ..ops.spherical_harmonics import encode_direction
+from .mlp import MLP, truncated_exp
+
+
+class HashField(nn.Module):
+    """Density and colour at points of the box [-side / 2, side / 2]^3.
+
+    The stages are separate, so that a renderer can encode every sample, find which are visible, and evaluate the rest
+    of the field and all gradients on those alone:
+
+        features = encode(positions)                            [L * F, S]
+        density, geometry = density(features)                   [S], [G, S]
+        colour = colour(geometry, view(directions)[:, rays])    [S, 3]
+
+    Features are feature-major; parameters are float32.
+    """
+
+    def __init__(self, config: FieldConfig, side: float, generator: torch.Generator):
+        """`side` of the box in model units; initial weights come from `generator`."""
+        super().__init__()
+        grid = config.hash_grid
+        self.side = side
+        self.degree = config.direction_degree
+        self.layout = hash_grid_layout(levels=grid.levels, features=grid.features, log2_entries=grid.log2_entries,
+                                       base_resolution=grid.base_resolution,
+                                       max_resolution=int(grid.max_resolution * side))
+        self.table = nn.Parameter(_large_zeros(self.layout.entries, self.layout.features))
+        with torch.no_grad():
+            self.table.uniform_(-1e-4, 1e-4, generator=generator)
+        self.density_network = MLP(self.layout.outputs, config.geometry_features, width=config.density_width,
+                                   hidden_layers=1, generator=generator)
+        self.colour_network = MLP(config.geometry_features + config.direction_degree**2, 3, width=config.colour_width,
+                                  hidden_layers=config.colour_layers, generator=generator)
+        self.table_gradient = _large_zeros(*self.table.shape)
+
+    def encode(self, positions: Tensor, features: Tensor | None = None) -> Tensor:
+        """[L * F, S] of positions [S, 3] in model units; `features`: the result, if it is known already."""
+        unit = positions / self.side + 0.5
+        known = None if features is None else features.t()
+        return hash_grid_encode(unit, self.table, self.layout, features=known, table_gradient=self.table_gradient).t()
+
+    def density(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Density [S] per model unit, and what the colour network needs to know of the point, [G, S]."""
+        geometry = self.density_network(features)
+        return truncated_exp(geometry[0].to(features.dtype)), geometry
+
+    def view(self, directions: Tensor) -> Tensor:
+        """[degree^2, R] of unit directions [R, 3]."""
+        return encode_direction(directions, self.degree).t().contiguous()
+
+    def colour(self, geometry: Tensor, view: Tensor) -> Tensor:
+        """sRGB colour [S, 3] in [0, 1] from geometry [G, S] and view [degree^2, S]."""
+        raw = self.colour_network(torch.cat([geometry, view.to(geometry.dtype)]))
+        return raw.t().to(view.dtype, memory_format=torch.contiguous_format).sigmoid()
+
+
+def _large_zeros(*shape: int) -> Tensor:
+    """Zeros for scattered access: numpy asks the system for large pages, which halves the time of a table look-up."""
+    return torch.from_numpy(np.zeros(shape, np.float32))

@@ -1,0 +1,109 @@
+"""The small fully connected networks behind an encoding, and the density activation.
+
+Everything is feature-major, [features, N]: the layout in which the encodings write, so that nothing is transposed.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+COLUMNS = 512  # half-precision products are compiled anew for every shape they meet: N is padded to a multiple
+
+
+class MLP(nn.Module):
+    """Fully connected layers with ReLU between them and no bias: [inputs, N] -> [outputs, N].
+
+    Products are taken in `fastest_precision` if the weights are float32, and the result is of that type; gradients of
+    the weights, and the weights themselves, stay float32. Differentiable once.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, width: int, hidden_layers: int, generator: torch.Generator):
+        """Weights are drawn from Xavier's uniform distribution (Glorot and Bengio 2010)."""
+        super().__init__()
+        sizes = [inputs, *[width] * hidden_layers, outputs]
+        self.weights = nn.ParameterList()
+        for fan_in, fan_out in zip(sizes, sizes[1:]):
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            self.weights.append(nn.Parameter((torch.rand(fan_out, fan_in, generator=generator) * 2 - 1) * bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = list(self.weights)
+        precision = fastest_precision(x.device) if weights[0].dtype == torch.float32 else weights[0].dtype
+        return _Layers.apply(x, precision, *weights)
+
+
+class _Layers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, precision, *weights):
+        count = x.shape[1]
+        weights = [weight.detach().to(precision) for weight in weights]
+        inputs = [_padded(x.detach(), precision)]
+        for weight in weights[:-1]:
+            inputs.append(torch.mm(weight, inputs[-1]).relu_())
+        ctx.save_for_backward(*inputs, *weights)
+        ctx.types = x.dtype, count
+        return torch.mm(weights[-1], inputs[-1])[:, :count]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        inputs, weights = ctx.saved_tensors[: len(ctx.saved_tensors) // 2], ctx.saved_tensors[len(ctx.saved_tensors) // 2 :]
+        x_type, count = ctx.types
+        weight_gradients = [None] * len(weights)
+        gradient = _padded(gradient, inputs[0].dtype)
+        weight_type = torch.float64 if x_type == torch.float64 else torch.float32
+        for layer in reversed(range(len(weights))):
+            weight_gradients[layer] = torch.mm(gradient, inputs[layer].t()).to(weight_type)
+            if layer > 0 or ctx.needs_input_grad[0]:
+                gradient = torch.mm(weights[layer].t(), gradient)
+            if layer > 0:
+                gradient = torch.ops.aten.threshold_backward(gradient, inputs[layer], 0)
+        return (
+            gradient[:, :count].to(x_type) if ctx.needs_input_grad[0] else None,
+            None,  # precision
+            *weight_gradients,
+        )
+
+
+def _padded(x: Tensor, precision: torch.dtype) -> Tensor:
+    """`x` [features, N] in `precision`, with columns of zeros up to a multiple of COLUMNS where that pays."""
+    count = x.shape[1]
+    if precision in (torch.float32, torch.float64):
+        return x.to(precision)
+    padded = torch.empty(x.shape[0], -(-count // COLUMNS) * COLUMNS, dtype=precision, device=x.device)
+    padded[:, :count].copy_(x)
+    padded[:, count:].zero_()
+    return padded
+
+
+def truncated_exp(x: Tensor) -> Tensor:
+    """exp(x), in whose gradient x is clamped to [-15, 15], so that the gradient neither overflows nor dies.
+
+    The value is finite: beyond e^80, which makes any distance opaque, it grows no more.
+    """
+    return _TruncatedExp.apply(x)
+
+
+class _TruncatedExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(max=80).exp_()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * x.clamp(-15, 15).exp_()
+
+
+@lru_cache
+def fastest_precision(device: torch.device) -> torch.dtype:
+    """The type in which matrix products of small networks run fastest on `device`: half where it has units for it."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if has_bf16() else torch.float32

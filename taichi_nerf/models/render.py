@@ -1,0 +1,82 @@
+"""From samples along rays to pixels. The renderer knows no network: it is handed a field.
+
+R rays, S samples, K samples that are visible.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..ops.volume_rendering import compact_samples, composite, visible_samples
+from ..types import PackedSamples
+
+
+class Field(Protocol):
+    """What the renderer asks of a radiance field."""
+
+    def encode(self, positions: Tensor, features: Tensor | None = None) -> Tensor:
+        """Features of positions [S, 3]; those given are taken over, with their gradient."""
+
+    def density(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Density [S] and what `colour` needs to know."""
+
+    def view(self, directions: Tensor) -> Tensor:
+        """Encoding of unit directions [R, 3]."""
+
+    def colour(self, geometry: Tensor, view: Tensor) -> Tensor:
+        """Colour [S, 3]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """Pixels, and what they cost."""
+
+    colour: Tensor
+    """[R, 3], over black."""
+    opacity: Tensor
+    """[R]"""
+    depth: Tensor
+    """[R], the sum of w t: divide by the opacity for a mean distance."""
+    weights: Tensor
+    """[K]"""
+    samples: PackedSamples
+    """The K visible samples."""
+    marched: int
+    """S, before those behind opaque surfaces were cut."""
+
+    def over(self, background: Tensor) -> Tensor:
+        """[R, 3]: the colour over `background` [R, 3] or [3]."""
+        return self.colour + (1 - self.opacity)[:, None] * background
+
+
+def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -> tuple[PackedSamples, Tensor]:
+    """The samples in front of where each ray's transmittance falls below `early_stop`, and their indices [K]."""
+    kept_count = visible_samples(density, samples.dt, samples.ray_start, samples.ray_count, early_stop)
+    ray_start, kept = compact_samples(samples.ray_start, kept_count)
+    return PackedSamples(samples.positions.index_select(0, kept), samples.t.index_select(0, kept),
+                         samples.dt.index_select(0, kept), samples.ray_index.index_select(0, kept), ray_start,
+                         kept_count), kept
+
+
+def render_samples(field: Field, samples: PackedSamples, directions: Tensor, early_stop: float) -> Rendered:
+    """Composite `samples` of rays with unit `directions` [R, 3].
+
+    All samples are encoded once. Those that the density hides are cut, and the colour and every gradient are
+    evaluated on the visible ones alone (Instant-NGP, appendix E.3).
+    """
+    with torch.no_grad():
+        features = field.encode(samples.positions)
+        density, geometry = field.density(features)
+    visible, kept = select_visible(samples, density, early_stop)
+    if torch.is_grad_enabled():
+        density, geometry = field.density(field.encode(visible.positions, features.index_select(1, kept)))
+    else:
+        density, geometry = density.index_select(0, kept), geometry.index_select(1, kept)
+    view = field.view(directions).index_select(1, visible.ray_index)
+    colour = field.colour(geometry, view)
+    # the cut has been made: composite must not make another one where rounding differs
+    colour, opacity, depth, weights = composite(density, colour, visible.t, visible.dt, visible.ray_start,
+                                                visible.ray_count, 0.0)
+    return Rendered(colour=colour, opacity=opacity, depth=depth, weights=weights, samples=visible, marched=len(samples))

@@ -1,0 +1,115 @@
+"""Adam for hash tables as a PyTorch optimiser: entries without a gradient stay as they are."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from taichi_nerf_kernels import adam as kernels
+
+from ._check import check_tensor
+
+
+class SparseAdam(torch.optim.Optimizer):
+    """Adam (Kingma and Ba 2015) over tables [E, F] of E entries, in which a step touches few entries.
+
+    An entry whose gradient is zero in all features is left alone, moments and step count included, and the
+    bias correction of an entry counts its own steps (Mueller et al. 2022, section 4). An entry of which the
+    gradient, or its square, is not a finite float32 is skipped too and counted in `overflowed_entries`. A
+    parameter without a gradient costs nothing.
+
+    Args:
+        params: contiguous tensors [E, F], float32 or float64, or parameter groups of them.
+        lr: learning rate.
+        betas: decay of the mean of the gradient and of its square, each in [0, 1).
+        eps: added to the root of the second moment, above 0.
+        zero_gradient: leave the gradients zero, which takes no pass of its own: for gradients that are
+            accumulated in a buffer that lives on.
+
+    Raises:
+        TypeError, ValueError: a parameter of another shape, layout or dtype, or a setting out of range.
+    """
+
+    def __init__(self, params, lr: float = 1e-2, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-15,
+                 zero_gradient: bool = False):
+        if not lr >= 0:
+            raise ValueError(f"lr must be at least 0, got {lr}")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
+        if not eps > 0:
+            raise ValueError(f"eps must be above 0, got {eps}")
+        self._scratch = {}
+        self._overflowed = {}
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "zero_gradient": zero_gradient})
+
+    @property
+    def overflowed_entries(self) -> int:
+        """Entries skipped so far because their gradient overflowed. Reading it waits for the device."""
+        return sum(int(count) for count in self._overflowed.values())
+
+    def add_param_group(self, param_group: dict) -> None:
+        super().add_param_group(param_group)
+        for parameter in self.param_groups[-1]["params"]:
+            check_tensor("parameter", parameter, (None, None))
+            if not parameter.is_contiguous():
+                raise ValueError("parameter must be contiguous, because it is updated in place")
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self.__dict__.setdefault("_scratch", {})  # neither is part of a copy
+        self.__dict__.setdefault("_overflowed", {})
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            # PyTorch has given all state the dtype of the parameter.
+            state["step_count"] = state["step_count"].to(torch.int32)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Update every parameter that has a gradient; returns what `closure`, if given, returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.numel() > 0:
+                    self._step(parameter, group)
+        return loss
+
+    def _step(self, parameter: Tensor, group: dict) -> None:
+        if parameter.grad.layout != torch.strided:
+            raise TypeError(f"gradient must be dense, got layout {parameter.grad.layout}")
+        gradient = check_tensor("gradient", parameter.grad, parameter.shape, like=parameter)
+        state = self.state[parameter]
+        if not state:
+            state["first_moment"] = torch.zeros_like(parameter)
+            state["second_moment"] = torch.zeros_like(parameter)
+            state["step_count"] = torch.zeros(len(parameter), dtype=torch.int32, device=parameter.device)
+        touched, overflowed = self._counters(parameter)
+        beta1, beta2 = group["betas"]
+        bias_correction = _bias_correction(beta1, beta2, parameter.dtype, parameter.device)
+        tensors = parameter.detach(), gradient, state["first_moment"], state["second_moment"]
+        kernels.adam_step(
+            *(tensor.view(-1) for tensor in tensors),
+            state["step_count"], bias_correction, touched, overflowed,
+            float(group["lr"]), beta1, beta2, group["eps"], parameter.shape[1], group["zero_gradient"],
+        )
+        if group["zero_gradient"] and gradient.data_ptr() != parameter.grad.data_ptr():
+            parameter.grad = torch.zeros_like(parameter)  # the kernel was given a contiguous copy
+
+    def _counters(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        """Scratch for the kernel, large enough for `parameter`, and the count of overflowed entries."""
+        device = parameter.device
+        if device not in self._scratch or len(self._scratch[device]) < len(parameter):
+            self._scratch[device] = torch.empty(len(parameter), dtype=torch.int32, device=device)
+        if device not in self._overflowed:
+            self._overflowed[device] = torch.zeros(1, dtype=torch.int32, device=device)
+        return self._scratch[device], self._overflowed[device]
+
+
+@lru_cache
+def _bias_correction(beta1: float, beta2: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    digits = {torch.float32: 24, torch.float64: 53}[dtype]
+    return torch.from_numpy(kernels.bias_correction_table(beta1, beta2, digits)).to(device, dtype)

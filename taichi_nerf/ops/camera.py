@@ -1,0 +1,229 @@
+"""Rays from pixels as PyTorch operations. R rays, N cameras, P pixels of all images together.
+
+Camera to world, OpenGL axes (x right, y up, z back); the centre of the first pixel is (0.5, 0.5); focal
+lengths and principal points in pixels; distortion (k1, k2, k3, k4, p1, p2); lens 0 perspective
+(Brown-Conrady, without k4) or 1 fisheye (OpenCV's equidistant, without p1 and p2).
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from taichi_nerf_kernels import camera as kernels
+from taichi_nerf_kernels.engine import on_cpu, ti
+
+from .. import runtime
+from ._check import check_tensor
+
+__all__ = [
+    "TrainingImages",
+    "TrainingRays",
+    "project_points",
+    "rays_from_pixels",
+    "training_images",
+    "training_rays",
+]
+
+
+def rays_from_pixels(image_index: Tensor, pixel: Tensor, camera_to_world: Tensor, focal: Tensor,
+                     principal: Tensor, distortion: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
+    """Origin and unit direction of the ray of each pixel.
+
+    The direction is `R c / |R c|`, where `c` is the camera direction of the pixel after its lens distortion
+    is undone. The distortion models are those of OpenCV; they are inverted by Newton's method.
+
+    Args:
+        image_index: [R] int32, the camera of each ray, in [0, N).
+        pixel: [R, 2] (u, v) in pixels.
+        camera_to_world: [N, 3, 4].
+        focal: [N, 2] along u and v.
+        principal: [N, 2].
+        distortion: [N, 6].
+        lens: [N] int32.
+
+    Returns:
+        origins [R, 3] and directions [R, 3]. Differentiable by camera_to_world, focal and principal; on a CPU
+        the gradients are summed in the order of the rays, on a GPU in any order (they vary by rounding from
+        run to run). Not differentiable by pixel, distortion and lens. A pixel past the fold of its distortion
+        gets a direction near the fold.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape, dtype or device.
+        IndexError: an image_index outside [0, N) (looked at on a CPU only).
+    """
+    return _RaysFromPixels.apply(image_index, pixel, camera_to_world, focal, principal, distortion, lens)
+
+
+class _RaysFromPixels(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, image_index, pixel, camera_to_world, focal, principal, distortion, lens):
+        pixel = check_tensor("pixel", pixel, (None, 2))
+        cameras = _checked_cameras(camera_to_world, focal, principal, distortion, lens, like=pixel)
+        image_index = _checked_index(image_index, pixel, len(lens))
+        origins, directions = pixel.new_empty(len(pixel), 3), pixel.new_empty(len(pixel), 3)
+        if len(pixel):
+            kernels.rays_forward(image_index, pixel, *cameras, origins, directions)
+        ctx.save_for_backward(image_index, pixel, *cameras)
+        return origins, directions
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_origins, grad_directions):
+        image_index, pixel, *cameras = ctx.saved_tensors
+        gradients = [torch.empty_like(c) for c in cameras[:3]]
+        if len(pixel):
+            per_ray = pixel.new_empty(len(pixel), 16)
+            kernels.rays_backward(image_index, pixel, *cameras, grad_origins.contiguous(),
+                                  grad_directions.contiguous(), per_ray, *gradients, on_cpu())
+        else:
+            for gradient in gradients:
+                gradient.zero_()
+        needed = [g if need else None for g, need in zip(gradients, ctx.needs_input_grad[2:5])]
+        return (
+            None,  # image_index
+            None,  # pixel
+            *needed,
+            None,  # distortion
+            None,  # lens
+        )
+
+
+def project_points(image_index: Tensor, points: Tensor, camera_to_world: Tensor, focal: Tensor,
+                   principal: Tensor, distortion: Tensor, lens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where camera `image_index` [S] sees each world point [S, 3]. Not differentiable.
+
+    Returns:
+        pixel [S, 2], also outside the picture; depth [S], the distance along the optical axis, in world
+        units; visible [S] int32, 0 behind a perspective camera and past the fold of a lens, where the pixel
+        means nothing.
+
+    Raises:
+        as `rays_from_pixels`.
+    """
+    points = check_tensor("points", points, (None, 3))
+    cameras = _checked_cameras(camera_to_world, focal, principal, distortion, lens, like=points)
+    image_index = _checked_index(image_index, points, len(lens))
+    pixel, depth = points.new_empty(len(points), 2), points.new_empty(len(points))
+    visible = torch.empty_like(image_index)
+    if len(points):
+        kernels.project_points(image_index, points, *cameras, pixel, depth, visible)
+    return pixel, depth, visible
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Images and cameras as `training_rays` wants them; made by `training_images`.
+
+    Valid until Taichi starts anew.
+    """
+
+    pixels: Any
+    """[P] int32, a pixel in a word; a Taichi array where torch tensors would be copied at every launch."""
+    image_table: Tensor
+    """[N, 4] int32: first pixel, width, height, lens."""
+    camera_table: Tensor
+    """[N, 22]: pose row by row, focal, principal, distortion."""
+
+
+class TrainingRays(NamedTuple):
+    """A batch of rays and the pixels they belong to."""
+
+    origins: Tensor
+    """[R, 3]."""
+    directions: Tensor
+    """[R, 3], unit length."""
+    rgba: Tensor
+    """[R, 4] in [0, 1], sRGB and straight alpha."""
+    image_index: Tensor
+    """[R] int32."""
+    pixel_index: Tensor
+    """[R] int32: into the pixels of all images."""
+
+
+def training_images(pixels: Tensor, offset: Tensor, size: Tensor, camera_to_world: Tensor, focal: Tensor,
+                    principal: Tensor, distortion: Tensor, lens: Tensor) -> TrainingImages:
+    """Pack N images and their cameras once, for any number of calls of `training_rays`.
+
+    Args:
+        pixels: [P, 4] uint8 RGBA, image after image without gaps, row by row; P below 2^31. Not copied
+            where the kernels work on tensors in place.
+        offset: [N] integer, the first pixel of each image, ascending from 0.
+        size: [N, 2] integer, width and height.
+        camera_to_world, focal, principal, distortion, lens: as of `rays_from_pixels`.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape, dtype or device; images that do not fill
+        `pixels`.
+    """
+    pixels = check_tensor("pixels", pixels, (None, 4), dtype=torch.uint8)
+    if not 0 < len(pixels) < 2**31:
+        raise ValueError(f"pixels must hold between 1 and 2^31 - 1 pixels, got {len(pixels)}")
+    focal = check_tensor("focal", focal, (None, 2))
+    cameras = _checked_cameras(camera_to_world, focal, principal, distortion, lens, like=focal)
+    n = len(lens)
+    for name, value, shape in (("offset", offset, (n,)), ("size", size, (n, 2))):
+        if tuple(value.shape) != shape or value.is_floating_point():
+            found = f"{value.dtype} {tuple(value.shape)}"
+            raise ValueError(f"{name} must be integers of shape {shape}, got {found}")
+    offset, size = offset.long().cpu(), size.long().cpu()
+    area = size.prod(dim=1)
+    if not torch.equal(offset, area.cumsum(0) - area) or int(area.sum()) != len(pixels):
+        raise ValueError(f"offset and size must fill the {len(pixels)} pixels, one image after the other")
+    image_table = torch.cat([offset[:, None], size, lens.cpu()[:, None]], dim=1)
+    camera_table = torch.cat([c.reshape(n, -1) for c in cameras[:4]], dim=1)
+    return TrainingImages(_words(pixels), image_table.to(pixels.device, torch.int32), camera_table)
+
+
+def training_rays(images: TrainingImages, rays: int, seed: int) -> TrainingRays:
+    """Rays of `rays` pixels drawn uniformly over all pixels of all images, with replacement, in one launch.
+
+    Ray r is a function of (`seed`, r) alone: draw with another seed at every step, and with a seed of its own
+    where other numbers are drawn from (seed, index). The time depends on neither the number nor the sizes of
+    the images. Not differentiable: for pose refinement, hand image_index and the pixel centres to
+    `rays_from_pixels`.
+
+    Raises:
+        ValueError: a negative number of rays.
+    """
+    if rays < 0:
+        raise ValueError(f"rays must be at least 0, got {rays}")
+    new, index = images.camera_table.new_empty, images.image_table.new_empty
+    batch = TrainingRays(new(rays, 3), new(rays, 3), new(rays, 4), index(rays), index(rays))
+    if rays:
+        seed = (seed + 2**31) % 2**32 - 2**31  # a kernel's int has 32 bits
+        kernels.gather_rays(images.pixels, images.image_table, images.camera_table, seed, *batch)
+    return batch
+
+
+def _words(pixels: Tensor):
+    """The pixels [P, 4] uint8 as [P] int32, where the kernels read them fastest."""
+    words = pixels.view(torch.int32)[:, 0]
+    if runtime.current().backend != "vulkan":
+        return words
+    array = ti.ndarray(ti.i32, shape=len(words))
+    array.from_numpy(words.numpy())
+    return array
+
+
+def _checked_cameras(camera_to_world, focal, principal, distortion, lens, *, like):
+    focal = check_tensor("focal", focal, (None, 2), like=like)
+    n = len(focal)
+    return (
+        check_tensor("camera_to_world", camera_to_world, (n, 3, 4), like=focal),
+        focal,
+        check_tensor("principal", principal, (n, 2), like=focal),
+        check_tensor("distortion", distortion, (n, 6), like=focal),
+        check_tensor("lens", lens, (n,), dtype=torch.int32, like=like),
+    )
+
+
+def _checked_index(image_index, like, cameras: int):
+    image_index = check_tensor("image_index", image_index, (len(like),), dtype=torch.int32, like=like)
+    if len(image_index) and image_index.device.type == "cpu":  # on a GPU the look would wait for the device
+        low, high = int(image_index.min()), int(image_index.max())
+        if low < 0 or high >= cameras:
+            raise IndexError(f"image_index must lie in [0, {cameras}), got {low}..{high}")
+    return image_index

@@ -1,0 +1,125 @@
+"""Volume rendering of packed samples as PyTorch operations. R rays, S samples."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from taichi_nerf_kernels import volume_rendering as kernels
+
+from ._check import check_tensor
+
+
+def composite(density: Tensor, colour: Tensor, t: Tensor, dt: Tensor, ray_start: Tensor, ray_count: Tensor,
+              early_stop: float = 1e-4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Composite the samples of every ray from front to back, over black (Mildenhall et al. 2020, eq. 3).
+
+    `w_i = T_i (1 - exp(-density_i dt_i))` with `T_i = exp(-sum of density_j dt_j over j < i)`. A ray ends in
+    front of the first sample with `T_i < early_stop` (0: never); what lies behind has weight and gradient 0.
+
+    Args:
+        density: [S] per unit of length, at least 0.
+        colour: [S, 3].
+        t: [S] distance of each sample along its ray.
+        dt: [S] length of its interval.
+        ray_start: [R] int32, index of each ray's first sample.
+        ray_count: [R] int32, number of its samples, in order of t; each sample belongs to exactly one ray.
+        early_stop: transmittance in [0, 1) below which a ray ends.
+
+    Returns:
+        colour [R, 3] without background (add `(1 - opacity) * background`), opacity [R], depth [R] = sum of
+        `w_i t_i` (divide by the opacity for a mean distance), weights [S]. All are differentiable with
+        respect to density, colour, t and dt; not differentiable is where the early stop falls.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape, dtype or device; `early_stop` out of range.
+    """
+    return _Composite.apply(density, colour, t, dt, ray_start, ray_count, _checked_threshold(early_stop))
+
+
+def visible_samples(density: Tensor, dt: Tensor, ray_start: Tensor, ray_count: Tensor,
+                    early_stop: float = 1e-4) -> Tensor:
+    """Number of samples [R] int32 of each ray that come before its transmittance falls below `early_stop`.
+
+    They are the samples to which `composite` gives a weight; arguments as there. Not differentiable.
+    """
+    density = check_tensor("density", density, (None,))
+    dt = check_tensor("dt", dt, density.shape, like=density)
+    ray_start, ray_count = _checked_rays(ray_start, ray_count, density)
+    kept_count = torch.empty_like(ray_count)
+    kernels.count_visible(density, dt, ray_start, ray_count, _checked_threshold(early_stop), kept_count)
+    return kept_count
+
+
+def compact_samples(ray_start: Tensor, kept_count: Tensor) -> tuple[Tensor, Tensor]:
+    """Pack the first `kept_count` samples of every ray without gaps, in the order of the rays.
+
+    Args:
+        ray_start: [R] int32, index of each ray's first sample.
+        kept_count: [R] int32, how many of its samples stay.
+
+    Returns:
+        new ray_start [R] int32, the exclusive scan of `kept_count`, which is the new ray_count; and
+        sample_index [K] int32 of the samples that stay, so that `packed = samples[sample_index]`. Not
+        differentiable. K is read back, which on a GPU waits for the device.
+    """
+    ray_start, kept_count = _checked_rays(ray_start, kept_count, ray_start, count_name="kept_count")
+    if kept_count.numel() == 0:
+        return torch.empty_like(ray_start), torch.empty_like(ray_start)
+    end = torch.cumsum(kept_count, 0, dtype=torch.int32)
+    new_start = end - kept_count
+    sample_index = torch.empty(int(end[-1]), dtype=torch.int32, device=ray_start.device)
+    kernels.list_kept(ray_start, kept_count, new_start, sample_index)
+    return new_start, sample_index
+
+
+class _Composite(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, density, colour, t, dt, ray_start, ray_count, early_stop):
+        density = check_tensor("density", density, (None,))
+        colour = check_tensor("colour", colour, (len(density), 3), like=density)
+        t = check_tensor("t", t, density.shape, like=density)
+        dt = check_tensor("dt", dt, density.shape, like=density)
+        ray_start, ray_count = _checked_rays(ray_start, ray_count, density)
+        rays = len(ray_start)
+        ray_colour = density.new_empty(rays, 3)
+        opacity, depth = density.new_empty(rays), density.new_empty(rays)
+        weights = torch.empty_like(density)
+        kept_count = torch.empty_like(ray_count)
+        kernels.composite_forward(density, colour, t, dt, ray_start, ray_count, early_stop,
+                                  ray_colour, opacity, depth, weights, kept_count)
+        ctx.save_for_backward(density, colour, t, dt, ray_start, ray_count, opacity, weights, kept_count)
+        return ray_colour, opacity, depth, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *output_gradients):
+        # The saved outputs require grad, which the kernels must not see.
+        density, colour, t, dt, *rays = (tensor.detach() for tensor in ctx.saved_tensors)
+        given = *rays, *(gradient.contiguous() for gradient in output_gradients)
+        density_gradient = colour_gradient = t_gradient = dt_gradient = None
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            density_gradient, colour_gradient = torch.empty_like(density), torch.empty_like(colour)
+            kernels.composite_backward(colour, t, dt, *given, density_gradient, colour_gradient)
+        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+            t_gradient, dt_gradient = torch.empty_like(t), torch.empty_like(dt)
+            kernels.composite_backward_intervals(density, colour, t, *given, t_gradient, dt_gradient)
+        return (
+            density_gradient,
+            colour_gradient,
+            t_gradient,
+            dt_gradient,
+            None,  # ray_start
+            None,  # ray_count
+            None,  # early_stop
+        )
+
+
+def _checked_threshold(early_stop: float) -> float:
+    if not 0 <= early_stop < 1:
+        raise ValueError(f"early_stop must be at least 0 and below 1, got {early_stop}")
+    return float(early_stop)
+
+
+def _checked_rays(ray_start: Tensor, ray_count: Tensor, like: Tensor, count_name: str = "ray_count"):
+    ray_start = check_tensor("ray_start", ray_start, (None,), torch.int32, like=like)
+    return ray_start, check_tensor(count_name, ray_count, ray_start.shape, torch.int32, like=like)

@@ -1,0 +1,46 @@
+"""Volume rendering in plain PyTorch, ray by ray: what `taichi_nerf.ops.volume_rendering` must equal."""
+
+import torch
+
+
+def composite(density, colour, t, dt, ray_start, ray_count, early_stop: float = 1e-4):
+    """Colour [R, 3], opacity [R], depth [R] and weights [S] of packed samples, all differentiable."""
+    ray_index = torch.zeros(len(density), dtype=torch.int64, device=density.device)
+    weights = 0 * density
+    kept_count = visible_samples(density, dt, ray_start, ray_count, early_stop)
+    rays = zip(ray_start.tolist(), ray_count.tolist(), kept_count.tolist())
+    for ray, (start, count, kept) in enumerate(rays):
+        ray_index[start:start + count] = ray
+        samples = torch.arange(start, start + kept, device=density.device)
+        weights = weights.index_put((samples,), ray_weights(density[samples], dt[samples]))
+
+    def sum_over_ray(values):
+        return values.new_zeros(len(ray_start), *values.shape[1:]).index_add(0, ray_index, values)
+
+    return sum_over_ray(weights[:, None] * colour), sum_over_ray(weights), sum_over_ray(weights * t), weights
+
+
+def ray_weights(density, dt):
+    """w_i = T_i (1 - exp(-density_i dt_i)) of the samples of one ray, in order."""
+    optical_depth = density * dt
+    before = torch.cumsum(optical_depth, 0) - optical_depth
+    return torch.exp(-before) * (1 - torch.exp(-optical_depth))
+
+
+def visible_samples(density, dt, ray_start, ray_count, early_stop: float = 1e-4):
+    """Samples per ray [R] before the transmittance falls below `early_stop`."""
+    kept = torch.zeros_like(ray_count)
+    for ray, (start, count) in enumerate(zip(ray_start.tolist(), ray_count.tolist())):
+        transmittance = 1.0
+        while kept[ray] < count and transmittance >= early_stop:
+            i = start + int(kept[ray])
+            transmittance *= torch.exp(-density[i].detach() * dt[i].detach()).item()
+            kept[ray] += 1
+    return kept
+
+
+def compact_samples(ray_start, kept_count):
+    """New start of each ray [R] and the indices [K] of the samples that stay, ray after ray."""
+    rays = [torch.arange(start, start + kept) for start, kept in zip(ray_start.tolist(), kept_count.tolist())]
+    index = torch.cat(rays) if rays else torch.zeros(0)
+    return (torch.cumsum(kept_count, 0) - kept_count).int(), index.int()

@@ -1,0 +1,183 @@
+"""Occupancy grid as a sampler: it learns where the density is, and places samples only there.
+
+A cell's value is the optical thickness density * step_min of one marching step inside it, a decaying maximum
+over time.
+Sizes: C cascades of G^3 cells, M cells visited by an update, R rays, N cameras.
+(Müller et al., Instant Neural Graphics Primitives, SIGGRAPH 2022, appendix E.)
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from ..ops.occupancy_grid import (
+    cell_positions,
+    check_grid_size,
+    choose_cells,
+    decay_occupancy,
+    mark_invisible_cells,
+    pack_occupancy,
+    splat_occupancy,
+)
+from ..ops.ray_marching import march_rays
+from ..types import PackedSamples, Rays
+
+__all__ = ["OccupancyGrid"]
+
+
+class OccupancyGrid(torch.nn.Module):
+    """C nested cubes of G^3 cells, each known to be empty or not.
+
+    At first every cell counts as occupied. `update`, called at every step, visits all cells the first time;
+    then, every `update_every` steps, `warmup_cells` of the whole grid until `warmup_steps` and
+    `cells_per_update` afterwards, a part `occupied_fraction` of which are drawn from the occupied cells. The
+    draws are stratified, so that an update with half of the cells comes to every pair of neighbours. They
+    depend on `seed` and the number of updates alone.
+
+    Args:
+        resolution: G, a power of two from 16 to 512. cascades: C, from 1 to 8.
+        step_min: length of the shortest marching step.
+        decay: factor on every value at each update.
+        threshold: a cell is occupied above min(threshold, mean value of cascade 0).
+        update_every: steps between updates.
+        warmup_steps, warmup_cells: length of the warm-up and cells per update in it (None: all).
+        cells_per_update: cells per update after it (None: half of all).
+        occupied_fraction: part of `cells_per_update` drawn from the occupied cells.
+        chunk: most positions given to the density function at once.
+
+    Buffers, saved with the state: values [C * G^3] float, bits [C * G^3 / 32] int32, updates [] int64.
+    """
+
+    def __init__(
+        self,
+        resolution: int = 128,
+        cascades: int = 1,
+        *,
+        step_min: float,
+        decay: float = 0.95,
+        threshold: float = 0.01,
+        update_every: int = 16,
+        warmup_steps: int = 256,
+        warmup_cells: int | None = None,
+        cells_per_update: int | None = None,
+        occupied_fraction: float = 0.5,
+        chunk: int = 1 << 17,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ):
+        super().__init__()
+        check_grid_size(resolution, cascades)
+        if not step_min > 0 or not 0 < decay <= 1 or not 0 <= occupied_fraction <= 1:
+            raise ValueError(
+                "step_min must be positive, decay in (0, 1] and occupied_fraction in [0, 1], got "
+                f"{step_min}, {decay}, {occupied_fraction}"
+            )
+        if update_every < 1 or chunk < 1:
+            raise ValueError(f"update_every and chunk must be positive, got {update_every} and {chunk}")
+        cells = cascades * resolution**3
+        self.resolution, self.cascades = resolution, cascades
+        self.step_min, self.decay, self.threshold = step_min, decay, threshold
+        self.update_every, self.warmup_steps = update_every, warmup_steps
+        self.warmup_cells = min(warmup_cells or cells, cells)
+        self.cells_per_update = min(cells_per_update or cells // 2, cells)
+        self.occupied_fraction, self.chunk, self.seed = occupied_fraction, chunk, seed
+        self.register_buffer("values", torch.zeros(cells, dtype=dtype, device=device))
+        self.register_buffer("bits", torch.full((cells // 32,), -1, dtype=torch.int32, device=device))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update(self, density: Callable[[torch.Tensor], torch.Tensor], step: int) -> bool:
+        """Refresh the grid if step is a multiple of `update_every`; return whether it was refreshed.
+
+        density: positions [M, 3] -> density [M] or [M, 1], per unit length of model space.
+        """
+        if step % self.update_every != 0:
+            return False
+        seed = self.seed * 1_000_003 + 2 * int(self.updates)
+        cells = self._cells_to_visit(step, seed)
+        decay_occupancy(self.values, self.decay)
+        for number, part in enumerate(cells.split(self.chunk)):
+            positions = cell_positions(
+                part, resolution=self.resolution, seed=seed + 1 + (number << 16), dtype=self.values.dtype
+            )
+            fresh = density(positions).reshape(-1).to(self.values.dtype)
+            splat_occupancy(self.values, part, fresh, self.step_min)
+        self.updates += 1
+        self._pack(self.threshold)
+        return True
+
+    def _cells_to_visit(self, step: int, seed: int) -> torch.Tensor:
+        cells = self.values.shape[0]
+        in_warmup = step < self.warmup_steps
+        if self.updates == 0 or (in_warmup and self.warmup_cells == cells):
+            return torch.arange(cells, dtype=torch.int32, device=self.values.device)
+        if in_warmup:
+            return choose_cells(self.bits, uniform_count=self.warmup_cells, occupied_count=0, seed=seed)
+        occupied = round(self.cells_per_update * self.occupied_fraction)
+        return choose_cells(
+            self.bits, uniform_count=self.cells_per_update - occupied, occupied_count=occupied, seed=seed
+        )
+
+    @torch.no_grad()
+    def mark_invisible(
+        self,
+        camera_to_world: torch.Tensor,
+        focal: torch.Tensor,
+        principal: torch.Tensor,
+        size: torch.Tensor,
+        *,
+        near: float = 0.0,
+        margin: float = 0.1,
+    ) -> None:
+        """Empty for good every cell that no camera sees. Call it before the first update.
+
+        camera_to_world [N, 3, 4], OpenGL axes; focal, principal, size [N, 2] in pixels; the view begins at
+        `near` and is widened by `margin` of the image on every side.
+        """
+        cameras = [x.to(self.values) for x in (camera_to_world, focal, principal, size)]
+        mark_invisible_cells(self.values, *cameras, resolution=self.resolution, near=near, margin=margin)
+        self._pack(-0.5 if self.updates == 0 else self.threshold)
+
+    def march(
+        self,
+        rays: Rays,
+        *,
+        cone_angle: float = 0.0,
+        step_max: float | None = None,
+        near: float = 0.0,
+        far: float | None = None,
+        max_samples: int = 1024,
+        seed: int | None = None,
+        sample_limit: int | None = None,
+    ) -> PackedSamples:
+        """The samples of `rays` in occupied cells; see `taichi_nerf.ops.ray_marching.march_rays`."""
+        return march_rays(
+            rays.origins,
+            rays.directions,
+            self.bits,
+            resolution=self.resolution,
+            cascades=self.cascades,
+            step_min=self.step_min,
+            step_max=step_max,
+            cone_angle=cone_angle,
+            near=near,
+            far=far,
+            max_samples=max_samples,
+            seed=seed,
+            sample_limit=sample_limit,
+        )
+
+    @property
+    def occupied_share(self) -> float:
+        """Part of the cells that are occupied. It counts on the host: for a log line, not every step."""
+        words = self.bits.cpu().numpy().view("uint8")
+        return float(_SET_BITS[words].sum()) / (8 * words.size)
+
+    def _pack(self, threshold: float) -> None:
+        pack_occupancy(
+            self.values, self.bits, resolution=self.resolution, cascades=self.cascades, threshold=threshold
+        )
+
+
+_SET_BITS = torch.tensor([bin(byte).count("1") for byte in range(256)]).numpy()

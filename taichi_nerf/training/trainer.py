@@ -1,0 +1,190 @@
+"""The training step, the same for every model: rays, samples, pixels, loss, gradients, optimiser.
+
+Everything random is a function of (seed, step), so that a run that is continued takes the steps it would have taken.
+"""
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import TrainingConfig
+from ..data.scene import Scene
+from ..losses import huber
+from ..models.instant_ngp import InstantNGP
+from ..ops.adam import SparseAdam
+from ..ops.camera import TrainingImages, TrainingRays, training_images, training_rays
+from ..types import Rays
+
+SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
+RAYS, JITTER, BACKGROUND = range(3)  # purposes of random numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What one step did."""
+
+    rays: int
+    """Rays of the batch."""
+    marched: int
+    """Samples in occupied cells."""
+    samples: int
+    """Of those, the visible ones, which were trained on."""
+    loss: Tensor
+    """[] mean over rays and channels; on the device, so that reading it waits."""
+    squared_error: Tensor
+    """[] mean over rays and channels."""
+
+
+class Trainer:
+    """Trains `model` on the training split of `scene`.
+
+    `step()` takes one step; `progress` says how much of the budget is spent. The batch adapts: its rays are as many as
+    give the configured number of visible samples.
+    """
+
+    def __init__(self, model: InstantNGP, scene: Scene, config: TrainingConfig):
+        self.model, self.config = model, config
+        self.images, self.has_alpha = device_images(scene, "train")
+        self.background = {"white": 1.0, "black": 0.0}[scene.background]
+        self.steps_done = 0
+        self.seconds = 0.0
+        self.skipped_steps = 0
+        self.marched_per_ray = self.samples_per_ray = float(model.config.sampling.steps)
+        self._make_optimisers()
+        self.average = [parameter.detach().clone() for parameter in model.parameters()]
+        if model.config.sampling.mark_invisible:
+            _mark_invisible(model, scene)
+
+    @property
+    def progress(self) -> float:
+        """Spent part of the budget, in [0, 1]; of two bounds the one that is nearer."""
+        parts = [0.0]
+        if self.config.steps is not None:
+            parts.append(self.steps_done / max(self.config.steps, 1) if self.config.steps else 1.0)
+        if self.config.seconds is not None:
+            parts.append(self.seconds / self.config.seconds)
+        return min(max(parts), 1.0)
+
+    @property
+    def rays_per_step(self) -> int:
+        """Rays of the next batch."""
+        batch = self.config.batch
+        rays = min(batch.samples / max(self.samples_per_ray, 1e-3), batch.marched / max(self.marched_per_ray, 1e-3))
+        return max(16, min(int(rays), batch.max_rays))
+
+    def step(self) -> StepReport:
+        """Take one step, and count its time."""
+        start = time.perf_counter()
+        batch = training_rays(self.images, self.rays_per_step, self._seed(RAYS))
+        rendered = self.model.render(Rays(batch.origins, batch.directions), jitter_seed=self._seed(JITTER))
+        background = self._background(batch)
+        prediction, target = rendered.over(background), over(batch.rgba, background)
+        loss = huber(prediction, target, self.config.batch.huber)
+        if len(rendered.samples) > 0:
+            loss.backward()
+            self._optimise()
+        else:
+            self.skipped_steps += 1
+        self.model.update_grid(self.steps_done)
+        self._adapt(len(batch.rgba), rendered.marched, len(rendered.samples))
+        self.steps_done += 1
+        self._average()
+        self.seconds += time.perf_counter() - start
+        squared_error = (prediction.detach() - target).square().mean()
+        return StepReport(rays=len(batch.rgba), marched=rendered.marched, samples=len(rendered.samples),
+                          loss=loss.detach(), squared_error=squared_error)
+
+    @contextmanager
+    def averaged(self):
+        """Within the context the model has its averaged weights, which render better than those of a single step."""
+        self._swap()
+        try:
+            yield self.model
+        finally:
+            self._swap()
+
+    def _background(self, batch: TrainingRays) -> Tensor:
+        """[R, 3]"""
+        shape = (len(batch.rgba), 3)
+        if not (self.has_alpha and self.config.batch.random_background):
+            return torch.full(shape, self.background, device=batch.rgba.device)
+        generator = torch.Generator(device=batch.rgba.device).manual_seed(self._seed(BACKGROUND))
+        return torch.rand(shape, generator=generator, device=batch.rgba.device)
+
+    def _make_optimisers(self):
+        settings, field = self.config.optimiser, self.model.field
+        field.table.grad = field.table_gradient
+        self.table_optimiser = SparseAdam([field.table], zero_gradient=True)
+        networks = [*field.density_network.parameters(), *field.colour_network.parameters()]
+        self.network_optimiser = torch.optim.Adam(networks, betas=(0.9, 0.99), eps=1e-15,
+                                                  weight_decay=settings.weight_decay, fused=True)
+
+    def _optimise(self):
+        settings = self.config.optimiser
+        factor = learning_rate_factor(self.progress, settings.decay_start, settings.final_fraction)
+        self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
+        networks = self.network_optimiser.param_groups[0]
+        networks["lr"] = settings.network_learning_rate * factor
+        # fused Adam leaves out a step whose gradients overflowed without the host ever asking
+        total = torch.stack([parameter.grad.sum() for parameter in networks["params"]]).sum()
+        self.network_optimiser.found_inf = (~torch.isfinite(total)).float()
+        self.network_optimiser.grad_scale = None
+        self.network_optimiser.step()
+        self.network_optimiser.zero_grad()
+        self.table_optimiser.step()
+
+    def _adapt(self, rays: int, marched: int, samples: int):
+        self.marched_per_ray += (1 - SMOOTHING) * (marched / rays - self.marched_per_ray)
+        self.samples_per_ray += (1 - SMOOTHING) * (samples / rays - self.samples_per_ray)
+
+    @torch.no_grad()
+    def _average(self):
+        settings = self.config.optimiser
+        if settings.average_decay == 0 or self.steps_done % settings.average_every != 0:
+            return
+        updates = self.steps_done // settings.average_every
+        # young averages forget quickly, or they would remember the random start
+        decay = min(settings.average_decay, updates / (updates + 9))
+        for average, parameter in zip(self.average, self.model.parameters()):
+            average.lerp_(parameter, 1 - decay)
+
+    @torch.no_grad()
+    def _swap(self):
+        if self.config.optimiser.average_decay == 0:
+            return
+        for average, parameter in zip(self.average, self.model.parameters()):
+            kept = parameter.clone()
+            parameter.copy_(average)
+            average.copy_(kept)
+
+    def _seed(self, purpose: int) -> int:
+        return (self.config.seed * 1_000_003 + self.steps_done * 3 + purpose) % 2**31
+
+
+def learning_rate_factor(progress: float, decay_start: float, final_fraction: float) -> float:
+    """1 until `decay_start` of the run, then falling exponentially to `final_fraction` at its end."""
+    return final_fraction ** max(0.0, (progress - decay_start) / (1 - decay_start))
+
+
+def over(rgba: Tensor, background: Tensor) -> Tensor:
+    """[R, 3]: straight-alpha colours [R, 4] over `background` [R, 3]."""
+    alpha = rgba[:, 3:]
+    return rgba[:, :3] * alpha + (1 - alpha) * background
+
+
+def device_images(scene: Scene, split: str) -> tuple[TrainingImages, bool]:
+    """The pixels and model-space cameras of a split where the kernels want them, and whether they have alpha."""
+    images, cameras = scene.splits[split].images, scene.model_cameras(split)
+    arrays = (images.pixels, images.offset, images.size, cameras.camera_to_world, cameras.focal, cameras.principal,
+              cameras.distortion, cameras.lens)
+    return training_images(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)), images.has_alpha
+
+
+def _mark_invisible(model: InstantNGP, scene: Scene):
+    cameras = scene.model_cameras("train")
+    model.grid.mark_invisible(*(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in (
+        cameras.camera_to_world, cameras.focal, cameras.principal, cameras.size)), near=model.box.near)
