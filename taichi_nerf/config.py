@@ -4,12 +4,19 @@ Lengths without a unit are in model units: the base cube, in which the object st
 """
 
 import dataclasses
+import math
+import types
 from dataclasses import dataclass
+from typing import Literal, Union, get_args, get_origin, get_type_hints
+
+
+class SettingError(ValueError):
+    """A setting out of its range; the message says which, and what it must be."""
 
 
 def _require(condition: bool, message: str):
     if not condition:
-        raise ValueError(message)
+        raise SettingError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +27,7 @@ class HashGridConfig:
     """Resolution levels."""
     features: int = 4
     """Features per entry."""
-    log2_entries: int = 17
+    log2_entries: int = 16
     """Largest number of entries of a level, as a power of two."""
     base_resolution: int = 16
     """Vertices along the coarsest level."""
@@ -46,7 +53,7 @@ class FieldConfig:
     """Width of the density network's hidden layer."""
     colour_width: int = 64
     """Width of the colour network's hidden layers."""
-    colour_layers: int = 2
+    colour_layers: int = 1
     """Hidden layers of the colour network."""
     direction_degree: int = 4
     """Degree of the spherical harmonics of the viewing direction, 1 to 5; degree d gives d^2 inputs."""
@@ -62,9 +69,9 @@ class FieldConfig:
 class SamplingConfig:
     """Where a ray is sampled: the occupancy grid and the steps through it."""
 
-    grid_resolution: int = 128
+    grid_resolution: int = 64
     """Cells of the occupancy grid along each cascade, a power of two."""
-    steps: int = 512
+    steps: int = 256
     """Steps along the base cube's diagonal: a step is sqrt(3) / steps."""
     cone_angle: float | None = None
     """Growth of a step with distance; none: 0 in a scene of one cascade, else 1/256."""
@@ -74,9 +81,11 @@ class SamplingConfig:
     """Transmittance behind which a ray ends."""
     update_every: int = 16
     """Training steps between two updates of the occupancy grid."""
+    first_update: int = 64
+    """Training step of the first update, which looks at all cells; until then the whole grid counts as occupied."""
     warmup_updates: int = 16
     """Updates in the beginning that look at cells of the whole grid alone."""
-    cells_per_update: int = 2**16
+    cells_per_update: int = 2**14
     """Cells whose density an update looks at."""
     decay: float = 0.95
     """What an update multiplies the density of a cell with before it takes the maximum with the new one."""
@@ -106,7 +115,7 @@ class OptimiserConfig:
     """Of the hash table, at the start."""
     network_learning_rate: float = 1e-2
     """Of the networks, at the start."""
-    final_fraction: float = 0.03
+    final_fraction: float = 0.1
     """The learning rate ends at this fraction of its start."""
     decay_start: float = 0.3
     """Fraction of the run after which the learning rate falls, exponentially."""
@@ -171,3 +180,73 @@ class TrainingConfig:
         _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
         _require(self.seconds is None or self.seconds > 0, f"seconds must be positive, got {self.seconds}")
         _require(0 <= self.seed < 2**31, f"seed must be from 0 to 2^31 - 1, got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    """Which scene a run is of, and how it is loaded."""
+
+    path: str | None = None
+    """Folder or transforms file; none: the built-in scene."""
+    downscale: int = 1
+    """Images are smaller by this factor."""
+    test_every: int | None = None
+    """Score every K-th test view or, in a format without splits, hold out every K-th image; none: 8, and every
+    view of the built-in scene."""
+    background: Literal["white", "black"] | None = None
+    """Colour behind what is transparent; none: what the scene says."""
+
+    def __post_init__(self):
+        _require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
+        _require(self.test_every is None or self.test_every >= 0,
+                 f"test-every must not be negative, got {self.test_every}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What a run is: with the scene itself it decides the result."""
+
+    scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def __post_init__(self):
+        for name, value in flattened(self).items():
+            finite = not isinstance(value, float) or math.isfinite(value)
+            _require(finite, f"{name} must be finite, got {value}")
+
+
+def flattened(config, prefix: str = "") -> dict[str, object]:
+    """The settings of nested dataclasses by dotted name."""
+    found = {}
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), prefix + field.name
+        found |= flattened(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return found
+
+
+def from_dict(kind: type, values: object, name: str = "the configuration"):
+    """The dataclass `kind` whose fields, and the fields of its fields, are `values` as `dataclasses.asdict` gives them.
+
+    Raises ValueError for a field that is missing, unknown, of another type or out of its range.
+    """
+    _require(isinstance(values, dict), f"{name} must be an object, got {values!r}")
+    fields = get_type_hints(kind)
+    for key in sorted(fields.keys() ^ values.keys()):
+        raise ValueError(f"{name} {'lacks' if key in fields else 'has the unknown entry'} '{key}'")
+    return kind(**{key: _checked(wanted, values[key], key) for key, wanted in fields.items()})
+
+
+def _checked(wanted, value, name: str):
+    """`value` if it is of the type `wanted`, which may be a dataclass, a Literal or a union."""
+    if dataclasses.is_dataclass(wanted):
+        return from_dict(wanted, value, name)
+    for option in get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else [wanted]:
+        if get_origin(option) is Literal:
+            if value in get_args(option):
+                return value
+        elif option is float and type(value) in (int, float):
+            return float(value)
+        elif type(value) is option:
+            return value
+    raise ValueError(f"{name} has a value of the wrong kind: {value!r}")

@@ -8,10 +8,13 @@
 If the host program has initialised Taichi already, what it chose is used.
 """
 
+import contextlib
+import io
 import os
 from dataclasses import dataclass
 
 import torch
+
 from taichi_nerf_kernels.engine import ti
 
 from .errors import UserError
@@ -54,16 +57,17 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
     if reason is not None:
         raise UserError(f"backend {backend} does not work on this machine: {reason}; use --backend auto or cpu")
     torch.set_num_threads(threads)
-    ti.init(
-        arch={"cpu": ti.cpu, "cuda": ti.cuda, "vulkan": ti.vulkan}[backend],
-        default_fp=_FLOATS[dtype],
-        cpu_max_num_threads=threads,
-        random_seed=seed,
-        offline_cache=True,
-        log_level=ti.ERROR,
-        enable_fallback=False,
-        verbose=False,
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # Taichi announces its backend there, whatever it is told
+        ti.init(
+            arch={"cpu": ti.cpu, "cuda": ti.cuda, "vulkan": ti.vulkan}[backend],
+            default_fp=_FLOATS[dtype],
+            cpu_max_num_threads=threads,
+            random_seed=seed,
+            offline_cache=True,
+            log_level=ti.ERROR,
+            enable_fallback=False,
+            verbose=False,
+        )
     _current = _describe(dtype, threads)
     return _current
 

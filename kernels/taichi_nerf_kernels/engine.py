@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")  # stdout belongs to the program
 
-import taichi as ti  # noqa: E402
+import taichi as ti
 
 __all__ = ["on_cpu", "ti"]
 

@@ -20,6 +20,7 @@ differentiable except at the faces of cells; interpolation is linear, so that th
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -225,7 +226,8 @@ def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
         index = ti.Vector.zero(ti.i32, 8 * LANES)
         weight = ti.Vector.zero(float, 8 * LANES)
         sums = ti.Vector.zero(float, features * LANES)
-        for block in range(chunk * (CHUNK // LANES), ti.min((chunk + 1) * CHUNK + LANES - 1, count + LANES - 1) // LANES):
+        last = ti.min((chunk + 1) * CHUNK, count)
+        for block in range(chunk * (CHUNK // LANES), (last + LANES - 1) // LANES):
             block_entries(x, levels, scales, level, block, features, index, weight)
             for lane in range(LANES):
                 for k in ti.static(range(features)):
@@ -238,6 +240,38 @@ def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
                     y[level * features + k, block * LANES + lane] = sums[k * LANES + lane]
 
 
+@ti.func
+def splat_level_serially(x: ti.template(), y_gradient: ti.template(), levels: ti.template(), scales: ti.template(),
+                         table_gradient: ti.template(), level: int, features: ti.template(), by_entry: ti.template()):
+    """Adds the gradient of one level, point after point: no other task may write to that level meanwhile.
+
+    `by_entry`: table_gradient is [E] of F-vectors, whose sum is then one vector instruction, instead of [E * F].
+    """
+    count = x.shape[0]
+    stride = ti.static(1 if by_entry else features)
+    index = ti.Vector.zero(ti.i32, 8 * LANES)
+    weight = ti.Vector.zero(float, 8 * LANES)
+    gradient = ti.Vector.zero(float, features * LANES)
+    for block in range((count + LANES - 1) // LANES):
+        block_entries(x, levels, scales, level, block, stride, index, weight)
+        lanes = ti.min(LANES, count - block * LANES)
+        for lane in range(lanes):
+            for k in ti.static(range(features)):
+                gradient[lane * features + k] = y_gradient[level * features + k, block * LANES + lane]
+        for lane in range(lanes):
+            g = ti.Vector.zero(float, features)
+            for k in ti.static(range(features)):
+                g[k] = gradient[lane * features + k]
+            for corner in ti.static(range(8)):
+                first = index[corner * LANES + lane]
+                w = weight[corner * LANES + lane]
+                if ti.static(by_entry):
+                    table_gradient[first] = table_gradient[first] + w * g
+                else:
+                    for k in ti.static(range(features)):
+                        table_gradient[first + k] = table_gradient[first + k] + w * g[k]
+
+
 @ti.kernel
 def _backward_table_cpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                         levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
@@ -245,22 +279,23 @@ def _backward_table_cpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarra
     ti.loop_config(block_dim=1)
     for task in range(scales.shape[0]):
         level = scales.shape[0] - 1 - task  # the finest take longest: first
-        count = x.shape[0]
-        index = ti.Vector.zero(ti.i32, 8 * LANES)
-        weight = ti.Vector.zero(float, 8 * LANES)
-        gradient = ti.Vector.zero(float, features * LANES)
-        for block in range((count + LANES - 1) // LANES):
-            block_entries(x, levels, scales, level, block, features, index, weight)
-            lanes = ti.min(LANES, count - block * LANES)
-            for k in ti.static(range(features)):
-                for lane in range(lanes):
-                    gradient[k * LANES + lane] = y_gradient[level * features + k, block * LANES + lane]
-            for lane in range(lanes):
-                for corner in ti.static(range(8)):
-                    first = index[corner * LANES + lane]
-                    w = weight[corner * LANES + lane]
-                    for k in ti.static(range(features)):
-                        table_gradient[first + k] = table_gradient[first + k] + w * gradient[k * LANES + lane]
+        splat_level_serially(x, y_gradient, levels, scales, table_gradient, level, features, False)
+
+
+@cache
+def _backward_table_cpu_by_entry(features: int, double: bool):
+    """The kernel for a table gradient of F-vectors: only their constant offsets let LLVM use vector instructions."""
+    entry = ti.types.vector(features, ti.f64 if double else ti.f32)
+
+    @ti.kernel
+    def backward(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2), levels: ti.types.ndarray(ndim=2),
+                 scales: ti.types.ndarray(ndim=1), table_gradient: ti.types.ndarray(dtype=entry, ndim=1)):
+        ti.loop_config(block_dim=1)
+        for task in range(scales.shape[0]):
+            level = scales.shape[0] - 1 - task
+            splat_level_serially(x, y_gradient, levels, scales, table_gradient, level, features, True)
+
+    return backward
 
 
 @ti.kernel
@@ -313,7 +348,14 @@ def hash_grid_backward_table(x, y_gradient, levels, scales, table_gradient, feat
     """Adds the gradient with respect to the table to `table_gradient` [E * F]; the caller zeroes it."""
     if x.shape[0] == 0:
         return
-    (_backward_table_cpu if on_cpu() else _backward_table_gpu)(x, y_gradient, levels, scales, table_gradient, features)
+    if not on_cpu():
+        _backward_table_gpu(x, y_gradient, levels, scales, table_gradient, features)
+    elif features == 1 or isinstance(table_gradient, ti.Ndarray):  # which cannot be viewed as vectors
+        _backward_table_cpu(x, y_gradient, levels, scales, table_gradient, features)
+    else:
+        double = str(table_gradient.dtype).endswith("float64")
+        kernel = _backward_table_cpu_by_entry(features, double)
+        kernel(x, y_gradient, levels, scales, table_gradient.reshape(-1, features))
 
 
 def hash_grid_backward_positions(x, table, y_gradient, levels, scales, x_gradient, features: int) -> None:

@@ -45,7 +45,8 @@ class InstantNGP(nn.Module):
         self.grid = OccupancyGrid(
             sampling.grid_resolution, box.cascades, step_min=math.sqrt(3) / sampling.steps, decay=sampling.decay,
             threshold=sampling.threshold, update_every=sampling.update_every,
-            warmup_steps=sampling.update_every * sampling.warmup_updates, warmup_cells=sampling.cells_per_update,
+            first_update=sampling.first_update, warmup_cells=2 * sampling.cells_per_update,
+            warmup_steps=sampling.first_update + sampling.update_every * sampling.warmup_updates,
             cells_per_update=sampling.cells_per_update, seed=seed)
 
     def render(self, rays: Rays, *, jitter_seed: int | None = None) -> Rendered:

@@ -4,9 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
+
 from taichi_nerf_kernels import hash_grid as kernel
 from taichi_nerf_kernels.hash_grid import HashGridLayout, hash_grid_layout
-from torch.autograd.function import once_differentiable
 
 from ._check import check_tensor
 

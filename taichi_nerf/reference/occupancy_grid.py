@@ -73,7 +73,7 @@ def moving_maximum(
 
 
 def occupancy(values: torch.Tensor, resolution: int, threshold: float) -> torch.Tensor:
-    """[C, G, G, G] bool: v > min(threshold, mean of max(v, 0) in cascade 0), or so for a finer cell inside."""
+    """[C, G, G, G] bool: v > min(threshold, mean of max(v, 0) in cascade 0), or so for a finer cell."""
     dense = dense_from_values(values, resolution)
     occupied = dense > min(threshold, dense[0].clamp(min=0).mean().item())
     low, high = resolution // 4, 3 * resolution // 4

@@ -39,7 +39,7 @@ class OccupancyGrid(torch.nn.Module):
         step_min: length of the shortest marching step.
         decay: factor on every value at each update.
         threshold: a cell is occupied above min(threshold, mean value of cascade 0).
-        update_every: steps between updates.
+        update_every: steps between updates. first_update: step before which there are none.
         warmup_steps, warmup_cells: length of the warm-up and cells per update in it (None: all).
         cells_per_update: cells per update after it (None: half of all).
         occupied_fraction: part of `cells_per_update` drawn from the occupied cells.
@@ -57,6 +57,7 @@ class OccupancyGrid(torch.nn.Module):
         decay: float = 0.95,
         threshold: float = 0.01,
         update_every: int = 16,
+        first_update: int = 0,
         warmup_steps: int = 256,
         warmup_cells: int | None = None,
         cells_per_update: int | None = None,
@@ -78,7 +79,7 @@ class OccupancyGrid(torch.nn.Module):
         cells = cascades * resolution**3
         self.resolution, self.cascades = resolution, cascades
         self.step_min, self.decay, self.threshold = step_min, decay, threshold
-        self.update_every, self.warmup_steps = update_every, warmup_steps
+        self.update_every, self.first_update, self.warmup_steps = update_every, first_update, warmup_steps
         self.warmup_cells = min(warmup_cells or cells, cells)
         self.cells_per_update = min(cells_per_update or cells // 2, cells)
         self.occupied_fraction, self.chunk, self.seed = occupied_fraction, chunk, seed
@@ -88,11 +89,11 @@ class OccupancyGrid(torch.nn.Module):
 
     @torch.no_grad()
     def update(self, density: Callable[[torch.Tensor], torch.Tensor], step: int) -> bool:
-        """Refresh the grid if step is a multiple of `update_every`; return whether it was refreshed.
+        """Refresh the grid if step is a multiple of `update_every`, from `first_update` on; return whether it was.
 
         density: positions [M, 3] -> density [M] or [M, 1], per unit length of model space.
         """
-        if step % self.update_every != 0:
+        if step < self.first_update or step % self.update_every != 0:
             return False
         seed = self.seed * 1_000_003 + 2 * int(self.updates)
         cells = self._cells_to_visit(step, seed)

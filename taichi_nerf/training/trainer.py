@@ -21,6 +21,9 @@ from ..types import Rays
 
 SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
 RAYS, JITTER, BACKGROUND = range(3)  # purposes of random numbers
+STATE_NUMBERS = ("steps_done", "seconds", "skipped_steps", "marched_per_ray", "samples_per_ray")
+OPTIMISER_STATE = {"table_optimiser": ("first_moment", "second_moment", "step_count"),
+                   "network_optimiser": ("step", "exp_avg", "exp_avg_sq")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +110,56 @@ class Trainer:
         finally:
             self._swap()
 
+    def state_dict(self) -> dict[str, dict]:
+        """All that a trainer needs to go on as this one would: `tensors` and `numbers`, by name, not copied."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for (name, _), average in zip(self.model.named_parameters(), self.average):
+            tensors[f"average.{name}"] = average
+        for optimiser in OPTIMISER_STATE:
+            for index, state in getattr(self, optimiser).state_dict()["state"].items():
+                tensors |= {f"{optimiser}.{index}.{key}": value for key, value in state.items()}
+        return {"tensors": tensors, "numbers": {name: getattr(self, name) for name in STATE_NUMBERS}}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, dict]) -> None:
+        """Take over what `state_dict` of a trainer of the same model gave; the tensors are copied.
+
+        Raises ValueError naming the tensor that is missing, unknown, or of another shape or dtype; then nothing
+        has changed.
+        """
+        tensors, numbers = state["tensors"], state["numbers"]
+        check_same_tensors(tensors, self._expected_state(tensors))
+        if set(numbers) != set(STATE_NUMBERS):
+            raise ValueError(f"numbers must be {', '.join(STATE_NUMBERS)}, got {', '.join(numbers)}")
+        for name, value in self.model.state_dict().items():
+            value.copy_(tensors[f"model.{name}"])
+        for (name, _), average in zip(self.model.named_parameters(), self.average):
+            average.copy_(tensors[f"average.{name}"])
+        for optimiser, keys in OPTIMISER_STATE.items():
+            optimiser_state = {}
+            for index in range(len(getattr(self, optimiser).param_groups[0]["params"])):
+                prefix = f"{optimiser}.{index}."
+                if prefix + keys[0] in tensors:
+                    optimiser_state[index] = {key: tensors[prefix + key].clone() for key in keys}
+            groups = getattr(self, optimiser).state_dict()["param_groups"]
+            getattr(self, optimiser).load_state_dict({"state": optimiser_state, "param_groups": groups})
+        self.model.field.table_gradient.zero_()
+        for name, value in numbers.items():
+            setattr(self, name, value)
+
+    def _expected_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Name -> a tensor of the shape and dtype that a state with the names of `tensors` must have."""
+        expected = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        expected |= {f"average.{name}": value for name, value in self.model.named_parameters()}
+        for optimiser, keys in OPTIMISER_STATE.items():
+            for index, parameter in enumerate(getattr(self, optimiser).param_groups[0]["params"]):
+                like = {"step": torch.empty((), dtype=torch.float32),
+                        "step_count": torch.empty(parameter.shape[:1], dtype=torch.int32, device="meta")}
+                names = {f"{optimiser}.{index}.{key}": like.get(key, parameter) for key in keys}
+                if names.keys() & tensors.keys():  # before the first step an optimiser has no state
+                    expected |= names
+        return expected
+
     def _background(self, batch: TrainingRays) -> Tensor:
         """[R, 3]"""
         shape = (len(batch.rgba), 3)
@@ -163,6 +216,16 @@ class Trainer:
 
     def _seed(self, purpose: int) -> int:
         return (self.config.seed * 1_000_003 + self.steps_done * 3 + purpose) % 2**31
+
+
+def check_same_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor]):
+    """Raises ValueError naming a tensor that is missing, unknown, or of another shape or dtype than expected."""
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        raise ValueError(f"tensor '{name}' is {'missing' if name in expected else 'unknown'}")
+    for name, like in expected.items():
+        if tensors[name].shape != like.shape or tensors[name].dtype != like.dtype:
+            raise ValueError(f"tensor '{name}' must have shape {list(like.shape)} and type {like.dtype}, "
+                             f"got {list(tensors[name].shape)} and {tensors[name].dtype}")
 
 
 def learning_rate_factor(progress: float, decay_start: float, final_fraction: float) -> float:

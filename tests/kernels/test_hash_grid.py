@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+
+from taichi_nerf_kernels.engine import ti
 from taichi_nerf_kernels.hash_grid import (
     hash_grid_backward_positions,
     hash_grid_backward_table,
@@ -120,3 +122,15 @@ def test_points_in_one_cell_add_up(backend, rng):
                              scales, table_gradient, layout.features)
     total = table_gradient.double().sum().item()
     assert math.isclose(total, count * layout.outputs, rel_tol=backend.tolerance)
+
+
+def test_a_taichi_array_takes_the_same_gradient_as_a_tensor(backend, rng):
+    layout = hash_grid_layout(**SMALL)
+    x, table, levels, scales = arrays(backend, layout, rng, 200)
+    g = backend.tensor(torch.randn(layout.outputs, 200, generator=rng, dtype=torch.float64))
+    expected = torch.zeros_like(table)
+    hash_grid_backward_table(x, g, levels, scales, expected, layout.features)
+    array = ti.ndarray(ti.f64 if backend.dtype == torch.float64 else ti.f32, shape=table.shape[0])
+    array.fill(0)
+    hash_grid_backward_table(x, g, levels, scales, array, layout.features)
+    backend.assert_close(torch.from_numpy(array.to_numpy()), expected)

@@ -98,6 +98,12 @@ def test_only_every_nth_step_updates(backend):
     assert grid.updates == 3
 
 
+def test_the_grid_stays_full_until_the_first_update(backend):
+    grid = make_grid(backend, update_every=4, first_update=6)
+    assert [grid.update(shell, step) for step in range(10)] == [False] * 8 + [True, False]
+    assert grid.occupied_share < 1
+
+
 def test_an_update_visits_as_many_cells_as_asked(backend):
     visited = []
 

@@ -18,13 +18,13 @@ __all__ = ["Pictures", "builtin_scene", "hemisphere_cameras", "render"]
 
 SPLIT_NAMES = ("train", "val", "test")
 DISTANCE = 4.0  # of the cameras from the origin, world units
-FIELD_OF_VIEW = 0.66  # radians across
+FIELD_OF_VIEW = 0.61  # radians across
 LOWEST, HIGHEST = 0.06, 0.97  # sine of the cameras' elevation
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
-def builtin_scene(*, resolution: int = 200, views: tuple[int, int, int] = (60, 8, 16), samples_per_pixel: int = 16,
-                  seed: int = 0) -> Scene:
+def builtin_scene(*, resolution: int = 200, views: tuple[int, int, int] = (60, 8, 16),
+                  samples_per_pixel: int = 16, seed: int = 0) -> Scene:
     """A still life on a round table: RGBA pictures, exact depth and normals, cameras on a hemisphere.
 
     Args:
@@ -34,16 +34,16 @@ def builtin_scene(*, resolution: int = 200, views: tuple[int, int, int] = (60, 8
         seed: turns the cameras around the vertical axis; the world stays the same.
 
     Returns:
-        A scene with the splits of at least one view. Rendered on the current runtime; the same on every backend but
-        for rounding.
+        A scene with the splits of at least one view. Rendered on the current runtime; the same on every
+        backend but for rounding.
 
     Raises:
         UserError: a resolution, a number of views or of samples that is none.
     """
     samples = round(samples_per_pixel**0.5)
     if resolution < 1 or samples < 1 or samples**2 != samples_per_pixel:
-        raise UserError(f"the built-in scene needs a resolution of at least 1 and a square number of samples per pixel, "
-                        f"got {resolution} and {samples_per_pixel}")
+        raise UserError("the built-in scene needs a resolution of at least 1 and a square number of samples "
+                        f"per pixel, got {resolution} and {samples_per_pixel}")
     if len(views) != 3 or min(views) < 0 or views[0] < 1:
         raise UserError(f"the built-in scene needs three numbers of views, the first at least 1, got {views}")
     turn = np.random.default_rng(seed).uniform(0, 2 * np.pi)
@@ -55,14 +55,14 @@ def builtin_scene(*, resolution: int = 200, views: tuple[int, int, int] = (60, 8
         if len(split_cameras):
             splits[name] = _split(name, split_cameras, pictures, first)
         first += len(split_cameras)
-    return Scene(name="still life", format="built-in", splits=splits, centre=np.zeros(3), scale=1 / 3, aabb_scale=1,
-                 near=0.05, background="white", bounded=True,
+    return Scene(name="still life", format="built-in", splits=splits, centre=np.zeros(3), scale=1 / 3,
+                 aabb_scale=1, near=0.05, background="white", bounded=True,
                  notes=[f"computed at {resolution} x {resolution} with {samples_per_pixel} samples per pixel",
                         "exact depth and normals"])
 
 
 def hemisphere_cameras(count: int, resolution: int, turn: float = 0.0, offset: float = 0.5) -> Cameras:
-    """Cameras spread evenly over the upper hemisphere (a Fibonacci spiral), looking at a point near the origin.
+    """Cameras spread evenly over the upper hemisphere (a Fibonacci spiral), looking at the origin.
 
     `turn` rotates them about the vertical axis, in radians; `offset` in (0, 1) shifts them along the spiral.
     """
@@ -73,8 +73,9 @@ def hemisphere_cameras(count: int, resolution: int, turn: float = 0.0, offset: f
     right = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=1)
     pose = np.stack([right, np.cross(back, right), back, DISTANCE * back], axis=2)
     focal = 0.5 * resolution / np.tan(0.5 * FIELD_OF_VIEW)
-    return Cameras(camera_to_world=pose, focal=np.full((count, 2), focal), principal=np.full((count, 2), 0.5 * resolution),
-                   distortion=np.zeros((count, 6)), lens=np.full(count, PERSPECTIVE), size=np.full((count, 2), resolution))
+    return Cameras(camera_to_world=pose, focal=np.full((count, 2), focal),
+                   principal=np.full((count, 2), 0.5 * resolution), distortion=np.zeros((count, 6)),
+                   lens=np.full(count, PERSPECTIVE), size=np.full((count, 2), resolution))
 
 
 def _joined(parts: list[Cameras]) -> Cameras:

@@ -1,19 +1,31 @@
 """Pictures of a `World`: colour with alpha, exact depth and normals, in one launch for all views.
 
-Per pixel, the ray through its centre gives depth and normal; then n x n rays, spread evenly over the pixel, give
-colour and alpha. Colours are averaged as linear light, premultiplied, and stored as sRGB with straight alpha. How much of
-the light reaches a surface is found once a pixel and surface: soft shadows change little within a pixel.
+Per pixel, the ray through its centre gives depth and normal; then n x n rays, spread evenly over the pixel,
+give colour and alpha. Colours are averaged as linear light, premultiplied, and stored as sRGB with straight
+alpha. How much of the light reaches a surface is found once a pixel and surface: soft shadows change little
+within a pixel.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+
 from taichi_nerf_kernels.engine import ti
 
 from ... import runtime
 from ..scene import PERSPECTIVE, Cameras
-from .shading import OCCLUSION_REACH, fill_light, fresnel, hidden_share, highlight, occlusion, pattern_colour, sky, srgb
+from .shading import (
+    OCCLUSION_REACH,
+    fill_light,
+    fresnel,
+    hidden_share,
+    highlight,
+    occlusion,
+    pattern_colour,
+    sky,
+    srgb,
+)
 from .solids import FAR, intersect, surface_normal
 from .world import LIGHT_COLUMNS, NO_SOLID, Light, World
 
@@ -33,7 +45,8 @@ class Pictures:
     """[N, H, W, 3] float32: world normals there, zero where it meets nothing."""
 
 
-def render(world: World, cameras: Cameras, lights: Light | list[Light], samples_per_axis: int = 4) -> Pictures:
+def render(world: World, cameras: Cameras, lights: Light | list[Light],
+           samples_per_axis: int = 4) -> Pictures:
     """Pictures of `world` from `cameras`, which are all of one size, each under its light (or all under one).
 
     `samples_per_axis`^2 rays a pixel. Runs on the current runtime.
@@ -71,12 +84,38 @@ def _rotation(solids: ti.template(), k):
 
 
 @ti.func
-def nearest_hit(o, d, nodes: ti.template(), node_index: ti.template(), solids: ti.template(),
-                solid_index: ti.template()):
-    """Distance to the nearest surface along the ray, or FAR, and its solid, or NO_SOLID."""
-    nearest, hit = FAR, NO_SOLID
+def nodes_in_pixel(o, d, spread, nodes: ti.template(), node_index: ti.template()):
+    """The first solid's node that the rays of a pixel may meet, and one past the last.
+
+    The rays fill a cone about `d`, of radius `spread` t.
+    """
+    first, end = nodes.shape[0], 0
     node = 0
     while node < nodes.shape[0]:
+        sphere = _vector(nodes, node, 0, 4)
+        to_centre = ti.Vector([sphere[0], sphere[1], sphere[2]]) - o
+        middle = to_centre.dot(d)
+        reach = sphere[3] + spread * ti.abs(middle) * 1.01
+        if to_centre.norm_sqr() - middle * middle > reach * reach or middle < -sphere[3]:
+            node = node_index[node, 0]
+        else:
+            if node_index[node, 1] != NO_SOLID:
+                first = ti.min(first, node)
+                end = node + 1
+            node += 1
+    return first, end
+
+
+@ti.func
+def nearest_hit(o, d, first, end, nodes: ti.template(), node_index: ti.template(), solids: ti.template(),
+                solid_index: ti.template()):
+    """Distance to the nearest surface along the ray, or FAR, and its solid, or NO_SOLID.
+
+    The walk begins at the node `first` and stops before `end`.
+    """
+    nearest, hit = FAR, NO_SOLID
+    node = first
+    while node < end:
         sphere = _vector(nodes, node, 0, 4)
         k = node_index[node, 1]
         to_centre = ti.Vector([sphere[0], sphere[1], sphere[2]]) - o
@@ -103,6 +142,7 @@ def received_light(p, n, own, light, nodes: ti.template(), node_index: ti.templa
     length = to_light.norm()
     d = to_light / length
     spread = light[3] / length  # the light's rays through p fill a cone of radius `spread` t
+    faces_light = n.dot(d) > 0.0
     received = ti.Vector([1.0, 1.0])
     node = 0
     while node < nodes.shape[0]:
@@ -111,8 +151,11 @@ def received_light(p, n, own, light, nodes: ti.template(), node_index: ti.templa
         to_centre = ti.Vector([sphere[0], sphere[1], sphere[2]]) - p
         middle = to_centre.dot(d)
         along = ti.min(ti.max(middle, 0.0), length)
-        reach = sphere[3] + ti.max(spread * (along + sphere[3]), OCCLUSION_REACH)
-        if (to_centre - along * d).norm_sqr() > reach * reach:
+        cone = sphere[3] + spread * (along + sphere[3])
+        near = sphere[3] + 2.0 * OCCLUSION_REACH
+        in_cone = faces_light and (to_centre - along * d).norm_sqr() < cone * cone
+        nearby = to_centre.norm_sqr() < near * near
+        if not (in_cone or nearby):
             node = node_index[node, 0]
         else:
             node += 1
@@ -120,11 +163,34 @@ def received_light(p, n, own, light, nodes: ti.template(), node_index: ti.templa
                 kind, shape, half_thickness = solid_index[k, 0], _vector(solids, k, 12, 7), solids[k, 19]
                 to_frame = _rotation(solids, k).transpose()
                 o = -to_frame @ to_centre
-                low, high = ti.max(middle - sphere[3], 1e-3), ti.max(middle + sphere[3], 2e-3)
-                hidden = hidden_share(kind, shape, half_thickness, o, to_frame @ d, spread, low, high)
-                sky_hidden = occlusion(kind, shape, half_thickness, o, to_frame @ n)
-                received *= 1.0 - ti.Vector([hidden, sky_hidden])
+                if in_cone:
+                    received[0] *= 1.0 - hidden_share(kind, shape, half_thickness, o, to_frame @ d, spread,
+                                                      middle - sphere[3], middle + sphere[3])
+                if nearby:
+                    received[1] *= 1.0 - occlusion(kind, shape, half_thickness, o, to_frame @ n)
     return received
+
+
+@ti.func
+def surface_light(p, n, d, local, reached, light, m, materials: ti.template(),
+                  material_pattern: ti.template()):
+    """Light that the surface point `p` of material `m` sends against the ray `d`, and how much it mirrors.
+
+    `reached` is what `received_light` says, `local` the point in the frame of its solid.
+    """
+    frequency, turns, specular = materials[m, 6], materials[m, 7], materials[m, 8]
+    shininess, reflectance, metallic = materials[m, 9], materials[m, 10], materials[m, 11]
+    albedo = pattern_colour(material_pattern[m], frequency, turns, _vector(materials, m, 0, 3),
+                            _vector(materials, m, 3, 3), local)
+    tint = 1.0 + (albedo - 1.0) * metallic
+    to_light = (ti.Vector([light[0], light[1], light[2]]) - p).normalized()
+    sun = ti.Vector([light[4], light[5], light[6]]) * reached[0] * ti.max(n.dot(to_light), 0.0)
+    mirrored = 0.0
+    if reflectance > 0.0:
+        mirrored = fresnel(reflectance, -n.dot(d))
+    diffuse = (1.0 - metallic) * (1.0 - mirrored) * albedo * (sun + fill_light(n, light) * reached[1])
+    shine = specular * highlight(n, to_light, -d, shininess) * tint * sun
+    return diffuse + shine, mirrored * (0.35 + 0.65 * reached[1]) * tint
 
 
 @ti.kernel
@@ -147,67 +213,64 @@ def render_views(
     """Every pixel of every view."""
     for view, row, column in words:
         light = _vector(lights, view, 0, LIGHT_COLUMNS)
-        f, c = _vector(focal, view, 0, 2), _vector(principal, view, 0, 2)
         rotation = ti.Matrix([[camera_to_world[view, i, j] for j in range(3)] for i in range(3)])
         eye = ti.Vector([camera_to_world[view, i, 3] for i in range(3)])
+        corner = (ti.Vector([column, row]) - _vector(principal, view, 0, 2)) / _vector(focal, view, 0, 2)
+        pixel = 1.0 / _vector(focal, view, 0, 2)  # its sides, on the plane at distance 1
+        middle = ti.Vector([corner[0] + 0.5 * pixel[0], -corner[1] - 0.5 * pixel[1], -1.0])
+        centre = (rotation @ middle).normalized()
+        first, end = nodes_in_pixel(eye, centre, 0.5 * pixel.norm(), nodes, node_index)
         samples = samples_per_axis * samples_per_axis
-        colour = ti.Vector([0.0, 0.0, 0.0])  # sum of premultiplied linear light
-        covered = 0
+        if first >= end:
+            samples = -1  # nothing to meet
+        colour = ti.Vector([0.0, 0.0, 0.0])  # sum of linear light, premultiplied
+        covered = 0.0  # number of rays that met something
         lit_solid, lit_normal, lit = NO_SOLID, ti.Vector([0.0, 0.0, 0.0]), ti.Vector([1.0, 1.0])
-        for s in range(-1, samples):  # -1: through the centre
-            at = ti.Vector([0.5, 0.5])
-            if s >= 0:
-                at = (ti.Vector([s % samples_per_axis, s // samples_per_axis]) + 0.5) / samples_per_axis
-            plane = (ti.Vector([column, row]) + at - c) / f
-            d = (rotation @ ti.Vector([plane[0], -plane[1], -1.0])).normalized()
-            o = eye
-            radiance, through = ti.Vector([0.0, 0.0, 0.0]), ti.Vector([1.0, 1.0, 1.0])
-            met = 0
+        depth[view, row, column] = FAR
+        for i in ti.static(range(3)):
+            normals[view, row, column, i] = 0.0
+        for sample in range(-1, samples):  # the first through the centre
+            at = 0.5 * pixel
+            if sample >= 0:
+                cell = ti.Vector([sample % samples_per_axis, sample // samples_per_axis])
+                at = (cell + 0.5) / samples_per_axis * pixel
+            o, d = eye, (rotation @ ti.Vector([corner[0] + at[0], -corner[1] - at[1], -1.0])).normalized()
+            radiance, mirror = ti.Vector([0.0, 0.0, 0.0]), ti.Vector([1.0, 1.0, 1.0])
             for bounce in range(2):
-                t, hit = nearest_hit(o, d, nodes, node_index, solids, solid_index)
-                n = ti.Vector([0.0, 0.0, 0.0])
-                mirror = 0.0
+                begin, stop = first, end
+                if bounce == 1:
+                    begin, stop = 0, nodes.shape[0]
+                t, hit = nearest_hit(o, d, begin, stop, nodes, node_index, solids, solid_index)
                 if hit == NO_SOLID:
                     if bounce == 1:
-                        radiance += through * sky(d, light)
-                else:
-                    met = 1
-                    p = o + t * d
-                    solid_rotation = _rotation(solids, hit)
-                    local = solid_rotation.transpose() @ (p - _vector(solids, hit, 9, 3))
-                    shape = _vector(solids, hit, 12, 7)
-                    n = solid_rotation @ surface_normal(solid_index[hit, 0], shape, local)
-                    reached = lit
-                    if bounce == 1 or hit != lit_solid or n.dot(lit_normal) < SAME_SURFACE:
-                        reached = received_light(p, n, hit, light, nodes, node_index, solids, solid_index)
-                        if bounce == 0:
-                            lit_solid, lit_normal, lit = hit, n, reached
-                    m = solid_index[hit, 1]
-                    surface = _vector(materials, m, 6, 6)
-                    albedo = pattern_colour(material_pattern[m], surface[0], surface[1], _vector(materials, m, 0, 3),
-                                            _vector(materials, m, 3, 3), local)
-                    tint = 1.0 + (albedo - 1.0) * surface[5]
-                    to_light = (ti.Vector([light[0], light[1], light[2]]) - p).normalized()
-                    sun = ti.Vector([light[4], light[5], light[6]]) * reached[0] * ti.max(n.dot(to_light), 0.0)
-                    diffuse = albedo * (sun + fill_light(n, light) * reached[1]) * (1.0 - surface[5])
-                    shine = tint * sun * surface[2] * highlight(n, to_light, -d, surface[3])
-                    if bounce == 0 and surface[4] > 0.0:
-                        mirror = fresnel(surface[4], -n.dot(d))
-                    radiance += through * (diffuse * (1.0 - mirror) + shine)
-                    through *= mirror * tint * (0.35 + 0.65 * reached[1])
-                    o = p + SURFACE_OFFSET * n
-                if bounce == 0 and s < 0:
+                        radiance += mirror * sky(d, light)
+                    break
+                p = o + t * d
+                to_world = _rotation(solids, hit)
+                local = to_world.transpose() @ (p - _vector(solids, hit, 9, 3))
+                n = to_world @ surface_normal(solid_index[hit, 0], _vector(solids, hit, 12, 7), local)
+                reached = lit
+                if bounce == 1 or hit != lit_solid or n.dot(lit_normal) < SAME_SURFACE:
+                    reached = received_light(p, n, hit, light, nodes, node_index, solids, solid_index)
+                if bounce == 0:
+                    lit_solid, lit_normal, lit = hit, n, reached
+                    covered += 1.0
+                if sample < 0:
                     depth[view, row, column] = t
                     for i in ti.static(range(3)):
                         normals[view, row, column, i] = n[i]
-                if mirror <= 0.0 or s < 0:
+                    covered = 0.0
                     break
-                d = d - 2.0 * n.dot(d) * n
-            if s >= 0:
-                colour += ti.min(radiance, 1.0) * met
-                covered += met
-        encoded = srgb(colour / ti.max(covered, 1))
-        word = ti.cast(255.0 * covered / samples + 0.5, ti.i32) << 24
+                sent, mirrored = surface_light(p, n, d, local, reached, light, solid_index[hit, 1], materials,
+                                               material_pattern)
+                radiance += mirror * sent
+                mirror *= mirrored
+                if mirror.max() <= 0.0:
+                    break
+                o, d = p + SURFACE_OFFSET * n, d - 2.0 * n.dot(d) * n
+            colour += ti.min(radiance, 1.0)
+        encoded = srgb(colour / ti.max(covered, 1.0))
+        word = ti.cast(255.0 * covered / (samples_per_axis * samples_per_axis) + 0.5, ti.i32) << 24
         for i in ti.static(range(3)):
             word |= ti.cast(255.0 * encoded[i] + 0.5, ti.i32) << (8 * i)
         words[view, row, column] = word

@@ -2,9 +2,11 @@
 
     p, n     point of a surface in the world and its unit normal
     light    vector of `world.LIGHT_COLUMNS`: position, radius, colour, ambient
-    hidden   share of the light's disc that a solid hides, in closed form, so the shadows are smooth and noiseless
+    hidden   share of the light's disc that a solid hides, in closed form, so the shadows are smooth and
+    noiseless
 
-A shadow's edge is exact for an edge that is straight across the light's disc; solids hide independent shares of it.
+A shadow's edge is exact for an edge that is straight across the light's disc; solids hide independent shares
+of it.
 """
 
 import math
@@ -26,7 +28,7 @@ def pattern_colour(pattern, frequency, turns, first, second, p):
     rho = ti.Vector([p[0], p[1]]).norm()
     phase = 0.25  # of a period: the first colour below 0.5, the second above
     if pattern == CHECKER:
-        cell = ti.floor(p * frequency + 1e-3)
+        cell = ti.floor(p * frequency + 0.5)
         phase = 0.5 * (cell[0] + cell[1] + cell[2])
     elif pattern == STRIPES:
         phase = p[2] * frequency
@@ -45,19 +47,19 @@ def pattern_colour(pattern, frequency, turns, first, second, p):
 @ti.func
 def _inlay(frequency, first, second, rho, p):
     """Checkers in the middle of a round table, then a line, then wood with rings."""
-    wobble = 0.035 * ti.sin(4.1 * p[0] + 1.7 * ti.sin(3.0 * p[1])) + 0.012 * ti.sin(17.0 * p[1] + 5.0 * p[0])
-    ring = ti.Vector([p[0] + 2.3, 0.35 * p[1] + wobble]).norm() * 13.0
-    ring -= ti.floor(ring)
-    grain = 0.62 + 0.38 * ring * ring
-    colour = ti.Vector([0.36, 0.17, 0.07]) * grain
-    if rho < 0.80:
+    colour = ti.Vector([0.72, 0.50, 0.16])  # the line
+    if rho < 0.74:
         cell = ti.floor(ti.Vector([p[0], p[1]]) * frequency)
         phase = 0.5 * (cell[0] + cell[1])
         colour = first
         if phase - ti.floor(phase) >= 0.5:
             colour = second
-    elif rho < 0.835 or ti.abs(rho - 1.06) < 0.008:
-        colour = ti.Vector([0.72, 0.50, 0.16])
+    elif rho > 0.775 and ti.abs(rho - 0.985) > 0.008:
+        wobble = 0.035 * ti.sin(4.1 * p[0] + 1.7 * ti.sin(3.0 * p[1]))
+        wobble += 0.012 * ti.sin(17.0 * p[1] + 5.0 * p[0])
+        ring = ti.Vector([p[0] + 2.3, 0.35 * p[1] + wobble]).norm() * 13.0
+        ring -= ti.floor(ring)
+        colour = ti.Vector([0.36, 0.17, 0.07]) * (0.62 + 0.38 * ring * ring)
     return colour
 
 
@@ -72,15 +74,23 @@ def hidden_by_edge(h):
 def hidden_share(kind, shape, half_thickness, o, d, spread, low, high):
     """Share of a light that the solid hides from the point `o` (frame of the solid).
 
-    `d` points to the light's centre, at t the cone of its rays has the radius `spread * t`. The least signed distance
-    in units of that radius, over [low, high], is found by golden-section search: along a line the
-    distance to a convex solid has one minimum.
+    `d` points to the light's centre; at t the cone of its rays has the radius `spread * t`. The least signed
+    distance in units of that radius, over [low, high], is found by golden-section search: along a line the
+    distance to a convex solid has one minimum. (A ray may pass a torus on both sides; then one of them
+    counts.)
     """
-    left, right = low, high
+    across = ti.max(ti.abs(d[2]), 1e-6)
+    half = (shape[2] + shape[4] + spread * high) / across  # the solid's planes, widened by the cone
+    planes = -o[2] / d[2] if d[2] != 0.0 else 0.0
+    left = ti.max(low, planes - half, 1e-3)
+    right = ti.min(high, planes + half)
     best = left + GOLDEN * (right - left)
     least = 1e9
     t = best
-    for _ in range(SEARCH_STEPS):
+    steps = SEARCH_STEPS
+    if left >= right:
+        steps = 0
+    for _ in range(steps):
         h = signed_distance(kind, shape, o + t * d) / (spread * t)
         if h < least:
             if t > best:
@@ -131,8 +141,8 @@ def fill_light(n, light):
 @ti.func
 def highlight(n, to_light, to_eye, shininess):
     """Blinn-Phong, normalised."""
-    half = (to_light + to_eye).normalized()
-    return (shininess + 8.0) / (8.0 * math.pi) * ti.pow(ti.max(n.dot(half), 0.0), shininess)
+    cosine = ti.max(n.dot((to_light + to_eye).normalized()), 1e-6)
+    return (shininess + 8.0) / (8.0 * math.pi) * ti.exp(shininess * ti.log(cosine))
 
 
 @ti.func

@@ -5,11 +5,11 @@
     shape    (x, y, z, ring, edge, taper, cosine): the seven numbers of `Solid.shape`
     t        distance along the ray; FAR where it misses
 
-All solids are one: a box of half extents (x, y, z), grown by `edge` on all sides, which rounds it. The kinds from
-CYLINDER on are solids of revolution: the box is two-dimensional, its first axis is the distance from a circle of radius
-`ring` about the axis, and its sides may lean. A sphere is a grown point, a capsule a grown line, a torus a grown
-circle. Distances are exact but outside the edges of a leaning side (Quilez, distance functions), so what has no
-closed form is met by sphere tracing (Hart 1996).
+All solids are one: a box of half extents (x, y, z), grown by `edge` on all sides, which rounds it. The kinds
+from CYLINDER on are solids of revolution: the box is two-dimensional, its first axis is the distance from a
+circle of radius `ring` about the axis, and its sides may lean. A sphere is a grown point, a capsule a grown
+line, a torus a grown circle. Distances are exact but outside the edges of a leaning side (Quilez, distance
+functions), so what has no closed form is met by sphere tracing (Hart 1996).
 """
 
 from taichi_nerf_kernels.engine import ti
@@ -68,28 +68,38 @@ def surface_normal(kind, shape, p):
 
 @ti.func
 def intersect(kind, shape, bound, o, d):
-    """Distance along the ray to the first point of the solid's surface, for a ray that starts outside; else FAR.
+    """Distance along the ray, which starts outside, to the first point of the solid's surface, or FAR.
 
     `bound` is the radius of a sphere around the solid.
     """
     middle = -o.dot(d)
-    closest = o + middle * d  # the point of the ray nearest to the centre: the smallest numbers, so the most digits
+    closest = o + middle * d  # point of the ray nearest to the centre: small numbers keep their digits
     t = FAR
     if kind == CAPSULE:
-        t = middle + _capsule(shape, closest, d)
-    elif kind == CYLINDER:
-        t = middle + _cylinder(shape, closest, d)
+        t = _capsule(shape, closest, d)
     else:
-        half_chord = ti.sqrt(ti.max(bound * bound - closest.norm_sqr(), 0.0))
-        t = middle + _sphere_trace(kind, shape, closest, d, -half_chord, half_chord)
-    if t <= 0.0:
-        t = FAR
+        reach = ti.sqrt(ti.max(bound * bound - closest.norm_sqr(), 0.0))
+        across = ti.select(ti.abs(d[2]) < 1e-7, 1e-7, d[2])
+        planes = -closest[2] / across  # between its lowest and its highest plane
+        half = (shape[2] + shape[4]) / ti.abs(across)
+        start, end = ti.max(-reach, planes - half), ti.min(reach, planes + half)
+        if kind == CYLINDER:
+            chord_middle, chord = _chord(shape[0], closest, d)
+            enter = ti.max(chord_middle - ti.sqrt(ti.max(chord, 0.0)), planes - half)
+            if chord > 0.0 and enter < ti.min(chord_middle + ti.sqrt(chord), planes + half):
+                t = enter
+        elif start < end:
+            t = _sphere_trace(kind, shape, closest, d, start, end)
+    if t < FAR:
+        t += middle
+        if t <= 0.0:
+            t = FAR
     return t
 
 
 @ti.func
-def _entry(radius, o, d):
-    """Squared norm of d across the axis, and of the ray's chord in an infinite cylinder: middle, squared half."""
+def _chord(radius, o, d):
+    """The ray's chord in an infinite cylinder: its middle, and half of it squared (negative: it misses)."""
     a = ti.max(d[0] * d[0] + d[1] * d[1], 1e-12)
     middle = -(o[0] * d[0] + o[1] * d[1]) / a
     x, y = o[0] + middle * d[0], o[1] + middle * d[1]
@@ -100,7 +110,7 @@ def _entry(radius, o, d):
 def _capsule(shape, o, d):
     """The side, if the ray meets it between the ends, else the sphere at the end that it passes."""
     radius = shape[4]
-    middle, chord = _entry(radius, o, d)
+    middle, chord = _chord(radius, o, d)
     t = FAR
     if chord > 0.0:
         t = middle - ti.sqrt(chord)
@@ -114,24 +124,6 @@ def _capsule(shape, o, d):
             t = FAR
             if chord > 0.0:
                 t = middle - ti.sqrt(chord)
-    return t
-
-
-@ti.func
-def _cylinder(shape, o, d):
-    """The later of the entries into the infinite cylinder and between the planes, if before both exits."""
-    middle, chord = _entry(shape[0], o, d)
-    across = d[2]
-    if ti.abs(across) < 1e-7:
-        across = 1e-7
-    planes = -o[2] / across
-    half = ti.abs(shape[2] / across)
-    t = FAR
-    if chord > 0.0:
-        reach = ti.sqrt(chord)
-        enter = ti.max(middle - reach, planes - half)
-        if enter < ti.min(middle + reach, planes + half):
-            t = enter
     return t
 
 

@@ -1,8 +1,8 @@
-"""What a computed scene is made of: solids with materials, in groups, under a light. Plain numbers, no kernel.
+"""What a computed scene is made of: solids with materials, in groups, under a light. No kernel.
 
-A solid lives in its own frame, whose axis is z, and is put into the world by a rotation and a position. Lengths are
-world units, colours linear RGB. A group is a list of solids that lie near each other: rays that miss its bounding
-sphere skip it. `World.tables` packs everything into the arrays that the kernels read.
+A solid lives in its own frame, whose axis is z, and is put into the world by a rotation and a position.
+Lengths are world units, colours linear RGB. A group is a list of solids that lie near each other: rays that
+miss its bounding sphere skip it. `World.tables` packs everything into the arrays that the kernels read.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 SPHERE = 0  # radius; the kernels see a capsule without length
 CAPSULE = 1  # radius, half length of the axis
 BOX = 2  # half extents along x, y, z, and the radius of the rounded edges
-CYLINDER = 3  # radius, half height; from here on: solids of revolution
+CYLINDER = 3  # radius, half height, and the radius of the rounded edges; from here on: solids of revolution
 TORUS = 4  # radius of the ring, radius of the tube
 FRUSTUM = 5  # radius at the bottom, radius at the top, half height
 
@@ -28,9 +28,7 @@ SECTORS = 4  # `turns` periods around the axis
 INLAY = 5  # a round table: checkers inside 1, a wooden rim with a line at its edge
 
 NO_SOLID = -1
-SOLID_COLUMNS = 20  # rotation row by row, position, shape, half thickness
-MATERIAL_COLUMNS = 12  # two colours, frequency, turns, specular, shininess, reflectance, metallic
-LIGHT_COLUMNS = 10  # position, radius, colour, strength of the sky's three components
+LIGHT_COLUMNS = 10  # of `Light.row`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +55,7 @@ class Material:
     """1: no diffuse light, highlight and mirror image in the surface's colour."""
 
     def row(self) -> list[float]:
+        """The 12 numbers that the kernels read."""
         return [*self.colour, *self.other, self.frequency, self.turns, self.specular, self.shininess,
                 self.reflectance, self.metallic]
 
@@ -77,18 +76,24 @@ class Solid:
     """[3, 3]: its frame to the world."""
 
     def shape(self) -> list[float]:
-        """The seven numbers that `solids` reads: half extents x y z, ring, edge, taper, cosine of the taper."""
+        """The seven numbers that `solids` reads: half extents x y z, ring, edge, taper, its cosine."""
         a, b, c, d = [*self.size, 0.0, 0.0, 0.0][:4]
         taper = 0.5 * (a - b) / c if self.kind == FRUSTUM else 0.0
         extents_ring_edge = {
             SPHERE: (0, 0, 0, 0, a),
             CAPSULE: (0, 0, b, 0, a),
             BOX: (a - d, b - d, c - d, 0, d),
-            CYLINDER: (a, 0, b, 0, 0),
+            CYLINDER: (a - c, 0, b - c, 0, c),
             TORUS: (0, 0, 0, a, b),
             FRUSTUM: (0.5 * (a + b), 0, c, 0, 0),
         }[self.kind]
         return [*extents_ring_edge, taper, 1 / math.hypot(1, taper)]
+
+    def kernel_kind(self) -> int:
+        """The kind as which the kernels meet it: a sphere as a capsule, a rounded cylinder as a torus."""
+        if self.kind == CYLINDER and self.shape()[4] > 0:
+            return TORUS
+        return CAPSULE if self.kind == SPHERE else self.kind
 
     def bounding_radius(self) -> float:
         """Radius of a sphere around its centre."""
@@ -97,10 +102,11 @@ class Solid:
 
     def half_thickness(self) -> float:
         """Half of its width across: how much of a light it can hide."""
-        x, y, z, ring, edge, _, _ = self.shape()
+        x, y, z, _, edge, _, _ = self.shape()
         return edge + {BOX: min(x, y, z), CYLINDER: min(x, z), FRUSTUM: x}.get(self.kind, 0.0)
 
     def row(self) -> list[float]:
+        """The 20 numbers that the kernels read: rotation row by row, position, shape, half thickness."""
         return [*np.asarray(self.rotation, dtype=float).ravel(), *self.position, *self.shape(),
                 self.half_thickness()]
 
@@ -119,6 +125,7 @@ class Light:
     """Linear RGB of the sky overhead."""
 
     def row(self) -> list[float]:
+        """The 10 numbers that the kernels read."""
         return [*self.position, self.radius, *self.colour, *self.ambient]
 
 
@@ -132,19 +139,22 @@ class World:
     def tables(self, dtype=np.float32) -> dict[str, np.ndarray]:
         """The arrays of the kernels.
 
-        nodes [B, 4] and node_index [B, 2] int32: bounding spheres (centre, radius) in the order of a walk through the
-        tree of all, groups and solids; the node to go on with where the ray misses the sphere, and the solid or
-        NO_SOLID. solids [K, 20] and solid_index [K, 2] int32 (kind, material). materials [M, 12] and
-        material_pattern [M] int32.
+        nodes [B, 4] and node_index [B, 2] int32: bounding spheres (centre, radius) in the order of a walk
+        through the tree of all, groups and solids; the node to go on with where the ray misses the sphere,
+        and the solid or NO_SOLID. solids [K, 20] and solid_index [K, 2] int32 (kind, material). materials [M,
+        12] and material_pattern [M] int32.
         """
         solids = [s for group in self.groups for s in group]
         materials = list(dict.fromkeys(s.material for s in solids))
         nodes, node_index = self._tree()
-        kinds = [CAPSULE if s.kind == SPHERE else s.kind for s in solids]
-        floats = {"nodes": nodes, "solids": [s.row() for s in solids], "materials": [m.row() for m in materials]}
+        floats = {
+            "nodes": nodes,
+            "solids": [s.row() for s in solids],
+            "materials": [m.row() for m in materials],
+        }
         integers = {
             "node_index": node_index,
-            "solid_index": [(kind, materials.index(s.material)) for kind, s in zip(kinds, solids)],
+            "solid_index": [(s.kernel_kind(), materials.index(s.material)) for s in solids],
             "material_pattern": [m.pattern for m in materials],
         }
         return {name: np.array(v, dtype=dtype) for name, v in floats.items()} | {

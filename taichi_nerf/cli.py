@@ -1,0 +1,259 @@
+"""The command line: `taichi-nerf train | eval | render | info`.
+
+Images with poses in; a trained radiance field, scores, new views and a video out.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 bad input or a full disk, 130 and
+143 stopped by a signal, 1 a mistake of the program.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import io
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
+
+from .config import BatchConfig, ModelConfig, OptimiserConfig, SettingError
+from .errors import UserError
+
+STARTED = time.perf_counter()
+Backend = Literal["auto", "cpu", "cuda", "vulkan"]
+What = Literal["colour", "depth", "opacity", "normals"]
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}
+REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EFBIG,
+}
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Common:
+    backend: Backend = "auto"
+    """What the kernels run on; auto: CUDA where there is a device, else the CPU."""
+    threads: Annotated[int | None, arg(metavar="N")] = None
+    """Processor threads; by default as many as this process may use."""
+    debug: Annotated[bool, arg(name="debug")] = False
+    """Show where in the program an error came from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(_Common):
+    """Train a model on images with poses; leave scores, pictures and a video in a folder.
+
+    SCENE is a folder with transforms_train/val/test.json (Blender) or with transforms.json (instant-ngp,
+    nerfstudio).
+    Without it the built-in scene is computed and trained.
+
+    taichi-nerf train
+    taichi-nerf train lego --downscale 4 --seconds 60
+    taichi-nerf train --resume runs/lego-20260101-120000
+    """
+
+    scene: Annotated[Positional[Path | None], arg(metavar="SCENE")] = None
+    """Folder of the scene, or its transforms file."""
+    output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
+    """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
+    resume: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Go on with this run exactly where it stood, with its settings; --steps or --seconds set another end."""
+    steps: Annotated[int | None, arg(metavar="N")] = None
+    """Stop after this many steps. With neither --steps nor --seconds: 90 seconds, or 20000 steps on CUDA."""
+    seconds: Annotated[float | None, arg(metavar="S")] = None
+    """Stop after this many seconds of training; loading, compiling and evaluating do not count."""
+    downscale: Annotated[int, arg(metavar="N")] = 1
+    """Make the images smaller by this factor."""
+    test_every: Annotated[int | None, arg(metavar="K")] = None
+    """Score every K-th test view or, in a format without splits, hold out every K-th image (0: none). By
+    default 8, and every test view of the built-in scene."""
+    background: Literal["white", "black"] | None = None
+    """Colour behind what is transparent; by default white where images have alpha."""
+    seed: int = 0
+    """Of everything random."""
+    checkpoint_seconds: Annotated[float, arg(metavar="S")] = 30.0
+    """Seconds between two checkpoints: what a run that is killed can lose."""
+    orbit_frames: Annotated[int, arg(metavar="N")] = 60
+    """Frames of the orbit video at the end; 0: no video."""
+    batch: BatchConfig = dataclasses.field(default_factory=BatchConfig)
+    optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+
+    def __post_init__(self):
+        if self.checkpoint_seconds < 0 or self.orbit_frames < 0:
+            raise SettingError("checkpoint-seconds and orbit-frames must not be negative")
+        if self.resume is not None and (self.scene is not None or self.output is not None):
+            raise SettingError(
+                "--resume takes the scene and the folder from the run; leave SCENE and --output out"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(_Common):
+    """Score a trained model: PSNR, SSIM and, where its package is installed, LPIPS.
+
+    taichi-nerf eval runs/lego-20260101-120000 --every 1
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder that train wrote."""
+    split: Literal["train", "val", "test"] = "test"
+    """Whose images are compared with."""
+    every: Annotated[int | None, arg(metavar="K")] = None
+    """Score every K-th view; by default the views that training scored."""
+    scene: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Where the scene is now, if it has moved since training."""
+    pictures: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Write each view beside its ground truth into this new folder."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+    def __post_init__(self):
+        if self.every is not None and self.every < 1:
+            raise SettingError(f"every must be at least 1, got {self.every}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render(_Common):
+    """Render new views of a trained model: a video, or a folder of PNG files.
+
+    taichi-nerf render runs/lego-20260101-120000 --what colour depth --size 800 800 --frames 120
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder that train wrote."""
+    path: Annotated[str, arg(metavar="orbit|spiral|train|val|test|FILE.json")] = "orbit"
+    """Where the camera goes: around the scene, a spiral in front of it, the poses of a split, or those of a
+    camera-path file."""
+    what: tuple[What, ...] = ("colour",)
+    """What is shown; each gets a video or its own pictures."""
+    size: Annotated[tuple[int, int] | None, arg(metavar="W H")] = None
+    """Width and height in pixels; by default those of the training images, or what the camera path says."""
+    frames: Annotated[int | None, arg(metavar="N")] = None
+    """Number of frames: of an orbit or spiral, by default 60, or through the poses of a camera-path file."""
+    fps: Annotated[float, arg(metavar="N")] = 30.0
+    """Frames per second of the video."""
+    every: Annotated[int, arg(metavar="K")] = 1
+    """Of a split, render every K-th view."""
+    scene: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Where the scene is now, if it has moved; only the poses of a split need it."""
+    output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE.mp4|DIR")] = None
+    """A new video file, or a new folder for PNG files; by default a video in RUN/renders."""
+
+    def __post_init__(self):
+        if self.frames is not None and self.frames < 1:
+            raise SettingError(f"frames must be at least 1, got {self.frames}")
+        if self.every < 1:
+            raise SettingError(f"every must be at least 1, got {self.every}")
+        if not 0 < self.fps <= 1000:
+            raise SettingError(f"fps must be above 0 and at most 1000, got {self.fps}")
+        if self.size is not None and not all(1 <= side <= 16384 for side in self.size):
+            raise SettingError(f"size must be from 1 to 16384 pixels, got {self.size[0]} {self.size[1]}")
+        if len(self.what) == 0:
+            raise SettingError("what must name at least one of colour, depth, opacity, normals")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(_Common):
+    """Say what is in a scene or a run, and what is suspicious about it.
+
+    Without an argument it describes the built-in scene.
+    """
+
+    path: Annotated[Positional[Path | None], arg(metavar="SCENE|RUN")] = None
+    """Folder of a scene, its transforms file, or a folder that train wrote."""
+    picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
+    """Draw the cameras' frusta into this new file."""
+    json: bool = False
+    """Print one JSON object instead of sentences."""
+
+
+Command = Annotated[
+    Annotated[Train, subcommand("train")]
+    | Annotated[Eval, subcommand("eval")]
+    | Annotated[Render, subcommand("render")]
+    | Annotated[Info, subcommand("info")],
+    OmitSubcommandPrefixes,
+]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code. `argv` defaults to the arguments of the process."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        command = _parsed(argv)
+        if isinstance(command, int):
+            return command
+        from . import commands
+
+        code = getattr(commands, type(command).__name__.lower())(command)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except BrokenPipeError:  # who read stdout has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        sentence = sentence_for(error)
+        if sentence is None or "--debug" in argv:
+            raise
+        return _fail(sentence, 2)
+
+
+def sentence_for(error: Exception) -> str | None:
+    """What to tell about an error that the user can mend; None if it is a mistake of the program."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(s in text for s in NO_MEMORY)
+    ):
+        return (
+            "the memory does not suffice; use smaller images (--downscale 2), smaller batches "
+            "(--batch.samples, --batch.marched) or a smaller model (--model.field.hash-grid.log2-entries)"
+        )
+    if isinstance(error, OSError) and error.errno in FULL | REFUSED:
+        reason = "the disk is full" if error.errno in FULL else (error.strerror or text).lower()
+        return f"{error.filename or 'a file'} cannot be written or read: {reason}; mend that and try again"
+    return None
+
+
+def _parsed(argv: list[str]) -> "Train | Eval | Render | Info | int":
+    """The command, or the exit code of a parser that has said all there is to say."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(Command, prog="taichi-nerf", args=argv, description=__doc__.split("\n\n")[1])
+    except (SettingError, SystemExit) as end:
+        refused = _setting_error(end)
+        if refused is not None:  # the parser would print it as a box of several lines
+            raise UserError(f"{refused}; see taichi-nerf {argv[0]} --help") from refused
+        sys.stderr.write(said.getvalue())
+        return 2 if end.code else 0
+
+
+def _setting_error(error: BaseException | None) -> SettingError | None:
+    """The refused setting among the causes of `error`."""
+    while error is not None and not isinstance(error, SettingError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"taichi-nerf: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,476 @@
+"""What the commands of the command line do. Each takes its settings and returns an exit code."""
+
+import contextlib
+import dataclasses
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from . import paths, runtime
+from .cli import STARTED, Eval, Info, Render, Train
+from .config import RunConfig, SceneConfig, TrainingConfig, flattened
+from .data import load_scene
+from .data.inspect import Finding, describe, draw_frusta
+from .data.scene import Cameras, Scene
+from .errors import UserError
+from .models.views import View, render_view
+from .pictures import VideoWriter, depth_limits, depth_picture, normal_picture, to_uint8, write_png
+from .progress import Progress
+from .training import checkpoint
+from .training.evaluate import GREY, Evaluation, evaluate
+from .training.folder import CONFIG_FILE, METRICS_FILE, RunFolder, check_output, load_training_scene
+from .training.run import Report, make_model, warm_up, with_budget
+from .training.run import train as run_training
+from .training.trainer import Trainer
+
+SPLITS = ("train", "val", "test")
+DEFAULT_FRAMES = 60
+VIDEO_SIDE = 512  # the longer side of the orbit video is at most this
+FREE_ON_RESUME = {
+    "resume",
+    "steps",
+    "seconds",
+    "backend",
+    "threads",
+    "debug",
+    "checkpoint_seconds",
+    "orbit_frames",
+}
+NO_VIDEO = (".avi", ".gif", ".jpeg", ".jpg", ".mkv", ".mov", ".png", ".webm")
+
+
+def train(command: Train) -> int:
+    """`taichi-nerf train`"""
+    run, scene = _resumed(command) if command.resume is not None else _begun(command)
+    config = run.config
+    model = make_model(scene, config.model, seed=config.training.seed)
+    trainer = Trainer(model, scene, config.training)
+    if run.has_checkpoint:
+        checkpoint.load_training(run.path, trainer)
+        _say(f"{run.path} stands at step {trainer.steps_done}, after {trainer.seconds:.1f} s of training")
+    run.cut_log(trainer.steps_done)
+    if trainer.progress < 1:
+        warm_up(trainer)
+        waited = time.perf_counter() - STARTED
+        _say(f"training in {run.path} on {_runtime_name()}; the first step begins after {waited:.1f} s")
+    with Stop() as stop, Progress("training") as line:
+        done = run_training(
+            trainer,
+            on_report=_Reporter(run, line),
+            save=lambda: checkpoint.save(run.path, trainer),
+            checkpoint_seconds=command.checkpoint_seconds,
+            stopped=stop,
+        )
+    if not done:
+        print(
+            f"taichi-nerf: stopped and saved at step {trainer.steps_done}; go on with: "
+            f"taichi-nerf train --resume {run.path}",
+            file=sys.stderr,
+        )
+        return 128 + stop.signal
+    with trainer.averaged():
+        _finish(command, run, scene, trainer)
+    return 0
+
+
+def eval(command: Eval) -> int:
+    """`taichi-nerf eval`"""
+    run = RunFolder.open(command.run)
+    if command.pictures is not None:
+        check_output(command.pictures, option="--pictures")
+    runtime.init(command.backend, threads=command.threads)
+    model, about = checkpoint.load(run.path), checkpoint.describe(run.path)["about"]
+    scene, every, left = run.split(command.split, path=command.scene, every=command.every)
+    with Progress("evaluating") as line:
+        evaluation = evaluate(
+            model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count
+        )
+    scores = _scores(evaluation, about, every)
+    print(json.dumps(scores) if command.json else "\n".join([*_lines(scores), _summary(scores)]))
+    return 0
+
+
+def render(command: Render) -> int:
+    """`taichi-nerf render`"""
+    run = RunFolder.open(command.run)
+    if command.path not in ("orbit", "spiral", *SPLITS) and Path(command.path).suffix.lower() != ".json":
+        raise UserError(
+            f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
+        )
+    outputs = _outputs(command, run.path)
+    runtime.init(command.backend, threads=command.threads)
+    model = checkpoint.load(run.path)
+    scene, cameras = _path_cameras(command, run)
+    if len(np.unique(cameras.size, axis=0)) > 1 and any(
+        output.suffix == ".mp4" for output in outputs.values()
+    ):
+        raise UserError(
+            f"--path {command.path} has pictures of several sizes; give one --size, or a folder as --output"
+        )
+    for output in outputs.values():
+        _make_folder(output.parent if output.suffix == ".mp4" else output)
+    with Progress("rendering") as line:
+        render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count)
+    width, height = cameras.size[0]
+    print(
+        f"{len(cameras)} frames of {width} x {height} pixels: "
+        f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
+    )
+    return 0
+
+
+def info(command: Info) -> int:
+    """`taichi-nerf info`"""
+    if command.picture is not None and command.picture.exists():
+        raise UserError(f"{command.picture} exists; choose another --picture")
+    facts, scene = [], None
+    if command.path is not None and (command.path / CONFIG_FILE).is_file():
+        run = RunFolder.open(command.path)
+        facts, scene = _run_facts(run), run.cameras_scene()
+        settings = run.config.scene
+    else:
+        settings = SceneConfig(path=None if command.path is None else str(command.path))
+    try:
+        if settings.path is None:
+            runtime.init(command.backend, threads=command.threads)
+            scene = load_training_scene(settings)
+        else:
+            scene = load_scene(settings.path, strict=False)
+        facts += describe(scene)
+    except UserError as error:
+        if scene is None:
+            raise
+        facts.append(Finding(severity="warning", text=f"the scene cannot be read: {error}"))
+    if command.picture is not None:
+        _make_folder(command.picture.parent)
+        write_png(command.picture, draw_frusta(scene))
+    if command.json:
+        print(
+            json.dumps(
+                {
+                    "name": scene.name,
+                    "format": scene.format,
+                    "findings": [dataclasses.asdict(finding) for finding in facts],
+                }
+            )
+        )
+    else:
+        print("\n".join(f"warning: {f.text}" if f.severity == "warning" else f.text for f in facts))
+    return 0
+
+
+def render_pictures(
+    model, cameras: Cameras, background: float, outputs: dict[str, Path], *, fps: float = 30.0, on_view=None
+) -> None:
+    """Render what all `cameras`, in model space, see.
+
+    `outputs` says for `colour`, `depth`, `opacity` and `normals` where each goes: to a video `.mp4`, or to
+    PNG files in a folder that exists. `on_view` is told how many views are done and how many there are.
+    """
+    with contextlib.ExitStack() as stack:
+        videos = {
+            what: stack.enter_context(VideoWriter(output, fps=fps))
+            for what, output in outputs.items()
+            if output.suffix == ".mp4"
+        }
+        limits = None
+        for n in range(len(cameras)):
+            view = render_view(model, cameras, n, background=background, normals="normals" in outputs)
+            limits = limits or depth_limits(
+                view.depth, view.opacity
+            )  # of the first view: a video must not flicker
+            for what, output in outputs.items():
+                picture = _picture(view, what, limits)
+                if what in videos:
+                    videos[what].write(picture)
+                else:
+                    write_png(output / f"{what}_{n:04d}.png", picture)
+            if on_view is not None:
+                on_view(n + 1, len(cameras))
+
+
+class Stop:
+    """Within this context the first SIGINT or SIGTERM is only noted; the second interrupts."""
+
+    signal = 0
+
+    def __enter__(self) -> "Stop":
+        self._before = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # only the main thread may
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        return self.signal != 0
+
+    def _note(self, number, frame):
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+class _Reporter:
+    """Writes reports to the log and the progress line, and says when something was skipped."""
+
+    def __init__(self, run: RunFolder, line: Progress):
+        self.run, self.line = run, line
+        self.noted = {"skipped_steps": 0, "overflowed_entries": 0}
+
+    def __call__(self, report: Report):
+        self.run.log(report.as_json())
+        self.line.show(report.progress, str(report))
+        self._note(report, "skipped_steps", "steps so far met no sample on any ray and were skipped")
+        self._note(
+            report,
+            "overflowed_entries",
+            "times so far the gradient of an entry of the hash table overflowed, "
+            "and the entry was left alone",
+        )
+
+    def _note(self, report: Report, name: str, text: str):
+        count = getattr(report, name)
+        if count >= max(1, 2 * self.noted[name]):
+            self.noted[name] = count
+            self.line.note(f"step {report.step}: {count} {text}")
+
+
+def _begun(command: Train) -> tuple[RunFolder, Scene]:
+    """A new run."""
+    if command.output is not None:
+        check_output(command.output)
+    with _settings_errors():
+        config = _new_config(command)
+    runtime.init(command.backend, threads=command.threads)
+    config = dataclasses.replace(config, training=with_budget(config.training))
+    with Progress("loading") as line:
+        line.wait(config.scene.path or "the built-in scene")
+        scene = load_training_scene(config.scene)
+    return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
+
+
+def _resumed(command: Train) -> tuple[RunFolder, Scene]:
+    """A run that is there already, with another end if the command says so."""
+    run = RunFolder.open(command.resume)
+    default = flattened(Train(resume=command.resume))
+    for name, value in flattened(command).items():
+        if name not in FREE_ON_RESUME and value != default[name]:
+            raise UserError(
+                f"--{name.replace('_', '-')} cannot be changed by --resume, which takes the settings of "
+                f"{run.path}; leave it out, or train anew"
+            )
+    if command.steps is not None or command.seconds is not None:
+        with _settings_errors():
+            training = dataclasses.replace(run.config.training, steps=command.steps, seconds=command.seconds)
+            run.config = dataclasses.replace(run.config, training=training)
+    backend = run.runtime["backend"] if command.backend == "auto" else command.backend
+    runtime.init(backend, threads=command.threads or min(run.runtime["threads"], runtime.usable_cpus()))
+    with Progress("loading") as line:
+        line.wait(run.config.scene.path or "the built-in scene")
+        scene = run.training_scene()
+    run.write_config()
+    return run, scene
+
+
+def _new_config(command: Train) -> RunConfig:
+    path = None if command.scene is None else str(command.scene.expanduser().absolute())
+    scene = SceneConfig(
+        path=path, downscale=command.downscale, test_every=command.test_every, background=command.background
+    )
+    training = TrainingConfig(
+        steps=command.steps,
+        seconds=command.seconds,
+        seed=command.seed,
+        batch=command.batch,
+        optimiser=command.optimiser,
+    )
+    return RunConfig(scene=scene, model=command.model, training=training)
+
+
+@contextlib.contextmanager
+def _settings_errors():
+    """What a configuration refuses is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{error}; see taichi-nerf train --help") from error
+
+
+def _finish(command: Train, run: RunFolder, scene: Scene, trainer: Trainer):
+    """Scores, pictures and the video."""
+    if "test" in scene.splits:
+        with Progress("evaluating") as line:
+            evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=line.count)
+        about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
+        scores = _scores(evaluation, about, run.default_every("test"))
+        checkpoint.write_json(run.path / METRICS_FILE, scores)
+        print(_summary(scores))
+    else:
+        _say("there are no test images: nothing is scored")
+    if command.orbit_frames > 0:
+        cameras = paths.orbit(scene, command.orbit_frames, size=_video_size(scene))
+        with Progress("orbit video") as line:
+            render_pictures(
+                trainer.model,
+                cameras,
+                GREY[scene.background],
+                {"colour": run.path / "orbit.mp4"},
+                on_view=line.count,
+            )
+    print(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
+
+
+def _scores(evaluation: Evaluation, about: dict, every: int) -> dict:
+    """Scores and their protocol as plain values; `seconds` are those of the training."""
+    scores = evaluation.as_json()
+    trained = {
+        "seconds": round(float(about["seconds"]), 3),
+        "steps": int(about["steps"]),
+        "render_seconds": scores["seconds"],
+    }
+    return {**scores, **trained, "protocol": {**scores["protocol"], "every": every, **trained}}
+
+
+def _lines(scores: dict) -> list[str]:
+    """One line for each image."""
+    names = [name for name in ("psnr", "ssim", "lpips") if name in scores]
+    width = max(len(image["name"]) for image in scores["per_image"])
+    return [
+        f"{image['name']:{width}}  " + "  ".join(f"{name} {_number(image[name])}" for name in names)
+        for image in scores["per_image"]
+    ]
+
+
+def _summary(scores: dict) -> str:
+    """The means and what they were measured under."""
+    means = ", ".join(
+        f"{name.upper()} {_number(scores[name])}" for name in ("psnr", "ssim", "lpips") if name in scores
+    )
+    p = scores["protocol"]
+    return (
+        f"{means}: mean over {scores['images']} images\n"
+        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}; "
+        f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
+        f"on {p['device']} ({p['backend']}, {p['threads']} threads)"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.4f}"
+
+
+def _run_facts(run: RunFolder) -> list[Finding]:
+    """What a run folder says of its training."""
+    training, facts = run.config.training, []
+    budget = [f"{training.steps} steps"] if training.steps is not None else []
+    budget += [f"{training.seconds:g} s"] if training.seconds is not None else []
+    facts.append(
+        f"run of {run.config.scene.path or 'the built-in scene'}, downscale {run.config.scene.downscale}, "
+        f"for {' or '.join(budget)}, on {run.runtime['backend']} with {run.runtime['threads']} threads"
+    )
+    warnings = []
+    try:
+        about = checkpoint.describe(run.path)["about"]
+        facts.append(f"the model has had {about['steps']} steps in {about['seconds']:.1f} s")
+        if (run.path / METRICS_FILE).is_file():
+            scores = checkpoint.read_json(run.path / METRICS_FILE)
+            facts.append(
+                f"scores: PSNR {_number(scores.get('psnr'))}, SSIM {_number(scores.get('ssim'))} over "
+                f"{scores.get('images')} images"
+            )
+    except UserError as error:
+        warnings.append(str(error))
+    return [
+        *(Finding(severity="info", text=text) for text in facts),
+        *(Finding(severity="warning", text=text) for text in warnings),
+    ]
+
+
+def _path_cameras(command: Render, run: RunFolder) -> tuple[Scene, Cameras]:
+    """The cameras to render, in model space."""
+    if command.path in SPLITS:
+        if command.frames is not None:
+            raise UserError("--frames does not go with the poses of a split; use --every to render fewer")
+        scene, _, left = run.split(command.path, path=command.scene, every=command.every)
+        return scene, paths.of_split(scene, command.path, left, size=command.size)
+    scene = run.cameras_scene()
+    if command.path in ("orbit", "spiral"):
+        make = paths.orbit if command.path == "orbit" else paths.spiral
+        return scene, make(scene, command.frames or DEFAULT_FRAMES, size=command.size)
+    return scene, paths.from_json(command.path, scene, size=command.size, frames=command.frames)
+
+
+def _outputs(command: Render, run: Path) -> dict[str, Path]:
+    """Where each thing that is shown goes: a new .mp4 file, or a new or empty folder for all of them."""
+    whats = list(dict.fromkeys(command.what))
+    output = command.output
+    if output is None:
+        stem, number = Path(command.path).stem, 1
+        while any(
+            (run / "renders" / f"{stem}{'' if number == 1 else f'_{number}'}{end}.mp4").exists()
+            for end in ("", *(f"-{what}" for what in whats))
+        ):
+            number += 1
+        output = run / "renders" / f"{stem}{'' if number == 1 else f'_{number}'}.mp4"
+    if output.suffix.lower() in NO_VIDEO:
+        raise UserError(f"--output {output} is neither a video (.mp4) nor a folder; give one of these")
+    if output.suffix.lower() != ".mp4":
+        check_output(output)
+        return {what: output for what in whats}
+    plain = output.with_suffix(".mp4")
+    files = {
+        what: plain if len(whats) == 1 else plain.with_name(f"{plain.stem}-{what}.mp4") for what in whats
+    }
+    for file in files.values():
+        if file.exists():
+            raise UserError(f"{file} exists; choose another --output")
+        check_output(file)
+    return files
+
+
+def _picture(view: View, what: str, limits: tuple[float, float]) -> np.ndarray:
+    """[H, W, 3] uint8"""
+    if what == "depth":
+        return depth_picture(view.depth, view.opacity, limits)
+    return normal_picture(view.normals, view.opacity) if what == "normals" else to_uint8(getattr(view, what))
+
+
+def _video_size(scene: Scene) -> tuple[int, int]:
+    """Width and height of the first training image, or smaller."""
+    width, height = (int(side) for side in scene.splits["train"].cameras.size[0])
+    ratio = min(1.0, VIDEO_SIDE / max(width, height))
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
+def _new_folder(scene: Scene) -> Path:
+    """runs/SCENE-TIME, which does not exist."""
+    name = "".join(c if c.isalnum() or c in "_." else "-" for c in scene.name).strip("-.") or "scene"
+    stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbered = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in range(1, 1000))
+    return next(path for path in numbered if not path.exists())
+
+
+def _make_folder(path: Path):
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be made: {(error.strerror or str(error)).lower()}; choose another one"
+        ) from None
+
+
+def _runtime_name() -> str:
+    started = runtime.current()
+    return f"{started.backend} with {started.threads} {'thread' if started.threads == 1 else 'threads'}"
+
+
+def _say(text: str):
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,109 @@
+"""A scene as a folder in the layout of the Blender scenes, for other programs.
+
+    transforms_<split>.json     camera_angle_x; per frame file_path and transform_matrix (camera to world,
+    OpenGL axes) <split>/<name>.png          RGBA, straight alpha <split>/<name>_depth.npy    [H, W] float32,
+    distance along the ray in world units, where the scene knows it <split>/<name>_normal.npy   [H, W, 3]
+    float32, world normals, where the scene knows them
+
+What the original layout has no words for (an off-centre principal point, lens distortion, another model box)
+is stated in the keys that `transforms.json` files use.
+"""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from .scene import FISHEYE, Cameras, Scene, Split
+
+__all__ = ["write_blender"]
+
+
+def write_blender(scene: Scene, folder: str | os.PathLike) -> Path:
+    """Write every split of `scene` into the new `folder` and return it.
+
+    The folder appears when it is complete: a run that is broken off leaves none.
+
+    Raises:
+        UserError: the folder exists already, or cannot be written.
+    """
+    folder = Path(folder)
+    if os.path.lexists(folder):
+        raise UserError(f"{folder} exists already; name a new folder or remove it first")
+    aside = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        for split in scene.splits.values():
+            _write_split(scene, split, aside)
+        aside.chmod(0o755)
+        os.rename(aside, folder)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"{folder} cannot be written ({reason}); name another place with room") from None
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _write_split(scene: Scene, split: Split, folder: Path):
+    (folder / split.name).mkdir()
+    names = list(split.images.names)
+    if len(set(names)) < len(names):
+        names = [f"{n:04d}_{name}" for n, name in enumerate(names)]
+    frames = []
+    for n, name in enumerate(names):
+        path = folder / split.name / name
+        Image.fromarray(split.images.image(n)).save(f"{path}.png", compress_level=2)
+        for kind, values in (("depth", split.depth), ("normal", split.normals)):
+            if values:
+                np.save(f"{path}_{kind}.npy", values[n])
+        frames.append({"file_path": f"./{split.name}/{name}", **_frame(split.cameras, n)})
+    content = {**_shared(split.cameras), **_box(scene), "frames": frames}
+    (folder / f"transforms_{split.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _frame(cameras: Cameras, n: int) -> dict:
+    """The pose of a frame, and its lens unless `camera_angle_x` says all about it."""
+    pose = np.vstack([cameras.camera_to_world[n].astype(float), [0.0, 0.0, 0.0, 1.0]])
+    frame = {"transform_matrix": pose.tolist()}
+    if not _is_plain(cameras):
+        pairs = zip(("fl_x", "fl_y", "cx", "cy"), (*cameras.focal[n], *cameras.principal[n]))
+        frame |= {key: float(value) for key, value in pairs}
+        frame |= {key: int(value) for key, value in zip(("w", "h"), cameras.size[n])}
+        coefficients = zip(("k1", "k2", "k3", "k4", "p1", "p2"), cameras.distortion[n])
+        frame |= {key: float(value) for key, value in coefficients}
+        frame["camera_model"] = "OPENCV_FISHEYE" if cameras.lens[n] == FISHEYE else "OPENCV"
+    return frame
+
+
+def _shared(cameras: Cameras) -> dict:
+    if len(cameras) == 0:
+        return {}
+    return {"camera_angle_x": 2 * math.atan(0.5 * float(cameras.size[0, 0]) / float(cameras.focal[0, 0]))}
+
+
+def _is_plain(cameras: Cameras) -> bool:
+    """Whether `camera_angle_x` alone describes the lens of every camera."""
+    relative = cameras.focal / cameras.size[:, :1]
+    return bool(
+        (cameras.lens != FISHEYE).all()
+        and not cameras.distortion.any()
+        and np.allclose(cameras.principal, 0.5 * cameras.size, atol=1e-3)
+        and np.allclose(relative, relative[:1, :1], rtol=1e-5)
+    )
+
+
+def _box(scene: Scene) -> dict:
+    """The model box as instant-ngp states it, unless it is that of the Blender scenes."""
+    if scene.aabb_scale == 1 and math.isclose(scene.scale, 1 / 3) and not scene.centre.any():
+        return {}
+    offset = 0.5 - scene.centre * scene.scale
+    return {"aabb_scale": scene.aabb_scale, "scale": scene.scale, "offset": offset.tolist()}

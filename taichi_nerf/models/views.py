@@ -1,0 +1,155 @@
+"""Whole pictures: the rays of one camera through a model, in pieces that fit the memory.
+
+H x W pixels of a view, R rays of a piece, K visible samples of a piece.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.scene import Cameras
+from ..ops.camera import rays_from_pixels
+from ..types import Rays
+from .render import Field, Rendered
+
+FIRST_RAYS, MOST_RAYS = 1024, 2**15
+MARCHED = 2**18  # samples of a piece to aim at: they bound the memory
+EMPTY = 1e-3  # opacity below which a pixel has neither depth nor normal
+NORMAL_STEPS = 2  # steps of the march to either side over which the density is compared
+TRANSPARENT = 0.01  # optical thickness of these steps that counts as nothing
+ROW_STRIDE = 0.6180339887  # of the picture's height: the golden ratio spreads the rows of each piece evenly
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a model shows to one camera."""
+
+    colour: np.ndarray
+    """[H, W, 3] float32 in [0, 1], over the background."""
+    opacity: np.ndarray
+    """[H, W] float32 in [0, 1]."""
+    depth: np.ndarray
+    """[H, W] float32: mean distance along the ray in model units; 0 where there is nothing."""
+    normals: np.ndarray | None
+    """[H, W, 3] float32: unit normals pointing outwards, in the world's axes; 0 where there is nothing."""
+    samples: int
+    """Visible samples of all rays."""
+
+
+def render_view(
+    model: nn.Module,
+    cameras: Cameras,
+    index: int,
+    *,
+    background: float | tuple[float, float, float],
+    normals: bool = False,
+    chunk: int | None = None,
+) -> View:
+    """Render what camera `index` of `cameras`, in model space, sees.
+
+    Args:
+        model: has `render(rays) -> Rendered`, and for normals a `field`.
+        background: grey value or sRGB colour behind what is transparent.
+        normals: also composite the directions in which the density falls; it takes three times as long.
+        chunk: rays of a piece; by default as many as give a bounded number of samples.
+
+    Returns:
+        The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
+
+    Raises:
+        ValueError: `chunk` below 1, or a background that is neither a number nor three.
+        IndexError: there is no such camera.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    if not 0 <= index < len(cameras):
+        raise IndexError(f"index must be in [0, {len(cameras)}), got {index}")
+    background = np.broadcast_to(np.asarray(background, np.float32), (3,))
+    width, height = (int(length) for length in cameras.size[index])
+    camera = _camera_tensors(cameras, index, like=next(model.parameters()))
+    pixels = _spread_rows(width, height)
+    image = torch.zeros(height * width, 8)
+    done, marched, samples, rays = 0, 0, 0, chunk or FIRST_RAYS
+    while done < len(pixels):
+        piece = pixels[done : done + rays]
+        image[piece], rendered = _render_piece(model, camera, piece, width, normals)
+        done += len(piece)
+        marched += rendered.marched
+        samples += len(rendered.samples)
+        rays = chunk or min(2 * rays, MOST_RAYS, max(1, MARCHED * done // max(marched, 1)))
+    return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
+
+
+@torch.no_grad()
+def _render_piece(
+    model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool
+) -> tuple[Tensor, Rendered]:
+    """[R, 8] colour, opacity, depth and, where asked for, normal of pixels [R] of a camera, on the host."""
+    centre = (
+        torch.stack([pixels % width, pixels.div(width, rounding_mode="floor")], dim=1).to(camera[0]) + 0.5
+    )
+    first = torch.zeros_like(pixels, dtype=torch.int32, device=centre.device)
+    origins, directions = rays_from_pixels(first, centre, *camera)
+    rendered = model.render(Rays(origins, directions))
+    colour = rendered.colour
+    normal = _composite_normals(model.field, rendered) if normals else torch.zeros_like(colour)
+    columns = (colour, rendered.opacity[:, None], rendered.depth[:, None], normal)
+    return torch.cat(columns, dim=1).float().cpu(), rendered
+
+
+def _composite_normals(field: Field, rendered: Rendered) -> Tensor:
+    """[R, 3]: the sum over the samples of each ray of w times the slope of its density, downwards.
+
+    The slope is that of log(density h + 0.01), which does not see what is next to transparent, over a
+    distance h of some steps to either side. The gradient of the density in a point would be that of a hash
+    grid's finest level, mostly noise; differences see the coarser ones, too (Li et al. 2023, Neuralangelo,
+    section 3.2).
+    """
+    samples = rendered.samples
+    reach = NORMAL_STEPS * samples.dt  # [K]
+    slope = torch.zeros_like(samples.positions)
+    for axis in range(3):
+        for sign in (-1, 1):
+            beside = samples.positions.clone()
+            beside[:, axis] += sign * reach
+            density, _ = field.density(field.encode(beside))
+            slope[:, axis] -= sign * torch.log(density * reach + TRANSPARENT)
+    return torch.zeros_like(rendered.colour).index_add_(
+        0, samples.ray_index, rendered.weights[:, None] * slope
+    )
+
+
+def _camera_tensors(cameras: Cameras, index: int, like: Tensor) -> list[Tensor]:
+    one = cameras.subset([index])
+    floats = (one.camera_to_world, one.focal, one.principal, one.distortion)
+    return [
+        *(torch.from_numpy(np.ascontiguousarray(array)).to(like) for array in floats),
+        torch.from_numpy(one.lens).to(like.device),
+    ]
+
+
+def _spread_rows(width: int, height: int) -> Tensor:
+    """[H * W] the pixels row by row, the rows so ordered that any run of them is spread over the picture.
+
+    Every piece then has about as many samples per ray as the picture, and its size can be chosen by that.
+    """
+    rows = np.argsort(np.arange(height) * ROW_STRIDE % 1)
+    return torch.from_numpy((rows[:, None] * width + np.arange(width)).reshape(-1))
+
+
+def _view(image: np.ndarray, background: np.ndarray, normals: bool, samples: int) -> View:
+    opacity = image[..., 3]
+    present = opacity > EMPTY
+    depth = np.where(present, image[..., 4] / np.maximum(opacity, EMPTY), 0)
+    length = np.linalg.norm(image[..., 5:], axis=-1)
+    there = (present & (length > 1e-6))[..., None]
+    normal = np.where(there, image[..., 5:] / np.maximum(length, 1e-6)[..., None], 0) if normals else None
+    return View(
+        colour=np.clip(image[..., :3] + (1 - opacity)[..., None] * background, 0, 1),
+        opacity=opacity.copy(),
+        depth=depth.astype(np.float32),
+        normals=normal,
+        samples=samples,
+    )

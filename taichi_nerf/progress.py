@@ -1,0 +1,59 @@
+"""How far a long task is: a live line on a terminal, else a line now and then. All of it goes to stderr."""
+
+import sys
+import time
+
+EVERY_SECONDS = 10.0  # between two lines where there is no terminal
+
+
+class Progress:
+    """A context within which `show` keeps one line up to date, and `note` says something for good."""
+
+    def __init__(self, title: str, *, quiet: bool = False):
+        self.title, self.quiet = title, quiet
+        self._live, self._task, self._shown = None, None, -EVERY_SECONDS
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty() and not self.quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Live
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[text]}"),
+            )
+            self._live = Live(*columns, console=Console(stderr=True), refresh_per_second=4)
+            self._task = self._live.add_task(self.title, total=1.0, text="")
+            self._live.start()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, share: float, text: str):
+        """`share` of the task, in [0, 1], is done; `text` says more."""
+        now = time.monotonic()
+        if self._live is not None:
+            self._live.update(self._task, completed=share, text=text)
+        elif not self.quiet and (share >= 1 or now - self._shown >= EVERY_SECONDS):
+            print(f"{self.title}: {100 * share:.0f} %, {text}", file=sys.stderr, flush=True)
+            self._shown = now
+
+    def wait(self, text: str):
+        """Something of unknown length goes on: said on a terminal alone."""
+        if self._live is not None:
+            self._live.update(self._task, total=None, text=text)
+
+    def count(self, done: int, total: int, what: str = "views"):
+        """`done` of `total` are done."""
+        self.show(done / total, f"{done} of {total} {what}")
+
+    def note(self, text: str):
+        """Print `text`, which stays."""
+        if self._live is not None:
+            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        elif not self.quiet:
+            print(text, file=sys.stderr, flush=True)

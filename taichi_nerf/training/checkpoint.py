@@ -1,0 +1,232 @@
+"""Checkpoints: tensors in safetensors files, all else as JSON in their headers; nothing in them is executed.
+
+    model.safetensors             what rendering needs: averaged weights and occupancy grid
+    training_state.safetensors    what training needs to go on exactly where it stood
+
+Each file is complete in itself and replaced as a whole: it is written aside, flushed to the disk and renamed.
+Of a run that is killed at any moment both files are therefore sound, though one may be older than the other.
+The header carries a digest of everything else, which finds damage; it is no signature.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .. import runtime
+from ..config import ModelConfig, from_dict
+from ..errors import UserError
+from ..models.instant_ngp import Box, InstantNGP
+from .trainer import Trainer, check_same_tensors
+
+MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
+FORMAT, VERSION, KIND = "taichi-nerf", 1, "instant-ngp"
+
+
+def save(folder: Path, trainer: Trainer) -> None:
+    """Write the checkpoint of `trainer` into `folder`.
+
+    Raises UserError where a file cannot be written, for example because the disk is full. The file that was
+    there is then as it was.
+    """
+    state = trainer.state_dict()
+    box = dataclasses.asdict(trainer.model.box)
+    header = {"content": "training", "numbers": state["numbers"], "box": box}
+    _write(folder / STATE_FILE, state["tensors"], header)
+    with trainer.averaged() as model:
+        save_model(folder / MODEL_FILE, model, steps=trainer.steps_done, seconds=trainer.seconds)
+
+
+def save_model(path: Path, model: InstantNGP, **about: float) -> None:
+    """Write the weights of `model` as they are, with what is needed to rebuild it, and `about` beside them.
+
+    Raises UserError where the file cannot be written.
+    """
+    described = {"model": dataclasses.asdict(model.config), "box": dataclasses.asdict(model.box)}
+    _write(Path(path), model.state_dict(), {"content": "model", **described, "about": about})
+
+
+def load(path: Path) -> InstantNGP:
+    """The model of a run folder, or of a model file, with the weights to render with, on the current runtime.
+
+    Raises UserError naming the file if it is missing, damaged, or no such model.
+    """
+    path = _model_file(path)
+    tensors, header = _read(path, "model")
+    try:
+        config, box = (
+            from_dict(ModelConfig, header.get("model"), "model"),
+            from_dict(Box, header.get("box"), "box"),
+        )
+        model = InstantNGP(config, box)
+        state = model.state_dict()
+        check_same_tensors(tensors, state)
+    except ValueError as error:
+        raise UserError(
+            f"{path} does not fit the model that it describes: {error}; restore it or train again"
+        ) from None
+    for name, value in state.items():
+        value.copy_(tensors[name])
+    return model.to(runtime.current().device)
+
+
+def load_training(folder: Path, trainer: Trainer) -> None:
+    """Let `trainer` go on where the one stood that wrote the checkpoint in `folder`.
+
+    Raises UserError naming the file if it is missing, damaged, or of another model; nothing has changed then.
+    """
+    path = folder / STATE_FILE
+    tensors, header = _read(path, "training")
+    try:
+        if header.get("box") != dataclasses.asdict(trainer.model.box):
+            raise ValueError(f"its box is {header.get('box')}, not {dataclasses.asdict(trainer.model.box)}")
+        trainer.load_state_dict({"tensors": tensors, "numbers": _checked_numbers(header.get("numbers"))})
+    except ValueError as error:
+        raise UserError(
+            f"{path} is the checkpoint of another model: {error}; resume a run with its own "
+            "settings, or train anew"
+        ) from None
+
+
+def describe(path: Path) -> dict:
+    """What the model of a run folder, or of a model file, says about itself: `model`, `box` and `about`."""
+    return _read(_model_file(path), "model")[1]
+
+
+def write_json(path: Path, content) -> None:
+    """Replace `path` by `content` as a whole. Raises UserError where it cannot be written."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    _replace(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file. Raises UserError naming the file if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; give the folder of a run of taichi-nerf train") from None
+    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
+        raise UserError(f"{path} cannot be read ({error}); restore it or train again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold one JSON object; restore it or train again")
+    return content
+
+
+def _write(path: Path, tensors: dict[str, Tensor], header: dict):
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {"format": FORMAT, "version": VERSION, "kind": KIND, **header}
+    text = json.dumps(header, allow_nan=False)
+    metadata = {"header": text, "digest": _digest(tensors, text)}
+    _replace(path, lambda aside: save_file(tensors, aside, metadata=metadata))
+
+
+def _read(path: Path, content: str) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; give a run that has come to its first checkpoint") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path} is truncated or damaged ({error}); restore it or train again") from None
+    header = _checked_header(path, metadata, content)
+    if metadata.get("digest") != _digest(tensors, metadata["header"]):
+        raise UserError(f"{path} is not as it was written (its digest is another); restore it or train again")
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(f"{path} holds values in '{name}' that are not finite; restore it or train again")
+    return tensors, header
+
+
+def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:
+    try:
+        header = json.loads(metadata["header"])
+    except (KeyError, ValueError):
+        header = None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UserError(
+            f"{path} was not written by taichi-nerf; give the folder of a run of taichi-nerf train"
+        )
+    if header.get("version") != VERSION:
+        raise UserError(
+            f"{path} has version {header.get('version')} of the checkpoint format, this program reads "
+            f"{VERSION}; use the release of taichi-nerf that wrote it"
+        )
+    if (header.get("kind"), header.get("content")) != (KIND, content):
+        raise UserError(
+            f"{path} holds {header.get('content')} of {header.get('kind')}, where {content} of {KIND} is "
+            "needed; give the folder of another run"
+        )
+    return header
+
+
+def _model_file(path: Path) -> Path:
+    return Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
+
+
+def _checked_numbers(numbers: object) -> dict[str, float]:
+    if not isinstance(numbers, dict):
+        raise ValueError("it lacks the numbers of its training")
+    for name, value in numbers.items():
+        if type(value) not in (int, float) or not 0 <= value < float("inf"):
+            raise ValueError(f"its {name} is {value!r}")
+    return numbers
+
+
+def _digest(tensors: dict[str, Tensor], header: str) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _replace(path: Path, write: Callable[[Path], object]):
+    """Let `write` make a file beside `path`, and rename it to `path` once it is on the disk."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.touch()
+        mode = aside.stat().st_mode
+        write(aside)
+        os.chmod(aside, mode)  # safetensors makes files that the user alone may read
+        _flush(aside)
+        os.replace(aside, path)
+        _flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        kept = "; the one from before is as it was" if path.exists() else ""
+        raise UserError(
+            f"{path} could not be written: {_reason(error)}{kept}; make room there, or write to "
+            "another folder"
+        ) from error
+
+
+def _flush(path: Path):
+    if os.name == "nt" and path.is_dir():  # Windows has no handle for a folder
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    """What the system said; safetensors gives its number in words."""
+    number = getattr(error, "errno", None)
+    if number is None and (found := re.search(r"os error (\d+)", str(error))):
+        number = int(found[1])
+    reason = os.strerror(number).lower() if number else str(error)
+    return "the disk is full" if number in (errno.ENOSPC, getattr(errno, "EDQUOT", None)) else reason

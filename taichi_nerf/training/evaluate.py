@@ -1,0 +1,233 @@
+"""How well a model shows the views of a split: PSNR, SSIM and, where it is at hand, LPIPS.
+
+Prediction and truth are composited over the same background and compared as the 8-bit pictures that a person
+sees. A score of a split is the mean over its images of each image's score.
+"""
+
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import runtime
+from ..data.scene import Scene, Split
+from ..errors import UserError
+from ..fields.mlp import fastest_precision
+from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
+from ..models.views import View, render_view
+from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
+
+GREY = {"white": 1.0, "black": 0.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores of some views of a split, and what they were measured under."""
+
+    names: tuple[str, ...]
+    """Of the N images."""
+    psnr: tuple[float, ...]
+    """[N] dB."""
+    ssim: tuple[float, ...]
+    """[N]; NaN for a picture of fewer than 11 pixels along a side."""
+    lpips: tuple[float, ...] | None
+    """[N], with VGG; None where it is not at hand."""
+    seconds: float
+    """Wall time of rendering the views."""
+    protocol: Mapping[str, Any]
+    """What the scores depend on and what they were measured on; plain values."""
+
+    @property
+    def mean_psnr(self) -> float:
+        return float(np.mean(self.psnr))
+
+    @property
+    def mean_ssim(self) -> float:
+        return float(np.mean(self.ssim))
+
+    @property
+    def mean_lpips(self) -> float | None:
+        return None if self.lpips is None else float(np.mean(self.lpips))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file; a score that is not finite is null."""
+        scores = {
+            "psnr": self.psnr,
+            "ssim": self.ssim,
+            **({} if self.lpips is None else {"lpips": self.lpips}),
+        }
+        per_image = [
+            {"name": name, **{key: _plain(values[n]) for key, values in scores.items()}}
+            for n, name in enumerate(self.names)
+        ]
+        means = {key: _plain(float(np.mean(values))) for key, values in scores.items()}
+        return {
+            **means,
+            "images": len(self.names),
+            "seconds": round(self.seconds, 3),
+            "protocol": dict(self.protocol),
+            "per_image": per_image,
+        }
+
+    def __str__(self) -> str:
+        protocol = self.protocol
+        lpips = "" if self.mean_lpips is None else f", LPIPS (VGG) {self.mean_lpips:.4f}"
+        return (
+            f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}: mean over {len(self.names)} "
+            f"images (split {protocol['split']}, every {protocol['every']}, {protocol['resolution']}, "
+            f"background {protocol['background']}), rendered in {self.seconds:.1f} s on {protocol['device']} "
+            f"({protocol['backend']}, {protocol['threads']} threads, {protocol['precision']})"
+        )
+
+
+def evaluate(
+    model: nn.Module,
+    scene: Scene,
+    *,
+    split: str = "test",
+    every: int = 1,
+    folder: Path | None = None,
+    protocol: Mapping[str, Any] | None = None,
+    on_view: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Render every `every`-th view of a split and compare it with its image.
+
+    Args:
+        model: as of `render_view`, with the weights that are to be scored.
+        folder: for each view, write `NNN_NAME.png` (prediction, truth, error, depth side by side) and
+            `NNN_NAME_render.png` (the prediction alone) into it; it is made if need be.
+        protocol: further entries of the result's protocol that only the caller knows, such as the seconds of
+            training, or `every` where views were already left out when the scene was loaded.
+        on_view: is told after each view how many are done and how many there are.
+
+    Raises:
+        UserError: the scene has no such split or no image in it, or the folder cannot be written.
+    """
+    chosen = _chosen(scene, split, every)
+    cameras = scene.model_cameras(chosen.cameras)
+    background, lpips = GREY[scene.background], lpips_or_none()
+    if folder is not None:
+        _make_folder(Path(folder))
+    scores, seconds = [], 0.0
+    for n in range(len(chosen)):
+        start = time.perf_counter()
+        view = render_view(model, cameras, n, background=background)
+        seconds += time.perf_counter() - start
+        truth = truth_picture(chosen, n, background)
+        scores.append(_score(view, truth, lpips))
+        if folder is not None:
+            _write_pictures(
+                Path(folder), f"{n * every:03d}_{chosen.images.names[n]}", view, truth, scores[-1]
+            )
+        if on_view is not None:
+            on_view(n + 1, len(chosen))
+    return Evaluation(
+        names=tuple(chosen.images.names),
+        psnr=tuple(s[0] for s in scores),
+        ssim=tuple(s[1] for s in scores),
+        lpips=None if lpips is None else tuple(s[2] for s in scores),
+        seconds=seconds,
+        protocol={**_protocol(model, scene, chosen, split, every, seconds), **(protocol or {})},
+    )
+
+
+def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
+    """[H, W, 3] uint8: image n of a split over a grey background."""
+    rgba = split.images.image(n).astype(np.float32) / 255
+    return to_uint8(rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * background)
+
+
+def _chosen(scene: Scene, split: str, every: int) -> Split:
+    if every < 1:
+        raise UserError(f"every must be at least 1, got {every}")
+    if split not in scene.splits:
+        raise UserError(f"{scene.name} has no split '{split}'; it has {', '.join(scene.splits) or 'none'}")
+    if len(scene.splits[split]) == 0:
+        raise UserError(f"the split '{split}' of {scene.name} has no images; choose another split")
+    whole = scene.splits[split]
+    return whole if every == 1 else whole.subset(slice(None, None, every))
+
+
+def _score(view: View, truth: np.ndarray, lpips) -> tuple[float, float, float]:
+    prediction, target = (to_uint8(picture).astype(np.float64) / 255 for picture in (view.colour, truth))
+    return (
+        psnr(prediction, target),
+        ssim(prediction, target) if min(truth.shape[:2]) >= WINDOW else math.nan,
+        math.nan if lpips is None else lpips(prediction, target),
+    )
+
+
+def _write_pictures(
+    folder: Path, stem: str, view: View, truth: np.ndarray, score: tuple[float, float, float]
+):
+    comparison = side_by_side(
+        view.colour,
+        truth,
+        error_picture(view.colour, truth),
+        depth_picture(view.depth, view.opacity),
+        captions=(f"rendered, {score[0]:.2f} dB", "truth", "error", "depth"),
+    )
+    write_png(folder / f"{stem}.png", comparison)
+    write_png(folder / f"{stem}_render.png", view.colour)
+
+
+def _make_folder(folder: Path):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be made ({(error.strerror or str(error)).lower()}); choose another folder"
+        ) from None
+
+
+def _protocol(
+    model: nn.Module, scene: Scene, chosen: Split, split: str, every: int, seconds: float
+) -> dict[str, Any]:
+    running, dtype = runtime.current(), next(model.parameters()).dtype
+    networks = fastest_precision(running.device) if dtype == torch.float32 else dtype
+    sizes = sorted({f"{width} x {height}" for width, height in chosen.cameras.size.tolist()})
+    missing = why_no_lpips()
+    return {
+        "scene": scene.name,
+        "split": split,
+        "every": every,
+        "held_out": scene.held_out,
+        "images": len(chosen),
+        "background": scene.background,
+        "resolution": ", ".join(sizes[:3]) + (", ..." if len(sizes) > 3 else ""),
+        "quantised": "8 bit",
+        "mean": "over images",
+        "seconds": round(seconds, 3),
+        "backend": running.backend,
+        "device": device_name(),
+        "threads": running.threads,
+        "precision": f"kernels {_short(dtype)}, networks {_short(networks)}",
+        "lpips": "VGG" if missing is None else f"left out: {missing}",
+    }
+
+
+def device_name() -> str:
+    """What the kernels run on, in the maker's words."""
+    if runtime.current().device.type == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _plain(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None

@@ -1,0 +1,309 @@
+"""The folder of a run: what lies in it, and how it is read back.
+
+config.json                   settings as they were resolved, the scene's place in the model, versions
+cameras.json                  the scene's cameras, so that a path around it needs no image
+model.safetensors             the model to render with
+training_state.safetensors    what --resume goes on from
+log.jsonl                     one line for each report of the training
+metrics.json                  the scores after training
+test/                         each test view: rendered, truth, error, depth
+orbit.mp4                     a turn around the scene
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from .. import runtime
+from ..config import RunConfig, SceneConfig, from_dict
+from ..data import load_scene
+from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
+from ..errors import UserError
+from .checkpoint import STATE_FILE, read_json, write_json
+
+CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
+FORMAT, VERSION = "taichi-nerf run", 1
+BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
+DEFAULT_TEST_EVERY = 8
+PLACE = ("aabb_scale", "near", "background")  # with centre and scale, how a scene lies in the model
+PACKAGES = ("taichi-nerf", "taichi", "torch", "numpy", "safetensors")
+
+
+class RunFolder:
+    """A run on the disk: `create` one, or `open` one that is there.
+
+    `config` is its RunConfig, `facts` what it knows of its scene, `runtime` what it was trained on.
+    """
+
+    def __init__(self, path: Path, config: RunConfig, facts: dict, runtime: dict):
+        self.path, self.config, self.facts, self.runtime = path, config, facts, runtime
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig, scene: Scene) -> "RunFolder":
+        """Write the settings and the cameras of a new run. Raises UserError where that is not possible."""
+        check_output(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be made: {_reason(error)}; choose another --output") from None
+        run = cls(path, config, _facts(scene), {})
+        write_json(path / CAMERAS_FILE, {name: _camera_values(split) for name, split in scene.splits.items()})
+        run.write_config()
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Raises UserError if `path` is no run folder, or its settings are damaged."""
+        file = path / CONFIG_FILE
+        if not file.is_file():
+            raise UserError(
+                f"{path} is no run: it has no {CONFIG_FILE}; give the folder that taichi-nerf train wrote"
+            )
+        content = read_json(file)
+        if content.get("format") != FORMAT or content.get("version") != VERSION:
+            raise UserError(
+                f"{file} is not of version {VERSION} of the format '{FORMAT}'; use the release of "
+                "taichi-nerf that wrote it"
+            )
+        try:
+            started = {
+                "backend": str(content["runtime"]["backend"]),
+                "threads": int(content["runtime"]["threads"]),
+            }
+            run = cls(path, from_dict(RunConfig, content["run"], "run"), content["scene"], started)
+            Scene(**run._scene_basis(), splits={})
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{file} is damaged: {error}; restore it or train again") from None
+        return run
+
+    def write_config(self):
+        """Write config.json anew."""
+        started = runtime.current()
+        self.runtime = {"backend": started.backend, "threads": started.threads, "dtype": str(started.dtype)}
+        write_json(
+            self.path / CONFIG_FILE,
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "run": dataclasses.asdict(self.config),
+                "scene": self.facts,
+                "runtime": self.runtime,
+                "versions": {
+                    "python": platform.python_version(),
+                    **{name: _version(name) for name in PACKAGES},
+                },
+            },
+        )
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return (self.path / STATE_FILE).is_file()
+
+    def training_scene(self) -> Scene:
+        """The scene of the run with its images. Raises UserError where its training images differ."""
+        scene = self.placed(load_training_scene(self.config.scene))
+        before, now = self._cameras().get("train"), _camera_values(scene.splits["train"])
+        if before is None or any(before[key] != now[key] for key in ("names", "size")):
+            raise UserError(
+                f"{self.config.scene.path or 'the built-in scene'} has other training images than when "
+                f"{self.path} was begun; restore them, or train anew"
+            )
+        return scene
+
+    def default_every(self, split: str) -> int:
+        """Of how many views of a split the training scores one."""
+        return 1 if self.facts["held_out"] or split != "test" else max(_test_every(self.config.scene), 1)
+
+    def split(
+        self, name: str, *, path: Path | None = None, every: int | None = None
+    ) -> tuple[Scene, int, int]:
+        """The scene with one split alone, from `path` if it has moved; `every`; what of it is left.
+
+        Images that `every` leaves out are not opened where the scene itself brings its splits.
+        """
+        settings, test_every = self.config.scene, _test_every(self.config.scene)
+        every = self.default_every(name) if every is None else every
+        if path is None and settings.path is None:
+            return self.placed(_builtin(dataclasses.replace(settings, test_every=1), [name])), every, every
+        scene = load_scene(
+            path or settings.path,
+            downscale=settings.downscale,
+            test_every=test_every,
+            splits=[name],
+            every={name: every},
+        )
+        return self.placed(scene), every, every if scene.held_out else 1
+
+    def cameras_scene(self) -> Scene:
+        """The scene as far as its cameras go: the images are blank."""
+        splits = {}
+        try:
+            for name, values in self._cameras().items():
+                arrays = {field.name: np.array(values[field.name]) for field in dataclasses.fields(Cameras)}
+                cameras = Cameras(**arrays)
+                pixels = np.broadcast_to(
+                    np.zeros(4, np.uint8), (int(cameras.size.astype(np.int64).prod(1).sum()), 4)
+                )
+                images = Images(
+                    pixels=pixels,
+                    offset=pixel_offsets(cameras.size),
+                    size=cameras.size,
+                    names=values["names"],
+                )
+                splits[name] = Split(name=name, cameras=cameras, images=images)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.path / CAMERAS_FILE} is damaged ({error}); restore it or train again"
+            ) from None
+        return self.placed(Scene(**self._scene_basis(), splits=splits))
+
+    def placed(self, scene: Scene) -> Scene:
+        """`scene` where the model of this run has it."""
+        basis = self._scene_basis()
+        return dataclasses.replace(scene, **{key: basis[key] for key in ("centre", "scale", *PLACE)})
+
+    def log(self, line: dict):
+        """Append to the log."""
+        with self._log_errors(), (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def cut_log(self, steps: int):
+        """Drop the lines about steps after `steps`, which a run that goes on takes again."""
+        kept = [line for line in self.read_log() if line.get("step", 0) <= steps]
+        with self._log_errors():
+            (self.path / LOG_FILE).write_text(
+                "".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8"
+            )
+
+    def read_log(self) -> list[dict]:
+        """The whole lines of the log."""
+        lines = []
+        if (self.path / LOG_FILE).is_file():
+            for text in (self.path / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError):  # the last line of a run that was killed
+                    lines.append(json.loads(text))
+        return [line for line in lines if isinstance(line, dict)]
+
+    def _scene_basis(self) -> dict:
+        facts = dict(self.facts)
+        return {
+            "name": str(facts["name"]),
+            "format": str(facts["format"]),
+            "centre": np.array(facts["centre"], float),
+            "scale": float(facts["scale"]),
+            "aabb_scale": int(facts["aabb_scale"]),
+            "near": float(facts["near"]),
+            "background": facts["background"],
+            "held_out": bool(facts["held_out"]),
+            "bounded": bool(facts["bounded"]),
+        }
+
+    def _cameras(self) -> dict:
+        return read_json(self.path / CAMERAS_FILE)
+
+    @contextlib.contextmanager
+    def _log_errors(self):
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.path / LOG_FILE} cannot be written: {_reason(error)}; make room, then go on with "
+                "--resume"
+            ) from None
+
+
+def check_output(path: Path, *, option: str = "--output") -> None:
+    """Raises UserError where nothing new can be put into `path`: not empty, below a file, or not writable.
+
+    `option` is what the user gave it with.
+    """
+    try:
+        if path.is_dir() and any(path.iterdir()):
+            resume = f" or go on with --resume {path}" if (path / CONFIG_FILE).is_file() else ""
+            raise UserError(f"{path} exists and is not empty; choose another {option}{resume}")
+        parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not parent.is_dir():
+            raise UserError(f"{path} cannot be made: {parent} is no folder; choose another {option}")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(f"{path} cannot be written: no permission in {parent}; choose another {option}")
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise UserError(f"{path} cannot be used: {_reason(error)}; choose another {option}") from None
+
+
+def load_training_scene(settings: SceneConfig) -> Scene:
+    """The training and the test split of a scene.
+
+    Raises UserError where it cannot be loaded or has no training split.
+    """
+    if settings.path is None:
+        scene = _builtin(settings, ["train", "test"])
+    else:
+        test_every = _test_every(settings)
+        scene = load_scene(
+            settings.path,
+            downscale=settings.downscale,
+            test_every=test_every,
+            every={"test": max(test_every, 1), "val": 10**9},
+        )  # of the validation images just one
+    if "train" not in scene.splits:
+        raise UserError(
+            f"{settings.path} has no training images, only {', '.join(scene.splits)}; "
+            "give a scene with a training split"
+        )
+    wanted = ("train",) if _test_every(settings) == 0 else ("train", "test")
+    splits = {name: scene.splits[name] for name in wanted if name in scene.splits and len(scene.splits[name])}
+    return dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
+
+
+def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
+    from ..data.builtin import builtin_scene
+
+    resolution = max(BUILTIN_RESOLUTION // settings.downscale, 1)
+    views = tuple(count if name in names else int(name == "train") for name, count in BUILTIN_VIEWS.items())
+    scene = builtin_scene(resolution=resolution, views=views)
+    splits = {name: scene.splits[name] for name in names}
+    if "test" in splits and _test_every(settings) > 1:
+        splits["test"] = splits["test"].subset(slice(None, None, _test_every(settings)))
+    return dataclasses.replace(scene, splits=splits)
+
+
+def _test_every(settings: SceneConfig) -> int:
+    if settings.test_every is not None:
+        return settings.test_every
+    return 1 if settings.path is None else DEFAULT_TEST_EVERY
+
+
+def _facts(scene: Scene) -> dict:
+    return {
+        "name": scene.name,
+        "format": scene.format,
+        "centre": scene.centre.tolist(),
+        "scale": float(scene.scale),
+        "held_out": scene.held_out,
+        "bounded": scene.bounded,
+        **{name: getattr(scene, name) for name in PLACE},
+    }
+
+
+def _camera_values(split: Split) -> dict:
+    values = {
+        field.name: getattr(split.cameras, field.name).tolist() for field in dataclasses.fields(Cameras)
+    }
+    return {"names": list(split.images.names), **values}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -1,0 +1,213 @@
+"""A training run from the first step to the last: compiling first, then steps, reports and checkpoints."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from .. import runtime
+from ..config import ModelConfig, TrainingConfig
+from ..data.scene import Scene
+from ..models.instant_ngp import Box, InstantNGP
+from ..ops.camera import training_rays
+from ..types import Rays
+from .trainer import StepReport, Trainer
+
+DEFAULT_SECONDS, DEFAULT_STEPS_CUDA = 90.0, 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How training goes: the mean over the steps since the report before."""
+
+    step: int
+    """Steps done."""
+    seconds: float
+    """Of training so far."""
+    seconds_left: float
+    """Estimated."""
+    progress: float
+    """Spent part of the budget, in [0, 1]."""
+    loss: float
+    psnr: float | None
+    """Of the training rays, in dB; none where they are met exactly."""
+    rays_per_second: float
+    samples_per_ray: float
+    """Visible samples, which were trained on."""
+    skipped_steps: int
+    """Steps so far in which no ray met a sample: they changed nothing."""
+    overflowed_entries: int
+    """Entries of the hash table so far that were left alone in a step because their gradient overflowed."""
+
+    def as_json(self) -> dict:
+        """Plain values for a line of the log."""
+        return {
+            key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()
+        }
+
+    def __str__(self) -> str:
+        left = round(self.seconds_left)
+        psnr = "" if self.psnr is None else f"{self.psnr:.1f} dB, "
+        return (
+            f"step {self.step}, {left // 60}:{left % 60:02d} left, loss {self.loss:.5f}, {psnr}"
+            f"{self.rays_per_second / 1000:.1f}k rays/s, {self.samples_per_ray:.1f} samples/ray"
+        )
+
+
+class Meter:
+    """Collects steps into a `Report`; it does not make the host wait for the device until then."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.overflowed_before = trainer.table_optimiser.overflowed_entries
+        self._begin()
+
+    def add(self, step: StepReport):
+        self.steps += 1
+        self.rays += step.rays
+        self.samples += step.samples
+        self.loss = self.loss + step.loss
+        self.squared_error = self.squared_error + step.squared_error
+
+    def report(self) -> Report:
+        """The report of the steps since the last one, at least one."""
+        trainer, error = self.trainer, float(self.squared_error) / self.steps
+        spent = max(trainer.seconds - self.seconds_before, 1e-9)
+        report = Report(
+            step=trainer.steps_done,
+            seconds=trainer.seconds,
+            seconds_left=_seconds_left(trainer, spent / self.steps),
+            progress=trainer.progress,
+            loss=float(self.loss) / self.steps,
+            psnr=-10 * math.log10(error) if error > 0 else None,
+            rays_per_second=self.rays / spent,
+            samples_per_ray=self.samples / max(self.rays, 1),
+            skipped_steps=trainer.skipped_steps,
+            overflowed_entries=trainer.table_optimiser.overflowed_entries - self.overflowed_before,
+        )
+        self._begin()
+        return report
+
+    def _begin(self):
+        self.steps = self.rays = self.samples = 0
+        self.loss = self.squared_error = 0.0
+        self.seconds_before = self.trainer.seconds
+
+
+def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0) -> InstantNGP:
+    """An untrained model of the box of `scene`, on the current runtime."""
+    box = Box(aabb_scale=scene.aabb_scale, near=scene.near)
+    return InstantNGP(config or ModelConfig(), box, seed).to(runtime.current().device)
+
+
+def with_budget(config: TrainingConfig) -> TrainingConfig:
+    """`config`, with the default of this device where it bounds neither steps nor seconds."""
+    if config.steps is not None or config.seconds is not None:
+        return config
+    if runtime.current().backend == "cuda":
+        return replace(config, steps=DEFAULT_STEPS_CUDA)
+    return replace(config, seconds=DEFAULT_SECONDS)
+
+
+def fit(
+    model: InstantNGP,
+    scene: Scene,
+    config: TrainingConfig | None = None,
+    *,
+    on_report: Callable[[Report], None] | None = None,
+) -> Report | None:
+    """Train `model` on the training images of `scene`, and leave it with the averaged weights to render with.
+
+    Args:
+        config: by default 90 seconds of training, or 20000 steps on CUDA.
+        on_report: is told every second how it goes.
+
+    Returns:
+        The last report; None if the budget is no step.
+    """
+    trainer = Trainer(model, scene, with_budget(config or TrainingConfig()))
+    last = None
+
+    def keep(report: Report):
+        nonlocal last
+        last = report
+        if on_report is not None:
+            on_report(report)
+
+    warm_up(trainer)
+    train(trainer, on_report=keep)
+    keep_average(trainer)
+    return last
+
+
+def train(
+    trainer: Trainer,
+    *,
+    on_report: Callable[[Report], object] | None = None,
+    report_seconds: float = 1.0,
+    save: Callable[[], object] | None = None,
+    checkpoint_seconds: float = 30.0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Take steps until the budget is spent, or until `stopped()`; return whether the budget is spent.
+
+    `on_report` is told how it goes every `report_seconds` and at the end; `save` is called every
+    `checkpoint_seconds` and at the end. Neither counts as training time.
+    """
+    meter = Meter(trainer)
+    reported = saved = time.monotonic()
+    while trainer.progress < 1 and not stopped():
+        meter.add(trainer.step())
+        now = time.monotonic()
+        if on_report is not None and now - reported >= report_seconds:
+            on_report(meter.report())
+            reported = now
+        if save is not None and now - saved >= checkpoint_seconds:
+            save()
+            saved = time.monotonic()
+    if on_report is not None and meter.steps > 0:
+        on_report(meter.report())
+    if save is not None:
+        save()
+    return trainer.progress >= 1
+
+
+def warm_up(trainer: Trainer) -> None:
+    """Let every kernel of training and rendering be compiled, and leave `trainer` exactly as it was.
+
+    It takes a step in which the grid is updated as in its warm-up, one as after it, and renders a few rays.
+    """
+    state = trainer.state_dict()
+    state = {
+        "tensors": {name: value.clone() for name, value in state["tensors"].items()},
+        "numbers": state["numbers"],
+    }
+    grid = trainer.model.grid
+    grid.updates.clamp_(min=1)  # the first update looks at all cells, which takes long
+    for earliest in (grid.first_update, grid.warmup_steps):
+        trainer.steps_done = -(-earliest // grid.update_every) * grid.update_every
+        trainer.step()
+    with torch.no_grad(), trainer.averaged() as model:
+        rays = training_rays(trainer.images, 16, 0)
+        model.render(Rays(rays.origins, rays.directions))
+    trainer.load_state_dict(state)
+
+
+@torch.no_grad()
+def keep_average(trainer: Trainer) -> None:
+    """Leave the model with its averaged weights for good: the end of training."""
+    with trainer.averaged() as model:
+        averaged = [parameter.clone() for parameter in model.parameters()]
+    for parameter, average in zip(trainer.model.parameters(), averaged):
+        parameter.copy_(average)
+
+
+def _seconds_left(trainer: Trainer, seconds_per_step: float) -> float:
+    config, left = trainer.config, []
+    if config.steps is not None:
+        left.append((config.steps - trainer.steps_done) * seconds_per_step)
+    if config.seconds is not None:
+        left.append(config.seconds - trainer.seconds)
+    return max(0.0, min(left, default=0.0))

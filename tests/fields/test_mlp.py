@@ -1,0 +1,147 @@
+"""The small networks against plain PyTorch in float64: value and every gradient."""
+
+import math
+
+import pytest
+import torch
+
+from taichi_nerf.fields import mlp
+from taichi_nerf.fields.mlp import COLUMNS, MLP, truncated_exp
+
+SHAPES = {
+    "density network": dict(inputs=12, outputs=16, width=64, hidden_layers=1),
+    "colour network": dict(inputs=32, outputs=3, width=64, hidden_layers=2),
+    "no hidden layer": dict(inputs=5, outputs=2, width=8, hidden_layers=0),
+}
+
+
+def plain(x, weights):
+    """[outputs, N]: the layers as anyone would write them."""
+    for weight in weights[:-1]:
+        x = torch.relu(weight @ x)
+    return weights[-1] @ x
+
+
+def make(rng, count, shape, dtype):
+    """A network of this type, its inputs [inputs, N] and a cotangent; all exact in float64."""
+    network = MLP(**shape, generator=rng).to(dtype)
+    x = torch.randn(shape["inputs"], count, generator=rng).to(dtype).requires_grad_()
+    return network, x, torch.randn(shape["outputs"], count, generator=rng).to(dtype)
+
+
+def value_and_gradients(network, x, cotangent):
+    output = network(x)
+    return output, torch.autograd.grad(output, [x, *network.weights], cotangent)
+
+
+def plain_value_and_gradients(network, x, cotangent):
+    x = x.detach().double().requires_grad_()
+    weights = [weight.detach().double().requires_grad_() for weight in network.weights]
+    output = plain(x, weights)
+    return output, torch.autograd.grad(output, [x, *weights], cotangent.double())
+
+
+def assert_close(actual, expected, tolerance, name):
+    assert actual.shape == expected.shape, name
+    if expected.numel():
+        error = (actual.double() - expected).norm() / expected.norm().clamp(min=1e-30)
+        assert error <= tolerance, f"{name}: relative error {error:.3g}"
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 2000])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(
+    ("dtype", "precision", "tolerance"),
+    [
+        (torch.float64, torch.float64, 1e-13),
+        (torch.float32, torch.float32, 1e-5),
+        (torch.float32, torch.bfloat16, 0.1),  # ReLUs switch where rounding turns a sign
+    ],
+    ids=["f64", "f32", "bf16"],
+)
+def test_value_and_gradients_equal_plain_layers(monkeypatch, rng, count, shape, dtype, precision, tolerance):
+    monkeypatch.setattr(mlp, "fastest_precision", lambda device: precision)
+    network, x, cotangent = make(rng, count, shape, dtype)
+    actual, gradients = value_and_gradients(network, x, cotangent)
+    expected, plain_gradients = plain_value_and_gradients(network, x, cotangent)
+    assert_close(actual, expected, tolerance, "value")
+    names = ["input", *(f"weight {n}" for n in range(len(network.weights)))]
+    for name, gradient, plain_gradient in zip(names, gradients, plain_gradients, strict=True):
+        assert_close(gradient, plain_gradient, tolerance, f"gradient of {name}")
+        assert gradient.dtype == dtype, name
+
+
+def test_gradcheck(rng):
+    network, x, _ = make(rng, 5, SHAPES["colour network"], torch.float64)
+    assert torch.autograd.gradcheck(lambda x, *weights: network(x), (x, *network.weights))
+
+
+@pytest.mark.parametrize("count", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1])
+def test_padding_changes_neither_values_nor_gradients(monkeypatch, rng, count):
+    """The columns are the first of a batch that needs no padding and whose others have no cotangent."""
+    monkeypatch.setattr(mlp, "fastest_precision", lambda device: torch.bfloat16)
+    network, x, cotangent = make(rng, 2 * COLUMNS, SHAPES["density network"], torch.float32)
+    cotangent[:, count:] = 0
+    whole, whole_gradients = value_and_gradients(network, x, cotangent)
+    first = x.detach()[:, :count].requires_grad_()
+    value, gradients = value_and_gradients(network, first, cotangent[:, :count])
+    assert value.shape == (16, count)
+    assert_close(value, whole[:, :count].double(), 1e-6, "value")
+    assert_close(gradients[0], whole_gradients[0][:, :count].double(), 1e-6, "gradient of the input")
+    for actual, expected in zip(gradients[1:], whole_gradients[1:], strict=True):
+        assert_close(actual, expected.double(), 4e-3, "gradient of a weight")  # sums in another order
+
+
+def test_a_column_does_not_depend_on_its_neighbours(monkeypatch, rng):
+    monkeypatch.setattr(mlp, "fastest_precision", lambda device: torch.float32)
+    network, x, _ = make(rng, 40, SHAPES["colour network"], torch.float32)
+    order = torch.randperm(40, generator=rng)
+    assert torch.allclose(network(x)[:, order], network(x[:, order]), atol=1e-6)
+
+
+def test_inputs_that_need_no_gradient_get_none(rng):
+    network, x, cotangent = make(rng, 9, SHAPES["density network"], torch.float64)
+    network(x.detach()).backward(cotangent)
+    assert x.grad is None and all(weight.grad is not None for weight in network.weights)
+
+
+def test_a_second_derivative_is_refused(rng):
+    network, x, cotangent = make(rng, 9, SHAPES["density network"], torch.float64)
+    cotangent.requires_grad_()
+    (gradient,) = torch.autograd.grad(network(x), x, cotangent, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_initial_weights_are_bounded_centred_and_a_function_of_the_generator():
+    networks = [
+        MLP(32, 16, width=64, hidden_layers=1, generator=torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    ]
+    for weight, same, other in zip(*(network.weights for network in networks)):
+        bound = math.sqrt(6 / sum(weight.shape))
+        assert weight.abs().max() <= bound and weight.abs().max() > 0.95 * bound
+        assert weight.mean().abs() < 0.1 * bound
+        assert torch.equal(weight, same) and not torch.equal(weight, other)
+
+
+def test_truncated_exp_is_exp_where_exp_is_harmless():
+    x = torch.linspace(-14.9, 14.9, 101, dtype=torch.float64).requires_grad_()
+    assert torch.equal(truncated_exp(x), x.exp())
+    assert torch.autograd.gradcheck(truncated_exp, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_truncated_exp_has_the_gradient_of_the_clamped_argument(dtype):
+    x = torch.tensor([-1e30, -100.0, -15.0, 0.0, 15.0, 20.0, 100.0, 1e30], dtype=dtype).requires_grad_()
+    value = truncated_exp(x)
+    value.sum().backward()
+    assert torch.isfinite(value).all() and (value >= 0).all()
+    assert torch.equal(x.grad, x.detach().clamp(-15, 15).exp())
+
+
+def test_truncated_exp_grows_up_to_what_is_opaque_at_any_distance():
+    x = torch.tensor([0.0, 20.0, 79.0, 81.0, 200.0])
+    value = truncated_exp(x)
+    assert torch.allclose(value[:3], x[:3].exp())
+    assert value[3] == value[4] >= 1e30

@@ -1,0 +1,59 @@
+"""A model whose pictures are known: an opaque ball with soft edges, one colour, no network.
+
+density(x) = peak / (1 + exp((|x - centre| - radius) / softness))
+"""
+
+import torch
+from torch import nn
+
+from taichi_nerf.models.render import render_samples
+from taichi_nerf.samplers.occupancy import OccupancyGrid
+
+
+class BallField(nn.Module):
+    def __init__(self, centre, radius, peak, softness, colour):
+        super().__init__()
+        self.centre = nn.Parameter(centre)
+        self.colour_everywhere = nn.Parameter(colour)
+        self.radius, self.peak, self.softness = radius, peak, softness
+
+    def encode(self, positions, features=None):
+        return (positions - self.centre).t()
+
+    def density(self, features):
+        distance = features.square().sum(dim=0).sqrt()
+        return self.peak * torch.sigmoid((self.radius - distance) / self.softness), features
+
+    def view(self, directions):
+        return directions.t()
+
+    def colour(self, geometry, view):
+        return self.colour_everywhere.expand(geometry.shape[1], 3)
+
+
+class Ball(nn.Module):
+    """Renders the ball; `pieces` lists the samples that were marched in each call."""
+
+    def __init__(
+        self,
+        dtype,
+        device,
+        *,
+        centre=(0.0, 0.0, 0.0),
+        radius=0.3,
+        peak=2000.0,
+        softness=0.004,
+        colour=(0.5, 0.4, 0.2),
+        steps=256,
+    ):
+        super().__init__()
+        values = (torch.tensor(value, dtype=dtype, device=device) for value in (centre, colour))
+        centre, colour = values
+        self.field = BallField(centre, radius, peak, softness, colour)
+        self.grid = OccupancyGrid(16, step_min=3**0.5 / steps, dtype=dtype, device=device)
+        self.pieces = []
+
+    def render(self, rays, *, jitter_seed=None):
+        rendered = render_samples(self.field, self.grid.march(rays), rays.directions, 1e-4)
+        self.pieces.append(rendered.marched)
+        return rendered

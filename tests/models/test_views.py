@@ -1,0 +1,153 @@
+"""Whole pictures of a ball whose pictures are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf.config import FieldConfig, HashGridConfig, ModelConfig, SamplingConfig
+from taichi_nerf.data import Cameras
+from taichi_nerf.models import views
+from taichi_nerf.models.instant_ngp import Box, InstantNGP
+from taichi_nerf.models.views import render_view
+from taichi_nerf.ops.camera import rays_from_pixels
+from taichi_nerf.types import Rays
+
+from .ball import Ball
+
+
+def cameras_around(count=3, size=(24, 18), distance=1.5, focal=30.0):
+    """Cameras on a slanted circle that look at the origin."""
+    poses = []
+    for n in range(count):
+        angle = 2 * math.pi * n / count + 0.3
+        back = np.array([math.cos(angle), math.sin(angle), 0.5 + 0.2 * n])
+        back /= np.linalg.norm(back)
+        right = np.cross((0.0, 0.0, 1.0), back)
+        right /= np.linalg.norm(right)
+        poses.append(np.stack([right, np.cross(back, right), back, distance * back], axis=1))
+    return Cameras(
+        camera_to_world=np.array(poses),
+        focal=np.full((count, 2), focal),
+        principal=np.tile(0.5 * np.array(size), (count, 1)),
+        distortion=np.zeros((count, 6)),
+        lens=np.zeros(count),
+        size=np.tile(size, (count, 1)),
+    )
+
+
+def true_rays(cameras, index):
+    """Origin [3] and directions [H, W, 3] of a camera without distortion, in numpy."""
+    width, height = cameras.size[index]
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    principal, focal = cameras.principal[index], cameras.focal[index]
+    local = np.stack(
+        [(x - principal[0]) / focal[0], -(y - principal[1]) / focal[1], -np.ones_like(x)], axis=-1
+    )
+    direction = local @ cameras.camera_to_world[index, :, :3].T.astype(np.float64)
+    return cameras.position[index].astype(np.float64), direction / np.linalg.norm(
+        direction, axis=-1, keepdims=True
+    )
+
+
+def hit(origin, direction, radius):
+    """Distance along each ray to the ball around the origin, NaN where it passes by."""
+    along = direction @ origin
+    inside = along**2 - origin @ origin + radius**2
+    return np.where(inside > 0, -along - np.sqrt(np.maximum(inside, 0)), np.nan)
+
+
+def test_the_ball_has_its_outline_depth_colour_and_normals(backend):
+    model, cameras = Ball(backend.dtype, backend.device), cameras_around()
+    for index in range(len(cameras)):
+        view = render_view(model, cameras, index, background=1.0, normals=True)
+        origin, direction = true_rays(cameras, index)
+        inner = np.isfinite(hit(origin, direction, 0.27))
+        outside = np.isnan(hit(origin, direction, 0.36))
+        assert view.opacity[inner].min() > 0.999 and view.opacity[outside].max() < 1e-3
+        surface = hit(origin, direction, 0.3)
+        assert np.abs(view.depth - surface)[inner].max() < 0.025
+        assert np.allclose(view.colour[inner], (0.5, 0.4, 0.2), atol=1e-3)
+        assert np.allclose(view.colour[outside], 1, atol=1e-3)
+        expected = (origin + surface[..., None] * direction) / 0.3
+        assert (expected * view.normals).sum(axis=-1)[inner].min() > math.cos(math.radians(8))
+        assert np.allclose(np.linalg.norm(view.normals[inner], axis=-1), 1, atol=1e-5)
+
+
+def test_what_is_transparent_has_neither_depth_nor_normal(backend):
+    model = Ball(backend.dtype, backend.device, peak=0.0)
+    view = render_view(model, cameras_around(1), 0, background=(0.1, 0.2, 0.3), normals=True)
+    assert np.allclose(view.colour, np.array([0.1, 0.2, 0.3]), atol=1e-6)
+    assert not view.opacity.any() and not view.depth.any() and not view.normals.any()
+
+
+def test_every_pixel_is_the_pixel_of_its_ray(backend):
+    model = Ball(backend.dtype, backend.device, centre=(0.1, -0.05, 0.02), softness=0.05)
+    cameras = cameras_around(2, size=(13, 7), focal=15.0)
+    view = render_view(model, cameras, 1, background=0.0, chunk=10)
+    assert view.colour.shape == (7, 13, 3) and view.depth.shape == view.opacity.shape == (7, 13)
+    assert view.normals is None
+    one = [(3, 12), (6, 0), (0, 5)]
+    pixel = backend.tensor([[x + 0.5, y + 0.5] for y, x in one])
+    arrays = (cameras.camera_to_world, cameras.focal, cameras.principal, cameras.distortion)
+    tensors = [backend.tensor(array) for array in arrays]
+    index = backend.tensor([1, 1, 1], torch.int32)
+    rays = rays_from_pixels(index, pixel, *tensors, backend.tensor(cameras.lens, torch.int32))
+    with torch.no_grad():
+        rendered = model.render(Rays(*rays))
+    for n, (y, x) in enumerate(one):
+        assert np.allclose(view.colour[y, x], rendered.colour[n].cpu(), atol=1e-6)
+        opacity = rendered.opacity[n].item()
+        assert np.isclose(view.depth[y, x] * opacity, rendered.depth[n].item(), atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 17, 1000])
+def test_pieces_do_not_show(backend, chunk):
+    model, cameras = (
+        Ball(backend.dtype, backend.device, softness=0.05),
+        cameras_around(1, size=(6, 5), focal=6.0),
+    )
+    whole = render_view(model, cameras, 0, background=0.5, normals=True)
+    pieces = render_view(model, cameras, 0, background=0.5, normals=True, chunk=chunk)
+    for name in ("colour", "opacity", "depth", "normals"):
+        assert np.allclose(getattr(whole, name), getattr(pieces, name), atol=1e-5), name
+    assert whole.samples == pieces.samples
+
+
+def test_pieces_are_so_large_that_their_samples_stay_bounded_though_the_top_is_empty(backend, monkeypatch):
+    monkeypatch.setattr(views, "MARCHED", 20_000)
+    monkeypatch.setattr(views, "FIRST_RAYS", 64)
+    model = Ball(backend.dtype, backend.device)
+    cameras = cameras_around(1, size=(64, 64), focal=96.0)
+    cameras = Cameras(**{**vars(cameras), "principal": np.array([[32.0, 64.0]])})  # the box is at the bottom
+    render_view(model, cameras, 0, background=0.0)
+    assert sum(model.pieces) > 5 * 20_000, "the picture must need several pieces"
+    assert max(model.pieces) < 1.5 * 20_000
+    assert len(model.pieces) < 2 * sum(model.pieces) / 20_000, "and must not be cut into crumbs"
+
+
+def test_rendering_leaves_no_gradient_behind(backend):
+    if backend.dtype == torch.float64:
+        pytest.skip("the model is of float32")
+    grid = HashGridConfig(levels=2, features=2, log2_entries=8, base_resolution=4, max_resolution=8)
+    sampling = SamplingConfig(grid_resolution=16, steps=32)
+    model = InstantNGP(ModelConfig(field=FieldConfig(hash_grid=grid), sampling=sampling), Box()).to(
+        backend.device
+    )
+    model.field.table_gradient = model.field.table_gradient.to(backend.device)
+    view = render_view(model, cameras_around(1, size=(6, 5)), 0, background=1.0, normals=True)
+    assert view.samples > 0 and np.isfinite(view.normals).all()
+    assert not model.field.table_gradient.any()
+    for parameter in model.parameters():
+        assert parameter.grad is None and parameter.requires_grad
+
+
+def test_wrong_arguments_are_refused(backend):
+    model, cameras = Ball(backend.dtype, backend.device), cameras_around(2)
+    with pytest.raises(ValueError, match="chunk"):
+        render_view(model, cameras, 0, background=0.0, chunk=0)
+    with pytest.raises(IndexError, match="index"):
+        render_view(model, cameras, 2, background=0.0)
+    with pytest.raises(ValueError):
+        render_view(model, cameras, 0, background=(0.0, 1.0))

@@ -1,0 +1,451 @@
+"""The command line: what it writes, what it prints, and how it refuses.
+
+Most commands run in this process, on a runtime that is started once; those that are killed have one of their own.
+"""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from taichi_nerf import cli, runtime
+from taichi_nerf.data.builtin import builtin_scene
+
+SMALL = (
+    "--backend cpu --threads 1 --orbit-frames 2 --batch.samples 512 --batch.marched 2048 --batch.max-rays 128 "
+    "--model.field.hash-grid.levels 4 --model.field.hash-grid.log2-entries 10 "
+    "--model.field.hash-grid.max-resolution 64 --model.sampling.grid-resolution 16 --model.sampling.steps 64"
+).split()
+SIZE = 18
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_runtime():
+    """Commands find the runtime started; that of the other tests is restored."""
+    before, original = runtime.current(), runtime.init
+    original("cpu", torch.float32, threads=1)
+
+    def init(backend="auto", dtype=torch.float32, threads=None, seed=0):
+        if backend in ("auto", "cpu"):
+            return runtime.current()
+        return original(backend, dtype, threads, seed)
+
+    runtime.init = init
+    yield
+    runtime.init = original
+    original(before.backend, before.dtype, before.threads, seed=1)
+
+
+@pytest.fixture(scope="module")
+def scene_folder(tmp_path_factory):
+    """The built-in scene as a Blender folder: 6 training, 1 validation and 4 test views of 18 x 18 pixels."""
+    folder = tmp_path_factory.mktemp("scenes") / "still"
+    scene = builtin_scene(resolution=SIZE, views=(6, 1, 4), samples_per_pixel=4)
+    for name, split in scene.splits.items():
+        (folder / name).mkdir(parents=True)
+        frames = []
+        for n, pose in enumerate(split.cameras.camera_to_world):
+            Image.fromarray(split.images.image(n)).save(folder / name / f"r_{n}.png")
+            rows = [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]
+            frames.append({"file_path": f"./{name}/r_{n}", "transform_matrix": rows})
+        angle = 2 * math.atan(0.5 * SIZE / float(split.cameras.focal[0, 0]))
+        content = {"camera_angle_x": angle, "frames": frames}
+        (folder / f"transforms_{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(scene_folder, tmp_path_factory):
+    """A run of 8 steps."""
+    folder = tmp_path_factory.mktemp("runs") / "still"
+    command = [
+        "train",
+        str(scene_folder),
+        "--steps",
+        "8",
+        "--test-every",
+        "2",
+        "--output",
+        str(folder),
+        *SMALL,
+    ]
+    assert cli.main(command) == 0
+    return folder
+
+
+def refused(capsys, *argv: str) -> str:
+    """The one sentence with which a command ends."""
+    capsys.readouterr()
+    assert cli.main([str(part) for part in argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("taichi-nerf: ")
+    return lines[0]
+
+
+def opened(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_training_leaves_settings_weights_scores_pictures_and_a_video(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "config.json", "cameras.json", "model.safetensors", "training_state.safetensors", "log.jsonl",
+        "metrics.json", "test", "orbit.mp4",
+    }  # fmt: skip
+    assert [p.name for p in sorted((run / "test").iterdir()) if "render" not in p.name] == [
+        "000_r_0.png",
+        "001_r_2.png",
+    ]
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 8
+    config = json.loads((run / "config.json").read_text())
+    assert config["run"]["training"]["steps"] == 8
+    assert config["versions"]["torch"] == torch.__version__
+
+
+def test_eval_repeats_the_scores_of_the_training(run, capsys):
+    assert cli.main(["eval", str(run), "--json"]) == 0
+    scores, trained = json.loads(capsys.readouterr().out), json.loads((run / "metrics.json").read_text())
+    for key in ("psnr", "ssim", "images", "seconds", "steps", "per_image"):
+        assert scores[key] == trained[key], key
+    assert scores["images"] == 2
+    assert scores["protocol"]["every"] == 2
+    assert {"background", "resolution", "split", "seconds", "device"} <= scores["protocol"].keys()
+
+
+def test_eval_prints_each_image_and_the_protocol(run, capsys):
+    assert cli.main(["eval", str(run), "--split", "train", "--every", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "r_0" in out and "r_3" in out and "r_1" not in out
+    for part in ("PSNR", "SSIM", "split train, every 3", "18 x 18 pixels", "background white", "8 steps"):
+        assert part in out
+
+
+def test_eval_of_a_scene_that_has_moved(run, scene_folder, tmp_path, capsys):
+    (tmp_path / "moved").symlink_to(scene_folder)
+    assert cli.main(["eval", str(run), "--every", "4", "--json", "--scene", str(tmp_path / "moved")]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 1
+    assert "nowhere" in refused(capsys, "eval", run, "--scene", tmp_path / "nowhere")
+
+
+def test_eval_writes_pictures_into_a_new_folder_alone(run, tmp_path, capsys):
+    assert cli.main(["eval", str(run), "--pictures", str(tmp_path / "new")]) == 0
+    before = contents(tmp_path)
+    assert len(before) == 4
+    assert "--pictures" in refused(capsys, "eval", run, "--pictures", tmp_path / "new")
+    assert contents(tmp_path) == before
+
+
+def test_resume_of_a_run_with_a_later_end_goes_on(run, scene_folder, tmp_path):
+    folder = tmp_path / "run"
+    command = [
+        "train",
+        str(scene_folder),
+        "--steps",
+        "3",
+        "--test-every",
+        "4",
+        "--output",
+        str(folder),
+        *SMALL,
+    ]
+    assert cli.main(command) == 0
+    weights = (folder / "model.safetensors").read_bytes()
+    assert cli.main(["train", "--resume", str(folder), "--orbit-frames", "0"]) == 0
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert cli.main(["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]) == 0
+    steps = [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 5
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 5
+
+
+def test_resume_keeps_its_settings(run, capsys):
+    before = contents(run)
+    assert "--seed cannot be changed" in refused(capsys, "train", "--resume", run, "--seed", "3")
+    assert "--batch.samples" in refused(capsys, "train", "--resume", run, "--batch.samples", "99")
+    assert "SCENE and --output" in refused(capsys, "train", "somewhere", "--resume", run)
+    assert contents(run) == before
+
+
+def test_render_makes_a_video_for_each_thing_that_is_shown(run, capsys):
+    what = ["colour", "depth", "opacity", "normals"]
+    for prefix in ("orbit", "orbit_2"):
+        assert cli.main(["render", str(run), "--frames", "2", "--size", "21", "13", "--what", *what]) == 0
+        out = capsys.readouterr().out
+        assert "21 x 13" in out
+        for name in what:
+            assert str(run / "renders" / f"{prefix}-{name}.mp4") in out
+            assert (run / "renders" / f"{prefix}-{name}.mp4").stat().st_size > 0
+
+
+def test_render_of_a_split_as_pictures(run, tmp_path):
+    command = ["render", str(run), "--path", "test", "--every", "2", "--what", "colour", "depth", "--output"]
+    assert cli.main([*command, str(tmp_path / "new")]) == 0
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == ["colour_0000.png", "colour_0001.png", "depth_0000.png", "depth_0001.png"]
+    rendered, expected = tmp_path / "new" / "colour_0000.png", run / "test" / "000_r_0_render.png"
+    assert np.array_equal(opened(rendered), opened(expected))
+
+
+def test_render_along_a_file_needs_no_scene(run, tmp_path, capsys):
+    pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 4]]
+    path = tmp_path / "path.json"
+    path.write_text(json.dumps({"size": [10, 8], "fov": 40, "frames": [{"camera_to_world": pose}] * 2}))
+    assert cli.main(["render", str(run), "--path", str(path), "--output", str(tmp_path / "out")]) == 0
+    assert opened(tmp_path / "out" / "colour_0001.png").shape == (8, 10, 3)
+    assert "missing.json" in refused(capsys, "render", run, "--path", tmp_path / "missing.json")
+
+
+def test_render_overwrites_nothing(run, tmp_path, capsys):
+    (tmp_path / "old.mp4").write_text("old")
+    (tmp_path / "orbit-depth.mp4").write_text("old")
+    before = contents(tmp_path)
+    assert "old.mp4 exists" in refused(capsys, "render", run, "--output", tmp_path / "old.mp4")
+    output = tmp_path / "orbit.mp4"
+    message = refused(capsys, "render", run, "--what", "colour", "depth", "--output", output)
+    assert "orbit-depth.mp4 exists" in message
+    assert "not empty" in refused(capsys, "render", run, "--output", tmp_path)
+    assert "neither a video" in refused(capsys, "render", run, "--output", tmp_path / "new.gif")
+    assert contents(tmp_path) == before
+
+
+def test_info_of_a_scene_and_of_a_run(run, scene_folder, tmp_path, capsys):
+    assert cli.main(["info", str(scene_folder), "--json", "--picture", str(tmp_path / "frusta.png")]) == 0
+    texts = [finding["text"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+    assert any(text.startswith("train: 6 images of 18 x 18 pixels") for text in texts)
+    assert opened(tmp_path / "frusta.png").shape[1] > 100
+    assert "frusta.png exists" in refused(capsys, "info", scene_folder, "--picture", tmp_path / "frusta.png")
+    assert cli.main(["info", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "the model has had 8 steps" in out and "PSNR" in out and "6 images" in out
+
+
+def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in scene_folder.glob("*.json"):
+        (broken / file.name).write_text(file.read_text().replace("./", f"{scene_folder}/"))
+    content = json.loads((broken / "transforms_train.json").read_text())
+    content["frames"][0]["file_path"] = "./train/none"
+    (broken / "transforms_train.json").write_text(json.dumps(content))
+    assert cli.main(["info", str(broken)]) == 0
+    assert "warning: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train /no/such/scene", "/no/such/scene does not exist"),
+        ("train --steps -1", "steps must not be negative, got -1"),
+        ("train --seconds 0", "seconds must be positive"),
+        ("train --seconds inf", "seconds must be finite"),
+        ("train --optimiser.learning-rate nan", "learning rates must be positive"),
+        ("train --optimiser.learning-rate inf", "learning_rate must be finite"),
+        ("train --downscale 0", "downscale must be at least 1"),
+        ("train --test-every -2", "test-every must not be negative"),
+        ("train --batch.samples 0", "must be at least 16"),
+        ("train --checkpoint-seconds -1", "must not be negative"),
+        ("train --model.field.hash-grid.levels 0", "levels must be at least 1"),
+        ("train --threads 0", "threads must be at least 1"),
+        ("train --resume /no/such/run", "/no/such/run is no run"),
+        ("eval /no/such/run", "/no/such/run is no run"),
+        ("eval /no/such/run --every 0", "every must be at least 1"),
+        ("render /no/such/run", "/no/such/run is no run"),
+        ("render /no/such/run --frames 0", "frames must be at least 1"),
+        ("render /no/such/run --size 0 4", "size must be from 1"),
+        ("render /no/such/run --fps 0", "fps must be above 0"),
+        ("info /no/such/scene", "/no/such/scene does not exist"),
+    ],
+)
+def test_bad_value_ends_in_one_sentence(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runtime, "init", refuse_threads(runtime.init))
+    assert message in refused(capsys, *arguments.split())
+    assert not list(tmp_path.iterdir())
+
+
+def refuse_threads(init):
+    """`runtime.init` as it is where the number of threads is none."""
+
+    def checked(backend="auto", *, threads=None):
+        return ORIGINAL_INIT(backend, threads=threads) if threads == 0 else init(backend, threads=threads)
+
+    return checked
+
+
+ORIGINAL_INIT = runtime.init
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "trian", "train --stepz 3", "train --steps many", "eval", "train a b"]
+)
+def test_what_the_parser_does_not_know_ends_with_code_2(capsys, arguments):
+    assert cli.main(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "train --help", "eval --help", "render --help", "info --help"]
+)
+def test_help_teaches(capsys, arguments):
+    assert cli.main(arguments.split()) == 0
+    out = capsys.readouterr().out
+    assert "usage: taichi-nerf" in out
+    assert "taichi-nerf" in out and len(out) > 500
+
+
+def test_existing_output_is_left_alone(scene_folder, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    message = refused(capsys, "train", scene_folder, "--output", tmp_path)
+    assert f"{tmp_path} exists and is not empty" in message
+    assert contents(tmp_path) == {tmp_path / "notes.txt": b"mine"}
+    below = tmp_path / "notes.txt" / "run"
+    assert "is no folder" in refused(capsys, "train", scene_folder, "--output", below)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_output_without_permission(scene_folder, tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert "no permission" in refused(capsys, "train", scene_folder, "--output", tmp_path / "run")
+
+
+def test_missing_backend_is_named(scene_folder, tmp_path, capsys):
+    if runtime.why_missing("cuda") is None:
+        pytest.skip("this machine has CUDA")
+    message = refused(capsys, "train", scene_folder, "--backend", "cuda", "--output", tmp_path / "run")
+    assert "backend cuda does not work on this machine" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_checkpoint_of_another_run_is_named(run, tmp_path, capsys):
+    for path, content in contents(run).items():
+        (tmp_path / path.relative_to(run)).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path.relative_to(run)).write_bytes(content)
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1000])
+    assert f"{model} is truncated or damaged" in refused(capsys, "eval", tmp_path)
+    assert f"{model} is truncated or damaged" in refused(capsys, "render", tmp_path)
+    state = tmp_path / "training_state.safetensors"
+    state.write_bytes((run / "model.safetensors").read_bytes())
+    before = contents(tmp_path)
+    assert f"{state} holds model" in refused(capsys, "train", "--resume", tmp_path, "--threads", "1")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "the memory does not suffice"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+            "the memory does not suffice",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory."), "the memory does not suffice"),
+        (
+            OSError(28, "No space left on device", "a.png"),
+            "a.png cannot be written or read: the disk is full",
+        ),
+        (PermissionError(13, "Permission denied", "b"), "b cannot be written or read: permission denied"),
+    ],
+)
+def test_lack_of_memory_or_disk_is_a_sentence(error, message):
+    assert message in cli.sentence_for(error)
+
+
+def test_mistakes_of_the_program_are_not_hidden():
+    for error in (ValueError("x"), RuntimeError("x"), KeyError("x"), OSError(5, "I/O error")):
+        assert cli.sentence_for(error) is None
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path):
+    from taichi_nerf.errors import UserError
+
+    with pytest.raises(UserError):
+        cli.main(["eval", str(tmp_path), "--debug"])
+
+
+def start(*argv) -> subprocess.Popen:
+    command = [sys.executable, "-m", "taichi_nerf", *map(str, argv)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process: subprocess.Popen, condition, seconds: float = 120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.05)
+
+
+def logged(folder: Path) -> list[int]:
+    path = folder / "log.jsonl"
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    options = ["--seconds", "600", "--checkpoint-seconds", "0.2", "--test-every", "4", *SMALL]
+    process = start("train", scene_folder, "--output", folder, *options)
+    wait_for(process, lambda: (folder / "model.safetensors").is_file())
+    process.kill()
+    process.communicate()
+
+    process = start("train", "--resume", folder, "--checkpoint-seconds", "1000")
+    before = logged(folder)
+    wait_for(process, lambda: len(logged(folder)) > len(before) + 1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    sentence = err.strip().splitlines()[-1]
+    assert f"go on with: taichi-nerf train --resume {folder}" in sentence
+    assert "Traceback" not in err
+    steps = logged(folder)
+    assert steps == sorted(set(steps))
+    assert f"saved at step {steps[-1]};" in sentence
+
+    capsys.readouterr()
+    command = ["train", "--resume", str(folder), "--steps", str(steps[-1] + 2), "--orbit-frames", "0"]
+    assert cli.main(command) == 0
+    assert f"trained {steps[-1] + 2} steps" in capsys.readouterr().out
+
+
+def test_stdout_is_one_json_object(run):
+    process = start("eval", run, "--json", "--threads", "1")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert {"psnr", "ssim", "images", "seconds"} <= json.loads(out).keys()
+
+
+def test_import_of_the_package_loads_neither_torch_nor_taichi():
+    code = "import sys, taichi_nerf; sys.exit(bool({'torch', 'taichi', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_public_name_exists():
+    import taichi_nerf
+
+    for name in taichi_nerf.__all__:
+        assert getattr(taichi_nerf, name) is not None
+    with pytest.raises(AttributeError):
+        taichi_nerf.nothing  # noqa: B018

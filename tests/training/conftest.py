@@ -1,0 +1,54 @@
+"""A scene and a model small enough to train in a test, and a runtime that outlasts the module."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from taichi_nerf import runtime
+from taichi_nerf.config import (
+    BatchConfig,
+    FieldConfig,
+    HashGridConfig,
+    ModelConfig,
+    OptimiserConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.training.run import make_model
+from taichi_nerf.training.trainer import Trainer
+
+SMALL = ModelConfig(
+    field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64)),
+    sampling=SamplingConfig(grid_resolution=16, steps=64, first_update=4, update_every=4, warmup_updates=2),
+)
+BATCH = BatchConfig(samples=512, marched=2048, max_rays=128)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_runtime():
+    """Float32 on the CPU for the tests of the module; the runtime of the other tests is then restored."""
+    before = runtime.current()
+    runtime.init("cpu", torch.float32, threads=1)
+    yield
+    runtime.init(before.backend, before.dtype, before.threads, seed=1)
+
+
+@pytest.fixture(scope="session")
+def small_scene():
+    """16 x 16 pixels."""
+    return builtin_scene(resolution=16, views=(6, 1, 2), samples_per_pixel=1)
+
+
+@pytest.fixture
+def make_trainer(small_scene):
+    """`make_trainer(steps=20)`: a new trainer of an untrained small model."""
+
+    def make(model: ModelConfig = SMALL, average_every: int = 4, **settings) -> Trainer:
+        settings = {"steps": 20, "batch": BATCH, **settings}
+        optimiser = OptimiserConfig(average_every=average_every)
+        config = dataclasses.replace(TrainingConfig(optimiser=optimiser), **settings)
+        return Trainer(make_model(small_scene, model), small_scene, config)
+
+    return make
