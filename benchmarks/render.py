@@ -1,0 +1,85 @@
+"""Time of one frame of a trained field, stage by stage.
+
+    python benchmarks/render.py RUN [--size 400 400] [--threads 2]
+
+RUN is the folder of a training run. The frame is the first test view; stages are timed one after the other, each to its
+end, so that their sum is a little above the time of the frame.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from _measure import machine, seconds_of
+
+from taichi_nerf import runtime
+from taichi_nerf.models.render import select_visible
+from taichi_nerf.models.views import render_view
+from taichi_nerf.ops.camera import rays_from_pixels
+from taichi_nerf.ops.volume_rendering import composite
+from taichi_nerf.training import checkpoint
+from taichi_nerf.training.folder import RunFolder
+from taichi_nerf.types import Rays
+
+CHUNK = 8192
+
+
+@torch.no_grad()
+def stages(model, origins, directions) -> tuple[dict[str, float], int, int]:
+    """Milliseconds of each stage over all rays, samples marched and samples visible."""
+    spent, marched, visible_total = defaultdict(float), 0, 0
+    last = time.perf_counter()
+
+    def stage(name, result):
+        nonlocal last
+        now = time.perf_counter()
+        spent[name] += 1e3 * (now - last)
+        last = now
+        return result
+
+    for first in range(0, len(origins), CHUNK):
+        rays = Rays(origins[first : first + CHUNK].contiguous(), directions[first : first + CHUNK].contiguous())
+        last = time.perf_counter()
+        samples = stage("march", model.grid.march(rays, cone_angle=model.cone_angle, near=model.box.near))
+        features = stage("encode", model.field.encode(samples.positions))
+        density, geometry = stage("density", model.field.density(features))
+        visible, kept = stage("cut", select_visible(samples, density, model.config.sampling.early_stop))
+        density, geometry = density.index_select(0, kept), geometry.index_select(1, kept)
+        view = stage("view", model.field.view(rays.directions).index_select(1, visible.ray_index))
+        colour = stage("colour", model.field.colour(geometry, view))
+        stage("composite", composite(density, colour, visible.t, visible.dt, visible.ray_start, visible.ray_count, 0.0))
+        marched += len(samples)
+        visible_total += len(visible)
+    return dict(spent), marched, visible_total
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"))
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
+    parser.add_argument("--backend", default="cpu")
+    arguments = parser.parse_args()
+    runtime.init(arguments.backend, threads=arguments.threads)
+    run, model = RunFolder.open(arguments.run), checkpoint.load(arguments.run)
+    scene = run.cameras_scene()
+    cameras = scene.model_cameras("test").subset([0]).resized(arguments.size)
+    seconds = seconds_of(lambda: render_view(model, cameras, 0, background=1.0), repeats=5)
+
+    width, height = arguments.size
+    v, u = np.indices((height, width), dtype=np.float32) + 0.5
+    pixel = torch.from_numpy(np.stack([u, v], -1).reshape(-1, 2))
+    arrays = (cameras.camera_to_world, cameras.focal, cameras.principal, cameras.distortion, cameras.lens)
+    index = torch.zeros(len(pixel), dtype=torch.int32)
+    origins, directions = rays_from_pixels(index, pixel, *(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
+    stages(model, origins, directions)
+    spent, marched, visible = stages(model, origins, directions)
+    print(f"{width} x {height} on {arguments.backend}, {arguments.threads} threads, {machine()}: {seconds:.3f} s a frame")
+    print(f"{marched} samples marched, {visible} visible; " + ", ".join(f"{k} {ms:.0f} ms" for k, ms in spent.items()))
+
+
+if __name__ == "__main__":
+    main()

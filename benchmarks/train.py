@@ -1,0 +1,72 @@
+"""What quality a training time buys: the command line on real scenes, scored on views that were not trained on.
+
+    python benchmarks/train.py --data DIR              DIR holds nerf_synthetic/lego and fox_4
+    python benchmarks/train.py --data DIR lego-60      one row of the table
+    python benchmarks/train.py demo                    needs no data
+
+Each row is one run of `taichi-nerf train` in a process of its own: seconds of training, PSNR and SSIM of the held-out
+views, seconds from the command to the first step, seconds and peak memory of the whole process.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _measure import machine
+
+LEGO, FOX = "nerf_synthetic/lego", "fox_4"
+ROWS = {
+    "lego-60": (LEGO, ["--downscale", "2", "--seconds", "60"]),
+    "lego-240": (LEGO, ["--downscale", "2", "--seconds", "240"]),
+    "fox-300": (FOX, ["--seconds", "300"]),
+    "lego-400": (LEGO, ["--seconds", "60"]),
+    "demo": (None, []),
+}
+
+
+def measure(scene: str | None, options: list[str], data: Path | None, output: Path) -> dict:
+    """The scores of one run, what it cost, and how soon it began."""
+    arguments = ["train", *([str(data / scene)] if scene else []), *options, "--output", str(output)]
+    start = time.perf_counter()
+    run = subprocess.Popen([sys.executable, "-m", "taichi_nerf", *arguments], stderr=subprocess.PIPE, text=True)
+    log = run.stderr.read()
+    _, status, usage = os.wait4(run.pid, 0)
+    seconds = time.perf_counter() - start
+    if status != 0:
+        sys.exit(f"taichi-nerf {' '.join(arguments)} failed:\n{log}")
+    scores = json.loads((output / "metrics.json").read_text())
+    first = re.search(r"first step begins after ([\d.]+) s", log)
+    return {"psnr": scores["psnr"], "ssim": scores["ssim"], "images": scores["images"],
+            "first_step_seconds": float(first.group(1)), "process_seconds": seconds,
+            "peak_gib": usage.ru_maxrss / 2**20}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
+    parser.add_argument("--data", type=Path, help="folder of the scenes")
+    parser.add_argument("--output", type=Path, help="folder that keeps the runs; by default they are thrown away")
+    arguments = parser.parse_args()
+    unknown = set(arguments.rows) - set(ROWS)
+    if unknown:
+        parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    print(f"{machine()}\n{'row':10} {'PSNR':>6} {'SSIM':>6} {'views':>5} {'first step':>10} {'process':>8} {'memory':>9}")
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in arguments.rows or ROWS:
+            scene, options = ROWS[name]
+            if scene and not (arguments.data and (arguments.data / scene).exists()):
+                print(f"{name:10} left out: {scene} is not in --data")
+                continue
+            row = measure(scene, options, arguments.data, (arguments.output or Path(temporary)) / name)
+            print(f"{name:10} {row['psnr']:6.2f} {row['ssim']:6.3f} {row['images']:5d} {row['first_step_seconds']:8.1f} s "
+                  f"{row['process_seconds']:6.0f} s {row['peak_gib']:5.2f} GiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
