@@ -156,7 +156,7 @@ def main():
     if arguments.json:
         print(json.dumps(result))
         return
-    print(f"hash grid 16 x 2, 2^19 entries, {arguments.points} points, {result['machine']}, {arguments.threads} threads")
+    print(f"hash grid 16 x 2, 2^19 entries, {arguments.points} points, {arguments.threads} threads, {machine()}")
     own = result["throughput"]["taichi-nerf"]
     for name, speed in result["throughput"].items():
         ratios = ", ".join(f"{own[kind] / speed[kind]:.2f}x" for kind in speed)

@@ -77,8 +77,9 @@ def main():
     origins, directions = rays_from_pixels(index, pixel, *(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
     stages(model, origins, directions)
     spent, marched, visible = stages(model, origins, directions)
-    print(f"{width} x {height} on {arguments.backend}, {arguments.threads} threads, {machine()}: {seconds:.3f} s a frame")
-    print(f"{marched} samples marched, {visible} visible; " + ", ".join(f"{k} {ms:.0f} ms" for k, ms in spent.items()))
+    print(f"{width} x {height}, {arguments.backend}, {arguments.threads} threads, {machine()}: {seconds:.3f} s a frame")
+    parts = ", ".join(f"{name} {milliseconds:.0f} ms" for name, milliseconds in spent.items())
+    print(f"{marched} samples marched, {visible} visible; {parts}")
 
 
 if __name__ == "__main__":

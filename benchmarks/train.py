@@ -56,7 +56,8 @@ def main():
     unknown = set(arguments.rows) - set(ROWS)
     if unknown:
         parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    print(f"{machine()}\n{'row':10} {'PSNR':>6} {'SSIM':>6} {'views':>5} {'first step':>10} {'process':>8} {'memory':>9}")
+    print(machine())
+    print(f"{'row':10} {'PSNR':>6} {'SSIM':>6} {'views':>5} {'first step':>10} {'process':>8} {'memory':>9}")
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.rows or ROWS:
             scene, options = ROWS[name]
@@ -64,8 +65,9 @@ def main():
                 print(f"{name:10} left out: {scene} is not in --data")
                 continue
             row = measure(scene, options, arguments.data, (arguments.output or Path(temporary)) / name)
-            print(f"{name:10} {row['psnr']:6.2f} {row['ssim']:6.3f} {row['images']:5d} {row['first_step_seconds']:8.1f} s "
-                  f"{row['process_seconds']:6.0f} s {row['peak_gib']:5.2f} GiB", flush=True)
+            print(f"{name:10} {row['psnr']:6.2f} {row['ssim']:6.3f} {row['images']:5d} "
+                  f"{row['first_step_seconds']:8.1f} s {row['process_seconds']:6.0f} s {row['peak_gib']:5.2f} GiB",
+                  flush=True)
 
 
 if __name__ == "__main__":

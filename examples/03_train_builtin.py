@@ -18,9 +18,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=60.0, help="of training")
     parser.add_argument("--backend", choices=("auto", "cpu", "cuda", "vulkan"), default="auto")
     parser.add_argument("--output", type=Path, default=Path("runs/example_builtin"))
-    parser.add_argument("--small", action="store_true", help="tiny images and 100 steps")
+    parser.add_argument("--small", action="store_true", help="tiny images and 80 steps")
     arguments = parser.parse_args()
-    budget = {"steps": 100} if arguments.small else {"seconds": arguments.seconds}
+    budget = {"steps": 80} if arguments.small else {"seconds": arguments.seconds}
     resolution, views, frames = (40, (20, 0, 2), 4) if arguments.small else (200, (60, 0, 8), 60)
 
     taichi_nerf.runtime.init(arguments.backend)

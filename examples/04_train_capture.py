@@ -24,9 +24,9 @@ def main():
     parser.add_argument("--path", choices=("orbit", "spiral"), default="orbit",
                         help="of the video; a spiral suits photos that all face one way")  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("runs/example_capture"))
-    parser.add_argument("--small", action="store_true", help="100 steps and a short video")
+    parser.add_argument("--small", action="store_true", help="80 steps and a short video")
     arguments = parser.parse_args()
-    budget = {"steps": 100} if arguments.small else {"seconds": arguments.seconds}
+    budget = {"steps": 80} if arguments.small else {"seconds": arguments.seconds}
 
     scene = taichi_nerf.load_scene(arguments.scene, downscale=arguments.downscale)
     for finding in describe(scene):

@@ -57,12 +57,11 @@ class Train(_Common):
     nerfstudio).
     Without it the built-in scene is computed and trained.
 
-    taichi-nerf train
-    taichi-nerf train lego --downscale 4 --seconds 60
-    taichi-nerf train --resume runs/lego-20260101-120000
+    Examples: `taichi-nerf train`, `taichi-nerf train lego --downscale 4 --seconds 60`,
+    `taichi-nerf train --resume runs/lego-20260101-120000`.
     """
 
-    scene: Annotated[Positional[Path | None], arg(metavar="SCENE")] = None
+    scene: Annotated[Positional[Path | None], arg(metavar="[SCENE]")] = None
     """Folder of the scene, or its transforms file."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
@@ -75,8 +74,9 @@ class Train(_Common):
     downscale: Annotated[int, arg(metavar="N")] = 1
     """Make the images smaller by this factor."""
     test_every: Annotated[int | None, arg(metavar="K")] = None
-    """Score every K-th test view or, in a format without splits, hold out every K-th image (0: none). By
-    default 8, and every test view of the built-in scene."""
+    """Score every K-th test view or, in a format without splits, hold out every K-th image; 0: none.
+
+    By default 8, and every test view of the built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
     seed: int = 0
@@ -102,7 +102,7 @@ class Train(_Common):
 class Eval(_Common):
     """Score a trained model: PSNR, SSIM and, where its package is installed, LPIPS.
 
-    taichi-nerf eval runs/lego-20260101-120000 --every 1
+    Example: `taichi-nerf eval runs/lego-20260101-120000 --every 1`.
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -127,7 +127,7 @@ class Eval(_Common):
 class Render(_Common):
     """Render new views of a trained model: a video, or a folder of PNG files.
 
-    taichi-nerf render runs/lego-20260101-120000 --what colour depth --size 800 800 --frames 120
+    Example: `taichi-nerf render runs/lego-20260101-120000 --what colour depth --size 800 800 --frames 120`.
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -170,7 +170,7 @@ class Info(_Common):
     Without an argument it describes the built-in scene.
     """
 
-    path: Annotated[Positional[Path | None], arg(metavar="SCENE|RUN")] = None
+    path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN]")] = None
     """Folder of a scene, its transforms file, or a folder that train wrote."""
     picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
     """Draw the cameras' frusta into this new file."""

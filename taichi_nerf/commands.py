@@ -52,7 +52,9 @@ def train(command: Train) -> int:
     if run.has_checkpoint:
         checkpoint.load_training(run.path, trainer)
         _say(f"{run.path} stands at step {trainer.steps_done}, after {trainer.seconds:.1f} s of training")
-    run.cut_log(trainer.steps_done)
+    if command.resume is not None:
+        run.cut_log(trainer.steps_done)
+        run.write_config()
     if trainer.progress < 1:
         warm_up(trainer)
         waited = time.perf_counter() - STARTED
@@ -66,14 +68,19 @@ def train(command: Train) -> int:
             stopped=stop,
         )
     if not done:
-        print(
+        _say(
             f"taichi-nerf: stopped and saved at step {trainer.steps_done}; go on with: "
-            f"taichi-nerf train --resume {run.path}",
-            file=sys.stderr,
+            f"taichi-nerf train --resume {run.path}"
         )
         return 128 + stop.signal
-    with trainer.averaged():
-        _finish(command, run, scene, trainer)
+    try:
+        with trainer.averaged():
+            _finish(command, run, scene, trainer)
+    except KeyboardInterrupt:
+        _say(
+            f"taichi-nerf: stopped after the training; score and render with: taichi-nerf train --resume {run.path}"
+        )
+        return 130
     return 0
 
 
@@ -276,7 +283,6 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
     with Progress("loading") as line:
         line.wait(run.config.scene.path or "the built-in scene")
         scene = run.training_scene()
-    run.write_config()
     return run, scene
 
 

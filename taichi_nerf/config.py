@@ -154,12 +154,13 @@ class BatchConfig:
     max_rays: int = 2**14
     """Rays of a step at the most."""
     random_background: bool = True
-    """Composite over a random colour per ray where images have alpha: what should be empty cannot hide in the background."""
+    """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
     huber: float = 0.1
     """Error at which the loss turns from quadratic to linear."""
 
     def __post_init__(self):
-        _require(min(self.samples, self.marched, self.max_rays) >= 16, "samples, marched and max-rays must be at least 16")
+        _require(min(self.samples, self.marched, self.max_rays) >= 16,
+                 "samples, marched and max-rays must be at least 16")
         _require(self.huber > 0, f"huber must be positive, got {self.huber}")
 
 

@@ -40,7 +40,8 @@ class Runtime:
 _current: Runtime | None = None
 
 
-def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int | None = None, seed: int = 0) -> Runtime:
+def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int | None = None,
+         seed: int = 0) -> Runtime:
     """Start Taichi on `backend` and return what was chosen. Calling it again starts anew.
 
     Raises UserError when this machine lacks the backend.
@@ -107,7 +108,6 @@ def _describe(dtype: torch.dtype, threads: int) -> Runtime:
     arch = ti.lang.impl.current_cfg().arch
     backend = {ti.x64: "cpu", ti.arm64: "cpu", ti.cuda: "cuda", ti.vulkan: "vulkan"}.get(arch)
     if backend is None:
-        raise UserError(f"Taichi runs on {ti.lang.misc._get_arch_name(arch) if hasattr(ti.lang.misc, '_get_arch_name') else arch}; "
-                        "taichi-nerf needs cpu, cuda or vulkan")
+        raise UserError(f"Taichi runs on {arch}; taichi-nerf needs cpu, cuda or vulkan")
     device = torch.device("cuda" if backend == "cuda" else "cpu")
     return Runtime(backend=backend, dtype=dtype, device=device, threads=threads)

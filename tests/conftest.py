@@ -34,7 +34,8 @@ class Backend:
         """A fresh output, poisoned: an element that a kernel forgets to write stays NaN."""
         return torch.full(shape, float("nan"), dtype=self.dtype, device=self.device)
 
-    def assert_close(self, actual: torch.Tensor, expected: torch.Tensor, name: str = "value", scale: float | None = None):
+    def assert_close(self, actual: torch.Tensor, expected: torch.Tensor, name: str = "value",
+                     scale: float | None = None):
         """`actual` equals the float64 `expected` within the tolerance, relative to the largest expected magnitude."""
         actual, expected = actual.detach().double().cpu(), expected.detach().double().cpu()
         assert actual.shape == expected.shape, f"{name}: shape {tuple(actual.shape)} != {tuple(expected.shape)}"

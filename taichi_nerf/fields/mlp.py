@@ -5,6 +5,7 @@ Everything is feature-major, [features, N]: the layout in which the encodings wr
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [inputs, *[width] * hidden_layers, outputs]
         self.weights = nn.ParameterList()
-        for fan_in, fan_out in zip(sizes, sizes[1:]):
+        for fan_in, fan_out in pairwise(sizes):
             bound = math.sqrt(6 / (fan_in + fan_out))
             self.weights.append(nn.Parameter((torch.rand(fan_out, fan_in, generator=generator) * 2 - 1) * bound))
 
@@ -50,12 +51,13 @@ class _Layers(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        inputs, weights = ctx.saved_tensors[: len(ctx.saved_tensors) // 2], ctx.saved_tensors[len(ctx.saved_tensors) // 2 :]
+        layers = len(ctx.saved_tensors) // 2
+        inputs, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
         x_type, count = ctx.types
-        weight_gradients = [None] * len(weights)
+        weight_gradients = [None] * layers
         gradient = _padded(gradient, inputs[0].dtype)
         weight_type = torch.float64 if x_type == torch.float64 else torch.float32
-        for layer in reversed(range(len(weights))):
+        for layer in reversed(range(layers)):
             weight_gradients[layer] = torch.mm(gradient, inputs[layer].t()).to(weight_type)
             if layer > 0 or ctx.needs_input_grad[0]:
                 gradient = torch.mm(weights[layer].t(), gradient)

@@ -5,7 +5,9 @@ import torch
 
 def check_tensor(name: str, tensor: torch.Tensor, shape: tuple[int | None, ...], dtype: torch.dtype | None = None,
                  like: torch.Tensor | None = None) -> torch.Tensor:
-    """`tensor`, detached and contiguous, if it has `shape` (None: any size), `dtype` and the device and dtype of `like`.
+    """`tensor`, detached and contiguous, if it has `shape` (None: any size), `dtype`, and the device of `like`.
+
+    Without a `dtype` it must be that of `like`, or float32 or float64.
 
     Raises TypeError for something that is no tensor or has another dtype, ValueError for another shape or device.
     """

@@ -1,0 +1,109 @@
+"""Every example, in a process of its own, small and headless: it must write what it says, and the loss must fall."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from taichi_nerf import runtime
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.export import write_blender
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
+
+# Runs a script as `python script.py` would, in a Python that has no torch and no taichi_nerf.
+WITHOUT_TORCH = """
+import runpy, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "taichi_nerf"):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+assert "torch" not in sys.modules
+"""
+
+
+def run_example(name: str, *arguments, without_torch: bool = False) -> str:
+    """What the example prints; the test fails if it does."""
+    command = [sys.executable, "-W", "error::FutureWarning"]
+    command += ["-c", WITHOUT_TORCH] if without_torch else []
+    command += [str(ROOT / "examples" / name), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, f"{name} failed:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def losses(output: str) -> list[float]:
+    return [float(number) for number in re.findall(r"loss ([\d.]+)", output)]
+
+
+def psnr(output: str) -> float:
+    return float(re.search(r"PSNR ([\d.]+) dB", output)[1])
+
+
+def detail(path: Path) -> float:
+    """Standard deviation of a picture: 0 if it is of one colour."""
+    return float(np.asarray(Image.open(path).convert("RGB")).std())
+
+
+def test_every_example_is_numbered_has_a_docstring_and_is_tested_here():
+    here = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name[:2] for path in EXAMPLES] == ["01", "02", "03", "04", "05"]
+    for path in EXAMPLES:
+        assert path.read_text(encoding="utf-8").startswith('"""'), f"{path.name} does not say what it teaches"
+        assert f'"{path.name}"' in here, f"{path.name} has no test"
+
+
+def test_gradient_of_one_ray_agrees_with_finite_differences_without_torch():
+    output = run_example("01_composite_one_ray.py", "--samples", 9, without_torch=True)
+    assert float(re.search(r"finite differences: (\S+)", output)[1]) < 1e-8
+    assert "its weight: True" in output
+    assert "9 of 9 samples" in output
+
+
+def test_a_ray_that_stops_early_looks_at_fewer_samples():
+    output = run_example("01_composite_one_ray.py", "--samples", 100, "--stop", 0.5, without_torch=True)
+    assert int(re.search(r"(\d+) of 100 samples", output)[1]) < 100
+
+
+def test_an_image_is_fitted(tmp_path):
+    output = run_example("02_fit_image.py", "--small", "--output", tmp_path / "fit.png")
+    assert losses(output)[-1] < 0.2 * losses(output)[0]
+    assert psnr(output) > 19
+    assert detail(tmp_path / "fit.png") > 10
+
+
+def test_the_builtin_scene_is_trained_scored_and_filmed(tmp_path):
+    output = run_example("03_train_builtin.py", "--small", "--output", tmp_path)
+    assert losses(output)[-1] < losses(output)[0]
+    assert psnr(output) > 12
+    assert (tmp_path / "orbit.mp4").stat().st_size > 1000
+    assert detail(tmp_path / "depth.png") > 5
+    assert len(list((tmp_path / "test").glob("*_render.png"))) == 2
+
+
+def test_a_capture_is_trained_scored_filmed_and_saved(tmp_path):
+    runtime.init("cpu")
+    write_blender(builtin_scene(resolution=40, views=(16, 0, 2), samples_per_pixel=4), tmp_path / "capture")
+    output = run_example("04_train_capture.py", tmp_path / "capture", "--small", "--output", tmp_path / "out")
+    assert losses(output)[-1] < losses(output)[0]
+    assert psnr(output) > 12
+    assert (tmp_path / "out" / "orbit.mp4").stat().st_size > 1000
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size > 1000
+
+
+def test_a_field_is_fitted_in_pure_taichi_without_torch(tmp_path):
+    output = run_example(
+        "05_pure_taichi.py", "--small", "--output", tmp_path / "pure.png", without_torch=True
+    )
+    assert losses(output)[-1] < 0.3 * losses(output)[0]
+    assert psnr(output) > 20
+    assert detail(tmp_path / "pure.png") > 10
