@@ -11,16 +11,18 @@ import dataclasses
 import errno
 import io
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from .config import BatchConfig, ModelConfig, OptimiserConfig, SettingError
+from .config import BatchConfig, ModelConfig, OptimiserConfig, SettingError, batch_defaults, model_defaults
 from .errors import UserError
 
 STARTED = time.perf_counter()
@@ -57,8 +59,8 @@ class Train(_Common):
     nerfstudio).
     Without it the built-in scene is computed and trained.
 
-    Examples: `taichi-nerf train`, `taichi-nerf train lego --downscale 4 --seconds 60`,
-    `taichi-nerf train --resume runs/lego-20260101-120000`.
+    Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
+    `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
     """
 
     scene: Annotated[Positional[Path | None], arg(metavar="[SCENE]")] = None
@@ -102,7 +104,7 @@ class Train(_Common):
 class Eval(_Common):
     """Score a trained model: PSNR, SSIM and, where its package is installed, LPIPS.
 
-    Example: `taichi-nerf eval runs/lego-20260101-120000 --every 1`.
+    Try `taichi-nerf eval runs/lego-20260101-120000 --every 1`.
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -127,7 +129,7 @@ class Eval(_Common):
 class Render(_Common):
     """Render new views of a trained model: a video, or a folder of PNG files.
 
-    Example: `taichi-nerf render runs/lego-20260101-120000 --what colour depth --size 800 800 --frames 120`.
+    Try `taichi-nerf render runs/lego-20260101-120000 --what colour depth --size 800 800 --frames 120`.
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -178,13 +180,23 @@ class Info(_Common):
     """Print one JSON object instead of sentences."""
 
 
-Command = Annotated[
-    Annotated[Train, subcommand("train")]
-    | Annotated[Eval, subcommand("eval")]
-    | Annotated[Render, subcommand("render")]
-    | Annotated[Info, subcommand("info")],
-    OmitSubcommandPrefixes,
-]
+def train_defaults(backend: Backend) -> Train:
+    """What `taichi-nerf train` does unless told otherwise. With `auto`, a driver on the path stands for the device."""
+    if backend == "auto":
+        backend = "cuda" if shutil.which("nvidia-smi") else "cpu"
+    return Train(batch=batch_defaults(backend), model=model_defaults(backend))
+
+
+def _command_type(argv: list[str]):
+    """The union of the commands; the defaults that --help shows are those of the backend in `argv`."""
+    backend = next((value for flag, value in pairwise(argv) if flag == "--backend"), "auto")
+    return Annotated[
+        Annotated[Train, subcommand("train", default=train_defaults(backend))]
+        | Annotated[Eval, subcommand("eval")]
+        | Annotated[Render, subcommand("render")]
+        | Annotated[Info, subcommand("info")],
+        OmitSubcommandPrefixes,
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -234,7 +246,7 @@ def _parsed(argv: list[str]) -> "Train | Eval | Render | Info | int":
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(Command, prog="taichi-nerf", args=argv, description=__doc__.split("\n\n")[1])
+            return tyro.cli(_command_type(argv), prog="taichi-nerf", args=argv, description=__doc__.split("\n\n")[1])
     except (SettingError, SystemExit) as end:
         refused = _setting_error(end)
         if refused is not None:  # the parser would print it as a box of several lines

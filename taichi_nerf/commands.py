@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from . import paths, runtime
-from .cli import STARTED, Eval, Info, Render, Train
+from .cli import STARTED, Eval, Info, Render, Train, train_defaults
 from .config import RunConfig, SceneConfig, TrainingConfig, flattened
 from .data import load_scene
 from .data.inspect import Finding, describe, draw_frusta
@@ -267,7 +267,7 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
 def _resumed(command: Train) -> tuple[RunFolder, Scene]:
     """A run that is there already, with another end if the command says so."""
     run = RunFolder.open(command.resume)
-    default = flattened(Train(resume=command.resume))
+    default = flattened(train_defaults(command.backend))
     for name, value in flattened(command).items():
         if name not in FREE_ON_RESUME and value != default[name]:
             raise UserError(

@@ -217,6 +217,22 @@ class RunConfig:
             _require(finite, f"{name} must be finite, got {value}")
 
 
+def model_defaults(backend: str) -> ModelConfig:
+    """The model's settings on a backend: the sizes of the paper on CUDA, elsewhere what a few cores can train."""
+    if backend != "cuda":
+        return ModelConfig()
+    grid = HashGridConfig(levels=16, features=2, log2_entries=19, max_resolution=2048)
+    sampling = SamplingConfig(grid_resolution=128, steps=1024, first_update=0, cells_per_update=2**20)
+    return ModelConfig(field=FieldConfig(hash_grid=grid, colour_layers=2), sampling=sampling)
+
+
+def batch_defaults(backend: str) -> BatchConfig:
+    """The size of a step on a backend: a GPU wants few large ones, a processor many that stay in its cache."""
+    if backend != "cuda":
+        return BatchConfig()
+    return BatchConfig(samples=2**18, marched=2**21, max_rays=2**18)
+
+
 def flattened(config, prefix: str = "") -> dict[str, object]:
     """The settings of nested dataclasses by dotted name."""
     found = {}

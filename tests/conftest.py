@@ -1,12 +1,18 @@
-"""Backends of this machine, one after the other; a kernel test takes the fixture `backend` and runs on each."""
+"""Backends of this machine, one after the other, and the folder of real scenes where there is one.
 
+A kernel test takes the fixture `backend` and runs on each.
+"""
+
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 
 from taichi_nerf import runtime
 
+REAL_DATA = os.environ.get("TAICHI_NERF_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
 CONFIGURATIONS = {
     "cpu-f64": ("cpu", torch.float64),
     "cpu-f32": ("cpu", torch.float32),
@@ -55,13 +61,37 @@ def _parameters():
 
 
 @pytest.fixture(scope="session", params=list(_parameters()))
-def backend(request) -> Backend:
-    """Each backend and precision of this machine in turn; those that are missing are skipped, saying why."""
-    name, dtype = CONFIGURATIONS[request.param]
-    started = runtime.init(name, dtype, seed=1)
-    return Backend(name=request.param, dtype=dtype, device=started.device)
+def configuration(request) -> str:
+    """The name of each backend and precision of this machine in turn; those missing are skipped, saying why."""
+    runtime.init(*CONFIGURATIONS[request.param], seed=1)
+    return request.param
+
+
+@pytest.fixture
+def backend(configuration) -> Backend:
+    """What runs now: the configured backend, even if the test before this one started another."""
+    name, dtype = CONFIGURATIONS[configuration]
+    running = runtime.current()
+    if (running.backend, running.dtype) != (name, dtype):
+        running = runtime.init(name, dtype, seed=1)
+    return Backend(name=configuration, dtype=dtype, device=running.device)
 
 
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """`real_data("fox_4")` is the folder of that scene, or the test is skipped."""
+
+    def find(name: str) -> Path:
+        folder = Path(REAL_DATA) / name
+        if not folder.is_dir():
+            pytest.skip(
+                f"the real scene {folder} is absent (set TAICHI_NERF_DATA to the folder that holds it)"
+            )
+        return folder
+
+    return find

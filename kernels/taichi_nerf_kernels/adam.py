@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from .engine import on_cpu, ti
+from .engine import on_cpu, stride_for, ti
 
 ENTRIES_PER_TASK = 4096  # on a CPU, where every task costs a call; one elsewhere
 _INFINITE = 0x7F800000  # exponent bits of a float32 that is inf or NaN
@@ -80,10 +80,14 @@ def adam_step(
     zero_gradient: ti.template(),  # whether to leave the gradient zero, in the same pass
 ):
     """One step of every entry with a gradient."""
+    stride = ti.static(stride_for(1))
     block = ti.static(ENTRIES_PER_TASK if on_cpu() else 1)
     entries = step_count.shape[0]
     last_row = bias_correction.shape[0] - 1
-    for task in range((entries + block - 1) // block):
+    for slot in range(((entries + block - 1) // block) * stride):
+        if slot % stride != 0:
+            continue
+        task = slot // stride
         first = task * block
         count = 0
         for entry in range(first, ti.min(first + block, entries)):

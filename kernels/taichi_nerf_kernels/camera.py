@@ -24,7 +24,7 @@ as near as the steps came, and gives the intrinsics no gradient.
 Differentiable: origins and directions, by pose, focal and principal. Not: pixel, distortion, lens.
 """
 
-from .engine import ti
+from .engine import stride_for, ti
 from .random import random_bits
 
 __all__ = [
@@ -382,7 +382,11 @@ def gather_rays(
 
     Ray r is a function of (seed, r) alone. The time does not depend on the number of images or their sizes.
     """
-    for ray in range(rgba.shape[0]):
+    stride = ti.static(stride_for(64))
+    for slot in range(rgba.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
         flat = ti.cast(_scaled(random_bits(seed, ray), ti.cast(pixels.shape[0], ti.u32)), ti.i32)
         n = image_of_pixel(image_table, flat)
         within = flat - image_table[n, 0]

@@ -6,9 +6,19 @@ os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")  # stdout belongs t
 
 import taichi as ti
 
-__all__ = ["on_cpu", "ti"]
+__all__ = ["on_cpu", "stride_for", "ti"]
 
 
 def on_cpu() -> bool:
     """Whether the kernels run on a CPU, where the schedule is other than on a GPU (few fat tasks, no atomics)."""
     return ti.lang.impl.current_cfg().arch in (ti.x64, ti.arm64)
+
+
+def stride_for(tasks: int) -> int:
+    """The stride of a parallel loop in which a thread should take `tasks` tasks at a time.
+
+    Taichi's CPU backend gives a thread no fewer than 512 iterations at once, whatever `block_dim` says: a loop over a
+    few fat tasks would run on a single thread. Such a loop runs over `stride` times as many iterations, and all but
+    every stride-th do nothing, which costs a nanosecond each. On a GPU an iteration is a thread: the stride is 1.
+    """
+    return max(1, 512 // tasks) if on_cpu() else 1

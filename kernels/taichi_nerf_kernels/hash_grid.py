@@ -24,7 +24,7 @@ from functools import cache
 
 import numpy as np
 
-from .engine import on_cpu, ti
+from .engine import on_cpu, stride_for, ti
 
 PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
 PRIME_Z = 805459861
@@ -217,8 +217,11 @@ def block_entries(x: ti.template(), levels: ti.template(), scales: ti.template()
 @ti.kernel
 def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2),
                  scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template()):
-    ti.loop_config(block_dim=1)
-    for task in range(scales.shape[0] * ((x.shape[0] + CHUNK - 1) // CHUNK)):
+    stride = ti.static(stride_for(1))
+    for slot in range((scales.shape[0] * ((x.shape[0] + CHUNK - 1) // CHUNK)) * stride):
+        if slot % stride != 0:
+            continue
+        task = slot // stride
         count = x.shape[0]
         chunks = (count + CHUNK - 1) // CHUNK
         level = task // chunks
@@ -276,9 +279,11 @@ def splat_level_serially(x: ti.template(), y_gradient: ti.template(), levels: ti
 def _backward_table_cpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                         levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
                         table_gradient: ti.types.ndarray(ndim=1), features: ti.template()):
-    ti.loop_config(block_dim=1)
-    for task in range(scales.shape[0]):
-        level = scales.shape[0] - 1 - task  # the finest take longest: first
+    stride = ti.static(stride_for(1))
+    for slot in range(scales.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        level = scales.shape[0] - 1 - slot // stride  # the finest take longest: first
         splat_level_serially(x, y_gradient, levels, scales, table_gradient, level, features, False)
 
 
@@ -290,9 +295,11 @@ def _backward_table_cpu_by_entry(features: int, double: bool):
     @ti.kernel
     def backward(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2), levels: ti.types.ndarray(ndim=2),
                  scales: ti.types.ndarray(ndim=1), table_gradient: ti.types.ndarray(dtype=entry, ndim=1)):
-        ti.loop_config(block_dim=1)
-        for task in range(scales.shape[0]):
-            level = scales.shape[0] - 1 - task
+        stride = ti.static(stride_for(1))
+        for slot in range(scales.shape[0] * stride):
+            if slot % stride != 0:
+                continue
+            level = scales.shape[0] - 1 - slot // stride
             splat_level_serially(x, y_gradient, levels, scales, table_gradient, level, features, True)
 
     return backward

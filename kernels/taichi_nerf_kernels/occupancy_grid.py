@@ -11,7 +11,7 @@
 (Müller et al., Instant Neural Graphics Primitives, SIGGRAPH 2022, appendix E.)
 """
 
-from .engine import ti
+from .engine import stride_for, ti
 from .random import uniform
 
 __all__ = [
@@ -107,7 +107,11 @@ def cell_positions_forward(
 @ti.kernel
 def count_set_bits(bits: ti.types.ndarray(ndim=1), counts: ti.types.ndarray(ndim=1)):
     """counts[w] = occupied cells in word w."""
-    for block in range(bits.shape[0] >> 6):
+    stride = ti.static(stride_for(8))
+    for slot in range((bits.shape[0] >> 6) * stride):
+        if slot % stride != 0:
+            continue
+        block = slot // stride
         for w in range(64 * block, 64 * block + 64):
             counts[w] = population_count(bits[w])
 
@@ -187,7 +191,11 @@ def choose_cells_forward(
 @ti.kernel
 def decay_values(decay: float, values: ti.types.ndarray(ndim=1)):
     """v <- decay * v, in place; the mark of an invisible cell (v < 0) stays."""
-    for block in range(values.shape[0] >> LOG_SPAN):
+    stride = ti.static(stride_for(1))
+    for slot in range((values.shape[0] >> LOG_SPAN) * stride):
+        if slot % stride != 0:
+            continue
+        block = slot // stride
         for c in range(SPAN * block, SPAN * block + SPAN):
             v = values[c]
             values[c] = v * ti.select(v < 0.0, 1.0, decay)
@@ -218,7 +226,11 @@ def pack_bits(
 
     cube = G^3; sums [G^3 / SPAN + 1] is written: the sums of the spans in order, then the threshold used.
     """
-    for block in range(cube >> LOG_SPAN):
+    stride = ti.static(stride_for(1))
+    for slot in range((cube >> LOG_SPAN) * stride):
+        if slot % stride != 0:
+            continue
+        block = slot // stride
         total = 0.0
         for c in range(SPAN * block, SPAN * block + SPAN):
             total += ti.max(values[c], 0.0)
@@ -228,7 +240,10 @@ def pack_bits(
         for block in range(cube >> LOG_SPAN):
             total += sums[block]
         sums[cube >> LOG_SPAN] = ti.min(threshold, total / ti.cast(cube, float))
-    for block in range(values.shape[0] >> LOG_SPAN):
+    for slot in range((values.shape[0] >> LOG_SPAN) * stride):
+        if slot % stride != 0:
+            continue
+        block = slot // stride
         bar = sums[cube >> LOG_SPAN]
         for w in range(block * (SPAN // 32), (block + 1) * (SPAN // 32)):
             word = 0
@@ -323,7 +338,11 @@ def mark_invisible(
     Blocks of 4 x 4 x 4 cells are tried first. Pinhole cameras, OpenGL axes; `margin` is a fraction of the
     image.
     """
-    for block in range(values.shape[0] >> 6):
+    stride = ti.static(stride_for(8))
+    for slot in range((values.shape[0] >> 6) * stride):
+        if slot % stride != 0:
+            continue
+        block = slot // stride
         cube = resolution * resolution * resolution
         cascade = block * 64 // cube
         scale = cascade_scale(cascade)

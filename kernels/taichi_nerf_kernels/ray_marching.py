@@ -13,7 +13,7 @@ cube of 4, 8 or 16 cells a side, are judged together; that changes no sample. (M
 Graphics Primitives, SIGGRAPH 2022, appendix E; there with samples at the start of their interval.)
 """
 
-from .engine import ti
+from .engine import stride_for, ti
 from .occupancy_grid import bit_is_set, cascade_scale, morton_decode, morton_encode
 from .random import uniform
 
@@ -237,6 +237,7 @@ def march_count(
     ray_count  [R] int32
     runs       [R, 2 * K] int32: lattice index and length of the first K runs of consecutive samples
     """
+    stride = ti.static(stride_for(32))
     for n in range(6):
         blocks[blocks.shape[0] - 6 + n] = ti.select(n < 3, 1 << 24, -(1 << 24))
     for w in range(blocks.shape[0] - 6):
@@ -246,7 +247,10 @@ def march_count(
         blocks[w] = word
         if word != 0:
             widen_box(w, blocks, resolution)
-    for r in range(origins.shape[0]):
+    for slot in range(origins.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        r = slot // stride
         pace = ti.Vector([cone, growth, dt_min, dt_max])
         o = ti.Vector([origins[r, 0], origins[r, 1], origins[r, 2]])
         d = ti.Vector([directions[r, 0], directions[r, 1], directions[r, 2]])
@@ -305,7 +309,11 @@ def fill_samples(
     `runs` and `blocks` come from `march_count` with the same arguments. Samples beyond the recorded runs are
     found by marching on.
     """
-    for r in range(origins.shape[0]):
+    stride = ti.static(stride_for(32))
+    for slot in range(origins.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        r = slot // stride
         if ray_count[r] > 0:
             pace = ti.Vector([cone, growth, dt_min, dt_max])
             o = ti.Vector([origins[r, 0], origins[r, 1], origins[r, 2]])

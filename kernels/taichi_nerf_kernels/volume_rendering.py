@@ -15,7 +15,7 @@ before large ones, so it needs no exponential and loses no digits.
 One task per ray. Kajiya and Von Herzen 1984; Mildenhall et al. 2020, eq. 3.
 """
 
-from .engine import ti
+from .engine import stride_for, ti
 
 NEVER = 3e38  # an optical depth no ray reaches, below the largest float32
 
@@ -78,7 +78,11 @@ def composite_forward(
     kept_count: ti.types.ndarray(ndim=1),  # out [R] int32, samples in front of the early stop
 ):
     """Composite every ray from front to back, over black."""
-    for ray in range(ray_start.shape[0]):
+    stride = ti.static(stride_for(64))
+    for slot in range(ray_start.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
         begin = ray_start[ray]
         end = begin + ray_count[ray]
         limit = optical_depth_limit(early_stop)
@@ -125,7 +129,11 @@ def composite_backward(
     colour_gradient: ti.types.ndarray(ndim=2),  # out [S, 3]
 ):
     """Gradient with respect to density and colour, from back to front."""
-    for ray in range(ray_start.shape[0]):
+    stride = ti.static(stride_for(64))
+    for slot in range(ray_start.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
         begin = ray_start[ray]
         kept = kept_count[ray]
         end = 1.0 - opacity[ray]  # transmittance behind the last sample
@@ -195,7 +203,11 @@ def count_visible(
     kept_count: ti.types.ndarray(ndim=1),  # out [R] int32
 ):
     """Samples of each ray in front of the early stop: the very ones `composite_forward` gives a weight."""
-    for ray in range(ray_start.shape[0]):
+    stride = ti.static(stride_for(64))
+    for slot in range(ray_start.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
         begin = ray_start[ray]
         end = begin + ray_count[ray]
         limit = optical_depth_limit(early_stop)
@@ -215,6 +227,10 @@ def list_kept(
     sample_index: ti.types.ndarray(ndim=1),  # out [K] int32, K = sum of kept_count
 ):
     """Indices of the first `kept_count` samples of every ray, ray after ray."""
-    for ray in range(ray_start.shape[0]):
+    stride = ti.static(stride_for(64))
+    for slot in range(ray_start.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
         for k in range(kept_count[ray]):
             sample_index[new_start[ray] + k] = ray_start[ray] + k

@@ -39,7 +39,7 @@ class HashField(nn.Module):
                                    hidden_layers=1, generator=generator)
         self.colour_network = MLP(config.geometry_features + config.direction_degree**2, 3, width=config.colour_width,
                                   hidden_layers=config.colour_layers, generator=generator)
-        self.table_gradient = _large_zeros(*self.table.shape)
+        self.register_buffer("table_gradient", _large_zeros(*self.table.shape), persistent=False)
 
     def encode(self, positions: Tensor, features: Tensor | None = None) -> Tensor:
         """[L * F, S] of positions [S, 3] in model units; `features`: the result, if it is known already."""

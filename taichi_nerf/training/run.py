@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from .. import runtime
-from ..config import ModelConfig, TrainingConfig
+from ..config import ModelConfig, TrainingConfig, batch_defaults, model_defaults
 from ..data.scene import Scene
 from ..models.instant_ngp import Box, InstantNGP
 from ..ops.camera import training_rays
@@ -99,7 +99,8 @@ class Meter:
 def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0) -> InstantNGP:
     """An untrained model of the box of `scene`, on the current runtime."""
     box = Box(aabb_scale=scene.aabb_scale, near=scene.near)
-    return InstantNGP(config or ModelConfig(), box, seed).to(runtime.current().device)
+    here = runtime.current()
+    return InstantNGP(config or model_defaults(here.backend), box, seed).to(here.device)
 
 
 def with_budget(config: TrainingConfig) -> TrainingConfig:
@@ -127,7 +128,8 @@ def fit(
     Returns:
         The last report; None if the budget is no step.
     """
-    trainer = Trainer(model, scene, with_budget(config or TrainingConfig()))
+    config = config or TrainingConfig(batch=batch_defaults(runtime.current().backend))
+    trainer = Trainer(model, scene, with_budget(config))
     last = None
 
     def keep(report: Report):

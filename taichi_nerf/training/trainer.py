@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import runtime
 from ..config import TrainingConfig
 from ..data.scene import Scene
 from ..losses import huber
@@ -244,7 +245,9 @@ def device_images(scene: Scene, split: str) -> tuple[TrainingImages, bool]:
     images, cameras = scene.splits[split].images, scene.model_cameras(split)
     arrays = (images.pixels, images.offset, images.size, cameras.camera_to_world, cameras.focal, cameras.principal,
               cameras.distortion, cameras.lens)
-    return training_images(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)), images.has_alpha
+    device = runtime.current().device
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
+    return training_images(*tensors), images.has_alpha
 
 
 def _mark_invisible(model: InstantNGP, scene: Scene):

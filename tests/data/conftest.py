@@ -1,30 +1,12 @@
-"""Small scenes written as their programs write them, and the folder of real ones where there is one."""
+"""Small scenes, written as their programs write them."""
 
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-REAL_DATA = os.environ.get("TAICHI_NERF_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """`real_data("fox_4")` is the folder of that scene, or the test is skipped."""
-
-    def find(name: str) -> Path:
-        folder = Path(REAL_DATA) / name
-        if not folder.is_dir():
-            pytest.skip(
-                f"the real scene {folder} is absent (set TAICHI_NERF_DATA to the folder that holds it)"
-            )
-        return folder
-
-    return find
 
 
 def look_at(position, target=(0.0, 0.0, 0.0)) -> list[list[float]]:
