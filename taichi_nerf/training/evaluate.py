@@ -102,7 +102,7 @@ def evaluate(
     Args:
         model: as of `render_view`, with the weights that are to be scored.
         folder: for each view, write `NNN_NAME.png` (prediction, truth, error, depth side by side) and
-            `NNN_NAME_render.png` (the prediction alone) into it; it is made if need be.
+            `NNN_NAME_render.png`, `NNN_NAME_depth.png` (each alone) into it; it is made if need be.
         protocol: further entries of the result's protocol that only the caller knows, such as the seconds of
             training, or `every` where views were already left out when the scene was loaded.
         on_view: is told after each view how many are done and how many there are.
@@ -167,15 +167,17 @@ def _score(view: View, truth: np.ndarray, lpips) -> tuple[float, float, float]:
 def _write_pictures(
     folder: Path, stem: str, view: View, truth: np.ndarray, score: tuple[float, float, float]
 ):
+    depth = depth_picture(view.depth, view.opacity)
     comparison = side_by_side(
         view.colour,
         truth,
         error_picture(view.colour, truth),
-        depth_picture(view.depth, view.opacity),
+        depth,
         captions=(f"rendered, {score[0]:.2f} dB", "truth", "error", "depth"),
     )
     write_png(folder / f"{stem}.png", comparison)
     write_png(folder / f"{stem}_render.png", view.colour)
+    write_png(folder / f"{stem}_depth.png", depth)
 
 
 def _make_folder(folder: Path):

@@ -148,7 +148,9 @@ def test_pictures_are_written_beside_their_truth(model, tmp_path):
     scene = make_scene(model, (10, 20, 30))
     result = evaluate(model, scene, every=2, folder=tmp_path / "new" / "test")
     files = sorted(path.name for path in (tmp_path / "new" / "test").iterdir())
-    assert files == ["000_0000.png", "000_0000_render.png", "002_0002.png", "002_0002_render.png"]
+    assert files == [
+        f"{view}{what}.png" for view in ("000_0000", "002_0002") for what in ("", "_depth", "_render")
+    ]
     comparison = np.asarray(Image.open(tmp_path / "new" / "test" / "002_0002.png"))
     prediction = np.asarray(Image.open(tmp_path / "new" / "test" / "002_0002_render.png"))
     assert prediction.shape == (12, 16, 3) and comparison.shape[1] > 4 * 16
