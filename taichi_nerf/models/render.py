@@ -1,6 +1,6 @@
 """From samples along rays to pixels. The renderer knows no network: it is handed a field.
 
-R rays, S samples, K samples that are visible.
+R rays, S samples, K samples that are visible. What a field computes is feature-major, [features, samples].
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ class Field(Protocol):
     """What the renderer asks of a radiance field."""
 
     def encode(self, positions: Tensor, features: Tensor | None = None) -> Tensor:
-        """Features of positions [S, 3]; those given are taken over, with their gradient."""
+        """Features [E, S] of positions [S, 3]; those given are taken over, with their gradient."""
 
     def density(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Density [S] and what `colour` needs to know."""
+        """Density [S], and what `colour` needs to know of the point, [G, S]."""
 
     def view(self, directions: Tensor) -> Tensor:
-        """Encoding of unit directions [R, 3]."""
+        """Encoding [V, R] of unit directions [R, 3]."""
 
     def colour(self, geometry: Tensor, view: Tensor) -> Tensor:
-        """Colour [S, 3]."""
+        """Colour [S, 3], of geometry [G, S] seen in the encoded directions [V, S]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def render_samples(field: Field, samples: PackedSamples, directions: Tensor, ear
     """Composite `samples` of rays with unit `directions` [R, 3].
 
     All samples are encoded once. Those that the density hides are cut, and the colour and every gradient are
-    evaluated on the visible ones alone (Instant-NGP, appendix E.3).
+    evaluated on the visible ones alone (Mueller et al. 2022, appendix E).
     """
     with torch.no_grad():
         features = field.encode(samples.positions)
