@@ -111,10 +111,9 @@ def test_training_leaves_settings_weights_scores_pictures_and_a_video(run):
         "config.json", "cameras.json", "model.safetensors", "training_state.safetensors", "log.jsonl",
         "metrics.json", "test", "orbit.mp4",
     }  # fmt: skip
-    assert [p.name for p in sorted((run / "test").iterdir()) if "render" not in p.name] == [
-        "000_r_0.png",
-        "001_r_2.png",
-    ]
+    assert {path.name for path in (run / "test").iterdir()} == {
+        f"{view}{part}.png" for view in ("000_r_0", "001_r_2") for part in ("", "_render", "_depth")
+    }
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 8
     config = json.loads((run / "config.json").read_text())
@@ -150,7 +149,7 @@ def test_eval_of_a_scene_that_has_moved(run, scene_folder, tmp_path, capsys):
 def test_eval_writes_pictures_into_a_new_folder_alone(run, tmp_path, capsys):
     assert cli.main(["eval", str(run), "--pictures", str(tmp_path / "new")]) == 0
     before = contents(tmp_path)
-    assert len(before) == 4
+    assert len(before) == 2 * len(("side by side", "render", "depth"))
     assert "--pictures" in refused(capsys, "eval", run, "--pictures", tmp_path / "new")
     assert contents(tmp_path) == before
 
