@@ -6,7 +6,7 @@ os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")  # stdout belongs t
 
 import taichi as ti
 
-__all__ = ["on_cpu", "stride_for", "ti"]
+__all__ = ["live", "on_cpu", "stride_for", "ti"]
 
 
 def on_cpu() -> bool:
@@ -22,3 +22,15 @@ def stride_for(tasks: int) -> int:
     every stride-th do nothing, which costs a nanosecond each. On a GPU an iteration is a thread: the stride is 1.
     """
     return max(1, 512 // tasks) if on_cpu() else 1
+
+
+@ti.func
+def live(size, count: ti.template(), counted: ti.template()):
+    """How many of the `size` elements that an array has room for are in use: count[0] if `counted`, else all.
+
+    A count that is known on the device alone lets one launch follow the other without the host waiting for it.
+    """
+    n = size
+    if ti.static(counted):
+        n = ti.min(count[0], size)
+    return n

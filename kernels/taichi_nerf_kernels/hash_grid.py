@@ -24,7 +24,7 @@ from functools import cache
 
 import numpy as np
 
-from .engine import on_cpu, stride_for, ti
+from .engine import live, on_cpu, stride_for, ti
 
 PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
 PRIME_Z = 805459861
@@ -176,13 +176,12 @@ def level_position_gradient(x, gradient, table: ti.template(), levels: ti.templa
 
 
 @ti.func
-def block_entries(x: ti.template(), levels: ti.template(), scales: ti.template(), level: int, block: int,
+def block_entries(x: ti.template(), count: int, levels: ti.template(), scales: ti.template(), level: int, block: int,
                   features: ti.template(), index: ti.template(), weight: ti.template()):
-    """Indices into the flat table and trilinear weights of the 8 corners of LANES points, corner-major.
+    """Indices into the flat table and trilinear weights of the 8 corners of LANES of `count` points, corner-major.
 
     The last block repeats the last point. Only this part is worth vectorising: reads of the table are scattered.
     """
-    count = x.shape[0]
     scale = scales[level]
     first, size, resolution = levels[level, 0], levels[level, 1], levels[level, 2]
     for lane in range(LANES):
@@ -216,22 +215,23 @@ def block_entries(x: ti.template(), levels: ti.template(), scales: ti.template()
 
 @ti.kernel
 def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2),
-                 scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template()):
+                 scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template(),
+                 count: ti.types.ndarray(), counted: ti.template()):
     stride = ti.static(stride_for(1))
-    for slot in range((scales.shape[0] * ((x.shape[0] + CHUNK - 1) // CHUNK)) * stride):
+    for slot in range((scales.shape[0] * ((live(x.shape[0], count, counted) + CHUNK - 1) // CHUNK)) * stride):
         if slot % stride != 0:
             continue
         task = slot // stride
-        count = x.shape[0]
-        chunks = (count + CHUNK - 1) // CHUNK
+        points = live(x.shape[0], count, counted)
+        chunks = (points + CHUNK - 1) // CHUNK
         level = task // chunks
         chunk = task % chunks
         index = ti.Vector.zero(ti.i32, 8 * LANES)
         weight = ti.Vector.zero(float, 8 * LANES)
         sums = ti.Vector.zero(float, features * LANES)
-        last = ti.min((chunk + 1) * CHUNK, count)
+        last = ti.min((chunk + 1) * CHUNK, points)
         for block in range(chunk * (CHUNK // LANES), (last + LANES - 1) // LANES):
-            block_entries(x, levels, scales, level, block, features, index, weight)
+            block_entries(x, points, levels, scales, level, block, features, index, weight)
             for lane in range(LANES):
                 for k in ti.static(range(features)):
                     value = 0.0
@@ -239,24 +239,23 @@ def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
                         value += weight[corner * LANES + lane] * table[index[corner * LANES + lane] + k]
                     sums[k * LANES + lane] = value
             for k in ti.static(range(features)):
-                for lane in range(ti.min(LANES, count - block * LANES)):
+                for lane in range(ti.min(LANES, points - block * LANES)):
                     y[level * features + k, block * LANES + lane] = sums[k * LANES + lane]
 
 
 @ti.func
-def splat_level_serially(x: ti.template(), y_gradient: ti.template(), levels: ti.template(), scales: ti.template(),
+def splat_level_serially(x: ti.template(), count: int, y_gradient: ti.template(), levels: ti.template(), scales: ti.template(),
                          table_gradient: ti.template(), level: int, features: ti.template(), by_entry: ti.template()):
-    """Adds the gradient of one level, point after point: no other task may write to that level meanwhile.
+    """Adds the gradient of one level at the first `count` points, point after point: no other task may write to that level meanwhile.
 
     `by_entry`: table_gradient is [E] of F-vectors, whose sum is then one vector instruction, instead of [E * F].
     """
-    count = x.shape[0]
     stride = ti.static(1 if by_entry else features)
     index = ti.Vector.zero(ti.i32, 8 * LANES)
     weight = ti.Vector.zero(float, 8 * LANES)
     gradient = ti.Vector.zero(float, features * LANES)
     for block in range((count + LANES - 1) // LANES):
-        block_entries(x, levels, scales, level, block, stride, index, weight)
+        block_entries(x, count, levels, scales, level, block, stride, index, weight)
         lanes = ti.min(LANES, count - block * LANES)
         for lane in range(lanes):
             for k in ti.static(range(features)):
@@ -278,13 +277,15 @@ def splat_level_serially(x: ti.template(), y_gradient: ti.template(), levels: ti
 @ti.kernel
 def _backward_table_cpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                         levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
-                        table_gradient: ti.types.ndarray(ndim=1), features: ti.template()):
+                        table_gradient: ti.types.ndarray(ndim=1), features: ti.template(), count: ti.types.ndarray(),
+                        counted: ti.template()):
     stride = ti.static(stride_for(1))
     for slot in range(scales.shape[0] * stride):
         if slot % stride != 0:
             continue
         level = scales.shape[0] - 1 - slot // stride  # the finest take longest: first
-        splat_level_serially(x, y_gradient, levels, scales, table_gradient, level, features, False)
+        points = live(x.shape[0], count, counted)
+        splat_level_serially(x, points, y_gradient, levels, scales, table_gradient, level, features, False)
 
 
 @cache
@@ -294,22 +295,25 @@ def _backward_table_cpu_by_entry(features: int, double: bool):
 
     @ti.kernel
     def backward(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2), levels: ti.types.ndarray(ndim=2),
-                 scales: ti.types.ndarray(ndim=1), table_gradient: ti.types.ndarray(dtype=entry, ndim=1)):
+                 scales: ti.types.ndarray(ndim=1), table_gradient: ti.types.ndarray(dtype=entry, ndim=1),
+                 count: ti.types.ndarray(), counted: ti.template()):
         stride = ti.static(stride_for(1))
         for slot in range(scales.shape[0] * stride):
             if slot % stride != 0:
                 continue
             level = scales.shape[0] - 1 - slot // stride
-            splat_level_serially(x, y_gradient, levels, scales, table_gradient, level, features, True)
+            points = live(x.shape[0], count, counted)
+            splat_level_serially(x, points, y_gradient, levels, scales, table_gradient, level, features, True)
 
     return backward
 
 
 @ti.kernel
 def _forward_gpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2),
-                 scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template()):
+                 scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template(),
+                 count: ti.types.ndarray(), counted: ti.template()):
     ti.loop_config(block_dim=128)
-    for level, i in ti.ndrange(scales.shape[0], x.shape[0]):
+    for level, i in ti.ndrange(scales.shape[0], live(x.shape[0], count, counted)):
         value = encode_level(ti.Vector([x[i, 0], x[i, 1], x[i, 2]]), table, levels, scales, level, features)
         for k in ti.static(range(features)):
             y[level * features + k, i] = value[k]
@@ -318,9 +322,10 @@ def _forward_gpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
 @ti.kernel
 def _backward_table_gpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                         levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
-                        table_gradient: ti.types.ndarray(ndim=1), features: ti.template()):
+                        table_gradient: ti.types.ndarray(ndim=1), features: ti.template(), count: ti.types.ndarray(),
+                        counted: ti.template()):
     ti.loop_config(block_dim=128)
-    for level, i in ti.ndrange(scales.shape[0], x.shape[0]):
+    for level, i in ti.ndrange(scales.shape[0], live(x.shape[0], count, counted)):
         gradient = ti.Vector.zero(float, features)
         for k in ti.static(range(features)):
             gradient[k] = y_gradient[level * features + k, i]
@@ -344,25 +349,30 @@ def _backward_positions(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndi
             x_gradient[i, axis] = total[axis]
 
 
-def hash_grid_forward(x, table, levels, scales, y, features: int) -> None:
-    """y [L * F, N] of positions x [N, 3]: every element of y is written. `table` is flat, [E * F]."""
+def hash_grid_forward(x, table, levels, scales, y, features: int, count=None) -> None:
+    """y [L * F, N] of positions x [N, 3]: every element of y is written. `table` is flat, [E * F].
+
+    With a `count`, an int32 array on the device, count[0] of the N points are in use and the rest is left alone.
+    """
     if x.shape[0] == 0:
         return
-    (_forward_cpu if on_cpu() else _forward_gpu)(x, table, levels, scales, y, features)
+    kernel = _forward_cpu if on_cpu() else _forward_gpu
+    kernel(x, table, levels, scales, y, features, levels if count is None else count, count is not None)
 
 
-def hash_grid_backward_table(x, y_gradient, levels, scales, table_gradient, features: int) -> None:
-    """Adds the gradient with respect to the table to `table_gradient` [E * F]; the caller zeroes it."""
+def hash_grid_backward_table(x, y_gradient, levels, scales, table_gradient, features: int, count=None) -> None:
+    """Adds the gradient with respect to the table to `table_gradient` [E * F]; the caller zeroes it. `count` as above."""
     if x.shape[0] == 0:
         return
+    in_use = levels if count is None else count, count is not None
     if not on_cpu():
-        _backward_table_gpu(x, y_gradient, levels, scales, table_gradient, features)
+        _backward_table_gpu(x, y_gradient, levels, scales, table_gradient, features, *in_use)
     elif features == 1 or isinstance(table_gradient, ti.Ndarray):  # which cannot be viewed as vectors
-        _backward_table_cpu(x, y_gradient, levels, scales, table_gradient, features)
+        _backward_table_cpu(x, y_gradient, levels, scales, table_gradient, features, *in_use)
     else:
         double = str(table_gradient.dtype).endswith("float64")
         kernel = _backward_table_cpu_by_entry(features, double)
-        kernel(x, y_gradient, levels, scales, table_gradient.reshape(-1, features))
+        kernel(x, y_gradient, levels, scales, table_gradient.reshape(-1, features), *in_use)
 
 
 def hash_grid_backward_positions(x, table, y_gradient, levels, scales, x_gradient, features: int) -> None:
