@@ -174,6 +174,9 @@ class TrainingConfig:
     """Stop after this many seconds of training (loading, compiling and evaluating do not count)."""
     seed: int = 0
     """Of everything random."""
+    step: Literal["auto", "autograd", "explicit"] = "auto"
+    """How a step is taken: by PyTorch's autograd, or by kernels on arrays of the device; auto: what suits the backend.
+    Both give the same gradients."""
     batch: BatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
 

@@ -120,3 +120,39 @@ def adam_step(
             if ti.static(zero_gradient):
                 for f in ti.static(range(features)):
                     gradient[base + f] = 0.0
+
+
+@ti.kernel
+def adam_step_dense(
+    parameter: ti.types.ndarray(ndim=1),  # in, out [P]
+    gradient: ti.types.ndarray(ndim=1),  # [P], left zero
+    first_moment: ti.types.ndarray(ndim=1),  # in, out [P]
+    second_moment: ti.types.ndarray(ndim=1),  # in, out [P]
+    step_count: ti.types.ndarray(ndim=1),  # in, out [2] int32: steps made; scratch
+    samples: ti.types.ndarray(ndim=1),  # [1] int32: with 0 of them there is no step
+    bias_correction: ti.types.ndarray(ndim=2),  # [N, 2] of `bias_correction_table`
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+):
+    """One step of every parameter, those without a gradient too, with g + weight_decay parameter in place of g: the
+    Adam of networks. A gradient that is not finite somewhere makes no step at all."""
+    for _ in range(1):
+        step_count[1] = ti.cast(samples[0] > 0, ti.i32)
+    for i in range(parameter.shape[0]):
+        if not is_finite(gradient[i]):
+            step_count[1] = 0
+    for _ in range(1):
+        step_count[0] += step_count[1]
+    for i in range(parameter.shape[0]):
+        if step_count[1] == 1:
+            row = ti.min(step_count[0], bias_correction.shape[0] - 1)
+            g = gradient[i] + weight_decay * parameter[i]
+            m, v = adam_moments(first_moment[i], second_moment[i], g, beta1, beta2)
+            first_moment[i] = m
+            second_moment[i] = v
+            step_size = learning_rate * bias_correction[row, 0]
+            parameter[i] -= step_size * m / (ti.sqrt(v) * bias_correction[row, 1] + epsilon)
+        gradient[i] = 0.0

@@ -24,7 +24,7 @@ as near as the steps came, and gives the intrinsics no gradient.
 Differentiable: origins and directions, by pose, focal and principal. Not: pixel, distortion, lens.
 """
 
-from .engine import stride_for, ti
+from .engine import live, stride_for, ti
 from .random import random_bits
 
 __all__ = [
@@ -367,7 +367,7 @@ def image_of_pixel(image_table: ti.template(), flat):
 
 
 @ti.kernel
-def gather_rays(
+def _gather_rays(
     pixels: ti.types.ndarray(ndim=1),  # [P] i32: R | G << 8 | B << 16 | A << 24, image by image, row by row
     image_table: ti.types.ndarray(ndim=2),  # [N, 4] i32: offset of the first pixel, width, height, lens
     camera_table: ti.types.ndarray(ndim=2),  # [N, 22]: pose row by row, focal, principal, distortion
@@ -377,13 +377,11 @@ def gather_rays(
     rgba: ti.types.ndarray(ndim=2),  # [R, 4] out, in [0, 1]
     image_index: ti.types.ndarray(ndim=1),  # [R] i32 out
     pixel_index: ti.types.ndarray(ndim=1),  # [R] i32 out: into pixels
+    count: ti.types.ndarray(),  # i32
+    counted: ti.template(),
 ):
-    """Rays and colours of pixels drawn uniformly, with replacement, from all images.
-
-    Ray r is a function of (seed, r) alone. The time does not depend on the number of images or their sizes.
-    """
     stride = ti.static(stride_for(64))
-    for slot in range(rgba.shape[0] * stride):
+    for slot in range(live(rgba.shape[0], count, counted) * stride):
         if slot % stride != 0:
             continue
         ray = slot // stride
@@ -403,3 +401,14 @@ def gather_rays(
             rgba[ray, i] = ((colour >> (8 * i)) & 255) / 255.0
         image_index[ray] = n
         pixel_index[ray] = flat
+
+
+def gather_rays(pixels, image_table, camera_table, seed: int, origins, directions, rgba, image_index, pixel_index,
+                count=None) -> None:
+    """Rays and colours of pixels drawn uniformly, with replacement, from all images.
+
+    Ray r is a function of (seed, r) alone. The time does not depend on the number of images or their sizes. With a
+    `count`, an int32 array on the device, only the first count[0] of the R rays are written.
+    """
+    _gather_rays(pixels, image_table, camera_table, seed, origins, directions, rgba, image_index, pixel_index,
+                 image_index if count is None else count, count is not None)

@@ -244,9 +244,10 @@ def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
 
 
 @ti.func
-def splat_level_serially(x: ti.template(), count: int, y_gradient: ti.template(), levels: ti.template(), scales: ti.template(),
-                         table_gradient: ti.template(), level: int, features: ti.template(), by_entry: ti.template()):
-    """Adds the gradient of one level at the first `count` points, point after point: no other task may write to that level meanwhile.
+def splat_level_serially(x: ti.template(), count: int, y_gradient: ti.template(), levels: ti.template(),
+                         scales: ti.template(), table_gradient: ti.template(), level: int, features: ti.template(),
+                         by_entry: ti.template()):
+    """Adds the gradient of one level at `count` points, one after the other: no other task may write to that level.
 
     `by_entry`: table_gradient is [E] of F-vectors, whose sum is then one vector instruction, instead of [E * F].
     """
@@ -361,7 +362,10 @@ def hash_grid_forward(x, table, levels, scales, y, features: int, count=None) ->
 
 
 def hash_grid_backward_table(x, y_gradient, levels, scales, table_gradient, features: int, count=None) -> None:
-    """Adds the gradient with respect to the table to `table_gradient` [E * F]; the caller zeroes it. `count` as above."""
+    """Adds the gradient with respect to the table to `table_gradient` [E * F]; the caller zeroes it.
+
+    `count` as of `hash_grid_forward`.
+    """
     if x.shape[0] == 0:
         return
     in_use = levels if count is None else count, count is not None

@@ -13,7 +13,7 @@ cube of 4, 8 or 16 cells a side, are judged together; that changes no sample. (M
 Graphics Primitives, SIGGRAPH 2022, appendix E; there with samples at the start of their interval.)
 """
 
-from .engine import stride_for, ti
+from .engine import live, stride_for, ti
 from .occupancy_grid import bit_is_set, cascade_scale, morton_decode, morton_encode
 from .random import uniform
 
@@ -22,6 +22,7 @@ __all__ = [
     "lattice_index",
     "march_count",
     "next_run",
+    "pack_samples",
     "ray_stretch",
     "sample_positions_backward",
     "step_of_time",
@@ -212,7 +213,7 @@ def occupied_box(blocks: ti.template(), resolution):
 
 
 @ti.kernel
-def march_count(
+def _march_count(
     origins: ti.types.ndarray(ndim=2),
     directions: ti.types.ndarray(ndim=2),
     bits: ti.types.ndarray(ndim=1),
@@ -229,14 +230,9 @@ def march_count(
     max_samples: int,
     ray_count: ti.types.ndarray(ndim=1),
     runs: ti.types.ndarray(ndim=2),
+    count: ti.types.ndarray(),
+    counted: ti.template(),
 ):
-    """The samples of each ray: how many, and where on its lattice.
-
-    blocks     [C * G^3 / 2048 + 6] int32, written: a bit per block of 4 x 4 x 4 cells; then the low and the
-               high corner of the box of the occupied cells, in cells of cascade 0 from the centre
-    ray_count  [R] int32
-    runs       [R, 2 * K] int32: lattice index and length of the first K runs of consecutive samples
-    """
     stride = ti.static(stride_for(32))
     for n in range(6):
         blocks[blocks.shape[0] - 6 + n] = ti.select(n < 3, 1 << 24, -(1 << 24))
@@ -260,7 +256,7 @@ def march_count(
         low, high = occupied_box(blocks, resolution)
         enter, leave = ray_stretch(o, inverse, low, high, t0, t1)
         n = 0
-        if enter < leave:
+        if enter < leave and r < live(origins.shape[0], count, counted):
             u0 = lattice_origin(r, seed, t0, pace)
             at = ti.max(lattice_index(enter, u0, pace), 0)
             end = lattice_index(leave, u0, pace) + 2
@@ -279,6 +275,44 @@ def march_count(
                         runs[r, 2 * run] = first
                         runs[r, 2 * run + 1] = behind - first
         ray_count[r] = n
+
+
+def march_count(origins, directions, bits, blocks, resolution: int, cascades: int, cone: float, growth: float,
+                dt_min: float, dt_max: float, near: float, far: float, seed: int, max_samples: int, ray_count, runs,
+                count=None) -> None:
+    """The samples of each ray: how many, and where on its lattice.
+
+    blocks     [C * G^3 / 2048 + 6] int32, written: a bit per block of 4 x 4 x 4 cells; then the low and the
+               high corner of the box of the occupied cells, in cells of cascade 0 from the centre
+    ray_count  [R] int32
+    runs       [R, 2 * K] int32: lattice index and length of the first K runs of consecutive samples
+    count      int32 on the device, or None: rays from count[0] on have no samples
+    """
+    _march_count(origins, directions, bits, blocks, resolution, cascades, cone, growth, dt_min, dt_max, near, far, seed,
+                 max_samples, ray_count, runs, ray_count if count is None else count, count is not None)
+
+
+@ti.kernel
+def pack_samples(
+    ray_count: ti.types.ndarray(ndim=1),  # in, out [R] int32
+    ray_start: ti.types.ndarray(ndim=1),  # in: inclusive sums of ray_count; out: first sample, [R] int32
+    capacity: int,  # samples that there is room for
+    rays: ti.types.ndarray(ndim=1),  # in, out [1] int32: rays in use
+    samples: ti.types.ndarray(ndim=1),  # out [1] int32: their samples
+):
+    """Where each ray's samples begin. The first ray that does not fit, and all behind it, lose their samples and are no
+    longer in use."""
+    for r in range(ray_count.shape[0]):
+        end = ray_start[r]
+        start = end - ray_count[r]
+        ray_start[r] = ti.min(start, capacity)
+        if end > capacity:
+            ray_count[r] = 0
+            if start <= capacity:
+                rays[0] = ti.min(rays[0], r)
+                samples[0] = start
+        elif r == ray_count.shape[0] - 1:
+            samples[0] = end
 
 
 @ti.kernel

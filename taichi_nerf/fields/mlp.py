@@ -41,7 +41,7 @@ class _Layers(torch.autograd.Function):
     def forward(ctx, x, precision, *weights):
         count = x.shape[1]
         weights = [weight.detach().to(precision) for weight in weights]
-        inputs = [_padded(x.detach(), precision)]
+        inputs = [padded(x.detach(), precision)]
         for weight in weights[:-1]:
             inputs.append(torch.mm(weight, inputs[-1]).relu_())
         ctx.save_for_backward(*inputs, *weights)
@@ -55,7 +55,7 @@ class _Layers(torch.autograd.Function):
         inputs, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
         x_type, count = ctx.types
         weight_gradients = [None] * layers
-        gradient = _padded(gradient, inputs[0].dtype)
+        gradient = padded(gradient, inputs[0].dtype)
         weight_type = torch.float64 if x_type == torch.float64 else torch.float32
         for layer in reversed(range(layers)):
             weight_gradients[layer] = torch.mm(gradient, inputs[layer].t()).to(weight_type)
@@ -70,7 +70,7 @@ class _Layers(torch.autograd.Function):
         )
 
 
-def _padded(x: Tensor, precision: torch.dtype) -> Tensor:
+def padded(x: Tensor, precision: torch.dtype) -> Tensor:
     """`x` [features, N] in `precision`, with columns of zeros up to a multiple of COLUMNS where that pays."""
     count = x.shape[1]
     if precision in (torch.float32, torch.float64):

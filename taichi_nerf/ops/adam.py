@@ -40,12 +40,17 @@ class SparseAdam(torch.optim.Optimizer):
             raise ValueError(f"eps must be above 0, got {eps}")
         self._scratch = {}
         self._overflowed = {}
+        self._skipped_elsewhere = 0
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "zero_gradient": zero_gradient})
 
     @property
     def overflowed_entries(self) -> int:
         """Entries skipped so far because their gradient overflowed. Reading it waits for the device."""
-        return sum(int(count) for count in self._overflowed.values())
+        return self._skipped_elsewhere + sum(int(count) for count in self._overflowed.values())
+
+    def count_overflowed(self, entries: int) -> None:
+        """Add `entries` that something else skipped in place of this optimiser."""
+        self._skipped_elsewhere += entries
 
     def add_param_group(self, param_group: dict) -> None:
         super().add_param_group(param_group)
@@ -56,8 +61,9 @@ class SparseAdam(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
-        self.__dict__.setdefault("_scratch", {})  # neither is part of a copy
+        self.__dict__.setdefault("_scratch", {})  # none is part of a copy
         self.__dict__.setdefault("_overflowed", {})
+        self.__dict__.setdefault("_skipped_elsewhere", 0)
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)

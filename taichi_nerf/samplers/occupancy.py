@@ -7,6 +7,7 @@ Sizes: C cascades of G^3 cells, M cells visited by an update, R rays, N cameras.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -22,7 +23,19 @@ from ..ops.occupancy_grid import (
 from ..ops.ray_marching import march_rays
 from ..types import PackedSamples, Rays
 
-__all__ = ["OccupancyGrid"]
+__all__ = ["OccupancyGrid", "Visit"]
+
+
+class Visit(NamedTuple):
+    """The cells that one update looks at."""
+
+    everywhere: bool
+    """Every cell, in order."""
+    uniform: int
+    """Cells drawn from all."""
+    occupied: int
+    """Cells drawn from the occupied ones."""
+    seed: int
 
 
 class OccupancyGrid(torch.nn.Module):
@@ -93,31 +106,39 @@ class OccupancyGrid(torch.nn.Module):
 
         density: positions [M, 3] -> density [M] or [M, 1], per unit length of model space.
         """
-        if step < self.first_update or step % self.update_every != 0:
+        visit = self.visit(step, int(self.updates))
+        if visit is None:
             return False
-        seed = self.seed * 1_000_003 + 2 * int(self.updates)
-        cells = self._cells_to_visit(step, seed)
+        cells = self._cells_to_visit(visit)
         decay_occupancy(self.values, self.decay)
         for number, part in enumerate(cells.split(self.chunk)):
-            positions = cell_positions(
-                part, resolution=self.resolution, seed=seed + 1 + (number << 16), dtype=self.values.dtype
-            )
+            seed = visit.seed + 1 + (number << 16)
+            positions = cell_positions(part, resolution=self.resolution, seed=seed, dtype=self.values.dtype)
             fresh = density(positions).reshape(-1).to(self.values.dtype)
             splat_occupancy(self.values, part, fresh, self.step_min)
         self.updates += 1
         self._pack(self.threshold)
         return True
 
-    def _cells_to_visit(self, step: int, seed: int) -> torch.Tensor:
+    def visit(self, step: int, updates: int) -> Visit | None:
+        """Which cells the update at `step`, after `updates` others, looks at; None if there is none at this step."""
+        if step < self.first_update or step % self.update_every != 0:
+            return None
+        seed = self.seed * 1_000_003 + 2 * updates
         cells = self.values.shape[0]
         in_warmup = step < self.warmup_steps
-        if self.updates == 0 or (in_warmup and self.warmup_cells == cells):
-            return torch.arange(cells, dtype=torch.int32, device=self.values.device)
+        if updates == 0 or (in_warmup and self.warmup_cells == cells):
+            return Visit(everywhere=True, uniform=cells, occupied=0, seed=seed)
         if in_warmup:
-            return choose_cells(self.bits, uniform_count=self.warmup_cells, occupied_count=0, seed=seed)
+            return Visit(everywhere=False, uniform=self.warmup_cells, occupied=0, seed=seed)
         occupied = round(self.cells_per_update * self.occupied_fraction)
+        return Visit(everywhere=False, uniform=self.cells_per_update - occupied, occupied=occupied, seed=seed)
+
+    def _cells_to_visit(self, visit: Visit) -> torch.Tensor:
+        if visit.everywhere:
+            return torch.arange(visit.uniform, dtype=torch.int32, device=self.values.device)
         return choose_cells(
-            self.bits, uniform_count=self.cells_per_update - occupied, occupied_count=occupied, seed=seed
+            self.bits, uniform_count=visit.uniform, occupied_count=visit.occupied, seed=visit.seed
         )
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from ..data.scene import Scene
 from ..models.instant_ngp import Box, InstantNGP
 from ..ops.camera import training_rays
 from ..types import Rays
-from .trainer import StepReport, Trainer
+from .trainer import Totals, Trainer
 
 DEFAULT_SECONDS, DEFAULT_STEPS_CUDA = 90.0, 20_000
 
@@ -61,39 +61,38 @@ class Meter:
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
-        self.overflowed_before = trainer.table_optimiser.overflowed_entries
-        self._begin()
+        self.overflowed_before = trainer.totals().overflowed_entries
+        self._begin(trainer.totals())
 
-    def add(self, step: StepReport):
-        self.steps += 1
-        self.rays += step.rays
-        self.samples += step.samples
-        self.loss = self.loss + step.loss
-        self.squared_error = self.squared_error + step.squared_error
+    @property
+    def steps(self) -> int:
+        """Since the last report."""
+        return self.trainer.steps_done - self.steps_before
 
     def report(self) -> Report:
         """The report of the steps since the last one, at least one."""
-        trainer, error = self.trainer, float(self.squared_error) / self.steps
+        trainer, totals = self.trainer, self.trainer.totals()
+        did = totals - self.before
+        error = did.squared_error / self.steps
         spent = max(trainer.seconds - self.seconds_before, 1e-9)
         report = Report(
             step=trainer.steps_done,
             seconds=trainer.seconds,
             seconds_left=_seconds_left(trainer, spent / self.steps),
             progress=trainer.progress,
-            loss=float(self.loss) / self.steps,
+            loss=did.loss / self.steps,
             psnr=-10 * math.log10(error) if error > 0 else None,
-            rays_per_second=self.rays / spent,
-            samples_per_ray=self.samples / max(self.rays, 1),
-            skipped_steps=trainer.skipped_steps,
-            overflowed_entries=trainer.table_optimiser.overflowed_entries - self.overflowed_before,
+            rays_per_second=did.rays / spent,
+            samples_per_ray=did.samples / max(did.rays, 1),
+            skipped_steps=totals.skipped_steps,
+            overflowed_entries=totals.overflowed_entries - self.overflowed_before,
         )
-        self._begin()
+        self._begin(totals)
         return report
 
-    def _begin(self):
-        self.steps = self.rays = self.samples = 0
-        self.loss = self.squared_error = 0.0
-        self.seconds_before = self.trainer.seconds
+    def _begin(self, totals: Totals):
+        self.before = totals
+        self.steps_before, self.seconds_before = self.trainer.steps_done, self.trainer.seconds
 
 
 def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0) -> InstantNGP:
@@ -161,7 +160,7 @@ def train(
     meter = Meter(trainer)
     reported = saved = time.monotonic()
     while trainer.progress < 1 and not stopped():
-        meter.add(trainer.step())
+        trainer.step()
         now = time.monotonic()
         if on_report is not None and now - reported >= report_seconds:
             on_report(meter.report())

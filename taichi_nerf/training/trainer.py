@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from taichi_nerf_kernels.random import uniform_forward
+
 from .. import runtime
 from ..config import TrainingConfig
 from ..data.scene import Scene
@@ -19,6 +21,7 @@ from ..models.instant_ngp import InstantNGP
 from ..ops.adam import SparseAdam
 from ..ops.camera import TrainingImages, TrainingRays, training_images, training_rays
 from ..types import Rays
+from .explicit_step import BETAS, EPSILON, ExplicitStep, StepSeeds
 
 SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
 RAYS, JITTER, BACKGROUND = range(3)  # purposes of random numbers
@@ -28,27 +31,36 @@ OPTIMISER_STATE = {"table_optimiser": ("first_moment", "second_moment", "step_co
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepReport:
-    """What one step did."""
+class Totals:
+    """What the steps of a trainer did so far; sums over all of them."""
 
     rays: int
-    """Rays of the batch."""
     marched: int
     """Samples in occupied cells."""
     samples: int
     """Of those, the visible ones, which were trained on."""
-    loss: Tensor
-    """[] mean over rays and channels; on the device, so that reading it waits."""
-    squared_error: Tensor
-    """[] mean over rays and channels."""
+    skipped_steps: int
+    """Steps in which no ray met a sample: they changed nothing."""
+    overflowed_entries: int
+    """Entries of the hash table that were left alone in a step because their gradient overflowed."""
+    loss: float
+    """Of a step: the mean over rays and channels."""
+    squared_error: float
+    """Likewise."""
+
+    def __sub__(self, other: "Totals") -> "Totals":
+        return Totals(**{name: value - getattr(other, name) for name, value in vars(self).items()})
 
 
 class Trainer:
     """Trains `model` on the training split of `scene`.
 
     `step()` takes one step; `progress` says how much of the budget is spent. The batch adapts: its rays are as many as
-    give the configured number of visible samples.
+    give the configured number of visible samples. A step is taken by autograd, or explicitly by kernels on the device
+    (see `explicit_step`), which gives the same gradients and is the one way that never leaves a Vulkan device.
     """
+
+    smoothing = SMOOTHING
 
     def __init__(self, model: InstantNGP, scene: Scene, config: TrainingConfig):
         self.model, self.config = model, config
@@ -62,6 +74,10 @@ class Trainer:
         self.average = [parameter.detach().clone() for parameter in model.parameters()]
         if model.config.sampling.mark_invisible:
             _mark_invisible(model, scene)
+        self._rays = self._marched = self._samples = 0
+        self._loss = self._squared_error = 0.0
+        explicit = config.step == "explicit" or (config.step == "auto" and runtime.current().backend == "vulkan")
+        self.explicit = ExplicitStep(self) if explicit else None
 
     @property
     def progress(self) -> float:
@@ -80,31 +96,62 @@ class Trainer:
         rays = min(batch.samples / max(self.samples_per_ray, 1e-3), batch.marched / max(self.marched_per_ray, 1e-3))
         return max(16, min(int(rays), batch.max_rays))
 
-    def step(self) -> StepReport:
+    @property
+    def random_background(self) -> bool:
+        """Whether rays are composited over a random colour each."""
+        return self.has_alpha and self.config.batch.random_background
+
+    def step(self) -> None:
         """Take one step, and count its time."""
         start = time.perf_counter()
-        batch = training_rays(self.images, self.rays_per_step, self._seed(RAYS))
-        rendered = self.model.render(Rays(batch.origins, batch.directions), jitter_seed=self._seed(JITTER))
-        background = self._background(batch)
-        prediction, target = rendered.over(background), over(batch.rgba, background)
-        loss = huber(prediction, target, self.config.batch.huber)
-        if len(rendered.samples) > 0:
-            loss.backward()
-            self._optimise()
+        seeds = StepSeeds(*(self._seed(purpose) for purpose in (RAYS, JITTER, BACKGROUND)))
+        if self.explicit is None:
+            self._step(seeds)
         else:
-            self.skipped_steps += 1
-        self.model.update_grid(self.steps_done)
-        self._adapt(len(batch.rgba), rendered.marched, len(rendered.samples))
+            self.explicit.take(self.steps_done, seeds, self._learning_rate_factor())
         self.steps_done += 1
         self._average()
         self.seconds += time.perf_counter() - start
-        squared_error = (prediction.detach() - target).square().mean()
-        return StepReport(rays=len(batch.rgba), marched=rendered.marched, samples=len(rendered.samples),
-                          loss=loss.detach(), squared_error=squared_error)
+
+    def totals(self) -> Totals:
+        """Sums over all steps; waits for the device, which counts as time of training."""
+        start = time.perf_counter()
+        if self.explicit is not None:
+            self.explicit.add_totals()
+        totals = Totals(rays=self._rays, marched=self._marched, samples=self._samples, skipped_steps=self.skipped_steps,
+                        overflowed_entries=self.table_optimiser.overflowed_entries, loss=float(self._loss),
+                        squared_error=float(self._squared_error))
+        self.seconds += time.perf_counter() - start
+        return totals
+
+    def add_totals(self, *, rays: int, marched: int, samples: int, skipped: int, loss, squared_error) -> None:
+        """What some steps did; the errors may be on the device."""
+        self._rays += rays
+        self._marched += marched
+        self._samples += samples
+        self.skipped_steps += skipped
+        self._loss = self._loss + loss
+        self._squared_error = self._squared_error + squared_error
+
+    def _step(self, seeds: StepSeeds) -> None:
+        batch = training_rays(self.images, self.rays_per_step, seeds.rays)
+        rendered = self.model.render(Rays(batch.origins, batch.directions), jitter_seed=seeds.jitter)
+        background = self._background(batch, seeds.background)
+        prediction, target = rendered.over(background), over(batch.rgba, background)
+        loss = huber(prediction, target, self.config.batch.huber)
+        samples = len(rendered.samples)
+        if samples > 0:
+            loss.backward()
+            self._optimise()
+        self.model.update_grid(self.steps_done)
+        self._adapt(len(batch.rgba), rendered.marched, samples)
+        self.add_totals(rays=len(batch.rgba), marched=rendered.marched, samples=samples, skipped=int(samples == 0),
+                        loss=loss.detach(), squared_error=(prediction.detach() - target).square().mean())
 
     @contextmanager
     def averaged(self):
         """Within the context the model has its averaged weights, which render better than those of a single step."""
+        self._pull()
         self._swap()
         try:
             yield self.model
@@ -113,6 +160,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, dict]:
         """All that a trainer needs to go on as this one would: `tensors` and `numbers`, by name, not copied."""
+        self._pull()
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for (name, _), average in zip(self.model.named_parameters(), self.average):
             tensors[f"average.{name}"] = average
@@ -147,6 +195,13 @@ class Trainer:
         self.model.field.table_gradient.zero_()
         for name, value in numbers.items():
             setattr(self, name, value)
+        if self.explicit is not None:
+            self.explicit.push()
+
+    def _pull(self):
+        if self.explicit is not None:
+            self.totals()
+            self.explicit.pull()
 
     def _expected_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Name -> a tensor of the shape and dtype that a state with the names of `tensors` must have."""
@@ -161,25 +216,23 @@ class Trainer:
                     expected |= names
         return expected
 
-    def _background(self, batch: TrainingRays) -> Tensor:
+    def _background(self, batch: TrainingRays, seed: int) -> Tensor:
         """[R, 3]"""
-        shape = (len(batch.rgba), 3)
-        if not (self.has_alpha and self.config.batch.random_background):
-            return torch.full(shape, self.background, device=batch.rgba.device)
-        generator = torch.Generator(device=batch.rgba.device).manual_seed(self._seed(BACKGROUND))
-        return torch.rand(shape, generator=generator, device=batch.rgba.device)
+        background = torch.full((len(batch.rgba), 3), self.background, dtype=batch.rgba.dtype, device=batch.rgba.device)
+        if self.random_background:
+            uniform_forward(seed, 0, background.view(-1))
+        return background
 
     def _make_optimisers(self):
         settings, field = self.config.optimiser, self.model.field
         field.table.grad = field.table_gradient
-        self.table_optimiser = SparseAdam([field.table], zero_gradient=True)
+        self.table_optimiser = SparseAdam([field.table], betas=BETAS, eps=EPSILON, zero_gradient=True)
         networks = [*field.density_network.parameters(), *field.colour_network.parameters()]
-        self.network_optimiser = torch.optim.Adam(networks, betas=(0.9, 0.99), eps=1e-15,
+        self.network_optimiser = torch.optim.Adam(networks, betas=BETAS, eps=EPSILON,
                                                   weight_decay=settings.weight_decay, fused=True)
 
     def _optimise(self):
-        settings = self.config.optimiser
-        factor = learning_rate_factor(self.progress, settings.decay_start, settings.final_fraction)
+        settings, factor = self.config.optimiser, self._learning_rate_factor()
         self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
         networks = self.network_optimiser.param_groups[0]
         networks["lr"] = settings.network_learning_rate * factor
@@ -190,6 +243,10 @@ class Trainer:
         self.network_optimiser.step()
         self.network_optimiser.zero_grad()
         self.table_optimiser.step()
+
+    def _learning_rate_factor(self) -> float:
+        settings = self.config.optimiser
+        return learning_rate_factor(self.progress, settings.decay_start, settings.final_fraction)
 
     def _adapt(self, rays: int, marched: int, samples: int):
         self.marched_per_ray += (1 - SMOOTHING) * (marched / rays - self.marched_per_ray)
@@ -203,6 +260,9 @@ class Trainer:
         updates = self.steps_done // settings.average_every
         # young averages forget quickly, or they would remember the random start
         decay = min(settings.average_decay, updates / (updates + 9))
+        if self.explicit is not None:
+            self.explicit.move_average(1 - decay)
+            return
         for average, parameter in zip(self.average, self.model.parameters()):
             average.lerp_(parameter, 1 - decay)
 

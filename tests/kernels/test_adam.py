@@ -142,3 +142,35 @@ def test_entry_beyond_the_table_is_not_corrected(backend, rng):
     before = table.parameter.clone()
     step(backend, table, backend.tensor(torch.ones(4, 1)))
     backend.assert_close(before - table.parameter, torch.full((4, 1), 1e-2 * 0.1 / 0.1), "step", scale=1.0)
+
+
+@pytest.mark.parametrize("parameters", [1, 63, 2000])
+def test_dense_step_is_that_of_pytorch_with_weight_decay(backend, rng, parameters):
+    expected = torch.randn(parameters, generator=rng, dtype=torch.float64).requires_grad_()
+    optimiser = torch.optim.Adam([expected], lr=0.02, betas=(0.9, 0.99), eps=1e-8, weight_decay=1e-3)
+    state = [backend.tensor(expected.detach().clone())] + [backend.tensor(torch.zeros(parameters)) for _ in range(3)]
+    steps = backend.tensor([0, -7], dtype=torch.int32)
+    samples = backend.tensor([3], dtype=torch.int32)
+    correction = backend.tensor(kernels.bias_correction_table(0.9, 0.99))
+    for _ in range(5):
+        expected.grad = torch.randn(parameters, generator=rng, dtype=torch.float64)
+        state[1].copy_(expected.grad)
+        optimiser.step()
+        kernels.adam_step_dense(*state, steps, samples, correction, 0.02, 0.9, 0.99, 1e-8, 1e-3)
+        assert (state[1] == 0).all()
+    assert steps[0] == 5
+    backend.assert_close(state[0], expected)
+
+
+@pytest.mark.parametrize("samples, gradient", [(0, 1.0), (1, float("inf")), (1, float("nan"))])
+def test_dense_step_without_samples_or_with_an_overflow_changes_nothing(backend, samples, gradient):
+    parameter, first, second = (backend.tensor(torch.full((70,), value)) for value in (1.0, 2.0, 3.0))
+    gradients = backend.tensor(torch.ones(70))
+    gradients[69] = gradient
+    steps = backend.tensor([4, 0], dtype=torch.int32)
+    correction = backend.tensor(kernels.bias_correction_table(0.9, 0.99))
+    kernels.adam_step_dense(parameter, gradients, first, second, steps, backend.tensor([samples], dtype=torch.int32),
+                            correction, 0.02, 0.9, 0.99, 1e-8, 0.0)
+    assert steps[0] == 4
+    for tensor, value in ((parameter, 1), (gradients, 0), (first, 2), (second, 3)):
+        assert (tensor == value).all()

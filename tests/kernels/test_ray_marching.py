@@ -243,3 +243,25 @@ def test_gradient_of_positions_sums_over_each_ray(backend, rng):
     zeros = torch.zeros(5, 3, dtype=torch.float64)
     backend.assert_close(to_origins, zeros.index_add(0, rays, cotangent))
     backend.assert_close(to_directions, zeros.index_add(0, rays, t[:, None] * cotangent))
+
+
+def packed(backend, counts, rays_in_use, capacity):
+    """(ray_count, ray_start, rays in use, samples) of `pack_samples`."""
+    counts = torch.tensor(counts)
+    count, start = backend.tensor(counts, torch.int32), backend.tensor(counts.cumsum(0), torch.int32)
+    rays, samples = backend.tensor([rays_in_use], torch.int32), backend.tensor([-7], torch.int32)
+    kernels.pack_samples(count, start, capacity, rays, samples)
+    return count.tolist(), start.tolist(), rays.item(), samples.item()
+
+
+def test_packing_with_room_for_all_is_the_exclusive_scan(backend):
+    assert packed(backend, [3, 0, 2, 4, 0], 5, 9) == ([3, 0, 2, 4, 0], [0, 3, 3, 5, 9], 5, 9)
+
+
+def test_packing_leaves_out_the_first_ray_without_room_and_all_behind_it(backend):
+    assert packed(backend, [3, 0, 2, 4, 1], 5, 8) == ([3, 0, 2, 0, 0], [0, 3, 3, 5, 8], 3, 5)
+    assert packed(backend, [9, 1], 2, 8) == ([0, 0], [0, 8], 0, 0)
+
+
+def test_packing_keeps_rays_out_of_use_out_of_use(backend):
+    assert packed(backend, [3, 2, 0, 0], 2, 8) == ([3, 2, 0, 0], [0, 3, 5, 5], 2, 5)

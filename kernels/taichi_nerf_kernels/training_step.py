@@ -1,0 +1,266 @@
+"""What stands between the stages of a training step of Instant-NGP, so that a step is launches alone, without autograd
+and without the host: see `taichi_nerf.training.explicit_step` for their order.
+
+    R rays, S marched samples, K visible ones: what arrays have room for; how many are in use only the device knows
+    geometry [G, S]   outputs of the density network: log density, then what the colour network is told of the point
+    raw [3, K]        outputs of the colour network: colour = sigmoid(raw)
+    density           exp(log density); in its gradient the exponent is clamped to [-15, 15]
+
+Composed of the functions of other modules; the gradients are those of volume_rendering, of a Huber loss and of the two
+activations.
+"""
+
+from .engine import live, stride_for, ti
+from .random import uniform
+from .spherical_harmonics import spherical_harmonics_basis
+from .volume_rendering import optical_depth_gradient, optical_depth_limit, transmittance
+
+LARGEST_LOG_DENSITY = 80.0  # beyond it the density, which makes any distance opaque, grows no more
+STEEPEST_LOG_DENSITY = 15.0  # the exponent in the gradient of the density is clamped to +- this
+RAYS, MARCHED, SAMPLES, SKIPPED = range(4)  # places in `totals`
+LOSS, SQUARED_ERROR = range(2)  # places in `errors`
+MARCHED_PER_RAY, SAMPLES_PER_RAY = range(2)  # places in `pace`
+
+
+@ti.func
+def density_of(log_density):
+    """exp, finite for every argument."""
+    return ti.exp(ti.min(log_density, LARGEST_LOG_DENSITY))
+
+
+@ti.func
+def density_slope(log_density):
+    """What a gradient with respect to the density is multiplied with."""
+    return ti.exp(ti.min(ti.max(log_density, -STEEPEST_LOG_DENSITY), STEEPEST_LOG_DENSITY))
+
+
+@ti.func
+def huber_gradient(error, delta):
+    """(h, dh/de) of h = e^2 / 2 where |e| < delta, else delta (|e| - delta / 2)."""
+    slope = ti.min(ti.max(error, -delta), delta)
+    return slope * (error - 0.5 * slope), slope
+
+
+@ti.kernel
+def unit_positions(
+    positions: ti.types.ndarray(ndim=2),  # [S, 3] in model units
+    side: float,
+    unit: ti.types.ndarray(ndim=2),  # out [S, 3]: in the unit cube
+    samples: ti.types.ndarray(ndim=1),  # [1] int32: samples in use
+):
+    """The positions as the hash grid wants them."""
+    for i in range(live(positions.shape[0], samples, True)):
+        for axis in ti.static(range(3)):
+            unit[i, axis] = positions[i, axis] / side + 0.5
+
+
+@ti.kernel
+def count_visible_rays(
+    geometry: ti.types.ndarray(ndim=2),  # [G, S]
+    dt: ti.types.ndarray(ndim=1),  # [S]
+    ray_start: ti.types.ndarray(ndim=1),  # [R] int32
+    ray_count: ti.types.ndarray(ndim=1),  # [R] int32
+    early_stop: float,
+    kept_count: ti.types.ndarray(ndim=1),  # out [R] int32
+):
+    """Samples of each ray in front of where its transmittance falls below `early_stop`."""
+    stride = ti.static(stride_for(64))
+    for slot in range(ray_start.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        begin = ray_start[ray]
+        end = begin + ray_count[ray]
+        limit = optical_depth_limit(early_stop)
+        passed = 0.0
+        i = begin
+        while i < end and passed <= limit:
+            passed += density_of(geometry[0, i]) * dt[i]
+            i += 1
+        kept_count[ray] = i - begin
+
+
+@ti.kernel
+def gather_visible(
+    ray_start: ti.types.ndarray(ndim=1),  # [R] int32, of the marched samples
+    new_start: ti.types.ndarray(ndim=1),  # [R] int32, of the visible ones
+    kept_count: ti.types.ndarray(ndim=1),  # [R] int32
+    unit: ti.types.ndarray(ndim=2),  # [S, 3]
+    dt: ti.types.ndarray(ndim=1),  # [S]
+    features: ti.types.ndarray(ndim=2),  # [E, S]
+    visible_unit: ti.types.ndarray(ndim=2),  # out [K, 3]
+    visible_dt: ti.types.ndarray(ndim=1),  # out [K]
+    visible_ray: ti.types.ndarray(ndim=1),  # out [K] int32
+    visible_features: ti.types.ndarray(ndim=2),  # out [E, K]
+):
+    """The visible samples, packed."""
+    stride = ti.static(stride_for(64))
+    for slot in range(ray_start.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        start, new, kept = ray_start[ray], new_start[ray], kept_count[ray]
+        for k in range(kept):
+            for axis in ti.static(range(3)):
+                visible_unit[new + k, axis] = unit[start + k, axis]
+            visible_dt[new + k] = dt[start + k]
+            visible_ray[new + k] = ray
+        for e in range(features.shape[0]):
+            for k in range(kept):
+                visible_features[e, new + k] = features[e, start + k]
+
+
+@ti.kernel
+def view_rows(
+    directions: ti.types.ndarray(ndim=2),  # [R, 3]
+    sample_ray: ti.types.ndarray(ndim=1),  # [K] int32
+    first: int,
+    inputs: ti.types.ndarray(ndim=2),  # out [first + degree^2, K]: its last rows
+    samples: ti.types.ndarray(ndim=1),  # [1] int32
+    degree: ti.template(),
+):
+    """The viewing direction of each sample, as the colour network wants it behind the `first` rows of geometry."""
+    for i in range(live(sample_ray.shape[0], samples, True)):
+        ray = sample_ray[i]
+        basis = spherical_harmonics_basis(
+            ti.Vector([directions[ray, 0], directions[ray, 1], directions[ray, 2]]), degree
+        )
+        for k in ti.static(range(degree * degree)):
+            inputs[first + k, i] = basis[k]
+
+
+@ti.kernel
+def differentiate_rays(
+    geometry: ti.types.ndarray(ndim=2),  # [G.., K]
+    raw: ti.types.ndarray(ndim=2),  # [3, K]
+    dt: ti.types.ndarray(ndim=1),  # [K]
+    ray_start: ti.types.ndarray(ndim=1),  # [R] int32
+    ray_count: ti.types.ndarray(ndim=1),  # [R] int32
+    rgba: ti.types.ndarray(ndim=2),  # [R, 4] truth, straight alpha
+    background: float,
+    background_seed: int,  # of a random colour per ray; below 0: `background`
+    delta: float,
+    weights: ti.types.ndarray(ndim=1),  # scratch [K]
+    raw_gradient: ti.types.ndarray(ndim=2),  # out [3, K]
+    log_density_gradient: ti.types.ndarray(ndim=1),  # out [K]
+    errors: ti.types.ndarray(ndim=1),  # [2] the loss and the squared error are added
+    rays: ti.types.ndarray(ndim=1),  # [1] int32
+):
+    """Composite every ray, compare it with the truth by a Huber loss, mean over rays and channels, and differentiate
+    that with respect to raw colour and log density: from front to back, and back again."""
+    stride = ti.static(stride_for(64))
+    for slot in range(live(rgba.shape[0], rays, True) * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        begin, kept = ray_start[ray], ray_count[ray]
+        passed, through = 0.0, 1.0
+        colour = ti.Vector([0.0, 0.0, 0.0])
+        for i in range(begin, begin + kept):
+            passed += density_of(geometry[0, i]) * dt[i]
+            after = transmittance(passed)
+            weights[i] = through - after
+            for c in ti.static(range(3)):
+                value = 1.0 / (1.0 + ti.exp(-raw[c, i]))
+                raw_gradient[c, i] = value  # until the way back
+                colour[c] += weights[i] * value
+            through = after
+
+        gradient = ti.Vector([0.0, 0.0, 0.0])
+        opacity_gradient, loss, squared_error = 0.0, 0.0, 0.0
+        scale = 1.0 / (3.0 * ti.cast(rays[0], float))
+        for c in ti.static(range(3)):
+            behind = background
+            if background_seed >= 0:
+                behind = uniform(background_seed, 3 * ray + c)
+            error = colour[c] + through * behind - (rgba[ray, c] * rgba[ray, 3] + (1.0 - rgba[ray, 3]) * behind)
+            value, slope = huber_gradient(error, delta)
+            gradient[c] = scale * slope
+            opacity_gradient -= gradient[c] * behind
+            loss += scale * value
+            squared_error += scale * error * error
+        ti.atomic_add(errors[LOSS], loss)
+        ti.atomic_add(errors[SQUARED_ERROR], squared_error)
+
+        end, behind_sum = through, 0.0
+        for step in range(kept):
+            i = begin + kept - 1 - step
+            weight, value = weights[i], 0.0
+            for c in ti.static(range(3)):
+                shade = raw_gradient[c, i]
+                value += gradient[c] * shade
+                raw_gradient[c, i] = weight * gradient[c] * shade * (1.0 - shade)
+            tau_gradient = optical_depth_gradient(value, through, behind_sum, opacity_gradient, end)
+            log_density_gradient[i] = dt[i] * tau_gradient * density_slope(geometry[0, i])
+            behind_sum += weight * value
+            through += weight
+
+
+@ti.kernel
+def add_to_row(
+    row: ti.types.ndarray(ndim=1),  # [K]
+    matrix: ti.types.ndarray(ndim=2),  # in, out [.., K]: its first row
+    samples: ti.types.ndarray(ndim=1),  # [1] int32
+):
+    """matrix[0] += row"""
+    for i in range(live(row.shape[0], samples, True)):
+        matrix[0, i] += row[i]
+
+
+@ti.kernel
+def next_batch(
+    rays: ti.types.ndarray(ndim=1),  # in: rays of this step, out: of the next one; [1] int32
+    marched: ti.types.ndarray(ndim=1),  # [1] int32
+    samples: ti.types.ndarray(ndim=1),  # [1] int32
+    pace: ti.types.ndarray(ndim=1),  # in, out [2]: marched samples per ray, visible ones; moving averages
+    totals: ti.types.ndarray(ndim=1),  # in, out [4] int32: sums over steps of rays, marched, visible; steps without any
+    smoothing: float,
+    most_marched: int,
+    most_samples: int,
+    most_rays: int,
+):
+    """As many rays as give the number of samples to aim at, by how many samples a ray had lately."""
+    for _ in range(1):
+        totals[RAYS] += rays[0]
+        totals[MARCHED] += marched[0]
+        totals[SAMPLES] += samples[0]
+        totals[SKIPPED] += ti.cast(samples[0] == 0, ti.i32)
+        per_ray = 1.0 / ti.cast(ti.max(rays[0], 1), float)
+        pace[MARCHED_PER_RAY] += (1.0 - smoothing) * (ti.cast(marched[0], float) * per_ray - pace[MARCHED_PER_RAY])
+        pace[SAMPLES_PER_RAY] += (1.0 - smoothing) * (ti.cast(samples[0], float) * per_ray - pace[SAMPLES_PER_RAY])
+        wanted = ti.min(
+            ti.cast(most_marched, float) / ti.max(pace[MARCHED_PER_RAY], 1e-3),
+            ti.cast(most_samples, float) / ti.max(pace[SAMPLES_PER_RAY], 1e-3),
+        )
+        rays[0] = ti.max(16, ti.min(ti.cast(ti.min(wanted, ti.cast(most_rays, float)), ti.i32), most_rays))
+
+
+@ti.kernel
+def move_average(
+    parameter: ti.types.ndarray(ndim=1),
+    share: float,
+    average: ti.types.ndarray(ndim=1),  # in, out
+):
+    """average <- average + share (parameter - average)"""
+    for i in range(parameter.shape[0]):
+        average[i] += share * (parameter[i] - average[i])
+
+
+@ti.kernel
+def density_row(
+    geometry: ti.types.ndarray(ndim=2),  # [G, S]
+    density: ti.types.ndarray(ndim=1),  # out [M], M <= S
+):
+    """The density of the first M points."""
+    for i in range(density.shape[0]):
+        density[i] = density_of(geometry[0, i])
+
+
+@ti.kernel
+def consecutive(
+    first: int,
+    numbers: ti.types.ndarray(ndim=1),  # out [M] int32
+):
+    """first, first + 1, .."""
+    for i in range(numbers.shape[0]):
+        numbers[i] = first + i

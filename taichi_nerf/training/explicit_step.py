@@ -1,0 +1,455 @@
+"""One training step of Instant-NGP as a sequence of kernels on arrays that live on the device, without autograd.
+
+    rays      pixels drawn, rays, lattice samples in occupied cells            -> S marched samples
+    geometry  hash grid, density network; what lies behind surfaces is cut     -> K visible samples
+    colour    density network once more, viewing directions, colour network
+    loss      compositing, Huber loss, and the gradient of both
+    backward  colour network, density network, hash grid
+    update    Adam of the table and of the networks, the moving average, the size of the next batch
+
+The host launches, and never waits: how many rays and samples a step has only the device knows, so that every array has
+room for more than are aimed at, and rays that find no room are left out. The arrays are Taichi's where a tensor would
+travel through host memory at each launch (Vulkan), and PyTorch tensors elsewhere; the kernels do not care.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from taichi_nerf_kernels import adam, camera, hash_grid, mlp, occupancy_grid, ray_marching, scan
+from taichi_nerf_kernels import training_step as kernels
+from taichi_nerf_kernels.engine import ti
+
+from .. import runtime
+from ..fields.mlp import MLP, fastest_precision, padded
+from ..ops.ray_marching import RUNS, UNBOUNDED
+from ..samplers.occupancy import Visit
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+BETAS, EPSILON = (0.9, 0.99), 1e-15
+ROOM_MARCHED, ROOM_SAMPLES = 1.25, 1.5  # of the numbers aimed at
+
+
+class DeviceArrays:
+    """Makes arrays where the kernels want them, and copies tensors into and out of them."""
+
+    def __init__(self):
+        here = runtime.current()
+        self.native = here.backend == "vulkan"
+        self.device, self.dtype = here.device, here.dtype
+
+    def new(self, *shape: int, integer: bool = False):
+        """An array of zeros."""
+        if not self.native:
+            return torch.zeros(shape, dtype=torch.int32 if integer else self.dtype, device=self.device)
+        array = ti.ndarray(ti.i32 if integer else ti.f32, shape)
+        array.fill(0)
+        return array
+
+    def like(self, tensor: Tensor):
+        """An array with the contents of `tensor`."""
+        array = self.new(*tensor.shape, integer=not tensor.is_floating_point())
+        self.put(tensor, array)
+        return array
+
+    def put(self, tensor: Tensor, array) -> None:
+        """Copy `tensor` into `array`, of the same number of elements."""
+        tensor = tensor.detach().reshape(tuple(array.shape))
+        if self.native:
+            array.from_numpy(np.ascontiguousarray(tensor.cpu().numpy(), _numpy_type(tensor)))
+        else:
+            array.copy_(tensor)
+
+    def get(self, array, tensor: Tensor) -> None:
+        """Copy `array` into `tensor`, of the same number of elements."""
+        found = torch.from_numpy(array.to_numpy()) if self.native else array
+        tensor.detach().copy_(found.reshape(tensor.shape))
+
+    def numbers(self, array) -> np.ndarray:
+        """The contents of `array` on the host, which waits for the device."""
+        return array.to_numpy() if self.native else array.cpu().numpy()
+
+
+def _numpy_type(tensor: Tensor):
+    return np.float32 if tensor.is_floating_point() else np.int32
+
+
+class Network:
+    """A small network and its optimiser's state on the device: weights, gradient and moments, flat."""
+
+    def __init__(self, arrays: DeviceArrays, module: MLP, columns: int):
+        """Room for `columns` samples."""
+        self.module = module
+        self.shapes = [tuple(weight.shape) for weight in module.weights]
+        self.sizes = (self.shapes[0][1], *(fan_out for fan_out, _ in self.shapes))
+        parameters = sum(fan_in * fan_out for fan_out, fan_in in self.shapes)
+        self.weights, self.gradient, self.first_moment, self.second_moment, self.average = (
+            arrays.new(parameters) for _ in range(5))
+        self.step_count = arrays.new(2, integer=True)
+        self._prepare(arrays, columns)
+
+    def forward(self, x, y, count) -> None:
+        """y [outputs.., N] of x [inputs, N]; what the backward pass needs of it is kept."""
+        raise NotImplementedError
+
+    def backward(self, x, y_gradient, x_gradient, count) -> None:
+        """Write x_gradient, and add to the weights' gradient; of the last forward pass."""
+        raise NotImplementedError
+
+    def _prepare(self, arrays: DeviceArrays, columns: int) -> None:
+        raise NotImplementedError
+
+
+class FusedNetwork(Network):
+    """By the kernels of the stem `mlp`: on any device, and without the host."""
+
+    def _prepare(self, arrays, columns):
+        self.activations = arrays.new(max(sum(self.sizes[1:-1]), 1), columns)
+        self.scratch = arrays.new(*mlp.mlp_scratch_shape(self.sizes, columns))
+
+    def forward(self, x, y, count):
+        mlp.mlp_forward(x, self.weights, self.activations, y, self.sizes, count)
+
+    def backward(self, x, y_gradient, x_gradient, count):
+        mlp.mlp_backward(x, self.weights, self.activations, y_gradient, x_gradient, self.gradient, self.scratch,
+                         self.sizes, count)
+
+
+class TorchNetwork(Network):
+    """By PyTorch's matrix products, in the precision that is fastest: for a CPU, which knows every count."""
+
+    def _prepare(self, arrays, columns):
+        self.precision = fastest_precision(arrays.device) if arrays.dtype == torch.float32 else arrays.dtype
+
+    def forward(self, x, y, count):
+        n = int(count[0])
+        inputs = [padded(x[:, :n], self.precision)]
+        self.layers = [weight.to(self.precision) for weight in self._per_layer(self.weights)]
+        for weight in self.layers[:-1]:
+            inputs.append(torch.mm(weight, inputs[-1]).relu_())
+        y[: self.sizes[-1], :n].copy_(torch.mm(self.layers[-1], inputs[-1])[:, :n])
+        self.inputs = inputs
+
+    def backward(self, x, y_gradient, x_gradient, count):
+        n = int(count[0])
+        gradient = padded(y_gradient[: self.sizes[-1], :n], self.precision)
+        for layer, weight_gradient in reversed(list(enumerate(self._per_layer(self.gradient)))):
+            weight_gradient += torch.mm(gradient, self.inputs[layer].t())
+            gradient = torch.mm(self.layers[layer].t(), gradient)
+            if layer > 0:
+                gradient = torch.ops.aten.threshold_backward(gradient, self.inputs[layer], 0)
+        x_gradient[:, :n].copy_(gradient[:, :n])
+
+    def _per_layer(self, flat: Tensor) -> list[Tensor]:
+        parts = flat.split([fan_out * fan_in for fan_out, fan_in in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes)]
+
+
+@dataclass(frozen=True)
+class StepSeeds:
+    """Of the random numbers of one step, by purpose."""
+
+    rays: int
+    jitter: int
+    background: int
+
+
+class ExplicitStep:
+    """Takes the steps of a `Trainer` on the device.
+
+    `push` hands the trainer's tensors to the device, `pull` brings them back; in between the device's are the truth.
+    """
+
+    def __init__(self, trainer: "Trainer"):
+        self.trainer, self.arrays = trainer, DeviceArrays()
+        batch, field = trainer.config.batch, trainer.model.field
+        new, grid = self.arrays.new, trainer.model.grid
+        self.rays_room = batch.max_rays
+        drawn = max(grid.warmup_cells if grid.warmup_cells < len(grid.values) else 0, grid.cells_per_update)
+        self.marched_room = _room(max(ROOM_MARCHED * batch.marched, drawn))
+        self.samples_room = _room(ROOM_SAMPLES * batch.samples)
+        rays, marched, samples = self.rays_room, self.marched_room, self.samples_room
+        self.degree, self.geometry_rows = field.degree, field.density_network.weights[-1].shape[0]
+        encoded, colour_inputs = field.layout.outputs, self.geometry_rows + self.degree**2
+
+        images = trainer.images
+        self.pixels = images.pixels
+        self.image_table = self.arrays.like(images.image_table)
+        self.camera_table = self.arrays.like(images.camera_table)
+        self.levels = self.arrays.like(torch.from_numpy(field.layout.levels))
+        self.scales = self.arrays.like(torch.from_numpy(field.layout.scales))
+        digits = 53 if self.arrays.dtype == torch.float64 else 24
+        self.bias_correction = self.arrays.like(torch.from_numpy(adam.bias_correction_table(*BETAS, digits)))
+
+        entries = field.table.numel()
+        self.table, self.table_gradient, self.first_moment, self.second_moment, self.average = (
+            new(entries) for _ in range(5))
+        self.step_count, self.touched = (new(len(field.table), integer=True) for _ in range(2))
+        self.overflowed = new(1, integer=True)
+        kind = TorchNetwork if self.arrays.device.type == "cpu" and not self.arrays.native else FusedNetwork
+        self.density_network = kind(self.arrays, field.density_network, marched)
+        self.colour_network = kind(self.arrays, field.colour_network, samples)
+        self.networks = (self.density_network, self.colour_network)
+
+        self.values, self.bits = new(len(grid.values)), new(len(grid.bits), integer=True)
+        self.updates = 0
+        self.blocks = new(len(grid.bits) // 64 + 6, integer=True)
+        self.bit_counts, self.bit_sums = (new(len(grid.bits), integer=True) for _ in range(2))
+        self.span_sums = new(grid.resolution**3 // occupancy_grid.SPAN + 1)
+        self.visits = {}  # number of cells -> their cells, positions and densities
+
+        self.rays, self.marched, self.samples = (new(1, integer=True) for _ in range(3))
+        self.pace, self.errors, self.totals = new(2), new(2), new(4, integer=True)
+        self.origins, self.directions, self.rgba = new(rays, 3), new(rays, 3), new(rays, 4)
+        self.image_index, self.pixel_index, self.ray_count, self.ray_start, self.kept_count, self.kept_start = (
+            new(rays, integer=True) for _ in range(6))
+        self.runs = new(rays, 2 * RUNS, integer=True)
+        self.partial = new(max(rays, len(grid.bits)) // scan.CHUNK + 1, integer=True)
+
+        self.positions, self.unit, self.t, self.dt = new(marched, 3), new(marched, 3), new(marched), new(marched)
+        self.ray_index = new(marched, integer=True)
+        self.features, self.geometry = new(encoded, marched), new(self.geometry_rows, marched)
+
+        self.visible_unit, self.visible_dt = new(samples, 3), new(samples)
+        self.visible_ray = new(samples, integer=True)
+        self.visible_features, self.features_gradient = new(encoded, samples), new(encoded, samples)
+        self.colour_inputs, self.colour_inputs_gradient = new(colour_inputs, samples), new(colour_inputs, samples)
+        self.raw, self.raw_gradient = new(3, samples), new(3, samples)
+        self.weights, self.log_density_gradient = new(samples), new(samples)
+        self.push()
+
+    def take(self, step: int, seeds: StepSeeds, factor: float) -> None:
+        """One step with learning rates times `factor`."""
+        self.differentiate(seeds)
+        self._update(factor)
+        self._update_grid(step)
+        batch = self.trainer.config.batch
+        kernels.next_batch(self.rays, self.marched, self.samples, self.pace, self.totals, self.trainer.smoothing,
+                           batch.marched, batch.samples, self.rays_room)
+
+    def differentiate(self, seeds: StepSeeds) -> None:
+        """Add the gradients of the loss of one batch to `table_gradient` and the networks' `gradient`."""
+        self._sample(seeds)
+        self._cut()
+        self._loss(seeds)
+        self._backward()
+
+    def move_average(self, share: float) -> None:
+        """average <- average + share (parameter - average), of the table and of the networks."""
+        kernels.move_average(self.table, share, self.average)
+        for network in self.networks:
+            kernels.move_average(network.weights, share, network.average)
+
+    def add_totals(self) -> None:
+        """Add what the steps since the last call did to the trainer's totals; waits for the device."""
+        totals, errors = self.arrays.numbers(self.totals), self.arrays.numbers(self.errors)
+        self.trainer.add_totals(
+            rays=int(totals[kernels.RAYS]), marched=int(totals[kernels.MARCHED]), samples=int(totals[kernels.SAMPLES]),
+            skipped=int(totals[kernels.SKIPPED]), loss=float(errors[kernels.LOSS]),
+            squared_error=float(errors[kernels.SQUARED_ERROR]))
+        self.trainer.table_optimiser.count_overflowed(int(self.arrays.numbers(self.overflowed)[0]))
+        for array in (self.totals, self.errors, self.overflowed):
+            self._put_or_zero(None, array)
+
+    def push(self) -> None:
+        """Take over the state of the trainer."""
+        trainer, put = self.trainer, self.arrays.put
+        field, grid = trainer.model.field, trainer.model.grid
+        average = dict(zip((id(p) for p in trainer.model.parameters()), trainer.average))
+        put(field.table, self.table)
+        put(field.table_gradient, self.table_gradient)
+        put(average[id(field.table)], self.average)
+        state = trainer.table_optimiser.state.get(field.table)
+        for key in ("first_moment", "second_moment", "step_count"):
+            array = getattr(self, key)
+            self._put_or_zero(state[key] if state else None, array)
+        for network in self.networks:
+            weights = list(network.module.weights)
+            put(_flat(weights), network.weights)
+            put(_flat([average[id(weight)] for weight in weights]), network.average)
+            self._put_or_zero(None, network.gradient)
+            states = [trainer.network_optimiser.state.get(weight) for weight in weights]
+            known = all(states)
+            for key, array in (("exp_avg", network.first_moment), ("exp_avg_sq", network.second_moment)):
+                self._put_or_zero(_flat([state[key] for state in states]) if known else None, array)
+            steps = int(states[0]["step"]) if known else 0
+            put(torch.tensor([steps, 0], dtype=torch.int32), network.step_count)
+        for array in (self.totals, self.errors, self.overflowed):
+            self._put_or_zero(None, array)
+        put(grid.values, self.values)
+        put(grid.bits, self.bits)
+        self.updates = int(grid.updates)
+        put(torch.tensor([trainer.rays_per_step], dtype=torch.int32), self.rays)
+        put(torch.tensor([trainer.marched_per_ray, trainer.samples_per_ray]), self.pace)
+
+    def pull(self) -> None:
+        """Bring the trainer's state up to date; waits for the device."""
+        trainer, get = self.trainer, self.arrays.get
+        field, grid = trainer.model.field, trainer.model.grid
+        average = dict(zip((id(p) for p in trainer.model.parameters()), trainer.average))
+        get(self.table, field.table)
+        get(self.average, average[id(field.table)])
+        counts = [self.arrays.numbers(network.step_count)[0] for network in self.networks]
+        if max(counts) > 0:
+            state = trainer.table_optimiser.state[field.table]
+            if not state:
+                state["first_moment"], state["second_moment"] = (torch.zeros_like(field.table) for _ in range(2))
+                state["step_count"] = torch.zeros(len(field.table), dtype=torch.int32, device=field.table.device)
+            for key in ("first_moment", "second_moment", "step_count"):
+                get(getattr(self, key), state[key])
+        for network, steps in zip(self.networks, counts):
+            weights = list(network.module.weights)
+            self._get_flat(network.weights, weights)
+            self._get_flat(network.average, [average[id(weight)] for weight in weights])
+            if max(counts) > 0:
+                for weight in weights:
+                    state = trainer.network_optimiser.state[weight]
+                    state["step"] = torch.tensor(float(steps), device=weight.device)
+                    state.setdefault("exp_avg", torch.zeros_like(weight))
+                    state.setdefault("exp_avg_sq", torch.zeros_like(weight))
+                for key, array in (("exp_avg", network.first_moment), ("exp_avg_sq", network.second_moment)):
+                    self._get_flat(array, [trainer.network_optimiser.state[weight][key] for weight in weights])
+        get(self.values, grid.values)
+        get(self.bits, grid.bits)
+        grid.updates.fill_(self.updates)
+        pace = self.arrays.numbers(self.pace)
+        trainer.marched_per_ray, trainer.samples_per_ray = float(pace[0]), float(pace[1])
+
+    def _sample(self, seeds: StepSeeds) -> None:
+        model = self.trainer.model
+        grid, sampling = model.grid, model.config.sampling
+        camera.gather_rays(self.pixels, self.image_table, self.camera_table, seeds.rays, self.origins, self.directions,
+                           self.rgba, self.image_index, self.pixel_index, self.rays)
+        lattice = (grid.resolution, grid.cascades, model.cone_angle, math.log1p(model.cone_angle), grid.step_min,
+                   UNBOUNDED, model.box.near, UNBOUNDED, seeds.jitter)
+        ray_marching.march_count(self.origins, self.directions, self.bits, self.blocks, *lattice, sampling.max_samples,
+                                 self.ray_count, self.runs, self.rays)
+        self._pack(self.ray_count, self.ray_start, self.marched_room, self.marched)
+        ray_marching.fill_samples(self.origins, self.directions, self.bits, self.blocks, *lattice, self.runs,
+                                  self.ray_start, self.ray_count, self.positions, self.t, self.dt, self.ray_index)
+
+    def _cut(self) -> None:
+        field = self.trainer.model.field
+        kernels.unit_positions(self.positions, field.side, self.unit, self.marched)
+        self._geometry(self.marched)
+        kernels.count_visible_rays(self.geometry, self.dt, self.ray_start, self.ray_count,
+                                   self.trainer.model.config.sampling.early_stop, self.kept_count)
+        self._pack(self.kept_count, self.kept_start, self.samples_room, self.samples)
+        kernels.gather_visible(self.ray_start, self.kept_start, self.kept_count, self.unit, self.dt, self.features,
+                               self.visible_unit, self.visible_dt, self.visible_ray, self.visible_features)
+
+    def _loss(self, seeds: StepSeeds) -> None:
+        trainer = self.trainer
+        self.density_network.forward(self.visible_features, self.colour_inputs, self.samples)
+        kernels.view_rows(self.directions, self.visible_ray, self.geometry_rows, self.colour_inputs, self.samples,
+                          self.degree)
+        self.colour_network.forward(self.colour_inputs, self.raw, self.samples)
+        kernels.differentiate_rays(self.colour_inputs, self.raw, self.visible_dt, self.kept_start, self.kept_count,
+                                   self.rgba, trainer.background,
+                                   seeds.background if trainer.random_background else -1, trainer.config.batch.huber,
+                                   self.weights, self.raw_gradient, self.log_density_gradient, self.errors, self.rays)
+
+    def _backward(self) -> None:
+        self.colour_network.backward(self.colour_inputs, self.raw_gradient, self.colour_inputs_gradient, self.samples)
+        kernels.add_to_row(self.log_density_gradient, self.colour_inputs_gradient, self.samples)
+        self.density_network.backward(self.visible_features, self.colour_inputs_gradient, self.features_gradient,
+                                      self.samples)
+        features = self.trainer.model.field.layout.features
+        hash_grid.hash_grid_backward_table(self.visible_unit, self.features_gradient, self.levels, self.scales,
+                                           self.table_gradient, features, self.samples)
+
+    def _update(self, factor: float) -> None:
+        settings = self.trainer.config.optimiser
+        adam.adam_step(self.table, self.table_gradient, self.first_moment, self.second_moment, self.step_count,
+                       self.bias_correction, self.touched, self.overflowed, settings.learning_rate * factor, *BETAS,
+                       EPSILON, self.trainer.model.field.layout.features, True)
+        for network in self.networks:
+            adam.adam_step_dense(network.weights, network.gradient, network.first_moment, network.second_moment,
+                                 network.step_count, self.samples, self.bias_correction,
+                                 settings.network_learning_rate * factor, *BETAS, EPSILON, settings.weight_decay)
+
+    def _update_grid(self, step: int) -> None:
+        grid = self.trainer.model.grid
+        visit = grid.visit(step, self.updates)
+        if visit is None:
+            return
+        occupancy_grid.decay_values(grid.decay, self.values)
+        for number, cells in enumerate(self._cells(visit)):
+            self._look_at(cells, visit.seed + 1 + (number << 16))
+        cube = grid.resolution**3
+        occupancy_grid.pack_bits(grid.threshold, cube, self.values, self.span_sums, self.bits)
+        for cascade in range(1, grid.cascades):
+            occupancy_grid.pool_bits(cascade, grid.resolution, self.bits)
+        self.updates += 1
+
+    def _cells(self, visit: Visit):
+        """The cells of an update, in arrays that fit."""
+        total = visit.uniform + visit.occupied
+        if visit.everywhere:
+            chunk = min(total, 2 ** int(math.log2(self.marched_room)))  # a power of two divides the number of cells
+            for first in range(0, total, chunk):
+                kernels.consecutive(first, self._visited(chunk)[0])
+                yield self._visited(chunk)
+            return
+        visited = self._visited(total)
+        occupancy_grid.count_set_bits(self.bits, self.bit_counts)
+        scan.inclusive_scan(self.bit_counts, self.partial, self.bit_sums)
+        occupancy_grid.choose_cells_forward(self.bits, self.bit_sums, visit.seed & 0x7FFFFFFF, visit.uniform,
+                                            visited[0])
+        yield visited
+
+    def _visited(self, cells: int):
+        if cells not in self.visits:
+            new = self.arrays.new
+            number = self.arrays.like(torch.tensor([cells], dtype=torch.int32))
+            self.visits[cells] = new(cells, integer=True), new(cells, 3), new(cells), number
+        return self.visits[cells]
+
+    def _look_at(self, visited, seed: int) -> None:
+        grid, field = self.trainer.model.grid, self.trainer.model.field
+        cells, positions, density, number = visited
+        occupancy_grid.cell_positions_forward(cells, seed & 0x7FFFFFFF, grid.resolution, positions)
+        kernels.unit_positions(positions, field.side, self.unit, number)
+        self._geometry(number)
+        kernels.density_row(self.geometry, density)
+        occupancy_grid.splat_max(cells, density, grid.step_min, self.values)
+
+    def _geometry(self, count) -> None:
+        """Features and geometry at the first `count` of the unit positions."""
+        features = self.trainer.model.field.layout.features
+        hash_grid.hash_grid_forward(self.unit, self.table, self.levels, self.scales, self.features, features, count)
+        self.density_network.forward(self.features, self.geometry, count)
+
+    def _pack(self, counts, starts, room: int, total) -> None:
+        scan.inclusive_scan(counts, self.partial, starts)
+        ray_marching.pack_samples(counts, starts, room, self.rays, total)
+
+    def _put_or_zero(self, tensor: Tensor | None, array) -> None:
+        if tensor is not None:
+            self.arrays.put(tensor, array)
+        elif self.arrays.native:
+            array.fill(0)
+        else:
+            array.zero_()
+
+    def _get_flat(self, array, tensors: list[Tensor]) -> None:
+        sizes = [tensor.numel() for tensor in tensors]
+        flat = torch.empty(sum(sizes), dtype=self.arrays.dtype, device=self.arrays.device)
+        self.arrays.get(array, flat)
+        for tensor, part in zip(tensors, flat.split(sizes)):
+            tensor.detach().copy_(part.view(tensor.shape))
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+
+
+def _room(samples: float) -> int:
+    """At least `samples` columns; not a power of two, or all rows of a matrix would want the same cache lines."""
+    return -(-int(samples) // 512) * 512 + 48
