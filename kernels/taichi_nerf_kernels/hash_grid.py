@@ -28,8 +28,8 @@ from .engine import live, on_cpu, stride_for, ti
 
 PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
 PRIME_Z = 805459861
-LANES = 16  # points whose indices a CPU task computes together: LLVM turns these loops into vector code
-CHUNK = 16384  # points of a CPU task of the forward pass: one level's part of the table stays in cache
+LANES = 32  # points whose indices a CPU task computes together: LLVM turns these loops into vector code
+CHUNK = 8192  # points of a CPU task of the forward pass: one level's part of the table stays in cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,11 +184,19 @@ def block_entries(x: ti.template(), count: int, levels: ti.template(), scales: t
     """
     scale = scales[level]
     first, size, resolution = levels[level, 0], levels[level, 1], levels[level, 2]
+    start, last = block * LANES, count - 1
+    if start + LANES - 1 <= last:  # without a minimum in the index the loads are vector code as well
+        for lane in range(LANES):
+            for axis in ti.static(range(3)):
+                weight[axis * LANES + lane] = x[start + lane, axis]
+    else:
+        for lane in range(LANES):
+            for axis in ti.static(range(3)):
+                weight[axis * LANES + lane] = x[ti.min(start + lane, last), axis]
     for lane in range(LANES):
-        i = ti.min(block * LANES + lane, count - 1)
-        cell_x, fx = locate(x[i, 0], scale, resolution)
-        cell_y, fy = locate(x[i, 1], scale, resolution)
-        cell_z, fz = locate(x[i, 2], scale, resolution)
+        cell_x, fx = locate(weight[lane], scale, resolution)
+        cell_y, fy = locate(weight[LANES + lane], scale, resolution)
+        cell_z, fz = locate(weight[2 * LANES + lane], scale, resolution)
         index[lane] = cell_x
         index[LANES + lane] = cell_y
         index[2 * LANES + lane] = cell_z
@@ -199,11 +207,12 @@ def block_entries(x: ti.template(), count: int, levels: ti.template(), scales: t
             weight[(2 * corner + 1) * LANES + lane] = w * fx
     if levels[level, 3] == 1:
         for lane in range(LANES):
-            cell_x, cell_y, cell_z = index[lane], index[LANES + lane], index[2 * LANES + lane]
+            cell_x = index[lane]
+            low_y, low_z = index[LANES + lane] * PRIME_Y, index[2 * LANES + lane] * PRIME_Z
             for corner in ti.static(range(8)):
                 cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
-                entry = hashed_entry(cell_x + cx, cell_y + cy, cell_z + cz, size)
-                index[corner * LANES + lane] = (first + entry) * features
+                hashed = (cell_x + cx) ^ (low_y + ti.static(cy * PRIME_Y)) ^ (low_z + ti.static(cz * PRIME_Z))
+                index[corner * LANES + lane] = (first + (hashed & (size - 1))) * features
     else:
         for lane in range(LANES):
             cell_x, cell_y, cell_z = index[lane], index[LANES + lane], index[2 * LANES + lane]
@@ -211,6 +220,39 @@ def block_entries(x: ti.template(), count: int, levels: ti.template(), scales: t
                 cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
                 entry = dense_entry(cell_x + cx, cell_y + cy, cell_z + cz, resolution, size)
                 index[corner * LANES + lane] = (first + entry) * features
+
+
+@ti.func
+def encode_chunk(x: ti.template(), count: int, table: ti.template(), levels: ti.template(), scales: ti.template(),
+                 y: ti.template(), task: int, features: ti.template(), by_entry: ti.template()):
+    """Features of one level at CHUNK of `count` points; tasks count the chunks of a level, then the levels, the finest first.
+
+    `by_entry`: table is [E] of F-vectors, a corner of which is then one vector instruction, instead of [E * F].
+    """
+    chunks = (count + CHUNK - 1) // CHUNK
+    level, chunk = scales.shape[0] - 1 - task // chunks, task % chunks
+    stride = ti.static(1 if by_entry else features)
+    index = ti.Vector.zero(ti.i32, 8 * LANES)
+    weight = ti.Vector.zero(float, 8 * LANES)
+    sums = ti.Vector.zero(float, features * LANES)
+    last = ti.min((chunk + 1) * CHUNK, count)
+    for block in range(chunk * (CHUNK // LANES), (last + LANES - 1) // LANES):
+        block_entries(x, count, levels, scales, level, block, stride, index, weight)
+        for lane in range(LANES):
+            value = ti.Vector.zero(float, features)
+            for corner in ti.static(range(8)):
+                first = index[corner * LANES + lane]
+                w = weight[corner * LANES + lane]
+                if ti.static(by_entry):
+                    value += w * table[first]
+                else:
+                    for k in ti.static(range(features)):
+                        value[k] += w * table[first + k]
+            for k in ti.static(range(features)):
+                sums[lane * features + k] = value[k]
+        for k in ti.static(range(features)):
+            for lane in range(ti.min(LANES, count - block * LANES)):
+                y[level * features + k, block * LANES + lane] = sums[lane * features + k]
 
 
 @ti.kernel
@@ -221,26 +263,27 @@ def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
     for slot in range((scales.shape[0] * ((live(x.shape[0], count, counted) + CHUNK - 1) // CHUNK)) * stride):
         if slot % stride != 0:
             continue
-        task = slot // stride
         points = live(x.shape[0], count, counted)
-        chunks = (points + CHUNK - 1) // CHUNK
-        level = task // chunks
-        chunk = task % chunks
-        index = ti.Vector.zero(ti.i32, 8 * LANES)
-        weight = ti.Vector.zero(float, 8 * LANES)
-        sums = ti.Vector.zero(float, features * LANES)
-        last = ti.min((chunk + 1) * CHUNK, points)
-        for block in range(chunk * (CHUNK // LANES), (last + LANES - 1) // LANES):
-            block_entries(x, points, levels, scales, level, block, features, index, weight)
-            for lane in range(LANES):
-                for k in ti.static(range(features)):
-                    value = 0.0
-                    for corner in ti.static(range(8)):
-                        value += weight[corner * LANES + lane] * table[index[corner * LANES + lane] + k]
-                    sums[k * LANES + lane] = value
-            for k in ti.static(range(features)):
-                for lane in range(ti.min(LANES, points - block * LANES)):
-                    y[level * features + k, block * LANES + lane] = sums[k * LANES + lane]
+        encode_chunk(x, points, table, levels, scales, y, slot // stride, features, False)
+
+
+@cache
+def _forward_cpu_by_entry(features: int, double: bool):
+    """The kernel for a table of F-vectors: only their constant offsets let LLVM use vector instructions."""
+    entry = ti.types.vector(features, ti.f64 if double else ti.f32)
+
+    @ti.kernel
+    def forward(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(dtype=entry, ndim=1),
+                levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2),
+                count: ti.types.ndarray(), counted: ti.template()):
+        stride = ti.static(stride_for(1))
+        for slot in range((scales.shape[0] * ((live(x.shape[0], count, counted) + CHUNK - 1) // CHUNK)) * stride):
+            if slot % stride != 0:
+                continue
+            points = live(x.shape[0], count, counted)
+            encode_chunk(x, points, table, levels, scales, y, slot // stride, features, True)
+
+    return forward
 
 
 @ti.func
@@ -291,7 +334,7 @@ def _backward_table_cpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarra
 
 @cache
 def _backward_table_cpu_by_entry(features: int, double: bool):
-    """The kernel for a table gradient of F-vectors: only their constant offsets let LLVM use vector instructions."""
+    """The kernel for a table gradient of F-vectors, as `_forward_cpu_by_entry`."""
     entry = ti.types.vector(features, ti.f64 if double else ti.f32)
 
     @ti.kernel
@@ -350,6 +393,11 @@ def _backward_positions(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndi
             x_gradient[i, axis] = total[axis]
 
 
+def _viewed_by_entry(table, features: int) -> bool:
+    """Whether a flat table can be given to a CPU kernel as F-vectors, and should: a `ti.ndarray` has no other view."""
+    return features > 1 and not isinstance(table, ti.Ndarray)
+
+
 def hash_grid_forward(x, table, levels, scales, y, features: int, count=None) -> None:
     """y [L * F, N] of positions x [N, 3]: every element of y is written. `table` is flat, [E * F].
 
@@ -357,8 +405,14 @@ def hash_grid_forward(x, table, levels, scales, y, features: int, count=None) ->
     """
     if x.shape[0] == 0:
         return
-    kernel = _forward_cpu if on_cpu() else _forward_gpu
-    kernel(x, table, levels, scales, y, features, levels if count is None else count, count is not None)
+    in_use = levels if count is None else count, count is not None
+    if not on_cpu():
+        _forward_gpu(x, table, levels, scales, y, features, *in_use)
+    elif _viewed_by_entry(table, features):
+        kernel = _forward_cpu_by_entry(features, str(table.dtype).endswith("float64"))
+        kernel(x, table.reshape(-1, features), levels, scales, y, *in_use)
+    else:
+        _forward_cpu(x, table, levels, scales, y, features, *in_use)
 
 
 def hash_grid_backward_table(x, y_gradient, levels, scales, table_gradient, features: int, count=None) -> None:
@@ -371,12 +425,11 @@ def hash_grid_backward_table(x, y_gradient, levels, scales, table_gradient, feat
     in_use = levels if count is None else count, count is not None
     if not on_cpu():
         _backward_table_gpu(x, y_gradient, levels, scales, table_gradient, features, *in_use)
-    elif features == 1 or isinstance(table_gradient, ti.Ndarray):  # which cannot be viewed as vectors
-        _backward_table_cpu(x, y_gradient, levels, scales, table_gradient, features, *in_use)
-    else:
-        double = str(table_gradient.dtype).endswith("float64")
-        kernel = _backward_table_cpu_by_entry(features, double)
+    elif _viewed_by_entry(table_gradient, features):
+        kernel = _backward_table_cpu_by_entry(features, str(table_gradient.dtype).endswith("float64"))
         kernel(x, y_gradient, levels, scales, table_gradient.reshape(-1, features), *in_use)
+    else:
+        _backward_table_cpu(x, y_gradient, levels, scales, table_gradient, features, *in_use)
 
 
 def hash_grid_backward_positions(x, table, y_gradient, levels, scales, x_gradient, features: int) -> None:
