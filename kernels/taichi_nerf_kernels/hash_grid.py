@@ -225,7 +225,7 @@ def block_entries(x: ti.template(), count: int, levels: ti.template(), scales: t
 @ti.func
 def encode_chunk(x: ti.template(), count: int, table: ti.template(), levels: ti.template(), scales: ti.template(),
                  y: ti.template(), task: int, features: ti.template(), by_entry: ti.template()):
-    """Features of one level at CHUNK of `count` points; tasks count the chunks of a level, then the levels, the finest first.
+    """Features of one level at CHUNK of `count` points; tasks count the chunks, then the levels, the finest first.
 
     `by_entry`: table is [E] of F-vectors, a corner of which is then one vector instruction, instead of [E * F].
     """
