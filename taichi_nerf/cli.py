@@ -27,6 +27,7 @@ from .errors import UserError
 
 STARTED = time.perf_counter()
 Backend = Literal["auto", "cpu", "cuda", "vulkan"]
+MLP = Literal["auto", "torch", "fused"]
 What = Literal["colour", "depth", "opacity", "normals"]
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}
 REFUSED = {
@@ -47,6 +48,8 @@ class _Common:
     """What the kernels run on; auto: CUDA where there is a device, else the CPU."""
     threads: Annotated[int | None, arg(metavar="N")] = None
     """Processor threads; by default as many as this process may use."""
+    mlp: MLP = "auto"
+    """What computes the networks: PyTorch, or fused kernels in single precision; auto: the faster of both here."""
     debug: Annotated[bool, arg(name="debug")] = False
     """Show where in the program an error came from."""
 

@@ -36,6 +36,7 @@ FREE_ON_RESUME = {
     "seconds",
     "backend",
     "threads",
+    "mlp",
     "debug",
     "checkpoint_seconds",
     "orbit_frames",
@@ -89,7 +90,7 @@ def eval(command: Eval) -> int:
     run = RunFolder.open(command.run)
     if command.pictures is not None:
         check_output(command.pictures, option="--pictures")
-    runtime.init(command.backend, threads=command.threads)
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     model, about = checkpoint.load(run.path), checkpoint.describe(run.path)["about"]
     scene, every, left = run.split(command.split, path=command.scene, every=command.every)
     with Progress("evaluating") as line:
@@ -109,7 +110,7 @@ def render(command: Render) -> int:
             f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
         )
     outputs = _outputs(command, run.path)
-    runtime.init(command.backend, threads=command.threads)
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     model = checkpoint.load(run.path)
     scene, cameras = _path_cameras(command, run)
     if len(np.unique(cameras.size, axis=0)) > 1 and any(
@@ -143,7 +144,7 @@ def info(command: Info) -> int:
         settings = SceneConfig(path=None if command.path is None else str(command.path))
     try:
         if settings.path is None:
-            runtime.init(command.backend, threads=command.threads)
+            runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
             scene = load_scene(settings.path, strict=False)
@@ -256,7 +257,7 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
         check_output(command.output)
     with _settings_errors():
         config = _new_config(command)
-    runtime.init(command.backend, threads=command.threads)
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     config = dataclasses.replace(config, training=with_budget(config.training))
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
@@ -279,7 +280,8 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
             training = dataclasses.replace(run.config.training, steps=command.steps, seconds=command.seconds)
             run.config = dataclasses.replace(run.config, training=training)
     backend = run.runtime["backend"] if command.backend == "auto" else command.backend
-    runtime.init(backend, threads=command.threads or min(run.runtime["threads"], runtime.usable_cpus()))
+    threads = command.threads or min(run.runtime["threads"], runtime.usable_cpus())
+    runtime.init(backend, threads=threads, mlp=command.mlp)
     with Progress("loading") as line:
         line.wait(run.config.scene.path or "the built-in scene")
         scene = run.training_scene()

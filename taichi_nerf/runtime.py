@@ -20,6 +20,7 @@ from taichi_nerf_kernels.engine import ti
 from .errors import UserError
 
 BACKENDS = ("auto", "cpu", "cuda", "vulkan")
+MLPS = ("auto", "torch", "fused")
 _FLOATS = {torch.float32: ti.f32, torch.float64: ti.f64}
 
 
@@ -35,13 +36,15 @@ class Runtime:
     """Where tensors live."""
     threads: int
     """Processor threads of the kernels and of PyTorch."""
+    mlp: str = "auto"
+    """What computes the small networks: `torch`, `fused` (the kernels), or `auto`, the faster of both."""
 
 
 _current: Runtime | None = None
 
 
 def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int | None = None,
-         seed: int = 0) -> Runtime:
+         seed: int = 0, mlp: str = "auto") -> Runtime:
     """Start Taichi on `backend` and return what was chosen. Calling it again starts anew.
 
     Raises UserError when this machine lacks the backend.
@@ -51,6 +54,8 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
         raise UserError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, got {threads}")
+    if mlp not in MLPS:
+        raise UserError(f"mlp must be one of {', '.join(MLPS)}, got {mlp!r}")
     threads = threads or usable_cpus()
     if backend == "auto":
         backend = next(b for b in ("cuda", "vulkan", "cpu") if why_missing(b, auto=True) is None)
@@ -69,7 +74,7 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
             enable_fallback=False,
             verbose=False,
         )
-    _current = _describe(dtype, threads)
+    _current = _describe(dtype, threads, mlp)
     return _current
 
 
@@ -104,10 +109,10 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _describe(dtype: torch.dtype, threads: int) -> Runtime:
+def _describe(dtype: torch.dtype, threads: int, mlp: str = "auto") -> Runtime:
     arch = ti.lang.impl.current_cfg().arch
     backend = {ti.x64: "cpu", ti.arm64: "cpu", ti.cuda: "cuda", ti.vulkan: "vulkan"}.get(arch)
     if backend is None:
         raise UserError(f"Taichi runs on {arch}; taichi-nerf needs cpu, cuda or vulkan")
     device = torch.device("cuda" if backend == "cuda" else "cpu")
-    return Runtime(backend=backend, dtype=dtype, device=device, threads=threads)
+    return Runtime(backend=backend, dtype=dtype, device=device, threads=threads, mlp=mlp)

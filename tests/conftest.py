@@ -63,7 +63,7 @@ def _parameters():
 @pytest.fixture(scope="session", params=list(_parameters()))
 def configuration(request) -> str:
     """The name of each backend and precision of this machine in turn; those missing are skipped, saying why."""
-    runtime.init(*CONFIGURATIONS[request.param], seed=1)
+    runtime.init(*CONFIGURATIONS[request.param], seed=1, mlp="torch")
     return request.param
 
 
@@ -73,7 +73,7 @@ def backend(configuration) -> Backend:
     name, dtype = CONFIGURATIONS[configuration]
     running = runtime.current()
     if (running.backend, running.dtype) != (name, dtype):
-        running = runtime.init(name, dtype, seed=1)
+        running = runtime.init(name, dtype, seed=1, mlp="torch")
     return Backend(name=configuration, dtype=dtype, device=running.device)
 
 

@@ -36,10 +36,10 @@ def one_runtime():
     before, original = runtime.current(), runtime.init
     original("cpu", torch.float32, threads=1)
 
-    def init(backend="auto", dtype=torch.float32, threads=None, seed=0):
-        if backend in ("auto", "cpu"):
+    def init(backend="auto", dtype=torch.float32, threads=None, seed=0, mlp="auto"):
+        if backend in ("auto", "cpu") and mlp == "auto":
             return runtime.current()
-        return original(backend, dtype, threads, seed)
+        return original(backend, dtype, threads, seed, mlp)
 
     runtime.init = init
     yield
@@ -103,6 +103,20 @@ def opened(path: Path) -> np.ndarray:
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_fused_networks_train_the_same_checkpoint(run, scene_folder, tmp_path):
+    """Eight steps with the kernels give weights of the same names and shapes, and PyTorch evaluates them."""
+    folder = tmp_path / "fused"
+    command = ["train", scene_folder, "--steps", "8", "--mlp", "fused", "--output", folder, *SMALL]
+    try:
+        assert cli.main([str(part) for part in command]) == 0
+    finally:
+        ORIGINAL_INIT("cpu", torch.float32, threads=1)
+    fused, plain = (next(load_file(f) for f in sorted(p.rglob("*.safetensors"))) for p in (folder, run))
+    assert {k: v.shape for k, v in fused.items()} == {k: v.shape for k, v in plain.items()}
+    assert json.loads((folder / "config.json").read_text())["runtime"]["mlp"] == "fused"
+    assert cli.main(["eval", str(folder), "--backend", "cpu"]) == 0
 
 
 def test_training_leaves_settings_weights_scores_pictures_and_a_video(run):
@@ -287,8 +301,8 @@ def test_bad_value_ends_in_one_sentence(capsys, tmp_path, monkeypatch, arguments
 def refuse_threads(init):
     """`runtime.init` as it is where the number of threads is none."""
 
-    def checked(backend="auto", *, threads=None):
-        return ORIGINAL_INIT(backend, threads=threads) if threads == 0 else init(backend, threads=threads)
+    def checked(backend="auto", *, threads=None, mlp="auto"):
+        return ORIGINAL_INIT(backend, threads=threads) if threads == 0 else init(backend, threads=threads, mlp=mlp)
 
     return checked
 

@@ -4,6 +4,7 @@ Everything is feature-major, [features, N]: the layout in which the encodings wr
 """
 
 import math
+import time
 from functools import lru_cache
 from itertools import pairwise
 
@@ -11,14 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .. import runtime
+from ..ops.mlp import fused_mlp
+
 COLUMNS = 512  # half-precision products are compiled anew for every shape they meet: N is padded to a multiple
+MEASURED = 8192  # samples with which the implementations are compared
 
 
 class MLP(nn.Module):
     """Fully connected layers with ReLU between them and no bias: [inputs, N] -> [outputs, N].
 
-    Products are taken in `fastest_precision` if the weights are float32, and the result is of that type; gradients of
-    the weights, and the weights themselves, stay float32. Differentiable once.
+    The runtime says what computes them: the fused kernels, in the type of the weights; or PyTorch, which takes products
+    in `fastest_precision` if the weights are float32, and whose result is of that type. Gradients of the weights, and
+    the weights themselves, stay float32. Differentiable once.
     """
 
     def __init__(self, inputs: int, outputs: int, *, width: int, hidden_layers: int, generator: torch.Generator):
@@ -31,6 +37,13 @@ class MLP(nn.Module):
             self.weights.append(nn.Parameter((torch.rand(fan_out, fan_in, generator=generator) * 2 - 1) * bound))
 
     def forward(self, x: Tensor) -> Tensor:
+        weights = list(self.weights)
+        if _implementation(x, weights) == "fused":
+            return fused_mlp(x.to(weights[0].dtype), weights)
+        return self.in_torch(x)
+
+    def in_torch(self, x: Tensor) -> Tensor:
+        """The same by PyTorch's matrix products, whatever the runtime says."""
         weights = list(self.weights)
         precision = fastest_precision(x.device) if weights[0].dtype == torch.float32 else weights[0].dtype
         return _Layers.apply(x, precision, *weights)
@@ -79,6 +92,43 @@ def padded(x: Tensor, precision: torch.dtype) -> Tensor:
     padded[:, :count].copy_(x)
     padded[:, count:].zero_()
     return padded
+
+
+def _implementation(x: Tensor, weights: list[Tensor]) -> str:
+    """`torch` or `fused`, for inputs `x`."""
+    here = runtime.current()
+    if here.mlp != "auto":
+        return here.mlp
+    if weights[0].dtype != torch.float32 or x.shape[1] == 0:
+        return "torch"
+    if x.device.type == "cpu" and fastest_precision(x.device) != torch.float32:
+        return "torch"  # units for half precision, which Taichi cannot use, are several times as fast
+    sizes = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
+    return faster_implementation(sizes, x.device, here)
+
+
+@lru_cache
+def faster_implementation(sizes: tuple[int, ...], device: torch.device, here: runtime.Runtime) -> str:
+    """`torch` or `fused`: what takes less time for forward and backward of a step's samples on this runtime."""
+    random = torch.Generator().manual_seed(0)
+    network = MLP(sizes[0], sizes[-1], width=max(sizes[1:-1], default=1), hidden_layers=len(sizes) - 2,
+                  generator=random).to(device)
+    x = torch.rand(sizes[0], MEASURED, generator=random).to(device).requires_grad_()
+    contestants = {"torch": network.in_torch, "fused": lambda x: fused_mlp(x, list(network.weights))}
+    seconds = {}
+    with torch.enable_grad():
+        for name, forward in contestants.items():
+            seconds[name] = min([_seconds_of(forward, x) for _ in range(4)][1:])  # the first compiles
+    return min(seconds, key=seconds.get)
+
+
+def _seconds_of(forward, x: Tensor) -> float:
+    """The time of a forward and a backward pass."""
+    started = time.perf_counter()
+    forward(x).float().sum().backward()
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
+    return time.perf_counter() - started
 
 
 def truncated_exp(x: Tensor) -> Tensor:

@@ -85,7 +85,8 @@ class RunFolder:
     def write_config(self):
         """Write config.json anew."""
         started = runtime.current()
-        self.runtime = {"backend": started.backend, "threads": started.threads, "dtype": str(started.dtype)}
+        self.runtime = {"backend": started.backend, "threads": started.threads, "dtype": str(started.dtype),
+                        "mlp": started.mlp}
         write_json(
             self.path / CONFIG_FILE,
             {

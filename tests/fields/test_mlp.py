@@ -1,5 +1,6 @@
 """The small networks against plain PyTorch in float64: value and every gradient."""
 
+import dataclasses
 import math
 
 import pytest
@@ -13,6 +14,13 @@ SHAPES = {
     "colour network": dict(inputs=32, outputs=3, width=64, hidden_layers=2),
     "no hidden layer": dict(inputs=5, outputs=2, width=8, hidden_layers=0),
 }
+
+
+@pytest.fixture(autouse=True)
+def in_torch(monkeypatch):
+    """PyTorch computes the networks, unless a test says otherwise."""
+    here = dataclasses.replace(mlp.runtime.current(), mlp="torch")
+    monkeypatch.setattr(mlp.runtime, "current", lambda: here)
 
 
 def plain(x, weights):
@@ -69,6 +77,47 @@ def test_value_and_gradients_equal_plain_layers(monkeypatch, rng, count, shape, 
     for name, gradient, plain_gradient in zip(names, gradients, plain_gradients, strict=True):
         assert_close(gradient, plain_gradient, tolerance, f"gradient of {name}")
         assert gradient.dtype == dtype, name
+
+
+@pytest.mark.parametrize("implementation", ["torch", "fused"])
+def test_either_implementation_gives_the_same(backend, monkeypatch, rng, implementation):
+    monkeypatch.setattr(mlp, "fastest_precision", lambda device: backend.dtype)
+    monkeypatch.setattr(mlp, "_implementation", lambda x, weights: implementation)
+    network, x, cotangent = make(rng, 130, SHAPES["colour network"], backend.dtype)
+    network, x = network.to(backend.device), x.detach().to(backend.device).requires_grad_()
+    actual, gradients = value_and_gradients(network, x, cotangent.to(backend.device))
+    expected, plain_gradients = plain_value_and_gradients(network.cpu(), x.cpu(), cotangent)
+    backend.assert_close(actual, expected)
+    for gradient, plain_gradient in zip(gradients, plain_gradients, strict=True):
+        backend.assert_close(gradient, plain_gradient, "gradient")
+
+
+def test_the_runtime_says_what_computes_a_network(backend, monkeypatch, rng):
+    called = []
+    monkeypatch.setattr(mlp, "fused_mlp", lambda x, weights: called.append("fused") or plain(x, weights))
+    network = MLP(**SHAPES["density network"], generator=rng).to(backend.device)
+    x = torch.randn(12, 9, generator=rng).to(backend.device)
+    for choice, expected in (("torch", []), ("fused", ["fused"])):
+        here = dataclasses.replace(mlp.runtime.current(), mlp=choice)
+        monkeypatch.setattr(mlp.runtime, "current", lambda here=here: here)
+        called.clear()
+        network(x)
+        assert called == expected
+
+
+def test_auto_takes_the_faster_one(monkeypatch, rng):
+    here = dataclasses.replace(mlp.runtime.current(), mlp="auto")
+    monkeypatch.setattr(mlp.runtime, "current", lambda: here)
+    monkeypatch.setattr(mlp, "fastest_precision", lambda device: torch.float32)
+    monkeypatch.setattr(mlp, "fused_mlp", plain)
+    clock = {}
+    monkeypatch.setattr(mlp, "_seconds_of", lambda forward, x: clock[getattr(forward, "__name__", "")])
+    network = MLP(**SHAPES["density network"], generator=rng)
+    for seconds, expected in (((1, 2), "torch"), ((2, 1), "fused")):
+        clock["in_torch"], clock["<lambda>"] = seconds
+        mlp.faster_implementation.cache_clear()
+        assert mlp._implementation(torch.zeros(12, 3), list(network.weights)) == expected
+    mlp.faster_implementation.cache_clear()
 
 
 def test_gradcheck(rng):
