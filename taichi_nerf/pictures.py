@@ -4,9 +4,10 @@ Pictures are uint8 [H, W, 3], sRGB.
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from .errors import UserError
 
 GAP, CAPTION = 4, 20  # pixels between pictures, and of the line of text above them
 FULL_ERROR = 0.25  # mean error over the channels that has the brightest colour
+FFMPEG_HEADING = "FFMPEG STDERR OUTPUT:"  # the last line of an error whose cause ffmpeg did not tell
+LEAST_SPACE = 2**16  # bytes; a disk with less is full
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -165,7 +168,7 @@ class VideoWriter:
             pix_fmt_out="yuv420p",
             macro_block_size=1,
             quality=None,
-            ffmpeg_log_level="error",
+            ffmpeg_log_level="quiet",  # it would write past us to stderr
             output_params=["-crf", "18", "-preset", "medium", "-movflags", "+faststart"],
         )
         try:
@@ -188,7 +191,11 @@ class VideoWriter:
             raise self._failed(error) from None
 
     def _failed(self, error: Exception) -> UserError:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "ffmpeg ended"
+        said = str(error).strip().splitlines()
+        reason = "ffmpeg ended" if not said or said[-1] == FFMPEG_HEADING else said[-1]
+        with suppress(OSError):
+            if shutil.disk_usage(self.path.parent).free < LEAST_SPACE:
+                reason = "the disk is full"
         return UserError(
             f"{self.path} cannot be written ({reason}); check the disk, or write PNG files instead"
         )

@@ -8,10 +8,14 @@
 If the host program has initialised Taichi already, what it chose is used.
 """
 
+import atexit
 import contextlib
 import io
 import os
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -70,6 +74,7 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
             cpu_max_num_threads=threads,
             random_seed=seed,
             offline_cache=True,
+            offline_cache_file_path=_cache_folder(),
             log_level=ti.ERROR,
             enable_fallback=False,
             verbose=False,
@@ -107,6 +112,29 @@ def why_missing(backend: str, *, auto: bool = False) -> str | None:
 def usable_cpus() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cache_folder() -> str:
+    """Where Taichi keeps compiled kernels: where it would, or a folder for this process if it cannot write there.
+
+    It would crash at the end of the process, after all work was done.
+    """
+    chosen = os.environ.get("TI_OFFLINE_CACHE_FILE_PATH") or ti.lang.impl.default_cfg().offline_cache_file_path
+    try:
+        folder = Path(chosen).absolute()
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return chosen
+    except OSError:  # not even to be looked at
+        pass
+    passing = tempfile.mkdtemp(prefix="taichi-nerf-")
+    atexit.register(_drop, passing)
+    return passing
+
+
+def _drop(folder: str):
+    ti.reset()  # it writes what it compiled
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _describe(dtype: torch.dtype, threads: int, mlp: str = "auto") -> Runtime:

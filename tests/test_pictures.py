@@ -1,7 +1,10 @@
 """What a person looks at: colour maps that read the right way, and files that are whole or not there."""
 
+import importlib
 import re
+import shutil
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -216,3 +219,16 @@ def test_an_ffmpeg_that_fails_is_a_user_error(tmp_path, monkeypatch):
         with VideoWriter(tmp_path / "v.mp4") as video:
             video.write(np.zeros((16, 16, 3)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ffmpeg_that_says_nothing_on_a_full_disk_is_told_as_that(ffmpeg, tmp_path, monkeypatch):
+    def silent(*args, **kwargs):
+        yield
+        raise OSError("broken pipe\n\nFFMPEG STDERR OUTPUT:\n")
+
+    monkeypatch.setattr(importlib.import_module("imageio_ffmpeg"), "write_frames", silent)
+    for free, reason in ((0, "the disk is full"), (2**40, "ffmpeg ended")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        with pytest.raises(UserError, match=rf"v\.mp4 cannot be written \({reason}\)"):
+            with VideoWriter(tmp_path / "v.mp4") as video:
+                video.write(np.zeros((16, 16, 3)))

@@ -38,7 +38,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weights = list(self.weights)
-        if _implementation(x, weights) == "fused":
+        if implementation(x, weights) == "fused":
             return fused_mlp(x.to(weights[0].dtype), weights)
         return self.in_torch(x)
 
@@ -94,7 +94,7 @@ def padded(x: Tensor, precision: torch.dtype) -> Tensor:
     return padded
 
 
-def _implementation(x: Tensor, weights: list[Tensor]) -> str:
+def implementation(x: Tensor, weights: list[Tensor]) -> str:
     """`torch` or `fused`, for inputs `x`."""
     here = runtime.current()
     if here.mlp != "auto":
@@ -104,11 +104,11 @@ def _implementation(x: Tensor, weights: list[Tensor]) -> str:
     if x.device.type == "cpu" and fastest_precision(x.device) != torch.float32:
         return "torch"  # units for half precision, which Taichi cannot use, are several times as fast
     sizes = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
-    return faster_implementation(sizes, x.device, here)
+    return fasterimplementation(sizes, x.device, here)
 
 
 @lru_cache
-def faster_implementation(sizes: tuple[int, ...], device: torch.device, here: runtime.Runtime) -> str:
+def fasterimplementation(sizes: tuple[int, ...], device: torch.device, here: runtime.Runtime) -> str:
     """`torch` or `fused`: what takes less time for forward and backward of a step's samples on this runtime."""
     random = torch.Generator().manual_seed(0)
     network = MLP(sizes[0], sizes[-1], width=max(sizes[1:-1], default=1), hidden_layers=len(sizes) - 2,

@@ -25,7 +25,7 @@ from taichi_nerf_kernels import training_step as kernels
 from taichi_nerf_kernels.engine import ti
 
 from .. import runtime
-from ..fields.mlp import MLP, fastest_precision, padded
+from ..fields.mlp import MLP, fastest_precision, implementation, padded
 from ..ops.ray_marching import RUNS, UNBOUNDED
 from ..samplers.occupancy import Visit
 
@@ -151,6 +151,14 @@ class TorchNetwork(Network):
         return [part.view(shape) for part, shape in zip(parts, self.shapes)]
 
 
+def make_network(arrays: DeviceArrays, module: MLP, columns: int) -> Network:
+    """Of the kind that the runtime says is to compute `module`, where PyTorch knows every count."""
+    weights = list(module.weights)
+    asked = torch.empty(weights[0].shape[1], 1, dtype=weights[0].dtype, device=weights[0].device)
+    in_torch = arrays.device.type == "cpu" and not arrays.native and implementation(asked, weights) == "torch"
+    return (TorchNetwork if in_torch else FusedNetwork)(arrays, module, columns)
+
+
 @dataclass(frozen=True)
 class StepSeeds:
     """Of the random numbers of one step, by purpose."""
@@ -192,9 +200,8 @@ class ExplicitStep:
             new(entries) for _ in range(5))
         self.step_count, self.touched = (new(len(field.table), integer=True) for _ in range(2))
         self.overflowed = new(1, integer=True)
-        kind = TorchNetwork if self.arrays.device.type == "cpu" and not self.arrays.native else FusedNetwork
-        self.density_network = kind(self.arrays, field.density_network, marched)
-        self.colour_network = kind(self.arrays, field.colour_network, samples)
+        self.density_network = make_network(self.arrays, field.density_network, marched)
+        self.colour_network = make_network(self.arrays, field.colour_network, samples)
         self.networks = (self.density_network, self.colour_network)
 
         self.values, self.bits = new(len(grid.values)), new(len(grid.bits), integer=True)

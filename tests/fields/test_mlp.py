@@ -82,7 +82,7 @@ def test_value_and_gradients_equal_plain_layers(monkeypatch, rng, count, shape, 
 @pytest.mark.parametrize("implementation", ["torch", "fused"])
 def test_either_implementation_gives_the_same(backend, monkeypatch, rng, implementation):
     monkeypatch.setattr(mlp, "fastest_precision", lambda device: backend.dtype)
-    monkeypatch.setattr(mlp, "_implementation", lambda x, weights: implementation)
+    monkeypatch.setattr(mlp, "implementation", lambda x, weights: implementation)
     network, x, cotangent = make(rng, 130, SHAPES["colour network"], backend.dtype)
     network, x = network.to(backend.device), x.detach().to(backend.device).requires_grad_()
     actual, gradients = value_and_gradients(network, x, cotangent.to(backend.device))
@@ -116,7 +116,7 @@ def test_auto_takes_the_faster_one(monkeypatch, rng):
     for seconds, expected in (((1, 2), "torch"), ((2, 1), "fused")):
         clock["in_torch"], clock["<lambda>"] = seconds
         mlp.faster_implementation.cache_clear()
-        assert mlp._implementation(torch.zeros(12, 3), list(network.weights)) == expected
+        assert mlp.implementation(torch.zeros(12, 3), list(network.weights)) == expected
     mlp.faster_implementation.cache_clear()
 
 
