@@ -106,9 +106,8 @@ def test_the_runtime_says_what_computes_a_network(backend, monkeypatch, rng):
 
 
 def test_auto_takes_the_faster_one(monkeypatch, rng):
-    here = dataclasses.replace(mlp.runtime.current(), mlp="auto")
+    here = dataclasses.replace(mlp.runtime.current(), backend="vulkan", mlp="auto")
     monkeypatch.setattr(mlp.runtime, "current", lambda: here)
-    monkeypatch.setattr(mlp, "fastest_precision", lambda device: torch.float32)
     monkeypatch.setattr(mlp, "fused_mlp", plain)
     clock = {}
     monkeypatch.setattr(mlp, "_seconds_of", lambda forward, x: clock[getattr(forward, "__name__", "")])
