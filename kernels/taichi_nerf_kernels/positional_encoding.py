@@ -13,7 +13,8 @@ lets the frequencies in one after the other:
 
 The sine of 2^k x is wanted for arguments of 10^5 and more, where the sines of some backends are wrong by far more than
 rounding. So x is divided by 2 pi once, as a sum of parts with so few bits that doubling them and taking their
-fractions is exact; what is left is the sine of at most an eighth of a turn, a short polynomial.
+fractions is exact; what is left is the sine of at most an eighth of a turn, a short polynomial. Between those, the
+next frequencies follow by sin 2a = 2 sin a cos a and cos 2a = 1 - 2 sin^2 a.
 
 The backward pass needs no sine: d(a sin)/dx = 2^k a cos and d(a sin)/dv = -4^k / 2 a sin are in the features.
 
@@ -27,6 +28,7 @@ from .engine import in_double, ti
 __all__ = ["encode_backward", "encode_forward", "encoding_width", "fraction", "sin_cos_of_turns", "turns", "window"]
 
 MANTISSA_HALF = -4096  # mask that leaves 12 of the 24 bits of a float32's mantissa
+ANCHOR = 4  # every fourth sine is computed afresh; those between follow by doubling, which doubles their error
 UNLAST = -2  # mask that clears the last bit
 TURN = 1 / (2 * math.pi)
 TURN_HIGH = math.floor(TURN * 2**14) / 2**14  # 12 bits
@@ -71,14 +73,14 @@ def fraction(parts, scale):
         for i in ti.static(range(3)):
             part = parts[i] * scale
             # Without the mask a compiler that may reorder sums would undo the split.
-            total += _masked(part - ti.round(part), UNLAST)
-    return total - ti.round(total)
+            total += _masked(part - ti.floor(part + 0.5), UNLAST)
+    return total - ti.floor(total + 0.5)
 
 
 @ti.func
 def sin_cos_of_turns(turn):
     """Sine and cosine of 2 pi `turn` for `turn` in [-1/2, 1/2]."""
-    quarter = ti.round(4.0 * turn)
+    quarter = ti.floor(4.0 * turn + 0.5)
     angle = (turn - 0.25 * quarter) * (2.0 * math.pi)  # at most pi / 4
     square = angle * angle
     terms = ti.static(8 if in_double() else 5)
@@ -87,12 +89,11 @@ def sin_cos_of_turns(turn):
         sine = sine * square + ti.static((-1) ** i / math.factorial(2 * i + 1))
         cosine = cosine * square + ti.static((-1) ** i / math.factorial(2 * i))
     sine *= angle
-    q = ti.cast(quarter, ti.i32) & 3
-    if q % 2 == 1:
-        sine, cosine = cosine, -sine
-    if q >= 2:
-        sine, cosine = -sine, -cosine
-    return sine, cosine
+    q = ti.cast(quarter, ti.i32)
+    odd = (q & 1) == 1
+    sine, cosine = ti.select(odd, cosine, sine), ti.select(odd, -sine, cosine)
+    sign = ti.select((q & 2) == 2, -1.0, 1.0)
+    return sign * sine, sign * cosine
 
 
 @ti.kernel
@@ -112,11 +113,15 @@ def encode_forward(
             column += x.shape[1]
         parts = turns(x[n, d])
         scale = 1.0
+        sine, cosine = 0.0, 0.0
         for k in range(weight.shape[0]):
+            if k % ANCHOR == 0:
+                sine, cosine = sin_cos_of_turns(fraction(parts, scale))
+            else:
+                sine, cosine = 2.0 * sine * cosine, 1.0 - 2.0 * sine * sine
             amplitude = ti.cast(weight[k], float)
             if ti.static(integrated):
                 amplitude *= ti.exp(-0.5 * scale * scale * variance[n, d])
-            sine, cosine = sin_cos_of_turns(fraction(parts, scale))
             features[n, column] = amplitude * sine
             features[n, column + x.shape[1]] = amplitude * cosine
             column += 2 * x.shape[1]
