@@ -29,7 +29,6 @@ __all__ = ["encode_backward", "encode_forward", "encoding_width", "fraction", "s
 
 MANTISSA_HALF = -4096  # mask that leaves 12 of the 24 bits of a float32's mantissa
 ANCHOR = 4  # every fourth sine is computed afresh; those between follow by doubling, which doubles their error
-UNLAST = -2  # mask that clears the last bit
 TURN = 1 / (2 * math.pi)
 TURN_HIGH = math.floor(TURN * 2**14) / 2**14  # 12 bits
 TURN_MIDDLE = math.floor((TURN - TURN_HIGH) * 2**26) / 2**26  # 12 bits
@@ -49,17 +48,12 @@ def window(levels: int, alpha: float | None) -> list[float]:
 
 
 @ti.func
-def _masked(x, mask: ti.template()):
-    return ti.bit_cast(ti.bit_cast(x, ti.i32) & mask, ti.f32)
-
-
-@ti.func
 def turns(x):
     """x / 2 pi as a sum of four parts, of which the first three are products without rounding."""
     value = ti.cast(x, float)
     parts = ti.Vector([0.0, 0.0, 0.0, value * TURN])
     if ti.static(not in_double()):
-        high = _masked(value, MANTISSA_HALF)
+        high = ti.bit_cast(ti.bit_cast(value, ti.i32) & MANTISSA_HALF, ti.f32)
         low = value - high
         parts = ti.Vector([high * TURN_HIGH, high * TURN_MIDDLE, low * TURN_HIGH, low * TURN_MIDDLE + value * TURN_LOW])
     return parts
@@ -72,8 +66,8 @@ def fraction(parts, scale):
     if ti.static(not in_double()):
         for i in ti.static(range(3)):
             part = parts[i] * scale
-            # Without the mask a compiler that may reorder sums would undo the split.
-            total += _masked(part - ti.floor(part + 0.5), UNLAST)
+            # Without the clamp, which changes nothing, a compiler that may reorder sums would undo the split.
+            total += ti.max(-0.5, ti.min(0.5, part - ti.floor(part + 0.5)))
     return total - ti.floor(total + 0.5)
 
 
