@@ -43,7 +43,7 @@ __all__ = [
 def off_axis_basis(subdivisions: int = 2) -> np.ndarray:
     """[D, 3] unit vectors: one of each pair of opposite vertices of an icosahedron whose edges are subdivided.
 
-    `subdivisions` 2 gives the 21 directions of mip-NeRF 360; 1 gives 6, 3 gives 46. The order is fixed, by the coordinates.
+    `subdivisions` 2 gives the 21 directions of mip-NeRF 360; 1 gives 6, 3 gives 46. The order is fixed.
     """
     if subdivisions < 1:
         raise ValueError(f"subdivisions must be at least 1, got {subdivisions}")
