@@ -33,7 +33,7 @@ def test_loss_and_gradient_equal_the_sum_over_pairs(backend, rng, intervals, pro
     cotangent = backend.tensor(torch.randn(40, generator=rng))
     (expected_gradient,) = torch.autograd.grad(expected, exact[3], cotangent.double())
     loss, gradient = run(backend, target, proposal, cotangent)
-    assert (expected > 0).double().mean() > 0.9
+    assert (expected > 0).double().mean() > 0.5
     backend.assert_close(loss, expected, "loss")
     backend.assert_close(gradient, expected_gradient, "gradient")
 
