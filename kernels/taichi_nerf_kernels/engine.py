@@ -6,12 +6,17 @@ os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")  # stdout belongs t
 
 import taichi as ti
 
-__all__ = ["live", "on_cpu", "stride_for", "ti"]
+__all__ = ["in_double", "live", "on_cpu", "stride_for", "ti"]
 
 
 def on_cpu() -> bool:
     """Whether the kernels run on a CPU, where the schedule is other than on a GPU (few fat tasks, no atomics)."""
     return ti.lang.impl.current_cfg().arch in (ti.x64, ti.arm64)
+
+
+def in_double() -> bool:
+    """Whether the kernels compute in float64: the `default_fp` of `ti.init`."""
+    return ti.lang.impl.current_cfg().default_fp == ti.f64
 
 
 def stride_for(tasks: int) -> int:

@@ -1,4 +1,4 @@
-"""Volume rendering of packed samples: colour, opacity, depth and weights of every ray, and their gradient.
+"""Volume rendering: colour, opacity, depth and weights of every ray, and their gradient.
 
     S samples, R rays; the samples of ray r are start_r .. start_r + count_r, in order of t, and every sample
     belongs to exactly one ray.
@@ -12,11 +12,17 @@ With early_stop > 0 a ray ends in front of the first sample with T_i < early_sto
 and gradient 0. The backward pass walks the same samples from the end: T_i = T_{i+1} + w_i adds small numbers
 before large ones, so it needs no exponential and loses no digits.
 
-One task per ray. Kajiya and Von Herzen 1984; Mildenhall et al. 2020, eq. 3.
+The dense kernels (`composite_dense`, `weights_dense`) serve rays that all have S intervals between S + 1 fenceposts:
+dt_i = t_{i+1} - t_i, and the depth is of their middles. The last interval ends at its fencepost, or is INFINITE (dt of
+1e10, while its middle stays), or OPAQUE (tau without bound, so that the opacity is 1 whatever the density is).
+
+One task per ray. Kajiya and Von Herzen 1984; Mildenhall et al. 2020, eq. 3; Barron et al. 2022 (mip-NeRF 360).
 """
 
 from .engine import stride_for, ti
 
+BOUNDED, INFINITE, OPAQUE = 0, 1, 2  # the last of dense intervals
+INFINITE_LENGTH = 1e10
 NEVER = 3e38  # an optical depth no ray reaches, below the largest float32
 
 
@@ -33,6 +39,20 @@ def optical_depth_limit(early_stop):
 def transmittance(optical_depth):
     """Fraction of the light that passes `optical_depth`."""
     return ti.exp(-optical_depth)
+
+
+@ti.func
+def dense_optical_depth(density, length, is_last, last: ti.template()):
+    """tau of an interval, and its derivatives with respect to density and length."""
+    tau, at_density, at_length = density * length, length, density
+    if ti.static(last != BOUNDED):
+        if is_last:
+            at_length = 0.0 * density
+            if ti.static(last == INFINITE):
+                tau, at_density = density * INFINITE_LENGTH, INFINITE_LENGTH + 0.0 * length
+            else:
+                tau, at_density = NEVER + 0.0 * density, 0.0 * length
+    return tau, at_density, at_length
 
 
 @ti.func
@@ -234,3 +254,151 @@ def list_kept(
         ray = slot // stride
         for k in range(kept_count[ray]):
             sample_index[new_start[ray] + k] = ray_start[ray] + k
+
+
+@ti.kernel
+def composite_dense_forward(
+    density: ti.types.ndarray(ndim=2),  # [R, S] per unit of length, >= 0
+    colour: ti.types.ndarray(ndim=3),  # [R, S, 3]
+    fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1] ascending
+    ray_colour: ti.types.ndarray(ndim=2),  # out [R, 3]
+    opacity: ti.types.ndarray(ndim=1),  # out [R]
+    depth: ti.types.ndarray(ndim=1),  # out [R] sum of w times the middle of the interval
+    weights: ti.types.ndarray(ndim=2),  # out [R, S]
+    last: ti.template(),
+):
+    """Composite all intervals of every ray from front to back, over black."""
+    stride = ti.static(stride_for(64))
+    for slot in range(density.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        passed = 0.0
+        through = 1.0
+        red, green, blue, distance = 0.0, 0.0, 0.0, 0.0
+        for i in range(density.shape[1]):
+            t_0, t_1 = fenceposts[ray, i], fenceposts[ray, i + 1]
+            tau, _, _ = dense_optical_depth(density[ray, i], t_1 - t_0, i == density.shape[1] - 1, last)
+            passed = ti.min(NEVER, passed + tau)
+            after = transmittance(passed)
+            weight = through - after
+            through = after
+            red += weight * colour[ray, i, 0]
+            green += weight * colour[ray, i, 1]
+            blue += weight * colour[ray, i, 2]
+            distance += weight * 0.5 * (t_0 + t_1)
+            weights[ray, i] = weight
+        ray_colour[ray, 0] = red
+        ray_colour[ray, 1] = green
+        ray_colour[ray, 2] = blue
+        opacity[ray] = 1.0 - through
+        depth[ray] = distance
+
+
+@ti.kernel
+def composite_dense_backward(
+    density: ti.types.ndarray(ndim=2),  # [R, S]
+    colour: ti.types.ndarray(ndim=3),  # [R, S, 3]
+    fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
+    opacity: ti.types.ndarray(ndim=1),  # [R] of the forward pass, as weights
+    weights: ti.types.ndarray(ndim=2),  # [R, S]
+    ray_colour_gradient: ti.types.ndarray(ndim=2),  # [R, 3]
+    opacity_gradient: ti.types.ndarray(ndim=1),  # [R]
+    depth_gradient: ti.types.ndarray(ndim=1),  # [R]
+    weights_gradient: ti.types.ndarray(ndim=2),  # [R, S]
+    density_gradient: ti.types.ndarray(ndim=2),  # out [R, S]
+    colour_gradient: ti.types.ndarray(ndim=3),  # out [R, S, 3]
+    fenceposts_gradient: ti.types.ndarray(ndim=2),  # out [R, S + 1]
+    last: ti.template(),
+):
+    """Gradient with respect to density, colour and fenceposts, from back to front."""
+    stride = ti.static(stride_for(64))
+    for slot in range(density.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        intervals = density.shape[1]
+        end = 1.0 - opacity[ray]
+        through = end
+        behind = 0.0
+        at_post = 0.0  # of the fencepost behind interval i, from the interval that it opens
+        for step in range(intervals):
+            i = intervals - 1 - step
+            t_0, t_1 = fenceposts[ray, i], fenceposts[ray, i + 1]
+            _, at_density, at_length = dense_optical_depth(density[ray, i], t_1 - t_0, step == 0, last)
+            weight = weights[ray, i]
+            value = depth_gradient[ray] * 0.5 * (t_0 + t_1) + weights_gradient[ray, i]
+            for channel in ti.static(range(3)):
+                value += ray_colour_gradient[ray, channel] * colour[ray, i, channel]
+                colour_gradient[ray, i, channel] = weight * ray_colour_gradient[ray, channel]
+            tau_gradient = optical_depth_gradient(value, through, behind, opacity_gradient[ray], end)
+            density_gradient[ray, i] = at_density * tau_gradient
+            middle = 0.5 * depth_gradient[ray] * weight
+            fenceposts_gradient[ray, i + 1] = at_post + middle + at_length * tau_gradient
+            at_post = middle - at_length * tau_gradient
+            behind += weight * value
+            through += weight
+        fenceposts_gradient[ray, 0] = at_post
+
+
+@ti.kernel
+def weights_dense_forward(
+    density: ti.types.ndarray(ndim=2),  # [R, S]
+    fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
+    weights: ti.types.ndarray(ndim=2),  # out [R, S]
+    last: ti.template(),
+):
+    """The weights alone: all that a proposal network is asked for."""
+    stride = ti.static(stride_for(64))
+    for slot in range(density.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        passed = 0.0
+        through = 1.0
+        for i in range(density.shape[1]):
+            length = fenceposts[ray, i + 1] - fenceposts[ray, i]
+            tau, _, _ = dense_optical_depth(density[ray, i], length, i == density.shape[1] - 1, last)
+            passed = ti.min(NEVER, passed + tau)
+            after = transmittance(passed)
+            weights[ray, i] = through - after
+            through = after
+
+
+@ti.kernel
+def weights_dense_backward(
+    density: ti.types.ndarray(ndim=2),  # [R, S]
+    fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
+    weights: ti.types.ndarray(ndim=2),  # [R, S] of the forward pass
+    weights_gradient: ti.types.ndarray(ndim=2),  # [R, S]
+    density_gradient: ti.types.ndarray(ndim=2),  # out [R, S]
+    fenceposts_gradient: ti.types.ndarray(ndim=2),  # out [R, S + 1]
+    last: ti.template(),
+):
+    """Gradient with respect to density and fenceposts: two sweeps, the first for the transmittance at the end."""
+    stride = ti.static(stride_for(64))
+    for slot in range(density.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        intervals = density.shape[1]
+        passed = 0.0
+        for i in range(intervals):
+            length = fenceposts[ray, i + 1] - fenceposts[ray, i]
+            tau, _, _ = dense_optical_depth(density[ray, i], length, i == intervals - 1, last)
+            passed = ti.min(NEVER, passed + tau)
+        through = transmittance(passed)
+        behind = 0.0
+        at_post = 0.0
+        for step in range(intervals):
+            i = intervals - 1 - step
+            length = fenceposts[ray, i + 1] - fenceposts[ray, i]
+            _, at_density, at_length = dense_optical_depth(density[ray, i], length, step == 0, last)
+            value = weights_gradient[ray, i]
+            tau_gradient = optical_depth_gradient(value, through, behind, 0.0, 0.0)
+            density_gradient[ray, i] = at_density * tau_gradient
+            fenceposts_gradient[ray, i + 1] = at_post + at_length * tau_gradient
+            at_post = -at_length * tau_gradient
+            behind += weights[ray, i] * value
+            through += weights[ray, i]
+        fenceposts_gradient[ray, 0] = at_post

@@ -102,11 +102,11 @@ def implementation(x: Tensor, weights: list[Tensor]) -> str:
     if here.backend == "cpu" or weights[0].dtype != torch.float32 or x.shape[1] == 0:
         return "torch"  # 1.5 to 5 times as fast in a training step on a CPU (docs/benchmarks.md): not measured anew
     sizes = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
-    return fasterimplementation(sizes, x.device, here)
+    return faster_implementation(sizes, x.device, here)
 
 
 @lru_cache
-def fasterimplementation(sizes: tuple[int, ...], device: torch.device, here: runtime.Runtime) -> str:
+def faster_implementation(sizes: tuple[int, ...], device: torch.device, here: runtime.Runtime) -> str:
     """`torch` or `fused`: what takes less time for forward and backward of a step's samples on this runtime."""
     random = torch.Generator().manual_seed(0)
     network = MLP(sizes[0], sizes[-1], width=max(sizes[1:-1], default=1), hidden_layers=len(sizes) - 2,

@@ -21,6 +21,7 @@ from ._check import check_tensor
 __all__ = [
     "TrainingImages",
     "TrainingRays",
+    "ndc_rays",
     "project_points",
     "rays_from_pixels",
     "training_images",
@@ -88,6 +89,58 @@ class _RaysFromPixels(torch.autograd.Function):
             *needed,
             None,  # distortion
             None,  # lens
+        )
+
+
+def ndc_rays(origins: Tensor, directions: Tensor, focal: tuple[float, float], size: tuple[int, int],
+             near: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Rays in normalised device coordinates, for forward-facing scenes (Mildenhall et al. 2020, supplement C).
+
+    The frustum of a camera at 0 that looks along -z, beyond the plane z = -near, becomes the cube [-1, 1]^3. A ray
+    starts on that plane at t = 0 and is at infinity at t = 1: distances are no longer lengths, and view directions are
+    those before.
+
+    Args:
+        origins: [R, 3].
+        directions: [R, 3], of any length, with z below 0; a ray that does not go that way gives numbers without
+            meaning, up to infinity.
+        focal: (fx, fy) of the cameras, in pixels.
+        size: (width, height) of the pictures.
+        near: distance of the plane, above 0.
+
+    Returns:
+        origins [R, 3] with z = -1 and directions [R, 3] with z = 2. Differentiable with respect to both arguments.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape, dtype or device; a number that is not above 0.
+    """
+    if not min(*focal, *size, near) > 0:
+        raise ValueError(f"focal, size and near must be above 0, got {focal}, {size} and {near}")
+    return _NDCRays.apply(origins, directions, 2 * focal[0] / size[0], 2 * focal[1] / size[1], float(near))
+
+
+class _NDCRays(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, origins, directions, scale_x, scale_y, near):
+        origins = check_tensor("origins", origins, (None, 3))
+        directions = check_tensor("directions", directions, origins.shape, like=origins)
+        results = torch.empty_like(origins), torch.empty_like(directions)
+        kernels.ndc_rays_forward(origins, directions, scale_x, scale_y, near, *results)
+        ctx.save_for_backward(origins, directions)
+        ctx.camera = scale_x, scale_y, near
+        return results
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *result_gradients):
+        gradients = [torch.empty_like(tensor) for tensor in ctx.saved_tensors]
+        kernels.ndc_rays_backward(*ctx.saved_tensors, *ctx.camera, *(g.contiguous() for g in result_gradients),
+                                  *gradients)
+        return (
+            *gradients,
+            None,  # scale_x
+            None,  # scale_y
+            None,  # near
         )
 
 

@@ -1,4 +1,7 @@
-"""The distortion loss of packed samples as a PyTorch operation. R rays, S samples."""
+"""The distortion loss, of packed samples and of dense intervals, as PyTorch operations.
+
+R rays; packed, S samples of all rays together; dense, S intervals of each ray.
+"""
 
 import torch
 from torch import Tensor
@@ -32,6 +35,22 @@ def distortion_loss(weights: Tensor, midpoints: Tensor, lengths: Tensor, ray_sta
     return _Distortion.apply(weights, midpoints, lengths, ray_start, ray_count)
 
 
+def interval_distortion_loss(weights: Tensor, fenceposts: Tensor) -> Tensor:
+    """`distortion_loss` of rays that all have S intervals, between fenceposts.
+
+    Args:
+        weights: [R, S].
+        fenceposts: [R, S + 1], ascending; mip-NeRF 360 takes normalised distances s.
+
+    Returns:
+        loss [R], differentiable with respect to weights and fenceposts.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape, dtype or device.
+    """
+    return _IntervalDistortion.apply(weights, fenceposts)
+
+
 class _Distortion(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weights, midpoints, lengths, ray_start, ray_count):
@@ -56,3 +75,21 @@ class _Distortion(torch.autograd.Function):
             None,  # ray_start
             None,  # ray_count
         )
+
+
+class _IntervalDistortion(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weights, fenceposts):
+        weights = check_tensor("weights", weights, (None, None))
+        fenceposts = check_tensor("fenceposts", fenceposts, (len(weights), weights.shape[1] + 1), like=weights)
+        loss = weights.new_empty(len(weights))
+        kernels.distortion_dense_forward(weights, fenceposts, loss)
+        ctx.save_for_backward(weights, fenceposts)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, loss_gradient):
+        gradients = [torch.empty_like(tensor) for tensor in ctx.saved_tensors]
+        kernels.distortion_dense_backward(*ctx.saved_tensors, loss_gradient.contiguous(), *gradients)
+        return tuple(gradients)

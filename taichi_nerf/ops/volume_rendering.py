@@ -1,4 +1,7 @@
-"""Volume rendering of packed samples as PyTorch operations. R rays, S samples."""
+"""Volume rendering of packed samples, and of dense intervals, as PyTorch operations.
+
+R rays; packed, S samples of all rays together; dense, S intervals of each ray.
+"""
 
 import torch
 from torch import Tensor
@@ -7,6 +10,8 @@ from torch.autograd.function import once_differentiable
 from taichi_nerf_kernels import volume_rendering as kernels
 
 from ._check import check_tensor
+
+LAST = {"bounded": kernels.BOUNDED, "infinite": kernels.INFINITE, "opaque": kernels.OPAQUE}
 
 
 def composite(density: Tensor, colour: Tensor, t: Tensor, dt: Tensor, ray_start: Tensor, ray_count: Tensor,
@@ -34,6 +39,36 @@ def composite(density: Tensor, colour: Tensor, t: Tensor, dt: Tensor, ray_start:
         TypeError, ValueError: an argument of another type, shape, dtype or device; `early_stop` out of range.
     """
     return _Composite.apply(density, colour, t, dt, ray_start, ray_count, _checked_threshold(early_stop))
+
+
+def composite_intervals(density: Tensor, colour: Tensor, fenceposts: Tensor,
+                        last: str = "bounded") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Composite S intervals of every ray from front to back, over black: `composite` for a dense grid of samples.
+
+    Args:
+        density: [R, S] per unit of length, at least 0.
+        colour: [R, S, 3].
+        fenceposts: [R, S + 1] distances between which the intervals lie, ascending.
+        last: what the last interval is. "bounded" by its fencepost; "infinite", for its optical depth 1e10 long, as in
+            NeRF: opaque if it has any density; "opaque" in any case, as in mip-NeRF 360, so that the opacity is 1.
+
+    Returns:
+        colour [R, 3] without background, opacity [R], depth [R] = sum of w_i times the middle of interval i, weights
+        [R, S]. All are differentiable with respect to density, colour and fenceposts (the length of an infinite or
+        opaque interval has no influence, and so no gradient; its middle has).
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape, dtype or device; an unknown `last`.
+    """
+    return _CompositeIntervals.apply(density, colour, fenceposts, _checked_last(last))
+
+
+def interval_weights(density: Tensor, fenceposts: Tensor, last: str = "bounded") -> Tensor:
+    """The weights [R, S] of `composite_intervals`, for proposal networks, which have no colour; arguments as there.
+
+    Differentiable with respect to density and fenceposts.
+    """
+    return _IntervalWeights.apply(density, fenceposts, _checked_last(last))
 
 
 def visible_samples(density: Tensor, dt: Tensor, ray_start: Tensor, ray_count: Tensor,
@@ -112,6 +147,65 @@ class _Composite(torch.autograd.Function):
             None,  # ray_count
             None,  # early_stop
         )
+
+
+class _CompositeIntervals(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, density, colour, fenceposts, last):
+        density, fenceposts = _checked_intervals(density, fenceposts)
+        colour = check_tensor("colour", colour, (*density.shape, 3), like=density)
+        rays = len(density)
+        ray_colour = density.new_empty(rays, 3)
+        opacity, depth = density.new_empty(rays), density.new_empty(rays)
+        weights = torch.empty_like(density)
+        kernels.composite_dense_forward(density, colour, fenceposts, ray_colour, opacity, depth, weights, last)
+        ctx.save_for_backward(density, colour, fenceposts, opacity, weights)
+        ctx.last = last
+        return ray_colour, opacity, depth, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *output_gradients):
+        given = [tensor.detach() for tensor in ctx.saved_tensors]
+        gradients = [torch.empty_like(tensor) for tensor in given[:3]]
+        kernels.composite_dense_backward(*given, *(g.contiguous() for g in output_gradients), *gradients, ctx.last)
+        return (
+            *gradients,
+            None,  # last
+        )
+
+
+class _IntervalWeights(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, density, fenceposts, last):
+        density, fenceposts = _checked_intervals(density, fenceposts)
+        weights = torch.empty_like(density)
+        kernels.weights_dense_forward(density, fenceposts, weights, last)
+        ctx.save_for_backward(density, fenceposts, weights)
+        ctx.last = last
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, weights_gradient):
+        given = [tensor.detach() for tensor in ctx.saved_tensors]
+        gradients = [torch.empty_like(tensor) for tensor in given[:2]]
+        kernels.weights_dense_backward(*given, weights_gradient.contiguous(), *gradients, ctx.last)
+        return (
+            *gradients,
+            None,  # last
+        )
+
+
+def _checked_intervals(density: Tensor, fenceposts: Tensor) -> tuple[Tensor, Tensor]:
+    density = check_tensor("density", density, (None, None))
+    return density, check_tensor("fenceposts", fenceposts, (len(density), density.shape[1] + 1), like=density)
+
+
+def _checked_last(last: str) -> int:
+    if last not in LAST:
+        raise ValueError(f"last must be one of {', '.join(LAST)}, got {last!r}")
+    return LAST[last]
 
 
 def _checked_threshold(early_stop: float) -> float:

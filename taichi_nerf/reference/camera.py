@@ -8,7 +8,7 @@ perspective (Brown-Conrady k1 k2 k3 p1 p2), 1 fisheye (equidistant, k1 k2 k3 k4)
 
 import torch
 
-__all__ = ["distort", "project", "rays_from_pixels", "undistort"]
+__all__ = ["distort", "ndc_rays", "project", "rays_from_pixels", "undistort"]
 
 
 def distort(p, k, lens):
@@ -60,6 +60,18 @@ def rays_from_pixels(image_index, pixel, camera_to_world, focal, principal, dist
     p = undistort(target, distortion[n], lens[n])
     w = (camera_to_world[n, :, :3] @ camera_direction(p, lens[n])[..., None])[..., 0]
     return camera_to_world[n, :, 3], w / w.norm(dim=-1, keepdim=True)
+
+
+def ndc_rays(origins, directions, focal, size, near=1.0):
+    """Origins and directions [R, 3] in normalised device coordinates: the projections of two points of each ray."""
+    o = origins - ((near + origins[:, 2]) / directions[:, 2])[:, None] * directions
+
+    def projected(p):
+        return torch.stack([-2 * focal[0] / size[0] * p[:, 0] / p[:, 2], -2 * focal[1] / size[1] * p[:, 1] / p[:, 2],
+                            1 + 2 * near / p[:, 2]], dim=1)
+
+    at_infinity = projected(directions) * o.new_tensor([1, 1, 0]) + o.new_tensor([0, 0, 1])
+    return projected(o), at_infinity - projected(o)
 
 
 def project(image_index, points, camera_to_world, focal, principal, distortion, lens):

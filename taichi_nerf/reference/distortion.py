@@ -11,3 +11,10 @@ def distortion_loss(weights, midpoints, lengths, ray_start, ray_count):
         between = (w[:, None] * w * (m[:, None] - m).abs()).sum()
         losses.append(between + (w.square() * length).sum() / 3)
     return torch.stack(losses) if losses else 0 * (weights + midpoints + lengths)
+
+
+def interval_distortion_loss(weights, fenceposts):
+    """Loss [R] of dense weights [R, S] between fenceposts [R, S + 1]."""
+    middle, length = (fenceposts[:, 1:] + fenceposts[:, :-1]) / 2, fenceposts.diff(dim=1)
+    between = weights[:, :, None] * weights[:, None] * (middle[:, :, None] - middle[:, None]).abs()
+    return between.sum((1, 2)) + (weights.square() * length).sum(1) / 3

@@ -1,4 +1,4 @@
-"""Volume rendering in plain PyTorch, ray by ray: what `taichi_nerf.ops.volume_rendering` must equal."""
+"""Volume rendering in plain PyTorch, packed samples ray by ray: what `taichi_nerf.ops.volume_rendering` must equal."""
 
 import torch
 
@@ -25,6 +25,26 @@ def ray_weights(density, dt):
     optical_depth = density * dt
     before = torch.cumsum(optical_depth, 0) - optical_depth
     return torch.exp(-before) * (1 - torch.exp(-optical_depth))
+
+
+def composite_intervals(density, colour, fenceposts, last="bounded"):
+    """Colour [R, 3], opacity [R], depth [R] and weights [R, S] of dense intervals between fenceposts [R, S + 1]."""
+    weights = interval_weights(density, fenceposts, last)
+    middle = (fenceposts[:, 1:] + fenceposts[:, :-1]) / 2
+    return (weights[..., None] * colour).sum(1), weights.sum(1), (weights * middle).sum(1), weights
+
+
+def interval_weights(density, fenceposts, last="bounded"):
+    """Weights [R, S]."""
+    length = fenceposts.diff(dim=1)
+    if last == "infinite" and length.shape[1]:
+        length = torch.cat([length[:, :-1], torch.full_like(length[:, -1:], 1e10)], dim=1)
+    optical_depth = density * length
+    before = torch.cat([torch.zeros_like(optical_depth[:, :1]), torch.cumsum(optical_depth[:, :-1], 1)], dim=1)
+    opacity = 1 - torch.exp(-optical_depth)
+    if last == "opaque" and length.shape[1]:
+        opacity = torch.cat([opacity[:, :-1], torch.ones_like(opacity[:, -1:])], dim=1)
+    return torch.exp(-before) * opacity
 
 
 def visible_samples(density, dt, ray_start, ray_count, early_stop: float = 1e-4):

@@ -177,3 +177,41 @@ def test_draws_depend_on_the_seed_and_the_ray_alone(backend, rng):
     assert torch.equal(first[:300], gather(backend, pixels, image_table, camera_table, 300, 1)[4])
     other = gather(backend, pixels, image_table, camera_table, 1000, 2)[4]
     assert (first == other).double().mean() < 0.02
+
+
+def ndc(backend, origins, directions, scale=(1.5, 2.0), near=1.0):
+    out = torch.full_like(origins, float("nan")), torch.full_like(origins, float("nan"))
+    kernels.ndc_rays_forward(origins, directions, *scale, near, *out)
+    return out
+
+
+def forward_rays(backend, count, rng):
+    origins = torch.randn(count, 3, generator=rng, dtype=torch.float64) * 0.3
+    directions = torch.randn(count, 3, generator=rng, dtype=torch.float64)
+    directions[:, 2] = -directions[:, 2].abs() - 0.5
+    return backend.tensor(origins), backend.tensor(directions)
+
+
+def test_a_point_of_a_ray_is_projected_to_a_point_of_its_ndc_ray(backend, rng):
+    """At t' = 1 + near / z; the cube's x and y are those of the picture, -1 to 1, and its z runs from -1 to 1."""
+    origins, directions = (x.double() for x in forward_rays(backend, 50, rng))
+    z = -1.0 - torch.rand(50, generator=rng, dtype=torch.float64).to(origins.device) * 20
+    point = origins + ((z - origins[:, 2]) / directions[:, 2])[:, None] * directions
+    seen = torch.stack([1.5 * point[:, 0] / -z, 2.0 * point[:, 1] / -z, 1 + 2 / z], dim=1)
+    o, d = ndc(backend, backend.tensor(origins), backend.tensor(directions))
+    backend.assert_close(o.double() + (1 + 1 / z)[:, None] * d.double(), seen, "points")
+
+
+def test_ndc_rays_do_not_depend_on_where_along_the_ray_it_starts_nor_on_its_length(backend, rng):
+    origins, directions = forward_rays(backend, 50, rng)
+    moved = ndc(backend, origins + 0.75 * directions, directions * 4)
+    for name, a, b in zip(("origins", "directions"), moved, ndc(backend, origins, directions)):
+        backend.assert_close(a, b, name)
+
+
+def test_the_corner_of_the_picture_is_the_corner_of_the_cube(backend):
+    # A picture of 200 x 100 pixels with a focal length of 150: scale 2 * 150 / 200 and 2 * 150 / 100.
+    corner = backend.tensor([[100.0, 50.0, -150.0]])
+    origins, directions = ndc(backend, backend.tensor([[0.0, 0.0, 0.0]]), corner, (1.5, 3.0))
+    backend.assert_close(origins, torch.tensor([[1.0, 1.0, -1.0]]), "origin")
+    backend.assert_close(directions, torch.tensor([[0.0, 0.0, 2.0]]), "direction")

@@ -85,3 +85,54 @@ def test_permuting_the_rays_permutes_losses_and_not_the_gradients(backend, rng):
     assert torch.equal(forward(backend, shuffled), forward(backend, s)[order])
     for a, b in zip(backward(backend, s, cotangent), backward(backend, shuffled, cotangent[order])):
         assert torch.equal(a, b)
+
+
+# Dense intervals
+
+
+def make_intervals(backend, rays, intervals, rng):
+    length = torch.rand(rays, intervals + 1, generator=rng, dtype=torch.float64) * 0.1 + 0.01
+    weights = torch.rand(rays, intervals, generator=rng, dtype=torch.float64) / intervals
+    return backend.tensor(weights), backend.tensor(length.cumsum(1))
+
+
+def dense(backend, weights, fenceposts, cotangent):
+    loss = backend.empty(len(weights))
+    gradients = [torch.full_like(x, float("nan")) for x in (weights, fenceposts)]
+    kernels.distortion_dense_forward(weights, fenceposts, loss)
+    kernels.distortion_dense_backward(weights, fenceposts, cotangent, *gradients)
+    return loss, *gradients
+
+
+def test_dense_loss_and_gradients_are_those_of_packed_samples(backend, rng):
+    weights, fenceposts = make_intervals(backend, 9, 20, rng)
+    cotangent = backend.tensor(torch.randn(9, generator=rng))
+    packed = SimpleNamespace(
+        weights=weights.reshape(-1), midpoints=((fenceposts[:, 1:] + fenceposts[:, :-1]) / 2).reshape(-1),
+        lengths=fenceposts.diff(dim=1).reshape(-1), ray_start=backend.tensor(range(0, 180, 20), torch.int32),
+        ray_count=backend.tensor([20] * 9, torch.int32),
+    )
+    at_weights, at_middle, at_length = (g.reshape(9, 20) for g in backward(backend, packed, cotangent))
+    at_posts = torch.zeros_like(fenceposts)
+    at_posts[:, :-1] += at_middle / 2 - at_length
+    at_posts[:, 1:] += at_middle / 2 + at_length
+    loss, *gradients = dense(backend, weights, fenceposts, cotangent)
+    backend.assert_close(loss, forward(backend, packed), "loss")
+    for name, a, b in zip(("weights", "fenceposts"), gradients, (at_weights, at_posts)):
+        backend.assert_close(a, b, name)
+
+
+def test_moving_all_fenceposts_changes_nothing(backend, rng):
+    weights, fenceposts = make_intervals(backend, 9, 20, rng)
+    loss, _, at_posts = dense(backend, weights, fenceposts, backend.tensor(torch.ones(9)))
+    backend.assert_close(at_posts.double().sum(1), torch.zeros(9), "sum of gradients", 1.0)
+    assert (loss > 0).all()
+
+
+def test_permuting_dense_rays_permutes_losses_and_gradients(backend, rng):
+    weights, fenceposts = make_intervals(backend, 9, 20, rng)
+    cotangent = backend.tensor(torch.randn(9, generator=rng))
+    order = torch.randperm(9, generator=rng).to(backend.device)
+    shuffled = [x[order].contiguous() for x in (weights, fenceposts, cotangent)]
+    for a, b in zip(dense(backend, weights, fenceposts, cotangent), dense(backend, *shuffled)):
+        assert torch.equal(a[order], b)

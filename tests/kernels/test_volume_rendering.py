@@ -180,3 +180,98 @@ def test_kept_samples_are_listed_ray_after_ray(backend):
     index = index.to(backend.device)
     kernels.list_kept(ray_start, kept, new_start, index)
     assert index.tolist() == [4, 5, 9, 10, 11]
+
+
+# Dense intervals
+
+LASTS = {"bounded": kernels.BOUNDED, "infinite": kernels.INFINITE, "opaque": kernels.OPAQUE}
+
+
+def make_intervals(backend, rays, intervals, rng, max_density=20.0):
+    length = torch.rand(rays, intervals + 1, generator=rng, dtype=torch.float64) * 0.1 + 0.01
+    density = torch.rand(rays, intervals, generator=rng, dtype=torch.float64) * max_density
+    colour = torch.rand(rays, intervals, 3, generator=rng, dtype=torch.float64)
+    return [backend.tensor(x) for x in (density, colour, length.cumsum(1))]
+
+
+def dense_forward(backend, density, colour, fenceposts, last="bounded"):
+    rays, intervals = density.shape
+    out = [backend.empty(rays, 3), backend.empty(rays), backend.empty(rays), backend.empty(rays, intervals)]
+    kernels.composite_dense_forward(density, colour, fenceposts, *out, LASTS[last])
+    return out
+
+
+def dense_backward(backend, given, out, cotangents, last="bounded"):
+    gradients = [torch.full_like(x, float("nan")) for x in given]
+    kernels.composite_dense_backward(*given, out[1], out[3], *cotangents, *gradients, LASTS[last])
+    return gradients
+
+
+def test_dense_intervals_are_packed_samples_at_their_middles(backend, rng):
+    density, colour, fenceposts = given = make_intervals(backend, 9, 20, rng)
+    packed = SimpleNamespace(
+        density=density.reshape(-1), colour=colour.reshape(-1, 3), dt=fenceposts.diff(dim=1).reshape(-1),
+        t=((fenceposts[:, 1:] + fenceposts[:, :-1]) / 2).reshape(-1),
+        ray_start=backend.tensor(range(0, 180, 20), torch.int32), ray_count=backend.tensor([20] * 9, torch.int32),
+    )
+    expected = list(vars(forward(backend, packed)).values())[:4]
+    for name, a, b in zip(("colour", "opacity", "depth", "weights"), dense_forward(backend, *given), expected):
+        backend.assert_close(a.reshape(b.shape), b, name)
+
+
+def test_an_opaque_end_gives_opacity_one_and_leaves_the_other_weights(backend, rng):
+    given = make_intervals(backend, 9, 20, rng, max_density=1.0)
+    bounded, opaque = (dense_forward(backend, *given, last) for last in ("bounded", "opaque"))
+    assert torch.equal(opaque[1], torch.ones_like(opaque[1])) and (bounded[1] < 0.9).all()
+    assert torch.equal(opaque[3][:, :-1], bounded[3][:, :-1])
+    backend.assert_close(opaque[3].sum(1), torch.ones(9), "sum of weights")
+
+
+def test_an_infinite_end_is_opaque_if_it_has_density(backend, rng):
+    given = make_intervals(backend, 2, 5, rng, max_density=1.0)
+    given[0][:, -1] = backend.tensor([0.0, 1e-3])
+    _, opacity, _, weights = dense_forward(backend, *given, "infinite")
+    assert weights[0, -1] == 0 and opacity[0] < 1 and opacity[1] == 1
+
+
+@pytest.mark.parametrize("last", LASTS)
+def test_dense_extreme_densities_stay_finite(backend, rng, last):
+    given = make_intervals(backend, 3, 12, rng)
+    given[0][:] = backend.tensor([0.0, 1e30, 1e-30] * 4)
+    given[0][1] = 0
+    given[0][2] = 3e38
+    out = dense_forward(backend, *given, last)
+    cotangents = [backend.tensor(torch.randn(x.shape, generator=rng)) for x in out]
+    gradients = dense_backward(backend, given, out, cotangents, last)
+    for value in (*out, *gradients):
+        assert torch.isfinite(value).all()
+    assert out[1][1] == (1 if last == "opaque" else 0)
+
+
+@pytest.mark.parametrize("last", LASTS)
+def test_weights_alone_are_those_of_the_compositor_with_their_gradients(backend, rng, last):
+    given = make_intervals(backend, 9, 20, rng)
+    out = dense_forward(backend, *given, last)
+    cotangents = [torch.zeros_like(x) for x in out[:3]]
+    cotangents.append(backend.tensor(torch.randn(9, 20, generator=rng)))
+    weights, gradients = backend.empty(9, 20), [torch.full_like(given[i], float("nan")) for i in (0, 2)]
+    kernels.weights_dense_forward(given[0], given[2], weights, LASTS[last])
+    kernels.weights_dense_backward(given[0], given[2], weights, cotangents[3], *gradients, LASTS[last])
+    assert torch.equal(weights, out[3])
+    expected = dense_backward(backend, given, out, cotangents, last)[::2]
+    for name, a, b in zip(("density", "fenceposts"), gradients, expected):
+        backend.assert_close(a, b, name)
+
+
+def test_permuting_dense_rays_permutes_outputs_and_gradients(backend, rng):
+    given = make_intervals(backend, 9, 7, rng)
+    out = dense_forward(backend, *given)
+    cotangents = [backend.tensor(torch.randn(x.shape, generator=rng)) for x in out]
+    order = torch.randperm(9, generator=rng).to(backend.device)
+    chosen = [x[order].contiguous() for x in given]
+    after = dense_forward(backend, *chosen)
+    for a, b in zip(out, after):
+        assert torch.equal(a[order], b)
+    gradients = dense_backward(backend, chosen, after, [c[order].contiguous() for c in cotangents])
+    for a, b in zip(dense_backward(backend, given, out, cotangents), gradients):
+        assert torch.equal(a[order], b)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from taichi_nerf.ops.camera import project_points, rays_from_pixels, training_images, training_rays
+from taichi_nerf.ops.camera import ndc_rays, project_points, rays_from_pixels, training_images, training_rays
 from taichi_nerf.reference import camera as reference
 
 NAMES = ("camera_to_world", "focal", "principal")
@@ -88,6 +88,32 @@ def test_projection_equals_the_reference(backend, rng):
     assert [len(x) for x in project_points(index[:0], points[:0], *cameras, *lens)] == [0, 0, 0]
 
 
+def make_forward_rays(backend, rays, rng):
+    origins, directions = (torch.randn(rays, 3, generator=rng, dtype=torch.float64) for _ in range(2))
+    directions[:, 2] = -directions[:, 2].abs() - 0.5
+    return [backend.tensor(x).requires_grad_() for x in (origins, directions)]
+
+
+@pytest.mark.parametrize("rays", [0, 1, 63, 2000])
+def test_ndc_rays_equal_the_reference_in_value_and_gradient(backend, rng, rays):
+    inputs, camera = make_forward_rays(backend, rays, rng), ((310.0, 305.0), (400, 300), 0.7)
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    outputs, expected = ndc_rays(*inputs, *camera), reference.ndc_rays(*exact, *camera)
+    cotangents = [torch.randn(e.shape, generator=rng, dtype=torch.float64).to(e.device) for e in expected]
+    gradients = torch.autograd.grad(outputs, inputs, [backend.tensor(c) for c in cotangents])
+    expected_gradients = torch.autograd.grad(expected, exact, cotangents)
+    for name, actual, value in zip(("origins", "directions"), outputs, expected):
+        backend.assert_close(actual, value, name)
+    for name, actual, value in zip(("origins", "directions"), gradients, expected_gradients):
+        backend.assert_close(actual, value, f"gradient of {name}")
+
+
+def test_ndc_rays_pass_gradcheck(backend, rng):
+    if backend.dtype != torch.float64:
+        pytest.skip("gradcheck needs float64")
+    assert torch.autograd.gradcheck(lambda *x: ndc_rays(*x, (3.0, 2.0), (4, 3)), make_forward_rays(backend, 8, rng))
+
+
 def make_images(backend, rng, sizes=((7, 5), (40, 30), (1, 1))):
     size = torch.tensor(sizes)
     area = size.prod(dim=1)
@@ -124,6 +150,11 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
     if backend.device.type == "cpu":
         with pytest.raises(IndexError, match=r"image_index must lie in \[0, 5\)"):
             rays_from_pixels(index + 5, pixel, pose, focal, principal, distortion, lens)
+    origins, directions = make_forward_rays(backend, 5, rng)
+    with pytest.raises(ValueError, match=r"directions must have shape \(5, 3\)"):
+        ndc_rays(origins, directions[:4], (1.0, 1.0), (4, 3))
+    with pytest.raises(ValueError, match="focal, size and near must be above 0"):
+        ndc_rays(origins, directions, (1.0, 1.0), (4, 3), near=0.0)
     pixels, offset, size, cameras = make_images(backend, rng)
     with pytest.raises(ValueError, match="offset and size must fill"):
         training_images(pixels, offset + 1, size, *cameras)

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from taichi_nerf.ops.volume_rendering import compact_samples, composite, visible_samples
+from taichi_nerf.ops.volume_rendering import (
+    compact_samples,
+    composite,
+    composite_intervals,
+    interval_weights,
+    visible_samples,
+)
 from taichi_nerf.reference import volume_rendering as reference
 
 NAMES = ("density", "colour", "t", "dt")
@@ -102,3 +108,51 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         visible_samples([1.0], dt, start, count)
     with pytest.raises(ValueError, match="kept_count must have shape"):
         compact_samples(start, count[:1])
+
+
+# Dense intervals
+
+
+def make_intervals(backend, rays, intervals, rng):
+    length = torch.rand(rays, intervals + 1, generator=rng, dtype=torch.float64) * 0.1 + 0.01
+    density = torch.rand(rays, intervals, generator=rng, dtype=torch.float64) * 20
+    colour = torch.rand(rays, intervals, 3, generator=rng, dtype=torch.float64)
+    return [backend.tensor(x).requires_grad_() for x in (density, colour, length.cumsum(1))]
+
+
+@pytest.mark.parametrize("last", ["bounded", "infinite", "opaque"])
+@pytest.mark.parametrize("rays, intervals", [(0, 5), (3, 0), (1, 1), (63, 63), (2000, 4)])
+def test_intervals_equal_the_reference_in_value_and_gradient(backend, rng, rays, intervals, last):
+    inputs = make_intervals(backend, rays, intervals, rng)
+    exact = [i.detach().double().requires_grad_() for i in inputs]
+    outputs, expected = composite_intervals(*inputs, last), reference.composite_intervals(*exact, last)
+    outputs += (interval_weights(inputs[0], inputs[2], last),)
+    expected += (reference.interval_weights(exact[0], exact[2], last),)
+    cotangents = [torch.randn(e.shape, generator=rng, dtype=torch.float64).to(e.device) for e in expected]
+    for name, actual, value in zip(("colour", "opacity", "depth", "weights", "weights alone"), outputs, expected):
+        backend.assert_close(actual, value, name)
+    gradients = torch.autograd.grad(outputs, inputs, [backend.tensor(c) for c in cotangents])
+    expected_gradients = torch.autograd.grad(expected, exact, cotangents)
+    for name, actual, value in zip(("density", "colour", "fenceposts"), gradients, expected_gradients):
+        backend.assert_close(actual, value, f"gradient of {name}")
+
+
+@pytest.mark.parametrize("last", ["bounded", "opaque"])  # finite differences of 1e10 tell nothing
+def test_intervals_pass_gradcheck(backend, rng, last):
+    if backend.dtype != torch.float64:
+        pytest.skip("gradcheck needs float64")
+    inputs = make_intervals(backend, 3, 6, rng)
+    assert torch.autograd.gradcheck(lambda *x: composite_intervals(*x, last), inputs)
+    assert torch.autograd.gradcheck(lambda *x: interval_weights(*x, last), inputs[::2])
+
+
+def test_wrong_intervals_raise_an_error_that_names_them(backend, rng):
+    density, colour, fenceposts = make_intervals(backend, 5, 4, rng)
+    with pytest.raises(ValueError, match=r"fenceposts must have shape \(5, 5\)"):
+        composite_intervals(density, colour, fenceposts[:, 1:])
+    with pytest.raises(ValueError, match=r"colour must have shape \(5, 4, 3\)"):
+        composite_intervals(density, colour[:, :3], fenceposts)
+    with pytest.raises(TypeError, match="fenceposts must be"):
+        interval_weights(density, fenceposts.half())
+    with pytest.raises(ValueError, match="last must be one of bounded, infinite, opaque, got 'open'"):
+        interval_weights(density, fenceposts, "open")

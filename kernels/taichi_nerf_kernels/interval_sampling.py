@@ -1,0 +1,314 @@
+"""Where along a ray to look: spacings, stratified samples, and samples from a histogram of weights.
+
+    R rays; a histogram has S intervals between S + 1 fenceposts s_0 <= s_1 <= .. <= s_S, and weights w_i >= 0
+    s    normalised distance in [0, 1];  t  distance;  s = (g(t) - g(near)) / (g(far) - g(near))
+    g    LINEAR: t    DISPARITY: 1 / t    PIECEWISE: t / 2 below 1, 1 - 1 / (2 t) above (near may be 0)
+
+Samples of a distribution come from n numbers u_k in [0, 1], ascending, by the inverse of its cumulative distribution:
+
+    CENTRE       u_k = (k + 1/2) / n
+    ENDS         u_k = k / (n - 1)
+    JITTERED     u_k = (k + random) / n, a number of its own for each sample
+    JITTERED_RAY u_k = (k + random) / n, one number for each ray
+
+Every u_k lies in the k-th part of [0, 1], so that samples are in order and the k-th part of the mass gets one sample.
+The mass of an interval is (w_i + padding)^exponent; one without weight or length has none. Because both lists ascend,
+one sweep finds all samples of a ray: the time is linear. A ray without mass is sampled as if all its intervals had
+the same density. Random numbers are hashes of (seed, index), index k + n ray, or ray.
+
+`dilate` widens each interval by `reach` on both sides and takes the highest density of those that cover a place: a
+window moves over the sorted ends, and a queue of falling densities holds its maximum in front (linear time).
+
+Nothing here is differentiable. Mildenhall et al. 2020, section 5.2; Barron et al. 2021 (Mip-NeRF), eq. 18; Barron et
+al. 2022 (mip-NeRF 360), sections 3 and A, and its code; Tancik et al. 2023 (nerfacto), for PIECEWISE.
+"""
+
+from .engine import stride_for, ti
+from .random import uniform
+
+__all__ = [
+    "CENTRE",
+    "DISPARITY",
+    "ENDS",
+    "JITTERED",
+    "JITTERED_RAY",
+    "LINEAR",
+    "PIECEWISE",
+    "blur",
+    "dilate",
+    "merge_sorted",
+    "position_in_part",
+    "sample_histogram",
+    "sample_uniform",
+    "spacing",
+    "spacing_inverse",
+    "to_distance",
+    "to_normalised",
+]
+
+LINEAR, DISPARITY, PIECEWISE = 0, 1, 2
+CENTRE, ENDS, JITTERED, JITTERED_RAY = 0, 1, 2, 3
+SHORTEST = 1e-8  # an interval counts as at least that long where its density is asked for
+
+
+@ti.func
+def spacing(t, kind: ti.template()):
+    """g(t)."""
+    value = t
+    if ti.static(kind == DISPARITY):
+        value = 1.0 / t
+    if ti.static(kind == PIECEWISE):
+        value = 0.5 * t
+        if t > 1.0:
+            value = 1.0 - 0.5 / t
+    return value
+
+
+@ti.func
+def spacing_inverse(value, kind: ti.template()):
+    """t with g(t) = value."""
+    t = value
+    if ti.static(kind == DISPARITY):
+        t = 1.0 / value
+    if ti.static(kind == PIECEWISE):
+        t = 2.0 * value
+        if value > 0.5:
+            t = 0.5 / (1.0 - value)
+    return t
+
+
+@ti.kernel
+def to_distance(
+    s: ti.types.ndarray(ndim=2),  # [R, K]
+    near: ti.types.ndarray(ndim=1),  # [R]
+    far: ti.types.ndarray(ndim=1),  # [R]
+    t: ti.types.ndarray(ndim=2),  # out [R, K]
+    kind: ti.template(),
+):
+    """t of every s; exactly `near` and `far` at the ends, and never beyond them."""
+    for ray, k in ti.ndrange(s.shape[0], s.shape[1]):
+        share = s[ray, k]
+        g = (1.0 - share) * spacing(near[ray], kind) + share * spacing(far[ray], kind)
+        value = ti.max(near[ray], ti.min(far[ray], spacing_inverse(g, kind)))
+        if share <= 0.0:
+            value = near[ray]
+        if share >= 1.0:
+            value = far[ray]
+        t[ray, k] = value
+
+
+@ti.kernel
+def to_normalised(
+    t: ti.types.ndarray(ndim=2),  # [R, K]
+    near: ti.types.ndarray(ndim=1),  # [R]
+    far: ti.types.ndarray(ndim=1),  # [R]
+    s: ti.types.ndarray(ndim=2),  # out [R, K]
+    kind: ti.template(),
+):
+    """s of every t."""
+    for ray, k in ti.ndrange(t.shape[0], t.shape[1]):
+        low, high = spacing(near[ray], kind), spacing(far[ray], kind)
+        s[ray, k] = (spacing(t[ray, k], kind) - low) / (high - low)
+
+
+@ti.func
+def position_in_part(seed, ray, k, count, mode: ti.template()):
+    """u_k."""
+    inside = 0.5
+    if ti.static(mode == JITTERED):
+        inside = uniform(seed, ray * count + k)
+    if ti.static(mode == JITTERED_RAY):
+        inside = uniform(seed, ray)
+    value = (k + inside) / count
+    if ti.static(mode == ENDS):
+        value = ti.cast(k, float) / ti.max(count - 1, 1)
+    return value
+
+
+@ti.kernel
+def sample_uniform(
+    seed: int,
+    samples: ti.types.ndarray(ndim=2),  # out [R, n]
+    mode: ti.template(),
+):
+    """u_k of every ray: samples of the uniform distribution on [0, 1]."""
+    for ray, k in ti.ndrange(samples.shape[0], samples.shape[1]):
+        samples[ray, k] = position_in_part(seed, ray, k, samples.shape[1], mode)
+
+
+@ti.func
+def interval_mass(weight, length, padding, exponent):
+    """(w + padding)^exponent; 0 without weight or length, also if the exponent is 0."""
+    mass = 0.0
+    if length > 0.0:
+        mass = weight + padding
+        if exponent != 1.0:
+            mass = ti.select(mass > 0.0, mass ** ti.cast(exponent, float), 0.0)
+    return mass
+
+
+@ti.kernel
+def sample_histogram(
+    fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
+    weights: ti.types.ndarray(ndim=2),  # [R, S]
+    padding: float,
+    exponent: float,
+    seed: int,
+    samples: ti.types.ndarray(ndim=2),  # out [R, n], or [R, n + 1] with `between`
+    mode: ti.template(),
+    between: ti.template(),
+):
+    """Samples of every ray's histogram, in order; or (`between`) the fenceposts half way between n samples.
+
+    The first and the last fencepost then lie as far outside of the samples as the second and the last but one inside,
+    but not outside of the histogram.
+    """
+    stride = ti.static(stride_for(16))
+    for slot in range(fenceposts.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        intervals = weights.shape[1]
+        count = samples.shape[1]
+        if ti.static(between):
+            count -= 1
+        low, high = fenceposts[ray, 0], fenceposts[ray, intervals]
+        total = 0.0
+        for i in range(intervals):
+            total += interval_mass(weights[ray, i], fenceposts[ray, i + 1] - fenceposts[ray, i], padding, exponent)
+        massless = not (total > 0.0)
+        if massless:
+            total = high - low
+        i = -1
+        passed, mass = 0.0, 0.0  # of the intervals before i, and of i
+        start, length = low, 0.0 * low
+        previous, before = low, low  # the last sample, and the one before
+        for k in range(count):
+            target = position_in_part(seed, ray, k, count, mode) * total
+            while i < intervals - 1 and passed + mass <= target:
+                i += 1
+                passed += mass
+                start = fenceposts[ray, i]
+                length = fenceposts[ray, i + 1] - start
+                mass = length
+                if not massless:
+                    mass = interval_mass(weights[ray, i], length, padding, exponent)
+            share = 1.0
+            if mass > 0.0:
+                share = ti.min(1.0, ti.max(0.0, (target - passed) / mass))
+            value = ti.min(fenceposts[ray, i + 1], start + share * length)
+            if ti.static(between):
+                if k > 0:
+                    middle = 0.5 * (previous + value)
+                    samples[ray, k] = middle
+                    if k == 1:
+                        samples[ray, 0] = ti.max(low, 2.0 * previous - middle)
+                before = previous
+                previous = value
+            else:
+                samples[ray, k] = value
+        if ti.static(between):
+            samples[ray, count] = ti.min(high, 2.0 * previous - 0.5 * (before + previous))
+
+
+@ti.kernel
+def blur(
+    weights: ti.types.ndarray(ndim=2),  # [R, S]
+    padding: float,
+    blurred: ti.types.ndarray(ndim=2),  # out [R, S]
+):
+    """(max(w_{i-1}, w_i) + max(w_i, w_{i+1})) / 2 + padding: a hull, then a mean (Barron et al. 2021, eq. 18)."""
+    for ray, i in ti.ndrange(weights.shape[0], weights.shape[1]):
+        here = weights[ray, i]
+        before = weights[ray, ti.max(i - 1, 0)]
+        after = weights[ray, ti.min(i + 1, weights.shape[1] - 1)]
+        blurred[ray, i] = 0.5 * (ti.max(before, here) + ti.max(here, after)) + padding
+
+
+@ti.kernel
+def merge_sorted(
+    a: ti.types.ndarray(ndim=2),  # [R, A] ascending
+    b: ti.types.ndarray(ndim=2),  # [R, B] ascending
+    merged: ti.types.ndarray(ndim=2),  # out [R, A + B]
+):
+    """The numbers of both lists of every ray in ascending order, in linear time."""
+    stride = ti.static(stride_for(32))
+    for slot in range(merged.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        i, j = 0, 0
+        for k in range(merged.shape[1]):
+            from_a = j >= b.shape[1]
+            if i < a.shape[1] and j < b.shape[1]:
+                from_a = a[ray, i] <= b[ray, j]
+            if from_a:
+                merged[ray, k] = a[ray, i]
+                i += 1
+            else:
+                merged[ray, k] = b[ray, j]
+                j += 1
+
+
+@ti.func
+def _density(fenceposts: ti.template(), weights: ti.template(), ray, i):
+    return weights[ray, i] / ti.max(fenceposts[ray, i + 1] - fenceposts[ray, i], SHORTEST)
+
+
+@ti.kernel
+def dilate(
+    fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1], S >= 1
+    weights: ti.types.ndarray(ndim=2),  # [R, S]
+    reach: float,  # >= 0
+    low: float,
+    high: float,  # the new fenceposts lie in [low, high]
+    queue: ti.types.ndarray(ndim=2),  # [R, S] int32 scratch
+    new_fenceposts: ti.types.ndarray(ndim=2),  # out [R, 3 S + 1]
+    new_weights: ti.types.ndarray(ndim=2),  # out [R, 3 S] sum 1 (0 if all weights are)
+):
+    """The dilated histogram: its fenceposts are the old ones, and those moved by `reach` to either side."""
+    stride = ti.static(stride_for(8))
+    for slot in range(weights.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        intervals = weights.shape[1]
+        # Merge s_i of all i, s_i - reach of the starts and s_i + reach of the ends.
+        kept, opened, closed = 0, 0, 0
+        head, tail = 0, 0  # the queue holds the open intervals that no later and denser one covers
+        total = 0.0
+        last, density = 0.0, 0.0
+        for k in range(3 * intervals + 1):
+            at, which = 3e38 * 1.0, 0
+            if closed < intervals:
+                at, which = fenceposts[ray, closed + 1] + reach, 2
+            if kept <= intervals and fenceposts[ray, kept] <= at:
+                at, which = fenceposts[ray, kept], 1
+            if opened < intervals and fenceposts[ray, opened] - reach <= at:
+                at, which = fenceposts[ray, opened] - reach, 0
+            at = ti.max(low, ti.min(high, at))
+            new_fenceposts[ray, k] = at
+            if k > 0:
+                mass = density * (at - last)
+                new_weights[ray, k - 1] = mass
+                total += mass
+            last = at
+            if which == 0:
+                fresh = _density(fenceposts, weights, ray, opened)
+                while tail > head and _density(fenceposts, weights, ray, queue[ray, tail - 1]) <= fresh:
+                    tail -= 1
+                queue[ray, tail] = opened
+                tail += 1
+                opened += 1
+            elif which == 1:
+                kept += 1
+            else:
+                if tail > head and queue[ray, head] == closed:
+                    head += 1
+                closed += 1
+            density = 0.0
+            if tail > head:
+                density = _density(fenceposts, weights, ray, queue[ray, head])
+        for k in range(3 * intervals):
+            if total > 0.0:
+                new_weights[ray, k] = new_weights[ray, k] / total
