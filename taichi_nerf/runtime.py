@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from taichi_nerf_kernels.engine import ti
+from taichi_nerf_kernels.engine import QUIET, configuration, has_driver, is_running, ti
 
 from .errors import UserError
 
@@ -41,8 +41,10 @@ _current: Runtime | None = None
 
 
 def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int | None = None,
-         seed: int = 0) -> Runtime:
+         seed: int = 0, debug: bool | None = None) -> Runtime:
     """Start Taichi on `backend` and return what was chosen. Calling it again starts anew.
+
+    With `debug` (by default, if the environment has TAICHI_NERF_DEBUG=1) kernels check every index, and are slow.
 
     Raises UserError when this machine lacks the backend.
     """
@@ -65,9 +67,9 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
             cpu_max_num_threads=threads,
             random_seed=seed,
             offline_cache=True,
-            log_level=ti.ERROR,
             enable_fallback=False,
-            verbose=False,
+            debug=os.environ.get("TAICHI_NERF_DEBUG") == "1" if debug is None else debug,
+            **QUIET,
         )
     _current = _describe(dtype, threads)
     return _current
@@ -77,10 +79,10 @@ def current() -> Runtime:
     """The running runtime; what the host program initialised, or `init()` with its defaults."""
     global _current
     if _current is None:
-        if ti.lang.impl.get_runtime().prog is None:
+        if not is_running():
             return init()
-        dtype = torch.float64 if ti.lang.impl.current_cfg().default_fp == ti.f64 else torch.float32
-        _current = _describe(dtype, ti.lang.impl.current_cfg().cpu_max_num_threads)
+        dtype = torch.float64 if configuration().default_fp == ti.f64 else torch.float32
+        _current = _describe(dtype, configuration().cpu_max_num_threads)
     return _current
 
 
@@ -91,8 +93,8 @@ def why_missing(backend: str, *, auto: bool = False) -> str | None:
     if backend == "cuda":
         if not torch.cuda.is_available():
             return "PyTorch sees no CUDA device"
-        return None if ti.lang.misc.is_arch_supported(ti.cuda) else "Taichi finds no CUDA driver"
-    if not ti.lang.misc.is_arch_supported(ti.vulkan):
+        return None if has_driver(ti.cuda) else "Taichi finds no CUDA driver"
+    if not has_driver(ti.vulkan):
         return "no Vulkan driver was found (on Debian and Ubuntu: apt install mesa-vulkan-drivers libvulkan1)"
     if auto:
         return "every launch copies its tensors through host memory, which is slower than the CPU"
@@ -105,7 +107,7 @@ def usable_cpus() -> int:
 
 
 def _describe(dtype: torch.dtype, threads: int) -> Runtime:
-    arch = ti.lang.impl.current_cfg().arch
+    arch = configuration().arch
     backend = {ti.x64: "cpu", ti.arm64: "cpu", ti.cuda: "cuda", ti.vulkan: "vulkan"}.get(arch)
     if backend is None:
         raise UserError(f"Taichi runs on {arch}; taichi-nerf needs cpu, cuda or vulkan")
