@@ -11,12 +11,15 @@ If the host program has initialised Taichi already, what it chose is used.
 import contextlib
 import io
 import os
+import shutil
+import sys
 from dataclasses import dataclass
 
 import torch
 
 from taichi_nerf_kernels.engine import QUIET, configuration, has_driver, is_running, ti
 
+from . import devices
 from .errors import UserError
 
 BACKENDS = ("auto", "cpu", "cuda", "vulkan")
@@ -56,6 +59,8 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
     threads = threads or usable_cpus()
     if backend == "auto":
         backend = next(b for b in ("cuda", "vulkan", "cpu") if why_missing(b, auto=True) is None)
+        for note in passed_over(backend):
+            print(f"taichi-nerf: --backend auto takes {backend}: {note}", file=sys.stderr, flush=True)
     reason = why_missing(backend)
     if reason is not None:
         raise UserError(f"backend {backend} does not work on this machine: {reason}; use --backend auto or cpu")
@@ -72,6 +77,9 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
             **QUIET,
         )
     _current = _describe(dtype, threads)
+    if backend == "vulkan":
+        for note in vulkan_notes(devices.vulkan_devices()):
+            print(f"taichi-nerf: {note}", file=sys.stderr, flush=True)
     return _current
 
 
@@ -91,14 +99,39 @@ def why_missing(backend: str, *, auto: bool = False) -> str | None:
     if backend == "cpu":
         return None
     if backend == "cuda":
+        if torch.version.cuda is None:
+            return "PyTorch sees no CUDA device: this is its build without CUDA (https://pytorch.org has the other)"
         if not torch.cuda.is_available():
-            return "PyTorch sees no CUDA device"
+            return "PyTorch sees no CUDA device: there is none, or its driver is missing or too old"
         return None if has_driver(ti.cuda) else "Taichi finds no CUDA driver"
     if not has_driver(ti.vulkan):
         return "no Vulkan driver was found (on Debian and Ubuntu: apt install mesa-vulkan-drivers libvulkan1)"
     if auto:
         return "every launch copies its tensors through host memory, which is slower than the CPU"
     return None
+
+
+def passed_over(backend: str) -> list[str]:
+    """What this machine has that is faster than `backend` by its looks, and why it is not used."""
+    notes = []
+    if backend != "cuda" and (has_driver(ti.cuda) or shutil.which("nvidia-smi")):
+        notes.append(f"an NVIDIA driver is here, but {why_missing('cuda')}")
+    if backend == "cpu":
+        cards = [device.name for device in devices.vulkan_devices() if not device.software]
+        reason = why_missing("vulkan", auto=True)
+        notes += [f"{', '.join(cards)} could be used by --backend vulkan, but {reason}"] if cards and reason else []
+    return notes
+
+
+def vulkan_notes(found: list[devices.VulkanDevice]) -> list[str]:
+    """What makes Vulkan slow with the devices `found`."""
+    notes = []
+    if found and all(device.software for device in found):
+        notes.append(f"the only Vulkan device is software ({found[0].name}): right, but slower than --backend cpu")
+    if any(not device.float_atomics for device in found):
+        names = ", ".join(device.name for device in found if not device.float_atomics)
+        notes.append(f"{names} cannot add floats atomically: sums go through compare-and-exchange, which is slow")
+    return notes
 
 
 def usable_cpus() -> int:
