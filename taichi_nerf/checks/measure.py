@@ -15,7 +15,20 @@ from taichi_nerf_kernels.engine import ti
 from .. import runtime
 from .cases import Case
 
-__all__ = ["TOLERANCE", "Check", "best_seconds", "check", "launch_overhead", "limits", "reference_work", "timed_work"]
+__all__ = [
+    "TOLERANCE",
+    "Check",
+    "best_seconds",
+    "check",
+    "exact_copies",
+    "launch_overhead",
+    "launch_work",
+    "limits",
+    "reference_work",
+    "relative_error",
+    "synchronise",
+    "timed_work",
+]
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 SEED = 7
@@ -48,8 +61,7 @@ def check(case: Case, items: int | None = None) -> Check:
     running = runtime.current()
     generator = torch.Generator().manual_seed(SEED)
     inputs = _typed(case.make(case.few if items is None else items, generator), running)
-    exact = {name: value.cpu().double() if value.is_floating_point() else value.cpu().clone()
-             for name, value in inputs.items()}
+    exact = exact_copies(inputs)
     for name in case.gradients:
         inputs[name].requires_grad_()
         exact[name].requires_grad_()
@@ -66,6 +78,12 @@ def check(case: Case, items: int | None = None) -> Check:
             errors |= {f"gradient of {name}": relative_error(a, b)
                        for name, a, b in zip(case.gradients, actual, expected)}
     return Check(errors=errors, tolerance=TOLERANCE[running.dtype], seconds=time.perf_counter() - start)
+
+
+def exact_copies(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same numbers for the reference: in float64, on the CPU."""
+    return {name: value.detach().cpu().to(torch.float64 if value.is_floating_point() else value.dtype, copy=True)
+            for name, value in inputs.items()}
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
@@ -162,18 +180,21 @@ def limits(budget: float) -> dict[str, float]:
     }
 
 
+def launch_work(tensors: int, calls: int = 300) -> Callable[[], None]:
+    """`calls` launches of a kernel that does nothing, with 1 or 8 tensors."""
+    arguments = [torch.zeros(1, device=runtime.current().device) for _ in range(tensors)]
+    kernel = {1: _touch_one, 8: _touch_eight}[tensors]
+
+    def work():
+        for _ in range(calls):
+            kernel(*arguments)
+
+    return work
+
+
 def launch_overhead(calls: int = 300) -> dict[str, float]:
     """Seconds of a launch that does nothing, with one tensor, and of each further tensor."""
-    device = runtime.current().device
-    tensors = [torch.zeros(1, device=device) for _ in range(8)]
-
-    def launches(kernel, *arguments):
-        def work():
-            for _ in range(calls):
-                kernel(*arguments)
-        return best_seconds(work, 0.1) / calls
-
-    one, eight = launches(_touch_one, tensors[0]), launches(_touch_eight, *tensors)
+    one, eight = (best_seconds(launch_work(tensors, calls), 0.1) / calls for tensors in (1, 8))
     return {"launch_seconds": one, "tensor_seconds": (eight - one) / 7}
 
 

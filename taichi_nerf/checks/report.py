@@ -108,10 +108,10 @@ def run_worker(task: dict, timeout: float) -> Iterator[dict]:
     """What the worker of `task` tells, and an {"kind": "error", "reason"} if it breaks off or takes too long."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "taichi_nerf.checks.worker", json.dumps(task)]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
-                                   env=environment)
-        late = threading.Event()
+    late = threading.Event()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
         timer = threading.Timer(timeout, lambda: (late.set(), process.kill()))
         timer.start()
         try:
@@ -120,8 +120,7 @@ def run_worker(task: dict, timeout: float) -> Iterator[dict]:
             code = process.wait()
         finally:
             timer.cancel()
-            process.kill()
-            process.wait()
+            process.kill()  # does nothing to one that has ended
         log.seek(0)
         said = [line for line in log.read().splitlines() if line.strip()]
     if late.is_set():
