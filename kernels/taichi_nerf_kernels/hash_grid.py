@@ -25,9 +25,9 @@ from functools import cache
 import numpy as np
 
 from .engine import on_cpu, stride_for, ti
-from .integers import wrapping_multiply
+from .integers import wrapping_multiply_signed
 
-PRIME_Y = 2654435761
+PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
 PRIME_Z = 805459861
 LANES = 16  # points whose indices a CPU task computes together: LLVM turns these loops into vector code
 CHUNK = 16384  # points of a CPU task of the forward pass: one level's part of the table stays in cache
@@ -95,8 +95,7 @@ def locate(x, scale, resolution):
 @ti.func
 def hashed_entry(x: int, y: int, z: int, size: int):
     """Entry of vertex (x, y, z) in a hashed level of `size` entries, a power of two."""
-    hashed = ti.cast(x, ti.u32) ^ wrapping_multiply(y, ti.u32(PRIME_Y)) ^ wrapping_multiply(z, ti.u32(PRIME_Z))
-    return ti.cast(hashed, ti.i32) & (size - 1)
+    return (x ^ wrapping_multiply_signed(y, PRIME_Y) ^ wrapping_multiply_signed(z, PRIME_Z)) & (size - 1)
 
 
 @ti.func

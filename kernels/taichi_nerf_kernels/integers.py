@@ -6,7 +6,7 @@ result in halves of 16 bits while the debug mode is on; otherwise they are one i
 
 from .engine import configuration, ti
 
-__all__ = ["bit_at", "wrapping_add", "wrapping_multiply"]
+__all__ = ["bit_at", "wrapping_add", "wrapping_multiply", "wrapping_multiply_signed"]
 
 
 @ti.func
@@ -39,6 +39,22 @@ def wrapping_multiply(a, b):
 
 
 @ti.func
+def wrapping_multiply_signed(a, b):
+    """The same of int32: as u32 LLVM would not turn a loop of such products into vector code."""
+    result = a
+    if ti.static(configuration().debug):
+        result = ti.cast(wrapping_multiply(a, b), ti.i32)
+    else:
+        result = a * b
+    return result
+
+
+@ti.func
 def bit_at(value, place):
     """An int32 whose bit number `place`, the sign included, is 1 if `value` is true."""
-    return ti.cast(ti.cast(value, ti.u32) << ti.cast(place, ti.u32), ti.i32)
+    word = ti.cast(value, ti.i32)
+    if ti.static(configuration().debug):
+        word = ti.cast(ti.cast(value, ti.u32) << ti.cast(place, ti.u32), ti.i32)
+    else:
+        word = word << place
+    return word
