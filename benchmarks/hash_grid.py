@@ -14,12 +14,12 @@ import math
 import sys
 
 import numpy as np
-from _measure import machine, seconds_of
+from _measure import seconds_of
 
 from taichi_nerf import runtime
+from taichi_nerf.devices import machine
 
 GRID = dict(levels=16, features=2, log2_entries=19, base_resolution=16, max_resolution=2048)
-GROWTH = math.exp(math.log(GRID["max_resolution"] / GRID["base_resolution"]) / (GRID["levels"] - 1))
 
 
 def points_along_rays(count: int, seed: int = 0) -> np.ndarray:
@@ -67,31 +67,12 @@ def ours(points: np.ndarray):
     return forward, both
 
 
-def drjit(points: np.ndarray, threads: int):
-    import drjit as dr
-    from drjit import nn
-    from drjit.llvm.ad import ArrayXf, Float32
+def drjit(points: np.ndarray):
+    import torch
 
-    dr.set_thread_count(threads)
-    encoder = nn.HashGridEncoding(dtype=Float32, dimension=3, n_levels=GRID["levels"], per_level_scale=GROWTH,
-                                  n_features_per_level=GRID["features"], hashmap_size=2 ** GRID["log2_entries"],
-                                  base_resolution=GRID["base_resolution"])
-    x = ArrayXf(np.ascontiguousarray(points.T))
-    dr.eval(x)
+    from taichi_nerf.checks.peers import drjit_hash_grid
 
-    def forward():
-        dr.eval(encoder(x))
-        dr.sync_thread()
-
-    def both():
-        parameters = type(encoder.params)(dr.detach(encoder.params))
-        dr.enable_grad(parameters)
-        encoder.set_params(parameters)
-        dr.backward(sum((dr.sum(0.5 * y * y) for y in encoder(x)), Float32(0)))
-        dr.eval(dr.grad(parameters))
-        dr.sync_thread()
-
-    return forward, both
+    return drjit_hash_grid(torch.from_numpy(points), **GRID)
 
 
 def pytorch_reference(points: np.ndarray):
@@ -141,7 +122,7 @@ def main():
     points = points_along_rays(arguments.points)
     few = points[: 2**14]  # the PyTorch versions need gigabytes for more
     contestants = {"taichi-nerf": (lambda: ours(points), points, 7),
-                   "Dr.Jit": (lambda: drjit(points, arguments.threads), points, 7),
+                   "Dr.Jit": (lambda: drjit(points), points, 7),
                    "PyTorch reference": (lambda: pytorch_reference(few), few, 2),
                    "nerfstudio fallback": (lambda: nerfstudio_fallback(few), few, 2)}
     result = {"machine": machine(), "threads": arguments.threads, "points": arguments.points, "throughput": {}}

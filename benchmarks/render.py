@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _measure import machine, seconds_of
+from _measure import seconds_of
 
 from taichi_nerf import runtime
+from taichi_nerf.devices import machine
 from taichi_nerf.models.render import select_visible
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels

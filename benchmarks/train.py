@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _measure import machine
+from taichi_nerf.devices import machine
 
 LEGO, FOX = "nerf_synthetic/lego", "fox_4"
 ROWS = {

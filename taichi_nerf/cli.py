@@ -1,9 +1,9 @@
-"""The command line: `taichi-nerf train | eval | render | info`.
+"""The command line: `taichi-nerf train | eval | render | info | doctor | bench`.
 
 Images with poses in; a trained radiance field, scores, new views and a video out.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 bad input or a full disk, 130 and
-143 stopped by a signal, 1 a mistake of the program.
+143 stopped by a signal, 1 a mistake of the program, or what `doctor` and `bench` find to be wrong.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from .errors import UserError
 STARTED = time.perf_counter()
 Backend = Literal["auto", "cpu", "cuda", "vulkan"]
 MLP = Literal["auto", "torch", "fused"]
+RealBackend = Literal["cpu", "cuda", "vulkan"]
 What = Literal["colour", "depth", "opacity", "normals"]
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}
 REFUSED = {
@@ -39,7 +40,8 @@ REFUSED = {
     errno.ENAMETOOLONG,
     errno.EFBIG,
 }
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate")
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate",
+             "allocate_memory_on_device")  # the last: Taichi, when a Vulkan device is full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,8 @@ class _Common:
     threads: Annotated[int | None, arg(metavar="N")] = None
     """Processor threads; by default as many as this process may use."""
     mlp: MLP = "auto"
-    """What computes the networks: PyTorch, or fused kernels in single precision; auto: PyTorch on a CPU, else the faster."""
+    """What computes the networks: PyTorch, or fused kernels in single precision; auto: PyTorch on a CPU, else the
+    faster of both."""
     debug: Annotated[bool, arg(name="debug")] = False
     """Show where in the program an error came from."""
 
@@ -183,6 +186,63 @@ class Info(_Common):
     """Print one JSON object instead of sentences."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Say which backends work on this machine and why others do not, and check every kernel on each.
+
+    Values and gradients are held to a slow float64 implementation. Every backend has a process of its own, so that
+    a driver that crashes is a line in the table. The exit code is 0 if the CPU is healthy and no check failed.
+    """
+
+    backends: tuple[RealBackend, ...] = ("cpu", "cuda", "vulkan")
+    """Which to look at."""
+    kernels: Annotated[tuple[str, ...], arg(metavar="NAME..")] = ()
+    """Which kernels to check; by default all."""
+    threads: Annotated[int | None, arg(metavar="N")] = None
+    """Processor threads; by default as many as this process may use."""
+    timeout: Annotated[float, arg(metavar="S")] = 180.0
+    """Seconds after which a backend is given up; the first run on a machine compiles every kernel."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+    debug: Annotated[bool, arg(name="debug")] = False
+    """Show where in the program an error came from."""
+
+    def __post_init__(self):
+        if not 0 < self.timeout < 1e6:
+            raise SettingError(f"timeout must be above 0 and below a million seconds, got {self.timeout}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure every kernel and the training step on each backend of this machine.
+
+    Throughput, its share of what the machine reaches in a copy and in a matrix product timed in the same run, the
+    cost of a launch, and the same work by other libraries where they are installed: PyTorch (this project's
+    reference, fewer items) and Dr.Jit. A speed is printed only for a kernel that has passed its check.
+
+    Try `taichi-nerf bench --backends cpu --kernels hash_grid`.
+    """
+
+    backends: tuple[RealBackend, ...] = ("cpu", "cuda", "vulkan")
+    """Which to measure; those that are missing say so."""
+    kernels: Annotated[tuple[str, ...], arg(metavar="NAME..")] = ()
+    """Which kernels to measure; by default all, and the training step."""
+    seconds: Annotated[float, arg(metavar="S")] = 20.0
+    """For the measurements on one backend; starting, compiling and checking come on top."""
+    training: bool = True
+    """Measure the training step, too."""
+    threads: Annotated[int | None, arg(metavar="N")] = None
+    """Processor threads; by default as many as this process may use."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+    debug: Annotated[bool, arg(name="debug")] = False
+    """Show where in the program an error came from."""
+
+    def __post_init__(self):
+        if not 0 < self.seconds < 1e6:
+            raise SettingError(f"seconds must be above 0 and below a million, got {self.seconds}")
+
+
 def train_defaults(backend: Backend) -> Train:
     """What `taichi-nerf train` does unless told otherwise. With `auto`, a driver on the path stands for the device."""
     if backend == "auto":
@@ -197,7 +257,9 @@ def _command_type(argv: list[str]):
         Annotated[Train, subcommand("train", default=train_defaults(backend))]
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Render, subcommand("render")]
-        | Annotated[Info, subcommand("info")],
+        | Annotated[Info, subcommand("info")]
+        | Annotated[Doctor, subcommand("doctor")]
+        | Annotated[Bench, subcommand("bench")],
         OmitSubcommandPrefixes,
     ]
 
@@ -230,6 +292,8 @@ def sentence_for(error: Exception) -> str | None:
     """What to tell about an error that the user can mend; None if it is a mistake of the program."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())
+    if isinstance(error, ImportError) and error.name == "TAICHI_NERF_ENGINE":
+        return str(error)
     text = str(error).lower()
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(s in text for s in NO_MEMORY)
@@ -244,7 +308,7 @@ def sentence_for(error: Exception) -> str | None:
     return None
 
 
-def _parsed(argv: list[str]) -> "Train | Eval | Render | Info | int":
+def _parsed(argv: list[str]) -> "Train | Eval | Render | Info | Doctor | Bench | int":
     """The command, or the exit code of a parser that has said all there is to say."""
     said = io.StringIO()
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from . import paths, runtime
+from .checks.report import bench, doctor
 from .cli import STARTED, Eval, Info, Render, Train, train_defaults
 from .config import RunConfig, SceneConfig, TrainingConfig, flattened
 from .data import load_scene
@@ -26,6 +27,8 @@ from .training.folder import CONFIG_FILE, METRICS_FILE, RunFolder, check_output,
 from .training.run import Report, make_model, warm_up, with_budget
 from .training.run import train as run_training
 from .training.trainer import Trainer
+
+__all__ = ["bench", "doctor", "eval", "info", "render", "render_pictures", "train"]
 
 SPLITS = ("train", "val", "test")
 DEFAULT_FRAMES = 60

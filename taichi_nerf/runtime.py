@@ -13,14 +13,16 @@ import contextlib
 import io
 import os
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from taichi_nerf_kernels.engine import ti
+from taichi_nerf_kernels.engine import QUIET, configuration, has_driver, is_running, ti
 
+from . import devices
 from .errors import UserError
 
 BACKENDS = ("auto", "cpu", "cuda", "vulkan")
@@ -41,15 +43,17 @@ class Runtime:
     threads: int
     """Processor threads of the kernels and of PyTorch."""
     mlp: str = "auto"
-    """What computes the small networks: `torch`, `fused` (the kernels), or `auto`: on a CPU torch, else the faster of both."""
+    """What computes the small networks: `torch`, `fused` (the kernels), or `auto`: on a CPU torch, else the faster one."""
 
 
 _current: Runtime | None = None
 
 
 def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int | None = None,
-         seed: int = 0, mlp: str = "auto") -> Runtime:
+         seed: int = 0, mlp: str = "auto", debug: bool | None = None) -> Runtime:
     """Start Taichi on `backend` and return what was chosen. Calling it again starts anew.
+
+    With `debug` (by default, if the environment has TAICHI_NERF_DEBUG=1) kernels check every index, and are slow.
 
     Raises UserError when this machine lacks the backend.
     """
@@ -63,6 +67,8 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
     threads = threads or usable_cpus()
     if backend == "auto":
         backend = next(b for b in ("cuda", "vulkan", "cpu") if why_missing(b, auto=True) is None)
+        for note in passed_over(backend):
+            print(f"taichi-nerf: --backend auto takes {backend}: {note}", file=sys.stderr, flush=True)
     reason = why_missing(backend)
     if reason is not None:
         raise UserError(f"backend {backend} does not work on this machine: {reason}; use --backend auto or cpu")
@@ -75,11 +81,14 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
             random_seed=seed,
             offline_cache=True,
             offline_cache_file_path=_cache_folder(),
-            log_level=ti.ERROR,
             enable_fallback=False,
-            verbose=False,
+            debug=os.environ.get("TAICHI_NERF_DEBUG") == "1" if debug is None else debug,
+            **QUIET,
         )
     _current = _describe(dtype, threads, mlp)
+    if backend == "vulkan":
+        for note in vulkan_notes(devices.vulkan_devices()):
+            print(f"taichi-nerf: {note}", file=sys.stderr, flush=True)
     return _current
 
 
@@ -87,10 +96,10 @@ def current() -> Runtime:
     """The running runtime; what the host program initialised, or `init()` with its defaults."""
     global _current
     if _current is None:
-        if ti.lang.impl.get_runtime().prog is None:
+        if not is_running():
             return init()
-        dtype = torch.float64 if ti.lang.impl.current_cfg().default_fp == ti.f64 else torch.float32
-        _current = _describe(dtype, ti.lang.impl.current_cfg().cpu_max_num_threads)
+        dtype = torch.float64 if configuration().default_fp == ti.f64 else torch.float32
+        _current = _describe(dtype, configuration().cpu_max_num_threads)
     return _current
 
 
@@ -99,14 +108,39 @@ def why_missing(backend: str, *, auto: bool = False) -> str | None:
     if backend == "cpu":
         return None
     if backend == "cuda":
+        if torch.version.cuda is None:
+            return "PyTorch sees no CUDA device: this is its build without CUDA (https://pytorch.org has the other)"
         if not torch.cuda.is_available():
-            return "PyTorch sees no CUDA device"
-        return None if ti.lang.misc.is_arch_supported(ti.cuda) else "Taichi finds no CUDA driver"
-    if not ti.lang.misc.is_arch_supported(ti.vulkan):
+            return "PyTorch sees no CUDA device: there is none, or its driver is missing or too old"
+        return None if has_driver(ti.cuda) else "Taichi finds no CUDA driver"
+    if not has_driver(ti.vulkan):
         return "no Vulkan driver was found (on Debian and Ubuntu: apt install mesa-vulkan-drivers libvulkan1)"
     if auto:
         return "every launch copies its tensors through host memory, which is slower than the CPU"
     return None
+
+
+def passed_over(backend: str) -> list[str]:
+    """What this machine has that is faster than `backend` by its looks, and why it is not used."""
+    notes = []
+    if backend != "cuda" and (has_driver(ti.cuda) or shutil.which("nvidia-smi")):
+        notes.append(f"an NVIDIA driver is here, but {why_missing('cuda')}")
+    if backend == "cpu":
+        cards = [device.name for device in devices.vulkan_devices() if not device.software]
+        reason = why_missing("vulkan", auto=True)
+        notes += [f"{', '.join(cards)} could be used by --backend vulkan, but {reason}"] if cards and reason else []
+    return notes
+
+
+def vulkan_notes(found: list[devices.VulkanDevice]) -> list[str]:
+    """What makes Vulkan slow with the devices `found`."""
+    notes = []
+    if found and all(device.software for device in found):
+        notes.append(f"the only Vulkan device is software ({found[0].name}): right, but slower than --backend cpu")
+    if any(not device.float_atomics for device in found):
+        names = ", ".join(device.name for device in found if not device.float_atomics)
+        notes.append(f"{names} cannot add floats atomically: sums go through compare-and-exchange, which is slow")
+    return notes
 
 
 def usable_cpus() -> int:
@@ -138,7 +172,7 @@ def _drop(folder: str):
 
 
 def _describe(dtype: torch.dtype, threads: int, mlp: str = "auto") -> Runtime:
-    arch = ti.lang.impl.current_cfg().arch
+    arch = configuration().arch
     backend = {ti.x64: "cpu", ti.arm64: "cpu", ti.cuda: "cuda", ti.vulkan: "vulkan"}.get(arch)
     if backend is None:
         raise UserError(f"Taichi runs on {arch}; taichi-nerf needs cpu, cuda or vulkan")

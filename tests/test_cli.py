@@ -289,6 +289,10 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("render /no/such/run --size 0 4", "size must be from 1"),
         ("render /no/such/run --fps 0", "fps must be above 0"),
         ("info /no/such/scene", "/no/such/scene does not exist"),
+        ("doctor --timeout 0", "timeout must be above 0"),
+        ("doctor --threads 0", "threads must be at least 1"),
+        ("bench --seconds -1", "seconds must be above 0"),
+        ("bench --kernels nothing", "there is no kernel nothing"),
     ],
 )
 def test_bad_value_ends_in_one_sentence(capsys, tmp_path, monkeypatch, arguments, message):
@@ -321,7 +325,7 @@ def test_what_the_parser_does_not_know_ends_with_code_2(capsys, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "train --help", "eval --help", "render --help", "info --help"]
+    "arguments", ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "info", "doctor", "bench"))]
 )
 def test_help_teaches(capsys, arguments):
     assert cli.main(arguments.split()) == 0

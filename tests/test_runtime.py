@@ -1,9 +1,14 @@
-"""The runtime: what it does where it cannot keep compiled kernels."""
+"""What `auto` takes, what it says about what it leaves, about a slow device, and where compiled kernels go."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from taichi_nerf import cli, devices, runtime
+from taichi_nerf.devices import VulkanDevice
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -12,6 +17,74 @@ from taichi_nerf.data.builtin import builtin_scene
 runtime.init("cpu", threads=1)
 print(len(builtin_scene(resolution=2, views=(1, 0, 0)).splits["train"]))
 """
+CARD = VulkanDevice(name="Fast Card", software=False, memory=2**33, float_atomics=True)
+OLD_CARD = VulkanDevice(name="Old Card", software=False, memory=2**31, float_atomics=False)
+SOFTWARE = VulkanDevice(name="llvmpipe", software=True, memory=2**31, float_atomics=True)
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """A machine with these Vulkan devices, and with an NVIDIA driver or not; without CUDA in PyTorch."""
+
+    def machine(*found, nvidia=False):
+        monkeypatch.setattr(devices, "vulkan_devices", lambda: list(found))
+        monkeypatch.setattr(runtime, "has_driver", lambda arch: nvidia if arch == runtime.ti.cuda else bool(found))
+        monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
+        monkeypatch.setattr(runtime.torch.cuda, "is_available", lambda: False)
+
+    yield machine
+
+
+def test_auto_is_silent_where_nothing_better_is_there(pretend, capfd):
+    pretend(SOFTWARE)
+    assert runtime.init("auto").backend == "cpu"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_auto_says_why_it_leaves_a_card_with_cuda(pretend, capfd):
+    pretend(nvidia=True)
+    assert runtime.init("auto").backend == "cpu"
+    said = capfd.readouterr().err
+    assert "--backend auto takes cpu: an NVIDIA driver is here, but PyTorch sees no CUDA device" in said
+
+
+def test_auto_says_why_it_leaves_a_card_with_vulkan(pretend, capfd):
+    pretend(CARD, SOFTWARE)
+    chosen = runtime.init("auto").backend
+    said = capfd.readouterr().err
+    assert chosen == "vulkan" or "Fast Card could be used by --backend vulkan, but" in said
+    assert "llvmpipe" not in said
+
+
+def test_a_backend_that_was_asked_for_is_not_explained(pretend, capfd):
+    pretend(CARD, nvidia=True)
+    runtime.init("cpu")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_slow_vulkan_devices_are_named():
+    assert runtime.vulkan_notes([CARD]) == []
+    assert "the only Vulkan device is software (llvmpipe)" in runtime.vulkan_notes([SOFTWARE])[0]
+    assert runtime.vulkan_notes([SOFTWARE, CARD]) == []
+    assert "Old Card cannot add floats atomically" in runtime.vulkan_notes([OLD_CARD])[0]
+
+
+def test_vulkan_devices_of_this_machine_have_names_and_memory():
+    found = devices.vulkan_devices()
+    if runtime.why_missing("vulkan") is None:
+        assert found
+    for device in found:
+        assert device.name.isprintable() and device.name and device.memory > 0
+
+
+def test_no_vulkan_loader_means_no_devices(monkeypatch):
+    monkeypatch.setattr(devices.ctypes.util, "find_library", lambda name: "libnothing-of-this-name.so")
+    assert devices.vulkan_devices() == []
+
+
+def test_a_full_vulkan_device_is_a_sentence():
+    error = RuntimeError("[gfx_program.cpp:allocate_memory_on_device@51] Assertion failure: res == RhiResult::success")
+    assert "the memory does not suffice" in cli.sentence_for(error)
 
 
 def test_a_cache_folder_that_cannot_be_written_does_no_harm(tmp_path):

@@ -1,22 +1,79 @@
-"""The one place that imports the compiler. Every kernel module takes `ti` from here."""
+"""The one place that imports the compiler. Every kernel module takes `ti` from here.
 
+The environment variable TAICHI_NERF_ENGINE names it: `taichi`, the default, or `quadrants`, the maintained fork of
+Taichi. What the two keep in different places, the functions below find.
+"""
+
+import contextlib
+import io
 import os
 
-os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")  # stdout belongs to the program
+ENGINES = ("taichi", "quadrants")
+ENGINE = os.environ.get("TAICHI_NERF_ENGINE") or "taichi"
 
-import taichi as ti
+if ENGINE == "taichi":
+    os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")  # stdout belongs to the program
+    import taichi as ti
+elif ENGINE == "quadrants":
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # as above, but it heeds no variable
+            import quadrants as ti
+    except ModuleNotFoundError as missing:
+        raise ImportError(
+            f"TAICHI_NERF_ENGINE is quadrants, which cannot be imported ({missing}): pip install quadrants, or unset "
+            "the variable to use Taichi", name="TAICHI_NERF_ENGINE") from missing
+else:
+    raise ImportError(f"TAICHI_NERF_ENGINE must be one of {', '.join(ENGINES)}, got {ENGINE!r}",
+                      name="TAICHI_NERF_ENGINE")
 
-__all__ = ["in_double", "live", "on_cpu", "stride_for", "ti"]
+__all__ = [
+    "ENGINE",
+    "ENGINES",
+    "QUIET",
+    "configuration",
+    "has_driver",
+    "in_double",
+    "is_running",
+    "live",
+    "on_cpu",
+    "stride_for",
+    "ti",
+    "version",
+]
+
+QUIET = {"log_level": ti.ERROR} | ({"verbose": False} if ENGINE == "taichi" else {})
+"""Arguments of `init` for a compiler that says nothing but errors."""
+
+
+def version() -> str:
+    """Name and version of the compiler."""
+    return f"{ENGINE} {'.'.join(map(str, ti.__version__))}"
+
+
+def is_running() -> bool:
+    """Whether `init` has been called."""
+    runtime = ti.lang.impl.get_runtime()
+    return (runtime.prog if ENGINE == "taichi" else runtime._prog) is not None
+
+
+def configuration():
+    """What `init` settled: `arch`, `default_fp`, `cpu_max_num_threads`, `debug`."""
+    return ti.lang.impl.current_cfg()
+
+
+def has_driver(arch) -> bool:
+    """Whether the compiler finds what it needs to run on `arch` (ti.cpu, ti.cuda, ti.vulkan)."""
+    return ti.lang.misc.is_arch_supported(arch)
 
 
 def on_cpu() -> bool:
     """Whether the kernels run on a CPU, where the schedule is other than on a GPU (few fat tasks, no atomics)."""
-    return ti.lang.impl.current_cfg().arch in (ti.x64, ti.arm64)
+    return configuration().arch in (ti.x64, ti.arm64)
 
 
 def in_double() -> bool:
     """Whether the kernels compute in float64: the `default_fp` of `ti.init`."""
-    return ti.lang.impl.current_cfg().default_fp == ti.f64
+    return configuration().default_fp == ti.f64
 
 
 def stride_for(tasks: int) -> int:

@@ -25,6 +25,7 @@ from functools import cache
 import numpy as np
 
 from .engine import live, on_cpu, stride_for, ti
+from .integers import wrapping_add_signed, wrapping_multiply_signed
 
 PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
 PRIME_Z = 805459861
@@ -94,7 +95,7 @@ def locate(x, scale, resolution):
 @ti.func
 def hashed_entry(x: int, y: int, z: int, size: int):
     """Entry of vertex (x, y, z) in a hashed level of `size` entries, a power of two."""
-    return (x ^ (y * PRIME_Y) ^ (z * PRIME_Z)) & (size - 1)
+    return (x ^ wrapping_multiply_signed(y, PRIME_Y) ^ wrapping_multiply_signed(z, PRIME_Z)) & (size - 1)
 
 
 @ti.func
@@ -208,10 +209,12 @@ def block_entries(x: ti.template(), count: int, levels: ti.template(), scales: t
     if levels[level, 3] == 1:
         for lane in range(LANES):
             cell_x = index[lane]
-            low_y, low_z = index[LANES + lane] * PRIME_Y, index[2 * LANES + lane] * PRIME_Z
+            low_y = wrapping_multiply_signed(index[LANES + lane], PRIME_Y)
+            low_z = wrapping_multiply_signed(index[2 * LANES + lane], PRIME_Z)
             for corner in ti.static(range(8)):
                 cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
-                hashed = (cell_x + cx) ^ (low_y + ti.static(cy * PRIME_Y)) ^ (low_z + ti.static(cz * PRIME_Z))
+                y, z = wrapping_add_signed(low_y, cy * PRIME_Y), wrapping_add_signed(low_z, cz * PRIME_Z)
+                hashed = (cell_x + cx) ^ y ^ z
                 index[corner * LANES + lane] = (first + (hashed & (size - 1))) * features
     else:
         for lane in range(LANES):

@@ -12,6 +12,7 @@
 """
 
 from .engine import stride_for, ti
+from .integers import bit_at, wrapping_multiply
 from .random import uniform
 
 __all__ = [
@@ -83,7 +84,7 @@ def population_count(word):
     v = v - ((v >> ti.u32(1)) & ti.u32(0x55555555))
     v = (v & ti.u32(0x33333333)) + ((v >> ti.u32(2)) & ti.u32(0x33333333))
     v = (v + (v >> ti.u32(4))) & ti.u32(0x0F0F0F0F)
-    return ti.cast((v * ti.u32(0x01010101)) >> ti.u32(24), ti.i32)
+    return ti.cast(wrapping_multiply(v, ti.u32(0x01010101)) >> ti.u32(24), ti.i32)
 
 
 @ti.kernel
@@ -248,7 +249,7 @@ def pack_bits(
         for w in range(block * (SPAN // 32), (block + 1) * (SPAN // 32)):
             word = 0
             for bit in ti.static(range(32)):
-                word |= ti.cast(values[w * 32 + bit] > bar, ti.i32) << bit
+                word |= bit_at(values[w * 32 + bit] > bar, bit)
             bits[w] = word
 
 
@@ -264,7 +265,7 @@ def pool_bits(cascade: int, resolution: int, bits: ti.types.ndarray(ndim=1)):
             word = bits[cascade * words + w]
             for bit in range(32):
                 eight = (bits[child + (bit >> 2)] >> (8 * (bit & 3))) & 0xFF
-                word |= ti.cast(eight != 0, ti.i32) << bit
+                word |= bit_at(eight != 0, bit)
             bits[cascade * words + w] = word
 
 

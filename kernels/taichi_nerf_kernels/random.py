@@ -5,6 +5,7 @@ Two rounds of the 32-bit PCG permutation (Jarzynski and Olano, Hash Functions fo
 """
 
 from .engine import ti
+from .integers import wrapping_add, wrapping_multiply
 
 __all__ = ["hash_bits", "random_bits", "uniform", "uniform_forward"]
 
@@ -12,15 +13,15 @@ __all__ = ["hash_bits", "random_bits", "uniform", "uniform_forward"]
 @ti.func
 def hash_bits(value):
     """One round of the PCG permutation: u32 -> u32."""
-    state = ti.cast(value, ti.u32) * ti.u32(747796405) + ti.u32(2891336453)
-    word = ((state >> ((state >> ti.u32(28)) + ti.u32(4))) ^ state) * ti.u32(277803737)
+    state = wrapping_add(wrapping_multiply(value, ti.u32(747796405)), ti.u32(2891336453))
+    word = wrapping_multiply((state >> ((state >> ti.u32(28)) + ti.u32(4))) ^ state, ti.u32(277803737))
     return (word >> ti.u32(22)) ^ word
 
 
 @ti.func
 def random_bits(seed: int, index: int):
     """32 random bits (u32) for the pair (seed, index)."""
-    return hash_bits(hash_bits(index) + hash_bits(seed))
+    return hash_bits(wrapping_add(hash_bits(index), hash_bits(seed)))
 
 
 @ti.func

@@ -14,6 +14,7 @@ Graphics Primitives, SIGGRAPH 2022, appendix E; there with samples at the start 
 """
 
 from .engine import live, stride_for, ti
+from .integers import bit_at
 from .occupancy_grid import bit_is_set, cascade_scale, morton_decode, morton_encode
 from .random import uniform
 
@@ -239,7 +240,7 @@ def _march_count(
     for w in range(blocks.shape[0] - 6):
         word = 0
         for bit in range(32):
-            word |= ti.cast((bits[64 * w + 2 * bit] | bits[64 * w + 2 * bit + 1]) != 0, ti.i32) << bit
+            word |= bit_at((bits[64 * w + 2 * bit] | bits[64 * w + 2 * bit + 1]) != 0, bit)
         blocks[w] = word
         if word != 0:
             widen_box(w, blocks, resolution)

@@ -1,0 +1,351 @@
+"""One case for each kernel stem. A new stem gets an entry in `CASES`; a test demands it.
+
+A case makes its inputs in float64 on the CPU, for N items: points, rays of SAMPLES samples, entries or cells.
+`operation` and `reference` take these inputs by name, in the types of the backend and in float64, and return the same
+outputs; `operation` may change its inputs, which are copies.
+
+The model of the work, per item: bytes that must move at least, every input read once and every output written once,
+scattered reads and writes of a table counted one by one; additions and multiplications, a transcendental function as
+eight. A caller multiplies by the items; the backward pass has numbers of its own. What is above the model (waste in
+cache lines, index arithmetic, allocation of outputs) shows as a smaller share of the machine's limit.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor
+
+from ..ops import (
+    adam,
+    camera,
+    distortion,
+    hash_grid,
+    occupancy_grid,
+    ray_aabb,
+    ray_marching,
+    spherical_harmonics,
+    volume_rendering,
+)
+from ..reference import adam as adam_reference
+from ..reference import camera as camera_reference
+from ..reference import distortion as distortion_reference
+from ..reference import hash_grid as hash_grid_reference
+from ..reference import occupancy_grid as occupancy_grid_reference
+from ..reference import ray_aabb as ray_aabb_reference
+from ..reference import ray_marching as ray_marching_reference
+from ..reference import spherical_harmonics as spherical_harmonics_reference
+from ..reference import volume_rendering as volume_rendering_reference
+from . import peers
+
+__all__ = ["CASES", "Case", "Work"]
+
+SAMPLES = 32  # of a ray
+FLOAT = 4  # bytes of what is timed
+
+
+@dataclass(frozen=True)
+class Work:
+    """Least work of one item."""
+
+    bytes: float
+    operations: float
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.bytes + other.bytes, self.operations + other.operations)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """How to check and to time the operations of one kernel stem."""
+
+    item: str
+    """What a throughput counts."""
+    make: Callable[[int, Generator], dict[str, Tensor]]
+    """Inputs of N items by name: float64, or int32."""
+    operation: Callable[..., tuple[Tensor, ...]]
+    """Outputs, by the kernels."""
+    reference: Callable[..., tuple[Tensor, ...]]
+    """The same, in plain PyTorch."""
+    gradients: tuple[str, ...] = ()
+    """Inputs by which the outputs are differentiated in the check."""
+    trained: tuple[str, ...] | None = None
+    """Of these, the ones whose gradient is timed; by default all."""
+    forward: Work
+    backward: Work | None = None
+    """With respect to what is trained; None where there is no backward pass."""
+    few: int = 256
+    """Items of the check."""
+    many: int = 2**16
+    """Items that are timed."""
+    peers: dict[str, Callable] = field(default_factory=dict)
+    """Name -> what makes (forward, forward and backward) of the timed inputs; see `peers`."""
+
+
+def _uniform(generator: Generator, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def _normal(generator: Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _directions(generator: Generator, count: int) -> Tensor:
+    return torch.nn.functional.normalize(_normal(generator, count, 3), dim=1)
+
+
+def _packed(rays: int) -> dict[str, Tensor]:
+    """SAMPLES samples on each ray."""
+    start = torch.arange(rays, dtype=torch.int32) * SAMPLES
+    return {"ray_start": start, "ray_count": torch.full_like(start, SAMPLES)}
+
+
+# adam: one step of a table of which half the entries have a gradient
+
+ADAM = (1e-2, 0.9, 0.99, 1e-12)  # learning rate, betas, epsilon
+ADAM_FEATURES = 2
+
+
+def _adam_inputs(entries: int, generator: Generator) -> dict[str, Tensor]:
+    shape = (entries, ADAM_FEATURES)
+    return {
+        "parameter": _normal(generator, *shape),
+        "gradient": _normal(generator, *shape) * (_uniform(generator, entries, 1) < 0.5),
+        "first_moment": 0.1 * _normal(generator, *shape),
+        "second_moment": 0.1 * _uniform(generator, *shape) + 0.01,
+        "step_count": torch.randint(1, 50, (entries,), generator=generator, dtype=torch.int32),
+    }
+
+
+def _adam(parameter, gradient, first_moment, second_moment, step_count):
+    lr, beta1, beta2, epsilon = ADAM
+    optimiser = adam.SparseAdam([parameter], lr=lr, betas=(beta1, beta2), eps=epsilon)
+    optimiser.state[parameter] = {"first_moment": first_moment, "second_moment": second_moment,
+                                  "step_count": step_count}
+    parameter.grad = gradient
+    optimiser.step()
+    return parameter, first_moment, second_moment, step_count
+
+
+def _adam_reference(**inputs):
+    return adam_reference.adam_step(*inputs.values(), *ADAM)
+
+
+# camera: rays of pixels through a lens with distortion
+
+CAMERAS = 8
+
+
+def _camera_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    rotation = torch.linalg.qr(_normal(generator, CAMERAS, 3, 3)).Q
+    rotation = rotation * torch.linalg.det(rotation)[:, None, None]
+    return {
+        "image_index": torch.randint(CAMERAS, (rays,), generator=generator, dtype=torch.int32),
+        "pixel": 400 * _uniform(generator, rays, 2),
+        "camera_to_world": torch.cat([rotation, _normal(generator, CAMERAS, 3, 1)], dim=2),
+        "focal": 300 + 10 * _uniform(generator, CAMERAS, 2),
+        "principal": 200 + _uniform(generator, CAMERAS, 2),
+        "distortion": torch.tensor([[0.09, -0.08, 0.01, 0, 1e-3, -2e-3]] * CAMERAS, dtype=torch.float64),
+        "lens": torch.zeros(CAMERAS, dtype=torch.int32),
+    }
+
+
+# distortion: the spread of weights along rays
+
+
+def _distortion_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    lengths = _uniform(generator, rays, SAMPLES) / SAMPLES + 1e-3
+    return {
+        "weights": _uniform(generator, rays * SAMPLES) / SAMPLES,
+        "midpoints": (lengths.cumsum(1) - 0.5 * lengths).reshape(-1),
+        "lengths": lengths.reshape(-1),
+        **_packed(rays),
+    }
+
+
+# hash_grid: points well inside of the cells of all levels, along rays where they are many
+
+GRID = dict(levels=8, log2_entries=16, base_resolution=16, max_resolution=512)
+GRID_FEATURES = 4
+LAYOUT = hash_grid.hash_grid_layout(**GRID, features=GRID_FEATURES)
+CORNERS = 8 * GRID["levels"]  # read of a point
+
+
+def _hash_grid_inputs(points: int, generator: Generator) -> dict[str, Tensor]:
+    rays = -(-2 * points // SAMPLES)  # of which nine in ten are far enough from all faces of cells
+    t = (torch.arange(SAMPLES, dtype=torch.float64) - SAMPLES / 2) * math.sqrt(3) / 1024
+    along = t[:, None] * _directions(generator, rays)[:, None]
+    x = (0.05 + 0.9 * _uniform(generator, rays, 1, 3) + along).clamp(0.01, 0.99).reshape(-1, 3)
+    from_face = ((x[..., None] * torch.from_numpy(LAYOUT.scales)) % 1 - 0.5).abs().amin((1, 2))
+    x = x[from_face > 2e-3][:points]
+    assert len(x) == points
+    return {"positions": x, "table": _normal(generator, LAYOUT.entries, GRID_FEATURES)}
+
+
+# occupancy_grid: one update, from the choice of cells to the bits
+
+CELLS_A_SIDE, CASCADES, DECAY, THRESHOLD, SEED = 16, 2, 0.8, 0.1234, 5
+CUBE = CELLS_A_SIDE**3
+
+
+def _occupancy_inputs(cells: int, generator: Generator) -> dict[str, Tensor]:
+    return {
+        "values": _uniform(generator, CASCADES * CUBE) ** 4,
+        "cells": torch.randint(CASCADES * CUBE, (cells,), generator=generator, dtype=torch.int32),
+        "fresh": _uniform(generator, cells),
+    }
+
+
+def _occupancy(values, cells, fresh):
+    positions = occupancy_grid.cell_positions(cells, resolution=CELLS_A_SIDE, seed=SEED, dtype=values.dtype)
+    occupancy_grid.decay_occupancy(values, DECAY)
+    occupancy_grid.splat_occupancy(values, cells, fresh)
+    bits = torch.empty(CASCADES * CUBE // 32, dtype=torch.int32, device=values.device)
+    occupancy_grid.pack_occupancy(values, bits, resolution=CELLS_A_SIDE, cascades=CASCADES, threshold=THRESHOLD)
+    return positions, values, bits
+
+
+def _occupancy_reference(values, cells, fresh):
+    updated = occupancy_grid_reference.moving_maximum(values, cells, fresh, DECAY)
+    occupied = occupancy_grid_reference.occupancy(updated, CELLS_A_SIDE, THRESHOLD)
+    return occupancy_grid_reference.cell_positions(cells, CELLS_A_SIDE, SEED), updated, _packed_bits(occupied)
+
+
+def _packed_bits(occupied: Tensor) -> Tensor:
+    """[C * G^3 / 32] int32 of [C, G, G, G] bool, in Morton order."""
+    x, y, z = occupancy_grid_reference.morton_decode(torch.arange(CUBE)).unbind(-1)
+    words = (occupied[:, x, y, z].reshape(-1, 32).long() << torch.arange(32)).sum(1)
+    return (words - ((words >> 31) << 32)).int()
+
+
+# ray_aabb: rays of which some miss the box
+
+BOX = torch.tensor([[-0.5, -0.4, -0.3], [0.5, 0.4, 0.6]], dtype=torch.float64)
+
+
+def _aabb_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    aim = 0.4 * _normal(generator, rays, 3)
+    origins = 2 * _directions(generator, rays)
+    return {"origins": origins, "directions": torch.nn.functional.normalize(aim - origins, dim=1), "box": BOX}
+
+
+# ray_marching: rays whose samples do not depend on rounding
+
+MARCH = {"step_min": 0.013, "cone_angle": 1 / 50, "step_max": 0.05, "near": 0.1, "far": 1.6, "seed": 6}
+
+
+def _march_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    occupied = (_uniform(generator, CASCADES, 4, 4, 4) < 0.3)
+    for axis in (1, 2, 3):
+        occupied = occupied.repeat_interleave(CELLS_A_SIDE // 4, axis)
+    distinct = min(rays, 1024)  # the reference needs memory
+    origins, directions = 1.4 * (_uniform(generator, distinct, 3) - 0.5), _directions(generator, distinct)
+    count, *moved = (ray_marching_reference.march_rays(origins + shift, directions, occupied, **MARCH)[-1]
+                     for shift in (0.0, 2e-4, -2e-4))
+    # the jitter belongs to the number of a ray, so that none may be left out: the unsteady are sent away
+    unsteady = ((count != moved[0]) | (count != moved[1]))[:, None]
+    origins = origins.masked_fill(unsteady, 9.0)
+    directions = directions.masked_fill(unsteady, 3**-0.5)
+    repeats = -(-rays // distinct) if distinct else 1
+    return {"origins": origins.repeat(repeats, 1)[:rays], "directions": directions.repeat(repeats, 1)[:rays],
+            "bits": _packed_bits(occupied)}
+
+
+def _march(origins, directions, bits):
+    s = ray_marching.march_rays(origins, directions, bits, resolution=CELLS_A_SIDE, cascades=CASCADES, **MARCH)
+    return s.positions, s.t, s.dt, s.ray_start, s.ray_count
+
+
+def _march_reference(origins, directions, bits):
+    occupied = occupancy_grid_reference.dense_from_bits(bits, CELLS_A_SIDE)
+    positions, t, dt, _, start, count = ray_marching_reference.march_rays(origins, directions, occupied, **MARCH)
+    return positions, t, dt, start, count
+
+
+# spherical_harmonics
+
+DEGREE = 4
+
+
+def _harmonics_inputs(directions: int, generator: Generator) -> dict[str, Tensor]:
+    return {"directions": _directions(generator, directions)}
+
+
+# volume_rendering: rays that stop early, and rays that do not
+
+STOP = 1e-3
+
+
+def _rendering_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    dt = 0.05 * _uniform(generator, rays, SAMPLES) + 0.01
+    opacity = 0.6 * _uniform(generator, rays, 1)
+    return {
+        "density": (_uniform(generator, rays, SAMPLES) * opacity / dt).reshape(-1),
+        "colour": _uniform(generator, rays * SAMPLES, 3),
+        "t": (dt.cumsum(1) - 0.5 * dt).reshape(-1),
+        "dt": dt.reshape(-1),
+        **_packed(rays),
+    }
+
+
+CASES: dict[str, Case] = {
+    "adam": Case(
+        item="entries", make=_adam_inputs, operation=_adam, reference=_adam_reference, few=5000, many=2**19,
+        # all gradients are read; of half the entries three arrays are read and written, and the count
+        forward=Work(FLOAT * (ADAM_FEATURES + 0.5 * (6 * ADAM_FEATURES + 2)), 0.5 * ADAM_FEATURES * 24),
+    ),
+    "camera": Case(
+        item="rays", make=_camera_inputs, operation=camera.rays_from_pixels,
+        reference=camera_reference.rays_from_pixels, gradients=("camera_to_world", "focal", "principal"),
+        few=500, many=2**17,
+        # a Newton step takes some 60 operations, and about five are needed of the twelve that are made
+        forward=Work(FLOAT * (3 + 6), 12 * 60 + 40), backward=Work(FLOAT * (3 + 6), 12 * 60 + 120),
+    ),
+    "distortion": Case(
+        item="samples", make=lambda n, g: _distortion_inputs(-(-n // SAMPLES), g),
+        operation=lambda **inputs: (distortion.distortion_loss(**inputs),),
+        reference=lambda **inputs: (distortion_reference.distortion_loss(**inputs),),
+        gradients=("weights", "midpoints", "lengths"), few=64 * SAMPLES, many=2**20,
+        forward=Work(FLOAT * 3, 9), backward=Work(FLOAT * 6, 22),
+    ),
+    "hash_grid": Case(
+        item="points", make=_hash_grid_inputs,
+        operation=lambda positions, table: (hash_grid.hash_grid_encode(positions, table, LAYOUT),),
+        reference=lambda positions, table: (hash_grid_reference.hash_grid_encode(positions, table, **GRID),),
+        gradients=("positions", "table"), trained=("table",), few=500, many=2**17,
+        forward=Work(FLOAT * (3 + LAYOUT.outputs + CORNERS * GRID_FEATURES), CORNERS * (2 * GRID_FEATURES + 10)),
+        backward=Work(FLOAT * (3 + LAYOUT.outputs + 2 * CORNERS * GRID_FEATURES), CORNERS * (2 * GRID_FEATURES + 10)),
+        peers={"Dr.Jit": lambda inputs: peers.drjit_hash_grid(inputs["positions"], features=GRID_FEATURES, **GRID)},
+    ),
+    "occupancy_grid": Case(
+        item="cells", make=_occupancy_inputs, operation=_occupancy, reference=_occupancy_reference,
+        few=2000, many=2**18,
+        forward=Work(FLOAT * (2 * 1 + 3 + 1 + 2), 60),
+    ),
+    "ray_aabb": Case(
+        item="rays", make=_aabb_inputs, operation=ray_aabb.intersect_ray_aabb,
+        reference=ray_aabb_reference.intersect_ray_aabb, gradients=("origins", "directions"), few=2000, many=2**19,
+        forward=Work(FLOAT * (6 + 2), 30), backward=Work(FLOAT * (6 + 2 + 6), 50),
+    ),
+    "ray_marching": Case(
+        item="rays", make=_march_inputs, operation=_march, reference=_march_reference,
+        gradients=("origins", "directions"), few=300, many=2**14,
+        # about 20 samples on a ray of this scene, each of 6 numbers; each tried twice, in some 60 operations
+        forward=Work(FLOAT * (2 * 6 + 3 + 20 * 6), 20 * 120), backward=Work(FLOAT * (20 * 4 + 2 + 6), 20 * 9),
+    ),
+    "spherical_harmonics": Case(
+        item="directions", make=_harmonics_inputs,
+        operation=lambda directions: (spherical_harmonics.encode_direction(directions, DEGREE),),
+        reference=lambda directions: (spherical_harmonics_reference.spherical_harmonics(directions, DEGREE),),
+        gradients=("directions",), few=2000, many=2**18,
+        forward=Work(FLOAT * (3 + DEGREE**2), 60), backward=Work(FLOAT * (3 + DEGREE**2 + 3), 130),
+    ),
+    "volume_rendering": Case(
+        item="samples", make=lambda n, g: _rendering_inputs(-(-n // SAMPLES), g),
+        operation=lambda **inputs: volume_rendering.composite(**inputs, early_stop=STOP),
+        reference=lambda **inputs: volume_rendering_reference.composite(**inputs, early_stop=STOP),
+        gradients=("density", "colour", "t", "dt"), trained=("density", "colour"), few=64 * SAMPLES, many=2**20,
+        forward=Work(FLOAT * (6 + 1), 20), backward=Work(FLOAT * (6 + 1 + 1 + 4), 20),
+    ),
+}

@@ -1,0 +1,132 @@
+"""What this machine has to compute on: processor, memory, CUDA and Vulkan devices, as far as the system tells."""
+
+import ctypes
+import ctypes.util
+import os
+import platform
+import sys
+from dataclasses import dataclass
+
+__all__ = ["VulkanDevice", "machine", "memory", "vulkan_devices"]
+
+VULKAN_LIBRARIES = {"win32": "vulkan-1.dll", "darwin": "libvulkan.dylib"}
+SOFTWARE = 4  # VK_PHYSICAL_DEVICE_TYPE_CPU
+DEVICE_LOCAL = 1  # VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
+FLOAT_ATOMICS = b"VK_EXT_shader_atomic_float"
+ATOMIC_FEATURES = 1000260000  # VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT
+FEATURES_2 = 1000059000  # VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2
+
+
+@dataclass(frozen=True, kw_only=True)
+class VulkanDevice:
+    """A physical device as its driver describes it."""
+
+    name: str
+    software: bool
+    """Computed by the processor, as by Mesa's lavapipe."""
+    memory: int
+    """Bytes of its own memory."""
+    float_atomics: bool
+    """Whether float32 sums in memory are one instruction; otherwise Taichi loops over compare-and-exchange."""
+
+
+def machine() -> str:
+    """Processor and cores."""
+    name = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} {'core' if cores == 1 else 'cores'}"
+
+
+def memory() -> int | None:
+    """Bytes of the machine's memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def vulkan_devices() -> list[VulkanDevice]:
+    """All Vulkan devices; none without a loader, a driver or a device."""
+    library = VULKAN_LIBRARIES.get(sys.platform) or ctypes.util.find_library("vulkan") or "libvulkan.so.1"
+    try:
+        vulkan = ctypes.CDLL(library)
+    except OSError:
+        return []
+    # application info: Vulkan 1.1, for vkGetPhysicalDeviceFeatures2
+    application = _ApplicationInfo(type=0, api_version=(1 << 22) | (1 << 12))
+    create = _InstanceCreateInfo(type=1, application=ctypes.pointer(application))
+    instance = ctypes.c_void_p()
+    if vulkan.vkCreateInstance(ctypes.byref(create), None, ctypes.byref(instance)) != 0:
+        return []
+    try:
+        count = ctypes.c_uint32()
+        if vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None) < 0:
+            return []
+        handles = (ctypes.c_void_p * count.value)()
+        if vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), handles) < 0:
+            return []
+        return [_described(vulkan, ctypes.c_void_p(handle)) for handle in handles[: count.value]]
+    finally:
+        vulkan.vkDestroyInstance(instance, None)
+
+
+def _described(vulkan, device) -> VulkanDevice:
+    # VkPhysicalDeviceProperties is shorter: five words, the name, and limits that nothing here reads
+    properties = (ctypes.c_uint8 * 4096)()
+    vulkan.vkGetPhysicalDeviceProperties(device, properties)
+    kind = int.from_bytes(bytes(properties[16:20]), sys.byteorder)
+    name = bytes(properties[20:276]).split(b"\0")[0].decode(errors="replace")
+    heaps = _MemoryProperties()
+    vulkan.vkGetPhysicalDeviceMemoryProperties(device, ctypes.byref(heaps))
+    sizes = [heap.size for heap in heaps.heaps[: heaps.heap_count] if heap.flags & DEVICE_LOCAL]
+    return VulkanDevice(name=name, software=kind == SOFTWARE, memory=sum(sizes),
+                        float_atomics=_has_float_atomics(vulkan, device))
+
+
+def _has_float_atomics(vulkan, device) -> bool:
+    count = ctypes.c_uint32()
+    vulkan.vkEnumerateDeviceExtensionProperties(device, None, ctypes.byref(count), None)
+    extensions = (_Extension * count.value)()
+    vulkan.vkEnumerateDeviceExtensionProperties(device, None, ctypes.byref(count), extensions)
+    if all(extension.name != FLOAT_ATOMICS for extension in extensions):
+        return False
+    atomics = _AtomicFeatures(type=ATOMIC_FEATURES)
+    features = _Features2(type=FEATURES_2, next=ctypes.cast(ctypes.pointer(atomics), ctypes.c_void_p))
+    vulkan.vkGetPhysicalDeviceFeatures2(device, ctypes.byref(features))
+    return bool(atomics.flags[1])  # shaderBufferFloat32AtomicAdd
+
+
+class _ApplicationInfo(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("next", ctypes.c_void_p), ("name", ctypes.c_char_p),
+                ("version", ctypes.c_uint32), ("engine", ctypes.c_char_p), ("engine_version", ctypes.c_uint32),
+                ("api_version", ctypes.c_uint32)]
+
+
+class _InstanceCreateInfo(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("next", ctypes.c_void_p), ("flags", ctypes.c_uint32),
+                ("application", ctypes.POINTER(_ApplicationInfo)), ("layer_count", ctypes.c_uint32),
+                ("layers", ctypes.c_void_p), ("extension_count", ctypes.c_uint32), ("extensions", ctypes.c_void_p)]
+
+
+class _Heap(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_uint64), ("flags", ctypes.c_uint32)]
+
+
+class _MemoryProperties(ctypes.Structure):
+    _fields_ = [("type_count", ctypes.c_uint32), ("types", ctypes.c_uint32 * 2 * 32),
+                ("heap_count", ctypes.c_uint32), ("heaps", _Heap * 16)]
+
+
+class _Extension(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char * 256), ("version", ctypes.c_uint32)]
+
+
+class _AtomicFeatures(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("next", ctypes.c_void_p), ("flags", ctypes.c_uint32 * 12)]
+
+
+class _Features2(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("next", ctypes.c_void_p), ("features", ctypes.c_uint32 * 64)]
