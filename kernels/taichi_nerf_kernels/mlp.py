@@ -21,7 +21,7 @@ loops of a product is slow to compile; therefore layers go in pairs, both under 
 from functools import cache
 from itertools import accumulate, pairwise
 
-from .engine import in_double, on_cpu, stride_for, ti
+from .engine import configuration, on_cpu, stride_for, ti
 
 LANES = 16  # samples of a block on a CPU
 ROWS = 4  # units of a layer that a CPU computes together: each load of an input serves all of them
@@ -537,7 +537,7 @@ def _kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool):
         raise ValueError(f"sizes must be at least two positive numbers, got {sizes}")
     if on_cpu():
         return _cpu_kernels(sizes, counted, wants_x)
-    return _gpu_kernels(sizes, counted, wants_x, in_double())
+    return _gpu_kernels(sizes, counted, wants_x, configuration().default_fp)
 
 
 def mlp_forward(x, weights, activations, y, sizes: tuple[int, ...], count=None) -> None:
