@@ -37,7 +37,7 @@ class Runtime:
     threads: int
     """Processor threads of the kernels and of PyTorch."""
     mlp: str = "auto"
-    """What computes the small networks: `torch`, `fused` (the kernels), or `auto`: on a CPU torch, else the faster of both."""
+    """What computes the small networks: `torch`, `fused` (the kernels), or `auto`: the faster, on a CPU torch."""
 
 
 _current: Runtime | None = None
