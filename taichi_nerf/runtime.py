@@ -43,7 +43,7 @@ class Runtime:
     threads: int
     """Processor threads of the kernels and of PyTorch."""
     mlp: str = "auto"
-    """What computes the small networks: `torch`, `fused` (the kernels), or `auto`: on a CPU torch, else the faster one."""
+    """What computes the small networks: `torch`, `fused` (the kernels), or `auto`: on a CPU torch, else the faster."""
 
 
 _current: Runtime | None = None

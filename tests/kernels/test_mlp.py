@@ -10,6 +10,7 @@ from taichi_nerf_kernels import mlp as kernel
 from taichi_nerf_kernels.engine import on_cpu, ti
 
 NETWORKS = [(32, 64, 16), (16, 16, 16, 16, 1), (7, 5), (3, 18, 20, 9)]
+LARGE = (16, 128, 96, 1)  # more weights than a GPU's shared memory takes
 
 
 def layers(sizes, rng):
@@ -65,8 +66,10 @@ def test_columns_beyond_the_count_are_neither_read_nor_written(backend, rng, siz
     assert from_device(x_gradient)[:, count:].isnan().all() and from_device(scratch)[:, count:].isnan().all()
 
 
-@pytest.mark.parametrize("sizes", NETWORKS, ids=str)
+@pytest.mark.parametrize("sizes", [*NETWORKS, LARGE], ids=str)
 def test_the_gradient_of_the_inputs_may_be_left_out(backend, rng, sizes):
+    if sizes == LARGE and on_cpu():
+        pytest.skip("a CPU stages no weights: one path for all sizes")
     x = torch.randn(sizes[0], 77, generator=rng, dtype=torch.float64)
     cotangent = torch.randn(sizes[-1], 77, generator=rng, dtype=torch.float64)
     weights = layers(sizes, rng)
@@ -77,6 +80,16 @@ def test_the_gradient_of_the_inputs_may_be_left_out(backend, rng, sizes):
     gradient, scratch = torch.zeros_like(weights), backend.empty(*kernel.mlp_scratch_shape(sizes, 77))
     kernel.mlp_backward(x, weights, activations, cotangent, None, gradient, scratch, sizes)
     backend.assert_close(gradient, expected, "weight gradient")
+
+
+def test_no_samples_change_nothing(backend):
+    sizes, count = (7, 5), on_device(torch.zeros(1, dtype=torch.int32))
+    x, weights = on_device(backend.empty(7, 20)), on_device(backend.empty(35))
+    activations, y = on_device(backend.empty(1, 20)), on_device(backend.empty(5, 20))
+    kernel.mlp_forward(x, weights, activations, y, sizes, count=count)
+    gradient = on_device(torch.ones(35, dtype=backend.dtype))
+    kernel.mlp_backward(x, weights, activations, y, x, gradient, activations, sizes, count=count)
+    assert from_device(y).isnan().all() and (from_device(gradient) == 1).all()
 
 
 @pytest.mark.parametrize("sizes", NETWORKS, ids=str)
@@ -99,10 +112,9 @@ def test_a_network_within_a_kernel_is_the_same_network(backend, rng, sizes):
     x = torch.randn(sizes[0], 4 * kernel.LANES, generator=rng, dtype=torch.float64)
     weights = layers(sizes, rng)
     shifted = torch.cat([torch.full((2,), 9.0, dtype=torch.float64), flat(weights)])
-    for network in [in_blocks] if on_cpu() else [by_sample]:
-        y = backend.empty(sizes[-1], x.shape[1])
-        network(backend.tensor(x), backend.tensor(shifted), y)
-        backend.assert_close(y, reference.mlp(x, weights))
+    y = backend.empty(sizes[-1], x.shape[1])
+    (in_blocks if on_cpu() else by_sample)(backend.tensor(x), backend.tensor(shifted), y)
+    backend.assert_close(y, reference.mlp(x, weights))
 
 
 def test_the_order_of_samples_does_not_matter(backend, rng):
