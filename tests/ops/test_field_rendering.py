@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def make_settings(cascades=1, **changes):
 
 def make_network(sizes, rng, scale=1.5):
     return [scale * torch.randn(b, a, generator=rng, dtype=torch.float64) / math.sqrt(a)
-            for a, b in zip(sizes, sizes[1:])]
+            for a, b in pairwise(sizes)]
 
 
 def make_field(backend, rng, settings, occupied, peak=3.0):
