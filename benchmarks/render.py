@@ -2,8 +2,8 @@
 
     python benchmarks/render.py RUN [--size 400 400] [--threads 2]
 
-RUN is the folder of a training run. The frame is the first test view; stages are timed one after the other, each to its
-end, so that their sum is a little above the time of the frame.
+RUN is the folder of a training run. The frame is the first test view, by both renderers in turn. Stages are those of
+the PyTorch path, timed one after the other, each to its end, so that their sum is a little above the time of the frame.
 """
 
 import argparse
@@ -13,19 +13,32 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _measure import seconds_of
 
 from taichi_nerf import runtime
 from taichi_nerf.devices import machine
+from taichi_nerf.metrics import psnr
 from taichi_nerf.models.render import select_visible
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
 from taichi_nerf.ops.volume_rendering import composite
+from taichi_nerf.pictures import to_uint8
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
 from taichi_nerf.types import Rays
 
 CHUNK = 8192
+RENDERERS = ("taichi", "torch")
+
+
+def both_paths(model, cameras, repeats=5):
+    """Seconds of each renderer, the best of several in turn, and what they show."""
+    seconds, views = dict.fromkeys(RENDERERS, float("inf")), {}
+    for _ in range(repeats + 1):  # the first compiles
+        for renderer in RENDERERS:
+            start = time.perf_counter()
+            views[renderer] = render_view(model, cameras, 0, background=1.0, renderer=renderer)
+            seconds[renderer] = min(seconds[renderer], time.perf_counter() - start)
+    return seconds, views
 
 
 @torch.no_grad()
@@ -68,7 +81,7 @@ def main():
     run, model = RunFolder.open(arguments.run), checkpoint.load(arguments.run)
     scene = run.cameras_scene()
     cameras = scene.model_cameras("test").subset([0]).resized(arguments.size)
-    seconds = seconds_of(lambda: render_view(model, cameras, 0, background=1.0), repeats=5)
+    seconds, views = both_paths(model, cameras)
 
     width, height = arguments.size
     v, u = np.indices((height, width), dtype=np.float32) + 0.5
@@ -78,9 +91,13 @@ def main():
     origins, directions = rays_from_pixels(index, pixel, *(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
     stages(model, origins, directions)
     spent, marched, visible = stages(model, origins, directions)
-    print(f"{width} x {height}, {arguments.backend}, {arguments.threads} threads, {machine()}: {seconds:.3f} s a frame")
+    print(f"{width} x {height}, {arguments.backend}, {arguments.threads} threads, {machine()}")
+    print(f"taichi {seconds['taichi']:.3f} s a frame, {views['taichi'].samples} samples evaluated; torch "
+          f"{seconds['torch']:.3f} s, {seconds['torch'] / seconds['taichi']:.2f} times as long")
+    pictures = [to_uint8(views[renderer].colour).astype(np.float64) / 255 for renderer in RENDERERS]
+    print(f"PSNR between the two 8-bit pictures: {psnr(*pictures):.1f} dB")
     parts = ", ".join(f"{name} {milliseconds:.0f} ms" for name, milliseconds in spent.items())
-    print(f"{marched} samples marched, {visible} visible; {parts}")
+    print(f"torch: {marched} samples marched, {visible} visible; {parts}")
 
 
 if __name__ == "__main__":

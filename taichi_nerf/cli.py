@@ -51,12 +51,7 @@ class _Common:
     threads: Annotated[int | None, arg(metavar="N")] = None
     """Processor threads; by default as many as this process may use."""
     mlp: MLP = "auto"
-<<<<<<< HEAD
-    """What computes the networks: PyTorch, or fused kernels in single precision; auto: PyTorch on a CPU, else the
-    faster of both."""
-=======
     """What computes the networks: PyTorch, or fused kernels in single precision; auto: the faster, on a CPU PyTorch."""
->>>>>>> mlp
     debug: Annotated[bool, arg(name="debug")] = False
     """Show where in the program an error came from."""
 

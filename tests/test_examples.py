@@ -2,16 +2,23 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from taichi_nerf import runtime
+from taichi_nerf.config import FieldConfig, HashGridConfig, ModelConfig, SamplingConfig
+from taichi_nerf.data import Cameras
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.export import write_blender
+from taichi_nerf.models.instant_ngp import Box, InstantNGP
+from taichi_nerf.models.views import render_view
+from taichi_nerf.training.checkpoint import save_model
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
@@ -56,7 +63,7 @@ def detail(path: Path) -> float:
 
 def test_every_example_is_numbered_has_a_docstring_and_is_tested_here():
     here = Path(__file__).read_text(encoding="utf-8")
-    assert [path.name[:2] for path in EXAMPLES] == ["01", "02", "03", "04", "05"]
+    assert [path.name[:2] for path in EXAMPLES] == ["01", "02", "03", "04", "05", "06"]
     for path in EXAMPLES:
         assert path.read_text(encoding="utf-8").startswith('"""'), f"{path.name} does not say what it teaches"
         assert f'"{path.name}"' in here, f"{path.name} has no test"
@@ -107,3 +114,27 @@ def test_a_field_is_fitted_in_pure_taichi_without_torch(tmp_path):
     assert losses(output)[-1] < 0.3 * losses(output)[0]
     assert psnr(output) > 20
     assert detail(tmp_path / "pure.png") > 10
+
+
+def test_a_saved_model_is_rendered_without_torch_as_with_it(tmp_path):
+    runtime.init("cpu")
+    name, size = "06_render_without_torch.py", 48
+    grid = HashGridConfig(levels=4, features=2, log2_entries=10, base_resolution=4, max_resolution=24)
+    field = FieldConfig(hash_grid=grid, geometry_features=4, density_width=16, colour_width=16, direction_degree=2)
+    sampling = SamplingConfig(grid_resolution=16, steps=64)
+    model = InstantNGP(ModelConfig(field=field, sampling=sampling), Box(aabb_scale=2, near=0.1))
+    with torch.no_grad():
+        model.field.table.mul_(3e4)
+    save_model(tmp_path / "model.safetensors", model)
+    output = run_example(
+        name, tmp_path / "model.safetensors", "--small", "--output", tmp_path / "frames", without_torch=True
+    )
+    assert output.count(".png: ") == 2 and detail(tmp_path / "frames" / "frame_001.png") > 5
+    pose = runpy.run_path(str(ROOT / "examples" / name))["orbit_pose"](0.0)
+    cameras = Cameras(
+        camera_to_world=pose[None], focal=np.full((1, 2), 1.4 * size), principal=np.full((1, 2), 0.5 * size),
+        distortion=np.zeros((1, 6)), lens=np.zeros(1), size=np.full((1, 2), size),
+    )  # fmt: skip
+    expected = render_view(model, cameras, 0, background=1.0, renderer="torch").colour
+    actual = np.asarray(Image.open(tmp_path / "frames" / "frame_000.png")) / 255.0
+    assert np.abs(actual - expected).max() < 0.02 and np.square(actual - expected).mean() < 1e-4

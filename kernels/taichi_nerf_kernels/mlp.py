@@ -25,7 +25,6 @@ from .engine import configuration, on_cpu, stride_for, ti
 
 LANES = 16  # samples of a block on a CPU
 ROWS = 4  # units of a layer that a CPU computes together: each load of an input serves all of them
-TERMS = 4  # inputs added in one pass over the lanes
 TILE = 16  # inputs of a CPU task of the weight gradient, which has ROWS units
 BLOCKS = 32  # blocks of samples that a CPU thread takes at a time
 CHUNK = 1024  # samples that the weight gradient adds up at a time
@@ -73,26 +72,16 @@ def _unit_rows(x: ti.template(), weights: ti.template(), y: ti.template(), first
                row_stride: ti.template(), column_stride: ti.template(), inputs: ti.template(), rows: ti.template(),
                relu: ti.template()):
     """Units unit .. unit + rows - 1 of a layer, for LANES samples."""
-    tail = ti.static(inputs % TERMS)
-    for lane in range(LANES):
+    totals = ti.Vector.zero(float, rows * LANES)
+    for i in range(inputs):
         for r in ti.static(range(rows)):
-            total = 0.0
-            for term in ti.static(range(tail)):
-                total += (weights[first + (unit + r) * row_stride + term * column_stride] * x[term * LANES + lane])
-            y[(unit + r) * LANES + lane] = total
-    for group in range(inputs // TERMS):
-        i = tail + group * TERMS
+            weight = weights[first + (unit + r) * row_stride + i * column_stride]
+            for lane in range(LANES):
+                totals[r * LANES + lane] += weight * x[i * LANES + lane]
+    for r in ti.static(range(rows)):
         for lane in range(LANES):
-            for r in ti.static(range(rows)):
-                total = y[(unit + r) * LANES + lane]
-                for term in ti.static(range(TERMS)):
-                    total += (weights[first + (unit + r) * row_stride + (i + term) * column_stride]
-                              * x[(i + term) * LANES + lane])
-                y[(unit + r) * LANES + lane] = total
-    if ti.static(relu):
-        for lane in range(LANES):
-            for r in ti.static(range(rows)):
-                y[(unit + r) * LANES + lane] = ti.max(y[(unit + r) * LANES + lane], 0.0)
+            y[(unit + r) * LANES + lane] = ti.max(totals[r * LANES + lane], 0.0) if ti.static(relu) else (
+                totals[r * LANES + lane])
 
 
 @ti.func

@@ -21,13 +21,16 @@ from .random import uniform
 __all__ = [
     "fill_samples",
     "lattice_index",
+    "lattice_stretch",
     "march_count",
     "next_run",
     "pack_samples",
     "ray_stretch",
+    "reciprocal",
     "sample_positions_backward",
     "step_of_time",
     "step_size",
+    "summarise_blocks",
     "time_of_step",
 ]
 
@@ -203,6 +206,20 @@ def widen_box(word, blocks: ti.template(), resolution):
 
 
 @ti.func
+def summarise_blocks(bits: ti.template(), blocks: ti.template(), resolution):
+    """Write `blocks`: two parallel loops, for the outermost scope of a kernel."""
+    for n in range(6):
+        blocks[blocks.shape[0] - 6 + n] = ti.select(n < 3, 1 << 24, -(1 << 24))
+    for w in range(blocks.shape[0] - 6):
+        word = 0
+        for bit in range(32):
+            word |= bit_at((bits[64 * w + 2 * bit] | bits[64 * w + 2 * bit + 1]) != 0, bit)
+        blocks[w] = word
+        if word != 0:
+            widen_box(w, blocks, resolution)
+
+
+@ti.func
 def occupied_box(blocks: ti.template(), resolution):
     """Opposite corners of the box of the occupied cells, a hundredth of a cell wider against rounding."""
     box = blocks.shape[0] - 6
@@ -211,6 +228,21 @@ def occupied_box(blocks: ti.template(), resolution):
         low[axis] = (ti.cast(blocks[box + axis], float) - 0.01) / ti.cast(resolution, float)
         high[axis] = (ti.cast(blocks[box + 3 + axis], float) + 0.01) / ti.cast(resolution, float)
     return low, high
+
+
+@ti.func
+def lattice_stretch(r, seed, o, inverse, blocks: ti.template(), resolution, cascades, pace, near, far):
+    """(u_0, leave, first, end) of ray r: its samples are among lattice indices first .. end - 1, in front of leave."""
+    half = ti.Vector([0.5, 0.5, 0.5]) * cascade_scale(cascades - 1)
+    t0, t1 = ray_stretch(o, inverse, -half, half, near, far)
+    low, high = occupied_box(blocks, resolution)
+    enter, leave = ray_stretch(o, inverse, low, high, t0, t1)
+    u0, first, end = 0.0, 0, 0
+    if enter < leave:
+        u0 = lattice_origin(r, seed, t0, pace)
+        first = ti.max(lattice_index(enter, u0, pace), 0)
+        end = lattice_index(leave, u0, pace) + 2
+    return u0, leave, first, end
 
 
 @ti.kernel
@@ -235,15 +267,7 @@ def _march_count(
     counted: ti.template(),
 ):
     stride = ti.static(stride_for(32))
-    for n in range(6):
-        blocks[blocks.shape[0] - 6 + n] = ti.select(n < 3, 1 << 24, -(1 << 24))
-    for w in range(blocks.shape[0] - 6):
-        word = 0
-        for bit in range(32):
-            word |= bit_at((bits[64 * w + 2 * bit] | bits[64 * w + 2 * bit + 1]) != 0, bit)
-        blocks[w] = word
-        if word != 0:
-            widen_box(w, blocks, resolution)
+    summarise_blocks(bits, blocks, resolution)
     for slot in range(origins.shape[0] * stride):
         if slot % stride != 0:
             continue
@@ -252,15 +276,9 @@ def _march_count(
         o = ti.Vector([origins[r, 0], origins[r, 1], origins[r, 2]])
         d = ti.Vector([directions[r, 0], directions[r, 1], directions[r, 2]])
         inverse = ti.Vector([reciprocal(d[0]), reciprocal(d[1]), reciprocal(d[2])])
-        half = ti.Vector([0.5, 0.5, 0.5]) * cascade_scale(cascades - 1)
-        t0, t1 = ray_stretch(o, inverse, -half, half, near, far)
-        low, high = occupied_box(blocks, resolution)
-        enter, leave = ray_stretch(o, inverse, low, high, t0, t1)
+        u0, leave, at, end = lattice_stretch(r, seed, o, inverse, blocks, resolution, cascades, pace, near, far)
         n = 0
-        if enter < leave and r < live(origins.shape[0], count, counted):
-            u0 = lattice_origin(r, seed, t0, pace)
-            at = ti.max(lattice_index(enter, u0, pace), 0)
-            end = lattice_index(leave, u0, pace) + 2
+        if at < end and r < live(origins.shape[0], count, counted):
             run, first, behind = -1, 0, -1
             while at < end and n < max_samples:
                 i, j = next_run(at, end, u0, leave, o, d, inverse, bits, blocks, resolution, cascades, pace)

@@ -3,15 +3,20 @@
 H x W pixels of a view, R rays of a piece, K visible samples of a piece.
 """
 
+import weakref
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import runtime
 from ..data.scene import Cameras
 from ..ops.camera import rays_from_pixels
+from ..ops.field_rendering import FieldSettings, TaichiField, prepare_field, render_field, tile_order
 from ..types import Rays
+from .instant_ngp import InstantNGP
 from .render import Field, Rendered
 
 FIRST_RAYS, MOST_RAYS = 1024, 2**15
@@ -20,6 +25,9 @@ EMPTY = 1e-3  # opacity below which a pixel has neither depth nor normal
 NORMAL_STEPS = 2  # steps of the march to either side over which the density is compared
 TRANSPARENT = 0.01  # optical thickness of these steps that counts as nothing
 ROW_STRIDE = 0.6180339887  # of the picture's height: the golden ratio spreads the rows of each piece evenly
+PIECE = 2**19  # rays of a launch of the fast path
+
+Renderer = Literal["auto", "torch", "taichi"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +54,7 @@ def render_view(
     background: float | tuple[float, float, float],
     normals: bool = False,
     chunk: int | None = None,
+    renderer: Renderer = "auto",
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -54,12 +63,16 @@ def render_view(
         background: grey value or sRGB colour behind what is transparent.
         normals: also composite the directions in which the density falls; it takes three times as long.
         chunk: rays of a piece; by default as many as give a bounded number of samples.
+        renderer: `taichi` renders in one launch, evaluates nothing behind surfaces, and computes the networks in the
+            precision of the kernels; `torch` goes stage by stage, renders any model, and has normals; `auto` is
+            `chosen_renderer`.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
 
     Raises:
-        ValueError: `chunk` below 1, or a background that is neither a number nor three.
+        ValueError: `chunk` below 1, a background that is neither a number nor three, or `taichi` for what it
+            cannot render.
         IndexError: there is no such camera.
     """
     if chunk is not None and chunk < 1:
@@ -69,6 +82,11 @@ def render_view(
     background = np.broadcast_to(np.asarray(background, np.float32), (3,))
     width, height = (int(length) for length in cameras.size[index])
     camera = _camera_tensors(cameras, index, like=next(model.parameters()))
+    if renderer == "auto":
+        renderer = chosen_renderer(model, normals=normals)
+    if renderer == "taichi":
+        image, samples = _render_fast(model, camera, width, height, normals, chunk or PIECE)
+        return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
     pixels = _spread_rows(width, height)
     image = torch.zeros(height * width, 8)
     done, marched, samples, rays = 0, 0, 0, chunk or FIRST_RAYS
@@ -82,16 +100,77 @@ def render_view(
     return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
 
 
+def chosen_renderer(model: nn.Module, *, normals: bool = False) -> Renderer:
+    """What `auto` stands for: `taichi` for Instant-NGP on `vulkan`, where tensors would travel at every stage, else
+    `torch`, whose half-precision networks are as fast on a CPU that has them."""
+    fast = isinstance(model, InstantNGP) and not normals and runtime.current().backend == "vulkan"
+    return "taichi" if fast else "torch"
+
+
+@torch.no_grad()
+def _render_fast(
+    model: nn.Module, camera: list[Tensor], width: int, height: int, normals: bool, chunk: int
+) -> tuple[Tensor, int]:
+    """[H * W, 8] as of `_render_piece`, and the number of samples."""
+    if not isinstance(model, InstantNGP) or normals:
+        what = "normals" if normals else type(model).__name__
+        raise ValueError(f"renderer must be torch or auto for {what}, got taichi")
+    field, pixels = taichi_field(model), torch.from_numpy(tile_order(width, height))
+    image, samples = torch.zeros(height * width, 8), 0
+    for piece in pixels.split(chunk):
+        colour, opacity, depth, count = render_field(field, *_piece_rays(camera, piece, width))
+        image[piece, :5] = torch.cat([colour, opacity[:, None], depth[:, None]], dim=1).float().cpu()
+        samples += int(count.sum())
+    return image, samples
+
+
+_fields: weakref.WeakKeyDictionary[nn.Module, tuple] = weakref.WeakKeyDictionary()
+
+
+def taichi_field(model: InstantNGP) -> TaichiField:
+    """The model's field for the fast path, which is made anew only when a tensor or the runtime has changed."""
+    tensors, running = [*model.field.parameters(), model.grid.bits], runtime.current()
+    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    known = _fields.get(model)
+    if known is None or known[0] is not running or known[1] != state:
+        known = _fields[model] = (running, state, _prepared(model))
+    return known[2]
+
+
+def _prepared(model: InstantNGP) -> TaichiField:
+    field, grid, sampling = model.field, model.grid, model.config.sampling
+    networks = [list(network.weights) for network in (field.density_network, field.colour_network)]
+    density_sizes, colour_sizes = ((w[0].shape[1], *(layer.shape[0] for layer in w)) for w in networks)
+    settings = FieldSettings(
+        features=field.layout.features,
+        density_sizes=density_sizes,
+        colour_sizes=colour_sizes,
+        degree=field.degree,
+        side=float(field.side),
+        resolution=grid.resolution,
+        cascades=grid.cascades,
+        step=grid.step_min,
+        cone=model.cone_angle,
+        near=model.box.near,
+        max_samples=sampling.max_samples,
+        early_stop=sampling.early_stop,
+    )
+    return prepare_field(settings, field.layout, grid.bits, field.table, *networks)
+
+
+def _piece_rays(camera: list[Tensor], pixels: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Origins and directions [R, 3] of pixels [R] of a camera."""
+    centre = torch.stack([pixels % width, pixels.div(width, rounding_mode="floor")], dim=1).to(camera[0]) + 0.5
+    first = torch.zeros_like(pixels, dtype=torch.int32, device=centre.device)
+    return rays_from_pixels(first, centre, *camera)
+
+
 @torch.no_grad()
 def _render_piece(
     model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool
 ) -> tuple[Tensor, Rendered]:
     """[R, 8] colour, opacity, depth and, where asked for, normal of pixels [R] of a camera, on the host."""
-    centre = (
-        torch.stack([pixels % width, pixels.div(width, rounding_mode="floor")], dim=1).to(camera[0]) + 0.5
-    )
-    first = torch.zeros_like(pixels, dtype=torch.int32, device=centre.device)
-    origins, directions = rays_from_pixels(first, centre, *camera)
+    origins, directions = _piece_rays(camera, pixels, width)
     rendered = model.render(Rays(origins, directions))
     colour = rendered.colour
     normal = _composite_normals(model.field, rendered) if normals else torch.zeros_like(colour)

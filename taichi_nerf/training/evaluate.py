@@ -21,7 +21,7 @@ from ..data.scene import Scene, Split
 from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
-from ..models.views import View, render_view
+from ..models.views import View, chosen_renderer, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
 
 GREY = {"white": 1.0, "black": 0.0}
@@ -193,7 +193,8 @@ def _protocol(
     model: nn.Module, scene: Scene, chosen: Split, split: str, every: int, seconds: float
 ) -> dict[str, Any]:
     running, dtype = runtime.current(), next(model.parameters()).dtype
-    networks = fastest_precision(running.device) if dtype == torch.float32 else dtype
+    halves = chosen_renderer(model) == "torch" and dtype == torch.float32
+    networks = fastest_precision(running.device) if halves else dtype
     sizes = sorted({f"{width} x {height}" for width, height in chosen.cameras.size.tolist()})
     missing = why_no_lpips()
     return {

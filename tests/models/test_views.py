@@ -143,6 +143,52 @@ def test_rendering_leaves_no_gradient_behind(backend):
         assert parameter.grad is None and parameter.requires_grad
 
 
+def small_model(backend, seed=0):
+    """Instant-NGP with a random table, neither empty nor opaque."""
+    grid = HashGridConfig(levels=3, features=2, log2_entries=8, base_resolution=4, max_resolution=16)
+    field = FieldConfig(
+        hash_grid=grid, geometry_features=4, density_width=8, colour_width=8, direction_degree=2
+    )
+    sampling = SamplingConfig(grid_resolution=16, steps=64)
+    model = InstantNGP(ModelConfig(field=field, sampling=sampling), Box(aabb_scale=2, near=0.1), seed)
+    with torch.no_grad():
+        model.field.table.mul_(3e4)
+    return model.to(backend.dtype).to(backend.device)
+
+
+def test_both_renderers_show_the_same(backend):
+    model, cameras = small_model(backend), cameras_around(2, size=(21, 17), focal=20.0)
+    exact = backend.dtype == torch.float64  # otherwise PyTorch may take the networks' products in half precision
+    for index in range(2):
+        fast, staged = (
+            render_view(model, cameras, index, background=0.5, renderer=name) for name in ("taichi", "torch")
+        )
+        for name, tolerance in (("colour", 0.02), ("opacity", 0.02), ("depth", 0.05)):
+            error = np.abs(getattr(fast, name) - getattr(staged, name)).max()
+            assert error < (1e-6 if exact else tolerance), name
+        assert fast.samples == staged.samples or not exact
+        assert fast.opacity.max() > 0.5 and np.ptp(fast.colour) > 0.1
+
+
+def test_the_fast_renderer_sees_that_a_weight_has_changed(backend):
+    model, cameras = small_model(backend), cameras_around(1, size=(8, 6), focal=8.0)
+    before = render_view(model, cameras, 0, background=0.0, renderer="taichi")
+    with torch.no_grad():
+        model.field.colour_network.weights[-1].neg_()
+    after = render_view(model, cameras, 0, background=0.0, renderer="taichi")
+    seen = before.opacity > 0.3
+    assert np.allclose((before.colour + after.colour)[seen], before.opacity[seen][:, None], atol=1e-3)
+    assert np.abs(before.colour - after.colour).max() > 0.01
+
+
+def test_what_the_fast_renderer_cannot_do_is_refused(backend):
+    ball, model, cameras = Ball(backend.dtype, backend.device), small_model(backend), cameras_around(1)
+    with pytest.raises(ValueError, match="torch or auto for Ball"):
+        render_view(ball, cameras, 0, background=0.0, renderer="taichi")
+    with pytest.raises(ValueError, match="torch or auto for normals"):
+        render_view(model, cameras, 0, background=0.0, normals=True, renderer="taichi")
+
+
 def test_wrong_arguments_are_refused(backend):
     model, cameras = Ball(backend.dtype, backend.device), cameras_around(2)
     with pytest.raises(ValueError, match="chunk"):
