@@ -218,11 +218,17 @@ def blur(
     blurred: ti.types.ndarray(ndim=2),  # out [R, S]
 ):
     """(max(w_{i-1}, w_i) + max(w_i, w_{i+1})) / 2 + padding: a hull, then a mean (Barron et al. 2021, eq. 18)."""
-    for ray, i in ti.ndrange(weights.shape[0], weights.shape[1]):
-        here = weights[ray, i]
-        before = weights[ray, ti.max(i - 1, 0)]
-        after = weights[ray, ti.min(i + 1, weights.shape[1] - 1)]
-        blurred[ray, i] = 0.5 * (ti.max(before, here) + ti.max(here, after)) + padding
+    stride = ti.static(stride_for(64))
+    for slot in range(weights.shape[0] * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        last = weights.shape[1] - 1
+        before, here = weights[ray, 0], weights[ray, 0]
+        for i in range(last + 1):
+            after = weights[ray, ti.min(i + 1, last)]
+            blurred[ray, i] = 0.5 * (ti.max(before, here) + ti.max(here, after)) + padding
+            before, here = here, after
 
 
 @ti.kernel

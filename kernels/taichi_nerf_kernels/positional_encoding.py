@@ -14,7 +14,7 @@ lets the frequencies in one after the other:
 The sine of 2^k x is wanted for arguments of 10^5 and more, where the sines of some backends are wrong by far more than
 rounding. So x is divided by 2 pi once, as a sum of parts with so few bits that doubling them and taking their
 fractions is exact; what is left is the sine of at most an eighth of a turn, a short polynomial. Between those, the
-next frequencies follow by sin 2a = 2 sin a cos a and cos 2a = 1 - 2 sin^2 a.
+next frequencies follow by sin 2a = 2 sin a cos a and cos 2a = 1 - 2 sin^2 a, and exp(-4 b) by exp(-b)^4.
 
 The backward pass needs no sine: d(a sin)/dx = 2^k a cos and d(a sin)/dv = -4^k / 2 a sin are in the features.
 
@@ -28,7 +28,7 @@ from .engine import in_double, ti
 __all__ = ["encode_backward", "encode_forward", "encoding_width", "fraction", "sin_cos_of_turns", "turns", "window"]
 
 MANTISSA_HALF = -4096  # mask that leaves 12 of the 24 bits of a float32's mantissa
-ANCHOR = 4  # every fourth sine is computed afresh; those between follow by doubling, which doubles their error
+ANCHOR = 4  # every fourth frequency is computed afresh; those between follow, and their errors double
 TURN = 1 / (2 * math.pi)
 TURN_HIGH = math.floor(TURN * 2**14) / 2**14  # 12 bits
 TURN_MIDDLE = math.floor((TURN - TURN_HIGH) * 2**26) / 2**26  # 12 bits
@@ -107,15 +107,18 @@ def encode_forward(
             column += x.shape[1]
         parts = turns(x[n, d])
         scale = 1.0
-        sine, cosine = 0.0, 0.0
+        sine, cosine, attenuation = 0.0, 0.0, 1.0
         for k in range(weight.shape[0]):
             if k % ANCHOR == 0:
                 sine, cosine = sin_cos_of_turns(fraction(parts, scale))
+                if ti.static(integrated):
+                    attenuation = ti.exp(-0.5 * scale * scale * variance[n, d])
             else:
                 sine, cosine = 2.0 * sine * cosine, 1.0 - 2.0 * sine * sine
-            amplitude = ti.cast(weight[k], float)
-            if ti.static(integrated):
-                amplitude *= ti.exp(-0.5 * scale * scale * variance[n, d])
+                if ti.static(integrated):
+                    attenuation *= attenuation
+                    attenuation *= attenuation
+            amplitude = weight[k] * attenuation
             features[n, column] = amplitude * sine
             features[n, column + x.shape[1]] = amplitude * cosine
             column += 2 * x.shape[1]
