@@ -151,7 +151,7 @@ class BatchConfig:
     """Visible samples of a step to aim at: the number of rays follows from how many of them a ray has."""
     marched: int = 65536
     """Samples of a step before those behind surfaces are cut, to aim at when there are many: it bounds the memory."""
-    max_rays: int = 2**14
+    max_rays: int = 2**13
     """Rays of a step at the most."""
     random_background: bool = True
     """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""

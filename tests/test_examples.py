@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -63,7 +64,7 @@ def detail(path: Path) -> float:
 
 def test_every_example_is_numbered_has_a_docstring_and_is_tested_here():
     here = Path(__file__).read_text(encoding="utf-8")
-    assert [path.name[:2] for path in EXAMPLES] == ["01", "02", "03", "04", "05", "06"]
+    assert [path.name[:2] for path in EXAMPLES] == ["01", "02", "03", "04", "05", "06", "07"]
     for path in EXAMPLES:
         assert path.read_text(encoding="utf-8").startswith('"""'), f"{path.name} does not say what it teaches"
         assert f'"{path.name}"' in here, f"{path.name} has no test"
@@ -138,3 +139,12 @@ def test_a_saved_model_is_rendered_without_torch_as_with_it(tmp_path):
     expected = render_view(model, cameras, 0, background=1.0, renderer="torch").colour
     actual = np.asarray(Image.open(tmp_path / "frames" / "frame_000.png")) / 255.0
     assert np.abs(actual - expected).max() < 0.02 and np.square(actual - expected).mean() < 1e-4
+
+
+def test_the_builtin_scene_is_trained_on_vulkan(tmp_path):
+    if (reason := runtime.why_missing("vulkan")) is not None:
+        pytest.skip(f"vulkan: {reason}")
+    output = run_example("07_train_on_vulkan.py", "--small", "--output", tmp_path)
+    scores = [float(score) for score in re.findall(r"PSNR (\S+) dB", output)]
+    assert min(scores) > 16 and abs(scores[0] - scores[1]) < 0.1
+    assert detail(tmp_path / "vulkan.png") > 5

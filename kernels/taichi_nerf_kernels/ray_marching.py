@@ -268,7 +268,10 @@ def _march_count(
 ):
     stride = ti.static(stride_for(32))
     summarise_blocks(bits, blocks, resolution)
-    for slot in range(origins.shape[0] * stride):
+    for r in range(origins.shape[0]):
+        ray_count[r] = 0
+    # The bound is the rays in use: of a longer loop the first thread would get them all.
+    for slot in range(live(origins.shape[0], count, counted) * stride):
         if slot % stride != 0:
             continue
         r = slot // stride
@@ -278,7 +281,7 @@ def _march_count(
         inverse = ti.Vector([reciprocal(d[0]), reciprocal(d[1]), reciprocal(d[2])])
         u0, leave, at, end = lattice_stretch(r, seed, o, inverse, blocks, resolution, cascades, pace, near, far)
         n = 0
-        if at < end and r < live(origins.shape[0], count, counted):
+        if at < end:
             run, first, behind = -1, 0, -1
             while at < end and n < max_samples:
                 i, j = next_run(at, end, u0, leave, o, d, inverse, bits, blocks, resolution, cascades, pace)
@@ -335,7 +338,7 @@ def pack_samples(
 
 
 @ti.kernel
-def fill_samples(
+def _fill_samples(
     origins: ti.types.ndarray(ndim=2),
     directions: ti.types.ndarray(ndim=2),
     bits: ti.types.ndarray(ndim=1),
@@ -356,14 +359,11 @@ def fill_samples(
     t: ti.types.ndarray(ndim=1),
     dt: ti.types.ndarray(ndim=1),
     ray_index: ti.types.ndarray(ndim=1),
+    count: ti.types.ndarray(),
+    counted: ti.template(),
 ):
-    """The first ray_count[r] samples of each ray, written from ray_start[r] on.
-
-    `runs` and `blocks` come from `march_count` with the same arguments. Samples beyond the recorded runs are
-    found by marching on.
-    """
     stride = ti.static(stride_for(32))
-    for slot in range(origins.shape[0] * stride):
+    for slot in range(live(origins.shape[0], count, counted) * stride):
         if slot % stride != 0:
             continue
         r = slot // stride
@@ -396,6 +396,19 @@ def fill_samples(
                 ray_index[s] = r
                 for axis in ti.static(range(3)):
                     positions[s, axis] = o[axis] + middle * d[axis]
+
+
+def fill_samples(origins, directions, bits, blocks, resolution: int, cascades: int, cone: float, growth: float,
+                 dt_min: float, dt_max: float, near: float, far: float, seed: int, runs, ray_start, ray_count,
+                 positions, t, dt, ray_index, count=None) -> None:
+    """The first ray_count[r] samples of each ray, written from ray_start[r] on.
+
+    `runs` and `blocks` come from `march_count` with the same arguments, and so does `count`. Samples beyond the
+    recorded runs are found by marching on.
+    """
+    _fill_samples(origins, directions, bits, blocks, resolution, cascades, cone, growth, dt_min, dt_max, near, far,
+                  seed, runs, ray_start, ray_count, positions, t, dt, ray_index,
+                  ray_count if count is None else count, count is not None)
 
 
 @ti.kernel

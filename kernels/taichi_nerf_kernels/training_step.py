@@ -62,10 +62,13 @@ def count_visible_rays(
     ray_count: ti.types.ndarray(ndim=1),  # [R] int32
     early_stop: float,
     kept_count: ti.types.ndarray(ndim=1),  # out [R] int32
+    rays: ti.types.ndarray(ndim=1),  # [1] int32: rays in use
 ):
     """Samples of each ray in front of where its transmittance falls below `early_stop`."""
+    for ray in range(kept_count.shape[0]):
+        kept_count[ray] = 0
     stride = ti.static(stride_for(64))
-    for slot in range(ray_start.shape[0] * stride):
+    for slot in range(live(ray_start.shape[0], rays, True) * stride):
         if slot % stride != 0:
             continue
         ray = slot // stride
@@ -92,10 +95,11 @@ def gather_visible(
     visible_dt: ti.types.ndarray(ndim=1),  # out [K]
     visible_ray: ti.types.ndarray(ndim=1),  # out [K] int32
     visible_features: ti.types.ndarray(ndim=2),  # out [E, K]
+    rays: ti.types.ndarray(ndim=1),  # [1] int32
 ):
     """The visible samples, packed."""
     stride = ti.static(stride_for(64))
-    for slot in range(ray_start.shape[0] * stride):
+    for slot in range(live(ray_start.shape[0], rays, True) * stride):
         if slot % stride != 0:
             continue
         ray = slot // stride

@@ -339,17 +339,18 @@ class ExplicitStep:
                                  self.ray_count, self.runs, self.rays)
         self._pack(self.ray_count, self.ray_start, self.marched_room, self.marched)
         ray_marching.fill_samples(self.origins, self.directions, self.bits, self.blocks, *lattice, self.runs,
-                                  self.ray_start, self.ray_count, self.positions, self.t, self.dt, self.ray_index)
+                                  self.ray_start, self.ray_count, self.positions, self.t, self.dt, self.ray_index,
+                                  self.rays)
 
     def _cut(self) -> None:
         field = self.trainer.model.field
         kernels.unit_positions(self.positions, field.side, self.unit, self.marched)
         self._geometry(self.marched)
         kernels.count_visible_rays(self.geometry, self.dt, self.ray_start, self.ray_count,
-                                   self.trainer.model.config.sampling.early_stop, self.kept_count)
+                                   self.trainer.model.config.sampling.early_stop, self.kept_count, self.rays)
         self._pack(self.kept_count, self.kept_start, self.samples_room, self.samples)
         kernels.gather_visible(self.ray_start, self.kept_start, self.kept_count, self.unit, self.dt, self.features,
-                               self.visible_unit, self.visible_dt, self.visible_ray, self.visible_features)
+                               self.visible_unit, self.visible_dt, self.visible_ray, self.visible_features, self.rays)
 
     def _loss(self, seeds: StepSeeds) -> None:
         trainer = self.trainer

@@ -76,7 +76,7 @@ class Trainer:
             _mark_invisible(model, scene)
         self._rays = self._marched = self._samples = 0
         self._loss = self._squared_error = 0.0
-        explicit = config.step == "explicit" or (config.step == "auto" and runtime.current().backend == "vulkan")
+        explicit = config.step == "explicit" or (config.step == "auto" and runtime.current().backend != "cuda")
         self.explicit = ExplicitStep(self) if explicit else None
 
     @property
