@@ -301,8 +301,12 @@ def dilate(
             last = at
             if which == 0:
                 fresh = _density(fenceposts, weights, ray, opened)
-                while tail > head and _density(fenceposts, weights, ray, queue[ray, tail - 1]) <= fresh:
-                    tail -= 1
+                covering = tail > head  # by itself: a function's arguments are evaluated whatever stands before `and`
+                while covering:
+                    covering = _density(fenceposts, weights, ray, queue[ray, tail - 1]) <= fresh
+                    if covering:
+                        tail -= 1
+                        covering = tail > head
                 queue[ray, tail] = opened
                 tail += 1
                 opened += 1

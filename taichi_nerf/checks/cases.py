@@ -13,6 +13,8 @@ cache lines, index arithmetic, allocation of outputs) shows as a smaller share o
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor
@@ -20,9 +22,16 @@ from torch import Generator, Tensor
 from ..ops import (
     adam,
     camera,
+    conical_frustum,
+    contraction,
     distortion,
+    field_rendering,
     hash_grid,
+    interval_sampling,
+    mlp,
     occupancy_grid,
+    positional_encoding,
+    proposal_loss,
     ray_aabb,
     ray_marching,
     spherical_harmonics,
@@ -30,9 +39,16 @@ from ..ops import (
 )
 from ..reference import adam as adam_reference
 from ..reference import camera as camera_reference
+from ..reference import conical_frustum as conical_frustum_reference
+from ..reference import contraction as contraction_reference
 from ..reference import distortion as distortion_reference
+from ..reference import field_rendering as field_rendering_reference
 from ..reference import hash_grid as hash_grid_reference
+from ..reference import interval_sampling as interval_sampling_reference
+from ..reference import mlp as mlp_reference
 from ..reference import occupancy_grid as occupancy_grid_reference
+from ..reference import positional_encoding as positional_encoding_reference
+from ..reference import proposal_loss as proposal_loss_reference
 from ..reference import ray_aabb as ray_aabb_reference
 from ..reference import ray_marching as ray_marching_reference
 from ..reference import spherical_harmonics as spherical_harmonics_reference
@@ -95,6 +111,14 @@ def _directions(generator: Generator, count: int) -> Tensor:
     return torch.nn.functional.normalize(_normal(generator, count, 3), dim=1)
 
 
+def _layers(sizes: tuple[int, ...], generator: Generator) -> list[Tensor]:
+    return [math.sqrt(2 / a) * _normal(generator, b, a) for a, b in pairwise(sizes)]
+
+
+def _weights(sizes: tuple[int, ...]) -> int:
+    return sum(a * b for a, b in pairwise(sizes))
+
+
 def _packed(rays: int) -> dict[str, Tensor]:
     """SAMPLES samples on each ray."""
     start = torch.arange(rays, dtype=torch.int32) * SAMPLES
@@ -151,6 +175,38 @@ def _camera_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
     }
 
 
+# conical_frustum: Gaussians of the intervals of rays
+
+
+def _frustum_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    return {
+        "fenceposts": (0.1 * _uniform(generator, rays, SAMPLES + 1) + 0.02).cumsum(1),
+        "origins": _normal(generator, rays, 3),
+        "directions": _normal(generator, rays, 3),
+        "radius": 0.05 * _uniform(generator, rays) + 1e-3,
+    }
+
+
+# contraction: Gaussians inside and outside of the unit ball, and none near its sphere, along the basis of mip-NeRF 360
+
+BASIS = contraction.off_axis_basis()
+
+
+def _contraction_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    along = _uniform(generator, rays, SAMPLES)
+    return {
+        "origins": 0.3 * _directions(generator, rays),
+        "directions": _directions(generator, rays),
+        "t_mean": along + (along > 0.5),
+        "t_variance": 0.01 * _uniform(generator, rays, SAMPLES) + 1e-4,
+        "radial_variance": 0.01 * _uniform(generator, rays, SAMPLES) + 1e-4,
+    }
+
+
+def _project(function, **inputs):
+    return function(**inputs, basis=torch.as_tensor(BASIS).to(inputs["t_mean"]))
+
+
 # distortion: the spread of weights along rays
 
 
@@ -162,6 +218,43 @@ def _distortion_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
         "lengths": lengths.reshape(-1),
         **_packed(rays),
     }
+
+
+# field_rendering: rays whose samples do not depend on rounding; networks that are quick to compile
+
+FIELD_GRID = dict(levels=8, log2_entries=14, base_resolution=8, max_resolution=64)
+FIELD_LAYOUT = hash_grid.hash_grid_layout(**FIELD_GRID, features=4)
+FIELD = field_rendering.FieldSettings(
+    features=4, density_sizes=(32, 32, 8), colour_sizes=(24, 32, 3), degree=4, side=2.0, resolution=16, cascades=2,
+    step=0.013, cone=1 / 50, near=0.1, far=1.6, early_stop=1e-3)
+
+
+def _field_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    density, colour = (_layers(sizes, generator) for sizes in (FIELD.density_sizes, FIELD.colour_sizes))
+    density[-1][0] *= 3  # for some opaque places
+    field = {
+        "bits": _packed_bits(_cubes(generator)),
+        "table": _normal(generator, FIELD_LAYOUT.entries, FIELD.features),
+        **{f"density_{i}": weight for i, weight in enumerate(density)},
+        **{f"colour_{i}": weight for i, weight in enumerate(colour)},
+    }
+    return _steady_rays(rays, generator, lambda o, d: _field_reference(o, d, **field)[-1]) | field
+
+
+def _networks(weights: dict[str, Tensor]) -> list[list[Tensor]]:
+    return [[value for key, value in weights.items() if key.startswith(name)] for name in ("density", "colour")]
+
+
+def _field(origins, directions, bits, table, **weights):
+    field = field_rendering.prepare_field(FIELD, FIELD_LAYOUT, bits, table, *_networks(weights))
+    return field_rendering.render_field(field, origins, directions)
+
+
+def _field_reference(origins, directions, bits, table, **weights):
+    return field_rendering_reference.render_field(
+        origins, directions, occupancy_grid_reference.dense_from_bits(bits, FIELD.resolution), table,
+        *_networks(weights), side=FIELD.side, degree=FIELD.degree, grid=FIELD_GRID, early_stop=FIELD.early_stop,
+        march={"step_min": FIELD.step, "cone_angle": FIELD.cone, "near": FIELD.near, "far": FIELD.far})
 
 
 # hash_grid: points well inside of the cells of all levels, along rays where they are many
@@ -181,6 +274,51 @@ def _hash_grid_inputs(points: int, generator: Generator) -> dict[str, Tensor]:
     x = x[from_face > 2e-3][:points]
     assert len(x) == points
     return {"positions": x, "table": _normal(generator, LAYOUT.entries, GRID_FEATURES)}
+
+
+# interval_sampling: a level of mip-NeRF 360, from the histogram of the level before to distances
+
+REACH, ANNEAL, DRAW = 0.01, 0.7, {"seed": 11, "jitter": "ray"}
+
+
+def _histogram(rays: int, intervals: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Fenceposts from 0 to 1 and weights with the sum 1."""
+    edges = torch.cat([torch.zeros(rays, 1, dtype=torch.float64), _uniform(generator, rays, intervals) + 0.05], dim=1)
+    edges, weights = edges.cumsum(1), _uniform(generator, rays, intervals) + 0.02
+    return edges / edges[:, -1:], weights / weights.sum(1, keepdim=True)
+
+
+def _sampling_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    fenceposts, weights = _histogram(rays, SAMPLES, generator)
+    near = _uniform(generator, rays) + 0.3
+    return {"fenceposts": fenceposts, "weights": weights, "near": near, "far": 30 * near}
+
+
+def _sampling(fenceposts, weights, near, far):
+    s = interval_sampling.resample_mip_nerf_360(fenceposts, weights, SAMPLES, reach=REACH, anneal=ANNEAL, **DRAW)
+    return (interval_sampling.distance_from_normalised(s, near, far, "disparity"),)
+
+
+def _sampling_reference(fenceposts, weights, near, far):
+    plain = interval_sampling_reference
+    fenceposts, weights = (x[:, 1:-1] for x in plain.dilate_histogram(fenceposts, weights, REACH))
+    u = plain.sample_uniform(len(weights), SAMPLES, **DRAW).to(weights)
+    samples = plain.sample_histogram(fenceposts, weights, u, 0.0, ANNEAL)
+    s = plain.fenceposts_between(samples, fenceposts[:, :1], fenceposts[:, -1:])
+    return (plain.distance_from_normalised(s, near, far, "disparity"),)
+
+
+# mlp: a network with one hidden layer, none of whose units is near the bend of ReLU
+
+NETWORK = (32, 64, 16)
+
+
+def _mlp_inputs(samples: int, generator: Generator) -> dict[str, Tensor]:
+    hidden, last = _layers(NETWORK, generator)
+    x = _normal(generator, NETWORK[0], samples + samples // 16 + 16)
+    x = x[:, (hidden @ x).abs().amin(0) > 1e-4][:, :samples]
+    assert x.shape[1] == samples
+    return {"x": x, "hidden": hidden, "last": last}
 
 
 # occupancy_grid: one update, from the choice of cells to the bits
@@ -219,6 +357,25 @@ def _packed_bits(occupied: Tensor) -> Tensor:
     return (words - ((words >> 31) << 32)).int()
 
 
+# positional_encoding: Gaussians of which some are too wide for the highest frequencies
+
+FREQUENCIES = 16
+
+
+def _encoding_inputs(points: int, generator: Generator) -> dict[str, Tensor]:
+    return {"mean": 6 * _uniform(generator, points, 3) - 3, "variance": _uniform(generator, points, 3) ** 4}
+
+
+# proposal_loss: a target that its proposal bounds in part
+
+
+def _proposal_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    fenceposts, weights = _histogram(rays, SAMPLES, generator)
+    proposal_fenceposts, proposal_weights = _histogram(rays, 2 * SAMPLES, generator)
+    return {"fenceposts": fenceposts, "weights": weights, "proposal_fenceposts": proposal_fenceposts,
+            "proposal_weights": 0.5 * proposal_weights}
+
+
 # ray_aabb: rays of which some miss the box
 
 BOX = torch.tensor([[-0.5, -0.4, -0.3], [0.5, 0.4, 0.6]], dtype=torch.float64)
@@ -235,21 +392,30 @@ def _aabb_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
 MARCH = {"step_min": 0.013, "cone_angle": 1 / 50, "step_max": 0.05, "near": 0.1, "far": 1.6, "seed": 6}
 
 
-def _march_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+def _cubes(generator: Generator) -> Tensor:
+    """[C, G, G, G] bool: three in ten of 4^3 blocks are occupied."""
     occupied = (_uniform(generator, CASCADES, 4, 4, 4) < 0.3)
     for axis in (1, 2, 3):
         occupied = occupied.repeat_interleave(CELLS_A_SIDE // 4, axis)
+    return occupied
+
+
+def _steady_rays(rays: int, generator: Generator, samples: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
+    """Rays whose number of `samples` stays the same when they move a little."""
     distinct = min(rays, 1024)  # the reference needs memory
     origins, directions = 1.4 * (_uniform(generator, distinct, 3) - 0.5), _directions(generator, distinct)
-    count, *moved = (ray_marching_reference.march_rays(origins + shift, directions, occupied, **MARCH)[-1]
-                     for shift in (0.0, 2e-4, -2e-4))
+    count, *moved = (samples(origins + shift, directions) for shift in (0.0, 2e-4, -2e-4))
     # the jitter belongs to the number of a ray, so that none may be left out: the unsteady are sent away
     unsteady = ((count != moved[0]) | (count != moved[1]))[:, None]
     origins = origins.masked_fill(unsteady, 9.0)
     directions = directions.masked_fill(unsteady, 3**-0.5)
     repeats = -(-rays // distinct) if distinct else 1
-    return {"origins": origins.repeat(repeats, 1)[:rays], "directions": directions.repeat(repeats, 1)[:rays],
-            "bits": _packed_bits(occupied)}
+    return {"origins": origins.repeat(repeats, 1)[:rays], "directions": directions.repeat(repeats, 1)[:rays]}
+
+
+def _march_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    bits = _packed_bits(_cubes(generator))
+    return _steady_rays(rays, generator, lambda o, d: _march_reference(o, d, bits)[-1]) | {"bits": bits}
 
 
 def _march(origins, directions, bits):
@@ -302,12 +468,34 @@ CASES: dict[str, Case] = {
         # a Newton step takes some 60 operations, and about five are needed of the twelve that are made
         forward=Work(FLOAT * (3 + 6), 12 * 60 + 40), backward=Work(FLOAT * (3 + 6), 12 * 60 + 120),
     ),
+    "conical_frustum": Case(
+        item="intervals", make=lambda n, g: _frustum_inputs(-(-n // SAMPLES), g),
+        operation=conical_frustum.frustum_gaussians, reference=conical_frustum_reference.frustum_gaussians,
+        gradients=("fenceposts", "origins", "directions", "radius"), few=64 * SAMPLES, many=2**18,
+        forward=Work(FLOAT * (1 + 8 / SAMPLES + 6), 40),
+        backward=Work(FLOAT * (1 + 8 / SAMPLES + 6 + 1 + 8 / SAMPLES), 100),
+    ),
+    "contraction": Case(
+        item="Gaussians", make=lambda n, g: _contraction_inputs(-(-n // SAMPLES), g),
+        operation=partial(_project, contraction.project_gaussians),
+        reference=partial(_project, contraction_reference.project_gaussians),
+        gradients=("origins", "directions", "t_mean", "t_variance", "radial_variance"), few=64 * SAMPLES, many=2**16,
+        # a mean along a direction is a product of three, a variance needs two more of them
+        forward=Work(FLOAT * (3 + 6 / SAMPLES + 2 * len(BASIS)), 60 + 20 * len(BASIS)),
+        backward=Work(FLOAT * (2 * (3 + 6 / SAMPLES) + 2 * len(BASIS)), 160 + 40 * len(BASIS)),
+    ),
     "distortion": Case(
         item="samples", make=lambda n, g: _distortion_inputs(-(-n // SAMPLES), g),
         operation=lambda **inputs: (distortion.distortion_loss(**inputs),),
         reference=lambda **inputs: (distortion_reference.distortion_loss(**inputs),),
         gradients=("weights", "midpoints", "lengths"), few=64 * SAMPLES, many=2**20,
         forward=Work(FLOAT * 3, 9), backward=Work(FLOAT * 6, 22),
+    ),
+    "field_rendering": Case(
+        item="rays", make=_field_inputs, operation=_field, reference=_field_reference, few=300, many=2**14,
+        # about 14 samples on a ray of this scene, each the corners of the grid and both networks
+        forward=Work(FLOAT * (6 + 6 + 14 * CORNERS * FIELD.features), 14 * (CORNERS * (2 * FIELD.features + 10) + 200
+                     + 2 * (_weights(FIELD.density_sizes) + _weights(FIELD.colour_sizes)))),
     ),
     "hash_grid": Case(
         item="points", make=_hash_grid_inputs,
@@ -318,10 +506,42 @@ CASES: dict[str, Case] = {
         backward=Work(FLOAT * (3 + LAYOUT.outputs + 2 * CORNERS * GRID_FEATURES), CORNERS * (2 * GRID_FEATURES + 10)),
         peers={"Dr.Jit": lambda inputs: peers.drjit_hash_grid(inputs["positions"], features=GRID_FEATURES, **GRID)},
     ),
+    "interval_sampling": Case(
+        item="samples", make=lambda n, g: _sampling_inputs(-(-n // SAMPLES), g), operation=_sampling,
+        reference=_sampling_reference, few=64 * SAMPLES, many=2**18,
+        # the dilated histogram has three times the intervals, each with a power
+        forward=Work(FLOAT * (2 + 1), 3 * 20 + 20),
+    ),
+    "mlp": Case(
+        item="samples", make=_mlp_inputs,
+        operation=lambda x, hidden, last: (mlp.fused_mlp(x, [hidden, last]),),
+        reference=lambda x, hidden, last: (mlp_reference.mlp(x, [hidden, last]),),
+        gradients=("x", "hidden", "last"), few=500, many=2**16,
+        forward=Work(FLOAT * (NETWORK[0] + NETWORK[-1]), 2 * _weights(NETWORK)),
+        backward=Work(FLOAT * (2 * NETWORK[0] + NETWORK[1] + NETWORK[-1]), 4 * _weights(NETWORK)),
+    ),
     "occupancy_grid": Case(
         item="cells", make=_occupancy_inputs, operation=_occupancy, reference=_occupancy_reference,
         few=2000, many=2**18,
         forward=Work(FLOAT * (2 * 1 + 3 + 1 + 2), 60),
+    ),
+    "positional_encoding": Case(
+        item="points", make=_encoding_inputs,
+        operation=lambda mean, variance: (positional_encoding.encode_gaussian(mean, variance, FREQUENCIES),),
+        reference=lambda mean, variance: (
+            positional_encoding_reference.encode(mean, FREQUENCIES, variance, identity=False),),
+        gradients=("mean", "variance"), few=2000, many=2**17,
+        # a sine, a cosine and an exponential function of each frequency and axis
+        forward=Work(FLOAT * (6 + 6 * FREQUENCIES), 3 * FREQUENCIES * 30),
+        backward=Work(FLOAT * (6 * FREQUENCIES + 6), 3 * FREQUENCIES * 10),
+    ),
+    "proposal_loss": Case(
+        item="samples", make=lambda n, g: _proposal_inputs(-(-n // SAMPLES), g),
+        operation=lambda **inputs: (proposal_loss.proposal_bound_loss(**inputs),),
+        reference=lambda **inputs: (proposal_loss_reference.proposal_bound_loss(**inputs),),
+        gradients=("proposal_weights",), few=64 * SAMPLES, many=2**19,
+        # two intervals of the proposal to one of the target, one of which is met twice
+        forward=Work(FLOAT * (2 + 4), 3 + 5), backward=Work(FLOAT * (2 + 4 + 2), 3 + 5 + 5),
     ),
     "ray_aabb": Case(
         item="rays", make=_aabb_inputs, operation=ray_aabb.intersect_ray_aabb,

@@ -13,7 +13,7 @@ from .test_ray_marching import make_bits, make_occupancy, make_rays
 GRID = {"levels": 3, "log2_entries": 8, "base_resolution": 4, "max_resolution": 12}
 LAYOUT = hash_grid_layout(features=2, **GRID)
 SIZE = 16
-SETTINGS = kernels.FieldSettings(features=2, density_sizes=(6, 16, 5), colour_sizes=(14, 16, 3), degree=3, side=1.0,
+SETTINGS = kernels.FieldSettings(features=2, density_sizes=(6, 8, 4), colour_sizes=(13, 8, 3), degree=3, side=1.0,
                                  resolution=SIZE, cascades=1, step=0.03)
 
 
@@ -21,10 +21,10 @@ def make_arrays(rng, thickness=1.0):
     """Table and layers; a positive table and positive weights of the density make it large or, negative, nothing."""
     numbers = np.random.default_rng(int(torch.randint(1 << 30, (), generator=rng)))
     table = numbers.uniform(0.5, 1.0, (LAYOUT.entries, 2))
-    density = [numbers.uniform(0.1, 0.3, (16, 6)), numbers.normal(0, 0.3, (5, 16))]
-    density[1][0] = thickness * numbers.uniform(0.1, 0.3, 16)
+    density = [numbers.uniform(0.2, 0.6, (8, 6)), numbers.normal(0, 0.3, (4, 8))]
+    density[1][0] = thickness * numbers.uniform(0.1, 0.3, 8)
     return {"table": table, "density_weights": density,
-            "colour_weights": [numbers.normal(0, 0.5, (16, 14)), numbers.normal(0, 0.5, (3, 16))]}
+            "colour_weights": [numbers.normal(0, 0.5, (8, 13)), numbers.normal(0, 0.5, (3, 8))]}
 
 
 def make_field(arrays, occupied):

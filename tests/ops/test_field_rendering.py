@@ -19,7 +19,7 @@ NAMES = ("colour", "opacity", "depth")
 
 
 def make_settings(cascades=1, **changes):
-    values = {"features": 2, "density_sizes": (6, 16, 5), "colour_sizes": (14, 16, 3), "degree": 3,
+    values = {"features": 2, "density_sizes": (6, 8, 4), "colour_sizes": (13, 8, 3), "degree": 3,
               "side": 2.0 ** (cascades - 1), "resolution": SIZE, "cascades": cascades, "step": 0.03}
     return FieldSettings(**{**values, **changes})
 
@@ -60,8 +60,8 @@ CASES = {
     "cascades, growing steps": (3, {"cone": 1 / 40}),
     "near, far, few samples": (2, {"near": 0.3, "far": 1.6, "max_samples": 7}),
     "no early stop": (1, {"early_stop": 0.0}),
-    "deep networks": (1, {"density_sizes": (6, 8, 4, 3), "colour_sizes": (4, 8, 4, 8, 3), "degree": 1}),
-    "one feature": (1, {"features": 1, "density_sizes": (3, 8, 2), "colour_sizes": (3, 3), "degree": 1}),
+    "one feature, a deep and a linear network": (
+        1, {"features": 1, "density_sizes": (3, 8, 4, 8, 4), "colour_sizes": (5, 3), "degree": 1}),
 }
 
 
@@ -101,7 +101,7 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
                 for sizes in (settings.density_sizes, settings.colour_sizes)]
     with pytest.raises(ValueError, match="density_weights must have 2 layers, got 1"):
         prepare_field(settings, layout, bits, table, networks[0][:1], networks[1])
-    with pytest.raises(ValueError, match=r"colour_weights\[0\] must have shape \(16, 14\)"):
+    with pytest.raises(ValueError, match=r"colour_weights\[0\] must have shape \(8, 13\)"):
         prepare_field(settings, layout, bits, table, networks[0], networks[1][::-1])
     with pytest.raises(TypeError, match=r"bits must be torch\.int32"):
         prepare_field(settings, layout, bits.long(), table, *networks)
