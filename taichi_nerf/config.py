@@ -147,11 +147,11 @@ class ModelConfig:
 class BatchConfig:
     """What one step is trained on."""
 
-    samples: int = 8192
+    samples: int = 20480
     """Visible samples of a step to aim at: the number of rays follows from how many of them a ray has."""
-    marched: int = 65536
+    marched: int = 2**17
     """Samples of a step before those behind surfaces are cut, to aim at when there are many: it bounds the memory."""
-    max_rays: int = 2**13
+    max_rays: int = 2**14
     """Rays of a step at the most."""
     random_background: bool = True
     """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
