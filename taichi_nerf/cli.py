@@ -29,6 +29,7 @@ STARTED = time.perf_counter()
 Backend = Literal["auto", "cpu", "cuda", "vulkan"]
 MLP = Literal["auto", "torch", "fused"]
 RealBackend = Literal["cpu", "cuda", "vulkan"]
+Renderer = Literal["auto", "torch", "taichi"]
 What = Literal["colour", "depth", "opacity", "normals"]
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}
 REFUSED = {
@@ -88,6 +89,9 @@ class Train(_Common):
     """Colour behind what is transparent; by default white where images have alpha."""
     seed: int = 0
     """Of everything random."""
+    gradients: Literal["auto", "autograd", "explicit"] = "auto"
+    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device; auto:
+    autograd on CUDA, else explicitly. Both are the same."""
     checkpoint_seconds: Annotated[float, arg(metavar="S")] = 30.0
     """Seconds between two checkpoints: what a run that is killed can lose."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
@@ -122,6 +126,8 @@ class Eval(_Common):
     """Where the scene is now, if it has moved since training."""
     pictures: Annotated[Path | None, arg(metavar="DIR")] = None
     """Write each view beside its ground truth into this new folder."""
+    renderer: Renderer = "auto"
+    """As of `render`."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -154,6 +160,9 @@ class Render(_Common):
     """Of a split, render every K-th view."""
     scene: Annotated[Path | None, arg(metavar="PATH")] = None
     """Where the scene is now, if it has moved; only the poses of a split need it."""
+    renderer: Renderer = "auto"
+    """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
+    without normals; auto: what suits the backend."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE.mp4|DIR")] = None
     """A new video file, or a new folder for PNG files; by default a video in RUN/renders."""
 
@@ -166,6 +175,8 @@ class Render(_Common):
             raise SettingError(f"fps must be above 0 and at most 1000, got {self.fps}")
         if self.size is not None and not all(1 <= side <= 16384 for side in self.size):
             raise SettingError(f"size must be from 1 to 16384 pixels, got {self.size[0]} {self.size[1]}")
+        if self.renderer == "taichi" and "normals" in self.what:
+            raise SettingError("renderer taichi gives no normals; use --renderer auto")
         if len(self.what) == 0:
             raise SettingError("what must name at least one of colour, depth, opacity, normals")
 

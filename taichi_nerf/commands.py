@@ -18,7 +18,7 @@ from .data import load_scene
 from .data.inspect import Finding, describe, draw_frusta
 from .data.scene import Cameras, Scene
 from .errors import UserError
-from .models.views import View, render_view
+from .models.views import Renderer, View, render_view
 from .pictures import VideoWriter, depth_limits, depth_picture, normal_picture, to_uint8, write_png
 from .progress import Progress
 from .training import checkpoint
@@ -98,7 +98,8 @@ def eval(command: Eval) -> int:
     scene, every, left = run.split(command.split, path=command.scene, every=command.every)
     with Progress("evaluating") as line:
         evaluation = evaluate(
-            model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count
+            model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
+            renderer=command.renderer,
         )
     scores = _scores(evaluation, about, every)
     print(json.dumps(scores) if command.json else "\n".join([*_lines(scores), _summary(scores)]))
@@ -125,7 +126,8 @@ def render(command: Render) -> int:
     for output in outputs.values():
         _make_folder(output.parent if output.suffix == ".mp4" else output)
     with Progress("rendering") as line:
-        render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count)
+        render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
+                        renderer=command.renderer)
     width, height = cameras.size[0]
     print(
         f"{len(cameras)} frames of {width} x {height} pixels: "
@@ -175,12 +177,14 @@ def info(command: Info) -> int:
 
 
 def render_pictures(
-    model, cameras: Cameras, background: float, outputs: dict[str, Path], *, fps: float = 30.0, on_view=None
+    model, cameras: Cameras, background: float, outputs: dict[str, Path], *, fps: float = 30.0, on_view=None,
+    renderer: Renderer = "auto",
 ) -> None:
     """Render what all `cameras`, in model space, see.
 
     `outputs` says for `colour`, `depth`, `opacity` and `normals` where each goes: to a video `.mp4`, or to
     PNG files in a folder that exists. `on_view` is told how many views are done and how many there are.
+    `renderer` as of `render_view`.
     """
     with contextlib.ExitStack() as stack:
         videos = {
@@ -190,7 +194,8 @@ def render_pictures(
         }
         limits = None
         for n in range(len(cameras)):
-            view = render_view(model, cameras, n, background=background, normals="normals" in outputs)
+            view = render_view(model, cameras, n, background=background, normals="normals" in outputs,
+                               renderer=renderer)
             limits = limits or depth_limits(
                 view.depth, view.opacity
             )  # of the first view: a video must not flicker
@@ -300,6 +305,7 @@ def _new_config(command: Train) -> RunConfig:
         steps=command.steps,
         seconds=command.seconds,
         seed=command.seed,
+        gradients=command.gradients,
         batch=command.batch,
         optimiser=command.optimiser,
     )

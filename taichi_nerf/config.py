@@ -174,9 +174,9 @@ class TrainingConfig:
     """Stop after this many seconds of training (loading, compiling and evaluating do not count)."""
     seed: int = 0
     """Of everything random."""
-    step: Literal["auto", "autograd", "explicit"] = "auto"
-    """How a step is taken: by PyTorch's autograd, or by kernels on arrays of the device; auto: what suits the backend.
-    Both give the same gradients."""
+    gradients: Literal["auto", "autograd", "explicit"] = "auto"
+    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device; auto:
+    autograd on CUDA, else explicitly. Both are the same."""
     batch: BatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
 

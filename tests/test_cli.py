@@ -168,6 +168,21 @@ def test_eval_writes_pictures_into_a_new_folder_alone(run, tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
+def test_a_run_of_one_backend_goes_on_on_another(scene_folder, tmp_path, capsys):
+    if (reason := runtime.why_missing("vulkan")) is not None:
+        pytest.skip(f"vulkan: {reason}")
+    folder = tmp_path / "run"
+    command = ["train", str(scene_folder), "--backend", "vulkan", "--steps", "4", "--test-every", "4", *SMALL]
+    assert cli.main([*command, "--output", str(folder)]) == 0
+    trained = json.loads((folder / "metrics.json").read_text())
+    capsys.readouterr()
+    assert cli.main(["eval", str(folder), "--backend", "cpu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["psnr"] == pytest.approx(trained["psnr"], abs=0.05)
+    more = ["train", "--resume", str(folder), "--backend", "cpu", "--steps", "7", "--orbit-frames", "0"]
+    assert cli.main(more) == 0
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 7
+
+
 def test_resume_of_a_run_with_a_later_end_goes_on(run, scene_folder, tmp_path):
     folder = tmp_path / "run"
     command = [
@@ -219,6 +234,22 @@ def test_render_of_a_split_as_pictures(run, tmp_path):
     assert names == ["colour_0000.png", "colour_0001.png", "depth_0000.png", "depth_0001.png"]
     rendered, expected = tmp_path / "new" / "colour_0000.png", run / "test" / "000_r_0_render.png"
     assert np.array_equal(opened(rendered), opened(expected))
+
+
+def test_either_renderer_shows_and_scores_the_same(run, tmp_path, capsys):
+    pictures, scores = [], []
+    for renderer in ("torch", "taichi"):
+        output = tmp_path / renderer
+        command = ["render", str(run), "--path", "test", "--every", "4", "--renderer", renderer]
+        assert cli.main([*command, "--output", str(output)]) == 0
+        pictures.append(opened(output / "colour_0000.png").astype(float))
+        capsys.readouterr()
+        assert cli.main(["eval", str(run), "--json", "--renderer", renderer]) == 0
+        scores.append(json.loads(capsys.readouterr().out))
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+    assert scores[1]["psnr"] == pytest.approx(scores[0]["psnr"], abs=0.05)
+    assert scores[1]["protocol"]["precision"].endswith("networks float32")
+    assert "normals" in refused(capsys, "render", run, "--renderer", "taichi", "--what", "normals")
 
 
 def test_render_along_a_file_needs_no_scene(run, tmp_path, capsys):

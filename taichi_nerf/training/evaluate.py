@@ -21,7 +21,7 @@ from ..data.scene import Scene, Split
 from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
-from ..models.views import View, chosen_renderer, render_view
+from ..models.views import Renderer, View, chosen_renderer, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
 
 GREY = {"white": 1.0, "black": 0.0}
@@ -96,6 +96,7 @@ def evaluate(
     folder: Path | None = None,
     protocol: Mapping[str, Any] | None = None,
     on_view: Callable[[int, int], None] | None = None,
+    renderer: Renderer = "auto",
 ) -> Evaluation:
     """Render every `every`-th view of a split and compare it with its image.
 
@@ -106,6 +107,7 @@ def evaluate(
         protocol: further entries of the result's protocol that only the caller knows, such as the seconds of
             training, or `every` where views were already left out when the scene was loaded.
         on_view: is told after each view how many are done and how many there are.
+        renderer: as of `render_view`.
 
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
@@ -118,7 +120,7 @@ def evaluate(
     scores, seconds = [], 0.0
     for n in range(len(chosen)):
         start = time.perf_counter()
-        view = render_view(model, cameras, n, background=background)
+        view = render_view(model, cameras, n, background=background, renderer=renderer)
         seconds += time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
         scores.append(_score(view, truth, lpips))
@@ -134,7 +136,7 @@ def evaluate(
         ssim=tuple(s[1] for s in scores),
         lpips=None if lpips is None else tuple(s[2] for s in scores),
         seconds=seconds,
-        protocol={**_protocol(model, scene, chosen, split, every, seconds), **(protocol or {})},
+        protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **(protocol or {})},
     )
 
 
@@ -190,10 +192,11 @@ def _make_folder(folder: Path):
 
 
 def _protocol(
-    model: nn.Module, scene: Scene, chosen: Split, split: str, every: int, seconds: float
+    model: nn.Module, scene: Scene, chosen: Split, split: str, every: int, seconds: float, renderer: Renderer
 ) -> dict[str, Any]:
     running, dtype = runtime.current(), next(model.parameters()).dtype
-    halves = chosen_renderer(model) == "torch" and dtype == torch.float32
+    renderer = chosen_renderer(model) if renderer == "auto" else renderer
+    halves = renderer == "torch" and dtype == torch.float32
     networks = fastest_precision(running.device) if halves else dtype
     sizes = sorted({f"{width} x {height}" for width, height in chosen.cameras.size.tolist()})
     missing = why_no_lpips()

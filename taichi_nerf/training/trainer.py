@@ -76,8 +76,10 @@ class Trainer:
             _mark_invisible(model, scene)
         self._rays = self._marched = self._samples = 0
         self._loss = self._squared_error = 0.0
-        explicit = config.step == "explicit" or (config.step == "auto" and runtime.current().backend != "cuda")
-        self.explicit = ExplicitStep(self) if explicit else None
+        chosen = config.gradients
+        if chosen == "auto":  # on CUDA explicit steps have not been measured
+            chosen = "autograd" if runtime.current().backend == "cuda" else "explicit"
+        self.explicit = ExplicitStep(self) if chosen == "explicit" else None
 
     @property
     def progress(self) -> float:

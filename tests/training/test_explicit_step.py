@@ -29,8 +29,9 @@ def trainers(request, backend, small_scene, monkeypatch):
     for module in (mlp, explicit_step):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
 
-    def make(step):
-        config = TrainingConfig(steps=20, batch=dataclasses.replace(BATCH, random_background=request.param), step=step)
+    def make(kind):
+        batch = dataclasses.replace(BATCH, random_background=request.param)
+        config = TrainingConfig(steps=20, batch=batch, gradients=kind)
         return Trainer(make_model(small_scene, SMALL).to(backend.dtype), small_scene, config)
 
     monkeypatch.setattr(trainer_module, "device_images", in_precision(backend.dtype))
@@ -117,12 +118,12 @@ def make_trainer(make_trainer):
 
 
 def test_a_trainer_that_takes_over_goes_on_as_the_first_would(make_trainer):
-    straight, first = make_trainer(step="explicit"), make_trainer(step="explicit")
+    straight, first = make_trainer(gradients="explicit"), make_trainer(gradients="explicit")
     for _ in range(9):
         straight.step()
     for _ in range(4):
         first.step()
-    second = make_trainer(step="explicit")
+    second = make_trainer(gradients="explicit")
     second.load_state_dict(first.state_dict())
     for _ in range(5):
         second.step()
@@ -131,7 +132,7 @@ def test_a_trainer_that_takes_over_goes_on_as_the_first_would(make_trainer):
 
 @pytest.mark.parametrize("kinds", [("autograd", "explicit"), ("explicit", "autograd")])
 def test_either_step_goes_on_where_the_other_stood(make_trainer, kinds):
-    first, second = (make_trainer(step=step) for step in kinds)
+    first, second = (make_trainer(gradients=kind) for kind in kinds)
     for _ in range(6):
         first.step()
     second.load_state_dict(first.state_dict())
@@ -147,7 +148,7 @@ def test_either_step_goes_on_where_the_other_stood(make_trainer, kinds):
 
 
 def test_warm_up_leaves_an_explicit_trainer_as_it_was(make_trainer):
-    warm, cold = make_trainer(step="explicit"), make_trainer(step="explicit")
+    warm, cold = make_trainer(gradients="explicit"), make_trainer(gradients="explicit")
     run.warm_up(warm)
     assert_same(warm, cold)
     for trainer in (warm, cold):
@@ -157,8 +158,8 @@ def test_warm_up_leaves_an_explicit_trainer_as_it_was(make_trainer):
 
 def test_both_steps_learn_alike(make_trainer):
     losses = []
-    for step in ("autograd", "explicit"):
-        trainer, reports = make_trainer(step=step, steps=120), []
+    for kind in ("autograd", "explicit"):
+        trainer, reports = make_trainer(gradients=kind, steps=120), []
         run.train(trainer, on_report=reports.append, report_seconds=1e9)
         losses.append(reports[-1].loss)
         assert reports[-1].samples_per_ray > 0
@@ -166,7 +167,7 @@ def test_both_steps_learn_alike(make_trainer):
 
 
 def test_explicit_steps_without_any_sample_are_skipped_and_counted(make_trainer):
-    trainer, reports = make_trainer(step="explicit", steps=3), []
+    trainer, reports = make_trainer(gradients="explicit", steps=3), []
     trainer.explicit.bits.zero_()
     before = trainer.state_dict()["tensors"]
     before = {name: before[name].clone() for name in before if name.startswith("model.field")}
@@ -177,7 +178,7 @@ def test_explicit_steps_without_any_sample_are_skipped_and_counted(make_trainer)
 
 
 def test_overflowing_gradients_of_explicit_steps_are_counted(make_trainer):
-    trainer, reports = make_trainer(step="explicit", steps=3), []
+    trainer, reports = make_trainer(gradients="explicit", steps=3), []
     trainer.explicit.table_gradient[10] = 1e30
     run.train(trainer, on_report=reports.append, report_seconds=0.0)
     assert [report.overflowed_entries for report in reports] == [1, 1, 1]
@@ -187,7 +188,7 @@ def test_overflowing_gradients_of_explicit_steps_are_counted(make_trainer):
 def test_a_batch_without_room_is_cut_and_training_goes_on(make_trainer, monkeypatch):
     monkeypatch.setattr(explicit_step, "ROOM_SAMPLES", 0.1)
     batch = dataclasses.replace(BATCH, samples=4096, marched=8192)
-    trainer, reports = make_trainer(step="explicit", steps=30, batch=batch), []
+    trainer, reports = make_trainer(gradients="explicit", steps=30, batch=batch), []
     assert trainer.explicit.samples_room < batch.samples
     run.train(trainer, on_report=reports.append, report_seconds=1e9)
     assert reports[-1].skipped_steps == 0
