@@ -172,7 +172,7 @@ def test_a_run_of_one_backend_goes_on_on_another(scene_folder, tmp_path, capsys)
     if (reason := runtime.why_missing("vulkan")) is not None:
         pytest.skip(f"vulkan: {reason}")
     folder = tmp_path / "run"
-    command = ["train", str(scene_folder), "--backend", "vulkan", "--steps", "4", "--test-every", "4", *SMALL]
+    command = ["train", str(scene_folder), "--steps", "4", "--test-every", "4", *SMALL, "--backend", "vulkan"]
     assert cli.main([*command, "--output", str(folder)]) == 0
     trained = json.loads((folder / "metrics.json").read_text())
     capsys.readouterr()

@@ -145,16 +145,15 @@ def training_speed(budget: float) -> dict:
     settle = time.perf_counter() + budget / 2
     while trainer.steps_done < 20 or time.perf_counter() < settle:  # the batch finds its size, the grid its cells
         trainer.step()
-    measure.synchronise()
-    start, first = time.perf_counter(), trainer.steps_done
-    rays = samples = 0
+    before, first = trainer.totals(), trainer.steps_done
+    start = time.perf_counter()
     while trainer.steps_done < first + 5 or time.perf_counter() < start + budget / 2:
-        report = trainer.step()
-        rays, samples = rays + report.rays, samples + report.samples
-    measure.synchronise()
+        trainer.step()
+    did = trainer.totals() - before  # waits for the device
     seconds = time.perf_counter() - start
-    return {"steps_per_second": (trainer.steps_done - first) / seconds, "rays_per_second": rays / seconds,
-            "samples_per_second": samples / seconds}
+    return {"steps_per_second": (trainer.steps_done - first) / seconds, "rays_per_second": did.rays / seconds,
+            "samples_per_second": did.samples / seconds}
+
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from taichi_nerf import cli
-from taichi_nerf.checks import report
+from taichi_nerf import cli, runtime
+from taichi_nerf.checks import report, worker
 
 FEW = ("--kernels", "spherical_harmonics", "distortion")
 
@@ -110,3 +110,9 @@ def test_a_worker_that_breaks_off_leaves_what_it_told_and_a_reason(monkeypatch, 
 def test_unknown_kernels_are_named(capsys):
     assert cli.main(["doctor", "--kernels", "hash_gird"]) == 2
     assert "there is no kernel hash_gird; there are adam" in capsys.readouterr().err
+
+
+def test_the_training_step_has_a_speed():
+    runtime.init("cpu")
+    speed = worker.training_speed(0.2)
+    assert all(value > 0 for value in speed.values()) and speed["samples_per_second"] > speed["rays_per_second"]
