@@ -4,8 +4,9 @@
     python benchmarks/train.py --data DIR lego-60      one row of the table
     python benchmarks/train.py demo                    needs no data
 
-Each row is one run of `taichi-nerf train` in a process of its own: seconds of training, PSNR and SSIM of the held-out
-views, seconds from the command to the first step, seconds and peak memory of the whole process.
+Each row is one run of `taichi-nerf train` in a process of its own: PSNR and SSIM of the held-out views, visible samples
+a second through the training step after the first ten lines of the log, seconds from the command to the first step, seconds and
+peak memory of the whole process.
 """
 
 import argparse
@@ -27,6 +28,8 @@ ROWS = {
     "fox-300": (FOX, ["--seconds", "300"]),
     "lego-400": (LEGO, ["--seconds", "60"]),
     "demo": (None, []),
+    "lego-cpu-300": (LEGO, ["--downscale", "2", "--steps", "300", "--backend", "cpu", "--orbit-frames", "0"]),
+    "lego-vulkan-300": (LEGO, ["--downscale", "2", "--steps", "300", "--backend", "vulkan", "--orbit-frames", "0"]),
 }
 
 
@@ -35,15 +38,18 @@ def measure(scene: str | None, options: list[str], data: Path | None, output: Pa
     arguments = ["train", *([str(data / scene)] if scene else []), *options, "--output", str(output)]
     start = time.perf_counter()
     run = subprocess.Popen([sys.executable, "-m", "taichi_nerf", *arguments], stderr=subprocess.PIPE, text=True)
-    log = run.stderr.read()
+    said = run.stderr.read()
     _, status, usage = os.wait4(run.pid, 0)
     seconds = time.perf_counter() - start
     if status != 0:
-        sys.exit(f"taichi-nerf {' '.join(arguments)} failed:\n{log}")
+        sys.exit(f"taichi-nerf {' '.join(arguments)} failed:\n{said}")
     scores = json.loads((output / "metrics.json").read_text())
-    first = re.search(r"first step begins after ([\d.]+) s", log)
+    first = re.search(r"first step begins after ([\d.]+) s", said)
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    rates = [line["rays_per_second"] * line["samples_per_ray"] for line in log]
+    rates = rates[10:] or rates
     return {"psnr": scores["psnr"], "ssim": scores["ssim"], "images": scores["images"],
-            "first_step_seconds": float(first.group(1)), "process_seconds": seconds,
+            "samples_per_second": sum(rates) / len(rates), "first_step_seconds": float(first.group(1)), "process_seconds": seconds,
             "peak_gib": usage.ru_maxrss / 2**20}
 
 
@@ -57,15 +63,17 @@ def main():
     if unknown:
         parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     print(machine())
-    print(f"{'row':10} {'PSNR':>6} {'SSIM':>6} {'views':>5} {'first step':>10} {'process':>8} {'memory':>9}")
+    print(f"{'row':15} {'PSNR':>6} {'SSIM':>6} {'views':>5} {'samples/s':>9} {'first step':>10} {'process':>8} "
+          f"{'memory':>9}")
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.rows or ROWS:
             scene, options = ROWS[name]
             if scene and not (arguments.data and (arguments.data / scene).exists()):
-                print(f"{name:10} left out: {scene} is not in --data")
+                print(f"{name:15} left out: {scene} is not in --data")
                 continue
             row = measure(scene, options, arguments.data, (arguments.output or Path(temporary)) / name)
-            print(f"{name:10} {row['psnr']:6.2f} {row['ssim']:6.3f} {row['images']:5d} "
+            print(f"{name:15} {row['psnr']:6.2f} {row['ssim']:6.3f} {row['images']:5d} "
+                  f"{row['samples_per_second'] / 1e6:7.2f} M "
                   f"{row['first_step_seconds']:8.1f} s {row['process_seconds']:6.0f} s {row['peak_gib']:5.2f} GiB",
                   flush=True)
 
