@@ -5,8 +5,8 @@
     python benchmarks/train.py demo                    needs no data
 
 Each row is one run of `taichi-nerf train` in a process of its own: PSNR and SSIM of the held-out views, visible samples
-a second through the training step after the first ten lines of the log, seconds from the command to the first step, seconds and
-peak memory of the whole process.
+a second through the training step after the first ten lines of the log, seconds from the command to the first step,
+seconds and peak memory of the whole process.
 """
 
 import argparse

@@ -99,3 +99,15 @@ def test_no_rays(backend):
     nothing = backend.empty(0, 3)
     t_near, t_far = intersect(backend, nothing, nothing)
     assert t_near.shape == t_far.shape == (0,)
+
+
+def test_shuffled_rays_have_shuffled_distances_and_gradients(backend, rng):
+    origins, directions = make_rays(backend, 63, rng)
+    order = torch.randperm(63, generator=rng).to(backend.device)
+    cotangents = [backend.tensor(torch.randn(63, generator=rng)) for _ in range(2)]
+    shuffled = origins[order], directions[order]
+    for one, other in zip(intersect(backend, origins, directions), intersect(backend, *shuffled)):
+        assert torch.equal(one[order], other)
+    for one, other in zip(gradients(backend, origins, directions, cotangents),
+                          gradients(backend, *shuffled, [cotangent[order] for cotangent in cotangents])):
+        assert torch.equal(one[order], other)

@@ -111,3 +111,12 @@ def test_first_band_has_the_settled_signs(backend):
 
 def test_no_directions(backend):
     assert basis(backend, backend.empty(0, 3), 4).shape == (0, 16)
+
+
+def test_shuffled_directions_have_shuffled_values_and_gradients(backend, rng):
+    directions = unit_directions(backend, 63, rng)
+    order = torch.randperm(63, generator=rng).to(backend.device)
+    cotangent = backend.tensor(torch.randn(63, 16, generator=rng))
+    assert torch.equal(basis(backend, directions, 4)[order], basis(backend, directions[order], 4))
+    assert torch.equal(gradient(backend, directions, cotangent, 4)[order],
+                       gradient(backend, directions[order], cotangent[order], 4))
