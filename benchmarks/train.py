@@ -49,8 +49,8 @@ def measure(scene: str | None, options: list[str], data: Path | None, output: Pa
     rates = [line["rays_per_second"] * line["samples_per_ray"] for line in log]
     rates = rates[10:] or rates
     return {"psnr": scores["psnr"], "ssim": scores["ssim"], "images": scores["images"],
-            "samples_per_second": sum(rates) / len(rates), "first_step_seconds": float(first.group(1)), "process_seconds": seconds,
-            "peak_gib": usage.ru_maxrss / 2**20}
+            "samples_per_second": sum(rates) / len(rates), "first_step_seconds": float(first.group(1)),
+            "process_seconds": seconds, "peak_gib": usage.ru_maxrss / 2**20}
 
 
 def main():
