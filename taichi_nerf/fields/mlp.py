@@ -15,7 +15,9 @@ from torch.autograd.function import once_differentiable
 from .. import runtime
 from ..ops.mlp import fused_mlp
 
-COLUMNS = 512  # half-precision products are compiled anew for every shape they meet: N is padded to a multiple
+# Half-precision products are compiled, and kept, for every shape they meet: N is padded to a multiple of COLUMNS or,
+# where that is more, of an OCTAVE-th of a power of two.
+COLUMNS, OCTAVE = 512, 16
 MEASURED = 8192  # samples with which the implementations are compared
 
 
@@ -84,11 +86,12 @@ class _Layers(torch.autograd.Function):
 
 
 def padded(x: Tensor, precision: torch.dtype) -> Tensor:
-    """`x` [features, N] in `precision`, with columns of zeros up to a multiple of COLUMNS where that pays."""
+    """`x` [features, N] in `precision`, with columns of zeros up to a round number where that pays."""
     count = x.shape[1]
     if precision in (torch.float32, torch.float64):
         return x.to(precision)
-    padded = torch.empty(x.shape[0], -(-count // COLUMNS) * COLUMNS, dtype=precision, device=x.device)
+    step = max(COLUMNS, 2 ** count.bit_length() // OCTAVE)
+    padded = torch.empty(x.shape[0], -(-count // step) * step, dtype=precision, device=x.device)
     padded[:, :count].copy_(x)
     padded[:, count:].zero_()
     return padded
