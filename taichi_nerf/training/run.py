@@ -57,12 +57,13 @@ class Report:
 
 
 class Meter:
-    """Collects steps into a `Report`; it does not make the host wait for the device until then."""
+    """Makes a `Report` of what a trainer's steps did; the host waits for the device only then."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
-        self.overflowed_before = trainer.totals().overflowed_entries
-        self._begin(trainer.totals())
+        totals = trainer.totals()
+        self.overflowed_before = totals.overflowed_entries
+        self._begin(totals)
 
     @property
     def steps(self) -> int:
