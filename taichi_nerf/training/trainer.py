@@ -202,7 +202,8 @@ class Trainer:
 
     def _pull(self):
         if self.explicit is not None:
-            self.totals()
+            if self.steps_done > 0:
+                self.totals()  # waits for the steps under way, which is time of training
             self.explicit.pull()
 
     def _expected_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -102,7 +102,7 @@ def test_checkpoints_come_at_their_interval(make_trainer):
 
 
 def test_steps_without_any_sample_are_skipped_and_counted(make_trainer):
-    trainer, reports = make_trainer(steps=3), []
+    trainer, reports = make_trainer(steps=3, gradients="autograd"), []
     trainer.model.grid.bits.zero_()
     before = trainer.model.field.table.detach().clone()
     run.train(trainer, on_report=reports.append)
@@ -112,7 +112,7 @@ def test_steps_without_any_sample_are_skipped_and_counted(make_trainer):
 
 
 def test_overflowing_gradients_are_counted_and_training_goes_on(make_trainer):
-    trainer, reports = make_trainer(steps=3), []
+    trainer, reports = make_trainer(steps=3, gradients="autograd"), []
     trainer.model.field.table_gradient[5, 0] = 1e30  # its square is no float32
     run.train(trainer, on_report=reports.append, report_seconds=0.0)
     assert [report.overflowed_entries for report in reports] == [1, 1, 1]
