@@ -22,14 +22,15 @@ from pathlib import Path
 from taichi_nerf.devices import machine
 
 LEGO, FOX = "nerf_synthetic/lego", "fox_4"
+SHORT = ["--downscale", "2", "--steps", "200", "--batch.samples", "8192", "--orbit-frames", "0"]
 ROWS = {
     "lego-60": (LEGO, ["--downscale", "2", "--seconds", "60"]),
     "lego-240": (LEGO, ["--downscale", "2", "--seconds", "240"]),
     "fox-300": (FOX, ["--seconds", "300"]),
     "lego-400": (LEGO, ["--seconds", "60"]),
     "demo": (None, []),
-    "lego-cpu-300": (LEGO, ["--downscale", "2", "--steps", "300", "--backend", "cpu", "--orbit-frames", "0"]),
-    "lego-vulkan-300": (LEGO, ["--downscale", "2", "--steps", "300", "--backend", "vulkan", "--orbit-frames", "0"]),
+    "lego-cpu": (LEGO, [*SHORT, "--backend", "cpu"]),
+    "lego-vulkan": (LEGO, [*SHORT, "--backend", "vulkan"]),
 }
 
 
