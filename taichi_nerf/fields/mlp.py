@@ -103,7 +103,7 @@ def implementation(x: Tensor, weights: list[Tensor]) -> str:
     if here.mlp != "auto":
         return here.mlp
     if here.backend == "cpu" or weights[0].dtype != torch.float32 or x.shape[1] == 0:
-        return "torch"  # 1.5 to 5 times as fast in a training step on a CPU (docs/benchmarks.md): not measured anew
+        return "torch"  # faster in most rows of docs/benchmarks.md, and in all in bfloat16: not measured anew
     sizes = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
     return faster_implementation(sizes, x.device, here)
 
