@@ -22,7 +22,17 @@ from typing import Annotated, Literal, get_args
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
-from .config import BatchConfig, InstantNGPConfig, ModelConfig, OptimiserConfig, RayBatchConfig, SettingError
+from .config import (
+    BatchConfig,
+    DepthConfig,
+    ExposureConfig,
+    InstantNGPConfig,
+    ModelConfig,
+    OptimiserConfig,
+    RayBatchConfig,
+    RefineConfig,
+    SettingError,
+)
 from .errors import UserError
 from .presets import ENCODINGS, MODELS, PRESETS, Encoding, ModelName, Preset, preset_for, recipe
 
@@ -110,6 +120,9 @@ class Train(_Common):
     """Frames of the orbit video at the end; 0: no video."""
     batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    exposure: ExposureConfig = dataclasses.field(default_factory=ExposureConfig)
+    depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
 
     def __post_init__(self):

@@ -312,6 +312,9 @@ def _new_config(command: Train) -> RunConfig:
         gradients=command.gradients,
         batch=command.batch,
         optimiser=command.optimiser,
+        refine=command.refine,
+        exposure=command.exposure,
+        depth=command.depth,
     )
     return RunConfig(scene=scene, model=command.model, training=training)
 

@@ -3,6 +3,7 @@
 R rays. A new system is a field, a sampler and its losses behind this interface, and a configuration.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,6 +58,9 @@ class Pixels(Protocol):
     def over(self, background: Tensor) -> Tensor:
         """[R, 3]: the colour over `background` [R, 3] or [3]."""
 
+    def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "Pixels":
+        """The same with each colour [R, 3], over black, replaced by `change` of it and its opacity [R]."""
+
 
 class Model(nn.Module):
     """A radiance field that renders rays and says how it is trained.
@@ -94,6 +98,9 @@ class Model(nn.Module):
 
     def before_training(self, cameras: Cameras) -> None:
         """Learn what there is to learn of the training cameras, in model space."""
+
+    def show_levels(self, share: float) -> None:
+        """Let the first `share` of the levels of hash grids be seen, from coarse to fine; with 1 or more all are."""
 
     def after_step(self, step: int) -> None:
         """After step number `step` of the training, counted from 0."""

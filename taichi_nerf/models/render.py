@@ -3,7 +3,8 @@
 R rays, S samples, K samples that are visible. What a field computes is feature-major, [features, samples].
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -54,6 +55,10 @@ class Rendered:
     def over(self, background: Tensor) -> Tensor:
         """[R, 3]: the colour over `background` [R, 3] or [3]."""
         return self.colour + (1 - self.opacity)[:, None] * background
+
+    def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "Rendered":
+        """The same with the colour replaced by `change` of it and the opacity."""
+        return replace(self, colour=change(self.colour, self.opacity))
 
 
 def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -> tuple[PackedSamples, Tensor]:
