@@ -153,6 +153,9 @@ class Eval(_Common):
     """Write each view beside its ground truth into this new folder."""
     renderer: Renderer = "auto"
     """As of `render`."""
+    half_image: bool = False
+    """Score right halves of images, after poses and exposures, where training corrected them, were fitted to the left
+    halves."""
     json: bool = False
     """Print one JSON object instead of a table."""
 

@@ -353,7 +353,7 @@ class ExposureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthConfig:
-    """Supervision by known distances of some pixels: depth images, or points that several images have in common."""
+    """Supervision by known distances of some pixels: those of depth images."""
 
     weight: float = 0.0
     """Of the loss of the depth, next to that of the colour; 0: none."""

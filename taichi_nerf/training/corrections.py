@@ -15,16 +15,20 @@ __all__ = ["Corrections"]
 
 
 class Corrections(nn.Module):
-    """Corrections of N training images, as far as `config` asks for them; `cameras` are theirs, in model space."""
+    """Corrections of N images, as far as `config` asks for them; `cameras` are theirs, in model space.
 
-    def __init__(self, cameras: Cameras, config: TrainingConfig):
+    What the images have in common is left out, unless they are `anchored` to a field that is there already.
+    """
+
+    def __init__(self, cameras: Cameras, config: TrainingConfig, *, anchored: bool = False):
         super().__init__()
         self.refine, self.settings = config.refine, config.exposure
         self.cameras = self.exposure = None
         if config.refine.active:
-            self.cameras = CameraRefinement(cameras, poses=config.refine.poses, lenses=config.refine.lenses)
+            self.cameras = CameraRefinement(cameras, poses=config.refine.poses, lenses=config.refine.lenses,
+                                            anchored=anchored)
         if config.exposure.learned:
-            self.exposure = ExposureCorrection(len(cameras))
+            self.exposure = ExposureCorrection(len(cameras), anchored=anchored)
 
     def groups(self) -> list[dict]:
         """The parameters in groups for an optimiser."""

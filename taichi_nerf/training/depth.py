@@ -1,4 +1,4 @@
-"""Supervision by known distances of some pixels.
+"""Supervision by known distances of some pixels: those of depth images.
 
 The weights of a ray say where it ends. The loss is how far, on average, they must be carried to the known distance d,
 as a part of d, where the opacity that is lacking counts as missing by all of it:
@@ -23,25 +23,31 @@ from ..errors import UserError
 from ..models.model import Pixels
 from ..ops.camera import TrainingImages
 
-__all__ = ["KnownDistances", "transport_loss"]
+__all__ = ["KnownDistances", "known_pixels", "transport_loss"]
+
+
+def known_pixels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels [M] of all training images together whose distance is known, and the distances [M] in model units.
+
+    Raises UserError where there is none.
+    """
+    split = scene.splits["train"]
+    if not split.depth:
+        raise UserError(f"{scene.name} knows no distances: it has no depth images; leave --depth.weight out")
+    distance = np.concatenate([np.ravel(depth) for depth in split.depth])
+    known = np.flatnonzero(np.isfinite(distance) & (distance > 0))
+    if len(known) == 0:
+        raise UserError(f"the depth images of {scene.name} hold no distance above 0; leave --depth.weight out")
+    return known.astype(np.int32), (distance[known] * scene.scale).astype(np.float32)
 
 
 class KnownDistances:
     """The pixels of the training images whose distance is known."""
 
     def __init__(self, scene: Scene, images: TrainingImages):
-        """Raises UserError where nothing is known."""
-        split = scene.splits["train"]
-        if not split.depth:
-            raise UserError(f"{scene.name} knows no distances: it has neither depth images nor points; leave "
-                            "--depth.weight out")
-        distance = np.concatenate([np.zeros(0, np.float32), *(np.ravel(depth) for depth in split.depth)])
-        known = np.flatnonzero(np.isfinite(distance) & (distance > 0))
-        if len(known) == 0:
-            raise UserError(f"the depth images of {scene.name} hold no distance above 0; leave --depth.weight out")
-        self.images, here = images, runtime.current()
-        self.pixel_index = torch.from_numpy(known.astype(np.int32)).to(here.device)  # [M]
-        self.distance = torch.from_numpy(distance[known] * np.float32(scene.scale)).to(here.device)  # [M] model units
+        """Raises UserError where there is none."""
+        self.images, device = images, runtime.current().device
+        self.pixel_index, self.distance = (torch.from_numpy(values).to(device) for values in known_pixels(scene))
 
     def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """image_index [count] int32, pixel centres [count, 2] and distances [count], drawn with replacement."""

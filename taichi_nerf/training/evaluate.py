@@ -8,7 +8,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
 from ..models.views import Renderer, View, chosen_renderer, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
+from .half_image import HalfImageFit
 
 GREY = {"white": 1.0, "black": 0.0}
 
@@ -82,7 +83,8 @@ class Evaluation:
         return (
             f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}: mean over {len(self.names)} "
             f"images (split {protocol['split']}, every {protocol['every']}, {protocol['resolution']}, "
-            f"background {protocol['background']}), rendered in {self.seconds:.1f} s on {protocol['device']} "
+            f"background {protocol['background']}, {scored_sentence(protocol)}), "
+            f"rendered in {self.seconds:.1f} s on {protocol['device']} "
             f"({protocol['backend']}, {protocol['threads']} threads, {protocol['precision']})"
         )
 
@@ -97,6 +99,7 @@ def evaluate(
     protocol: Mapping[str, Any] | None = None,
     on_view: Callable[[int, int], None] | None = None,
     renderer: Renderer = "auto",
+    halves: HalfImageFit | None = None,
 ) -> Evaluation:
     """Render every `every`-th view of a split and compare it with its image.
 
@@ -108,12 +111,14 @@ def evaluate(
             training, or `every` where views were already left out when the scene was loaded.
         on_view: is told after each view how many are done and how many there are.
         renderer: as of `render_view`.
+        halves: what was fitted to the left halves of these views, of which the right halves are then scored. None:
+            cameras are as they are given, and whole images are scored.
 
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
     """
-    chosen = _chosen(scene, split, every)
-    cameras = scene.model_cameras(chosen.cameras)
+    chosen = chosen_views(scene, split, every)
+    cameras = scene.model_cameras(chosen.cameras) if halves is None else halves.cameras
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
@@ -123,6 +128,8 @@ def evaluate(
         view = render_view(model, cameras, n, background=background, renderer=renderer)
         seconds += time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
+        if halves is not None:
+            view, truth = right_half(halves.shown(view, n, background)), right_half(truth)
         scores.append(_score(view, truth, lpips))
         if folder is not None:
             _write_pictures(
@@ -136,8 +143,17 @@ def evaluate(
         ssim=tuple(s[1] for s in scores),
         lpips=None if lpips is None else tuple(s[2] for s in scores),
         seconds=seconds,
-        protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **(protocol or {})},
+        protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **_scored(halves),
+                  **(protocol or {})},
     )
+
+
+def right_half(picture: np.ndarray | View) -> np.ndarray | View:
+    """The columns of a picture [H, W, ..], or of the pictures of a view, from W // 2 on."""
+    if isinstance(picture, View):
+        pictures = {name: value for name, value in vars(picture).items() if isinstance(value, np.ndarray)}
+        return replace(picture, **{name: right_half(value) for name, value in pictures.items()})
+    return picture[:, picture.shape[1] // 2:]
 
 
 def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
@@ -146,7 +162,8 @@ def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
     return to_uint8(rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * background)
 
 
-def _chosen(scene: Scene, split: str, every: int) -> Split:
+def chosen_views(scene: Scene, split: str, every: int) -> Split:
+    """Every `every`-th view of a split. Raises UserError where there is none."""
     if every < 1:
         raise UserError(f"every must be at least 1, got {every}")
     if split not in scene.splits:
@@ -217,6 +234,18 @@ def _protocol(
         "precision": f"kernels {_short(dtype)}, networks {_short(networks)}",
         "lpips": "VGG" if missing is None else f"left out: {missing}",
     }
+
+
+def _scored(halves: HalfImageFit | None) -> dict[str, str]:
+    """What a score is of, and what of the test images themselves it has seen."""
+    if halves is None:
+        return {"scored": "whole images", "fitted_to_test_images": "nothing"}
+    return {"scored": "right halves", "fitted_to_test_images": f"{halves.fitted}, to the left halves"}
+
+
+def scored_sentence(protocol: Mapping[str, Any]) -> str:
+    """What a score is of, in words."""
+    return f"{protocol['scored']}, fitted to the test images: {protocol['fitted_to_test_images']}"
 
 
 def device_name() -> str:

@@ -18,15 +18,19 @@ LEAK = 1e-2  # slope beyond 1, where the picture is darker: without it the predi
 
 
 class ExposureCorrection(nn.Module):
-    """Gains of N images, at first 1. Parameter: `stops` [N, 3], per channel."""
+    """Gains of N images, at first 1. Parameter: `stops` [N, 3], per channel.
 
-    def __init__(self, images: int):
+    With `anchored` images their mean counts, because the field is there already.
+    """
+
+    def __init__(self, images: int, *, anchored: bool = False):
         super().__init__()
+        self.anchored = anchored
         self.stops = nn.Parameter(torch.zeros(images, 3))
 
     def centred(self) -> Tensor:
-        """[N, 3] stops, whose mean is 0: what all images share is the field's."""
-        return self.stops - self.stops.mean(dim=0)
+        """[N, 3] stops, whose mean is 0: what all images share is the field's. Of anchored images, as they are."""
+        return self.stops if self.anchored else self.stops - self.stops.mean(dim=0)
 
     def forward(self, colour: Tensor, opacity: Tensor, image_index: Tensor) -> Tensor:
         """Rays [R, 3] over black as the images [R] show them, given their colour over black and opacity [R].

@@ -33,10 +33,13 @@ class CameraRefinement(nn.Module):
     x and y, of each of the G lenses.
     """
 
-    def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False):
-        """Corrections of the poses, or of the lenses, or of both; the other parameters are left at zero."""
+    def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False, anchored: bool = False):
+        """Corrections of the poses, or of the lenses, or of both; the other parameters are left at zero.
+
+        With `anchored` cameras a motion of them all counts, because the field is there already.
+        """
         super().__init__()
-        self.poses, self.lenses = poses, lenses
+        self.anchored = anchored
         self.cameras = cameras
         lens_of = np.concatenate([cameras.focal, cameras.principal, cameras.distortion, cameras.lens[:, None],
                                   cameras.size], axis=1)
@@ -49,7 +52,8 @@ class CameraRefinement(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """camera_to_world [N, 3, 4], focal [N, 2] and principal [N, 2] as they are now; differentiable."""
-        motion = exponential_map(self.twist - self.twist.mean(dim=0))
+        twist = torch.einsum("nij,nkj->nki", self.camera_to_world[:, :, :3], self.twist.view(-1, 2, 3)).flatten(1)
+        motion = exponential_map(twist if self.anchored else twist - twist.mean(dim=0))
         pose = motion[:, :, :3] @ self.camera_to_world
         pose = torch.cat([pose[:, :, :3], pose[:, :, 3:] + motion[:, :, 3:]], dim=2)
         zoom, shift = self.offset[self.group].split(2, dim=1)
