@@ -240,7 +240,8 @@ def _scored(halves: HalfImageFit | None) -> dict[str, str]:
     """What a score is of, and what of the test images themselves it has seen."""
     if halves is None:
         return {"scored": "whole images", "fitted_to_test_images": "nothing"}
-    return {"scored": "right halves", "fitted_to_test_images": f"{halves.fitted}, to the left halves"}
+    fitted = f"{halves.fitted}, to the left halves" if halves.fitted else "nothing"
+    return {"scored": "right halves", "fitted_to_test_images": fitted}
 
 
 def scored_sentence(protocol: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ class HalfImageFit:
     stops: torch.Tensor | None
     """[N, 3] of exposure; None where that was not fitted."""
     fitted: str
-    """In words, for the protocol."""
+    """In words, for the protocol; empty if nothing was."""
 
     def shown(self, view: View, n: int, background: float) -> View:
         """A view of camera n over `background` as image n shows it."""
@@ -66,7 +66,7 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
                             exposure=ExposureConfig(learned=exposure, learning_rate=exposure_rate))
     what = " and ".join(name for name, wanted in (("pose", poses), ("exposure", exposure)) if wanted)
     if not what:
-        return HalfImageFit(cameras, None, "nothing")
+        return HalfImageFit(cameras, None, "")
     corrections = Corrections(cameras, config, anchored=True).to(runtime.current().device)
     images = _images(split, cameras)
     optimiser = torch.optim.Adam(corrections.groups(), betas=(0.9, 0.99), eps=1e-15)
