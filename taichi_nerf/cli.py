@@ -92,8 +92,8 @@ class Train(_Common):
     model_name: Annotated[ModelName, arg(name="model")] = "instant-ngp"
     """What is trained."""
     preset: Preset = "small"
-    """Settings as a whole: those that two processor cores train in minutes, or those of the paper, which are the default
-    on CUDA."""
+    """Settings as a whole: those that two processor cores train in minutes, or those of the paper, which CUDA has by
+    default."""
     encoding: Encoding | None = None
     """What represents space: sines and cosines before a deep network, or a hash grid before a small one, which is
     many times faster on a processor; by default what the model's paper has."""
