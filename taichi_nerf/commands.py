@@ -380,7 +380,8 @@ def _fitted_halves(model, scene: Scene, split: str, every: int, run: RunFolder, 
     training = run.config.training
     line.wait("fitting left halves")
     return fit_left_halves(model, scene, chosen_views(scene, split, every), poses=training.refine.poses,
-                           exposure=training.exposure.learned, seed=training.seed)
+                           exposure=training.exposure.learned,
+                           appearance=getattr(model, "appearance", None) is not None, seed=training.seed)
 
 
 def _lines(scores: dict) -> list[str]:

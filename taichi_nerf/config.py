@@ -233,9 +233,12 @@ class InstantNGPConfig:
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
     huber: float = 0.1
     """Error at which the loss turns from quadratic to linear."""
+    appearance: int = 0
+    """Numbers that tell the colour network of the appearance of each training image; 0: none."""
 
     def __post_init__(self):
         _require(self.huber > 0, f"huber must be positive, got {self.huber}")
+        _require(self.appearance >= 0, f"appearance must not be negative, got {self.appearance}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -518,6 +521,8 @@ def check_fit(model: ModelConfig, training: TrainingConfig) -> None:
              f"got a {type(training.batch).__name__}")
     _require(packed or training.gradients != "explicit",
              f"gradients explicit is for instant-ngp alone: {model.kind} has no step of kernels; use autograd or auto")
+    _require(not packed or model.appearance == 0 or training.gradients != "explicit",
+             "gradients explicit knows no appearance of images: with model.appearance use autograd or auto")
 
 
 def flattened(config, prefix: str = "") -> dict[str, object]:
@@ -546,7 +551,7 @@ def from_dict(kind: type, values: object, name: str = "the configuration"):
 
 def model_of_version_1(values: object) -> object:
     """The values of a model as of the first version of the formats, which knew Instant-NGP alone, as of today's."""
-    return {"kind": "instant-ngp", "huber": 0.1, **values} if isinstance(values, dict) else values
+    return {"kind": "instant-ngp", "huber": 0.1, "appearance": 0, **values} if isinstance(values, dict) else values
 
 
 def run_of_version_1(values: object) -> object:

@@ -512,7 +512,7 @@ def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_fol
     """Poses, lenses and exposures, in a run that goes on; its refined cameras are a scene of their own."""
     folder = tmp_path / "refined"
     command = ("train", scene_folder, "--steps", 4, "--refine.poses", "--refine.lenses", "--exposure.learned",
-               "--test-every", 2, "--output", folder, *SMALL)
+               "--model.appearance", 3, "--test-every", 2, "--output", folder, *SMALL)
     assert cli.main([str(part) for part in command]) == 0
     assert "fitted to the test images: nothing" in capsys.readouterr().out
     assert cli.main(["train", "--resume", str(folder), "--steps", "6"]) == 0
@@ -527,7 +527,7 @@ def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_fol
     assert cli.main(["eval", str(folder), "--half-image", "--json"]) == 0
     protocol = json.loads(capsys.readouterr().out)["protocol"]
     assert protocol["scored"] == "right halves"
-    assert protocol["fitted_to_test_images"] == "pose and exposure, to the left halves"
+    assert protocol["fitted_to_test_images"] == "pose and exposure and appearance, to the left halves"
 
 
 def test_corrections_that_cannot_be_are_refused_in_a_sentence(capsys, scene_folder, tmp_path):

@@ -118,18 +118,21 @@ def evaluate(
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
     """
     chosen = chosen_views(scene, split, every)
-    cameras = scene.model_cameras(chosen.cameras) if halves is None else halves.cameras
+    cameras = scene.model_cameras(chosen.cameras)
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
     scores, seconds = [], 0.0
     for n in range(len(chosen)):
         start = time.perf_counter()
-        view = render_view(model, cameras, n, background=background, renderer=renderer)
+        if halves is None:
+            view = render_view(model, cameras, n, background=background, renderer=renderer)
+        else:
+            view = halves.render(model, n, background, renderer)
         seconds += time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
         if halves is not None:
-            view, truth = right_half(halves.shown(view, n, background)), right_half(truth)
+            view, truth = right_half(view), right_half(truth)
         scores.append(_score(view, truth, lpips))
         if folder is not None:
             _write_pictures(

@@ -18,7 +18,7 @@ from ..config import ExposureConfig, RefineConfig, TrainingConfig
 from ..data.scene import Cameras, Scene, Split
 from ..losses import squared_error
 from ..models.model import Model
-from ..models.views import View
+from ..models.views import Renderer, View, render_view
 from ..ops.camera import training_images, training_rays
 from ..types import Rays
 from .corrections import Corrections
@@ -37,11 +37,22 @@ class HalfImageFit:
     """Of the N images, in model space."""
     stops: torch.Tensor | None
     """[N, 3] of exposure; None where that was not fitted."""
+    appearance: nn.Parameter | None
+    """[N, A] for a model that knows appearances; None where that was not fitted."""
     fitted: str
     """In words, for the protocol; empty if nothing was."""
 
-    def shown(self, view: View, n: int, background: float) -> View:
-        """A view of camera n over `background` as image n shows it."""
+    def render(self, model: Model, n: int, background: float, renderer: Renderer = "auto") -> View:
+        """What camera n sees, as image n shows it."""
+        if self.appearance is None:
+            return self._shown(render_view(model, self.cameras, n, background=background, renderer=renderer), n,
+                               background)
+        with _with_appearance(model, self.appearance):
+            view = render_view(model, self.cameras, n, background=background, renderer=renderer, image_index=n)
+        return self._shown(view, n, background)
+
+    def _shown(self, view: View, n: int, background: float) -> View:
+        """A view of camera n over `background` at the exposure of image n."""
         if self.stops is None:
             return view
         behind = (1 - view.opacity[..., None]) * background
@@ -51,27 +62,32 @@ class HalfImageFit:
 
 
 def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = False, exposure: bool = False,
-                    steps: int = 200, rays: int = 1024, pose_rate: float = 1e-3, exposure_rate: float = 3e-2,
-                    seed: int = 0) -> HalfImageFit:
-    """Fit the cameras and exposures of the images of `split`, or neither, to their left halves.
+                    appearance: bool = False, steps: int = 200, rays: int = 1024, pose_rate: float = 1e-3,
+                    exposure_rate: float = 3e-2, appearance_rate: float = 3e-2, seed: int = 0) -> HalfImageFit:
+    """Fit the cameras, exposures and appearances of the images of `split`, or some, or nothing, to their left halves.
 
     Args:
         model: is left as it is.
         scene: whose background and model space count; the split may be any of its kind.
         steps, rays: Adam steps, and pixels of each.
-        pose_rate, exposure_rate: learning rates at the start; they fall to a hundredth.
+        pose_rate, exposure_rate, appearance_rate: learning rates at the start; they fall to a hundredth.
     """
     cameras = scene.model_cameras(split.cameras)
-    config = TrainingConfig(refine=RefineConfig(poses=poses, learning_rate=pose_rate, final_fraction=0.01),
+    config = TrainingConfig(refine=RefineConfig(poses=poses, learning_rate=pose_rate),
                             exposure=ExposureConfig(learned=exposure, learning_rate=exposure_rate))
-    what = " and ".join(name for name, wanted in (("pose", poses), ("exposure", exposure)) if wanted)
+    wanted = {"pose": poses, "exposure": exposure, "appearance": appearance}
+    what = " and ".join(name for name in wanted if wanted[name])
     if not what:
-        return HalfImageFit(cameras, None, "")
+        return HalfImageFit(cameras, None, None, "")
     corrections = Corrections(cameras, config, anchored=True).to(runtime.current().device)
     images = _images(split, cameras)
-    optimiser = torch.optim.Adam(corrections.groups(), betas=(0.9, 0.99), eps=1e-15)
+    codes = nn.Parameter(torch.zeros_like(model.appearance[:1]).repeat(len(split), 1)) if appearance else None
+    groups, rates = corrections.groups(), corrections.learning_rates(0.0, 1.0)
+    if appearance:
+        groups, rates = [*groups, {"params": [codes]}], [*rates, appearance_rate]
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
     background = {"white": 1.0, "black": 0.0}[scene.background]
-    with _frozen(model), torch.enable_grad():
+    with _frozen(model), _with_appearance(model, codes), torch.enable_grad():
         for step in range(steps):
             drawn = training_rays(images, DRAWN * rays, seed * 1_000_003 + step)
             pixel = images.pixel_centres(drawn.image_index, drawn.pixel_index)
@@ -80,17 +96,31 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
             origins, directions = drawn.origins[left], drawn.directions[left]
             if poses:
                 origins, directions = corrections.rays(index, pixel[left], step)
-            pixels = corrections.shown(model.render(Rays(origins, directions)), index)
+            pixels = corrections.shown(model.render(Rays(origins, directions, None, index if appearance else None)),
+                                       index)
             target = rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:]) * background
             loss = squared_error(pixels.over(torch.full_like(target, background)), target)
             optimiser.zero_grad()
             loss.backward()
-            factor = 0.01 ** (step / steps)
-            for group, rate in zip(optimiser.param_groups, corrections.learning_rates(step / steps, factor)):
-                group["lr"] = rate
+            for group, rate in zip(optimiser.param_groups, rates):
+                group["lr"] = rate * 0.01 ** (step / steps)
             optimiser.step()
     stops = corrections.exposure.stops.detach() if exposure else None
-    return HalfImageFit(corrections.cameras.refined() if poses else cameras, stops, what)
+    return HalfImageFit(corrections.cameras.refined() if poses else cameras, stops, codes, what)
+
+
+@contextmanager
+def _with_appearance(model: nn.Module, appearance: nn.Parameter | None) -> Iterator[None]:
+    """Within the context the model knows the appearances of other images, if any are given."""
+    if appearance is None:
+        yield
+        return
+    own = model.appearance
+    try:
+        model.appearance = appearance
+        yield
+    finally:
+        model.appearance = own
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class Trainer:
         chosen = config.gradients
         if chosen == "auto":  # on CUDA explicit steps have not been measured
             fast = isinstance(model, InstantNGP) and runtime.current().backend != "cuda"
-            chosen = "explicit" if fast and not config.more_than_colours else "autograd"
+            chosen = "explicit" if fast and not (config.more_than_colours or model.config.appearance) else "autograd"
         self.explicit = ExplicitStep(self) if chosen == "explicit" else None
 
     @property
