@@ -97,7 +97,7 @@ def compare_exposure(scene: Scene, settings: Settings):
             halves[fitted] = evaluate(trainer.model, with_split(scene, test), halves=fit).mean_psnr
         scores[name] = halves[learned]
         print(f"exposure {name:8s} neutral exposure against test images without jitter {neutral:.2f} dB; right halves "
-              f"of test images with jitter {halves[False]:.2f} dB, after a fit to the left halves {halves[True]:.2f} dB; "
+              f"of images with jitter {halves[False]:.2f} dB, after a fit to the left halves {halves[True]:.2f} dB; "
               f"{trainer.steps_done} steps, {trainer.seconds:.0f} s", flush=True)
     print(f"learned, by the half-image protocol, {scores['learned'] - scores['without']:+.2f} dB over without")
 

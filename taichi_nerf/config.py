@@ -424,7 +424,7 @@ class ExposureConfig:
 
     learned: bool = False
     """Give each image gains of its own for red, green and blue; pictures are then rendered at the mean exposure."""
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-2
     """Adam's, in stops; it falls as that of the field."""
 
     def __post_init__(self):

@@ -83,10 +83,7 @@ class HashField(HashDensity):
 
     def view(self, directions: Tensor) -> Tensor:
         """[degree^2, R] of unit directions [R, 3]."""
-        view = encode_direction(directions, self.degree).t().contiguous()
-        if self.level_weights is not None and __import__("os").environ.get("NOVIEW"):
-            view = view * torch.cat([torch.ones(1), torch.zeros(len(view) - 1)])[:, None]
-        return view
+        return encode_direction(directions, self.degree).t().contiguous()
 
     def colour(self, geometry: Tensor, view: Tensor) -> Tensor:
         """sRGB colour [S, 3] in [0, 1] from geometry [G, S] and view [degree^2 + appearance, S]."""

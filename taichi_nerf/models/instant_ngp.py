@@ -76,9 +76,6 @@ class InstantNGP(Model):
             self.grid.mark_invisible(*(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays),
                                      near=self.box.near)
 
-    def show_levels(self, share: float) -> None:
-        self.field.show_levels(share)
-
     def after_step(self, step: int) -> None:
         self.update_grid(step)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..data.scene import Cameras, Scene
+from ..fields.hash_field import HashDensity
 from ..types import Batch, PackedSamples, Rays
 
 __all__ = ["Box", "Model", "Pixels"]
@@ -101,6 +102,9 @@ class Model(nn.Module):
 
     def show_levels(self, share: float) -> None:
         """Let the first `share` of the levels of hash grids be seen, from coarse to fine; with 1 or more all are."""
+        for module in self.modules():
+            if isinstance(module, HashDensity):
+                module.show_levels(share)
 
     def after_step(self, step: int) -> None:
         """After step number `step` of the training, counted from 0."""

@@ -1,11 +1,13 @@
 """Training cameras that are not quite right: corrections of poses and lenses, learned with the field.
 
-    pose'      = exp(twist - mean twist) pose                         a rigid motion of the camera in model space
+    pose'      = exp(xi - mean xi) pose,  xi = R twist                a rigid motion of the camera in model space
     focal'     = focal * exp(zoom),  principal' = principal + focal * shift        of all cameras that share a lens
 
 A twist turns a camera about the model's origin, where the object stands or the capture has its middle, rather than
 about the camera itself: turning a camera and moving it sideways show nearly the same, which no optimiser of single
-coordinates takes apart, but turning it about the object and moving it do not.
+coordinates takes apart, but turning it about the object and moving it do not. Its coordinates are along the camera's
+own axes (R, the rotation of the pose as given): what a picture tells at once, where the object lies in it, then shares
+no coordinate with what it tells in the course of time, from which side it is seen.
 
 A motion of all cameras together changes no picture. Taking the mean away leaves it out, to first order, so that the
 world stays where the scene's file has it.
@@ -29,8 +31,8 @@ __all__ = ["CameraRefinement"]
 class CameraRefinement(nn.Module):
     """Corrections of N cameras in model space, at first none.
 
-    Parameters: `twist` [N, 6], rotation in radians and translation in model units; `lens` [G, 4], zoom and shift along
-    x and y, of each of the G lenses.
+    Parameters: `twist` [N, 6], rotation in radians and translation in model units along right, up and back; `offset`
+    [G, 4], zoom and shift along x and y, of each of the G lenses.
     """
 
     def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False, anchored: bool = False):
@@ -52,7 +54,8 @@ class CameraRefinement(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """camera_to_world [N, 3, 4], focal [N, 2] and principal [N, 2] as they are now; differentiable."""
-        twist = torch.einsum("nij,nkj->nki", self.camera_to_world[:, :, :3], self.twist.view(-1, 2, 3)).flatten(1)
+        axes = self.camera_to_world[:, :, :3]
+        twist = (self.twist.view(-1, 2, 3) @ axes.transpose(1, 2)).flatten(1)
         motion = exponential_map(twist if self.anchored else twist - twist.mean(dim=0))
         pose = motion[:, :, :3] @ self.camera_to_world
         pose = torch.cat([pose[:, :, :3], pose[:, :, 3:] + motion[:, :, 3:]], dim=2)

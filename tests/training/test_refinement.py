@@ -41,18 +41,27 @@ def test_without_corrections_the_rays_are_those_of_the_cameras_to_the_last_bit()
 
 def test_a_motion_of_all_cameras_together_is_left_out():
     refinement = make_refinement()
-    with torch.no_grad():
-        refinement.twist += torch.tensor([0.3, -0.2, 0.1, 0.5, 0.4, -0.6])
+    set_motion(refinement, torch.tensor([[0.3, -0.2, 0.1, 0.5, 0.4, -0.6]]).repeat(6, 1))
     np.testing.assert_allclose(refinement.refined().camera_to_world, refinement.cameras.camera_to_world, atol=1e-6)
 
 
 def test_a_twist_turns_a_camera_about_the_origin_and_moves_it():
     refinement = make_refinement(2)
-    with torch.no_grad():  # less their mean: a quarter turn about z and 0.1 along x to either side
-        refinement.twist[:, 2] = torch.tensor([np.pi / 2, -np.pi / 2])
+    quarter = np.pi / 2  # about the world's z, to either side, so that the mean is none
+    set_motion(refinement, torch.tensor([[0, 0, quarter, 0, 0, 0], [0, 0, -quarter, 0, 0, 0]]))
     pose, before = refinement.refined().camera_to_world[0], refinement.cameras.camera_to_world[0]
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
     np.testing.assert_allclose(pose, turn @ before, atol=1e-5)
+    set_motion(refinement, torch.tensor([[0, 0, 0, 0, 0, 0.2], [0, 0, 0, 0, 0, -0.2]]))
+    moved = refinement.refined().camera_to_world[0]
+    np.testing.assert_allclose(moved - before, np.pad([[0], [0], [0.2]], ((0, 0), (3, 0))), atol=1e-5)
+
+
+def set_motion(refinement, twists):
+    """Twists [N, 6] along the axes of the world."""
+    axes = refinement.camera_to_world[:, :, :3]
+    with torch.no_grad():
+        refinement.twist.copy_((twists.float().view(-1, 2, 3) @ axes).view(-1, 6))
 
 
 def test_images_of_one_lens_are_corrected_together():
