@@ -35,9 +35,11 @@ def known_pixels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     if not split.depth:
         raise UserError(f"{scene.name} knows no distances: it has no depth images; leave --depth.weight out")
     distance = np.concatenate([np.ravel(depth) for depth in split.depth])
-    known = np.flatnonzero(np.isfinite(distance) & (distance > 0))
+    opaque = split.images.pixels[:, 3] == 255  # a pixel that is partly transparent has no one distance
+    known = np.flatnonzero(opaque & np.isfinite(distance) & (distance > 0))
     if len(known) == 0:
-        raise UserError(f"the depth images of {scene.name} hold no distance above 0; leave --depth.weight out")
+        raise UserError(f"the depth images of {scene.name} hold no distance above 0 of an opaque pixel; leave "
+                        "--depth.weight out")
     return known.astype(np.int32), (distance[known] * scene.scale).astype(np.float32)
 
 

@@ -17,7 +17,7 @@ from taichi_nerf.training.refinement import CameraRefinement
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import Trainer
 
-REFINE = RefineConfig(poses=True, lenses=True, learning_rate=1e-2, pull=1e-3)
+REFINE = RefineConfig(poses=True, lenses=True, learning_rate=1e-2, pull=1e-3, start_step=0)
 
 
 def make_refinement(count=6, **which) -> CameraRefinement:
