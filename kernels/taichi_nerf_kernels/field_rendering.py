@@ -24,6 +24,7 @@ import numpy as np
 from .camera import rays_forward
 from .engine import on_cpu, stride_for, ti
 from .hash_grid import dense_entry, encode_level, hashed_entry, locate
+from .launch import kernel
 from .mlp import LANES, layer_lanes, mlp_weights, network_sample
 from .ray_marching import lattice_stretch, next_run, reciprocal, step_size, summarise_blocks, time_of_step
 from .spherical_harmonics import spherical_harmonics_basis
@@ -78,7 +79,7 @@ class FieldSettings:
                              f"3 outputs, got {self.colour_sizes}")
 
 
-@ti.kernel
+@kernel
 def summarise_bits(bits: ti.types.ndarray(ndim=1), blocks: ti.types.ndarray(ndim=1), resolution: int):
     """`blocks` [C * G^3 / 2048 + 6] int32 of `bits` [C * G^3 / 32], as `ray_marching.march_count` makes them."""
     summarise_blocks(bits, blocks, resolution)
@@ -249,7 +250,7 @@ def _cpu_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree
     rows = VIEW + degree * degree
     table_type = ti.types.ndarray(dtype=entry, ndim=1) if by_entry else ti.types.ndarray(ndim=1)
 
-    @ti.kernel
+    @kernel
     def render(origins: ti.types.ndarray(ndim=2), directions: ti.types.ndarray(ndim=2), bits: ti.types.ndarray(ndim=1),
                blocks: ti.types.ndarray(ndim=1), resolution: int, cascades: int, cone: float, growth: float,
                step: float, near: float, far: float, max_samples: int, early_stop: float, side: float,
@@ -327,7 +328,7 @@ def _gpu_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree
     outputs, geometry, inputs = density_sizes[0], density_sizes[-1], colour_sizes[0]
     levels_count = outputs // features
 
-    @ti.kernel
+    @kernel
     def render(origins: ti.types.ndarray(ndim=2), directions: ti.types.ndarray(ndim=2), bits: ti.types.ndarray(ndim=1),
                blocks: ti.types.ndarray(ndim=1), resolution: int, cascades: int, cone: float, growth: float,
                step: float, near: float, far: float, max_samples: int, early_stop: float, side: float,

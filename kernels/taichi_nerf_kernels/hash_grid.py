@@ -26,6 +26,7 @@ import numpy as np
 
 from .engine import live, on_cpu, stride_for, ti
 from .integers import wrapping_add_signed, wrapping_multiply_signed
+from .launch import kernel
 
 PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
 PRIME_Z = 805459861
@@ -258,7 +259,7 @@ def encode_chunk(x: ti.template(), count: int, table: ti.template(), levels: ti.
                 y[level * features + k, block * LANES + lane] = sums[lane * features + k]
 
 
-@ti.kernel
+@kernel
 def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2),
                  scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template(),
                  count: ti.types.ndarray(), counted: ti.template()):
@@ -275,7 +276,7 @@ def _forward_cpu_by_entry(features: int, double: bool):
     """The kernel for a table of F-vectors: only their constant offsets let LLVM use vector instructions."""
     entry = ti.types.vector(features, ti.f64 if double else ti.f32)
 
-    @ti.kernel
+    @kernel
     def forward(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(dtype=entry, ndim=1),
                 levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2),
                 count: ti.types.ndarray(), counted: ti.template()):
@@ -321,7 +322,7 @@ def splat_level_serially(x: ti.template(), count: int, y_gradient: ti.template()
                         table_gradient[first + k] = table_gradient[first + k] + w * g[k]
 
 
-@ti.kernel
+@kernel
 def _backward_table_cpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                         levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
                         table_gradient: ti.types.ndarray(ndim=1), features: ti.template(), count: ti.types.ndarray(),
@@ -340,7 +341,7 @@ def _backward_table_cpu_by_entry(features: int, double: bool):
     """The kernel for a table gradient of F-vectors, as `_forward_cpu_by_entry`."""
     entry = ti.types.vector(features, ti.f64 if double else ti.f32)
 
-    @ti.kernel
+    @kernel
     def backward(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2), levels: ti.types.ndarray(ndim=2),
                  scales: ti.types.ndarray(ndim=1), table_gradient: ti.types.ndarray(dtype=entry, ndim=1),
                  count: ti.types.ndarray(), counted: ti.template()):
@@ -355,7 +356,7 @@ def _backward_table_cpu_by_entry(features: int, double: bool):
     return backward
 
 
-@ti.kernel
+@kernel
 def _forward_gpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2),
                  scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template(),
                  count: ti.types.ndarray(), counted: ti.template()):
@@ -366,7 +367,7 @@ def _forward_gpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
             y[level * features + k, i] = value[k]
 
 
-@ti.kernel
+@kernel
 def _backward_table_gpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                         levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
                         table_gradient: ti.types.ndarray(ndim=1), features: ti.template(), count: ti.types.ndarray(),
@@ -379,7 +380,7 @@ def _backward_table_gpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarra
         splat_level(ti.Vector([x[i, 0], x[i, 1], x[i, 2]]), gradient, table_gradient, levels, scales, level, features)
 
 
-@ti.kernel
+@kernel
 def _backward_positions(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1),
                         y_gradient: ti.types.ndarray(ndim=2), levels: ti.types.ndarray(ndim=2),
                         scales: ti.types.ndarray(ndim=1), x_gradient: ti.types.ndarray(ndim=2),

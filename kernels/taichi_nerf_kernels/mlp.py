@@ -22,6 +22,7 @@ from functools import cache
 from itertools import accumulate, pairwise
 
 from .engine import configuration, on_cpu, stride_for, ti
+from .launch import kernel
 
 LANES = 16  # samples of a block on a CPU
 ROWS = 4  # units of a layer that a CPU computes together: each load of an input serves all of them
@@ -267,7 +268,7 @@ def _cpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool):
     ends = tuple(accumulate(tiles))
     rows = (0, *_row_offsets(sizes))  # of the inputs of each layer in `activations`, of their gradient in `scratch`
 
-    @ti.kernel
+    @kernel
     def forward(x: ti.types.ndarray(ndim=2), weights: ti.types.ndarray(ndim=1),
                 activations: ti.types.ndarray(ndim=2), y: ti.types.ndarray(ndim=2), count: ti.types.ndarray(ndim=1)):
         n = count[0] if ti.static(counted) else x.shape[1]
@@ -281,7 +282,7 @@ def _cpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool):
             load_lanes(x, 0, begin, lanes, sizes[0], a)
             _forward_lanes(a, weights, activations, y, begin, lanes, sizes, 0)
 
-    @ti.kernel
+    @kernel
     def backward(weights: ti.types.ndarray(ndim=1), activations: ti.types.ndarray(ndim=2),
                  y_gradient: ti.types.ndarray(ndim=2), x_gradient: ti.types.ndarray(ndim=2),
                  scratch: ti.types.ndarray(ndim=2), count: ti.types.ndarray(ndim=1)):
@@ -296,7 +297,7 @@ def _cpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool):
             load_lanes(y_gradient, 0, begin, lanes, sizes[-1], g)
             _backward_lanes(g, weights, activations, x_gradient, scratch, begin, lanes, sizes, layers - 1, wants_x)
 
-    @ti.kernel
+    @kernel
     def weight_gradients(x: ti.types.ndarray(ndim=2), activations: ti.types.ndarray(ndim=2),
                          y_gradient: ti.types.ndarray(ndim=2), scratch: ti.types.ndarray(ndim=2),
                          weight_gradient: ti.types.ndarray(ndim=1), count: ti.types.ndarray(ndim=1)):
@@ -454,7 +455,7 @@ def _gpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool, real):
     ends = tuple(accumulate(tiles))
     rows = (0, *_row_offsets(sizes))  # of the inputs of each layer in `activations`, of their gradient in `scratch`
 
-    @ti.kernel
+    @kernel
     def forward(x: ti.types.ndarray(ndim=2), weights: ti.types.ndarray(ndim=1),
                 activations: ti.types.ndarray(ndim=2), y: ti.types.ndarray(ndim=2), count: ti.types.ndarray(ndim=1)):
         n = count[0] if ti.static(counted) else x.shape[1]
@@ -468,7 +469,7 @@ def _gpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool, real):
             elif i < n:
                 _forward_sample(load_sample(x, i, sizes[0]), weights, activations, y, i, sizes, 0)
 
-    @ti.kernel
+    @kernel
     def backward(weights: ti.types.ndarray(ndim=1), activations: ti.types.ndarray(ndim=2),
                  y_gradient: ti.types.ndarray(ndim=2), x_gradient: ti.types.ndarray(ndim=2),
                  scratch: ti.types.ndarray(ndim=2), count: ti.types.ndarray(ndim=1)):
@@ -485,7 +486,7 @@ def _gpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool, real):
                 _backward_sample(load_sample(y_gradient, i, sizes[-1]), weights, activations, x_gradient, scratch, i,
                                  sizes, layers - 1, wants_x)
 
-    @ti.kernel
+    @kernel
     def weight_gradients(x: ti.types.ndarray(ndim=2), activations: ti.types.ndarray(ndim=2),
                          y_gradient: ti.types.ndarray(ndim=2), scratch: ti.types.ndarray(ndim=2),
                          weight_gradient: ti.types.ndarray(ndim=1), count: ti.types.ndarray(ndim=1)):

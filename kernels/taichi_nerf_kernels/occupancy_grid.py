@@ -13,6 +13,7 @@
 
 from .engine import stride_for, ti
 from .integers import bit_at, wrapping_multiply
+from .launch import kernel
 from .random import uniform
 
 __all__ = [
@@ -87,7 +88,7 @@ def population_count(word):
     return ti.cast(wrapping_multiply(v, ti.u32(0x01010101)) >> ti.u32(24), ti.i32)
 
 
-@ti.kernel
+@kernel
 def cell_positions_forward(
     cells: ti.types.ndarray(ndim=1),
     seed: int,
@@ -105,7 +106,7 @@ def cell_positions_forward(
             positions[m, axis] = (inside / ti.cast(resolution, float) - 0.5) * scale
 
 
-@ti.kernel
+@kernel
 def count_set_bits(bits: ti.types.ndarray(ndim=1), counts: ti.types.ndarray(ndim=1)):
     """counts[w] = occupied cells in word w."""
     stride = ti.static(stride_for(8))
@@ -157,7 +158,7 @@ def stratum(n, m, count, u):
     return ti.min(drawn, n - 1)
 
 
-@ti.kernel
+@kernel
 def choose_cells_forward(
     bits: ti.types.ndarray(ndim=1),
     cumulative: ti.types.ndarray(ndim=1),
@@ -189,7 +190,7 @@ def choose_cells_forward(
             cells[n] = word * 32 + nth_set_bit(bits[word], rank - before)
 
 
-@ti.kernel
+@kernel
 def decay_values(decay: float, values: ti.types.ndarray(ndim=1)):
     """v <- decay * v, in place; the mark of an invisible cell (v < 0) stays."""
     stride = ti.static(stride_for(1))
@@ -202,7 +203,7 @@ def decay_values(decay: float, values: ti.types.ndarray(ndim=1)):
             values[c] = v * ti.select(v < 0.0, 1.0, decay)
 
 
-@ti.kernel
+@kernel
 def splat_max(
     cells: ti.types.ndarray(ndim=1),
     fresh: ti.types.ndarray(ndim=1),
@@ -215,7 +216,7 @@ def splat_max(
             ti.atomic_max(values[cells[m]], fresh[m] * factor)
 
 
-@ti.kernel
+@kernel
 def pack_bits(
     threshold: float,
     cube: int,
@@ -253,7 +254,7 @@ def pack_bits(
             bits[w] = word
 
 
-@ti.kernel
+@kernel
 def pool_bits(cascade: int, resolution: int, bits: ti.types.ndarray(ndim=1)):
     """A cell of `cascade` is also occupied if one of the eight cells of the next finer cascade in it is."""
     for w in range((resolution * resolution * resolution) >> 5):
@@ -323,7 +324,7 @@ def cube_is_seen(
     return seen
 
 
-@ti.kernel
+@kernel
 def mark_invisible(
     camera_to_world: ti.types.ndarray(ndim=3),
     focal: ti.types.ndarray(ndim=2),

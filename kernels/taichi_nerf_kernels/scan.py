@@ -1,13 +1,14 @@
 """Running sums of integers on the device."""
 
 from .engine import stride_for, ti
+from .launch import kernel
 
 __all__ = ["CHUNK", "inclusive_scan"]
 
 CHUNK = 256  # elements that one task sums up
 
 
-@ti.kernel
+@kernel
 def inclusive_scan(
     values: ti.types.ndarray(ndim=1),  # [N] int32
     partial: ti.types.ndarray(ndim=1),  # scratch, at least [N / CHUNK + 1] int32

@@ -11,6 +11,7 @@ activations.
 """
 
 from .engine import live, stride_for, ti
+from .launch import kernel
 from .random import uniform
 from .spherical_harmonics import spherical_harmonics_basis
 from .volume_rendering import optical_depth_gradient, optical_depth_limit, transmittance
@@ -41,7 +42,7 @@ def huber_gradient(error, delta):
     return slope * (error - 0.5 * slope), slope
 
 
-@ti.kernel
+@kernel
 def unit_positions(
     positions: ti.types.ndarray(ndim=2),  # [S, 3] in model units
     side: float,
@@ -54,7 +55,7 @@ def unit_positions(
             unit[i, axis] = positions[i, axis] / side + 0.5
 
 
-@ti.kernel
+@kernel
 def count_visible_rays(
     geometry: ti.types.ndarray(ndim=2),  # [G, S]
     dt: ti.types.ndarray(ndim=1),  # [S]
@@ -83,7 +84,7 @@ def count_visible_rays(
         kept_count[ray] = i - begin
 
 
-@ti.kernel
+@kernel
 def gather_visible(
     ray_start: ti.types.ndarray(ndim=1),  # [R] int32, of the marched samples
     new_start: ti.types.ndarray(ndim=1),  # [R] int32, of the visible ones
@@ -114,7 +115,7 @@ def gather_visible(
                 visible_features[e, new + k] = features[e, start + k]
 
 
-@ti.kernel
+@kernel
 def view_rows(
     directions: ti.types.ndarray(ndim=2),  # [R, 3]
     sample_ray: ti.types.ndarray(ndim=1),  # [K] int32
@@ -133,7 +134,7 @@ def view_rows(
             inputs[first + k, i] = basis[k]
 
 
-@ti.kernel
+@kernel
 def differentiate_rays(
     geometry: ti.types.ndarray(ndim=2),  # [G.., K]
     raw: ti.types.ndarray(ndim=2),  # [3, K]
@@ -200,7 +201,7 @@ def differentiate_rays(
             through += weight
 
 
-@ti.kernel
+@kernel
 def add_to_row(
     row: ti.types.ndarray(ndim=1),  # [K]
     matrix: ti.types.ndarray(ndim=2),  # in, out [.., K]: its first row
@@ -211,7 +212,7 @@ def add_to_row(
         matrix[0, i] += row[i]
 
 
-@ti.kernel
+@kernel
 def next_batch(
     rays: ti.types.ndarray(ndim=1),  # in: rays of this step, out: of the next one; [1] int32
     marched: ti.types.ndarray(ndim=1),  # [1] int32
@@ -239,7 +240,7 @@ def next_batch(
         rays[0] = ti.max(16, ti.min(ti.cast(ti.min(wanted, ti.cast(most_rays, float)), ti.i32), most_rays))
 
 
-@ti.kernel
+@kernel
 def move_average(
     parameter: ti.types.ndarray(ndim=1),
     share: float,
@@ -250,7 +251,7 @@ def move_average(
         average[i] += share * (parameter[i] - average[i])
 
 
-@ti.kernel
+@kernel
 def density_row(
     geometry: ti.types.ndarray(ndim=2),  # [G, S]
     density: ti.types.ndarray(ndim=1),  # out [M], M <= S
@@ -260,7 +261,7 @@ def density_row(
         density[i] = density_of(geometry[0, i])
 
 
-@ti.kernel
+@kernel
 def consecutive(
     first: int,
     numbers: ti.types.ndarray(ndim=1),  # out [M] int32
