@@ -11,7 +11,7 @@
 (Müller et al., Instant Neural Graphics Primitives, SIGGRAPH 2022, appendix E.)
 """
 
-from .engine import stride_for, ti
+from .engine import on_cpu, stride_for, ti
 from .integers import bit_at, wrapping_multiply
 from .launch import kernel
 from .random import uniform
@@ -194,11 +194,12 @@ def choose_cells_forward(
 def decay_values(decay: float, values: ti.types.ndarray(ndim=1)):
     """v <- decay * v, in place; the mark of an invisible cell (v < 0) stays."""
     stride = ti.static(stride_for(1))
-    for slot in range((values.shape[0] >> LOG_SPAN) * stride):
+    log_cells = ti.static(LOG_SPAN if on_cpu() else 0)  # of a task
+    for slot in range((values.shape[0] >> log_cells) * stride):
         if slot % stride != 0:
             continue
-        block = slot // stride
-        for c in range(SPAN * block, SPAN * block + SPAN):
+        task = slot // stride
+        for c in range(task << log_cells, (task + 1) << log_cells):
             v = values[c]
             values[c] = v * ti.select(v < 0.0, 1.0, decay)
 
@@ -214,6 +215,15 @@ def splat_max(
     for m in range(cells.shape[0]):
         if values[cells[m]] >= 0.0:
             ti.atomic_max(values[cells[m]], fresh[m] * factor)
+
+
+@ti.func
+def word_above(values: ti.template(), w: int, bar: float):
+    """Word w of the bits value > bar."""
+    word = 0
+    for bit in ti.static(range(32)):
+        word |= bit_at(values[w * 32 + bit] > bar, bit)
+    return word
 
 
 @kernel
@@ -242,16 +252,17 @@ def pack_bits(
         for block in range(cube >> LOG_SPAN):
             total += sums[block]
         sums[cube >> LOG_SPAN] = ti.min(threshold, total / ti.cast(cube, float))
-    for slot in range((values.shape[0] >> LOG_SPAN) * stride):
+    log_cells = ti.static(LOG_SPAN if on_cpu() else 5)  # of a task
+    for slot in range((values.shape[0] >> log_cells) * stride):
         if slot % stride != 0:
             continue
-        block = slot // stride
+        task = slot // stride
         bar = sums[cube >> LOG_SPAN]
-        for w in range(block * (SPAN // 32), (block + 1) * (SPAN // 32)):
-            word = 0
-            for bit in ti.static(range(32)):
-                word |= bit_at(values[w * 32 + bit] > bar, bit)
-            bits[w] = word
+        if ti.static(on_cpu()):
+            for w in range(task * (SPAN // 32), (task + 1) * (SPAN // 32)):
+                bits[w] = word_above(values, w, bar)
+        else:
+            bits[task] = word_above(values, task, bar)
 
 
 @kernel

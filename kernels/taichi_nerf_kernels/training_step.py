@@ -10,7 +10,7 @@ Composed of the functions of other modules; the gradients are those of volume_re
 activations.
 """
 
-from .engine import live, stride_for, ti
+from .engine import live, on_cpu, stride_for, ti
 from .launch import kernel
 from .random import uniform
 from .spherical_harmonics import spherical_harmonics_basis
@@ -97,8 +97,10 @@ def gather_visible(
     visible_ray: ti.types.ndarray(ndim=1),  # out [K] int32
     visible_features: ti.types.ndarray(ndim=2),  # out [E, K]
     rays: ti.types.ndarray(ndim=1),  # [1] int32
+    samples: ti.types.ndarray(ndim=1),  # [1] int32: K in use
 ):
-    """The visible samples, packed."""
+    """The visible samples, packed: on a CPU ray by ray, on a GPU sample by sample, so that neighbouring threads touch
+    neighbouring memory."""
     stride = ti.static(stride_for(64))
     for slot in range(live(ray_start.shape[0], rays, True) * stride):
         if slot % stride != 0:
@@ -106,13 +108,24 @@ def gather_visible(
         ray = slot // stride
         start, new, kept = ray_start[ray], new_start[ray], kept_count[ray]
         for k in range(kept):
-            for axis in ti.static(range(3)):
-                visible_unit[new + k, axis] = unit[start + k, axis]
-            visible_dt[new + k] = dt[start + k]
             visible_ray[new + k] = ray
-        for e in range(features.shape[0]):
+        if ti.static(on_cpu()):
             for k in range(kept):
-                visible_features[e, new + k] = features[e, start + k]
+                for axis in ti.static(range(3)):
+                    visible_unit[new + k, axis] = unit[start + k, axis]
+                visible_dt[new + k] = dt[start + k]
+            for e in range(features.shape[0]):
+                for k in range(kept):
+                    visible_features[e, new + k] = features[e, start + k]
+    if ti.static(not on_cpu()):
+        for i in range(live(visible_ray.shape[0], samples, True)):
+            ray = visible_ray[i]
+            source = ray_start[ray] + i - new_start[ray]
+            for axis in ti.static(range(3)):
+                visible_unit[i, axis] = unit[source, axis]
+            visible_dt[i] = dt[source]
+            for e in range(features.shape[0]):
+                visible_features[e, i] = features[e, source]
 
 
 @kernel
@@ -210,6 +223,21 @@ def add_to_row(
     """matrix[0] += row"""
     for i in range(live(row.shape[0], samples, True)):
         matrix[0, i] += row[i]
+
+
+@kernel
+def columns_in_use(
+    matrix: ti.types.ndarray(ndim=2),  # [.., N]
+    scale: float,
+    samples: ti.types.ndarray(ndim=1),  # [1] int32
+    target: ti.types.ndarray(ndim=2),  # out [rows, N], of any precision
+):
+    """The first rows, times `scale`; columns that are not in use become zero, whatever stands in them."""
+    for row, i in ti.ndrange(target.shape[0], target.shape[1]):
+        value = 0.0
+        if i < samples[0]:
+            value = matrix[row, i] * scale
+        target[row, i] = value
 
 
 @kernel

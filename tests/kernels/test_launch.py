@@ -36,7 +36,8 @@ def call_three_times(backend, a, out, count, factor, twice):
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_every_call_does_the_same_whatever_the_shapes_numbers_and_types(backend, twice):
-    for size, width, factor, dtype in ((5, 1, 0.5, None), (8, 3, 2, None), (4, 2, -3.0, torch.int32), (6, 1, 1.0, None)):
+    calls = ((5, 1, 0.5, None), (8, 3, 2, None), (4, 2, -3.0, torch.int32), (6, 1, 1.0, None))
+    for size, width, factor, dtype in calls:
         a = backend.tensor(torch.arange(1, size + 1), dtype)
         out = torch.zeros(size, width, dtype=backend.dtype, device=backend.device)
         expected = call_three_times(backend, a, out, size - 1, factor, twice)
