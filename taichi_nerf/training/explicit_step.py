@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 BETAS, EPSILON = (0.9, 0.99), 1e-15
 ROOM_MARCHED, ROOM_SAMPLES = 1.25, 1.5  # of the numbers aimed at
+ROOM_SAMPLES_CUDA = 1.125  # there the networks compute over all that there is room for, and batches are large and even
 
 
 class DeviceArrays:
@@ -250,7 +251,8 @@ class ExplicitStep:
         self.rays_room = batch.max_rays
         drawn = max(grid.warmup_cells if grid.warmup_cells < len(grid.values) else 0, grid.cells_per_update)
         self.marched_room = _room(max(ROOM_MARCHED * batch.marched, drawn))
-        self.samples_room = _room(ROOM_SAMPLES * batch.samples)
+        on_cuda = self.arrays.device.type == "cuda"
+        self.samples_room = _room((ROOM_SAMPLES_CUDA if on_cuda else ROOM_SAMPLES) * batch.samples)
         rays, marched, samples = self.rays_room, self.marched_room, self.samples_room
         self.degree, self.geometry_rows = field.degree, field.density_network.weights[-1].shape[0]
         encoded, colour_inputs = field.layout.outputs, self.geometry_rows + self.degree**2

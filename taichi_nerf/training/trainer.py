@@ -77,8 +77,8 @@ class Trainer:
         self._rays = self._marched = self._samples = 0
         self._loss = self._squared_error = 0.0
         chosen = config.gradients
-        if chosen == "auto":  # on CUDA explicit steps have not been measured
-            chosen = "autograd" if runtime.current().backend == "cuda" else "explicit"
+        if chosen == "auto":
+            chosen = "explicit"
         self.explicit = ExplicitStep(self) if chosen == "explicit" else None
 
     @property
