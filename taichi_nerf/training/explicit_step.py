@@ -44,13 +44,15 @@ class DeviceArrays:
     def __init__(self):
         here = runtime.current()
         self.native = here.backend == "vulkan"
-        self.device, self.dtype = here.device, here.dtype
+        self.device, self.dtype, self.half_storage = here.device, here.dtype, here.half_storage
 
-    def new(self, *shape: int, integer: bool = False):
-        """An array of zeros."""
+    def new(self, *shape: int, integer: bool = False, half: bool = False):
+        """An array of zeros; with `half`, of half precision where the device keeps it."""
+        half = half and self.half_storage
         if not self.native:
-            return torch.zeros(shape, dtype=torch.int32 if integer else self.dtype, device=self.device)
-        array = ti.ndarray(ti.i32 if integer else ti.f32, shape)
+            dtype = torch.int32 if integer else torch.float16 if half else self.dtype
+            return torch.zeros(shape, dtype=dtype, device=self.device)
+        array = ti.ndarray(ti.i32 if integer else ti.f16 if half else ti.f32, shape)
         array.fill(0)
         return array
 
@@ -126,7 +128,7 @@ class FusedNetwork(Network):
     """By the kernels of the stem `mlp`: on any device, and without the host."""
 
     def _prepare(self, arrays, columns):
-        self.activations = arrays.new(max(sum(self.sizes[1:-1]), 1), columns)
+        self.activations = arrays.new(max(sum(self.sizes[1:-1]), 1), columns, half=True)  # gradients could vanish
         self.scratch = arrays.new(*mlp.mlp_scratch_shape(self.sizes, columns))
 
     def forward(self, x, y, count):

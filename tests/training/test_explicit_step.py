@@ -30,6 +30,7 @@ def trainers(request, backend, small_scene, monkeypatch):
     start, all in the precision of the backend."""
     for module in (mlp, explicit_step):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
+    monkeypatch.setattr(explicit_step.DeviceArrays, "__init__", without_half(explicit_step.DeviceArrays.__init__))
 
     def make(kind):
         batch = dataclasses.replace(BATCH, random_background=request.param)
@@ -43,6 +44,16 @@ def trainers(request, backend, small_scene, monkeypatch):
         parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=generator).to(parameter))
     explicit.load_state_dict(autograd.state_dict())
     return autograd, explicit
+
+
+def without_half(init):
+    """Arrays of half precision are none."""
+
+    def changed(arrays):
+        init(arrays)
+        arrays.half_storage = False
+
+    return changed
 
 
 def in_precision(dtype):
@@ -112,6 +123,26 @@ def test_a_network_over_all_columns_is_the_network_of_those_in_use(backend, rng,
                                      (network.gradient, weights_gradient, of_gradients)):
         exact = exact.detach()
         assert (actual.double() - exact).norm() <= tolerance * exact.norm()
+
+
+def test_activations_in_half_precision_change_gradients_by_their_rounding(backend, rng):
+    if not runtime.current().half_storage:
+        pytest.skip("this device keeps no arrays of half precision")
+    room, n = 500, 333
+    module = mlp.MLP(16, 16, width=16, hidden_layers=1, generator=rng).to(backend.device)
+    x, y_gradient = (torch.randn(16, room, generator=rng) for _ in range(2))
+    expected = [weight.detach().double().cpu().requires_grad_() for weight in module.weights]
+    reference_mlp(x[:, :n].double(), expected).backward(y_gradient[:, :n].double())
+    arrays = explicit_step.DeviceArrays()
+    network = explicit_step.FusedNetwork(arrays, module, room)
+    assert str(network.activations.dtype).endswith("f16") or network.activations.dtype == torch.float16
+    arrays.put(torch.cat([weight.reshape(-1) for weight in module.weights]), network.weights)
+    x, y_gradient, count = arrays.like(x), arrays.like(y_gradient), arrays.like(torch.tensor([n], dtype=torch.int32))
+    network.forward(x, arrays.new(16, room), count)
+    network.backward(x, y_gradient, arrays.new(16, room), count)
+    exact = torch.cat([weight.grad.reshape(-1) for weight in expected])
+    found = torch.from_numpy(arrays.numbers(network.gradient)).double()
+    assert 1e-7 * exact.norm() < (found - exact).norm() < 1e-3 * exact.norm()
 
 
 @pytest.fixture
