@@ -25,7 +25,7 @@ from ..config import RunConfig, SceneConfig, from_dict
 from ..data import load_scene
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
-from .checkpoint import STATE_FILE, read_json, write_json
+from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 FORMAT, VERSION = "taichi-nerf run", 1
@@ -109,8 +109,8 @@ class RunFolder:
     def training_scene(self) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images differ."""
         scene = self.placed(load_training_scene(self.config.scene))
-        before, now = self._cameras().get("train"), _camera_values(scene.splits["train"])
-        if before is None or any(before[key] != now[key] for key in ("names", "size")):
+        before, now = self._cameras()["train"], _camera_values(scene.splits["train"])
+        if any(before.get(key) != now[key] for key in ("names", "size")):
             raise UserError(
                 f"{self.config.scene.path or 'the built-in scene'} has other training images than when "
                 f"{self.path} was begun; restore them, or train anew"
@@ -205,17 +205,23 @@ class RunFolder:
             "bounded": bool(facts["bounded"]),
         }
 
-    def _cameras(self) -> dict:
-        return read_json(self.path / CAMERAS_FILE)
+    def _cameras(self) -> dict[str, dict]:
+        """What the file of the cameras says of each split. Raises UserError where it has none to train on."""
+        file = self.path / CAMERAS_FILE
+        cameras = read_json(file)
+        whole = all(isinstance(values, dict) for values in cameras.values())
+        if not whole or not cameras.get("train", {}).get("names"):
+            raise UserError(f"{file} is damaged (it names no training images); restore it or train again")
+        return cameras
 
     @contextlib.contextmanager
     def _log_errors(self):
         try:
             yield
         except OSError as error:
+            reason, remedy = write_trouble(error, self.path)
             raise UserError(
-                f"{self.path / LOG_FILE} cannot be written: {_reason(error)}; make room, then go on with "
-                "--resume"
+                f"{self.path / LOG_FILE} cannot be written: {reason}; {remedy}, then go on with --resume"
             ) from None
 
 
