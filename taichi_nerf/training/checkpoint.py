@@ -117,7 +117,10 @@ def read_json(path: Path) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give the folder of a run of taichi-nerf train") from None
-    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
+    except json.JSONDecodeError as error:
+        place = f"{error.msg} in line {error.lineno}, column {error.colno}"
+        raise UserError(f"{path} is not valid JSON: {place}; restore it or train again") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
         raise UserError(f"{path} cannot be read ({error}); restore it or train again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold one JSON object; restore it or train again")

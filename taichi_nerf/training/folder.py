@@ -110,7 +110,7 @@ class RunFolder:
         """The scene of the run with its images. Raises UserError where its training images differ."""
         scene = self.placed(load_training_scene(self.config.scene))
         before, now = self._cameras()["train"], _camera_values(scene.splits["train"])
-        if any(before.get(key) != now[key] for key in ("names", "size")):
+        if any(before[key] != now[key] for key in ("names", "size")):
             raise UserError(
                 f"{self.config.scene.path or 'the built-in scene'} has other training images than when "
                 f"{self.path} was begun; restore them, or train anew"
@@ -158,7 +158,7 @@ class RunFolder:
                     names=values["names"],
                 )
                 splits[name] = Split(name=name, cameras=cameras, images=images)
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"{self.path / CAMERAS_FILE} is damaged ({error}); restore it or train again"
             ) from None
@@ -206,12 +206,15 @@ class RunFolder:
         }
 
     def _cameras(self) -> dict[str, dict]:
-        """What the file of the cameras says of each split. Raises UserError where it has none to train on."""
+        """What the file of the cameras says of each split. Raises UserError where it lacks something."""
         file = self.path / CAMERAS_FILE
         cameras = read_json(file)
-        whole = all(isinstance(values, dict) for values in cameras.values())
-        if not whole or not cameras.get("train", {}).get("names"):
-            raise UserError(f"{file} is damaged (it names no training images); restore it or train again")
+        for name, values in {"train": {}, **cameras}.items():
+            wanted = ("names", *(field.name for field in dataclasses.fields(Cameras)))
+            missing = [key for key in wanted if not isinstance(values, dict) or not values.get(key)]
+            if missing:
+                lack = f"the split '{name}' has no {missing[0]}"
+                raise UserError(f"{file} is damaged ({lack}); restore it or train again")
         return cameras
 
     @contextlib.contextmanager
