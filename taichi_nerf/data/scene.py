@@ -141,12 +141,16 @@ class Split:
     """N arrays [H, W] float32: distance along the ray in world units, infinite where it hits nothing."""
     normals: Sequence[np.ndarray] | None = None
     """N arrays [H, W, 3] float32: unit surface normals in the world, zero where the ray hits nothing."""
+    area_weight: np.ndarray | None = None
+    """[N] float32: area of a pixel of each image, as a weight of its error; None: all are equal."""
 
     def __post_init__(self):
         if len(self.images) != len(self.cameras):
             raise ValueError(f"{len(self.images)} images for {len(self.cameras)} cameras")
         if not np.array_equal(self.images.size, self.cameras.size):
             raise ValueError("images and cameras differ in size")
+        if self.area_weight is not None:
+            _coerce(self, "area_weight", np.float32, (len(self.cameras),))
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -166,6 +170,7 @@ class Split:
             paths=pick(self.paths),
             depth=pick(self.depth),
             normals=pick(self.normals),
+            area_weight=None if self.area_weight is None else self.area_weight[chosen],
         )
 
 
