@@ -484,11 +484,12 @@ def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp
     assert f"trained {steps[-1] + 2} steps" in capsys.readouterr().out
 
 
-def test_stdout_is_one_json_object(run):
+def test_stdout_is_one_json_object_and_the_compiler_says_nothing(run):
     process = start("eval", run, "--json", "--threads", "1")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert {"psnr", "ssim", "images", "seconds"} <= json.loads(out).keys()
+    assert "[W " not in err
 
 
 def test_import_of_the_package_loads_neither_torch_nor_taichi():

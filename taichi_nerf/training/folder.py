@@ -25,7 +25,7 @@ from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
 from ..data import load_scene
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
-from .checkpoint import STATE_FILE, read_json, write_json
+from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 FORMAT, VERSION = "taichi-nerf run", 2
@@ -110,8 +110,8 @@ class RunFolder:
     def training_scene(self) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images differ."""
         scene = self.placed(load_training_scene(self.config.scene))
-        before, now = self._cameras().get("train"), _camera_values(scene.splits["train"])
-        if before is None or any(before[key] != now[key] for key in ("names", "size")):
+        before, now = self._cameras()["train"], _camera_values(scene.splits["train"])
+        if any(before[key] != now[key] for key in ("names", "size")):
             raise UserError(
                 f"{self.config.scene.path or 'the built-in scene'} has other training images than when "
                 f"{self.path} was begun; restore them, or train anew"
@@ -159,7 +159,7 @@ class RunFolder:
                     names=values["names"],
                 )
                 splits[name] = Split(name=name, cameras=cameras, images=images)
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"{self.path / CAMERAS_FILE} is damaged ({error}); restore it or train again"
             ) from None
@@ -206,17 +206,26 @@ class RunFolder:
             "bounded": bool(facts["bounded"]),
         }
 
-    def _cameras(self) -> dict:
-        return read_json(self.path / CAMERAS_FILE)
+    def _cameras(self) -> dict[str, dict]:
+        """What the file of the cameras says of each split. Raises UserError where it lacks something."""
+        file = self.path / CAMERAS_FILE
+        cameras = read_json(file)
+        for name, values in {"train": {}, **cameras}.items():
+            wanted = ("names", *(field.name for field in dataclasses.fields(Cameras)))
+            missing = [key for key in wanted if not isinstance(values, dict) or not values.get(key)]
+            if missing:
+                lack = f"the split '{name}' has no {missing[0]}"
+                raise UserError(f"{file} is damaged ({lack}); restore it or train again")
+        return cameras
 
     @contextlib.contextmanager
     def _log_errors(self):
         try:
             yield
         except OSError as error:
+            reason, remedy = write_trouble(error, self.path)
             raise UserError(
-                f"{self.path / LOG_FILE} cannot be written: {_reason(error)}; make room, then go on with "
-                "--resume"
+                f"{self.path / LOG_FILE} cannot be written: {reason}; {remedy}, then go on with --resume"
             ) from None
 
 
