@@ -183,8 +183,8 @@ def read_model(path: Path) -> Model:
             raise UserError(f"{path} lacks {stem}{_endings(path)[0]}; copy the whole model")
     check_binary_model(path)
     try:
-        read = pycolmap.Reconstruction(str(path))
-        return _converted(path, read)
+        with np.errstate(all="ignore"):  # what is not finite is refused with its image, or left out with its point
+            return _converted(path, pycolmap.Reconstruction(str(path)))
     except _DAMAGED as error:
         raise UserError(f"{path} is a damaged COLMAP model ({reason(error)}); export it again") from None
 

@@ -90,7 +90,7 @@ def make_frame(
     """
     if not all(np.isfinite(values).all() for values in (pose, focal, principal, distortion)):
         raise UserError(f"{where}: its camera has a value that is not a finite number; export it again")
-    if min(focal) <= 0 or min(size) < 1:
+    if min(focal) < 1e-6 or min(size) < 1:
         raise UserError(f"{where}: a focal length or a side of the image is not positive; export the camera again")
     check_pose(pose, where)
     check_intrinsics(focal, principal, distortion, lens, size, where)

@@ -368,7 +368,8 @@ def check_pose(pose: np.ndarray, where: str):
 
 
 def _check_rotation(rotation: np.ndarray, where: str):
-    deviation = np.abs(rotation.T @ rotation - np.eye(3)).max()
+    bounded = np.clip(rotation, -10, 10)  # whose product does not overflow
+    deviation = np.abs(bounded.T @ bounded - np.eye(3)).max()
     if not deviation <= _ROTATION_TOLERANCE:
         raise UserError(
             f"{where}: the pose is not a rotation (R^T R differs from the identity by "

@@ -90,8 +90,10 @@ def _frame(where: str, image: Path, row: np.ndarray) -> Frame:
     near, far = row[15:]
     if not (1 <= width < 2**20 and 1 <= height < 2**20):
         raise UserError(f"{where}: an image of {width:g} x {height:g} pixels is none; export the file again")
-    if not 0 < near <= far:
-        raise UserError(f"{where}: near and far are {near:g} and {far:g}; near must be positive and the smaller one")
+    if not 1e-6 < near <= far < 1e6:
+        raise UserError(
+            f"{where}: near and far are {near:g} and {far:g}; near must be the smaller one, and both between 1e-6 and 1e6"
+        )
     frame = make_frame(
         where,
         image,

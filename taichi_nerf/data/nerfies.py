@@ -67,8 +67,6 @@ def load_nerfies(folder: Path, request: Request) -> Scene:
     everything = [frame for chosen in frames.values() for frame in chosen]
     points = _points(folder / "points.npy")
     transparent = any_transparent(everything)
-    if not everything:
-        raise UserError(f"{folder} has no image that can be used; restore the images and cameras")
     placement, why = _placement(folder / "scene.json", everything, points, transparent, request)
     return Scene(
         name=folder.resolve().name,
@@ -196,7 +194,7 @@ def _placement(
     """As scene.json says, unless another orientation is asked for or the file is missing."""
     orient = request.orient or "none"
     position = None if points is None else points.position
-    if not path.is_file() or orient != "none":
+    if not frames or not path.is_file() or orient != "none":
         return place(frames, orient=orient, transparent=transparent, points=position)
     content = _object(path)
     scale, near, far = (number_of(content, key, None, str(path)) for key in ("scale", "near", "far"))

@@ -95,9 +95,7 @@ def _placement(
 ) -> tuple[Placement, list[str]]:
     """As bbox.txt says, unless another orientation is asked for or the file is missing."""
     orient = request.orient or "none"
-    if not frames:
-        raise UserError(f"{path.parent} has no image that can be used; restore the poses and images")
-    if not path.is_file() or orient != "none":
+    if not frames or not path.is_file() or orient != "none":
         return place(frames, orient=orient, transparent=transparent)
     rows = read_rows(path)
     corners = np.array(rows[0][:6] if rows and len(rows[0]) >= 6 else [])

@@ -38,6 +38,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import UserError
 from .frames import Frame
 from .splits import view_tangent
 
@@ -77,7 +78,11 @@ def place(
         orient: one of ORIENTATIONS.
         transparent: whether images have alpha: the scene is then an object in the unit cube.
         points: [P, 3] in the world; too few of them count for none.
+
+    Raises UserError without frames.
     """
+    if not frames:
+        raise UserError("no image of the scene can be used; restore its images and cameras")
     pose = np.array([frame.camera_to_world for frame in frames])
     rotation = orientation(pose, orient)
     bounded = all(frame.bounds is not None for frame in frames)
