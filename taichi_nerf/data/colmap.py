@@ -11,7 +11,7 @@ image is held out for testing.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +123,51 @@ def load_colmap(folder: Path, request: Request) -> Scene:
         ],
         problems=request.problems.found,
     )
+
+
+def points_beside(
+    folder: Path, frames: Mapping[int, Frame], transform: np.ndarray
+) -> tuple[dict[int, Frame], Points | None, list[str]]:
+    """The points of the model in `folder`, if there is one with these cameras, and the frames with what they saw.
+
+    For frames that came from another file. `transform` [3, 4] takes the model's world to theirs. A model that cannot
+    be read, or has other poses, is mentioned in the notes and not used.
+    """
+    path = find_model(folder)
+    if path is None or not frames:
+        return dict(frames), None, []
+    try:
+        model = read_model(path)
+    except UserError as error:
+        return dict(frames), None, [f"the points of the COLMAP model are not used: {error}"]
+    views = {view.name: view for view in model.views}
+    matched = {number: _view_of(frame, views) for number, frame in frames.items()}
+    if not len(model.points) or not all(_same_pose(frames[n], view, transform) for n, view in matched.items()):
+        return dict(frames), None, [f"the COLMAP model {path} has other cameras: its points are not used"]
+    position = model.points.position @ transform[:, :3].T + transform[:, 3]
+    seen = {}
+    for number, frame in frames.items():
+        view, sightings = matched[number], matched[number].sightings
+        if sightings is not None:
+            sightings = replace(sightings, pixel=sightings.pixel * np.divide(frame.size, view.size))
+        seen[number] = replace(frame, sightings=sightings)
+    return with_bounds(seen, position), replace(model.points, position=position), model_notes(model)
+
+
+def _view_of(frame: Frame, views: Mapping[str, View]) -> View | None:
+    """The view of the same image: its name ends the path of the frame's."""
+    parts = frame.path.parts
+    names = ("/".join(parts[k:]) for k in range(len(parts)))
+    return next((views[name] for name in names if name in views), None)
+
+
+def _same_pose(frame: Frame, view: View | None, transform: np.ndarray) -> bool:
+    if view is None:
+        return False
+    pose = transform[:, :3] @ view.pose
+    pose[:, 3] += transform[:, 3]
+    tolerance = 1e-3 * np.array([1, 1, 1, max(1.0, np.abs(pose[:, 3]).max())])
+    return bool((np.abs(pose - frame.camera_to_world) < tolerance).all())
 
 
 def image_root(folder: Path, model: Model) -> Path:

@@ -92,7 +92,7 @@ def _frame(where: str, image: Path, row: np.ndarray) -> Frame:
         raise UserError(f"{where}: an image of {width:g} x {height:g} pixels is none; export the file again")
     if not 1e-6 < near <= far < 1e6:
         raise UserError(
-            f"{where}: near and far are {near:g} and {far:g}; near must be the smaller one, and both between 1e-6 and 1e6"
+            f"{where}: near and far are {near:g} and {far:g}; near must be the smaller one, both between 1e-6 and 1e6"
         )
     frame = make_frame(
         where,

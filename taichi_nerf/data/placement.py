@@ -92,20 +92,24 @@ def place(
         centre, scale, aabb_scale, why = box_around_cameras(frames, transparent)
     else:
         centre, scale, aabb_scale, why = box_around_points(frames, points, rotation)
-    near, far = NEAR, None
-    if bounded:
-        bounds = np.array([frame.bounds for frame in frames])
-        near, far = NEAR_MARGIN * float(bounds.min()) * scale, float(bounds.max()) * scale
+    near = NEAR_MARGIN * scale * min(frame.bounds[0] for frame in frames) if bounded else NEAR
     placement = Placement(
         rotation=rotation,
         centre=centre,
         scale=scale,
         aabb_scale=aabb_scale,
-        near=near,
-        far=far,
+        near=float(near),
+        far=farthest(frames, scale),
         forward_facing=is_forward_facing(pose),
     )
     return placement, [why, *_ORIENTED[orient]]
+
+
+def farthest(frames: Sequence[Frame], scale: float) -> float | None:
+    """In model units, how far from their cameras the farthest things lie; None where a frame has no bounds."""
+    if not frames or any(frame.bounds is None for frame in frames):
+        return None
+    return float(scale * max(frame.bounds[1] for frame in frames))
 
 
 _ORIENTED = {

@@ -3,6 +3,8 @@
 Splits: `train_filenames`, `val_filenames`, `test_filenames` where the file has them; else every K-th image,
 in the natural order of the file names, is held out for testing.
 
+Points of a COLMAP model beside the file, of the same cameras, are the scene's; they change nothing of where it lies.
+
 Where the file states aabb_scale, model = world * scale + offset - 0.5, by default `scale` 0.33 and `offset` 0.5
 along each axis, and the box has side aabb_scale: instant-ngp's convention. `model_rotation`, which our export writes,
 turns about the middle of the box. Elsewhere, or where another orientation is asked for, `placement.py` says where it
@@ -17,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .colmap import points_beside
 from .frames import Frame, fill_times, finite, number_of, parse_frames, read_transforms
-from .placement import Placement, is_forward_facing, place
+from .placement import Placement, farthest, is_forward_facing, place
 from .scene import Scene
 from .splits import (
     Request,
@@ -46,6 +49,8 @@ def load_transforms(path: Path, request: Request) -> Scene:
     _check_members(path, {n: frame.path for n, frame in frames.items()}, members, request)
     transparent = any_transparent(list(frames.values()))
     placement, why = placed(box, list(frames.values()), transparent, request)
+    frames, points, points_notes = points_beside(path.parent, frames, _applied_transform(path, content))
+    placement = replace(placement, far=farthest(list(frames.values()), placement.scale))
     splits = {}
     for name, chosen in members.items():
         if request.wants(name):
@@ -57,6 +62,7 @@ def load_transforms(path: Path, request: Request) -> Scene:
         "splits as the file lists them" if stated else hold_out_note(request.test_every),
         *why,
         "images have alpha: white background" if transparent else "images have no alpha: black background",
+        *points_notes,
         *_unlisted(stated, len(numbers)),
         *describe_frames({path: content}),
     ]
@@ -64,6 +70,7 @@ def load_transforms(path: Path, request: Request) -> Scene:
         name=path.resolve().parent.name,
         format="transforms",
         splits=splits,
+        points=points,
         **vars(placement),
         background="white" if transparent else "black",
         held_out=not stated,
@@ -71,6 +78,14 @@ def load_transforms(path: Path, request: Request) -> Scene:
         notes=notes,
         problems=request.problems.found,
     )
+
+
+def _applied_transform(path: Path, content: dict) -> np.ndarray:
+    """[3, 4]: what nerfstudio moved COLMAP's world by, which it writes down."""
+    rows = content.get("applied_transform", np.eye(3, 4).tolist())
+    if not isinstance(rows, list) or len(rows) != 3 or any(not isinstance(r, list) or len(r) != 4 for r in rows):
+        raise UserError(f"{path}: 'applied_transform' is not a list of 3 rows of 4 numbers; correct it or take it out")
+    return np.array([[finite(value, f"{path}: 'applied_transform'") for value in row] for row in rows])
 
 
 def placed(

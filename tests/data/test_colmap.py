@@ -11,7 +11,7 @@ from taichi_nerf.data.scene import FISHEYE, PERSPECTIVE
 from taichi_nerf.errors import UserError
 from taichi_nerf.reference.camera import project
 
-from .captures import HEIGHT, MODEL_PARAMETERS, WIDTH, ColmapModel, write_colmap, write_images
+from .captures import HEIGHT, MODEL_PARAMETERS, WIDTH, ColmapModel, write_colmap, write_images, write_json
 
 pycolmap = pytest.importorskip("pycolmap")
 
@@ -132,6 +132,32 @@ def test_a_model_that_colmap_itself_wrote_loads_with_its_rigs(tmp_path):
     assert (tmp_path / "b" / "sparse" / "0" / "rigs.bin").is_file()
     cameras = load_scene(tmp_path / "b", test_every=0).splits["train"].cameras
     np.testing.assert_allclose(cameras.camera_to_world, model.poses[:, :3], atol=1e-6)
+
+
+def test_a_transforms_file_beside_the_model_gets_its_points_and_keeps_its_place(tmp_path):
+    model = ColmapModel()
+    model.see(pycolmap_projection(model))
+    model.write_binary(tmp_path / "colmap" / "sparse" / "0")
+    write_images(tmp_path / "images", model.names, (WIDTH // 2, HEIGHT // 2))
+    turn = np.array([[1.0, 0, 0, 0.5], [0, 0, 1, 0], [0, -1, 0, 0]])  # as nerfstudio turns the world
+    frames = [
+        {"file_path": f"images/{name}", "transform_matrix": (turn @ pose).tolist()}
+        for name, pose in zip(model.names, model.poses)
+    ]
+    content = {"fl_x": 25.0, "fl_y": 26.0, "cx": 11.75, "cy": 8.25, "k1": -0.1, "k2": 0.03, "p1": 0.004, "p2": -0.003}
+    path = tmp_path / "transforms.json"
+    write_json(path, {**content, "applied_transform": turn.tolist(), "frames": frames})
+    scene = load_scene(tmp_path)
+    split = scene.splits["train"]
+    assert scene.format == "transforms" and len(scene.points) == 40 and split.bounds is not None
+    for n, sightings in enumerate(split.sightings):
+        seen = scene.points.position[sightings.point]
+        np.testing.assert_allclose(pixels_of(split.cameras, n, seen), sightings.pixel, atol=1e-3)
+    write_json(path, {**content, "frames": frames})  # now the model's poses are others
+    other = load_scene(tmp_path)
+    assert other.points is None and any("has other cameras" in note for note in other.notes)
+    expected = scene.model_cameras("train").camera_to_world
+    np.testing.assert_array_equal(other.model_cameras("train").camera_to_world, expected)
 
 
 def test_without_pycolmap_the_message_says_what_to_install(tmp_path, monkeypatch):
