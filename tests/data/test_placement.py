@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from taichi_nerf import paths
+from taichi_nerf import cli, paths
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.export import write_blender
 from taichi_nerf.data.placement import orientation, up_axis
@@ -214,3 +214,16 @@ def test_a_folder_of_several_formats_is_the_first_and_says_so(tmp_path):
         load_scene(tmp_path, format="nerfies")
     with pytest.raises(UserError, match="--format is ply; it must be one of blender, nerfies"):
         load_scene(tmp_path, format="ply")
+
+
+def test_the_command_line_takes_format_and_orientation(tmp_path, capsys):
+    model = write_colmap(tmp_path / "scene")
+    write_llff(tmp_path / "scene", poses=model.poses)
+    for path in (tmp_path / "scene" / "images").glob("*.png"):
+        path.unlink()
+    assert cli.main(["info", str(tmp_path / "scene"), "--format", "llff", "--orient", "none", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    text = " | ".join(finding["text"] for finding in said["findings"])
+    assert said["format"] == "llff" and "poses_bounds.npy of 12 images" in text and "turned" not in text
+    assert cli.main(["info", str(tmp_path / "scene"), "--format", "nsvf"]) == 2
+    assert "is no scene of the format nsvf; it is colmap and llff" in capsys.readouterr().err
