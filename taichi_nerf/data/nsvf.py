@@ -3,7 +3,7 @@
     intrinsics.txt  f cx cy 0 in the first line, and the height and width in the last; or a 4 x 4 matrix
     bbox.txt        the two corners of the box around all that is seen, and the size of a voxel
     pose/NAME.txt   4 x 4, camera to world with OpenCV's axes
-    rgb/NAME.png    0_... to train on, 1_... for validation, 2_... for testing
+    rgb/NAME.png    0_... to train on, 1_... for validation, 2_... for testing; without 2_..., 1_... is for testing
 
 The longest side of the box is that of the unit cube. Where images have no alpha the background has the brightness
 of the first image's border.
@@ -38,9 +38,12 @@ def load_nsvf(folder: Path, request: Request) -> Scene:
     if not images:
         raise UserError(f"{folder / 'rgb'} has no images called 0_..., 1_... or 2_...; put them there")
     focal, principal, size = _intrinsics(folder / "intrinsics.txt", images[0])
+    split_of = dict(SPLIT_OF_PREFIX)
+    if not any(image.name.startswith("2_") for image in images):
+        split_of["1"] = "test"
     frames: dict[str, list[Frame]] = {}
     for image in images:
-        chosen = frames.setdefault(SPLIT_OF_PREFIX[image.name[0]], [])
+        chosen = frames.setdefault(split_of[image.name[0]], [])
         try:
             path = folder / "pose" / f"{image.stem}.txt"
             chosen.append(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from taichi_nerf.data import load_scene
 from taichi_nerf.errors import UserError
@@ -29,9 +30,15 @@ def test_the_unit_cube_is_the_box(tmp_path):
     np.testing.assert_allclose(corners, [[-0.5, -0.3, -0.35], [0.5, 0.3, 0.35]], atol=1e-6)
 
 
-def test_opaque_images_say_by_their_border_what_is_behind(tmp_path):
-    from PIL import Image
+def test_without_images_for_testing_those_for_validation_are(tmp_path):
+    write_nsvf(tmp_path)
+    for path in (*tmp_path.glob("rgb/2_*"), *tmp_path.glob("pose/2_*")):
+        path.unlink()
+    scene = load_scene(tmp_path)
+    assert {name: len(split) for name, split in scene.splits.items()} == {"train": 3, "test": 3}
 
+
+def test_opaque_images_say_by_their_border_what_is_behind(tmp_path):
     write_nsvf(tmp_path, channels=3)
     for brightness, background in ((250, "white"), (3, "black")):
         image = np.full((32, 48, 3), brightness, np.uint8)
