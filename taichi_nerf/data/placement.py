@@ -157,13 +157,11 @@ def up_axis(pose: np.ndarray) -> np.ndarray:
 
 
 def is_forward_facing(pose: np.ndarray) -> bool:
-    """Whether nine in ten cameras look within 35 degrees of their mean direction, and not at one near thing."""
+    """Whether nine in ten cameras look within 35 degrees of their mean direction."""
     view = -pose[:, :, 2]
     mean = view.mean(axis=0)
     length = np.linalg.norm(mean)
-    if length < 1e-3 or np.quantile(view @ mean / length, 0.1) < FORWARD_FACING:
-        return False
-    return focus_point(pose[:, :, 3], view) is None
+    return bool(length > 1e-3 and np.quantile(view @ mean / length, 0.1) >= FORWARD_FACING)
 
 
 def box_around_points(
