@@ -198,6 +198,8 @@ class Split:
     """[N, 2] float32: between which distances along its rays, in world units, each view sees something."""
     sightings: Sequence[Sightings] | None = None
     """N views of the scene's points."""
+    area_weight: np.ndarray | None = None
+    """[N] float32: area of a pixel of each image, as a weight of its error; None: all are equal."""
 
     def __post_init__(self):
         n = len(self.cameras)
@@ -212,6 +214,8 @@ class Split:
             raise ValueError(f"{len(self.images)} images for {len(self.cameras)} cameras")
         if not np.array_equal(self.images.size, self.cameras.size):
             raise ValueError("images and cameras differ in size")
+        if self.area_weight is not None:
+            _coerce(self, "area_weight", np.float32, (len(self.cameras),))
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -235,6 +239,7 @@ class Split:
             ids={name: values[chosen] for name, values in self.ids.items()},
             bounds=None if self.bounds is None else self.bounds[chosen],
             sightings=pick(self.sightings),
+            area_weight=None if self.area_weight is None else self.area_weight[chosen],
         )
 
 

@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from .. import runtime
-from ..config import RunConfig, SceneConfig, from_dict
+from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
 from ..data import load_scene
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from .checkpoint import STATE_FILE, read_json, write_json
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
-FORMAT, VERSION = "taichi-nerf run", 1
+FORMAT, VERSION = "taichi-nerf run", 2
 BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
 # with rotation, centre and scale, how a scene lies in the model
@@ -67,9 +67,9 @@ class RunFolder:
                 f"{path} is no run: it has no {CONFIG_FILE}; give the folder that taichi-nerf train wrote"
             )
         content = read_json(file)
-        if content.get("format") != FORMAT or content.get("version") != VERSION:
+        if content.get("format") != FORMAT or content.get("version") not in (1, VERSION):
             raise UserError(
-                f"{file} is not of version {VERSION} of the format '{FORMAT}'; use the release of "
+                f"{file} is not of version {VERSION}, or 1, of the format '{FORMAT}'; use the release of "
                 "taichi-nerf that wrote it"
             )
         try:
@@ -77,7 +77,8 @@ class RunFolder:
                 "backend": str(content["runtime"]["backend"]),
                 "threads": int(content["runtime"]["threads"]),
             }
-            run = cls(path, from_dict(RunConfig, content["run"], "run"), content["scene"], started)
+            settings = run_of_version_1(content["run"]) if content["version"] == 1 else content["run"]
+            run = cls(path, from_dict(RunConfig, settings, "run"), content["scene"], started)
             Scene(**run._scene_basis(), splits={})
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{file} is damaged: {error}; restore it or train again") from None
