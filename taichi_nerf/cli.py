@@ -22,7 +22,16 @@ from typing import Annotated, Literal, get_args
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
-from .config import BatchConfig, InstantNGPConfig, ModelConfig, OptimiserConfig, RayBatchConfig, SettingError
+from .config import (
+    BatchConfig,
+    InstantNGPConfig,
+    ModelConfig,
+    OptimiserConfig,
+    Orientation,
+    RayBatchConfig,
+    SceneFormat,
+    SettingError,
+)
 from .errors import UserError
 from .presets import ENCODINGS, MODELS, PRESETS, Encoding, ModelName, Preset, preset_for, recipe
 
@@ -62,8 +71,8 @@ class _Common:
 class Train(_Common):
     """Train a model on images with poses; leave scores, pictures and a video in a folder.
 
-    SCENE is a folder with transforms_train/val/test.json (Blender) or with transforms.json (instant-ngp,
-    nerfstudio).
+    SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF) or transforms.json (instant-ngp,
+    nerfstudio), a COLMAP model beside images, or the folder of LLFF, Nerfies, Phototourism or NSVF.
     Without it the built-in scene is computed and trained.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
@@ -99,6 +108,11 @@ class Train(_Common):
     By default 8, and every test view of the built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
+    format: SceneFormat | None = None
+    """What the scene is read as, where its folder could be several; by default the first of these that it is."""
+    orient: Orientation | None = None
+    """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
+    the file. By default none where the format fixes the axes (blender, transforms, nerfies, nsvf), else up."""
     seed: int = 0
     """Of everything random."""
     gradients: Literal["auto", "autograd", "explicit"] = "auto"
@@ -202,6 +216,10 @@ class Info(_Common):
 
     path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN]")] = None
     """Folder of a scene, its transforms file, or a folder that train wrote."""
+    format: SceneFormat | None = None
+    """As of `train`."""
+    orient: Orientation | None = None
+    """As of `train`."""
     picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
     """Draw the cameras' frusta into this new file."""
     json: bool = False

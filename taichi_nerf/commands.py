@@ -148,13 +148,14 @@ def info(command: Info) -> int:
         facts, scene = _run_facts(run), run.cameras_scene()
         settings = run.config.scene
     else:
-        settings = SceneConfig(path=None if command.path is None else str(command.path))
+        path = None if command.path is None else str(command.path)
+        settings = SceneConfig(path=path, format=command.format, orient=command.orient)
     try:
         if settings.path is None:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
-            scene = load_scene(settings.path, strict=False)
+            scene = load_scene(settings.path, strict=False, format=settings.format, orient=settings.orient)
         facts += describe(scene)
     except UserError as error:
         if scene is None:
@@ -303,7 +304,12 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
 def _new_config(command: Train) -> RunConfig:
     path = None if command.scene is None else str(command.scene.expanduser().absolute())
     scene = SceneConfig(
-        path=path, downscale=command.downscale, test_every=command.test_every, background=command.background
+        path=path,
+        downscale=command.downscale,
+        test_every=command.test_every,
+        background=command.background,
+        format=command.format,
+        orient=command.orient,
     )
     training = TrainingConfig(
         steps=command.steps,

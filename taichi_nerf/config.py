@@ -405,6 +405,10 @@ class TrainingConfig:
         _require(0 <= self.seed < 2**31, f"seed must be from 0 to 2^31 - 1, got {self.seed}")
 
 
+SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff"]
+Orientation = Literal["up", "pca", "none"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
     """Which scene a run is of, and how it is loaded."""
@@ -418,6 +422,10 @@ class SceneConfig:
     view of the built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; none: what the scene says."""
+    format: SceneFormat | None = None
+    """What the scene is read as; none: what its folder looks like."""
+    orient: Orientation | None = None
+    """How the model is turned against the scene's file; none: as the format wants."""
 
     def __post_init__(self):
         _require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")

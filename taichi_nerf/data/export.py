@@ -65,7 +65,8 @@ def _write_split(scene: Scene, split: Split, folder: Path):
         for kind, values in (("depth", split.depth), ("normal", split.normals)):
             if values:
                 np.save(f"{path}_{kind}.npy", values[n])
-        frames.append({"file_path": f"./{split.name}/{name}", **_frame(split.cameras, n)})
+        time = {} if split.time is None else {"time": float(split.time[n])}
+        frames.append({"file_path": f"./{split.name}/{name}", **time, **_frame(split.cameras, n)})
     content = {**_shared(split.cameras), **_box(scene), "frames": frames}
     (folder / f"transforms_{split.name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
@@ -102,8 +103,9 @@ def _is_plain(cameras: Cameras) -> bool:
 
 
 def _box(scene: Scene) -> dict:
-    """The model box as instant-ngp states it, unless it is that of the Blender scenes."""
-    if scene.aabb_scale == 1 and math.isclose(scene.scale, 1 / 3) and not scene.centre.any():
+    """The model box as instant-ngp states it, unless it is that of the Blender scenes; how it is turned."""
+    turned = {} if np.array_equal(scene.rotation, np.eye(3)) else {"model_rotation": scene.rotation.tolist()}
+    if scene.aabb_scale == 1 and math.isclose(scene.scale, 1 / 3) and not scene.centre.any() and not turned:
         return {}
     offset = 0.5 - scene.centre * scene.scale
-    return {"aabb_scale": scene.aabb_scale, "scale": scene.scale, "offset": offset.tolist()}
+    return {"aabb_scale": scene.aabb_scale, "scale": scene.scale, "offset": offset.tolist(), **turned}

@@ -1,5 +1,6 @@
-"""From checked frames to a split with its pixels; what both transforms formats share."""
+"""From checked frames to a split with its pixels; what the formats share."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from ..errors import UserError
 from .frames import Frame, Problems, image_path, stack_cameras
 from .images import read_image, read_images
-from .scene import Split
+from .scene import Sightings, Split
 
 FEWEST_TRAINING_IMAGES = 2
 IGNORED_KEYS = {
@@ -17,7 +18,6 @@ IGNORED_KEYS = {
     "mask_path": "masks",
     "object_mask_path": "masks",
     "rolling_shutter": "rolling shutter",
-    "time": "times",
 }
 
 
@@ -30,6 +30,8 @@ class Request:
     splits: tuple[str, ...] | None
     every: Mapping[str, int]
     problems: Problems
+    orient: str | None = None
+    """One of `placement.ORIENTATIONS`, or what the format does by itself."""
 
     def wants(self, name: str) -> bool:
         return self.splits is None or name in self.splits
@@ -56,11 +58,72 @@ def read_split(name: str, frames: Sequence[Frame], request: Request) -> Split:
         failed.add(index)
 
     images = read_images([frame.path for frame in frames], downscale=request.downscale, on_error=on_error)
-    cameras = stack_cameras(frames).scaled(request.downscale)
-    split = Split(name=name, cameras=cameras, images=images, paths=tuple(frame.path for frame in frames))
+    full = stack_cameras(frames)
+    cameras = full.scaled(request.downscale)
+    split = Split(
+        name=name,
+        cameras=cameras,
+        images=images,
+        paths=tuple(frame.path for frame in frames),
+        sightings=_sightings(frames, cameras.size / full.size),
+        **_known(frames),
+    )
     if not failed:
         return split
     return split.subset([n for n in range(len(frames)) if n not in failed])
+
+
+def _known(frames: Sequence[Frame]) -> dict:
+    """What all frames know of time, bounds and ids."""
+    known = {}
+    for name in ("time", "bounds"):
+        values = [getattr(frame, name) for frame in frames]
+        if values and None not in values:
+            known[name] = np.array(values)
+    common = set.intersection(*(set(frame.ids) for frame in frames)) if frames else ()
+    return {**known, "ids": {name: np.array([frame.ids[name] for frame in frames]) for name in sorted(common)}}
+
+
+def _sightings(frames: Sequence[Frame], ratio: np.ndarray) -> tuple[Sightings, ...] | None:
+    """In pixels of images made smaller by `ratio` [N, 2]; None unless every frame has some."""
+    if not frames or any(frame.sightings is None for frame in frames):
+        return None
+    return tuple(
+        Sightings(point=frame.sightings.point, pixel=frame.sightings.pixel * r) for frame, r in zip(frames, ratio)
+    )
+
+
+def hold_out(where: Path, names: Sequence[str], every: int) -> dict[str, list[int]]:
+    """Numbers of the images of `train` and `test`: in natural order of names, 0, K, 2K, ... are for testing.
+
+    Raises UserError where that leaves too few to train on.
+    """
+    numbers = range(len(names))
+    if every == 0:
+        return {"train": list(numbers)}
+    order = sorted(numbers, key=lambda n: (natural(names[n]), n))
+    test = set(order[::every])
+    members = {"train": [n for n in numbers if n not in test], "test": [n for n in numbers if n in test]}
+    if len(members["train"]) < FEWEST_TRAINING_IMAGES:
+        raise UserError(
+            f"{where}: of {len(numbers)} images {len(test)} are held out for testing, which leaves "
+            f"{len(members['train'])} to train on; use more images, a larger --test-every, or 0 to "
+            f"hold out none"
+        )
+    return members
+
+
+def hold_out_note(every: int) -> str:
+    return f"every {every}th image is held out for testing" if every else "no image is held out for testing"
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts r_2 before r_10."""
+    return [
+        (0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part)
+        for part in re.split(r"([0-9]{1,18})", text)
+        if part
+    ]
 
 
 def check_counts(where: Path, name: str, count: int):

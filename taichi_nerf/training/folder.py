@@ -31,7 +31,8 @@ CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json
 FORMAT, VERSION = "taichi-nerf run", 2
 BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
-PLACE = ("aabb_scale", "near", "background")  # with centre and scale, how a scene lies in the model
+# with rotation, centre and scale, how a scene lies in the model
+PLACE = ("aabb_scale", "near", "far", "forward_facing", "background")
 PACKAGES = ("taichi-nerf", "taichi", "torch", "numpy", "safetensors")
 
 
@@ -139,6 +140,8 @@ class RunFolder:
             test_every=test_every,
             splits=[name],
             every={name: every},
+            format=settings.format,
+            orient=settings.orient,
         )
         return self.placed(scene), every, every if scene.held_out else 1
 
@@ -168,7 +171,7 @@ class RunFolder:
     def placed(self, scene: Scene) -> Scene:
         """`scene` where the model of this run has it."""
         basis = self._scene_basis()
-        return dataclasses.replace(scene, **{key: basis[key] for key in ("centre", "scale", *PLACE)})
+        return dataclasses.replace(scene, **{key: basis[key] for key in ("rotation", "centre", "scale", *PLACE)})
 
     def log(self, line: dict):
         """Append to the log."""
@@ -197,10 +200,13 @@ class RunFolder:
         return {
             "name": str(facts["name"]),
             "format": str(facts["format"]),
+            "rotation": np.array(facts["rotation"], float),
             "centre": np.array(facts["centre"], float),
             "scale": float(facts["scale"]),
             "aabb_scale": int(facts["aabb_scale"]),
             "near": float(facts["near"]),
+            "far": None if facts["far"] is None else float(facts["far"]),
+            "forward_facing": bool(facts["forward_facing"]),
             "background": facts["background"],
             "held_out": bool(facts["held_out"]),
             "bounded": bool(facts["bounded"]),
@@ -261,6 +267,8 @@ def load_training_scene(settings: SceneConfig) -> Scene:
             downscale=settings.downscale,
             test_every=test_every,
             every={"test": max(test_every, 1), "val": 10**9},
+            format=settings.format,
+            orient=settings.orient,
         )  # of the validation images just one
     if "train" not in scene.splits:
         raise UserError(
@@ -294,6 +302,7 @@ def _facts(scene: Scene) -> dict:
     return {
         "name": scene.name,
         "format": scene.format,
+        "rotation": scene.rotation.tolist(),
         "centre": scene.centre.tolist(),
         "scale": float(scene.scale),
         "held_out": scene.held_out,
