@@ -87,6 +87,14 @@ class Train(_Common):
     By default 8, and every test view of the built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
+    exposure: Annotated[float, arg(metavar="STOPS")] = 0.0
+    """Make images of more than 8 bits (16-bit PNG, OpenEXR, Radiance) brighter by as many stops."""
+    alpha: Literal["background", "mask"] = "background"
+    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    masks: bool = True
+    """Leave out of training and scores what the masks of the scene cover."""
+    cache: Literal["auto", "memory", "disk"] = "auto"
+    """Where the decoded images are kept; auto: on disk, beside the scene, if they need more than half of the memory."""
     seed: int = 0
     """Of everything random."""
     gradients: Literal["auto", "autograd", "explicit"] = "auto"

@@ -269,7 +269,7 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
     config = dataclasses.replace(config, training=with_budget(config.training))
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
-        scene = load_training_scene(config.scene)
+        scene = load_training_scene(config.scene, on_image=line.images)
     return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
 
 
@@ -292,14 +292,16 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
     runtime.init(backend, threads=threads, mlp=command.mlp)
     with Progress("loading") as line:
         line.wait(run.config.scene.path or "the built-in scene")
-        scene = run.training_scene()
+        scene = run.training_scene(on_image=line.images)
     return run, scene
 
 
 def _new_config(command: Train) -> RunConfig:
     path = None if command.scene is None else str(command.scene.expanduser().absolute())
     scene = SceneConfig(
-        path=path, downscale=command.downscale, test_every=command.test_every, background=command.background
+        path=path,
+        **{name: getattr(command, name) for name in
+           ("downscale", "test_every", "background", "exposure", "alpha", "masks", "cache")},
     )
     training = TrainingConfig(
         steps=command.steps,
@@ -374,7 +376,8 @@ def _summary(scores: dict) -> str:
     p = scores["protocol"]
     return (
         f"{means}: mean over {scores['images']} images\n"
-        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}; "
+        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}"
+        f"{', masked: ' + p['masked'] if 'masked' in p else ''}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
         f"on {p['device']} ({p['backend']}, {p['threads']} threads)"
     )

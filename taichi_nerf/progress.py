@@ -51,6 +51,10 @@ class Progress:
         """`done` of `total` are done."""
         self.show(done / total, f"{done} of {total} {what}")
 
+    def images(self, done: int, total: int):
+        """`done` of `total` images are decoded."""
+        self.count(done, total, "images")
+
     def note(self, text: str):
         """Print `text`, which stays."""
         if self._live is not None:

@@ -56,7 +56,7 @@ def _scene(
 ) -> Scene:
     first = next(iter(files.values()))
     centre, scale, aabb_scale = stated_box(first, contents[first]) or ((0.0, 0.0, 0.0), WORLD_TO_MODEL, 1)
-    transparent = _transparent(first, contents[first])
+    transparent = _transparent(first, contents[first], request)
     notes = [
         f"Blender layout with the splits {', '.join(files)}",
         "images have alpha: white background" if transparent else "images have no alpha: black background",
@@ -79,9 +79,9 @@ def _scene(
     )
 
 
-def _transparent(path: Path, content: dict) -> bool:
+def _transparent(path: Path, content: dict, request: Request) -> bool:
     count = len(content["frames"])
     if count == 0:
         raise UserError(f"{path}: no image for this split; add frames or leave the file out")
     numbers = sorted({0, count // 2, count - 1})
-    return any_transparent(list(parse_frames(path, content, numbers, Problems(strict=False)).values()))
+    return any_transparent(list(parse_frames(path, content, numbers, Problems(strict=False)).values()), request)

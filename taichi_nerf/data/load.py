@@ -1,10 +1,12 @@
 """`load_scene`: recognise what lies in a folder and load it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
+from .cache import CacheMode
 from .frames import Problems
 from .scene import Scene
 from .splits import Request
@@ -19,6 +21,11 @@ def load_scene(
     splits: Sequence[str] | None = None,
     every: Mapping[str, int] | None = None,
     strict: bool = True,
+    exposure: float = 0.0,
+    alpha: Literal["background", "mask"] = "background",
+    masks: bool = True,
+    cache: CacheMode = "auto",
+    on_image: Callable[[int, int], None] | None = None,
 ) -> Scene:
     """Load the scene in the folder `path`, or in the transforms file `path`.
 
@@ -33,20 +40,32 @@ def load_scene(
             images are not opened. It does not apply where `test_every` chose the test images.
         strict: raise at the first image or pose that cannot be used; otherwise leave it out and say so in
             `Scene.problems`.
+        exposure: stops by which images of more than 8 bits are made brighter.
+        alpha: `background`, a transparent pixel shows the background; `mask`, it is left out.
+        masks: leave out of training and scores what the masks of the scene cover.
+        cache: where the pixels are kept: in `memory`, on `disk`, or `auto`: on disk if they need more than half of
+            the memory.
+        on_image: `on_image(done, total)` is told of each decoded image.
 
     Raises:
         UserError: one sentence that names the file, what is wrong with it and what to do.
     """
     path = Path(path).expanduser()
+    if not _exists(path):
+        raise UserError(f"{path} does not exist; give the folder of a scene")
     request = Request(
         downscale=_whole("downscale", downscale, 1),
         test_every=_whole("test-every", test_every, 0),
         splits=None if splits is None else tuple(_known_splits(splits)),
         every={name: _whole(f"every {name}", k, 1) for name, k in (every or {}).items()},
         problems=Problems(strict),
+        exposure=_stops(exposure),
+        alpha=alpha,
+        masks=masks,
+        cache=cache,
+        folder=path if path.is_dir() else path.parent,
+        on_image=on_image,
     )
-    if not _exists(path):
-        raise UserError(f"{path} does not exist; give the folder of a scene")
     try:
         return _load(path, request)
     except UserError as error:
@@ -105,6 +124,12 @@ def _whole(name: str, value, least: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise UserError(f"--{name} is {value}; it must be a whole number of at least {least}")
     return int(value)
+
+
+def _stops(value: float) -> float:
+    if not -64 <= value <= 64:
+        raise UserError(f"--exposure is {value}; it must be a number of stops from -64 to 64")
+    return float(value)
 
 
 def _known_splits(names: Sequence[str]) -> Sequence[str]:

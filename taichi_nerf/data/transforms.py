@@ -54,7 +54,7 @@ def load_transforms(path: Path, request: Request) -> Scene:
     members = stated or hold_out(path, content, request.test_every)
     request.check_present(path, list(members))
     _check_members(path, {n: frame.path for n, frame in frames.items()}, members, request)
-    transparent = any_transparent(list(frames.values()))
+    transparent = any_transparent(list(frames.values()), request)
     centre, scale, aabb_scale, why = (
         place_box(list(frames.values()), transparent) if box is None else (*box, _STATED)
     )
