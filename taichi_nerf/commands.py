@@ -12,7 +12,7 @@ import numpy as np
 
 from . import paths, runtime
 from .checks.report import bench, doctor
-from .cli import STARTED, Eval, Info, Render, Train, train_defaults
+from .cli import STARTED, Eval, Info, Process, Render, Train, train_defaults
 from .config import RunConfig, SceneConfig, TrainingConfig, flattened
 from .data import load_scene
 from .data.inspect import Finding, describe, draw_frusta
@@ -28,7 +28,7 @@ from .training.run import Report, make_model, warm_up, with_budget
 from .training.run import train as run_training
 from .training.trainer import Trainer
 
-__all__ = ["bench", "doctor", "eval", "info", "render", "render_pictures", "train"]
+__all__ = ["bench", "doctor", "eval", "info", "process", "render", "render_pictures", "train"]
 
 SPLITS = ("train", "val", "test")
 DEFAULT_FRAMES = 60
@@ -132,6 +132,31 @@ def render(command: Render) -> int:
     print(
         f"{len(cameras)} frames of {width} x {height} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
+    )
+    return 0
+
+
+def process(command: Process) -> int:
+    """`taichi-nerf process`"""
+    from .capture import process as process_capture
+
+    done = process_capture(
+        command.source,
+        command.output,
+        **{name: getattr(command, name) for name in
+           ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
+    )
+    if command.json:
+        print(json.dumps({**dataclasses.asdict(done), "folder": str(done.folder)}))
+        return 0
+    for name, reason in done.unplaced.items():
+        print(f"no pose for {name}: {reason}")
+    for finding in done.findings:
+        print(f"warning: {finding.text}")
+    print(
+        f"{done.placed} of {done.images} images have a pose; {done.points} points, reprojection error "
+        f"{done.reprojection_error:.2f} pixels\n"
+        f"{done.folder}: train on it with: taichi-nerf train {done.folder}"
     )
     return 0
 

@@ -55,6 +55,10 @@ class Progress:
         """`done` of `total` images are decoded."""
         self.count(done, total, "images")
 
+    def frames(self, done: int):
+        """`done` frames of a video of unknown length are looked at."""
+        self.wait(f"{done} frames")
+
     def note(self, text: str):
         """Print `text`, which stays."""
         if self._live is not None:

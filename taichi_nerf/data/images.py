@@ -23,7 +23,7 @@ from .hdr import HDR_ENDINGS, hdr_size, is_hdr, linear_from_srgb, read_hdr, srgb
 from .scene import Images, downscaled_size, pixel_offsets
 
 # Pillow's readers raise all of these for damaged files.
-_DAMAGED = (
+DAMAGED = (
     OSError,
     SyntaxError,
     ValueError,
@@ -74,7 +74,7 @@ def image_size(path: Path) -> tuple[int, int]:
             return image.size
     except FileNotFoundError:
         raise _missing(path) from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
 
 
@@ -93,7 +93,7 @@ def read_image(path: Path, *, exposure: float = 0.0) -> np.ndarray:
         raise _missing(path) from None
     except MemoryError:
         raise UserError(f"{path} does not fit into memory; make the image smaller") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
 
 
@@ -110,7 +110,7 @@ def read_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
         raise UserError(
             f"the mask {mask.path} does not exist; put it there, take it out of its frame, or use --no-masks"
         ) from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UserError(
             f"the mask {mask.path} cannot be read as an image ({_reason(error)}); replace it or use --no-masks"
         ) from None
@@ -195,7 +195,7 @@ def _decode_all(paths: Sequence[Path], masks: Sequence[Sequence[Mask]], decoding
         indices = np.arange(area) if allowed is None else np.flatnonzero(allowed)
         return (offset[n] + indices).astype(np.int32) if masked else indices[:0], int(image[..., 3].min()) < 255
 
-    with ThreadPoolExecutor(min(_processors(), 8)) as pool:
+    with ThreadPoolExecutor(min(processors(), 8)) as pool:
         for n, result in enumerate(pool.map(decode, range(len(paths)))):
             if isinstance(result, UserError):
                 if strict:
@@ -342,5 +342,5 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _processors() -> int:
+def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
