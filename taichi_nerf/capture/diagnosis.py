@@ -134,9 +134,9 @@ def _lenses(model):
         camera = model.cameras[model.images[image_id].camera_id]
         size = np.array([camera.width, camera.height])
         angle = float(np.degrees(2 * np.arctan(0.5 * size.max() / camera.mean_focal_length())))
-        if not (camera.is_perspective_fisheye or NARROWEST <= angle <= WIDEST):
+        if not (camera.is_perspective_fisheye() or NARROWEST <= angle <= WIDEST):
             strange.add(f"a field of view of {angle:.0f} degrees")
-        elif not camera.is_perspective_fisheye and _displacement(camera) > STRONG_DISTORTION:
+        elif not camera.is_perspective_fisheye() and _displacement(camera) > STRONG_DISTORTION:
             strange.add(f"a distortion of {100 * _displacement(camera):.0f} % at the corners")
     if strange:
         yield (
