@@ -25,7 +25,15 @@ from ..errors import UserError
 from ..progress import Progress
 from .diagnosis import reasons, suspicions
 from .photos import copy_photos, find_photos
-from .reconstruction import FEWEST_IN_MODEL, Matching, extract_features, import_pycolmap, map_images, match_features
+from .reconstruction import (
+    FEWEST_IN_MODEL,
+    Matching,
+    extract_features,
+    import_pycolmap,
+    map_images,
+    match_features,
+    refine,
+)
 from .video import pick_frames
 
 CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]
@@ -181,6 +189,8 @@ def _reconstruct(folder: Path, sharpness: dict[str, float], *, camera_model: str
                          threads=threads)
         match_features(database, Path(scratch), matching, threads=threads)
         models = map_images(database, images, Path(scratch) / "models", threads=threads)
+        if models:
+            models[0] = refine(database, images, Path(scratch) / "refined", models[0], threads=threads)
     with colmap.Database.open(database) as opened:
         unplaced = reasons(opened, models, sharpness)
         if not models:

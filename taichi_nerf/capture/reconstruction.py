@@ -6,6 +6,10 @@ CPU.
                  sequential   with those that follow, and for closed loops with the most similar ones: videos
                  vocabulary   with the most similar ones, by words of a vocabulary built from the photos' own features
     mapping      incremental: a pair, then photo after photo, with bundle adjustment
+    refining     all matches triangulated anew from the final poses, and bundle adjustment with a robust loss
+
+The last one is ours: what was triangulated from the first, inexact poses holds those back, and a squared loss lets a
+few wrong matches pull.
 """
 
 import contextlib
@@ -28,6 +32,7 @@ OVERLAP = 10
 SIMILAR = 30
 WORDS, SAMPLED_FEATURES = 4096, 400_000
 FEWEST_IN_MODEL = 3
+ROBUST_PIXELS = 0.25  # reprojection error at which the loss turns from quadratic to linear
 _POLL_SECONDS = 0.5
 
 
@@ -114,6 +119,33 @@ def map_images(database: Path, images: Path, folder: Path, *, threads: int) -> l
             lambda: line.show(min(placed[0] / total, 0.99), f"{placed[0]} of {total} images placed"),
         )
     return sorted(found.values(), key=lambda model: (-model.num_reg_images(), model.compute_mean_reprojection_error()))
+
+
+def refine(database: Path, images: Path, scratch: Path, model, *, threads: int):
+    """The model with its points triangulated anew, and everything adjusted to them."""
+    colmap = import_pycolmap()
+    scratch.mkdir()
+    with Progress("refining") as line:
+        line.wait(f"{model.num_reg_images()} images")
+        before = model.num_points3D()
+        copy = colmap.Reconstruction(model)
+        refined = _watched(
+            lambda token: colmap.triangulate_points(copy, database, images, scratch, clear_points=True), lambda: None
+        )
+        if refined.num_points3D() < 0.5 * before:  # it would rest on less than the model that is there
+            return model
+        options, config = colmap.BundleAdjustmentOptions(), colmap.BundleAdjustmentConfig()
+        options.print_summary = False
+        options.ceres.loss_function_type = colmap.LossFunctionType.SOFT_L1
+        options.ceres.loss_function_scale = ROBUST_PIXELS
+        options.ceres.solver_options.num_threads = threads
+        for image_id in refined.reg_image_ids():
+            config.add_image(image_id)
+        config.fix_gauge(colmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+        adjuster = colmap.create_default_bundle_adjuster(options, config, refined)
+        _watched(lambda token: adjuster.solve(), lambda: None)
+        refined.update_point_3d_errors()
+    return refined
 
 
 def _vocabulary(database: Path, scratch: Path, threads: int) -> Path:

@@ -20,7 +20,7 @@ from taichi_nerf.data.builtin.still_life import daylight, still_life
 from taichi_nerf.errors import UserError
 from taichi_nerf.reference import camera as reference
 
-ROOM_RADIUS = 6.0
+ROOM = np.array([[-4.0, -4.5, -1.2], [4.5, 4.0, 4.0]])  # two corners
 
 
 @pytest.fixture
@@ -119,31 +119,33 @@ def arc(count: int, resolution: int) -> Cameras:
 
 
 def room(cameras: Cameras, n: int) -> np.ndarray:
-    """[H, W, 3] in [0, 255]: what camera n sees of a patterned sphere around the scene, the wall of a room."""
+    """[H, W, 3] in [0, 255]: what camera n sees of the patterned floor and walls of a room around the scene."""
     width, height = cameras.size[n]
     v, u = np.mgrid[:height, :width] + 0.5
     x, y = (u - cameras.principal[n, 0]) / cameras.focal[n, 0], (v - cameras.principal[n, 1]) / cameras.focal[n, 1]
     direction = np.stack([x, -y, -np.ones_like(x)], axis=-1) @ cameras.camera_to_world[n, :, :3].T.astype(float)
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
     origin = cameras.position[n].astype(float)
-    b = direction @ origin
-    distance = -b + np.sqrt(b**2 - origin @ origin + ROOM_RADIUS**2)
-    wall = torch.tensor((origin + distance[..., None] * direction) / ROOM_RADIUS, dtype=torch.float32)[None, None]
+    distance = ((np.where(direction > 0, ROOM[1], ROOM[0]) - origin) / direction).min(axis=-1)
+    hit = (origin + distance[..., None] * direction) / np.abs(ROOM).max()
+    wall = torch.tensor(hit, dtype=torch.float32)[None, None]
     generator = torch.Generator().manual_seed(0)
-    layers = [torch.rand(1, 3, cells, cells, cells, generator=generator) for cells in (24, 48, 96)]
-    return 255 * np.mean([F.grid_sample(layer, wall, align_corners=True)[0, :, 0].permute(1, 2, 0).numpy()
-                          for layer in layers], axis=0)
+    layers = [torch.rand(1, 3, cells, cells, cells, generator=generator) for cells in (30, 60, 120)]
+    pattern = sum(F.grid_sample(layer, wall, align_corners=True)[0, :, 0] for layer in layers)
+    return 150 * pattern.permute(1, 2, 0).numpy() - 100
 
 
 def alignment(estimate: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Degrees and distances by which poses [N, 3, 4] differ after the similarity that aligns their positions best
-    (Umeyama 1991)."""
-    x, y = estimate[:, :, 3], truth[:, :, 3]
-    u, s, vt = np.linalg.svd((y - y.mean(0)).T @ (x - x.mean(0)))
-    d = np.array([1, 1, np.linalg.det(u @ vt)])
-    rotation = u @ np.diag(d) @ vt
-    scale = (s * d).sum() / ((x - x.mean(0)) ** 2).sum()
-    moved = scale * (x - x.mean(0)) @ rotation.T + y.mean(0)
+    """Degrees and distances by which poses [N, 3, 4] differ after one similarity: the rotation that aligns their axes
+    best, and the scale and translation that then align their positions best.
+
+    Positions along an arc would hardly determine the rotation about it.
+    """
+    u, _, vt = np.linalg.svd(np.einsum("nij,nkj->ik", truth[:, :, :3], estimate[:, :, :3]))
+    rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+    x, y = estimate[:, :, 3] @ rotation.T, truth[:, :, 3]
+    x, mean = x - x.mean(0), y.mean(0)
+    moved = (x * (y - mean)).sum() / (x**2).sum() * x + mean
     relative = np.einsum("nji,njk->nik", rotation @ estimate[:, :, :3], truth[:, :, :3])
     cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
     return np.degrees(np.arccos(cosine.clip(-1, 1))), np.linalg.norm(moved - y, axis=1)
