@@ -294,7 +294,7 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
     config = dataclasses.replace(config, training=with_budget(config.training))
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
-        scene = load_training_scene(config.scene, on_image=line.images)
+        scene = load_training_scene(config.scene, on_image=line.decoded)
     return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
 
 
@@ -317,7 +317,7 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
     runtime.init(backend, threads=threads, mlp=command.mlp)
     with Progress("loading") as line:
         line.wait(run.config.scene.path or "the built-in scene")
-        scene = run.training_scene(on_image=line.images)
+        scene = run.training_scene(on_image=line.decoded)
     return run, scene
 
 
