@@ -92,7 +92,7 @@ class ImageCache:
         """
         names = [str(file.absolute()) for file in files]
         name = hashlib.sha256(json.dumps([VERSION, names, how]).encode()).hexdigest()[:20]
-        stamp = [[status.st_size, status.st_mtime_ns] for status in map(os.stat, files)]
+        stamp = [_stamp(file) for file in files]
         for folder in cache_folders(self.scene):
             found = _read(folder / name, stamp, count, offset)
             if found is not None:
@@ -105,7 +105,20 @@ class ImageCache:
                 f"the pixel cache {folder / name} cannot be written ({error.strerror or error}); make "
                 f"room, name another folder in {VARIABLE}, or use a larger --downscale or --cache memory"
             ) from None
-        return _read(folder / name, stamp, count, offset)
+        built = _read(folder / name, stamp, count, offset)
+        if built is None:
+            raise UserError(f"the pixel cache {folder / name} differs from what was written; check the disk, or use "
+                            "--cache memory")
+        return built
+
+
+def _stamp(file: Path) -> list[int] | None:
+    """What changes when a file does; None for one that is missing, which whoever reads it will say."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def memory_bytes() -> int:

@@ -157,18 +157,25 @@ def poses_of(folder) -> tuple[list[str], np.ndarray]:
     return list(split.images.names), split.cameras.camera_to_world.astype(float)
 
 
-@pytest.mark.slow
-def test_the_built_in_scene_as_photos_is_registered_to_its_true_poses(tmp_path, colmap):
+@pytest.fixture(scope="module")
+def room_photos(tmp_path_factory):
+    """A folder with 12 photos of the still life in a room, and their cameras."""
     runtime.init("cpu", torch.float32)
-    cameras = arc(12, 400)
+    folder, cameras = tmp_path_factory.mktemp("room"), arc(12, 400)
     pictures = render(still_life(), cameras, daylight(), 4)
-    (tmp_path / "photos").mkdir()
     for n in range(len(cameras)):
         rgba = np.asarray(pictures.rgba[n]).astype(float)
         alpha = rgba[..., 3:] / 255
         picture = rgba[..., :3] * alpha + room(cameras, n) * (1 - alpha)
-        Image.fromarray(picture.round().clip(0, 255).astype(np.uint8)).save(tmp_path / "photos" / f"{n:04d}.png")
-    done = process(tmp_path / "photos", tmp_path / "scene")
+        Image.fromarray(picture.round().clip(0, 255).astype(np.uint8)).save(folder / f"{n:04d}.png")
+    return folder, cameras
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("matching", ["auto", "vocabulary"])
+def test_the_built_in_scene_as_photos_is_registered_to_its_true_poses(room_photos, tmp_path, colmap, matching):
+    photos, cameras = room_photos
+    done = process(photos, tmp_path / "scene", matching=matching)
     assert (done.images, done.placed, done.unplaced, done.findings) == (12, 12, {}, [])
     names, poses = poses_of(tmp_path / "scene")
     degrees, distances = alignment(poses, cameras.camera_to_world[[int(name) for name in names]].astype(float))

@@ -174,6 +174,12 @@ def test_an_image_that_cannot_be_read_leaves_no_cache_or_is_left_out(capture, de
         pixels(capture.folder)
 
 
+def test_a_mask_that_is_missing_is_named(capture):
+    capture.frames[1]["mask_path"] = "masks/none.png"
+    with pytest.raises(UserError, match=r"the mask .*none\.png does not exist"):
+        pixels(capture.write())
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say what is in memory")
 def test_only_what_is_drawn_is_read_into_memory(tmp_path):
     """256 MiB of pixels, of which a batch of 64 rays touches a few pages."""
