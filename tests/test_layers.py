@@ -82,7 +82,8 @@ def test_leaves_know_nothing_of_models_and_training():
         ("fields", {"models", "training", "data"}),
         ("samplers", {"models", "training"}),
         ("models", {"training"}),
-        ("data", {"fields", "samplers", "models", "training"}),
+        ("data", {"fields", "samplers", "models", "training", "capture"}),
+        ("capture", {"fields", "samplers", "models", "training"}),
     ],
 )
 def test_a_layer_imports_nothing_that_stands_above_it(layer, above):

@@ -15,6 +15,7 @@ import dataclasses
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -108,9 +109,9 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         return (self.path / STATE_FILE).is_file()
 
-    def training_scene(self) -> Scene:
+    def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images differ."""
-        scene = self.placed(load_training_scene(self.config.scene))
+        scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
         before, now = self._cameras()["train"], _camera_values(scene.splits["train"])
         if any(before[key] != now[key] for key in ("names", "size")):
             raise UserError(
@@ -142,6 +143,7 @@ class RunFolder:
             every={name: every},
             format=settings.format,
             orient=settings.orient,
+            **_image_settings(settings),
         )
         return self.placed(scene), every, every if scene.held_out else 1
 
@@ -253,8 +255,8 @@ def check_output(path: Path, *, option: str = "--output") -> None:
         raise UserError(f"{path} cannot be used: {_reason(error)}; choose another {option}") from None
 
 
-def load_training_scene(settings: SceneConfig) -> Scene:
-    """The training and the test split of a scene.
+def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
+    """The training and the test split of a scene; `on_image(done, total)` is told of each decoded image.
 
     Raises UserError where it cannot be loaded or has no training split.
     """
@@ -266,10 +268,12 @@ def load_training_scene(settings: SceneConfig) -> Scene:
             settings.path,
             downscale=settings.downscale,
             test_every=test_every,
-            every={"test": max(test_every, 1), "val": 10**9},
+            every={"test": max(test_every, 1), "val": 10**9},  # of the validation images just one
             format=settings.format,
             orient=settings.orient,
-        )  # of the validation images just one
+            on_image=on_image,
+            **_image_settings(settings),
+        )
     if "train" not in scene.splits:
         raise UserError(
             f"{settings.path} has no training images, only {', '.join(scene.splits)}; "
@@ -278,6 +282,11 @@ def load_training_scene(settings: SceneConfig) -> Scene:
     wanted = ("train",) if _test_every(settings) == 0 else ("train", "test")
     splits = {name: scene.splits[name] for name in wanted if name in scene.splits and len(scene.splits[name])}
     return dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
+
+
+def _image_settings(settings: SceneConfig) -> dict:
+    """How the images are read."""
+    return {name: getattr(settings, name) for name in ("exposure", "alpha", "masks", "cache")}
 
 
 def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
