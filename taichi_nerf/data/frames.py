@@ -61,8 +61,8 @@ class Problems:
         self.found.append(str(error))
 
 
-def read_transforms(path: Path) -> dict:
-    """The JSON object in `path`, its `frames` checked to be a list of objects. Raises UserError."""
+def read_object(path: Path) -> dict:
+    """The JSON object in `path`. Raises UserError."""
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
@@ -81,9 +81,13 @@ def read_transforms(path: Path) -> dict:
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path} is not valid JSON ({type(error).__name__}); export it again") from None
     if not isinstance(content, dict):
-        raise UserError(
-            f"{path} holds no JSON object; a transforms file starts with {{ and has a key 'frames'"
-        )
+        raise UserError(f"{path} holds no JSON object; export it again or pick another file")
+    return content
+
+
+def read_transforms(path: Path) -> dict:
+    """The JSON object in `path`, its `frames` checked to be a list of objects. Raises UserError."""
+    content = read_object(path)
     frames = content.get("frames")
     if not isinstance(frames, list):
         raise UserError(f"{path} has no list 'frames'; export it again or pick another file")

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
 from .frames import Problems
+from .multiscale import METADATA_FILE, load_multiscale
 from .scene import Scene
 from .splits import Request
 from .transforms import load_transforms
@@ -23,7 +24,7 @@ def load_scene(
     """Load the scene in the folder `path`, or in the transforms file `path`.
 
     Formats, recognised from what the folder holds: `transforms_train/val/test.json` (Blender scenes),
-    `transforms.json` (instant-ngp, nerfstudio).
+    `transforms.json` (instant-ngp, nerfstudio), `metadata.json` (multi-scale scenes of mip-NeRF).
 
     Args:
         downscale: make the images smaller by this whole number (area filter, premultiplied alpha); cameras
@@ -63,9 +64,11 @@ def _load(path: Path, request: Request) -> Scene:
         return load_blender(path, request)
     if (path / "transforms.json").is_file():
         return load_transforms(path / "transforms.json", request)
+    if (path / METADATA_FILE).is_file():
+        return load_multiscale(path / METADATA_FILE, request)
     raise UserError(
         f"{path} is no scene of a known format: it holds neither transforms_train.json, transforms_val.json "
-        f"or transforms_test.json nor transforms.json; {_advice(path)}"
+        f"or transforms_test.json nor transforms.json nor {METADATA_FILE}; {_advice(path)}"
     )
 
 
@@ -74,6 +77,8 @@ def _load_file(path: Path, request: Request) -> Scene:
         raise UserError(f"{path} is not a transforms file (*.json); give the folder of a scene")
     if path in split_files(path.parent).values():
         return load_blender(path.parent, request)
+    if path.name == METADATA_FILE:
+        return load_multiscale(path, request)
     return load_transforms(path, request)
 
 

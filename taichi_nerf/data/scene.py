@@ -141,12 +141,20 @@ class Split:
     """N arrays [H, W] float32: distance along the ray in world units, infinite where it hits nothing."""
     normals: Sequence[np.ndarray] | None = None
     """N arrays [H, W, 3] float32: unit surface normals in the world, zero where the ray hits nothing."""
+    area_weight: np.ndarray | None = None
+    """[N] float32: area of a pixel of each image, as a weight of its error; None: all are equal."""
+    scale: np.ndarray | None = None
+    """[N] int32: how many times smaller than its original each image is, where a view has images of several sizes."""
 
     def __post_init__(self):
         if len(self.images) != len(self.cameras):
             raise ValueError(f"{len(self.images)} images for {len(self.cameras)} cameras")
         if not np.array_equal(self.images.size, self.cameras.size):
             raise ValueError("images and cameras differ in size")
+        if self.area_weight is not None:
+            _coerce(self, "area_weight", np.float32, (len(self.cameras),))
+        if self.scale is not None:
+            _coerce(self, "scale", np.int32, (len(self.cameras),))
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -166,6 +174,8 @@ class Split:
             paths=pick(self.paths),
             depth=pick(self.depth),
             normals=pick(self.normals),
+            area_weight=None if self.area_weight is None else self.area_weight[chosen],
+            scale=None if self.scale is None else self.scale[chosen],
         )
 
 
@@ -176,7 +186,7 @@ class Scene:
     name: str
     """For people: the name of the folder."""
     format: str
-    """`blender`, `transforms` or `built-in`."""
+    """`blender`, `transforms`, `multiscale` or `built-in`."""
     splits: Mapping[str, Split]
     """The splits that were loaded, of `train`, `val` and `test`."""
     centre: np.ndarray
@@ -232,6 +242,14 @@ class Scene:
         camera_to_world = cameras.camera_to_world.copy()
         camera_to_world[:, :, 3] = self.to_model(cameras.position)
         return replace(cameras, camera_to_world=camera_to_world)
+
+
+def every_view(scale: np.ndarray | None, count: int, k: int) -> np.ndarray:
+    """Indices, of `count` images with these scales, of every k-th of each scale: so a view keeps all its images."""
+    numbers = np.arange(count)
+    if scale is None:
+        return numbers[::k]
+    return np.sort(np.concatenate([numbers[scale == s][::k] for s in np.unique(scale)]))
 
 
 def downscaled_size(size, factor: int) -> np.ndarray:

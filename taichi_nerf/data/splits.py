@@ -41,8 +41,11 @@ class Request:
                 raise UserError(f"{path} has no split '{name}'; it has {', '.join(present) or 'none'}")
 
 
-def read_split(name: str, frames: Sequence[Frame], request: Request) -> Split:
-    """Decode the images of the frames, made smaller as asked, with the cameras to match."""
+def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: np.ndarray) -> Split:
+    """Decode the images of the frames, made smaller as asked, with the cameras to match.
+
+    `labels` are the split's `scale` and `area_weight`, where it has them.
+    """
     for frame in frames:
         if request.downscale > min(frame.size):
             raise UserError(
@@ -57,7 +60,7 @@ def read_split(name: str, frames: Sequence[Frame], request: Request) -> Split:
 
     images = read_images([frame.path for frame in frames], downscale=request.downscale, on_error=on_error)
     cameras = stack_cameras(frames).scaled(request.downscale)
-    split = Split(name=name, cameras=cameras, images=images, paths=tuple(frame.path for frame in frames))
+    split = Split(name=name, cameras=cameras, images=images, paths=tuple(frame.path for frame in frames), **labels)
     if not failed:
         return split
     return split.subset([n for n in range(len(frames)) if n not in failed])
