@@ -17,13 +17,14 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
-from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
+from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
-from .config import BatchConfig, ModelConfig, OptimiserConfig, SettingError, batch_defaults, model_defaults
+from .config import BatchConfig, InstantNGPConfig, ModelConfig, OptimiserConfig, RayBatchConfig, SettingError
 from .errors import UserError
+from .presets import ENCODINGS, MODELS, PRESETS, Encoding, ModelName, Preset, preset_for, recipe
 
 STARTED = time.perf_counter()
 Backend = Literal["auto", "cpu", "cuda", "vulkan"]
@@ -67,6 +68,9 @@ class Train(_Common):
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
+
+    --model, --preset and --encoding choose the settings below: `taichi-nerf train --model nerf --help` shows those of
+    NeRF.
     """
 
     scene: Annotated[Positional[Path | None], arg(metavar="[SCENE]")] = None
@@ -75,6 +79,14 @@ class Train(_Common):
     """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
     resume: Annotated[Path | None, arg(metavar="RUN")] = None
     """Go on with this run exactly where it stood, with its settings; --steps or --seconds set another end."""
+    model_name: Annotated[ModelName, arg(name="model")] = "instant-ngp"
+    """What is trained."""
+    preset: Preset = "small"
+    """Settings as a whole: those that two processor cores train in minutes, or those of the paper, which CUDA has by
+    default."""
+    encoding: Encoding | None = None
+    """What represents space: sines and cosines before a deep network, or a hash grid before a small one, which is
+    many times faster on a processor; by default what the model's paper has."""
     steps: Annotated[int | None, arg(metavar="N")] = None
     """Stop after this many steps. With neither --steps nor --seconds: 90 seconds, or 20000 steps on CUDA."""
     seconds: Annotated[float | None, arg(metavar="S")] = None
@@ -93,15 +105,15 @@ class Train(_Common):
     seed: int = 0
     """Of everything random."""
     gradients: Literal["auto", "autograd", "explicit"] = "auto"
-    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device; auto:
-    autograd on CUDA, else explicitly. Both are the same."""
+    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device, which
+    only Instant-NGP has; auto: explicitly where that is faster. Both are the same."""
     checkpoint_seconds: Annotated[float, arg(metavar="S")] = 30.0
     """Seconds between two checkpoints: what a run that is killed can lose."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video."""
-    batch: BatchConfig = dataclasses.field(default_factory=BatchConfig)
+    batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
 
     def __post_init__(self):
         if self.checkpoint_seconds < 0 or self.orbit_frames < 0:
@@ -256,25 +268,39 @@ class Bench:
             raise SettingError(f"seconds must be above 0 and below a million, got {self.seconds}")
 
 
-def train_defaults(backend: Backend) -> Train:
+def train_defaults(
+    backend: Backend, model: ModelName = "instant-ngp", preset: Preset | None = None, encoding: Encoding | None = None
+) -> Train:
     """What `taichi-nerf train` does unless told otherwise. With `auto`, a driver on the path stands for the device."""
     if backend == "auto":
         backend = "cuda" if shutil.which("nvidia-smi") else "cpu"
-    return Train(batch=batch_defaults(backend), model=model_defaults(backend))
+    preset = preset or preset_for(backend)
+    found = recipe(model, preset, encoding)
+    return Train(model_name=model, preset=preset, encoding=encoding, batch=found.batch, optimiser=found.optimiser,
+                 model=found.model)
 
 
 def _command_type(argv: list[str]):
-    """The union of the commands; the defaults that --help shows are those of the backend in `argv`."""
-    backend = next((value for flag, value in pairwise(argv) if flag == "--backend"), "auto")
+    """The union of the commands; the defaults that --help shows are those of the choices in `argv`."""
+    defaults = train_defaults(
+        _chosen(argv, "--backend", get_args(Backend)) or "auto", _chosen(argv, "--model", MODELS) or "instant-ngp",
+        _chosen(argv, "--preset", PRESETS), _chosen(argv, "--encoding", ENCODINGS))
     return Annotated[
-        Annotated[Train, subcommand("train", default=train_defaults(backend))]
+        Annotated[Train, subcommand("train", default=defaults)]
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Render, subcommand("render")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Doctor, subcommand("doctor")]
         | Annotated[Bench, subcommand("bench")],
-        OmitSubcommandPrefixes,
+        AvoidSubcommands,  # of train's settings: a model and its batch are chosen by --model
     ]
+
+
+def _chosen(argv: list[str], flag: str, choices: tuple[str, ...]) -> str | None:
+    """The last value of `flag` in `argv`, if it is one; what else it may be the parser refuses."""
+    values = [value for name, value in pairwise(argv) if name == flag]
+    values += [part.removeprefix(f"{flag}=") for part in argv if part.startswith(f"{flag}=")]
+    return values[-1] if values and values[-1] in choices else None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -313,7 +339,7 @@ def sentence_for(error: Exception) -> str | None:
     ):
         return (
             "the memory does not suffice; use smaller images (--downscale 2), smaller batches "
-            "(--batch.samples, --batch.marched) or a smaller model (--model.field.hash-grid.log2-entries)"
+            "(--batch.samples, --batch.marched, --batch.rays) or a smaller model (--preset small)"
         )
     if isinstance(error, OSError) and error.errno in FULL | REFUSED:
         reason = "the disk is full" if error.errno in FULL else (error.strerror or text).lower()

@@ -19,6 +19,7 @@ from .data.inspect import Finding, describe, draw_frusta
 from .data.multiscale import scale_words
 from .data.scene import Cameras, Scene
 from .errors import UserError
+from .models.family import check_scene
 from .models.views import Renderer, View, render_view
 from .pictures import VideoWriter, depth_limits, depth_picture, normal_picture, to_uint8, write_png
 from .progress import Progress
@@ -45,6 +46,7 @@ FREE_ON_RESUME = {
     "checkpoint_seconds",
     "orbit_frames",
 }
+RENAMED = {"model_name": "model"}
 NO_VIDEO = (".avi", ".gif", ".jpeg", ".jpg", ".mkv", ".mov", ".png", ".webm")
 
 
@@ -271,6 +273,7 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
         scene = load_training_scene(config.scene)
+    check_scene(config.model, scene)
     return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
 
 
@@ -279,10 +282,11 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
     run = RunFolder.open(command.resume)
     default = flattened(train_defaults(command.backend))
     for name, value in flattened(command).items():
-        if name not in FREE_ON_RESUME and value != default[name]:
+        if name not in FREE_ON_RESUME and value != default.get(name):
+            option = RENAMED.get(name, name).replace("_", "-")
             raise UserError(
-                f"--{name.replace('_', '-')} cannot be changed by --resume, which takes the settings of "
-                f"{run.path}; leave it out, or train anew"
+                f"--{option} cannot be changed by --resume, which takes the settings of {run.path}; leave it out, or "
+                "train anew"
             )
     if command.steps is not None or command.seconds is not None:
         with _settings_errors():
@@ -406,8 +410,9 @@ def _run_facts(run: RunFolder) -> list[Finding]:
     budget = [f"{training.steps} steps"] if training.steps is not None else []
     budget += [f"{training.seconds:g} s"] if training.seconds is not None else []
     facts.append(
-        f"run of {run.config.scene.path or 'the built-in scene'}, downscale {run.config.scene.downscale}, "
-        f"for {' or '.join(budget)}, on {run.runtime['backend']} with {run.runtime['threads']} threads"
+        f"run of {run.config.model.kind} on {run.config.scene.path or 'the built-in scene'}, "
+        f"downscale {run.config.scene.downscale}, for {' or '.join(budget)}, on {run.runtime['backend']} with "
+        f"{run.runtime['threads']} threads"
     )
     warnings = []
     try:

@@ -6,8 +6,13 @@ Lengths without a unit are in model units: the base cube, in which the object st
 import dataclasses
 import math
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from tyro.conf import Suppress
+
+Spacing = Literal["linear", "disparity", "piecewise"]
 
 
 class SettingError(ValueError):
@@ -112,15 +117,23 @@ class OptimiserConfig:
     """Adam, its learning rate over the run, and the average of the weights that is kept for rendering."""
 
     learning_rate: float = 2e-2
-    """Of the hash table, at the start."""
+    """Of hash tables, at the start."""
     network_learning_rate: float = 1e-2
     """Of the networks, at the start."""
     final_fraction: float = 0.1
     """The learning rate ends at this fraction of its start."""
     decay_start: float = 0.3
     """Fraction of the run after which the learning rate falls, exponentially."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises from a hundredth."""
+    beta2: float = 0.99
+    """Decay of Adam's mean of squared gradients."""
+    epsilon: float = 1e-15
+    """Added to the root of Adam's mean of squared gradients."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient of a network; none: it is not clipped."""
     weight_decay: float = 1e-6
-    """L2 regularisation of the networks; the hash table has none."""
+    """L2 regularisation of the networks; hash tables have none."""
     average_decay: float = 0.9
     """Weights are averaged exponentially with this factor; 0 turns it off."""
     average_every: int = 16
@@ -130,17 +143,132 @@ class OptimiserConfig:
         _require(self.learning_rate > 0 and self.network_learning_rate > 0, "learning rates must be positive")
         _require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
         _require(0 <= self.decay_start < 1, f"decay-start must be in [0, 1), got {self.decay_start}")
+        _require(self.warmup_steps >= 0, f"warmup-steps must not be negative, got {self.warmup_steps}")
+        _require(0 <= self.beta2 < 1, f"beta2 must be in [0, 1), got {self.beta2}")
+        _require(self.epsilon > 0, f"epsilon must be positive, got {self.epsilon}")
+        _require(self.clip_norm is None or self.clip_norm > 0, f"clip-norm must be positive, got {self.clip_norm}")
         _require(0 <= self.average_decay < 1, f"average-decay must be in [0, 1), got {self.average_decay}")
         _require(self.average_every >= 1, f"average-every must be at least 1, got {self.average_every}")
         _require(self.weight_decay >= 0, f"weight-decay must not be negative, got {self.weight_decay}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """What a checkpoint's weights mean: together with the scene's box it rebuilds the model."""
+class PositionalFieldConfig:
+    """NeRF's field: a deep network behind sines and cosines of the position, and of the viewing direction."""
 
+    levels: int = 10
+    """Frequencies of a coordinate, from 1 in powers of two; 0: the coordinates themselves."""
+    direction_levels: int = 4
+    """Frequencies of the viewing direction."""
+    view_dependent: bool = True
+    """Whether the colour depends on the viewing direction."""
+    width: int = 256
+    """Width of the hidden layers."""
+    depth: int = 8
+    """Hidden layers."""
+    skip: int = 4
+    """Hidden layer, counted from 0, after which the encoded position enters once more."""
+    bottleneck: int = 256
+    """Features that the colour network has of the point."""
+    view_width: int = 128
+    """Width of the colour network's hidden layer."""
+
+    def __post_init__(self):
+        _require(0 <= min(self.levels, self.direction_levels) and max(self.levels, self.direction_levels) <= 16,
+                 f"levels and direction-levels must be from 0 to 16, got {self.levels} and {self.direction_levels}")
+        _require(min(self.width, self.depth, self.bottleneck, self.view_width) >= 1,
+                 "width, depth, bottleneck and view-width must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionalProposalConfig:
+    """The proposal network of mip-NeRF 360: density alone, behind the encoding of the field."""
+
+    width: int = 256
+    """Width of the hidden layers."""
+    depth: int = 4
+    """Hidden layers."""
+
+    def __post_init__(self):
+        _require(min(self.width, self.depth) >= 1, "width and depth must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashProposalConfig:
+    """A small hash grid and network for a proposal: density alone."""
+
+    hash_grid: HashGridConfig = dataclasses.field(
+        default_factory=lambda: HashGridConfig(levels=5, features=2, log2_entries=16, max_resolution=64))
+    width: int = 16
+    """Width of the hidden layer."""
+
+    def __post_init__(self):
+        _require(self.width >= 1, f"width must be at least 1, got {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeConfig:
+    """Between which distances a ray is sampled, and how they are spaced; lengths in model units."""
+
+    spacing: Spacing = "linear"
+    """Samples are even in the distance, in its inverse (disparity), or in either: near by and far away (piecewise)."""
+    near: float | None = None
+    """Nearest distance; none: what the scene says."""
+    far: float | None = None
+    """Farthest distance; none: where the ray leaves the box, or of an unbounded scene as far as the model goes."""
+
+    def __post_init__(self):
+        _require(self.near is None or self.near >= 0, f"near must not be negative, got {self.near}")
+        _require(self.far is None or self.far > (self.near or 0), f"far must be beyond near, got {self.far}")
+        _require(self.spacing != "disparity" or self.near is None or self.near > 0,
+                 "near must be positive where samples are even in disparity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantNGPConfig:
+    """Instant-NGP: a hash field, sampled where an occupancy grid says there is something (Mueller et al. 2022)."""
+
+    kind: Annotated[Literal["instant-ngp"], Suppress] = dataclasses.field(default="instant-ngp", init=False)
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+    huber: float = 0.1
+    """Error at which the loss turns from quadratic to linear."""
+
+    def __post_init__(self):
+        _require(self.huber > 0, f"huber must be positive, got {self.huber}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeRFConfig:
+    """NeRF: points along rays, a coarse and a fine network (Mildenhall et al. 2020)."""
+
+    kind: Annotated[Literal["nerf"], Suppress] = dataclasses.field(default="nerf", init=False)
+    field: PositionalFieldConfig | FieldConfig = dataclasses.field(default_factory=PositionalFieldConfig)
+    range: RangeConfig = dataclasses.field(default_factory=RangeConfig)
+    coarse_samples: int = 64
+    """Samples of a ray, one in each of as many equal parts."""
+    fine_samples: int = 128
+    """Further samples where the coarse network finds something; 0: the coarse network alone."""
+    density_noise: float | None = None
+    """Deviation of noise on the density before its activation, in training; none: 1 with --model.ndc, else 0."""
+    ndc: bool = False
+    """Normalised device coordinates, for cameras that all face one way."""
+
+    def __post_init__(self):
+        _require(self.coarse_samples >= 3, f"coarse-samples must be at least 3, got {self.coarse_samples}")
+        _require(self.fine_samples >= 0, f"fine-samples must not be negative, got {self.fine_samples}")
+        _require(self.density_noise is None or self.density_noise >= 0,
+                 f"density-noise must not be negative, got {self.density_noise}")
+        _require(not self.ndc or self.range == RangeConfig(),
+                 "ndc fixes the range of a ray: leave near, far and spacing as they are")
+        _require(not self.ndc or isinstance(self.field, PositionalFieldConfig),
+                 "ndc needs --encoding positional: a hash grid covers a box, which these coordinates do not fill")
+        _require(not self.density_noise or isinstance(self.field, PositionalFieldConfig),
+                 "density-noise needs --encoding positional: a hash field's density is an exponential, which has no "
+                 "dead side that noise could reach")
+
+
+ModelConfig = InstantNGPConfig | NeRFConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +283,27 @@ class BatchConfig:
     """Rays of a step at the most."""
     random_background: bool = True
     """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
-    huber: float = 0.1
-    """Error at which the loss turns from quadratic to linear."""
 
     def __post_init__(self):
         _require(min(self.samples, self.marched, self.max_rays) >= 16,
                  "samples, marched and max-rays must be at least 16")
-        _require(self.huber > 0, f"huber must be positive, got {self.huber}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayBatchConfig:
+    """What one step is trained on, where every ray has equally many samples."""
+
+    rays: int = 1024
+    """Rays of a step."""
+    random_background: bool = True
+    """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
+    crop_steps: int = 0
+    """Steps in the beginning that see the central half of each image alone, so that not all of a small object is
+    given up for background."""
+
+    def __post_init__(self):
+        _require(self.rays >= 1, f"rays must be at least 1, got {self.rays}")
+        _require(self.crop_steps >= 0, f"crop-steps must not be negative, got {self.crop_steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,9 +317,9 @@ class TrainingConfig:
     seed: int = 0
     """Of everything random."""
     gradients: Literal["auto", "autograd", "explicit"] = "auto"
-    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device; auto:
-    autograd on CUDA, else explicitly. Both are the same."""
-    batch: BatchConfig = dataclasses.field(default_factory=BatchConfig)
+    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device, which
+    only Instant-NGP has; auto: explicitly where that is faster. Both are the same."""
+    batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
 
     def __post_init__(self):
@@ -224,29 +366,24 @@ class RunConfig:
     """What a run is: with the scene itself it decides the result."""
 
     scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
     def __post_init__(self):
+        check_fit(self.model, self.training)
         for name, value in flattened(self).items():
             finite = not isinstance(value, float) or math.isfinite(value)
             _require(finite, f"{name} must be finite, got {value}")
 
 
-def model_defaults(backend: str) -> ModelConfig:
-    """The model's settings on a backend: the sizes of the paper on CUDA, elsewhere what a few cores can train."""
-    if backend != "cuda":
-        return ModelConfig()
-    grid = HashGridConfig(levels=16, features=2, log2_entries=19, max_resolution=2048)
-    sampling = SamplingConfig(grid_resolution=128, steps=1024, first_update=0, cells_per_update=2**20)
-    return ModelConfig(field=FieldConfig(hash_grid=grid, colour_layers=2), sampling=sampling)
-
-
-def batch_defaults(backend: str) -> BatchConfig:
-    """The size of a step on a backend: a GPU wants few large ones, a processor many that stay in its cache."""
-    if backend != "cuda":
-        return BatchConfig()
-    return BatchConfig(samples=2**18, marched=2**21, max_rays=2**18)
+def check_fit(model: ModelConfig, training: TrainingConfig) -> None:
+    """Raises SettingError where `training` cannot train `model`."""
+    packed = isinstance(model, InstantNGPConfig)
+    _require(isinstance(training.batch, BatchConfig) == packed,
+             f"a batch of {model.kind} is a {'BatchConfig' if packed else 'RayBatchConfig'}, "
+             f"got a {type(training.batch).__name__}")
+    _require(packed or training.gradients != "explicit",
+             f"gradients explicit is for instant-ngp alone: {model.kind} has no step of kernels; use autograd or auto")
 
 
 def flattened(config, prefix: str = "") -> dict[str, object]:
@@ -261,25 +398,63 @@ def flattened(config, prefix: str = "") -> dict[str, object]:
 def from_dict(kind: type, values: object, name: str = "the configuration"):
     """The dataclass `kind` whose fields, and the fields of its fields, are `values` as `dataclasses.asdict` gives them.
 
-    Raises ValueError for a field that is missing, unknown, of another type or out of its range.
+    `kind` may be a union of dataclasses. Raises ValueError for a field that is missing, unknown, of another type or out
+    of its range.
     """
     _require(isinstance(values, dict), f"{name} must be an object, got {values!r}")
-    fields = get_type_hints(kind)
-    for key in sorted(fields.keys() ^ values.keys()):
-        raise ValueError(f"{name} {'lacks' if key in fields else 'has the unknown entry'} '{key}'")
-    return kind(**{key: _checked(wanted, values[key], key) for key, wanted in fields.items()})
+    kind = _class_of(get_args(kind) or (kind,), values)
+    hints, fields = get_type_hints(kind), dataclasses.fields(kind)
+    for key in sorted({field.name for field in fields} ^ values.keys()):
+        raise ValueError(f"{name} {'lacks' if key in hints else 'has the unknown entry'} '{key}'")
+    checked = {field.name: _checked(hints[field.name], values[field.name], field.name) for field in fields}
+    return kind(**{field.name: checked[field.name] for field in fields if field.init})
+
+
+def model_of_version_1(values: object) -> object:
+    """The values of a model as of the first version of the formats, which knew Instant-NGP alone, as of today's."""
+    return {"kind": "instant-ngp", "huber": 0.1, **values} if isinstance(values, dict) else values
+
+
+def run_of_version_1(values: object) -> object:
+    """Those of a run."""
+    try:
+        training = values["training"]
+        batch, added = dict(training["batch"]), ("warmup_steps", "beta2", "epsilon", "clip_norm")
+        optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
+        model = {**model_of_version_1(values["model"]), "huber": batch.pop("huber")}
+        training = {**training, "batch": batch, "optimiser": optimiser}
+        return {**values, "scene": {"scales": 1, **values["scene"]}, "model": model, "training": training}
+    except (TypeError, KeyError):
+        return values  # what is wrong with it is said where it is read
 
 
 def _checked(wanted, value, name: str):
-    """`value` if it is of the type `wanted`, which may be a dataclass, a Literal or a union."""
-    if dataclasses.is_dataclass(wanted):
-        return from_dict(wanted, value, name)
-    for option in get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else [wanted]:
+    """`value` if it is of the type `wanted`: a plain type, a tuple of one, a Literal, a dataclass, or a union."""
+    options = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    classes = [option for option in options if dataclasses.is_dataclass(option)]
+    if classes:
+        return from_dict(_class_of(classes, value), value, name)
+    for option in options:
         if get_origin(option) is Literal:
             if value in get_args(option):
                 return value
+        elif get_origin(option) is tuple:
+            if isinstance(value, (list, tuple)):
+                return tuple(_checked(get_args(option)[0], each, name) for each in value)
         elif option is float and type(value) in (int, float):
             return float(value)
         elif type(value) is option:
             return value
     raise ValueError(f"{name} has a value of the wrong kind: {value!r}")
+
+
+def _class_of(classes: Sequence[type], values: Any) -> type:
+    """The one of several dataclasses that `values` are of: by its `kind`, where they have one, else by its fields."""
+    if len(classes) == 1 or not isinstance(values, dict):
+        return classes[0]
+    kinds = {field.default: each for each in classes for field in dataclasses.fields(each) if field.name == "kind"}
+    if kinds:
+        kind = values.get("kind")
+        _require(kind in kinds, f"kind must be one of {', '.join(kinds)}, got {kind!r}")
+        return kinds[kind]
+    return max(classes, key=lambda each: -len({field.name for field in dataclasses.fields(each)} ^ values.keys()))

@@ -45,7 +45,7 @@ def write_blender(scene: Scene, folder: str | os.PathLike) -> Path:
 def write_multiscale(scene: Scene, folder: str | os.PathLike) -> Path:
     """Write every split of `scene` into the new `folder`, as mip-NeRF's multi-scale data, and return it.
 
-    `multiscale(scene, 4)` makes the scales of the original; the images of a scene without scales are of scale 1.
+    `with_scales(scene, 4)` makes the scales of the original; the images of a scene without scales are of scale 1.
 
     Raises:
         UserError: a lens is distorted, which the layout cannot say; the folder exists already, or cannot be written.

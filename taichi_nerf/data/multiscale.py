@@ -30,7 +30,7 @@ OPTIONAL = ("width", "height", "label", "lossmult", "pix2cam")
 LARGEST_LABEL = 12
 
 
-def multiscale(scene: Scene, scales: int) -> Scene:
+def with_scales(scene: Scene, scales: int) -> Scene:
     """`scene` with each view at full size, 1/2, ..., 1/2^(scales - 1), its images side by side.
 
     A pixel of the scale 1/2^j is the mean of 2^j x 2^j (premultiplied alpha) and weighs 4^j (mip-NeRF, section 4.2), so

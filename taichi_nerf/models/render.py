@@ -46,6 +46,11 @@ class Rendered:
     marched: int
     """S, before those behind opaque surfaces were cut."""
 
+    @property
+    def visible(self) -> int:
+        """K"""
+        return len(self.samples)
+
     def over(self, background: Tensor) -> Tensor:
         """[R, 3]: the colour over `background` [R, 3] or [3]."""
         return self.colour + (1 - self.opacity)[:, None] * background

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from .. import runtime
 from ..data.scene import Cameras
 from ..ops.camera import rays_from_pixels
+from ..ops.conical_frustum import cone_radii
 from ..ops.field_rendering import FieldSettings, TaichiField, prepare_field, render_field, tile_order
 from ..types import Rays
 from .instant_ngp import InstantNGP
-from .render import Field, Rendered
+from .model import Model, Pixels
 
 FIRST_RAYS, MOST_RAYS = 1024, 2**15
 MARCHED = 2**18  # samples of a piece to aim at: they bound the memory
@@ -59,7 +60,7 @@ def render_view(
     """Render what camera `index` of `cameras`, in model space, sees.
 
     Args:
-        model: has `render(rays) -> Rendered`, and for normals a `field`.
+        model: has `render(rays)`, and for normals `density(positions)`.
         background: grey value or sRGB colour behind what is transparent.
         normals: also composite the directions in which the density falls; it takes three times as long.
         chunk: rays of a piece; by default as many as give a bounded number of samples.
@@ -95,7 +96,7 @@ def render_view(
         image[piece], rendered = _render_piece(model, camera, piece, width, normals)
         done += len(piece)
         marched += rendered.marched
-        samples += len(rendered.samples)
+        samples += rendered.visible
         rays = chunk or min(2 * rays, MOST_RAYS, max(1, MARCHED * done // max(marched, 1)))
     return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
 
@@ -160,25 +161,35 @@ def _prepared(model: InstantNGP) -> TaichiField:
 
 def _piece_rays(camera: list[Tensor], pixels: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Origins and directions [R, 3] of pixels [R] of a camera."""
+    return rays_from_pixels(*_piece_pixels(camera, pixels, width), *camera)
+
+
+def _piece_radii(camera: list[Tensor], pixels: Tensor, width: int) -> Tensor:
+    """Radii [R] at distance 1 of the cones of pixels [R] of a camera."""
+    return cone_radii(*_piece_pixels(camera, pixels, width), *camera[1:])
+
+
+def _piece_pixels(camera: list[Tensor], pixels: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The only camera, for each of pixels [R], and where their centres are in the picture [R, 2]."""
     centre = torch.stack([pixels % width, pixels.div(width, rounding_mode="floor")], dim=1).to(camera[0]) + 0.5
-    first = torch.zeros_like(pixels, dtype=torch.int32, device=centre.device)
-    return rays_from_pixels(first, centre, *camera)
+    return torch.zeros_like(pixels, dtype=torch.int32, device=centre.device), centre
 
 
 @torch.no_grad()
 def _render_piece(
     model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool
-) -> tuple[Tensor, Rendered]:
+) -> tuple[Tensor, Pixels]:
     """[R, 8] colour, opacity, depth and, where asked for, normal of pixels [R] of a camera, on the host."""
     origins, directions = _piece_rays(camera, pixels, width)
-    rendered = model.render(Rays(origins, directions))
+    radius = _piece_radii(camera, pixels, width) if isinstance(model, Model) and model.sees_cones else None
+    rendered = model.render(Rays(origins, directions, radius))
     colour = rendered.colour
-    normal = _composite_normals(model.field, rendered) if normals else torch.zeros_like(colour)
+    normal = _composite_normals(model, rendered) if normals else torch.zeros_like(colour)
     columns = (colour, rendered.opacity[:, None], rendered.depth[:, None], normal)
     return torch.cat(columns, dim=1).float().cpu(), rendered
 
 
-def _composite_normals(field: Field, rendered: Rendered) -> Tensor:
+def _composite_normals(model: nn.Module, rendered: Pixels) -> Tensor:
     """[R, 3]: the sum over the samples of each ray of w times the slope of its density, downwards.
 
     The slope is that of log(density h + 0.01), which does not see what is next to transparent, over a
@@ -193,7 +204,7 @@ def _composite_normals(field: Field, rendered: Rendered) -> Tensor:
         for sign in (-1, 1):
             beside = samples.positions.clone()
             beside[:, axis] += sign * reach
-            density, _ = field.density(field.encode(beside))
+            density = model.density(beside)
             slope[:, axis] -= sign * torch.log(density * reach + TRANSPARENT)
     return torch.zeros_like(rendered.colour).index_add_(
         0, samples.ray_index, rendered.weights[:, None] * slope

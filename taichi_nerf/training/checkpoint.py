@@ -24,13 +24,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import runtime
-from ..config import ModelConfig, from_dict
+from ..config import ModelConfig, from_dict, model_of_version_1
 from ..errors import UserError
-from ..models.instant_ngp import Box, InstantNGP
+from ..models.family import build_model
+from ..models.model import Box, Model
+from ..presets import MODELS
 from .trainer import Trainer, check_same_tensors
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
-FORMAT, VERSION, KIND = "taichi-nerf", 1, "instant-ngp"
+FORMAT, VERSION = "taichi-nerf", 2
 
 
 def save(folder: Path, trainer: Trainer) -> None:
@@ -41,22 +43,23 @@ def save(folder: Path, trainer: Trainer) -> None:
     """
     state = trainer.state_dict()
     box = dataclasses.asdict(trainer.model.box)
-    header = {"content": "training", "numbers": state["numbers"], "box": box}
+    header = {"content": "training", "kind": trainer.model.config.kind, "numbers": state["numbers"], "box": box}
     _write(folder / STATE_FILE, state["tensors"], header)
     with trainer.averaged() as model:
         save_model(folder / MODEL_FILE, model, steps=trainer.steps_done, seconds=trainer.seconds)
 
 
-def save_model(path: Path, model: InstantNGP, **about: float) -> None:
+def save_model(path: Path, model: Model, **about: float) -> None:
     """Write the weights of `model` as they are, with what is needed to rebuild it, and `about` beside them.
 
     Raises UserError where the file cannot be written.
     """
     described = {"model": dataclasses.asdict(model.config), "box": dataclasses.asdict(model.box)}
-    _write(Path(path), model.state_dict(), {"content": "model", **described, "about": about})
+    header = {"content": "model", "kind": model.config.kind, **described, "about": about}
+    _write(Path(path), model.state_dict(), header)
 
 
-def load(path: Path) -> InstantNGP:
+def load(path: Path) -> Model:
     """The model of a run folder, or of a model file, with the weights to render with, on the current runtime.
 
     Raises UserError naming the file if it is missing, damaged, or no such model.
@@ -68,7 +71,7 @@ def load(path: Path) -> InstantNGP:
             from_dict(ModelConfig, header.get("model"), "model"),
             from_dict(Box, header.get("box"), "box"),
         )
-        model = InstantNGP(config, box)
+        model = build_model(config, box)
         state = model.state_dict()
         check_same_tensors(tensors, state)
     except ValueError as error:
@@ -88,8 +91,13 @@ def load_training(folder: Path, trainer: Trainer) -> None:
     path = folder / STATE_FILE
     tensors, header = _read(path, "training")
     try:
-        if header.get("box") != dataclasses.asdict(trainer.model.box):
-            raise ValueError(f"its box is {header.get('box')}, not {dataclasses.asdict(trainer.model.box)}")
+        box = dataclasses.asdict(trainer.model.box)
+        if header["version"] == 1:
+            box = {name: box[name] for name in ("aabb_scale", "near")}
+        if header.get("box") != box:
+            raise ValueError(f"its box is {header.get('box')}, not {box}")
+        if header["kind"] != trainer.model.config.kind:
+            raise ValueError(f"it is of {header['kind']}, not of {trainer.model.config.kind}")
         trainer.load_state_dict({"tensors": tensors, "numbers": _checked_numbers(header.get("numbers"))})
     except ValueError as error:
         raise UserError(
@@ -124,7 +132,7 @@ def read_json(path: Path) -> dict:
 
 def _write(path: Path, tensors: dict[str, Tensor], header: dict):
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"format": FORMAT, "version": VERSION, "kind": KIND, **header}
+    header = {"format": FORMAT, "version": VERSION, **header}
     text = json.dumps(header, allow_nan=False)
     metadata = {"header": text, "digest": _digest(tensors, text)}
     _replace(path, lambda aside: save_file(tensors, aside, metadata=metadata))
@@ -157,16 +165,19 @@ def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:
         raise UserError(
             f"{path} was not written by taichi-nerf; give the folder of a run of taichi-nerf train"
         )
-    if header.get("version") != VERSION:
+    if header.get("version") not in (1, VERSION):
         raise UserError(
             f"{path} has version {header.get('version')} of the checkpoint format, this program reads "
             f"{VERSION}; use the release of taichi-nerf that wrote it"
         )
-    if (header.get("kind"), header.get("content")) != (KIND, content):
+    if header.get("kind") not in MODELS or header.get("content") != content:
         raise UserError(
-            f"{path} holds {header.get('content')} of {header.get('kind')}, where {content} of {KIND} is "
-            "needed; give the folder of another run"
+            f"{path} holds {header.get('content')} of {header.get('kind')}, where {content} of one of "
+            f"{', '.join(MODELS)} is needed; give the folder of another run"
         )
+    if header["version"] == 1 and content == "model" and isinstance(header.get("box"), dict):
+        header["model"] = model_of_version_1(header.get("model"))
+        header["box"] = {**dataclasses.asdict(Box()), **header["box"]}
     return header
 
 

@@ -32,7 +32,7 @@ from ..samplers.occupancy import Visit
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-BETAS, EPSILON = (0.9, 0.99), 1e-15
+BETA1 = 0.9  # of Adam, always
 ROOM_MARCHED, ROOM_SAMPLES = 1.25, 1.5  # of the numbers aimed at
 
 
@@ -193,7 +193,8 @@ class ExplicitStep:
         self.levels = self.arrays.like(torch.from_numpy(field.layout.levels))
         self.scales = self.arrays.like(torch.from_numpy(field.layout.scales))
         digits = 53 if self.arrays.dtype == torch.float64 else 24
-        self.bias_correction = self.arrays.like(torch.from_numpy(adam.bias_correction_table(*BETAS, digits)))
+        correction = adam.bias_correction_table(BETA1, trainer.config.optimiser.beta2, digits)
+        self.bias_correction = self.arrays.like(torch.from_numpy(correction))
 
         entries = field.table.numel()
         self.table, self.table_gradient, self.first_moment, self.second_moment, self.average = (
@@ -360,7 +361,7 @@ class ExplicitStep:
         self.colour_network.forward(self.colour_inputs, self.raw, self.samples)
         kernels.differentiate_rays(self.colour_inputs, self.raw, self.visible_dt, self.kept_start, self.kept_count,
                                    self.rgba, trainer.background,
-                                   seeds.background if trainer.random_background else -1, trainer.config.batch.huber,
+                                   seeds.background if trainer.random_background else -1, trainer.model.config.huber,
                                    self.weights, self.raw_gradient, self.log_density_gradient, self.errors, self.rays)
 
     def _backward(self) -> None:
@@ -374,13 +375,14 @@ class ExplicitStep:
 
     def _update(self, factor: float) -> None:
         settings = self.trainer.config.optimiser
+        betas, epsilon = (BETA1, settings.beta2), settings.epsilon
         adam.adam_step(self.table, self.table_gradient, self.first_moment, self.second_moment, self.step_count,
-                       self.bias_correction, self.touched, self.overflowed, settings.learning_rate * factor, *BETAS,
-                       EPSILON, self.trainer.model.field.layout.features, True)
+                       self.bias_correction, self.touched, self.overflowed, settings.learning_rate * factor, *betas,
+                       epsilon, self.trainer.model.field.layout.features, True)
         for network in self.networks:
             adam.adam_step_dense(network.weights, network.gradient, network.first_moment, network.second_moment,
                                  network.step_count, self.samples, self.bias_correction,
-                                 settings.network_learning_rate * factor, *BETAS, EPSILON, settings.weight_decay)
+                                 settings.network_learning_rate * factor, *betas, epsilon, settings.weight_decay)
 
     def _update_grid(self, step: int) -> None:
         grid = self.trainer.model.grid

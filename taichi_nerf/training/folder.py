@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from .. import runtime
-from ..config import RunConfig, SceneConfig, from_dict
-from ..data import load_scene, multiscale
+from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
+from ..data import load_scene, with_scales
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from .checkpoint import STATE_FILE, read_json, write_json
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
-FORMAT, VERSION = "taichi-nerf run", 1
+FORMAT, VERSION = "taichi-nerf run", 2
 BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
 PLACE = ("aabb_scale", "near", "background")  # with centre and scale, how a scene lies in the model
@@ -66,9 +66,9 @@ class RunFolder:
                 f"{path} is no run: it has no {CONFIG_FILE}; give the folder that taichi-nerf train wrote"
             )
         content = read_json(file)
-        if content.get("format") != FORMAT or content.get("version") != VERSION:
+        if content.get("format") != FORMAT or content.get("version") not in (1, VERSION):
             raise UserError(
-                f"{file} is not of version {VERSION} of the format '{FORMAT}'; use the release of "
+                f"{file} is not of version {VERSION}, or 1, of the format '{FORMAT}'; use the release of "
                 "taichi-nerf that wrote it"
             )
         try:
@@ -76,7 +76,8 @@ class RunFolder:
                 "backend": str(content["runtime"]["backend"]),
                 "threads": int(content["runtime"]["threads"]),
             }
-            run = cls(path, from_dict(RunConfig, content["run"], "run"), content["scene"], started)
+            settings = run_of_version_1(content["run"]) if content["version"] == 1 else content["run"]
+            run = cls(path, from_dict(RunConfig, settings, "run"), content["scene"], started)
             Scene(**run._scene_basis(), splits={})
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{file} is damaged: {error}; restore it or train again") from None
@@ -132,7 +133,7 @@ class RunFolder:
         every = self.default_every(name) if every is None else every
         if path is None and settings.builtin is not None:
             scene = _builtin(dataclasses.replace(settings, test_every=1), [name])
-            return self.placed(multiscale(scene, settings.scales)), every, every
+            return self.placed(with_scales(scene, settings.scales)), every, every
         scene = load_scene(
             path or settings.path,
             downscale=settings.downscale,
@@ -140,7 +141,7 @@ class RunFolder:
             splits=[name],
             every={name: every},
         )
-        return self.placed(multiscale(scene, settings.scales)), every, every if scene.held_out else 1
+        return self.placed(with_scales(scene, settings.scales)), every, every if scene.held_out else 1
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""
@@ -261,7 +262,7 @@ def load_training_scene(settings: SceneConfig) -> Scene:
     wanted = ("train",) if _test_every(settings) == 0 else ("train", "test")
     splits = {name: scene.splits[name] for name in wanted if name in scene.splits and len(scene.splits[name])}
     scene = dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
-    return multiscale(scene, settings.scales)
+    return with_scales(scene, settings.scales)
 
 
 def _builtin(settings: SceneConfig, names: list[str]) -> Scene:

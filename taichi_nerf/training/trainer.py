@@ -1,8 +1,12 @@
-"""The training step, the same for every model: rays, samples, pixels, loss, gradients, optimiser.
+"""The training step, the same for every model: pixels drawn, rays, rendered, loss, gradients, optimisers.
+
+What differs from model to model, the model says (`models.model.Model`): how rays are rendered and what the terms of the
+loss are, which parameters are hash tables and which networks, and what there is to do besides a step.
 
 Everything random is a function of (seed, step), so that a run that is continued takes the steps it would have taken.
 """
 
+import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,17 +18,19 @@ from torch import Tensor
 from taichi_nerf_kernels.random import uniform_forward
 
 from .. import runtime
-from ..config import TrainingConfig
+from ..config import RayBatchConfig, TrainingConfig, check_fit
 from ..data.scene import Scene
-from ..losses import huber
 from ..models.instant_ngp import InstantNGP
+from ..models.model import Model, Pixels
 from ..ops.adam import SparseAdam
 from ..ops.camera import TrainingImages, TrainingRays, training_images, training_rays
-from ..types import Rays
-from .explicit_step import BETAS, EPSILON, ExplicitStep, StepSeeds
+from ..ops.conical_frustum import cone_radii
+from ..types import Batch, Rays
+from .explicit_step import BETA1, ExplicitStep, StepSeeds
 
 SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
 RAYS, JITTER, BACKGROUND = range(3)  # purposes of random numbers
+CROP_DRAWS = 6  # pixels drawn for one of the central half of the images, which is a quarter of their area
 STATE_NUMBERS = ("steps_done", "seconds", "skipped_steps", "marched_per_ray", "samples_per_ray")
 OPTIMISER_STATE = {"table_optimiser": ("first_moment", "second_moment", "step_count"),
                    "network_optimiser": ("step", "exp_avg", "exp_avg_sq")}
@@ -55,30 +61,35 @@ class Totals:
 class Trainer:
     """Trains `model` on the training split of `scene`.
 
-    `step()` takes one step; `progress` says how much of the budget is spent. The batch adapts: its rays are as many as
-    give the configured number of visible samples. A step is taken by autograd, or explicitly by kernels on the device
-    (see `explicit_step`), which gives the same gradients and is the one way that never leaves a Vulkan device.
+    `step()` takes one step; `progress` says how much of the budget is spent. The batch of Instant-NGP adapts: its rays
+    are as many as give the configured number of visible samples. A step is taken by autograd, or for Instant-NGP
+    explicitly by kernels on the device (see `explicit_step`), which gives the same gradients and is the one way that
+    never leaves a Vulkan device.
     """
 
     smoothing = SMOOTHING
 
-    def __init__(self, model: InstantNGP, scene: Scene, config: TrainingConfig):
+    def __init__(self, model: Model, scene: Scene, config: TrainingConfig):
+        """Raises SettingError where `config` cannot train `model`."""
+        check_fit(model.config, config)
         self.model, self.config = model, config
         self.images, self.has_alpha = device_images(scene, "train")
+        self.area_weight = _area_weight(scene)
         self.background = {"white": 1.0, "black": 0.0}[scene.background]
         self.steps_done = 0
         self.seconds = 0.0
         self.skipped_steps = 0
-        self.marched_per_ray = self.samples_per_ray = float(model.config.sampling.steps)
+        adapts = isinstance(model, InstantNGP)
+        self.marched_per_ray = self.samples_per_ray = float(model.config.sampling.steps) if adapts else 0.0
         self._make_optimisers()
         self.average = [parameter.detach().clone() for parameter in model.parameters()]
-        if model.config.sampling.mark_invisible:
-            _mark_invisible(model, scene)
+        model.before_training(scene.model_cameras("train"))
         self._rays = self._marched = self._samples = 0
         self._loss = self._squared_error = 0.0
         chosen = config.gradients
         if chosen == "auto":  # on CUDA explicit steps have not been measured
-            chosen = "autograd" if runtime.current().backend == "cuda" else "explicit"
+            fast = isinstance(model, InstantNGP) and runtime.current().backend != "cuda"
+            chosen = "explicit" if fast else "autograd"
         self.explicit = ExplicitStep(self) if chosen == "explicit" else None
 
     @property
@@ -95,6 +106,8 @@ class Trainer:
     def rays_per_step(self) -> int:
         """Rays of the next batch."""
         batch = self.config.batch
+        if isinstance(batch, RayBatchConfig):
+            return batch.rays
         rays = min(batch.samples / max(self.samples_per_ray, 1e-3), batch.marched / max(self.marched_per_ray, 1e-3))
         return max(16, min(int(rays), batch.max_rays))
 
@@ -115,13 +128,18 @@ class Trainer:
         self._average()
         self.seconds += time.perf_counter() - start
 
+    def some_rays(self, rays: int) -> Rays:
+        """Rays of the training images, always the same."""
+        return self._rays_of(training_rays(self.images, rays, 0))
+
     def totals(self) -> Totals:
         """Sums over all steps; waits for the device, which counts as time of training."""
         start = time.perf_counter()
         if self.explicit is not None:
             self.explicit.add_totals()
+        overflowed = 0 if self.table_optimiser is None else self.table_optimiser.overflowed_entries
         totals = Totals(rays=self._rays, marched=self._marched, samples=self._samples, skipped_steps=self.skipped_steps,
-                        overflowed_entries=self.table_optimiser.overflowed_entries, loss=float(self._loss),
+                        overflowed_entries=overflowed, loss=float(self._loss),
                         squared_error=float(self._squared_error))
         self.seconds += time.perf_counter() - start
         return totals
@@ -136,19 +154,46 @@ class Trainer:
         self._squared_error = self._squared_error + squared_error
 
     def _step(self, seeds: StepSeeds) -> None:
-        batch = training_rays(self.images, self.rays_per_step, seeds.rays)
-        rendered = self.model.render(Rays(batch.origins, batch.directions), jitter_seed=seeds.jitter)
-        background = self._background(batch, seeds.background)
-        prediction, target = rendered.over(background), over(batch.rgba, background)
-        loss = huber(prediction, target, self.config.batch.huber)
-        samples = len(rendered.samples)
-        if samples > 0:
+        batch = self._batch(seeds)
+        pixels = self.model.render(batch.rays, jitter_seed=seeds.jitter, progress=self.progress)
+        loss = sum(self._losses(pixels, batch).values())
+        if pixels.visible > 0:
             loss.backward()
             self._optimise()
-        self.model.update_grid(self.steps_done)
-        self._adapt(len(batch.rgba), rendered.marched, samples)
-        self.add_totals(rays=len(batch.rgba), marched=rendered.marched, samples=samples, skipped=int(samples == 0),
-                        loss=loss.detach(), squared_error=(prediction.detach() - target).square().mean())
+        self.model.after_step(self.steps_done)
+        self._adapt(len(batch), pixels.marched, pixels.visible)
+        squared_error = (pixels.over(batch.background).detach() - batch.target).square().mean()
+        self.add_totals(rays=len(batch), marched=pixels.marched, samples=pixels.visible,
+                        skipped=int(pixels.visible == 0), loss=loss.detach(), squared_error=squared_error)
+
+    def _losses(self, pixels: Pixels, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss by name."""
+        return self.model.losses(pixels, batch)
+
+    def _batch(self, seeds: StepSeeds) -> Batch:
+        """The pixels of a step, and the rays through them."""
+        drawn = self._drawn(seeds.rays)
+        weight = None if self.area_weight is None else self.area_weight[drawn.image_index.long()]
+        return Batch(rays=self._rays_of(drawn), rgba=drawn.rgba, background=self._background(drawn, seeds.background),
+                     image_index=drawn.image_index, pixel_index=drawn.pixel_index, weight=weight)
+
+    def _rays_of(self, drawn: TrainingRays) -> Rays:
+        radius = None
+        if self.model.sees_cones:
+            pixel = self.images.pixel_centres(drawn.image_index, drawn.pixel_index)
+            radius = cone_radii(drawn.image_index, pixel, *self.images.lenses)
+        return Rays(drawn.origins, drawn.directions, radius, drawn.image_index)
+
+    def _drawn(self, seed: int) -> TrainingRays:
+        """Pixels of all images; in the beginning those of the central half alone, where the batch asks for that."""
+        rays, batch = self.rays_per_step, self.config.batch
+        if not isinstance(batch, RayBatchConfig) or self.steps_done >= batch.crop_steps:
+            return training_rays(self.images, rays, seed)
+        drawn = training_rays(self.images, CROP_DRAWS * rays, seed)
+        size = self.images.size[drawn.image_index.long()]
+        place = self.images.pixel_centres(drawn.image_index, drawn.pixel_index) / size  # in [0, 1]
+        central = ((place - 0.5).abs() <= 0.25).all(dim=1).nonzero()[:rays, 0]
+        return TrainingRays(*(values[central] for values in drawn))
 
     @contextmanager
     def averaged(self):
@@ -166,9 +211,9 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for (name, _), average in zip(self.model.named_parameters(), self.average):
             tensors[f"average.{name}"] = average
-        for optimiser in OPTIMISER_STATE:
-            for index, state in getattr(self, optimiser).state_dict()["state"].items():
-                tensors |= {f"{optimiser}.{index}.{key}": value for key, value in state.items()}
+        for name, optimiser in self.optimisers.items():
+            for index, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
         return {"tensors": tensors, "numbers": {name: getattr(self, name) for name in STATE_NUMBERS}}
 
     @torch.no_grad()
@@ -186,15 +231,16 @@ class Trainer:
             value.copy_(tensors[f"model.{name}"])
         for (name, _), average in zip(self.model.named_parameters(), self.average):
             average.copy_(tensors[f"average.{name}"])
-        for optimiser, keys in OPTIMISER_STATE.items():
-            optimiser_state = {}
-            for index in range(len(getattr(self, optimiser).param_groups[0]["params"])):
-                prefix = f"{optimiser}.{index}."
+        for name, optimiser in self.optimisers.items():
+            keys, optimiser_state = OPTIMISER_STATE[name], {}
+            for index in range(len(_parameters(optimiser))):
+                prefix = f"{name}.{index}."
                 if prefix + keys[0] in tensors:
                     optimiser_state[index] = {key: tensors[prefix + key].clone() for key in keys}
-            groups = getattr(self, optimiser).state_dict()["param_groups"]
-            getattr(self, optimiser).load_state_dict({"state": optimiser_state, "param_groups": groups})
-        self.model.field.table_gradient.zero_()
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": optimiser_state, "param_groups": groups})
+        for _, gradient in self.model.tables():
+            gradient.zero_()
         for name, value in numbers.items():
             setattr(self, name, value)
         if self.explicit is not None:
@@ -210,11 +256,11 @@ class Trainer:
         """Name -> a tensor of the shape and dtype that a state with the names of `tensors` must have."""
         expected = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         expected |= {f"average.{name}": value for name, value in self.model.named_parameters()}
-        for optimiser, keys in OPTIMISER_STATE.items():
-            for index, parameter in enumerate(getattr(self, optimiser).param_groups[0]["params"]):
+        for name, optimiser in self.optimisers.items():
+            for index, parameter in enumerate(_parameters(optimiser)):
                 like = {"step": torch.empty((), dtype=torch.float32),
                         "step_count": torch.empty(parameter.shape[:1], dtype=torch.int32, device="meta")}
-                names = {f"{optimiser}.{index}.{key}": like.get(key, parameter) for key in keys}
+                names = {f"{name}.{index}.{key}": like.get(key, parameter) for key in OPTIMISER_STATE[name]}
                 if names.keys() & tensors.keys():  # before the first step an optimiser has no state
                     expected |= names
         return expected
@@ -227,29 +273,42 @@ class Trainer:
         return background
 
     def _make_optimisers(self):
-        settings, field = self.config.optimiser, self.model.field
-        field.table.grad = field.table_gradient
-        self.table_optimiser = SparseAdam([field.table], betas=BETAS, eps=EPSILON, zero_gradient=True)
-        networks = [*field.density_network.parameters(), *field.colour_network.parameters()]
-        self.network_optimiser = torch.optim.Adam(networks, betas=BETAS, eps=EPSILON,
+        settings, tables = self.config.optimiser, self.model.tables()
+        betas = (BETA1, settings.beta2)
+        self.table_optimiser = None
+        if tables:
+            for table, gradient in tables:
+                table.grad = gradient
+            self.table_optimiser = SparseAdam([table for table, _ in tables], betas=betas, eps=settings.epsilon,
+                                              zero_gradient=True)
+        networks = [{"params": network} for network in self.model.networks()]
+        self.network_optimiser = torch.optim.Adam(networks, betas=betas, eps=settings.epsilon,
                                                   weight_decay=settings.weight_decay, fused=True)
+        self.optimisers = {"table_optimiser": self.table_optimiser} if tables else {}
+        self.optimisers["network_optimiser"] = self.network_optimiser
 
     def _optimise(self):
         settings, factor = self.config.optimiser, self._learning_rate_factor()
-        self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
-        networks = self.network_optimiser.param_groups[0]
-        networks["lr"] = settings.network_learning_rate * factor
+        gradients = []
+        for network in self.network_optimiser.param_groups:
+            network["lr"] = settings.network_learning_rate * factor
+            if settings.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(network["params"], settings.clip_norm)
+            gradients += [parameter.grad for parameter in network["params"]]
         # fused Adam leaves out a step whose gradients overflowed without the host ever asking
-        total = torch.stack([parameter.grad.sum() for parameter in networks["params"]]).sum()
+        total = torch.stack([gradient.sum() for gradient in gradients]).sum()
         self.network_optimiser.found_inf = (~torch.isfinite(total)).float()
         self.network_optimiser.grad_scale = None
         self.network_optimiser.step()
         self.network_optimiser.zero_grad()
-        self.table_optimiser.step()
+        if self.table_optimiser is not None:
+            self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
+            self.table_optimiser.step()
 
     def _learning_rate_factor(self) -> float:
         settings = self.config.optimiser
-        return learning_rate_factor(self.progress, settings.decay_start, settings.final_fraction)
+        factor = learning_rate_factor(self.progress, settings.decay_start, settings.final_fraction)
+        return factor * warmup_factor(self.steps_done, settings.warmup_steps)
 
     def _adapt(self, rays: int, marched: int, samples: int):
         self.marched_per_ray += (1 - SMOOTHING) * (marched / rays - self.marched_per_ray)
@@ -297,10 +356,11 @@ def learning_rate_factor(progress: float, decay_start: float, final_fraction: fl
     return final_fraction ** max(0.0, (progress - decay_start) / (1 - decay_start))
 
 
-def over(rgba: Tensor, background: Tensor) -> Tensor:
-    """[R, 3]: straight-alpha colours [R, 4] over `background` [R, 3]."""
-    alpha = rgba[:, 3:]
-    return rgba[:, :3] * alpha + (1 - alpha) * background
+def warmup_factor(step: int, warmup_steps: int) -> float:
+    """From 0.01 at step 0 along a quarter of a sine to 1 at step `warmup_steps` (Barron et al. 2021)."""
+    if step >= warmup_steps:
+        return 1.0
+    return 0.01 + 0.99 * math.sin(0.5 * math.pi * step / warmup_steps)
 
 
 def device_images(scene: Scene, split: str) -> tuple[TrainingImages, bool]:
@@ -313,7 +373,12 @@ def device_images(scene: Scene, split: str) -> tuple[TrainingImages, bool]:
     return training_images(*tensors), images.has_alpha
 
 
-def _mark_invisible(model: InstantNGP, scene: Scene):
-    cameras = scene.model_cameras("train")
-    model.grid.mark_invisible(*(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in (
-        cameras.camera_to_world, cameras.focal, cameras.principal, cameras.size)), near=model.box.near)
+def _area_weight(scene: Scene) -> Tensor | None:
+    """[N] of the training images; None where they all weigh the same."""
+    weight = scene.splits["train"].area_weight
+    return None if weight is None else torch.from_numpy(weight).to(runtime.current().device)
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    """In the order in which an optimiser numbers its state."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.export import write_multiscale
-from taichi_nerf.data.multiscale import multiscale
+from taichi_nerf.data.multiscale import with_scales
 from taichi_nerf.data.scene import Cameras, Images, Scene, Split, every_view
 from taichi_nerf.errors import UserError
 
@@ -43,7 +43,7 @@ def scene():
 
 @pytest.fixture
 def folder(scene, tmp_path):
-    return write_multiscale(multiscale(scene, 4), tmp_path / "noise")
+    return write_multiscale(with_scales(scene, 4), tmp_path / "noise")
 
 
 def box_filtered(rgba):
@@ -60,7 +60,7 @@ def premultiplied(rgba):
 
 
 def test_a_scale_is_the_box_filter_of_the_premultiplied_image(scene):
-    split, original = multiscale(scene, 3).splits["train"], scene.splits["train"]
+    split, original = with_scales(scene, 3).splits["train"], scene.splits["train"]
     for view in range(len(original)):
         half = box_filtered(original.images.image(view))
         quarter = half.reshape(4, 2, 4, 2, 4).mean(axis=(1, 3))
@@ -72,7 +72,7 @@ def test_a_scale_is_the_box_filter_of_the_premultiplied_image(scene):
 
 
 def test_a_pixel_of_a_scale_looks_through_the_pixels_that_it_is_the_mean_of(scene):
-    split = multiscale(scene, 4).splits["train"]
+    split = with_scales(scene, 4).splits["train"]
     whole = split.cameras.subset(slice(0, None, 4))
     for label in range(1, 4):
         scaled = split.cameras.subset(slice(label, None, 4))
@@ -84,7 +84,7 @@ def test_a_pixel_of_a_scale_looks_through_the_pixels_that_it_is_the_mean_of(scen
 
 
 def test_each_scale_has_the_same_weight_in_the_pool(scene):
-    split = multiscale(scene, 4).splits["train"]
+    split = with_scales(scene, 4).splits["train"]
     pixels = split.images.size.prod(axis=1)
     total = [float((split.area_weight * pixels)[split.scale == s].sum()) for s in (1, 2, 4, 8)]
     assert total == [total[0]] * 4
@@ -93,7 +93,7 @@ def test_each_scale_has_the_same_weight_in_the_pool(scene):
 
 
 def test_a_subset_keeps_its_scales_and_weights(scene):
-    split = multiscale(scene, 2).splits["train"].subset([3, 0])
+    split = with_scales(scene, 2).splits["train"].subset([3, 0])
     assert split.scale.tolist() == [2, 1] and split.area_weight.tolist() == [4, 1]
 
 
@@ -107,14 +107,14 @@ def test_every_kth_view_keeps_all_its_scales():
 
 def test_images_too_small_or_scaled_already_are_refused(scene):
     with pytest.raises(UserError, match="images of 16 pixels are too small for --scales 6"):
-        multiscale(scene, 6)
+        with_scales(scene, 6)
     with pytest.raises(UserError, match="several scales already"):
-        multiscale(multiscale(scene, 2), 2)
-    assert multiscale(scene, 1) is scene
+        with_scales(with_scales(scene, 2), 2)
+    assert with_scales(scene, 1) is scene
 
 
 def test_what_is_written_is_read_again(scene, folder):
-    loaded, given = load_scene(folder), multiscale(scene, 4)
+    loaded, given = load_scene(folder), with_scales(scene, 4)
     assert loaded.format == "multiscale" and loaded.name == "noise" and loaded.bounded
     assert loaded.scale == pytest.approx(1 / 3) and loaded.background == "white"
     for name, split in given.splits.items():

@@ -168,7 +168,7 @@ def test_settings_survive_json_exactly():
         (lambda content: content["run"]["training"].update(seed=-1), "seed"),
         (lambda content: content["run"].update(command="rm"), "unknown entry 'command'"),
         (lambda content: content["run"]["model"].pop("field"), "lacks 'field'"),
-        (lambda content: content.update(version=2), "version"),
+        (lambda content: content.update(version=3), "version"),
         (lambda content: content.update(runtime=None), "damaged"),
     ],
 )

@@ -1,0 +1,99 @@
+"""The settings of each model as a whole: those of its paper, and small ones that two processor cores train in minutes.
+
+A preset is a starting point: every setting of it can be given on the command line.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from .config import (
+    BatchConfig,
+    FieldConfig,
+    HashGridConfig,
+    InstantNGPConfig,
+    ModelConfig,
+    NeRFConfig,
+    OptimiserConfig,
+    PositionalFieldConfig,
+    RayBatchConfig,
+    SamplingConfig,
+    SettingError,
+)
+
+ModelName = Literal["instant-ngp", "nerf"]
+Preset = Literal["small", "paper"]
+Encoding = Literal["positional", "hash"]
+MODELS, PRESETS, ENCODINGS = get_args(ModelName), get_args(Preset), get_args(Encoding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model, and what each step of its training takes."""
+
+    model: ModelConfig
+    batch: BatchConfig | RayBatchConfig
+    optimiser: OptimiserConfig
+
+
+def recipe(model: ModelName = "instant-ngp", preset: Preset = "small", encoding: Encoding | None = None) -> Recipe:
+    """The settings of `model`; its own encoding is the default.
+
+    Raises SettingError for an encoding that the model does not have.
+    """
+    found = RECIPES[model, preset]
+    return found if encoding is None else WITH_ENCODING[model](found, preset, encoding)
+
+
+def preset_for(backend: str) -> Preset:
+    """The preset that `backend` trains in minutes."""
+    return "paper" if backend == "cuda" else "small"
+
+
+HASH_FIELD = FieldConfig()
+LARGE_HASH_FIELD = FieldConfig(
+    hash_grid=HashGridConfig(levels=16, features=2, log2_entries=19, max_resolution=2048), colour_layers=2)
+
+INSTANT_NGP = Recipe(model=InstantNGPConfig(), batch=BatchConfig(), optimiser=OptimiserConfig())
+INSTANT_NGP_PAPER = Recipe(
+    model=InstantNGPConfig(
+        field=LARGE_HASH_FIELD,
+        sampling=SamplingConfig(grid_resolution=128, steps=1024, first_update=0, cells_per_update=2**20)),
+    batch=BatchConfig(samples=2**18, marched=2**21, max_rays=2**18),  # a GPU wants few large steps
+    optimiser=OptimiserConfig())
+
+NERF = Recipe(
+    model=NeRFConfig(
+        field=PositionalFieldConfig(width=128, depth=4, skip=2, bottleneck=64, view_width=64),
+        coarse_samples=32, fine_samples=32),
+    batch=RayBatchConfig(rays=1024, crop_steps=200),
+    optimiser=OptimiserConfig(network_learning_rate=2e-3, decay_start=0.0, beta2=0.99, epsilon=1e-8, weight_decay=0.0))
+NERF_PAPER = Recipe(
+    model=NeRFConfig(),
+    batch=RayBatchConfig(rays=1024, crop_steps=500),
+    optimiser=OptimiserConfig(network_learning_rate=5e-4, decay_start=0.0, beta2=0.999, epsilon=1e-8, weight_decay=0.0,
+                              average_decay=0.0))
+
+RECIPES = {
+    ("instant-ngp", "small"): INSTANT_NGP,
+    ("instant-ngp", "paper"): INSTANT_NGP_PAPER,
+    ("nerf", "small"): NERF,
+    ("nerf", "paper"): NERF_PAPER,
+}
+
+
+def _instant_ngp_with(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+    if encoding != "hash":
+        raise SettingError("encoding positional is not for instant-ngp, whose samples are too many for a deep network: "
+                           "use --model nerf")
+    return found
+
+
+def _nerf_with(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+    if encoding == "positional":
+        return found
+    field = HASH_FIELD if preset == "small" else LARGE_HASH_FIELD
+    hash_optimiser = RECIPES["instant-ngp", preset].optimiser
+    return replace(found, model=replace(found.model, field=field), optimiser=hash_optimiser)
+
+
+WITH_ENCODING = {"instant-ngp": _instant_ngp_with, "nerf": _nerf_with}
