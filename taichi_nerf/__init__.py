@@ -23,6 +23,8 @@ _HOMES = {
     "Cameras": "data",
     "InstantNGP": "models.instant_ngp",
     "InstantNGPConfig": "config",
+    "MipNeRF360Config": "config",
+    "MipNeRFConfig": "config",
     "ModelConfig": "config",
     "NeRFConfig": "config",
     "RunConfig": "config",

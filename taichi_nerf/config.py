@@ -268,7 +268,84 @@ class NeRFConfig:
                  "dead side that noise could reach")
 
 
-ModelConfig = InstantNGPConfig | NeRFConfig
+@dataclass(frozen=True, kw_only=True)
+class MipNeRFConfig:
+    """Mip-NeRF: cones instead of rays, one network for both levels (Barron et al. 2021)."""
+
+    kind: Annotated[Literal["mip-nerf"], Suppress] = dataclasses.field(default="mip-nerf", init=False)
+    field: PositionalFieldConfig = dataclasses.field(default_factory=lambda: PositionalFieldConfig(levels=16))
+    range: RangeConfig = dataclasses.field(default_factory=RangeConfig)
+    samples: int = 128
+    """Intervals of each level."""
+    padding: float = 0.01
+    """Added to the blurred weights of the first level, so that every part of a ray may be sampled."""
+    integrated: bool = True
+    """Average the encoding over the cone; else it is that of the middle of each interval."""
+    colour_padding: float = 0.001
+    """By how much a colour may leave [0, 1]."""
+    coarse_weight: float = 0.1
+    """Of the first level's loss; that of the second has weight 1."""
+    area_weighting: bool = True
+    """Weigh the error of a pixel with its area, where images differ in scale."""
+
+    def __post_init__(self):
+        _require(self.samples >= 2, f"samples must be at least 2, got {self.samples}")
+        _require(min(self.padding, self.colour_padding, self.coarse_weight) >= 0,
+                 "padding, colour-padding and coarse-weight must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MipNeRF360Config:
+    """Mip-NeRF 360: a contraction of unbounded space, and proposals of where to sample (Barron et al. 2022)."""
+
+    kind: Annotated[Literal["mip-nerf-360"], Suppress] = dataclasses.field(default="mip-nerf-360", init=False)
+    field: PositionalFieldConfig | FieldConfig = dataclasses.field(
+        default_factory=lambda: PositionalFieldConfig(levels=12, width=1024))
+    proposal: PositionalProposalConfig | HashProposalConfig = dataclasses.field(
+        default_factory=PositionalProposalConfig)
+    range: RangeConfig = dataclasses.field(default_factory=lambda: RangeConfig(spacing="disparity", near=0.1, far=1e6))
+    radius: float = 0.7
+    """Of the ball around the centre that is left as it is, in model units; the median camera stands at 0.6."""
+    contraction: bool | None = None
+    """Whether all space beyond that ball is drawn together around it; none: of an unbounded scene."""
+    proposal_samples: tuple[int, ...] = (64, 64)
+    """Intervals of each proposal."""
+    samples: int = 32
+    """Intervals of the field."""
+    shared_proposal: bool = True
+    """One proposal network for all levels."""
+    integrated: bool = True
+    """Average the encoding over the cone; a hash grid sees the middle of each interval in any case."""
+    single_jitter: bool = True
+    """All samples of a ray are shifted alike in training."""
+    anneal_slope: float = 10.0
+    """How soon in the training proposals are trusted; 1: linearly."""
+    dilation: float = 1.0
+    """Factor on the paper's widening of a proposal's histogram; 0: none."""
+    initial_density: float = 1.0
+    """Factor on the density of a hash field, which begins near it."""
+    charbonnier: float = 1e-3
+    """Error at which the loss turns from quadratic to linear."""
+    proposal_weight: float = 1.0
+    """Of the loss that lets proposals bound the weights of the field."""
+    distortion_weight: float = 0.01
+    """Of the loss that pulls the weights of a ray together."""
+    appearance: int = 0
+    """Numbers that each training image has of its own, for its exposure and white balance; 0: none."""
+
+    def __post_init__(self):
+        _require(isinstance(self.field, FieldConfig) == isinstance(self.proposal, HashProposalConfig),
+                 "field and proposal must both have a hash grid, or neither")
+        _require(len(self.proposal_samples) >= 1 and min(*self.proposal_samples, self.samples) >= 2,
+                 "proposal-samples must be one or more numbers, and each of them and samples at least 2")
+        _require(self.radius > 0, f"radius must be positive, got {self.radius}")
+        _require(self.anneal_slope >= 1, f"anneal-slope must be at least 1, got {self.anneal_slope}")
+        _require(min(self.dilation, self.proposal_weight, self.distortion_weight, self.appearance) >= 0,
+                 "dilation, proposal-weight, distortion-weight and appearance must not be negative")
+        _require(min(self.charbonnier, self.initial_density) > 0, "charbonnier and initial-density must be positive")
+
+
+ModelConfig = InstantNGPConfig | NeRFConfig | MipNeRFConfig | MipNeRF360Config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,17 +10,21 @@ from .config import (
     BatchConfig,
     FieldConfig,
     HashGridConfig,
+    HashProposalConfig,
     InstantNGPConfig,
+    MipNeRF360Config,
+    MipNeRFConfig,
     ModelConfig,
     NeRFConfig,
     OptimiserConfig,
     PositionalFieldConfig,
+    PositionalProposalConfig,
     RayBatchConfig,
     SamplingConfig,
     SettingError,
 )
 
-ModelName = Literal["instant-ngp", "nerf"]
+ModelName = Literal["instant-ngp", "nerf", "mip-nerf", "mip-nerf-360"]
 Preset = Literal["small", "paper"]
 Encoding = Literal["positional", "hash"]
 MODELS, PRESETS, ENCODINGS = get_args(ModelName), get_args(Preset), get_args(Encoding)
@@ -73,11 +77,51 @@ NERF_PAPER = Recipe(
     optimiser=OptimiserConfig(network_learning_rate=5e-4, decay_start=0.0, beta2=0.999, epsilon=1e-8, weight_decay=0.0,
                               average_decay=0.0))
 
+MIP_NERF = Recipe(
+    model=MipNeRFConfig(
+        field=PositionalFieldConfig(levels=16, width=128, depth=4, skip=2, bottleneck=64, view_width=64), samples=32),
+    batch=NERF.batch,
+    optimiser=replace(NERF.optimiser, warmup_steps=100))
+MIP_NERF_PAPER = Recipe(
+    model=MipNeRFConfig(),
+    batch=RayBatchConfig(rays=4096),
+    optimiser=replace(NERF_PAPER.optimiser, final_fraction=0.01, warmup_steps=2500))
+
+MIP_NERF_360 = Recipe(
+    model=MipNeRF360Config(
+        field=PositionalFieldConfig(levels=12, width=256, depth=4, skip=2, bottleneck=128, view_width=64),
+        proposal=PositionalProposalConfig(width=64, depth=2), proposal_samples=(48, 32), samples=24),
+    batch=RayBatchConfig(rays=1024),
+    optimiser=OptimiserConfig(network_learning_rate=2e-3, decay_start=0.0, final_fraction=0.05, warmup_steps=100,
+                              beta2=0.99, epsilon=1e-8, clip_norm=0.1, weight_decay=0.0))
+MIP_NERF_360_PAPER = Recipe(
+    model=MipNeRF360Config(),
+    batch=RayBatchConfig(rays=16384),
+    optimiser=OptimiserConfig(network_learning_rate=2e-3, decay_start=0.0, final_fraction=0.01, warmup_steps=512,
+                              beta2=0.999, epsilon=1e-6, clip_norm=1e-3, weight_decay=0.0, average_decay=0.0))
+HASH_360 = Recipe(
+    model=MipNeRF360Config(
+        field=FieldConfig(hash_grid=HashGridConfig(levels=8, features=4, log2_entries=17, max_resolution=512)),
+        proposal=HashProposalConfig(), proposal_samples=(48, 32), samples=24, initial_density=0.1),
+    batch=RayBatchConfig(rays=2048),
+    optimiser=OptimiserConfig())
+HASH_360_PAPER = Recipe(
+    model=MipNeRF360Config(
+        field=replace(LARGE_HASH_FIELD, hash_grid=replace(LARGE_HASH_FIELD.hash_grid, max_resolution=512)),
+        proposal=HashProposalConfig(hash_grid=HashGridConfig(levels=5, features=2, log2_entries=17, max_resolution=64)),
+        proposal_samples=(256, 96), samples=48, shared_proposal=False, initial_density=0.1),
+    batch=RayBatchConfig(rays=4096),
+    optimiser=OptimiserConfig())
+
 RECIPES = {
     ("instant-ngp", "small"): INSTANT_NGP,
     ("instant-ngp", "paper"): INSTANT_NGP_PAPER,
     ("nerf", "small"): NERF,
     ("nerf", "paper"): NERF_PAPER,
+    ("mip-nerf", "small"): MIP_NERF,
+    ("mip-nerf", "paper"): MIP_NERF_PAPER,
+    ("mip-nerf-360", "small"): MIP_NERF_360,
+    ("mip-nerf-360", "paper"): MIP_NERF_360_PAPER,
 }
 
 
@@ -96,4 +140,18 @@ def _nerf_with(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
     return replace(found, model=replace(found.model, field=field), optimiser=hash_optimiser)
 
 
-WITH_ENCODING = {"instant-ngp": _instant_ngp_with, "nerf": _nerf_with}
+def _mip_nerf_with(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+    if encoding != "positional":
+        raise SettingError("encoding hash is not for mip-nerf, which averages its encoding over a cone, and a hash "
+                           "table has no such average: use --model nerf or --model mip-nerf-360")
+    return found
+
+
+def _mip_nerf_360_with(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+    if encoding == "positional":
+        return found
+    return HASH_360 if preset == "small" else HASH_360_PAPER
+
+
+WITH_ENCODING = {"instant-ngp": _instant_ngp_with, "nerf": _nerf_with, "mip-nerf": _mip_nerf_with,
+                 "mip-nerf-360": _mip_nerf_360_with}

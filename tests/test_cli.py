@@ -173,7 +173,10 @@ def test_a_run_of_one_backend_goes_on_on_another(scene_folder, tmp_path, capsys)
         pytest.skip(f"vulkan: {reason}")
     folder = tmp_path / "run"
     command = ["train", str(scene_folder), "--steps", "4", "--test-every", "4", *SMALL, "--backend", "vulkan"]
-    assert cli.main([*command, "--output", str(folder)]) == 0
+    try:
+        assert cli.main([*command, "--output", str(folder)]) == 0
+    finally:
+        ORIGINAL_INIT("cpu", torch.float32, threads=1)
     trained = json.loads((folder / "metrics.json").read_text())
     capsys.readouterr()
     assert cli.main(["eval", str(folder), "--backend", "cpu", "--json"]) == 0

@@ -1,14 +1,16 @@
 """Every model by the kind of its configuration, and what of a scene a model needs to know before it is made."""
 
-from ..config import InstantNGPConfig, ModelConfig, NeRFConfig
+from ..config import InstantNGPConfig, MipNeRF360Config, MipNeRFConfig, ModelConfig, NeRFConfig
 from ..data.scene import Scene
 from .instant_ngp import InstantNGP
+from .mip_nerf import MipNeRF
+from .mip_nerf_360 import MipNeRF360
 from .model import Box, Model
 from .nerf import NeRF
 
 __all__ = ["box_of", "build_model", "check_scene"]
 
-CLASSES = {InstantNGPConfig: InstantNGP, NeRFConfig: NeRF}
+CLASSES = {InstantNGPConfig: InstantNGP, NeRFConfig: NeRF, MipNeRFConfig: MipNeRF, MipNeRF360Config: MipNeRF360}
 
 
 def build_model(config: ModelConfig, box: Box, seed: int = 0) -> Model:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..config import FieldConfig, NeRFConfig
 from ..data.scene import FISHEYE, Cameras, Scene
 from ..errors import UserError
-from ..fields.encoded import point_field
+from ..fields.encoded import EncodedPoints, HashPoints
 from ..losses import squared_error
 from ..ops.camera import ndc_rays
 from ..ops.interval_sampling import distance_from_normalised, merge_sorted, sample_histogram, sample_uniform
@@ -36,8 +36,8 @@ class NeRF(IntervalModel):
         super().__init__(box, scale=2 / box.aabb_scale if boxed else 2.0)
         self.config = config
         generator = torch.Generator().manual_seed(seed)
-        self.coarse = point_field(config.field, box.aabb_scale * self.scale, generator)
-        self.fine = point_field(config.field, box.aabb_scale * self.scale, generator) if config.fine_samples else None
+        made = [self._field(generator) for _ in range(2 if config.fine_samples else 1)]
+        self.coarse, self.fine = made[0], made[1] if config.fine_samples else None
         self.noise = config.density_noise
         if self.noise is None:
             self.noise = 1.0 if config.ndc else 0.0
@@ -92,6 +92,11 @@ class NeRF(IntervalModel):
         if self.config.ndc:
             raise UserError("normals are not for --model.ndc, whose space is bent; leave them out")
         return self.fields()[-1].density(positions * self.scale)[0] * self.scale
+
+    def _field(self, generator: torch.Generator) -> EncodedPoints | HashPoints:
+        if isinstance(self.config.field, FieldConfig):
+            return HashPoints(self.config.field, self.box.aabb_scale * self.scale, generator)
+        return EncodedPoints(self.config.field, generator)
 
     def _level(self, field, rays: Rays, unit: Rays, s: Tensor, near: Tensor, far: Tensor, seed: int | None) -> Level:
         """The points at s [R, S] and the pixels that they make."""

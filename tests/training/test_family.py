@@ -10,8 +10,12 @@ import torch
 from taichi_nerf.config import (
     FieldConfig,
     HashGridConfig,
+    HashProposalConfig,
+    MipNeRF360Config,
+    MipNeRFConfig,
     NeRFConfig,
     PositionalFieldConfig,
+    PositionalProposalConfig,
     RayBatchConfig,
     RunConfig,
     SettingError,
@@ -32,6 +36,13 @@ HASH = FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=1
 SMALL = {
     "nerf": NeRFConfig(field=DEEP, coarse_samples=8, fine_samples=8),
     "nerf-hash": NeRFConfig(field=HASH, coarse_samples=8, fine_samples=8),
+    "mip-nerf": MipNeRFConfig(field=DEEP, samples=8),
+    "mip-nerf-360": MipNeRF360Config(
+        field=DEEP, proposal=PositionalProposalConfig(width=8, depth=2), proposal_samples=(8, 6), samples=6,
+        appearance=2),
+    "mip-nerf-360-hash": MipNeRF360Config(
+        field=HASH, proposal=HashProposalConfig(hash_grid=HASH.hash_grid), proposal_samples=(8, 6), samples=6,
+        shared_proposal=False, appearance=2),
 }
 
 
@@ -41,8 +52,9 @@ def make(request, small_scene):
 
     def make(**settings) -> Trainer:
         config = SMALL[request.param]
-        settings = {"steps": 20, "batch": RayBatchConfig(rays=64, crop_steps=3), **settings}
-        return Trainer(make_model(small_scene, config), small_scene, default_training(config, **settings))
+        training = default_training(config, **{"steps": 20, "batch": RayBatchConfig(rays=64, crop_steps=3), **settings})
+        optimiser = dataclasses.replace(training.optimiser, network_learning_rate=1e-2, warmup_steps=2)
+        return Trainer(make_model(small_scene, config), small_scene, dataclasses.replace(training, optimiser=optimiser))
 
     return make
 
@@ -96,7 +108,7 @@ def test_rays_of_the_crop_are_of_the_central_half(make, small_scene):
 def test_settings_of_every_model_survive_json():
     for name in MODELS:
         for preset in PRESETS:
-            for encoding in (None, "hash"):
+            for encoding in (None, "positional" if name == "mip-nerf" else "hash"):
                 found = recipe(name, preset, encoding)
                 training = TrainingConfig(batch=found.batch, optimiser=found.optimiser)
                 config = RunConfig(model=found.model, training=training)
