@@ -16,6 +16,7 @@ from .cli import STARTED, Eval, Info, Process, Render, Train, train_defaults
 from .config import RunConfig, SceneConfig, TrainingConfig, flattened
 from .data import load_scene
 from .data.inspect import Finding, describe, draw_frusta
+from .data.multiscale import scale_words
 from .data.scene import Cameras, Scene
 from .errors import UserError
 from .models.family import check_scene
@@ -176,7 +177,7 @@ def info(command: Info) -> int:
         path = None if command.path is None else str(command.path)
         settings = SceneConfig(path=path, format=command.format, orient=command.orient)
     try:
-        if settings.path is None:
+        if settings.builtin is not None:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
@@ -327,11 +328,13 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
 
 
 def _new_config(command: Train) -> RunConfig:
-    path = None if command.scene is None else str(command.scene.expanduser().absolute())
+    path = None if command.scene is None else str(command.scene)
+    if SceneConfig(path=path).builtin is None:
+        path = str(command.scene.expanduser().absolute())
     scene = SceneConfig(
         path=path,
-        **{name: getattr(command, name) for name in ("downscale", "test_every", "background", "format", "orient",
-                                                     "exposure", "alpha", "masks", "cache")},
+        **{name: getattr(command, name) for name in ("downscale", "scales", "test_every", "background", "format",
+                                                     "orient", "exposure", "alpha", "masks", "cache")},
     )
     training = TrainingConfig(
         steps=command.steps,
@@ -393,19 +396,20 @@ def _lines(scores: dict) -> list[str]:
     names = [name for name in ("psnr", "ssim", "lpips") if name in scores]
     width = max(len(image["name"]) for image in scores["per_image"])
     return [
-        f"{image['name']:{width}}  " + "  ".join(f"{name} {_number(image[name])}" for name in names)
+        f"{image['name']:{width}}  " + "  ".join(f"{name} {_number(image[name], name)}" for name in names)
         for image in scores["per_image"]
     ]
 
 
 def _summary(scores: dict) -> str:
-    """The means and what they were measured under."""
-    means = ", ".join(
-        f"{name.upper()} {_number(scores[name])}" for name in ("psnr", "ssim", "lpips") if name in scores
-    )
+    """The means, also those of each scale, and what they were measured under."""
     p = scores["protocol"]
+    scales = [
+        f"scale {scale_words(means['scale']):5}  {_means(means)}: mean over {means['images']} images\n"
+        for means in scores.get("per_scale", ())
+    ]
     return (
-        f"{means}: mean over {scores['images']} images\n"
+        f"{''.join(scales)}{_means(scores)}: mean over {scores['images']} images\n"
         f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}"
         f"{', masked: ' + p['masked'] if 'masked' in p else ''}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
@@ -413,8 +417,16 @@ def _summary(scores: dict) -> str:
     )
 
 
-def _number(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:.4f}"
+def _means(scores: dict) -> str:
+    return ", ".join(
+        f"{name.upper()} {_number(scores[name], name)}" for name in ("psnr", "ssim", "lpips") if name in scores
+    )
+
+
+def _number(value: float | None, name: str) -> str:
+    if value is None:  # equal pictures, or pictures too small for the window of SSIM
+        return "infinite" if name == "psnr" else "undefined"
+    return f"{value:.4f}"
 
 
 def _run_facts(run: RunFolder) -> list[Finding]:
@@ -434,7 +446,7 @@ def _run_facts(run: RunFolder) -> list[Finding]:
         if (run.path / METRICS_FILE).is_file():
             scores = checkpoint.read_json(run.path / METRICS_FILE)
             facts.append(
-                f"scores: PSNR {_number(scores.get('psnr'))}, SSIM {_number(scores.get('ssim'))} over "
+                f"scores: PSNR {_number(scores.get('psnr'), 'psnr')}, SSIM {_number(scores.get('ssim'), 'ssim')} over "
                 f"{scores.get('images')} images"
             )
     except UserError as error:

@@ -405,8 +405,9 @@ class TrainingConfig:
         _require(0 <= self.seed < 2**31, f"seed must be from 0 to 2^31 - 1, got {self.seed}")
 
 
-SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff"]
+SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
 Orientation = Literal["up", "pca", "none"]
+BUILTIN, STILL_LIFE = "builtin:", "still-life"  # how the path of a built-in scene begins; the one without a path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,9 +415,11 @@ class SceneConfig:
     """Which scene a run is of, and how it is loaded."""
 
     path: str | None = None
-    """Folder or transforms file; none: the built-in scene."""
+    """Folder or transforms file, or builtin:NAME; none: the built-in still life."""
     downscale: int = 1
     """Images are smaller by this factor."""
+    scales: int = 1
+    """Each view is trained and scored at so many sizes: as it is, 1/2, 1/4, ..., weighted by the area of a pixel."""
     test_every: int | None = None
     """Score every K-th test view or, in a format without splits, hold out every K-th image; none: 8, and every
     view of the built-in scene."""
@@ -438,8 +441,16 @@ class SceneConfig:
     def __post_init__(self):
         _require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")
         _require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
+        _require(1 <= self.scales <= 8, f"scales must be from 1 to 8, got {self.scales}")
         _require(self.test_every is None or self.test_every >= 0,
                  f"test-every must not be negative, got {self.test_every}")
+
+    @property
+    def builtin(self) -> str | None:
+        """Name of the built-in scene that it is; none: it comes from a path."""
+        if self.path is None:
+            return STILL_LIFE
+        return self.path.removeprefix(BUILTIN) if self.path.startswith(BUILTIN) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -503,7 +514,8 @@ def run_of_version_1(values: object) -> object:
         batch, added = dict(training["batch"]), ("warmup_steps", "beta2", "epsilon", "clip_norm")
         optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
         model = {**model_of_version_1(values["model"]), "huber": batch.pop("huber")}
-        return {**values, "model": model, "training": {**training, "batch": batch, "optimiser": optimiser}}
+        training = {**training, "batch": batch, "optimiser": optimiser}
+        return {**values, "scene": {"scales": 1, **values["scene"]}, "model": model, "training": training}
     except (TypeError, KeyError):
         return values  # what is wrong with it is said where it is read
 

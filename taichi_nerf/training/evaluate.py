@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from .. import runtime
-from ..data.scene import Scene, Split
+from ..data.scene import Scene, Split, every_view
 from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
@@ -44,6 +44,8 @@ class Evaluation:
     """Wall time of rendering the views."""
     protocol: Mapping[str, Any]
     """What the scores depend on and what they were measured on; plain values."""
+    scale: tuple[int, ...] | None = None
+    """[N]: how many times smaller than its original each image is, where views have several sizes."""
 
     @property
     def mean_psnr(self) -> float:
@@ -69,6 +71,8 @@ class Evaluation:
             for n, name in enumerate(self.names)
         ]
         means = {key: _plain(float(np.mean(values))) for key, values in scores.items()}
+        if self.scale is not None:
+            means["per_scale"] = [_means_at(scores, np.array(self.scale), scale) for scale in sorted(set(self.scale))]
         return {
             **means,
             "images": len(self.names),
@@ -100,7 +104,7 @@ def evaluate(
     on_view: Callable[[int, int], None] | None = None,
     renderer: Renderer = "auto",
 ) -> Evaluation:
-    """Render every `every`-th view of a split and compare it with its image.
+    """Render every `every`-th view of a split and compare it with its image, or images where it has several sizes.
 
     Args:
         model: as of `render_view`, with the weights that are to be scored.
@@ -114,7 +118,7 @@ def evaluate(
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
     """
-    chosen = _chosen(scene, split, every)
+    chosen, numbers = _chosen(scene, split, every)
     cameras = scene.model_cameras(chosen.cameras)
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
@@ -129,7 +133,7 @@ def evaluate(
         scores.append(_score(view, truth, counted, lpips))
         if folder is not None:
             _write_pictures(
-                Path(folder), f"{n * every:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
+                Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
             )
         if on_view is not None:
             on_view(n + 1, len(chosen))
@@ -139,6 +143,7 @@ def evaluate(
         ssim=tuple(s[1] for s in scores),
         lpips=None if lpips is None else tuple(s[2] for s in scores),
         seconds=seconds,
+        scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
         protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **(protocol or {})},
     )
 
@@ -149,7 +154,8 @@ def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
     return to_uint8(rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * background)
 
 
-def _chosen(scene: Scene, split: str, every: int) -> Split:
+def _chosen(scene: Scene, split: str, every: int) -> tuple[Split, np.ndarray]:
+    """The views to score, and the numbers of their images in the split."""
     if every < 1:
         raise UserError(f"every must be at least 1, got {every}")
     if split not in scene.splits:
@@ -157,7 +163,15 @@ def _chosen(scene: Scene, split: str, every: int) -> Split:
     if len(scene.splits[split]) == 0:
         raise UserError(f"the split '{split}' of {scene.name} has no images; choose another split")
     whole = scene.splits[split]
-    return whole if every == 1 else whole.subset(slice(None, None, every))
+    numbers = every_view(whole.scale, len(whole), every)
+    return whole if every == 1 else whole.subset(numbers), numbers
+
+
+def _means_at(scores: Mapping[str, tuple[float, ...]], scales: np.ndarray, scale: int) -> dict[str, Any]:
+    """Mean scores of the images of one scale."""
+    chosen = scales == scale
+    return {"scale": scale, "images": int(chosen.sum()),
+            **{key: _plain(float(np.array(values)[chosen].mean())) for key, values in scores.items()}}
 
 
 def _counted(split: Split, n: int) -> np.ndarray | None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
-from ..data import load_scene
+from ..data import load_scene, with_scales
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
@@ -133,8 +133,9 @@ class RunFolder:
         """
         settings, test_every = self.config.scene, _test_every(self.config.scene)
         every = self.default_every(name) if every is None else every
-        if path is None and settings.path is None:
-            return self.placed(_builtin(dataclasses.replace(settings, test_every=1), [name])), every, every
+        if path is None and settings.builtin is not None:
+            scene = _builtin(dataclasses.replace(settings, test_every=1), [name])
+            return self.placed(with_scales(scene, settings.scales)), every, every
         scene = load_scene(
             path or settings.path,
             downscale=settings.downscale,
@@ -145,7 +146,7 @@ class RunFolder:
             orient=settings.orient,
             **_image_settings(settings),
         )
-        return self.placed(scene), every, every if scene.held_out else 1
+        return self.placed(with_scales(scene, settings.scales)), every, every if scene.held_out else 1
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""
@@ -260,7 +261,7 @@ def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int],
 
     Raises UserError where it cannot be loaded or has no training split.
     """
-    if settings.path is None:
+    if settings.builtin is not None:
         scene = _builtin(settings, ["train", "test"])
     else:
         test_every = _test_every(settings)
@@ -281,7 +282,8 @@ def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int],
         )
     wanted = ("train",) if _test_every(settings) == 0 else ("train", "test")
     splits = {name: scene.splits[name] for name in wanted if name in scene.splits and len(scene.splits[name])}
-    return dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
+    scene = dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
+    return with_scales(scene, settings.scales)
 
 
 def _image_settings(settings: SceneConfig) -> dict:
@@ -294,7 +296,7 @@ def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
 
     resolution = max(BUILTIN_RESOLUTION // settings.downscale, 1)
     views = tuple(count if name in names else int(name == "train") for name, count in BUILTIN_VIEWS.items())
-    scene = builtin_scene(resolution=resolution, views=views)
+    scene = builtin_scene(settings.builtin, resolution=resolution, views=views)
     splits = {name: scene.splits[name] for name in names}
     if "test" in splits and _test_every(settings) > 1:
         splits["test"] = splits["test"].subset(slice(None, None, _test_every(settings)))
@@ -304,7 +306,7 @@ def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
 def _test_every(settings: SceneConfig) -> int:
     if settings.test_every is not None:
         return settings.test_every
-    return 1 if settings.path is None else DEFAULT_TEST_EVERY
+    return DEFAULT_TEST_EVERY if settings.builtin is None else 1
 
 
 def _facts(scene: Scene) -> dict:
