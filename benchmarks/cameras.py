@@ -31,7 +31,7 @@ from taichi_nerf.config import (
 )
 from taichi_nerf.data.alignment import align_cameras, pose_errors
 from taichi_nerf.data.disturb import disturb_poses, jitter_exposure, with_split
-from taichi_nerf.data.scene import Cameras, Scene
+from taichi_nerf.data.scene import Scene
 from taichi_nerf.devices import machine
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training.evaluate import evaluate
@@ -64,13 +64,6 @@ def trained(scene: Scene, settings: Settings, **training) -> Trainer:
     return trainer
 
 
-def in_world(scene: Scene, cameras: Cameras) -> Cameras:
-    """Cameras of model space in the scene's world."""
-    pose = cameras.camera_to_world.copy()
-    pose[:, :, 3] = scene.to_world(pose[:, :, 3])
-    return replace(cameras, camera_to_world=pose)
-
-
 def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig, arms: list[str]):
     split = scene.splits["train"]
     wrong = disturb_poses(split.cameras, DEGREES, SHARE / scene.scale, seed=settings.seed)
@@ -79,7 +72,7 @@ def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig, arms: 
         cameras, active = wrong if name.startswith("disturbed") else split.cameras, name.endswith("refined")
         given = with_split(scene, replace(split, cameras=cameras))
         trainer = trained(given, settings, refine=replace(refine, poses=active))
-        final = in_world(scene, trainer.corrections.cameras.refined()) if active else cameras
+        final = scene.world_cameras(trainer.corrections.cameras.refined()) if active else cameras
         degrees, distance = pose_errors(final, split.cameras)
         test = scene.splits["test"]
         carried = align_cameras(split.cameras, final).of_cameras(test.cameras)

@@ -433,7 +433,7 @@ class ExposureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthConfig:
-    """Supervision by known distances of some pixels: those of depth images."""
+    """Supervision by known distances of some pixels: of depth images, or of points of structure from motion."""
 
     weight: float = 0.0
     """Of the loss of the depth, next to that of the colour; 0: none."""
@@ -478,24 +478,52 @@ class TrainingConfig:
         return self.refine.active or self.exposure.learned or self.depth.weight > 0
 
 
+SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
+Orientation = Literal["up", "pca", "none"]
+BUILTIN, STILL_LIFE = "builtin:", "still-life"  # how the path of a built-in scene begins; the one without a path
+
+
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
     """Which scene a run is of, and how it is loaded."""
 
     path: str | None = None
-    """Folder or transforms file; none: the built-in scene."""
+    """Folder or transforms file, or builtin:NAME; none: the built-in still life."""
     downscale: int = 1
     """Images are smaller by this factor."""
+    scales: int = 1
+    """Each view is trained and scored at so many sizes: as it is, 1/2, 1/4, ..., weighted by the area of a pixel."""
     test_every: int | None = None
     """Score every K-th test view or, in a format without splits, hold out every K-th image; none: 8, and every
     view of the built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; none: what the scene says."""
+    format: SceneFormat | None = None
+    """What the scene is read as; none: what its folder looks like."""
+    orient: Orientation | None = None
+    """How the model is turned against the scene's file; none: as the format wants."""
+    exposure: float = 0.0
+    """Stops by which images of more than 8 bits are made brighter."""
+    alpha: Literal["background", "mask"] = "background"
+    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    masks: bool = True
+    """Leave out of training and scores what the masks of the scene cover."""
+    cache: Literal["auto", "memory", "disk"] = "auto"
+    """Where the decoded images are kept; auto: on disk if they need more than half of the memory."""
 
     def __post_init__(self):
+        _require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")
         _require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
+        _require(1 <= self.scales <= 8, f"scales must be from 1 to 8, got {self.scales}")
         _require(self.test_every is None or self.test_every >= 0,
                  f"test-every must not be negative, got {self.test_every}")
+
+    @property
+    def builtin(self) -> str | None:
+        """Name of the built-in scene that it is; none: it comes from a path."""
+        if self.path is None:
+            return STILL_LIFE
+        return self.path.removeprefix(BUILTIN) if self.path.startswith(BUILTIN) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -564,7 +592,7 @@ def run_of_version_1(values: object) -> object:
         corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
         corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
         training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
-        return {**values, "model": model, "training": training}
+        return {**values, "scene": {"scales": 1, **values["scene"]}, "model": model, "training": training}
     except (TypeError, KeyError):
         return values  # what is wrong with it is said where it is read
 

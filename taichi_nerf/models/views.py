@@ -20,8 +20,8 @@ from ..types import Rays
 from .instant_ngp import InstantNGP
 from .model import Model, Pixels
 
-FIRST_RAYS, MOST_RAYS = 1024, 2**15
-MARCHED = 2**18  # samples of a piece to aim at: they bound the memory
+PIECES = {"cpu": (1024, 2**15, 2**18), "cuda": (2**16, 2**20, 2**23)}
+# rays of the first piece, rays of a piece at most, and marched samples of a piece to aim at: they bound the memory
 EMPTY = 1e-3  # opacity below which a pixel has neither depth nor normal
 NORMAL_STEPS = 2  # steps of the march to either side over which the density is compared
 TRANSPARENT = 0.01  # optical thickness of these steps that counts as nothing
@@ -92,14 +92,15 @@ def render_view(
         return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
     pixels = _spread_rows(width, height)
     image = torch.zeros(height * width, 8)
-    done, marched, samples, rays = 0, 0, 0, chunk or FIRST_RAYS
+    first_rays, most_rays, most_marched = PIECES[camera[0].device.type]
+    done, marched, samples, rays = 0, 0, 0, chunk or first_rays
     while done < len(pixels):
         piece = pixels[done : done + rays]
         image[piece], rendered = _render_piece(model, camera, piece, width, normals, image_index)
         done += len(piece)
         marched += rendered.marched
         samples += rendered.visible
-        rays = chunk or min(2 * rays, MOST_RAYS, max(1, MARCHED * done // max(marched, 1)))
+        rays = chunk or min(2 * rays, most_rays, max(1, most_marched * done // max(marched, 1)))
     return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from .. import runtime
-from ..data.scene import Scene, Split
+from ..data.scene import Scene, Split, every_view
 from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
@@ -26,6 +26,7 @@ from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, wri
 from .half_image import HalfImageFit
 
 GREY = {"white": 1.0, "black": 0.0}
+MASKED = np.uint8(128)  # what a masked pixel is in the pictures of truth and error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class Evaluation:
     """Wall time of rendering the views."""
     protocol: Mapping[str, Any]
     """What the scores depend on and what they were measured on; plain values."""
+    scale: tuple[int, ...] | None = None
+    """[N]: how many times smaller than its original each image is, where views have several sizes."""
 
     @property
     def mean_psnr(self) -> float:
@@ -69,6 +72,8 @@ class Evaluation:
             for n, name in enumerate(self.names)
         ]
         means = {key: _plain(float(np.mean(values))) for key, values in scores.items()}
+        if self.scale is not None:
+            means["per_scale"] = [_means_at(scores, np.array(self.scale), scale) for scale in sorted(set(self.scale))]
         return {
             **means,
             "images": len(self.names),
@@ -80,10 +85,11 @@ class Evaluation:
     def __str__(self) -> str:
         protocol = self.protocol
         lpips = "" if self.mean_lpips is None else f", LPIPS (VGG) {self.mean_lpips:.4f}"
+        masked = f", masked: {protocol['masked']}" if "masked" in protocol else ""
         return (
             f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}: mean over {len(self.names)} "
             f"images (split {protocol['split']}, every {protocol['every']}, {protocol['resolution']}, "
-            f"background {protocol['background']}, {scored_sentence(protocol)}), "
+            f"background {protocol['background']}{masked}, {scored_sentence(protocol)}), "
             f"rendered in {self.seconds:.1f} s on {protocol['device']} "
             f"({protocol['backend']}, {protocol['threads']} threads, {protocol['precision']})"
         )
@@ -101,7 +107,7 @@ def evaluate(
     renderer: Renderer = "auto",
     halves: HalfImageFit | None = None,
 ) -> Evaluation:
-    """Render every `every`-th view of a split and compare it with its image.
+    """Render every `every`-th view of a split and compare it with its image, or images where it has several sizes.
 
     Args:
         model: as of `render_view`, with the weights that are to be scored.
@@ -117,7 +123,7 @@ def evaluate(
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
     """
-    chosen = chosen_views(scene, split, every)
+    chosen, numbers = chosen_views(scene, split, every)
     cameras = scene.model_cameras(chosen.cameras)
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
@@ -131,12 +137,14 @@ def evaluate(
             view = halves.render(model, n, background, renderer)
         seconds += time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
+        counted = _counted(chosen, n)
         if halves is not None:
             view, truth = right_half(view), right_half(truth)
-        scores.append(_score(view, truth, lpips))
+            counted = None if counted is None else right_half(counted)
+        scores.append(_score(view, truth, counted, lpips))
         if folder is not None:
             _write_pictures(
-                Path(folder), f"{n * every:03d}_{chosen.images.names[n]}", view, truth, scores[-1]
+                Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
             )
         if on_view is not None:
             on_view(n + 1, len(chosen))
@@ -146,6 +154,7 @@ def evaluate(
         ssim=tuple(s[1] for s in scores),
         lpips=None if lpips is None else tuple(s[2] for s in scores),
         seconds=seconds,
+        scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
         protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **_scored(halves),
                   **(protocol or {})},
     )
@@ -165,8 +174,8 @@ def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
     return to_uint8(rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * background)
 
 
-def chosen_views(scene: Scene, split: str, every: int) -> Split:
-    """Every `every`-th view of a split. Raises UserError where there is none."""
+def chosen_views(scene: Scene, split: str, every: int) -> tuple[Split, np.ndarray]:
+    """The views to score, and the numbers of their images in the split. Raises UserError where there is none."""
     if every < 1:
         raise UserError(f"every must be at least 1, got {every}")
     if split not in scene.splits:
@@ -174,26 +183,53 @@ def chosen_views(scene: Scene, split: str, every: int) -> Split:
     if len(scene.splits[split]) == 0:
         raise UserError(f"the split '{split}' of {scene.name} has no images; choose another split")
     whole = scene.splits[split]
-    return whole if every == 1 else whole.subset(slice(None, None, every))
+    numbers = every_view(whole.scale, len(whole), every)
+    return whole if every == 1 else whole.subset(numbers), numbers
 
 
-def _score(view: View, truth: np.ndarray, lpips) -> tuple[float, float, float]:
+def _means_at(scores: Mapping[str, tuple[float, ...]], scales: np.ndarray, scale: int) -> dict[str, Any]:
+    """Mean scores of the images of one scale."""
+    chosen = scales == scale
+    return {"scale": scale, "images": int(chosen.sum()),
+            **{key: _plain(float(np.array(values)[chosen].mean())) for key, values in scores.items()}}
+
+
+def _counted(split: Split, n: int) -> np.ndarray | None:
+    """[H, W] bool: the pixels of image n that are scored; None: all."""
+    counted = split.images.allowed_in(n)
+    if counted is not None and not counted.any():
+        raise UserError(f"the image {split.images.names[n]} of the split '{split.name}' is masked completely; take it "
+                        "out of the split, or use --no-masks")
+    return counted
+
+
+def _score(view: View, truth: np.ndarray, counted: np.ndarray | None, lpips) -> tuple[float, float, float]:
     prediction, target = (to_uint8(picture).astype(np.float64) / 255 for picture in (view.colour, truth))
+    if counted is not None:
+        prediction = np.where(counted[..., None], prediction, target)
     return (
-        psnr(prediction, target),
-        ssim(prediction, target) if min(truth.shape[:2]) >= WINDOW else math.nan,
+        psnr(prediction, target, counted),
+        ssim(prediction, target, counted) if min(truth.shape[:2]) >= WINDOW else math.nan,
         math.nan if lpips is None else lpips(prediction, target),
     )
 
 
 def _write_pictures(
-    folder: Path, stem: str, view: View, truth: np.ndarray, score: tuple[float, float, float]
+    folder: Path,
+    stem: str,
+    view: View,
+    truth: np.ndarray,
+    counted: np.ndarray | None,
+    score: tuple[float, float, float],
 ):
     depth = depth_picture(view.depth, view.opacity)
+    error = error_picture(view.colour, truth)
+    if counted is not None:
+        error, truth = (np.where(counted[..., None], picture, MASKED) for picture in (error, truth))
     comparison = side_by_side(
         view.colour,
         truth,
-        error_picture(view.colour, truth),
+        error,
         depth,
         captions=(f"rendered, {score[0]:.2f} dB", "truth", "error", "depth"),
     )
@@ -229,6 +265,7 @@ def _protocol(
         "background": scene.background,
         "resolution": ", ".join(sizes[:3]) + (", ..." if len(sizes) > 3 else ""),
         "quantised": "8 bit",
+        **_masked_note(chosen),
         "mean": "over images",
         "seconds": round(seconds, 3),
         "backend": running.backend,
@@ -250,6 +287,13 @@ def _scored(halves: HalfImageFit | None) -> dict[str, str]:
 def scored_sentence(protocol: Mapping[str, Any]) -> str:
     """What a score is of, in words."""
     return f"{protocol['scored']}, fitted to the test images: {protocol['fitted_to_test_images']}"
+
+
+def _masked_note(chosen: Split) -> dict[str, str]:
+    """What is left out of the scores, where anything is."""
+    if chosen.images.allowed is None:
+        return {}
+    return {"masked": f"{100 * chosen.images.masked_share:.2f} % of the pixels, which are left out of the scores"}
 
 
 def device_name() -> str:
