@@ -24,11 +24,14 @@ from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
 from .config import (
     BatchConfig,
+    DepthConfig,
+    ExposureConfig,
     InstantNGPConfig,
     ModelConfig,
     OptimiserConfig,
     Orientation,
     RayBatchConfig,
+    RefineConfig,
     SceneFormat,
     SettingError,
 )
@@ -137,6 +140,9 @@ class Train(_Common):
     """Frames of the orbit video at the end; 0: no video."""
     batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    exposure: ExposureConfig = dataclasses.field(default_factory=ExposureConfig)
+    depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
 
     def __post_init__(self):
@@ -167,6 +173,9 @@ class Eval(_Common):
     """Write each view beside its ground truth into this new folder."""
     renderer: Renderer = "auto"
     """As of `render`."""
+    half_image: bool = False
+    """Score right halves of images, after poses and exposures, where training corrected them, were fitted to the left
+    halves."""
     json: bool = False
     """Print one JSON object instead of a table."""
 

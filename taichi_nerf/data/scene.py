@@ -352,6 +352,12 @@ class Scene:
         position = self.to_model(cameras.position)
         return replace(cameras, camera_to_world=np.concatenate([axes, position[:, :, None]], axis=2))
 
+    def world_cameras(self, cameras: Cameras) -> Cameras:
+        """The inverse of `model_cameras`: cameras in model space, in the world of the scene's file."""
+        axes = self.rotation.T @ cameras.camera_to_world[:, :, :3].astype(np.float64)
+        position = self.to_world(cameras.position)
+        return replace(cameras, camera_to_world=np.concatenate([axes, position[:, :, None]], axis=2))
+
 
 def every_view(scale: np.ndarray | None, count: int, k: int) -> np.ndarray:
     """Indices, of `count` images with these scales, of every k-th of each scale: so a view keeps all its images."""
