@@ -410,7 +410,7 @@ def _fitted_halves(model, scene: Scene, split: str, every: int, run: RunFolder, 
     """What the run corrected of its training images, fitted to the left halves of those that are scored."""
     training = run.config.training
     line.wait("fitting left halves")
-    return fit_left_halves(model, scene, chosen_views(scene, split, every)[0], poses=training.refine.poses,
+    return fit_left_halves(model, scene, chosen_views(scene, split, every), poses=training.refine.poses,
                            exposure=training.exposure.learned,
                            appearance=getattr(model, "appearance", None) is not None, seed=training.seed)
 
@@ -434,8 +434,8 @@ def _summary(scores: dict) -> str:
     ]
     return (
         f"{''.join(scales)}{_means(scores)}: mean over {scores['images']} images\n"
-        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}"
-        f"{', masked: ' + p['masked'] if 'masked' in p else ''}, {scored_sentence(p)}; "
+        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}, "
+        f"{'masked: ' + p['masked'] + ', ' if 'masked' in p else ''}{scored_sentence(p)}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
         f"on {p['device']} ({p['backend']}, {p['threads']} threads)"
     )

@@ -592,7 +592,8 @@ def run_of_version_1(values: object) -> object:
         corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
         corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
         training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
-        return {**values, "scene": {"scales": 1, **values["scene"]}, "model": model, "training": training}
+        scene = {**dataclasses.asdict(SceneConfig()), **values["scene"]}
+        return {**values, "scene": scene, "model": model, "training": training}
     except (TypeError, KeyError):
         return values  # what is wrong with it is said where it is read
 

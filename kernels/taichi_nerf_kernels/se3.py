@@ -27,6 +27,7 @@ Murray, Li and Sastry 1994, A mathematical introduction to robotic manipulation,
 import math
 
 from .engine import ti
+from .launch import kernel
 
 __all__ = ["exponential", "exponential_backward", "se3_backward", "se3_forward", "stumpff"]
 
@@ -97,7 +98,7 @@ def exponential_backward(w, v, rotation_gradient, position_gradient):
     return at_w, at_v
 
 
-@ti.kernel
+@kernel
 def se3_forward(
     twists: ti.types.ndarray(ndim=2),  # [N, 6] rotation, velocity
     transforms: ti.types.ndarray(ndim=3),  # [N, 3, 4] out: R | p
@@ -112,7 +113,7 @@ def se3_forward(
             transforms[n, i, 3] = position[i]
 
 
-@ti.kernel
+@kernel
 def se3_backward(
     twists: ti.types.ndarray(ndim=2),  # [N, 6]
     transforms_gradient: ti.types.ndarray(ndim=3),  # [N, 3, 4]

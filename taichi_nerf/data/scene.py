@@ -352,8 +352,8 @@ class Scene:
         position = self.to_model(cameras.position)
         return replace(cameras, camera_to_world=np.concatenate([axes, position[:, :, None]], axis=2))
 
-    def world_cameras(self, cameras: "Cameras") -> "Cameras":
-        """Cameras of model space in the file's world: the opposite of `model_cameras`."""
+    def world_cameras(self, cameras: Cameras) -> Cameras:
+        """The inverse of `model_cameras`: cameras in model space, in the world of the scene's file."""
         axes = self.rotation.T @ cameras.camera_to_world[:, :, :3].astype(np.float64)
         position = self.to_world(cameras.position)
         return replace(cameras, camera_to_world=np.concatenate([axes, position[:, :, None]], axis=2))

@@ -123,7 +123,8 @@ def evaluate(
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
     """
-    chosen, numbers = chosen_views(scene, split, every)
+    numbers = viewed_images(scene, split, every)
+    chosen = chosen_views(scene, split, every)
     cameras = scene.model_cameras(chosen.cameras)
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
@@ -174,8 +175,14 @@ def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
     return to_uint8(rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * background)
 
 
-def chosen_views(scene: Scene, split: str, every: int) -> tuple[Split, np.ndarray]:
-    """The views to score, and the numbers of their images in the split. Raises UserError where there is none."""
+def chosen_views(scene: Scene, split: str, every: int) -> Split:
+    """Every `every`-th view of a split, with all its images. Raises UserError where there is none."""
+    numbers = viewed_images(scene, split, every)
+    return scene.splits[split] if every == 1 else scene.splits[split].subset(numbers)
+
+
+def viewed_images(scene: Scene, split: str, every: int) -> np.ndarray:
+    """Numbers of the images of every `every`-th view of a split. Raises UserError where there is none."""
     if every < 1:
         raise UserError(f"every must be at least 1, got {every}")
     if split not in scene.splits:
@@ -183,8 +190,7 @@ def chosen_views(scene: Scene, split: str, every: int) -> tuple[Split, np.ndarra
     if len(scene.splits[split]) == 0:
         raise UserError(f"the split '{split}' of {scene.name} has no images; choose another split")
     whole = scene.splits[split]
-    numbers = every_view(whole.scale, len(whole), every)
-    return whole if every == 1 else whole.subset(numbers), numbers
+    return every_view(whole.scale, len(whole), every)
 
 
 def _means_at(scores: Mapping[str, tuple[float, ...]], scales: np.ndarray, scale: int) -> dict[str, Any]:
@@ -276,6 +282,13 @@ def _protocol(
     }
 
 
+def _masked_note(chosen: Split) -> dict[str, str]:
+    """What is left out of the scores, where anything is."""
+    if chosen.images.allowed is None:
+        return {}
+    return {"masked": f"{100 * chosen.images.masked_share:.2f} % of the pixels, which are left out of the scores"}
+
+
 def _scored(halves: HalfImageFit | None) -> dict[str, str]:
     """What a score is of, and what of the test images themselves it has seen."""
     if halves is None:
@@ -287,13 +300,6 @@ def _scored(halves: HalfImageFit | None) -> dict[str, str]:
 def scored_sentence(protocol: Mapping[str, Any]) -> str:
     """What a score is of, in words."""
     return f"{protocol['scored']}, fitted to the test images: {protocol['fitted_to_test_images']}"
-
-
-def _masked_note(chosen: Split) -> dict[str, str]:
-    """What is left out of the scores, where anything is."""
-    if chosen.images.allowed is None:
-        return {}
-    return {"masked": f"{100 * chosen.images.masked_share:.2f} % of the pixels, which are left out of the scores"}
 
 
 def device_name() -> str:

@@ -164,9 +164,9 @@ class RunFolder:
             orient=settings.orient,
             **_image_settings(settings),
         )
-        left = every if scene.held_out else 1
         scene = self.placed(with_scales(scene, settings.scales))
-        return self._with_refined(scene, 1 if scene.held_out else every), every, left
+        scene = self._with_refined(scene, 1 if scene.held_out else every)
+        return scene, every, every if scene.held_out else 1
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""

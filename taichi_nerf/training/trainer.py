@@ -95,8 +95,8 @@ class Trainer:
         self._loss = self._squared_error = 0.0
         chosen = config.gradients
         if chosen == "auto":
-            plain = not config.more_than_colours and model.config.appearance == 0
-            chosen = "explicit" if isinstance(model, InstantNGP) and plain else "autograd"
+            plain = isinstance(model, InstantNGP) and not (config.more_than_colours or model.config.appearance)
+            chosen = "explicit" if plain else "autograd"
         self.explicit = ExplicitStep(self) if chosen == "explicit" else None
 
     @property

@@ -62,7 +62,8 @@ def test_pixels_are_drawn_where_the_distance_is_known(small_scene):
 
 def test_a_scene_that_knows_no_distances_is_refused(small_scene):
     split = small_scene.splits["train"]
-    for depth, message in ((None, "knows no distances"), ([np.full((16, 16), np.inf)] * 6, "distance of no opaque pixel")):
+    nowhere = [np.full((16, 16), np.inf)] * 6
+    for depth, message in ((None, "knows no distances"), (nowhere, "distance of no opaque pixel")):
         scene = with_split(small_scene, dataclasses.replace(split, depth=depth))
         with pytest.raises(UserError, match=message):
             KnownDistances(scene, device_images(scene, "train")[0])

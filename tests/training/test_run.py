@@ -193,7 +193,7 @@ def test_settings_that_are_no_json_are_named(run_folder, text):
     "text", ["", "{}", "[]", '{"train": 3}', '{"train": {}}', '{"train": {"names": []}}', '{"train": {"names": ["a"]}}']
 )
 def test_cameras_that_are_none_are_named(run_folder, small_scene, monkeypatch, text):
-    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings: small_scene)
+    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings, **_: small_scene)
     (run_folder.path / "cameras.json").write_text(text)
     for read in (run_folder.cameras_scene, run_folder.training_scene):
         with pytest.raises(UserError, match=r"cameras\.json .*; restore it or train again"):
