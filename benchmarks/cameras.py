@@ -16,6 +16,7 @@ depth       A third of the training views, with and without their depth images.
 import argparse
 import dataclasses
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def trained(scene: Scene, settings: Settings, **training) -> Trainer:
     return trainer
 
 
-def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig, arms: list[str]):
+def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig, arms: list[str], pictures: Path | None):
     split = scene.splits["train"]
     wrong = disturb_poses(split.cameras, DEGREES, SHARE / scene.scale, seed=settings.seed)
     scores = {}
@@ -76,7 +77,8 @@ def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig, arms: 
         degrees, distance = pose_errors(final, split.cameras)
         test = scene.splits["test"]
         carried = align_cameras(split.cameras, final).of_cameras(test.cameras)
-        score = evaluate(trainer.model, with_split(scene, replace(test, cameras=carried)))
+        folder = None if pictures is None else pictures / name.replace(", ", "-")
+        score = evaluate(trainer.model, with_split(scene, replace(test, cameras=carried)), folder=folder)
         scores[name] = score.mean_psnr
         print(f"{name:20s} PSNR {score.mean_psnr:.2f} dB, SSIM {score.mean_ssim:.4f}; poses off by "
               f"{degrees.mean():.3f} degrees and {100 * distance.mean() * scene.scale:.3f} % of the box; "
@@ -141,6 +143,7 @@ def main():
     parser.add_argument("--threads", type=int)
     parser.add_argument("--march", type=int, default=128, help="steps along the box's diagonal")
     parser.add_argument("--arms", nargs="+", choices=POSE_ARMS, default=POSE_ARMS, help="of the poses")
+    parser.add_argument("--pictures", type=Path, help="new folder for the test views of the poses")
     parser.add_argument("--refine", nargs="*", default=[], metavar="NAME=VALUE", help="settings of RefineConfig")
     parser.add_argument("--depth-weight", type=float, default=0.1)
     arguments = parser.parse_args()
@@ -151,7 +154,7 @@ def main():
     refine = RefineConfig(**{k: kinds[k](v) for k, v in (pair.split("=") for pair in arguments.refine)})
     print(f"{machine()}; {arguments.resolution} x {arguments.resolution} pixels, {arguments.views} views, {settings}")
     if arguments.what == "poses":
-        compare_poses(scene, settings, refine, arguments.arms)
+        compare_poses(scene, settings, refine, arguments.arms, arguments.pictures)
     elif arguments.what == "exposure":
         compare_exposure(scene, settings)
     else:

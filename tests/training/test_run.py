@@ -231,7 +231,7 @@ def test_output_must_be_new_or_empty(tmp_path):
 def test_run_on_other_images_is_not_continued(run_folder, small_scene, monkeypatch):
     def found(split):
         scene = dataclasses.replace(small_scene, splits={"train": split}, near=0.3)
-        monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings: scene)
+        monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings, **_: scene)
         return run_folder.training_scene()
 
     assert found(small_scene.splits["train"]).near == small_scene.near
