@@ -88,7 +88,7 @@ class Train(_Common):
     By default 8, and every test view of the built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
-    exposure: Annotated[float, arg(metavar="STOPS")] = 0.0
+    image_exposure: Annotated[float, arg(name="exposure", metavar="STOPS")] = 0.0
     """Make images of more than 8 bits (16-bit PNG, OpenEXR, Radiance) brighter by as many stops."""
     alpha: Literal["background", "mask"] = "background"
     """What a transparent pixel is: the background seen, or left out of training and scores."""

@@ -326,7 +326,8 @@ def _new_config(command: Train) -> RunConfig:
     scene = SceneConfig(
         path=path,
         **{name: getattr(command, name) for name in
-           ("downscale", "test_every", "background", "exposure", "alpha", "masks", "cache")},
+           ("downscale", "test_every", "background", "alpha", "masks", "cache")},
+        exposure=command.image_exposure,
     )
     training = TrainingConfig(
         steps=command.steps,
