@@ -19,10 +19,14 @@ from importlib import import_module
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
-    "Box": "models.instant_ngp",
+    "Box": "models.model",
     "Cameras": "data",
     "InstantNGP": "models.instant_ngp",
+    "InstantNGPConfig": "config",
+    "MipNeRF360Config": "config",
+    "MipNeRFConfig": "config",
     "ModelConfig": "config",
+    "NeRFConfig": "config",
     "RunConfig": "config",
     "Scene": "data",
     "Trainer": "training.trainer",
@@ -33,7 +37,9 @@ _HOMES = {
     "fit": "training.run",
     "load_scene": "data",
     "make_model": "training.run",
+    "default_training": "training.run",
     "orbit": "paths",
+    "recipe": "presets",
     "render_view": "models.views",
     "spiral": "paths",
 }

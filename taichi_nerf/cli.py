@@ -17,13 +17,26 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
-from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
+from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
-from .config import BatchConfig, ModelConfig, OptimiserConfig, SettingError, batch_defaults, model_defaults
+from .config import (
+    BatchConfig,
+    DepthConfig,
+    ExposureConfig,
+    InstantNGPConfig,
+    ModelConfig,
+    OptimiserConfig,
+    Orientation,
+    RayBatchConfig,
+    RefineConfig,
+    SceneFormat,
+    SettingError,
+)
 from .errors import UserError
+from .presets import ENCODINGS, MODELS, PRESETS, Encoding, ModelName, Preset, preset_for, recipe
 
 STARTED = time.perf_counter()
 Backend = Literal["auto", "cpu", "cuda", "vulkan"]
@@ -62,32 +75,52 @@ class _Common:
 class Train(_Common):
     """Train a model on images with poses; leave scores, pictures and a video in a folder.
 
-    SCENE is a folder with transforms_train/val/test.json (Blender) or with transforms.json (instant-ngp,
-    nerfstudio).
-    Without it the built-in scene is computed and trained.
+    SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
+    nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
+    Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:open-field` is its
+    unbounded sibling.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
+
+    --model, --preset and --encoding choose the settings below: `taichi-nerf train --model nerf --help` shows those of
+    NeRF.
     """
 
     scene: Annotated[Positional[Path | None], arg(metavar="[SCENE]")] = None
-    """Folder of the scene, or its transforms file."""
+    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:open-field."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
     resume: Annotated[Path | None, arg(metavar="RUN")] = None
     """Go on with this run exactly where it stood, with its settings; --steps or --seconds set another end."""
+    model_name: Annotated[ModelName, arg(name="model")] = "instant-ngp"
+    """What is trained."""
+    preset: Preset = "small"
+    """Settings as a whole: those that two processor cores train in minutes, or those of the paper, which CUDA has by
+    default."""
+    encoding: Encoding | None = None
+    """What represents space: sines and cosines before a deep network, or a hash grid before a small one, which is
+    many times faster on a processor; by default what the model's paper has."""
     steps: Annotated[int | None, arg(metavar="N")] = None
     """Stop after this many steps. With neither --steps nor --seconds: 90 seconds, or 20000 steps on CUDA."""
     seconds: Annotated[float | None, arg(metavar="S")] = None
     """Stop after this many seconds of training; loading, compiling and evaluating do not count."""
     downscale: Annotated[int, arg(metavar="N")] = 1
     """Make the images smaller by this factor."""
+    scales: Annotated[int, arg(metavar="N")] = 1
+    """Train and score on each view at so many sizes: as it is, 1/2, 1/4, ..., all in one pool; a pixel weighs as much
+    as its area. mip-NeRF's multi-scale data are --scales 4."""
     test_every: Annotated[int | None, arg(metavar="K")] = None
     """Score every K-th test view or, in a format without splits, hold out every K-th image; 0: none.
 
-    By default 8, and every test view of the built-in scene."""
+    By default 8, and every test view of a built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
+    format: SceneFormat | None = None
+    """What the scene is read as, where its folder could be several; by default the first of these that it is."""
+    orient: Orientation | None = None
+    """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
+    the file. By default none where the format fixes the axes (blender, transforms, nerfies, nsvf), else up."""
     image_exposure: Annotated[float, arg(name="exposure", metavar="STOPS")] = 0.0
     """Make images of more than 8 bits (16-bit PNG, OpenEXR, Radiance) brighter by as many stops."""
     alpha: Literal["background", "mask"] = "background"
@@ -99,15 +132,18 @@ class Train(_Common):
     seed: int = 0
     """Of everything random."""
     gradients: Literal["auto", "autograd", "explicit"] = "auto"
-    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device; auto:
-    autograd on CUDA, else explicitly. Both are the same."""
+    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device, which
+    only Instant-NGP has; auto: explicitly where that is faster. Both are the same."""
     checkpoint_seconds: Annotated[float, arg(metavar="S")] = 30.0
     """Seconds between two checkpoints: what a run that is killed can lose."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video."""
-    batch: BatchConfig = dataclasses.field(default_factory=BatchConfig)
+    batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    exposure: ExposureConfig = dataclasses.field(default_factory=ExposureConfig)
+    depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
+    model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
 
     def __post_init__(self):
         if self.checkpoint_seconds < 0 or self.orbit_frames < 0:
@@ -137,6 +173,9 @@ class Eval(_Common):
     """Write each view beside its ground truth into this new folder."""
     renderer: Renderer = "auto"
     """As of `render`."""
+    half_image: bool = False
+    """Score right halves of images, after poses and exposures, where training corrected them, were fitted to the left
+    halves."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -238,7 +277,11 @@ class Info(_Common):
     """
 
     path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN]")] = None
-    """Folder of a scene, its transforms file, or a folder that train wrote."""
+    """Folder of a scene, its transforms file, builtin:NAME, or a folder that train wrote."""
+    format: SceneFormat | None = None
+    """As of `train`."""
+    orient: Orientation | None = None
+    """As of `train`."""
     picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
     """Draw the cameras' frusta into this new file."""
     json: bool = False
@@ -302,26 +345,40 @@ class Bench:
             raise SettingError(f"seconds must be above 0 and below a million, got {self.seconds}")
 
 
-def train_defaults(backend: Backend) -> Train:
+def train_defaults(
+    backend: Backend, model: ModelName = "instant-ngp", preset: Preset | None = None, encoding: Encoding | None = None
+) -> Train:
     """What `taichi-nerf train` does unless told otherwise. With `auto`, a driver on the path stands for the device."""
     if backend == "auto":
         backend = "cuda" if shutil.which("nvidia-smi") else "cpu"
-    return Train(batch=batch_defaults(backend), model=model_defaults(backend))
+    preset = preset or preset_for(backend)
+    found = recipe(model, preset, encoding)
+    return Train(model_name=model, preset=preset, encoding=encoding, batch=found.batch, optimiser=found.optimiser,
+                 model=found.model)
 
 
 def _command_type(argv: list[str]):
-    """The union of the commands; the defaults that --help shows are those of the backend in `argv`."""
-    backend = next((value for flag, value in pairwise(argv) if flag == "--backend"), "auto")
+    """The union of the commands; the defaults that --help shows are those of the choices in `argv`."""
+    defaults = train_defaults(
+        _chosen(argv, "--backend", get_args(Backend)) or "auto", _chosen(argv, "--model", MODELS) or "instant-ngp",
+        _chosen(argv, "--preset", PRESETS), _chosen(argv, "--encoding", ENCODINGS))
     return Annotated[
-        Annotated[Train, subcommand("train", default=train_defaults(backend))]
+        Annotated[Train, subcommand("train", default=defaults)]
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Render, subcommand("render")]
         | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Doctor, subcommand("doctor")]
         | Annotated[Bench, subcommand("bench")],
-        OmitSubcommandPrefixes,
+        AvoidSubcommands,  # of train's settings: a model and its batch are chosen by --model
     ]
+
+
+def _chosen(argv: list[str], flag: str, choices: tuple[str, ...]) -> str | None:
+    """The last value of `flag` in `argv`, if it is one; what else it may be the parser refuses."""
+    values = [value for name, value in pairwise(argv) if name == flag]
+    values += [part.removeprefix(f"{flag}=") for part in argv if part.startswith(f"{flag}=")]
+    return values[-1] if values and values[-1] in choices else None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -360,7 +417,7 @@ def sentence_for(error: Exception) -> str | None:
     ):
         return (
             "the memory does not suffice; use smaller images (--downscale 2), smaller batches "
-            "(--batch.samples, --batch.marched) or a smaller model (--model.field.hash-grid.log2-entries)"
+            "(--batch.samples, --batch.marched, --batch.rays) or a smaller model (--preset small)"
         )
     if isinstance(error, OSError) and error.errno in FULL | REFUSED:
         reason = "the disk is full" if error.errno in FULL else (error.strerror or text).lower()

@@ -6,8 +6,13 @@ Lengths without a unit are in model units: the base cube, in which the object st
 import dataclasses
 import math
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from tyro.conf import Suppress
+
+Spacing = Literal["linear", "disparity", "piecewise"]
 
 
 class SettingError(ValueError):
@@ -112,15 +117,23 @@ class OptimiserConfig:
     """Adam, its learning rate over the run, and the average of the weights that is kept for rendering."""
 
     learning_rate: float = 2e-2
-    """Of the hash table, at the start."""
+    """Of hash tables, at the start."""
     network_learning_rate: float = 1e-2
     """Of the networks, at the start."""
     final_fraction: float = 0.1
     """The learning rate ends at this fraction of its start."""
     decay_start: float = 0.3
     """Fraction of the run after which the learning rate falls, exponentially."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises from a hundredth."""
+    beta2: float = 0.99
+    """Decay of Adam's mean of squared gradients."""
+    epsilon: float = 1e-15
+    """Added to the root of Adam's mean of squared gradients."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient of a network; none: it is not clipped."""
     weight_decay: float = 1e-6
-    """L2 regularisation of the networks; the hash table has none."""
+    """L2 regularisation of the networks; hash tables have none."""
     average_decay: float = 0.9
     """Weights are averaged exponentially with this factor; 0 turns it off."""
     average_every: int = 16
@@ -130,17 +143,212 @@ class OptimiserConfig:
         _require(self.learning_rate > 0 and self.network_learning_rate > 0, "learning rates must be positive")
         _require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
         _require(0 <= self.decay_start < 1, f"decay-start must be in [0, 1), got {self.decay_start}")
+        _require(self.warmup_steps >= 0, f"warmup-steps must not be negative, got {self.warmup_steps}")
+        _require(0 <= self.beta2 < 1, f"beta2 must be in [0, 1), got {self.beta2}")
+        _require(self.epsilon > 0, f"epsilon must be positive, got {self.epsilon}")
+        _require(self.clip_norm is None or self.clip_norm > 0, f"clip-norm must be positive, got {self.clip_norm}")
         _require(0 <= self.average_decay < 1, f"average-decay must be in [0, 1), got {self.average_decay}")
         _require(self.average_every >= 1, f"average-every must be at least 1, got {self.average_every}")
         _require(self.weight_decay >= 0, f"weight-decay must not be negative, got {self.weight_decay}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """What a checkpoint's weights mean: together with the scene's box it rebuilds the model."""
+class PositionalFieldConfig:
+    """NeRF's field: a deep network behind sines and cosines of the position, and of the viewing direction."""
 
+    levels: int = 10
+    """Frequencies of a coordinate, from 1 in powers of two; 0: the coordinates themselves."""
+    direction_levels: int = 4
+    """Frequencies of the viewing direction."""
+    view_dependent: bool = True
+    """Whether the colour depends on the viewing direction."""
+    width: int = 256
+    """Width of the hidden layers."""
+    depth: int = 8
+    """Hidden layers."""
+    skip: int = 4
+    """Hidden layer, counted from 0, after which the encoded position enters once more."""
+    bottleneck: int = 256
+    """Features that the colour network has of the point."""
+    view_width: int = 128
+    """Width of the colour network's hidden layer."""
+
+    def __post_init__(self):
+        _require(0 <= min(self.levels, self.direction_levels) and max(self.levels, self.direction_levels) <= 16,
+                 f"levels and direction-levels must be from 0 to 16, got {self.levels} and {self.direction_levels}")
+        _require(min(self.width, self.depth, self.bottleneck, self.view_width) >= 1,
+                 "width, depth, bottleneck and view-width must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionalProposalConfig:
+    """The proposal network of mip-NeRF 360: density alone, behind the encoding of the field."""
+
+    width: int = 256
+    """Width of the hidden layers."""
+    depth: int = 4
+    """Hidden layers."""
+
+    def __post_init__(self):
+        _require(min(self.width, self.depth) >= 1, "width and depth must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashProposalConfig:
+    """A small hash grid and network for a proposal: density alone."""
+
+    hash_grid: HashGridConfig = dataclasses.field(
+        default_factory=lambda: HashGridConfig(levels=5, features=2, log2_entries=16, max_resolution=64))
+    width: int = 16
+    """Width of the hidden layer."""
+
+    def __post_init__(self):
+        _require(self.width >= 1, f"width must be at least 1, got {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeConfig:
+    """Between which distances a ray is sampled, and how they are spaced; lengths in model units."""
+
+    spacing: Spacing = "linear"
+    """Samples are even in the distance, in its inverse (disparity), or in either: near by and far away (piecewise)."""
+    near: float | None = None
+    """Nearest distance; none: what the scene says."""
+    far: float | None = None
+    """Farthest distance; none: where the ray leaves the box, or of an unbounded scene as far as the model goes."""
+
+    def __post_init__(self):
+        _require(self.near is None or self.near >= 0, f"near must not be negative, got {self.near}")
+        _require(self.far is None or self.far > (self.near or 0), f"far must be beyond near, got {self.far}")
+        _require(self.spacing != "disparity" or self.near is None or self.near > 0,
+                 "near must be positive where samples are even in disparity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantNGPConfig:
+    """Instant-NGP: a hash field, sampled where an occupancy grid says there is something (Mueller et al. 2022)."""
+
+    kind: Annotated[Literal["instant-ngp"], Suppress] = dataclasses.field(default="instant-ngp", init=False)
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+    huber: float = 0.1
+    """Error at which the loss turns from quadratic to linear."""
+    appearance: int = 0
+    """Numbers that tell the colour network of the appearance of each training image; 0: none."""
+
+    def __post_init__(self):
+        _require(self.huber > 0, f"huber must be positive, got {self.huber}")
+        _require(self.appearance >= 0, f"appearance must not be negative, got {self.appearance}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeRFConfig:
+    """NeRF: points along rays, a coarse and a fine network (Mildenhall et al. 2020)."""
+
+    kind: Annotated[Literal["nerf"], Suppress] = dataclasses.field(default="nerf", init=False)
+    field: PositionalFieldConfig | FieldConfig = dataclasses.field(default_factory=PositionalFieldConfig)
+    range: RangeConfig = dataclasses.field(default_factory=RangeConfig)
+    coarse_samples: int = 64
+    """Samples of a ray, one in each of as many equal parts."""
+    fine_samples: int = 128
+    """Further samples where the coarse network finds something; 0: the coarse network alone."""
+    density_noise: float | None = None
+    """Deviation of noise on the density before its activation, in training; none: 1 with --model.ndc, else 0."""
+    ndc: bool = False
+    """Normalised device coordinates, for cameras that all face one way."""
+
+    def __post_init__(self):
+        _require(self.coarse_samples >= 3, f"coarse-samples must be at least 3, got {self.coarse_samples}")
+        _require(self.fine_samples >= 0, f"fine-samples must not be negative, got {self.fine_samples}")
+        _require(self.density_noise is None or self.density_noise >= 0,
+                 f"density-noise must not be negative, got {self.density_noise}")
+        _require(not self.ndc or self.range == RangeConfig(),
+                 "ndc fixes the range of a ray: leave near, far and spacing as they are")
+        _require(not self.ndc or isinstance(self.field, PositionalFieldConfig),
+                 "ndc needs --encoding positional: a hash grid covers a box, which these coordinates do not fill")
+        _require(not self.density_noise or isinstance(self.field, PositionalFieldConfig),
+                 "density-noise needs --encoding positional: a hash field's density is an exponential, which has no "
+                 "dead side that noise could reach")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MipNeRFConfig:
+    """Mip-NeRF: cones instead of rays, one network for both levels (Barron et al. 2021)."""
+
+    kind: Annotated[Literal["mip-nerf"], Suppress] = dataclasses.field(default="mip-nerf", init=False)
+    field: PositionalFieldConfig = dataclasses.field(default_factory=lambda: PositionalFieldConfig(levels=16))
+    range: RangeConfig = dataclasses.field(default_factory=RangeConfig)
+    samples: int = 128
+    """Intervals of each level."""
+    padding: float = 0.01
+    """Added to the blurred weights of the first level, so that every part of a ray may be sampled."""
+    integrated: bool = True
+    """Average the encoding over the cone; else it is that of the middle of each interval."""
+    colour_padding: float = 0.001
+    """By how much a colour may leave [0, 1]."""
+    coarse_weight: float = 0.1
+    """Of the first level's loss; that of the second has weight 1."""
+    area_weighting: bool = True
+    """Weigh the error of a pixel with its area, where images differ in scale."""
+
+    def __post_init__(self):
+        _require(self.samples >= 2, f"samples must be at least 2, got {self.samples}")
+        _require(min(self.padding, self.colour_padding, self.coarse_weight) >= 0,
+                 "padding, colour-padding and coarse-weight must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MipNeRF360Config:
+    """Mip-NeRF 360: a contraction of unbounded space, and proposals of where to sample (Barron et al. 2022)."""
+
+    kind: Annotated[Literal["mip-nerf-360"], Suppress] = dataclasses.field(default="mip-nerf-360", init=False)
+    field: PositionalFieldConfig | FieldConfig = dataclasses.field(
+        default_factory=lambda: PositionalFieldConfig(levels=12, width=1024))
+    proposal: PositionalProposalConfig | HashProposalConfig = dataclasses.field(
+        default_factory=PositionalProposalConfig)
+    range: RangeConfig = dataclasses.field(default_factory=lambda: RangeConfig(spacing="disparity", near=0.1, far=1e6))
+    radius: float = 0.7
+    """Of the ball around the centre that is left as it is, in model units; the median camera stands at 0.6."""
+    contraction: bool | None = None
+    """Whether all space beyond that ball is drawn together around it; none: of an unbounded scene."""
+    proposal_samples: tuple[int, ...] = (64, 64)
+    """Intervals of each proposal."""
+    samples: int = 32
+    """Intervals of the field."""
+    shared_proposal: bool = True
+    """One proposal network for all levels."""
+    integrated: bool = True
+    """Average the encoding over the cone; a hash grid sees the middle of each interval in any case."""
+    single_jitter: bool = True
+    """All samples of a ray are shifted alike in training."""
+    anneal_slope: float = 10.0
+    """How soon in the training proposals are trusted; 1: linearly."""
+    dilation: float = 1.0
+    """Factor on the paper's widening of a proposal's histogram; 0: none."""
+    initial_density: float = 1.0
+    """Factor on the density of a hash field, which begins near it."""
+    charbonnier: float = 1e-3
+    """Error at which the loss turns from quadratic to linear."""
+    proposal_weight: float = 1.0
+    """Of the loss that lets proposals bound the weights of the field."""
+    distortion_weight: float = 0.01
+    """Of the loss that pulls the weights of a ray together."""
+    appearance: int = 0
+    """Numbers that each training image has of its own, for its exposure and white balance; 0: none."""
+
+    def __post_init__(self):
+        _require(isinstance(self.field, FieldConfig) == isinstance(self.proposal, HashProposalConfig),
+                 "field and proposal must both have a hash grid, or neither")
+        _require(len(self.proposal_samples) >= 1 and min(*self.proposal_samples, self.samples) >= 2,
+                 "proposal-samples must be one or more numbers, and each of them and samples at least 2")
+        _require(self.radius > 0, f"radius must be positive, got {self.radius}")
+        _require(self.anneal_slope >= 1, f"anneal-slope must be at least 1, got {self.anneal_slope}")
+        _require(min(self.dilation, self.proposal_weight, self.distortion_weight, self.appearance) >= 0,
+                 "dilation, proposal-weight, distortion-weight and appearance must not be negative")
+        _require(min(self.charbonnier, self.initial_density) > 0, "charbonnier and initial-density must be positive")
+
+
+ModelConfig = InstantNGPConfig | NeRFConfig | MipNeRFConfig | MipNeRF360Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +363,86 @@ class BatchConfig:
     """Rays of a step at the most."""
     random_background: bool = True
     """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
-    huber: float = 0.1
-    """Error at which the loss turns from quadratic to linear."""
 
     def __post_init__(self):
         _require(min(self.samples, self.marched, self.max_rays) >= 16,
                  "samples, marched and max-rays must be at least 16")
-        _require(self.huber > 0, f"huber must be positive, got {self.huber}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayBatchConfig:
+    """What one step is trained on, where every ray has equally many samples."""
+
+    rays: int = 1024
+    """Rays of a step."""
+    random_background: bool = True
+    """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
+    crop_steps: int = 0
+    """Steps in the beginning that see the central half of each image alone, so that not all of a small object is
+    given up for background."""
+
+    def __post_init__(self):
+        _require(self.rays >= 1, f"rays must be at least 1, got {self.rays}")
+        _require(self.crop_steps >= 0, f"crop-steps must not be negative, got {self.crop_steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """Corrections of training cameras that are not quite right, learned with the field."""
+
+    poses: bool = False
+    """Correct where the cameras stand and how they are turned."""
+    lenses: bool = False
+    """Correct focal lengths and principal points, of all images of a lens together."""
+    learning_rate: float = 3e-3
+    """Adam's at the start, in radians and model units."""
+    final_fraction: float = 0.03
+    """The learning rate falls exponentially, to this fraction of its start."""
+    start_step: int = 0
+    """Step of the first correction."""
+    coarse: float = 0.0
+    """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine."""
+    pull: float = 0.0
+    """Weight of the mean square of the corrections in the loss."""
+
+    def __post_init__(self):
+        _require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
+        _require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
+        _require(self.start_step >= 0, f"start-step must not be negative, got {self.start_step}")
+        _require(0 <= self.coarse <= 1, f"coarse must be in [0, 1], got {self.coarse}")
+        _require(self.pull >= 0, f"pull must not be negative, got {self.pull}")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is corrected."""
+        return self.poses or self.lenses
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExposureConfig:
+    """Exposure and white balance of each training image, learned with the field."""
+
+    learned: bool = False
+    """Give each image gains of its own for red, green and blue; pictures are then rendered at the mean exposure."""
+    learning_rate: float = 3e-2
+    """Adam's, in stops; it falls as that of the field."""
+
+    def __post_init__(self):
+        _require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthConfig:
+    """Supervision by known distances of some pixels: those of depth images."""
+
+    weight: float = 0.0
+    """Of the loss of the depth, next to that of the colour; 0: none."""
+    rays: float = 0.25
+    """Rays with a known distance in a step, as a part of its other rays."""
+
+    def __post_init__(self):
+        _require(self.weight >= 0, f"weight must not be negative, got {self.weight}")
+        _require(0 < self.rays <= 1, f"rays must be in (0, 1], got {self.rays}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,15 +456,31 @@ class TrainingConfig:
     seed: int = 0
     """Of everything random."""
     gradients: Literal["auto", "autograd", "explicit"] = "auto"
-    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device; auto:
-    autograd on CUDA, else explicitly. Both are the same."""
-    batch: BatchConfig = dataclasses.field(default_factory=BatchConfig)
+    """How a step gets its gradients: by PyTorch's autograd, or explicitly, by kernels on arrays of the device, which
+    only Instant-NGP has; auto: explicitly where that is faster. Both are the same."""
+    batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    exposure: ExposureConfig = dataclasses.field(default_factory=ExposureConfig)
+    depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
 
     def __post_init__(self):
         _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
         _require(self.seconds is None or self.seconds > 0, f"seconds must be positive, got {self.seconds}")
         _require(0 <= self.seed < 2**31, f"seed must be from 0 to 2^31 - 1, got {self.seed}")
+        _require(not self.more_than_colours or self.gradients != "explicit",
+                 "gradients explicit trains on colours alone, of cameras as they are: with refine, exposure or depth "
+                 "use autograd or auto")
+
+    @property
+    def more_than_colours(self) -> bool:
+        """Whether a step has more to it than the field and the colours of the images."""
+        return self.refine.active or self.exposure.learned or self.depth.weight > 0
+
+
+SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
+Orientation = Literal["up", "pca", "none"]
+BUILTIN, STILL_LIFE = "builtin:", "still-life"  # how the path of a built-in scene begins; the one without a path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,14 +488,20 @@ class SceneConfig:
     """Which scene a run is of, and how it is loaded."""
 
     path: str | None = None
-    """Folder or transforms file; none: the built-in scene."""
+    """Folder or transforms file, or builtin:NAME; none: the built-in still life."""
     downscale: int = 1
     """Images are smaller by this factor."""
+    scales: int = 1
+    """Each view is trained and scored at so many sizes: as it is, 1/2, 1/4, ..., weighted by the area of a pixel."""
     test_every: int | None = None
     """Score every K-th test view or, in a format without splits, hold out every K-th image; none: 8, and every
     view of the built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; none: what the scene says."""
+    format: SceneFormat | None = None
+    """What the scene is read as; none: what its folder looks like."""
+    orient: Orientation | None = None
+    """How the model is turned against the scene's file; none: as the format wants."""
     exposure: float = 0.0
     """Stops by which images of more than 8 bits are made brighter."""
     alpha: Literal["background", "mask"] = "background"
@@ -211,8 +514,16 @@ class SceneConfig:
     def __post_init__(self):
         _require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")
         _require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
+        _require(1 <= self.scales <= 8, f"scales must be from 1 to 8, got {self.scales}")
         _require(self.test_every is None or self.test_every >= 0,
                  f"test-every must not be negative, got {self.test_every}")
+
+    @property
+    def builtin(self) -> str | None:
+        """Name of the built-in scene that it is; none: it comes from a path."""
+        if self.path is None:
+            return STILL_LIFE
+        return self.path.removeprefix(BUILTIN) if self.path.startswith(BUILTIN) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,29 +531,26 @@ class RunConfig:
     """What a run is: with the scene itself it decides the result."""
 
     scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
     def __post_init__(self):
+        check_fit(self.model, self.training)
         for name, value in flattened(self).items():
             finite = not isinstance(value, float) or math.isfinite(value)
             _require(finite, f"{name} must be finite, got {value}")
 
 
-def model_defaults(backend: str) -> ModelConfig:
-    """The model's settings on a backend: the sizes of the paper on CUDA, elsewhere what a few cores can train."""
-    if backend != "cuda":
-        return ModelConfig()
-    grid = HashGridConfig(levels=16, features=2, log2_entries=19, max_resolution=2048)
-    sampling = SamplingConfig(grid_resolution=128, steps=1024, first_update=0, cells_per_update=2**20)
-    return ModelConfig(field=FieldConfig(hash_grid=grid, colour_layers=2), sampling=sampling)
-
-
-def batch_defaults(backend: str) -> BatchConfig:
-    """The size of a step on a backend: a GPU wants few large ones, a processor many that stay in its cache."""
-    if backend != "cuda":
-        return BatchConfig()
-    return BatchConfig(samples=2**18, marched=2**21, max_rays=2**18)
+def check_fit(model: ModelConfig, training: TrainingConfig) -> None:
+    """Raises SettingError where `training` cannot train `model`."""
+    packed = isinstance(model, InstantNGPConfig)
+    _require(isinstance(training.batch, BatchConfig) == packed,
+             f"a batch of {model.kind} is a {'BatchConfig' if packed else 'RayBatchConfig'}, "
+             f"got a {type(training.batch).__name__}")
+    _require(packed or training.gradients != "explicit",
+             f"gradients explicit is for instant-ngp alone: {model.kind} has no step of kernels; use autograd or auto")
+    _require(not packed or model.appearance == 0 or training.gradients != "explicit",
+             "gradients explicit knows no appearance of images: with model.appearance use autograd or auto")
 
 
 def flattened(config, prefix: str = "") -> dict[str, object]:
@@ -257,25 +565,66 @@ def flattened(config, prefix: str = "") -> dict[str, object]:
 def from_dict(kind: type, values: object, name: str = "the configuration"):
     """The dataclass `kind` whose fields, and the fields of its fields, are `values` as `dataclasses.asdict` gives them.
 
-    Raises ValueError for a field that is missing, unknown, of another type or out of its range.
+    `kind` may be a union of dataclasses. Raises ValueError for a field that is missing, unknown, of another type or out
+    of its range.
     """
     _require(isinstance(values, dict), f"{name} must be an object, got {values!r}")
-    fields = get_type_hints(kind)
-    for key in sorted(fields.keys() ^ values.keys()):
-        raise ValueError(f"{name} {'lacks' if key in fields else 'has the unknown entry'} '{key}'")
-    return kind(**{key: _checked(wanted, values[key], key) for key, wanted in fields.items()})
+    kind = _class_of(get_args(kind) or (kind,), values)
+    hints, fields = get_type_hints(kind), dataclasses.fields(kind)
+    for key in sorted({field.name for field in fields} ^ values.keys()):
+        raise ValueError(f"{name} {'lacks' if key in hints else 'has the unknown entry'} '{key}'")
+    checked = {field.name: _checked(hints[field.name], values[field.name], field.name) for field in fields}
+    return kind(**{field.name: checked[field.name] for field in fields if field.init})
+
+
+def model_of_version_1(values: object) -> object:
+    """The values of a model as of the first version of the formats, which knew Instant-NGP alone, as of today's."""
+    return {"kind": "instant-ngp", "huber": 0.1, "appearance": 0, **values} if isinstance(values, dict) else values
+
+
+def run_of_version_1(values: object) -> object:
+    """Those of a run."""
+    try:
+        training = values["training"]
+        batch, added = dict(training["batch"]), ("warmup_steps", "beta2", "epsilon", "clip_norm")
+        optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
+        model = {**model_of_version_1(values["model"]), "huber": batch.pop("huber")}
+        corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
+        corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
+        training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
+        scene = {**dataclasses.asdict(SceneConfig()), **values["scene"]}
+        return {**values, "scene": scene, "model": model, "training": training}
+    except (TypeError, KeyError):
+        return values  # what is wrong with it is said where it is read
 
 
 def _checked(wanted, value, name: str):
-    """`value` if it is of the type `wanted`, which may be a dataclass, a Literal or a union."""
-    if dataclasses.is_dataclass(wanted):
-        return from_dict(wanted, value, name)
-    for option in get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else [wanted]:
+    """`value` if it is of the type `wanted`: a plain type, a tuple of one, a Literal, a dataclass, or a union."""
+    options = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    classes = [option for option in options if dataclasses.is_dataclass(option)]
+    if classes:
+        return from_dict(_class_of(classes, value), value, name)
+    for option in options:
         if get_origin(option) is Literal:
             if value in get_args(option):
                 return value
+        elif get_origin(option) is tuple:
+            if isinstance(value, (list, tuple)):
+                return tuple(_checked(get_args(option)[0], each, name) for each in value)
         elif option is float and type(value) in (int, float):
             return float(value)
         elif type(value) is option:
             return value
     raise ValueError(f"{name} has a value of the wrong kind: {value!r}")
+
+
+def _class_of(classes: Sequence[type], values: Any) -> type:
+    """The one of several dataclasses that `values` are of: by its `kind`, where they have one, else by its fields."""
+    if len(classes) == 1 or not isinstance(values, dict):
+        return classes[0]
+    kinds = {field.default: each for each in classes for field in dataclasses.fields(each) if field.name == "kind"}
+    if kinds:
+        kind = values.get("kind")
+        _require(kind in kinds, f"kind must be one of {', '.join(kinds)}, got {kind!r}")
+        return kinds[kind]
+    return max(classes, key=lambda each: -len({field.name for field in dataclasses.fields(each)} ^ values.keys()))

@@ -1,46 +1,78 @@
-"""The nouns that travel whole: rays, and the ragged samples along them.
+"""The nouns that travel whole: rays, the ragged samples along them, and what a step is trained on.
 
 Sizes: R rays, S samples in all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import torch
+from torch import Tensor
 
-__all__ = ["PackedSamples", "Rays"]
+__all__ = ["Batch", "PackedSamples", "Rays"]
 
 
 @dataclass(frozen=True)
 class Rays:
     """Half-lines origin + t * direction in model space."""
 
-    origins: torch.Tensor
+    origins: Tensor
     """[R, 3]"""
-    directions: torch.Tensor
+    directions: Tensor
     """[R, 3], unit length, so that t is a distance"""
+    radius: Tensor | None = None
+    """[R] of the pixel's cone at distance 1, for models that see cones; else None"""
+    image_index: Tensor | None = None
+    """[R] int32: the training image whose appearance a ray has; None: that of none"""
 
     def __len__(self) -> int:
         return self.origins.shape[0]
 
     def __getitem__(self, index) -> "Rays":
-        return Rays(self.origins[index], self.directions[index])
+        values = (getattr(self, field.name) for field in fields(self))
+        return Rays(*(None if value is None else value[index] for value in values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Pixels of the training images, drawn for one step."""
+
+    rays: Rays
+    """The R rays through them."""
+    rgba: Tensor
+    """[R, 4] in [0, 1], sRGB and straight alpha."""
+    background: Tensor
+    """[R, 3]: the colour that prediction and truth are both composited over."""
+    image_index: Tensor
+    """[R] int32"""
+    pixel_index: Tensor
+    """[R] int32: into the pixels of all images; `TrainingImages.pixel_centres` gives the place in the image."""
+    weight: Tensor | None = None
+    """[R]: of each pixel's error in the loss, for example its area; None: all are equal."""
+
+    def __len__(self) -> int:
+        return len(self.rgba)
+
+    @property
+    def target(self) -> Tensor:
+        """[R, 3]: the pixels over the background."""
+        alpha = self.rgba[:, 3:]
+        return self.rgba[:, :3] * alpha + (1 - alpha) * self.background
 
 
 @dataclass(frozen=True)
 class PackedSamples:
     """Samples of many rays, ragged: ray r has ray_count[r], from ray_start[r] on, in order of t."""
 
-    positions: torch.Tensor
+    positions: Tensor
     """[S, 3], origin + t * direction"""
-    t: torch.Tensor
+    t: Tensor
     """[S], distance along the ray to the middle of the sample's interval"""
-    dt: torch.Tensor
+    dt: Tensor
     """[S], length of the interval"""
-    ray_index: torch.Tensor
+    ray_index: Tensor
     """[S] int32, the ray of each sample, ascending"""
-    ray_start: torch.Tensor
+    ray_start: Tensor
     """[R] int32, a ray's first sample"""
-    ray_count: torch.Tensor
+    ray_count: Tensor
     """[R] int32, its number of samples; 0 is possible"""
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from taichi_nerf import runtime
-from taichi_nerf.config import FieldConfig, HashGridConfig, ModelConfig, SamplingConfig
+from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
 from taichi_nerf.data import Cameras
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.export import write_blender
@@ -123,7 +123,7 @@ def test_a_saved_model_is_rendered_without_torch_as_with_it(tmp_path):
     grid = HashGridConfig(levels=4, features=2, log2_entries=10, base_resolution=4, max_resolution=24)
     field = FieldConfig(hash_grid=grid, geometry_features=4, density_width=16, colour_width=16, direction_degree=2)
     sampling = SamplingConfig(grid_resolution=16, steps=64)
-    model = InstantNGP(ModelConfig(field=field, sampling=sampling), Box(aabb_scale=2, near=0.1))
+    model = InstantNGP(InstantNGPConfig(field=field, sampling=sampling), Box(aabb_scale=2, near=0.1))
     with torch.no_grad():
         model.field.table.mul_(3e4)
     save_model(tmp_path / "model.safetensors", model)

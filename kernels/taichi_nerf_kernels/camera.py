@@ -34,6 +34,7 @@ distortion, lens, and what `ndc_rays` is told of the camera.
 """
 
 from .engine import live, stride_for, ti
+from .launch import kernel
 from .random import random_bits
 
 __all__ = [
@@ -233,7 +234,7 @@ def _row6(array: ti.template(), n):
     return ti.Vector([array[n, i] for i in range(6)])
 
 
-@ti.kernel
+@kernel
 def rays_forward(
     image_index: ti.types.ndarray(ndim=1),  # [R] i32
     pixel: ti.types.ndarray(ndim=2),  # [R, 2]
@@ -256,7 +257,7 @@ def rays_forward(
             directions[ray, i] = d[i]
 
 
-@ti.kernel
+@kernel
 def rays_backward(
     image_index: ti.types.ndarray(ndim=1),  # [R] i32
     pixel: ti.types.ndarray(ndim=2),  # [R, 2]
@@ -325,7 +326,7 @@ def _add(array: ti.template(), index: ti.template(), n, value, serial: ti.templa
 # Kernels: normalised device coordinates
 
 
-@ti.kernel
+@kernel
 def ndc_rays_forward(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3] with z below 0
@@ -348,7 +349,7 @@ def ndc_rays_forward(
         ndc_directions[ray, 2] = 2.0
 
 
-@ti.kernel
+@kernel
 def ndc_rays_backward(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3]
@@ -380,7 +381,7 @@ def ndc_rays_backward(
 # Kernels: pixels from points
 
 
-@ti.kernel
+@kernel
 def project_points(
     image_index: ti.types.ndarray(ndim=1),  # [S] i32
     points: ti.types.ndarray(ndim=2),  # [S, 3]
@@ -454,7 +455,7 @@ def _write_ray(ray, flat, pixels: ti.template(), image_table: ti.template(), cam
     pixel_index[ray] = flat
 
 
-@ti.kernel
+@kernel
 def _gather_rays(
     pixels: ti.types.ndarray(ndim=1),  # [P] i32: R | G << 8 | B << 16 | A << 24, image by image, row by row
     image_table: ti.types.ndarray(ndim=2),  # [N, 4] i32: offset of the first pixel, width, height, lens
@@ -477,7 +478,7 @@ def _gather_rays(
         _write_ray(ray, flat, pixels, image_table, camera_table, origins, directions, rgba, image_index, pixel_index)
 
 
-@ti.kernel
+@kernel
 def _gather_allowed_rays(
     pixels: ti.types.ndarray(ndim=1),  # [P] i32
     image_table: ti.types.ndarray(ndim=2),  # [N, 4] i32

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mlp import truncated_exp
+from .mlp import fastest_precision, truncated_exp
 
 __all__ = ["DENSITY_ACTIVATIONS", "PositionalField"]
 
@@ -46,7 +46,7 @@ class PositionalField(nn.Module):
                  bottleneck: int = 256, view_width: int = 128, density_activation: str = "relu",
                  colour_padding: float = 0.0, colour: bool = True, initial: str = "glorot",
                  generator: torch.Generator):
-        """A field of float32 parameters, drawn from `generator`.
+        """A field of float32 parameters, drawn from `generator`; products are taken in `fastest_precision`.
 
         Args:
             inputs: features of an encoded position.
@@ -97,12 +97,13 @@ class PositionalField(nn.Module):
 
         `noise` [N] is added before the activation: NeRF's regulariser for real scenes, in training.
         """
-        hidden = features
-        for i, layer in enumerate(self.trunk):
-            hidden = F.relu(layer(hidden))
-            if i == self.skip:
-                hidden = torch.cat([features, hidden], dim=1)
-        raw = self.density_layer(hidden)[:, 0]
+        with self._precision(features):
+            hidden = features
+            for i, layer in enumerate(self.trunk):
+                hidden = F.relu(layer(hidden))
+                if i == self.skip:
+                    hidden = torch.cat([features.to(hidden.dtype), hidden], dim=1)
+            raw = self.density_layer(hidden)[:, 0].to(features.dtype)
         if noise is not None:
             raw = raw + noise
         return DENSITY_ACTIVATIONS[self.density_activation](raw), hidden
@@ -118,13 +119,20 @@ class PositionalField(nn.Module):
         if (view is None) == (self.view_layer is not None):
             wanted = "wants the encoded directions" if view is None else "was made without view_inputs"
             raise ValueError(f"the colour of this field {wanted}")
-        if view is not None:
-            bottleneck = self.bottleneck_layer(hidden)
-            split = bottleneck.shape[1]
-            weight = self.view_layer.weight
-            of_ray = F.linear(view, weight[:, split:], self.view_layer.bias)
-            of_sample = F.linear(bottleneck, weight[:, :split])
-            samples = len(hidden) // max(len(view), 1)
-            hidden = F.relu(of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]).flatten(0, 1)
-        padding = self.colour_padding
-        return self.colour_layer(hidden).sigmoid() * (1 + 2 * padding) - padding
+        padding, result = self.colour_padding, self.colour_layer.weight.dtype
+        with self._precision(hidden):
+            if view is not None:
+                bottleneck = self.bottleneck_layer(hidden)
+                split = bottleneck.shape[1]
+                weight = self.view_layer.weight
+                of_ray = F.linear(view, weight[:, split:], self.view_layer.bias)
+                of_sample = F.linear(bottleneck, weight[:, :split])
+                samples = len(hidden) // max(len(view), 1)
+                hidden = F.relu(of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]).flatten(0, 1)
+            raw = self.colour_layer(hidden).to(result)
+        return raw.sigmoid() * (1 + 2 * padding) - padding
+
+    def _precision(self, x: Tensor) -> torch.autocast:
+        """Within it products of float32 are taken in the type that is fastest."""
+        precision = fastest_precision(x.device) if self.density_layer.weight.dtype == torch.float32 else torch.float32
+        return torch.autocast(x.device.type, precision, enabled=precision != torch.float32)

@@ -182,6 +182,28 @@ class TrainingImages:
     allowed: Any = None
     """[A] int32, where `pixels` are: the pixels that rays are drawn from; None: all."""
 
+    @property
+    def size(self) -> Tensor:
+        """[N, 2] int32: width and height."""
+        return self.image_table[:, 1:3]
+
+    @property
+    def poses(self) -> Tensor:
+        """camera_to_world [N, 3, 4]."""
+        return self.camera_table[:, :12].reshape(-1, 3, 4)
+
+    @property
+    def lenses(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """focal [N, 2], principal [N, 2], distortion [N, 6] and lens [N]."""
+        table = self.camera_table
+        return table[:, 12:14], table[:, 14:16], table[:, 16:], self.image_table[:, 3]
+
+    def pixel_centres(self, image_index: Tensor, pixel_index: Tensor) -> Tensor:
+        """[R, 2] (u, v) of the pixels [R] of all images together that `training_rays` drew."""
+        first, width = self.image_table[image_index.long(), :2].unbind(dim=1)
+        place = pixel_index - first
+        return torch.stack([place % width, place.div(width, rounding_mode="floor")], dim=1).to(self.camera_table) + 0.5
+
 
 class TrainingRays(NamedTuple):
     """A batch of rays and the pixels they belong to."""

@@ -24,13 +24,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import runtime
-from ..config import ModelConfig, from_dict
+from ..config import ModelConfig, from_dict, model_of_version_1
 from ..errors import UserError
-from ..models.instant_ngp import Box, InstantNGP
+from ..models.family import build_model
+from ..models.model import Box, Model
+from ..presets import MODELS
 from .trainer import Trainer, check_same_tensors
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
-FORMAT, VERSION, KIND = "taichi-nerf", 1, "instant-ngp"
+FORMAT, VERSION = "taichi-nerf", 2
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def save(folder: Path, trainer: Trainer) -> None:
@@ -41,22 +45,23 @@ def save(folder: Path, trainer: Trainer) -> None:
     """
     state = trainer.state_dict()
     box = dataclasses.asdict(trainer.model.box)
-    header = {"content": "training", "numbers": state["numbers"], "box": box}
+    header = {"content": "training", "kind": trainer.model.config.kind, "numbers": state["numbers"], "box": box}
     _write(folder / STATE_FILE, state["tensors"], header)
     with trainer.averaged() as model:
         save_model(folder / MODEL_FILE, model, steps=trainer.steps_done, seconds=trainer.seconds)
 
 
-def save_model(path: Path, model: InstantNGP, **about: float) -> None:
+def save_model(path: Path, model: Model, **about: float) -> None:
     """Write the weights of `model` as they are, with what is needed to rebuild it, and `about` beside them.
 
     Raises UserError where the file cannot be written.
     """
     described = {"model": dataclasses.asdict(model.config), "box": dataclasses.asdict(model.box)}
-    _write(Path(path), model.state_dict(), {"content": "model", **described, "about": about})
+    header = {"content": "model", "kind": model.config.kind, **described, "about": about}
+    _write(Path(path), model.state_dict(), header)
 
 
-def load(path: Path) -> InstantNGP:
+def load(path: Path) -> Model:
     """The model of a run folder, or of a model file, with the weights to render with, on the current runtime.
 
     Raises UserError naming the file if it is missing, damaged, or no such model.
@@ -68,7 +73,7 @@ def load(path: Path) -> InstantNGP:
             from_dict(ModelConfig, header.get("model"), "model"),
             from_dict(Box, header.get("box"), "box"),
         )
-        model = InstantNGP(config, box)
+        model = build_model(config, box)
         state = model.state_dict()
         check_same_tensors(tensors, state)
     except ValueError as error:
@@ -88,8 +93,13 @@ def load_training(folder: Path, trainer: Trainer) -> None:
     path = folder / STATE_FILE
     tensors, header = _read(path, "training")
     try:
-        if header.get("box") != dataclasses.asdict(trainer.model.box):
-            raise ValueError(f"its box is {header.get('box')}, not {dataclasses.asdict(trainer.model.box)}")
+        box = dataclasses.asdict(trainer.model.box)
+        if header["version"] == 1:
+            box = {name: box[name] for name in ("aabb_scale", "near")}
+        if header.get("box") != box:
+            raise ValueError(f"its box is {header.get('box')}, not {box}")
+        if header["kind"] != trainer.model.config.kind:
+            raise ValueError(f"it is of {header['kind']}, not of {trainer.model.config.kind}")
         trainer.load_state_dict({"tensors": tensors, "numbers": _checked_numbers(header.get("numbers"))})
     except ValueError as error:
         raise UserError(
@@ -115,7 +125,10 @@ def read_json(path: Path) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give the folder of a run of taichi-nerf train") from None
-    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
+    except json.JSONDecodeError as error:
+        place = f"{error.msg} in line {error.lineno}, column {error.colno}"
+        raise UserError(f"{path} is not valid JSON: {place}; restore it or train again") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
         raise UserError(f"{path} cannot be read ({error}); restore it or train again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold one JSON object; restore it or train again")
@@ -124,7 +137,7 @@ def read_json(path: Path) -> dict:
 
 def _write(path: Path, tensors: dict[str, Tensor], header: dict):
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"format": FORMAT, "version": VERSION, "kind": KIND, **header}
+    header = {"format": FORMAT, "version": VERSION, **header}
     text = json.dumps(header, allow_nan=False)
     metadata = {"header": text, "digest": _digest(tensors, text)}
     _replace(path, lambda aside: save_file(tensors, aside, metadata=metadata))
@@ -157,16 +170,19 @@ def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:
         raise UserError(
             f"{path} was not written by taichi-nerf; give the folder of a run of taichi-nerf train"
         )
-    if header.get("version") != VERSION:
+    if header.get("version") not in (1, VERSION):
         raise UserError(
             f"{path} has version {header.get('version')} of the checkpoint format, this program reads "
             f"{VERSION}; use the release of taichi-nerf that wrote it"
         )
-    if (header.get("kind"), header.get("content")) != (KIND, content):
+    if header.get("kind") not in MODELS or header.get("content") != content:
         raise UserError(
-            f"{path} holds {header.get('content')} of {header.get('kind')}, where {content} of {KIND} is "
-            "needed; give the folder of another run"
+            f"{path} holds {header.get('content')} of {header.get('kind')}, where {content} of one of "
+            f"{', '.join(MODELS)} is needed; give the folder of another run"
         )
+    if header["version"] == 1 and content == "model" and isinstance(header.get("box"), dict):
+        header["model"] = model_of_version_1(header.get("model"))
+        header["box"] = {**dataclasses.asdict(Box()), **header["box"]}
     return header
 
 
@@ -206,11 +222,9 @@ def _replace(path: Path, write: Callable[[Path], object]):
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        kept = "; the one from before is as it was" if path.exists() else ""
-        raise UserError(
-            f"{path} could not be written: {_reason(error)}{kept}; make room there, or write to "
-            "another folder"
-        ) from error
+        reason, remedy = write_trouble(error, path.parent)
+        kept = "; the one from before is as it was" if os.path.lexists(path) else ""
+        raise UserError(f"{path} could not be written: {reason}{kept}; {remedy}") from error
 
 
 def _flush(path: Path):
@@ -223,10 +237,19 @@ def _flush(path: Path):
         os.close(descriptor)
 
 
-def _reason(error: Exception) -> str:
-    """What the system said; safetensors gives its number in words."""
+def write_trouble(error: Exception, folder: Path) -> tuple[str, str]:
+    """Why nothing could be written into `folder`, in the system's words, and what its user can do about it.
+
+    Errors of safetensors have the system's number in their text alone.
+    """
     number = getattr(error, "errno", None)
     if number is None and (found := re.search(r"os error (\d+)", str(error))):
         number = int(found[1])
     reason = os.strerror(number).lower() if number else str(error)
-    return "the disk is full" if number in (errno.ENOSPC, getattr(errno, "EDQUOT", None)) else reason
+    if number in _FULL:
+        return "the disk is full", f"make room in {folder}, or write to another folder"
+    if number == errno.EFBIG:
+        return reason, "raise the limit on the size of files (ulimit -f), or write to another folder"
+    if number in _REFUSED:
+        return reason, f"see to it that you may write into {folder}, or write to another folder"
+    return reason, "mend that, or write to another folder"

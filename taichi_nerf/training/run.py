@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from .. import runtime
-from ..config import ModelConfig, TrainingConfig, batch_defaults, model_defaults
+from ..config import FieldConfig, ModelConfig, TrainingConfig
 from ..data.scene import Scene
-from ..models.instant_ngp import Box, InstantNGP
-from ..ops.camera import training_rays
-from ..types import Rays
+from ..models.family import box_of, build_model, check_scene
+from ..models.model import Model
+from ..presets import preset_for, recipe
 from .trainer import Totals, Trainer
 
 DEFAULT_SECONDS, DEFAULT_STEPS_CUDA = 90.0, 20_000
@@ -96,11 +96,22 @@ class Meter:
         self.steps_before, self.seconds_before = self.trainer.steps_done, self.trainer.seconds
 
 
-def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0) -> InstantNGP:
-    """An untrained model of the box of `scene`, on the current runtime."""
-    box = Box(aabb_scale=scene.aabb_scale, near=scene.near)
+def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0) -> Model:
+    """An untrained model of what `scene` shows, on the current runtime; by default Instant-NGP.
+
+    Raises UserError where such a model cannot represent the scene.
+    """
     here = runtime.current()
-    return InstantNGP(config or model_defaults(here.backend), box, seed).to(here.device)
+    config = config or recipe(preset=preset_for(here.backend)).model
+    check_scene(config, scene)
+    return build_model(config, box_of(scene), seed).to(here.device)
+
+
+def default_training(model: ModelConfig, **settings) -> TrainingConfig:
+    """How a model of this kind and encoding is trained on the current runtime; `settings` are of TrainingConfig."""
+    encoding = "hash" if isinstance(model.field, FieldConfig) else "positional"
+    found = recipe(model.kind, preset_for(runtime.current().backend), encoding)
+    return TrainingConfig(**{"batch": found.batch, "optimiser": found.optimiser, **settings})
 
 
 def with_budget(config: TrainingConfig) -> TrainingConfig:
@@ -113,7 +124,7 @@ def with_budget(config: TrainingConfig) -> TrainingConfig:
 
 
 def fit(
-    model: InstantNGP,
+    model: Model,
     scene: Scene,
     config: TrainingConfig | None = None,
     *,
@@ -128,7 +139,7 @@ def fit(
     Returns:
         The last report; None if the budget is no step.
     """
-    config = config or TrainingConfig(batch=batch_defaults(runtime.current().backend))
+    config = config or default_training(model.config)
     trainer = Trainer(model, scene, with_budget(config))
     last = None
 
@@ -179,21 +190,18 @@ def train(
 def warm_up(trainer: Trainer) -> None:
     """Let every kernel of training and rendering be compiled, and leave `trainer` exactly as it was.
 
-    It takes a step in which the grid is updated as in its warm-up, one as after it, and renders a few rays.
+    It takes the steps that the model names, and renders a few rays.
     """
     state = trainer.state_dict()
     state = {
         "tensors": {name: value.clone() for name, value in state["tensors"].items()},
         "numbers": state["numbers"],
     }
-    grid = trainer.model.grid
-    grid.updates.clamp_(min=1)  # the first update looks at all cells, which takes long
-    for earliest in (grid.first_update, grid.warmup_steps):
-        trainer.steps_done = -(-earliest // grid.update_every) * grid.update_every
+    for step in trainer.model.rehearsal():
+        trainer.steps_done = step
         trainer.step()
     with torch.no_grad(), trainer.averaged() as model:
-        rays = training_rays(trainer.images, 16, 0)
-        model.render(Rays(rays.origins, rays.directions))
+        model.render(trainer.some_rays(16))
     trainer.load_state_dict(state)
 
 

@@ -1,34 +1,43 @@
-"""The training step, the same for every model: rays, samples, pixels, loss, gradients, optimiser.
+"""The training step, the same for every model: pixels drawn, rays, rendered, loss, gradients, optimisers.
+
+What differs from model to model, the model says (`models.model.Model`): how rays are rendered and what the terms of the
+loss are, which parameters are hash tables and which networks, and what there is to do besides a step.
 
 Everything random is a function of (seed, step), so that a run that is continued takes the steps it would have taken.
 """
 
+import math
 import time
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from taichi_nerf_kernels.random import uniform_forward
 
 from .. import runtime
-from ..config import TrainingConfig
+from ..config import RayBatchConfig, TrainingConfig, check_fit
 from ..data.scene import Scene
-from ..losses import huber
 from ..models.instant_ngp import InstantNGP
+from ..models.model import Model, Pixels
 from ..ops.adam import SparseAdam
-from ..ops.camera import TrainingImages, TrainingRays, training_images, training_rays
-from ..types import Rays
-from .explicit_step import BETAS, EPSILON, ExplicitStep, StepSeeds
+from ..ops.camera import TrainingImages, TrainingRays, rays_from_pixels, training_rays
+from ..ops.conical_frustum import cone_radii
+from ..types import Batch, Rays
+from .corrections import Corrections
+from .depth import KnownDistances, transport_loss
+from .explicit_step import BETA1, ExplicitStep, StepSeeds
+from .packed_images import packed_images
 
 SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
 RAYS, JITTER, BACKGROUND = range(3)  # purposes of random numbers
+DEPTH_RAYS, DEPTH_JITTER = 0x2545F491, 0x1B873593  # two more, by what their seeds differ from those above
+CROP_DRAWS = 6  # pixels drawn for one of the central half of the images, which is a quarter of their area
 STATE_NUMBERS = ("steps_done", "seconds", "skipped_steps", "marched_per_ray", "samples_per_ray")
 OPTIMISER_STATE = {"table_optimiser": ("first_moment", "second_moment", "step_count"),
-                   "network_optimiser": ("step", "exp_avg", "exp_avg_sq")}
+                   "network_optimiser": ("step", "exp_avg", "exp_avg_sq"),
+                   "correction_optimiser": ("step", "exp_avg", "exp_avg_sq")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,30 +65,37 @@ class Totals:
 class Trainer:
     """Trains `model` on the training split of `scene`.
 
-    `step()` takes one step; `progress` says how much of the budget is spent. The batch adapts: its rays are as many as
-    give the configured number of visible samples. A step is taken by autograd, or explicitly by kernels on the device
-    (see `explicit_step`), which gives the same gradients and is the one way that never leaves a Vulkan device.
+    `step()` takes one step; `progress` says how much of the budget is spent. The batch of Instant-NGP adapts: its rays
+    are as many as give the configured number of visible samples. A step is taken by autograd, or for Instant-NGP
+    explicitly by kernels on the device (see `explicit_step`), which gives the same gradients and is the one way that
+    never leaves a Vulkan device.
     """
 
     smoothing = SMOOTHING
 
-    def __init__(self, model: InstantNGP, scene: Scene, config: TrainingConfig):
+    def __init__(self, model: Model, scene: Scene, config: TrainingConfig):
+        """Raises SettingError where `config` cannot train `model`."""
+        check_fit(model.config, config)
         self.model, self.config = model, config
         self.images, self.has_alpha = device_images(scene, "train")
+        self.area_weight = _area_weight(scene)
         self.background = {"white": 1.0, "black": 0.0}[scene.background]
         self.steps_done = 0
         self.seconds = 0.0
         self.skipped_steps = 0
-        self.marched_per_ray = self.samples_per_ray = float(model.config.sampling.steps)
+        adapts = isinstance(model, InstantNGP)
+        self.marched_per_ray = self.samples_per_ray = float(model.config.sampling.steps) if adapts else 0.0
+        self.corrections = Corrections(scene.model_cameras("train"), config).to(runtime.current().device)
+        self.distances = KnownDistances(scene, self.images) if config.depth.weight > 0 else None
         self._make_optimisers()
         self.average = [parameter.detach().clone() for parameter in model.parameters()]
-        if model.config.sampling.mark_invisible:
-            _mark_invisible(model, scene)
+        model.before_training(scene.model_cameras("train"))
         self._rays = self._marched = self._samples = 0
         self._loss = self._squared_error = 0.0
         chosen = config.gradients
-        if chosen == "auto":  # on CUDA explicit steps have not been measured
-            chosen = "autograd" if runtime.current().backend == "cuda" else "explicit"
+        if chosen == "auto":
+            plain = isinstance(model, InstantNGP) and not (config.more_than_colours or model.config.appearance)
+            chosen = "explicit" if plain else "autograd"
         self.explicit = ExplicitStep(self) if chosen == "explicit" else None
 
     @property
@@ -96,6 +112,8 @@ class Trainer:
     def rays_per_step(self) -> int:
         """Rays of the next batch."""
         batch = self.config.batch
+        if isinstance(batch, RayBatchConfig):
+            return batch.rays
         rays = min(batch.samples / max(self.samples_per_ray, 1e-3), batch.marched / max(self.marched_per_ray, 1e-3))
         return max(16, min(int(rays), batch.max_rays))
 
@@ -116,13 +134,18 @@ class Trainer:
         self._average()
         self.seconds += time.perf_counter() - start
 
+    def some_rays(self, rays: int) -> Rays:
+        """Rays of the training images, always the same."""
+        return self._rays_of(training_rays(self.images, rays, 0))
+
     def totals(self) -> Totals:
         """Sums over all steps; waits for the device, which counts as time of training."""
         start = time.perf_counter()
         if self.explicit is not None:
             self.explicit.add_totals()
+        overflowed = 0 if self.table_optimiser is None else self.table_optimiser.overflowed_entries
         totals = Totals(rays=self._rays, marched=self._marched, samples=self._samples, skipped_steps=self.skipped_steps,
-                        overflowed_entries=self.table_optimiser.overflowed_entries, loss=float(self._loss),
+                        overflowed_entries=overflowed, loss=float(self._loss),
                         squared_error=float(self._squared_error))
         self.seconds += time.perf_counter() - start
         return totals
@@ -137,19 +160,72 @@ class Trainer:
         self._squared_error = self._squared_error + squared_error
 
     def _step(self, seeds: StepSeeds) -> None:
-        batch = training_rays(self.images, self.rays_per_step, seeds.rays)
-        rendered = self.model.render(Rays(batch.origins, batch.directions), jitter_seed=seeds.jitter)
-        background = self._background(batch, seeds.background)
-        prediction, target = rendered.over(background), over(batch.rgba, background)
-        loss = huber(prediction, target, self.config.batch.huber)
-        samples = len(rendered.samples)
-        if samples > 0:
+        if self.config.refine.coarse > 0:
+            self.model.show_levels(self.progress / self.config.refine.coarse)
+        batch = self._batch(seeds)
+        pixels = self.model.render(batch.rays, jitter_seed=seeds.jitter, progress=self.progress)
+        pixels = self.corrections.shown(pixels, batch.image_index)
+        loss = sum(self._losses(pixels, batch, seeds).values())
+        if pixels.visible > 0:
             loss.backward()
             self._optimise()
-        self.model.update_grid(self.steps_done)
-        self._adapt(len(batch.rgba), rendered.marched, samples)
-        self.add_totals(rays=len(batch.rgba), marched=rendered.marched, samples=samples, skipped=int(samples == 0),
-                        loss=loss.detach(), squared_error=(prediction.detach() - target).square().mean())
+        self.model.after_step(self.steps_done)
+        self._adapt(len(batch), pixels.marched, pixels.visible)
+        squared_error = (pixels.over(batch.background).detach() - batch.target).square().mean()
+        self.add_totals(rays=len(batch), marched=pixels.marched, samples=pixels.visible,
+                        skipped=int(pixels.visible == 0), loss=loss.detach(), squared_error=squared_error)
+
+    def _losses(self, pixels: Pixels, batch: Batch, seeds: StepSeeds) -> dict[str, Tensor]:
+        """The terms of the loss by name."""
+        losses = {**self.model.losses(pixels, batch), **self.corrections.losses()}
+        if self.distances is not None:
+            losses["depth"] = self.config.depth.weight * self._depth_loss(len(batch), seeds)
+        return losses
+
+    def _depth_loss(self, rays: int, seeds: StepSeeds) -> Tensor:
+        """That of rays of their own, as many for `rays` others as the settings say."""
+        count = max(1, round(self.config.depth.rays * rays))
+        image_index, pixel, distance = self.distances.draw(count, seeds.rays ^ DEPTH_RAYS)
+        rays = Rays(*self._origins_and_directions(image_index, pixel), self._radii(image_index, pixel), image_index)
+        pixels = self.model.render(rays, jitter_seed=seeds.jitter ^ DEPTH_JITTER, progress=self.progress)
+        return transport_loss(pixels, distance)
+
+    def _batch(self, seeds: StepSeeds) -> Batch:
+        """The pixels of a step, and the rays through them."""
+        drawn = self._drawn(seeds.rays)
+        weight = None if self.area_weight is None else self.area_weight[drawn.image_index.long()]
+        return Batch(rays=self._rays_of(drawn), rgba=drawn.rgba, background=self._background(drawn, seeds.background),
+                     image_index=drawn.image_index, pixel_index=drawn.pixel_index, weight=weight)
+
+    def _rays_of(self, drawn: TrainingRays) -> Rays:
+        origins, directions, radius = drawn.origins, drawn.directions, None
+        if self.model.sees_cones or self.corrections.cameras is not None:
+            pixel = self.images.pixel_centres(drawn.image_index, drawn.pixel_index)
+            radius = self._radii(drawn.image_index, pixel)
+            if self.corrections.cameras is not None:
+                origins, directions = self._origins_and_directions(drawn.image_index, pixel)
+        return Rays(origins, directions, radius, drawn.image_index)
+
+    def _origins_and_directions(self, image_index: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
+        """[R, 3] each, of pixels [R, 2] of images [R], by what is known of the cameras now."""
+        if self.corrections.cameras is not None:
+            return self.corrections.rays(image_index, pixel, self.steps_done)
+        return rays_from_pixels(image_index, pixel, self.images.poses, *self.images.lenses)
+
+    def _radii(self, image_index: Tensor, pixel: Tensor) -> Tensor | None:
+        """Of their cones, if the model wants to know."""
+        return cone_radii(image_index, pixel, *self.images.lenses) if self.model.sees_cones else None
+
+    def _drawn(self, seed: int) -> TrainingRays:
+        """Pixels of all images; in the beginning those of the central half alone, where the batch asks for that."""
+        rays, batch = self.rays_per_step, self.config.batch
+        if not isinstance(batch, RayBatchConfig) or self.steps_done >= batch.crop_steps:
+            return training_rays(self.images, rays, seed)
+        drawn = training_rays(self.images, CROP_DRAWS * rays, seed)
+        size = self.images.size[drawn.image_index.long()]
+        place = self.images.pixel_centres(drawn.image_index, drawn.pixel_index) / size  # in [0, 1]
+        central = ((place - 0.5).abs() <= 0.25).all(dim=1).nonzero()[:rays, 0]
+        return TrainingRays(*(values[central] for values in drawn))
 
     @contextmanager
     def averaged(self):
@@ -167,9 +243,10 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for (name, _), average in zip(self.model.named_parameters(), self.average):
             tensors[f"average.{name}"] = average
-        for optimiser in OPTIMISER_STATE:
-            for index, state in getattr(self, optimiser).state_dict()["state"].items():
-                tensors |= {f"{optimiser}.{index}.{key}": value for key, value in state.items()}
+        tensors |= {f"correction.{name}": value for name, value in self.corrections.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for index, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
         return {"tensors": tensors, "numbers": {name: getattr(self, name) for name in STATE_NUMBERS}}
 
     @torch.no_grad()
@@ -187,15 +264,18 @@ class Trainer:
             value.copy_(tensors[f"model.{name}"])
         for (name, _), average in zip(self.model.named_parameters(), self.average):
             average.copy_(tensors[f"average.{name}"])
-        for optimiser, keys in OPTIMISER_STATE.items():
-            optimiser_state = {}
-            for index in range(len(getattr(self, optimiser).param_groups[0]["params"])):
-                prefix = f"{optimiser}.{index}."
+        for name, value in self.corrections.state_dict().items():
+            value.copy_(tensors[f"correction.{name}"])
+        for name, optimiser in self.optimisers.items():
+            keys, optimiser_state = OPTIMISER_STATE[name], {}
+            for index in range(len(_parameters(optimiser))):
+                prefix = f"{name}.{index}."
                 if prefix + keys[0] in tensors:
                     optimiser_state[index] = {key: tensors[prefix + key].clone() for key in keys}
-            groups = getattr(self, optimiser).state_dict()["param_groups"]
-            getattr(self, optimiser).load_state_dict({"state": optimiser_state, "param_groups": groups})
-        self.model.field.table_gradient.zero_()
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": optimiser_state, "param_groups": groups})
+        for _, gradient in self.model.tables():
+            gradient.zero_()
         for name, value in numbers.items():
             setattr(self, name, value)
         if self.explicit is not None:
@@ -211,11 +291,12 @@ class Trainer:
         """Name -> a tensor of the shape and dtype that a state with the names of `tensors` must have."""
         expected = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         expected |= {f"average.{name}": value for name, value in self.model.named_parameters()}
-        for optimiser, keys in OPTIMISER_STATE.items():
-            for index, parameter in enumerate(getattr(self, optimiser).param_groups[0]["params"]):
+        expected |= {f"correction.{name}": value for name, value in self.corrections.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for index, parameter in enumerate(_parameters(optimiser)):
                 like = {"step": torch.empty((), dtype=torch.float32),
                         "step_count": torch.empty(parameter.shape[:1], dtype=torch.int32, device="meta")}
-                names = {f"{optimiser}.{index}.{key}": like.get(key, parameter) for key in keys}
+                names = {f"{name}.{index}.{key}": like.get(key, parameter) for key in OPTIMISER_STATE[name]}
                 if names.keys() & tensors.keys():  # before the first step an optimiser has no state
                     expected |= names
         return expected
@@ -228,29 +309,48 @@ class Trainer:
         return background
 
     def _make_optimisers(self):
-        settings, field = self.config.optimiser, self.model.field
-        field.table.grad = field.table_gradient
-        self.table_optimiser = SparseAdam([field.table], betas=BETAS, eps=EPSILON, zero_gradient=True)
-        networks = [*field.density_network.parameters(), *field.colour_network.parameters()]
-        self.network_optimiser = torch.optim.Adam(networks, betas=BETAS, eps=EPSILON,
+        settings, tables = self.config.optimiser, self.model.tables()
+        betas = (BETA1, settings.beta2)
+        self.table_optimiser = None
+        if tables:
+            for table, gradient in tables:
+                table.grad = gradient
+            self.table_optimiser = SparseAdam([table for table, _ in tables], betas=betas, eps=settings.epsilon,
+                                              zero_gradient=True)
+        networks = [{"params": network} for network in self.model.networks()]
+        self.network_optimiser = torch.optim.Adam(networks, betas=betas, eps=settings.epsilon,
                                                   weight_decay=settings.weight_decay, fused=True)
+        self.optimisers = {"table_optimiser": self.table_optimiser} if tables else {}
+        self.optimisers["network_optimiser"] = self.network_optimiser
+        self.correction_optimiser = None
+        if groups := self.corrections.groups():
+            self.correction_optimiser = torch.optim.Adam(groups, betas=(BETA1, 0.99), eps=1e-15, fused=True)
+            self.optimisers["correction_optimiser"] = self.correction_optimiser
 
     def _optimise(self):
         settings, factor = self.config.optimiser, self._learning_rate_factor()
-        self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
-        networks = self.network_optimiser.param_groups[0]
-        networks["lr"] = settings.network_learning_rate * factor
-        # fused Adam leaves out a step whose gradients overflowed without the host ever asking
-        total = torch.stack([parameter.grad.sum() for parameter in networks["params"]]).sum()
-        self.network_optimiser.found_inf = (~torch.isfinite(total)).float()
-        self.network_optimiser.grad_scale = None
-        self.network_optimiser.step()
-        self.network_optimiser.zero_grad()
-        self.table_optimiser.step()
+        gradients = []
+        for network in self.network_optimiser.param_groups:
+            network["lr"] = settings.network_learning_rate * factor
+            if settings.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(network["params"], settings.clip_norm)
+            gradients += [parameter.grad for parameter in network["params"]]
+        _step_if_finite(self.network_optimiser, gradients)
+        if self.table_optimiser is not None:
+            self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
+            self.table_optimiser.step()
+        if self.correction_optimiser is not None:
+            groups = self.correction_optimiser.param_groups
+            for group, rate in zip(groups, self.corrections.learning_rates(self.progress, factor), strict=True):
+                group["lr"] = rate
+            gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+            if gradients:
+                _step_if_finite(self.correction_optimiser, gradients)
 
     def _learning_rate_factor(self) -> float:
         settings = self.config.optimiser
-        return learning_rate_factor(self.progress, settings.decay_start, settings.final_fraction)
+        factor = learning_rate_factor(self.progress, settings.decay_start, settings.final_fraction)
+        return factor * warmup_factor(self.steps_done, settings.warmup_steps)
 
     def _adapt(self, rays: int, marched: int, samples: int):
         self.marched_per_ray += (1 - SMOOTHING) * (marched / rays - self.marched_per_ray)
@@ -283,6 +383,15 @@ class Trainer:
         return (self.config.seed * 1_000_003 + self.steps_done * 3 + purpose) % 2**31
 
 
+def _step_if_finite(optimiser: torch.optim.Adam, gradients: list[Tensor]):
+    """Take a step of a fused Adam, which leaves it out if a gradient overflowed, without the host ever asking."""
+    total = torch.stack([gradient.sum() for gradient in gradients]).sum()
+    optimiser.found_inf = (~torch.isfinite(total)).float()
+    optimiser.grad_scale = None
+    optimiser.step()
+    optimiser.zero_grad()
+
+
 def check_same_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor]):
     """Raises ValueError naming a tensor that is missing, unknown, or of another shape or dtype than expected."""
     for name in sorted(expected.keys() ^ tensors.keys()):
@@ -298,31 +407,25 @@ def learning_rate_factor(progress: float, decay_start: float, final_fraction: fl
     return final_fraction ** max(0.0, (progress - decay_start) / (1 - decay_start))
 
 
-def over(rgba: Tensor, background: Tensor) -> Tensor:
-    """[R, 3]: straight-alpha colours [R, 4] over `background` [R, 3]."""
-    alpha = rgba[:, 3:]
-    return rgba[:, :3] * alpha + (1 - alpha) * background
+def warmup_factor(step: int, warmup_steps: int) -> float:
+    """From 0.01 at step 0 along a quarter of a sine to 1 at step `warmup_steps` (Barron et al. 2021)."""
+    if step >= warmup_steps:
+        return 1.0
+    return 0.01 + 0.99 * math.sin(0.5 * math.pi * step / warmup_steps)
 
 
 def device_images(scene: Scene, split: str) -> tuple[TrainingImages, bool]:
     """The pixels and model-space cameras of a split where the kernels want them, and whether they have alpha."""
-    images, cameras = scene.splits[split].images, scene.model_cameras(split)
-    arrays = (images.pixels, images.offset, images.size, cameras.camera_to_world, cameras.focal, cameras.principal,
-              cameras.distortion, cameras.lens)
-    device = runtime.current().device
-    tensors = [_tensor(array).to(device) for array in arrays]
-    allowed = None if images.allowed is None else _tensor(images.allowed).to(device)
-    return training_images(*tensors, allowed=allowed), images.has_alpha
+    images = scene.splits[split].images
+    return packed_images(images, scene.model_cameras(split)), images.has_alpha
 
 
-def _tensor(array: np.ndarray) -> Tensor:
-    """`array` as a tensor over the same memory, which may be a file that can only be read."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(np.ascontiguousarray(array))
+def _area_weight(scene: Scene) -> Tensor | None:
+    """[N] of the training images; None where they all weigh the same."""
+    weight = scene.splits["train"].area_weight
+    return None if weight is None else torch.from_numpy(weight).to(runtime.current().device)
 
 
-def _mark_invisible(model: InstantNGP, scene: Scene):
-    cameras = scene.model_cameras("train")
-    model.grid.mark_invisible(*(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in (
-        cameras.camera_to_world, cameras.focal, cameras.principal, cameras.size)), near=model.box.near)
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    """In the order in which an optimiser numbers its state."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -6,8 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from taichi_nerf.fields import positional_field
 from taichi_nerf.fields.positional_field import PositionalField
 from taichi_nerf.ops.positional_encoding import encode_gaussian, encode_position, encoding_width
+
+
+@pytest.fixture(autouse=True)
+def single_precision(monkeypatch):
+    """Products are taken in the type of the weights."""
+    monkeypatch.setattr(positional_field, "fastest_precision", lambda device: torch.float32)
 
 
 def make_field(rng, **options):

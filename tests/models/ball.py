@@ -53,6 +53,9 @@ class Ball(nn.Module):
         self.grid = OccupancyGrid(16, step_min=3**0.5 / steps, dtype=dtype, device=device)
         self.pieces = []
 
+    def density(self, positions):
+        return self.field.density(self.field.encode(positions))[0]
+
     def render(self, rays, *, jitter_seed=None):
         rendered = render_samples(self.field, self.grid.march(rays), rays.directions, 1e-4)
         self.pieces.append(rendered.marched)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from taichi_nerf.config import FieldConfig, HashGridConfig, ModelConfig, SamplingConfig
+from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
 from taichi_nerf.data import Cameras
 from taichi_nerf.models import views
 from taichi_nerf.models.instant_ngp import Box, InstantNGP
@@ -116,8 +116,7 @@ def test_pieces_do_not_show(backend, chunk):
 
 
 def test_pieces_are_so_large_that_their_samples_stay_bounded_though_the_top_is_empty(backend, monkeypatch):
-    monkeypatch.setattr(views, "MARCHED", 20_000)
-    monkeypatch.setattr(views, "FIRST_RAYS", 64)
+    monkeypatch.setitem(views.PIECES, backend.device.type, (64, 2**15, 20_000))
     model = Ball(backend.dtype, backend.device)
     cameras = cameras_around(1, size=(64, 64), focal=96.0)
     cameras = Cameras(**{**vars(cameras), "principal": np.array([[32.0, 64.0]])})  # the box is at the bottom
@@ -132,7 +131,7 @@ def test_rendering_leaves_no_gradient_behind(backend):
         pytest.skip("the model is of float32")
     grid = HashGridConfig(levels=2, features=2, log2_entries=8, base_resolution=4, max_resolution=8)
     sampling = SamplingConfig(grid_resolution=16, steps=32)
-    model = InstantNGP(ModelConfig(field=FieldConfig(hash_grid=grid), sampling=sampling), Box()).to(
+    model = InstantNGP(InstantNGPConfig(field=FieldConfig(hash_grid=grid), sampling=sampling), Box()).to(
         backend.device
     )
     model.field.table_gradient = model.field.table_gradient.to(backend.device)
@@ -150,7 +149,7 @@ def small_model(backend, seed=0):
         hash_grid=grid, geometry_features=4, density_width=8, colour_width=8, direction_degree=2
     )
     sampling = SamplingConfig(grid_resolution=16, steps=64)
-    model = InstantNGP(ModelConfig(field=field, sampling=sampling), Box(aabb_scale=2, near=0.1), seed)
+    model = InstantNGP(InstantNGPConfig(field=field, sampling=sampling), Box(aabb_scale=2, near=0.1), seed)
     with torch.no_grad():
         model.field.table.mul_(3e4)
     return model.to(backend.dtype).to(backend.device)

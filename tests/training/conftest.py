@@ -10,7 +10,7 @@ from taichi_nerf.config import (
     BatchConfig,
     FieldConfig,
     HashGridConfig,
-    ModelConfig,
+    InstantNGPConfig,
     OptimiserConfig,
     SamplingConfig,
     TrainingConfig,
@@ -19,7 +19,7 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import Trainer
 
-SMALL = ModelConfig(
+SMALL = InstantNGPConfig(
     field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64)),
     sampling=SamplingConfig(grid_resolution=16, steps=64, first_update=4, update_every=4, warmup_updates=2),
 )
@@ -45,7 +45,7 @@ def small_scene():
 def make_trainer(small_scene):
     """`make_trainer(steps=20)`: a new trainer of an untrained small model."""
 
-    def make(model: ModelConfig = SMALL, average_every: int = 4, **settings) -> Trainer:
+    def make(model: InstantNGPConfig = SMALL, average_every: int = 4, **settings) -> Trainer:
         settings = {"steps": 20, "batch": BATCH, **settings}
         optimiser = OptimiserConfig(average_every=average_every)
         config = dataclasses.replace(TrainingConfig(optimiser=optimiser), **settings)

@@ -1,0 +1,152 @@
+"""Mip-NeRF 360: a contraction of space, and proposals of where to look (Barron et al. 2022).
+
+The unit ball stays, and all beyond is drawn into the ball of radius 2 around it. Rays are cut evenly in disparity; at
+each level a proposal, which has density alone, says where the next cuts; the field is asked only at the last level. The
+proposals learn to bound the weights of the last level, and never see a picture.
+
+With a hash grid as the encoding (--encoding hash) the intervals are points, which are contracted and looked up: the
+fast variant, as nerfacto is (Tancik et al. 2023, Nerfstudio).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from ..config import FieldConfig, MipNeRF360Config, PositionalFieldConfig
+from ..data.scene import Scene
+from ..fields.encoded import EncodedGaussians, HashPoints, HashProposal
+from ..losses import charbonnier
+from ..ops.conical_frustum import frustum_moments
+from ..ops.contraction import contract_points, off_axis_basis, project_gaussians
+from ..ops.distortion import interval_distortion_loss
+from ..ops.interval_sampling import distance_from_normalised, resample_mip_nerf_360
+from ..ops.proposal_loss import proposal_bound_loss
+from ..ops.volume_rendering import composite_intervals, interval_weights
+from ..types import Batch, Rays
+from .intervals import IntervalModel, Level, RenderedIntervals, seed_of
+from .mip_nerf import refuse_fisheye
+from .model import Box
+
+CONTRACTED_SIDE = 4.0  # of the cube around the ball that all space is drawn into
+
+
+class MipNeRF360(IntervalModel):
+    """A field and its proposals. Everything random is a function of `seed`."""
+
+    def __init__(self, config: MipNeRF360Config, box: Box, seed: int = 0):
+        super().__init__(box, scale=2 / box.aabb_scale if box.bounded else 1 / config.radius)
+        self.config = config
+        self.contraction = not box.bounded if config.contraction is None else config.contraction
+        self.hashed = isinstance(config.field, FieldConfig)
+        self.sees_cones = not self.hashed
+        side = CONTRACTED_SIDE if self.contraction else box.aabb_scale * self.scale
+        generator = torch.Generator().manual_seed(seed)
+        proposals = 1 if config.shared_proposal else len(config.proposal_samples)
+        if self.hashed:
+            self.field = HashPoints(config.field, side, generator, config.appearance)
+            made = [HashProposal(config.proposal, side, generator) for _ in range(proposals)]
+        else:
+            basis = torch.from_numpy(off_axis_basis())
+            self.register_buffer("basis", basis, persistent=False)  # in double precision
+            self.field = EncodedGaussians(config.field, len(basis), generator, appearance=config.appearance,
+                                          colour_padding=0.001, initial="he")
+            shape = PositionalFieldConfig(levels=config.field.levels, width=config.proposal.width,
+                                          depth=config.proposal.depth)
+            made = [EncodedGaussians(shape, len(basis), generator, colour=False, initial="he")
+                    for _ in range(proposals)]
+        self.proposals = nn.ModuleList(made)
+        self.appearance = None
+        if config.appearance:
+            self.appearance = nn.Parameter(0.01 * torch.randn(box.images, config.appearance, generator=generator))
+
+    @classmethod
+    def check_scene(cls, config: MipNeRF360Config, scene: Scene) -> None:
+        if config.integrated and isinstance(config.field, PositionalFieldConfig):
+            refuse_fisheye(scene, "mip-nerf-360")
+
+    def fields(self) -> list:
+        return [self.field, *self.proposals]
+
+    def networks(self) -> list[list[Parameter]]:
+        return super().networks() + ([] if self.appearance is None else [[self.appearance]])
+
+    def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> RenderedIntervals:
+        config, unit = self.config, self.unit_rays(rays)
+        near, far = self.reach(unit, config.range)
+        s = torch.stack([torch.zeros_like(near), torch.ones_like(near)], dim=1)
+        weights, levels, counts = torch.ones_like(s[:, :1]), [], (*config.proposal_samples, config.samples)
+        slope = config.anneal_slope
+        anneal = slope * progress / ((slope - 1) * progress + 1)
+        for number, count in enumerate(counts):
+            reach = config.dilation * (0.0025 + 0.5 / math.prod(counts[:number])) if number else 0.0
+            s = resample_mip_nerf_360(s, weights, count, reach=reach, anneal=anneal, seed=seed_of(jitter_seed, number),
+                                      jitter="ray" if config.single_jitter else "sample")
+            t = distance_from_normalised(s, near, far, config.range.spacing)
+            levels.append(self._level(number, unit, s, t))
+            weights = levels[-1].weights.detach()
+        return RenderedIntervals(rays, tuple(levels), self.scale)
+
+    def losses(self, pixels: RenderedIntervals, batch: Batch) -> dict[str, Tensor]:
+        """Of the picture, of the proposals' bounds, and of how far the weights are spread along the rays."""
+        config, (*proposals, last) = self.config, pixels.levels
+        prediction = last.over(batch.background)
+        terms = {"colour": charbonnier(prediction, batch.target, config.charbonnier, batch.weight)}
+        if config.proposal_weight > 0:
+            bounds = [proposal_bound_loss(last.s, last.weights, level.s, level.weights) for level in proposals]
+            terms["proposal"] = config.proposal_weight * sum(bound.mean() for bound in bounds)
+        if config.distortion_weight > 0:
+            terms["distortion"] = config.distortion_weight * interval_distortion_loss(last.weights, last.s).mean()
+        return terms
+
+    def density(self, positions: Tensor) -> Tensor:
+        """At points, which have no extent."""
+        origins = positions * self.scale
+        if self.hashed:
+            return self._points_density(self.field, origins)[0] * self.scale
+        zero = torch.zeros_like(origins[:, :1])
+        ahead = torch.zeros_like(origins)
+        ahead[:, 2] = 1.0
+        mean, variance = project_gaussians(origins, ahead, zero, zero, zero, self._axes(), self.contraction)
+        return self.field.density(mean[:, 0], variance[:, 0])[0] * self.scale
+
+    def _level(self, number: int, unit: Rays, s: Tensor, t: Tensor) -> Level:
+        """What a proposal, or last the field, finds in the intervals between s [R, S + 1]."""
+        proposal, last = number < len(self.config.proposal_samples), "bounded" if self.box.bounded else "opaque"
+        field = self.proposals[number % len(self.proposals)] if proposal else self.field
+        density, hidden = self._density(field, unit, t)
+        density = density.view(len(t), -1)
+        if proposal:
+            return Level(s=s, t=t, weights=interval_weights(density, t, last))
+        colour = field.colour(hidden, unit.directions, self._appearance(unit)).view(*density.shape, 3)
+        colour, opacity, depth, weights = composite_intervals(density, colour, t, last)
+        return Level(s=s, t=t, weights=weights, colour=colour, opacity=opacity, depth=depth / self.scale)
+
+    def _density(self, field, unit: Rays, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the intervals between t [R, S + 1]."""
+        if self.hashed:
+            middle = (t[:, 1:] + t[:, :-1]) / 2
+            positions = unit.origins[:, None] + middle[..., None] * unit.directions[:, None]
+            return self._points_density(field, positions.view(-1, 3))
+        radius = torch.zeros_like(t[:, 0]) if unit.radius is None else unit.radius
+        moments = frustum_moments(t, radius)
+        if not self.config.integrated:
+            moments = moments[0], torch.zeros_like(moments[1]), torch.zeros_like(moments[2])
+        mean, variance = project_gaussians(unit.origins, unit.directions, *moments, self._axes(), self.contraction)
+        return field.density(mean.flatten(0, 1), variance.flatten(0, 1))
+
+    def _points_density(self, field, positions: Tensor) -> tuple[Tensor, Tensor]:
+        density, hidden = field.density(contract_points(positions) if self.contraction else positions)
+        return self.config.initial_density * density, hidden
+
+    def _appearance(self, rays: Rays) -> Tensor | None:
+        """[R, A] of the images that the rays belong to, and 0 of none."""
+        if self.appearance is None:
+            return None
+        if rays.image_index is None:
+            return self.appearance.new_zeros(len(rays), self.appearance.shape[1])
+        return self.appearance[rays.image_index.long()]
+
+    def _axes(self) -> Tensor:
+        return self.basis.to(self.field.network.density_layer.weight)

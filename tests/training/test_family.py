@@ -1,0 +1,124 @@
+"""Training of every model by the one trainer: it learns, goes on exactly, and comes back from its checkpoint."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf.config import (
+    FieldConfig,
+    HashGridConfig,
+    HashProposalConfig,
+    MipNeRF360Config,
+    MipNeRFConfig,
+    NeRFConfig,
+    PositionalFieldConfig,
+    PositionalProposalConfig,
+    RayBatchConfig,
+    RunConfig,
+    SettingError,
+    TrainingConfig,
+    from_dict,
+)
+from taichi_nerf.models.views import render_view
+from taichi_nerf.presets import MODELS, PRESETS, recipe
+from taichi_nerf.training import checkpoint, run
+from taichi_nerf.training.run import default_training, make_model
+from taichi_nerf.training.trainer import Trainer
+
+from .test_checkpoint import assert_same
+
+DEEP = PositionalFieldConfig(levels=4, direction_levels=2, width=16, depth=3, skip=1, bottleneck=8, view_width=8)
+HASH = FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64), density_width=16,
+                   colour_width=16)
+SMALL = {
+    "nerf": NeRFConfig(field=DEEP, coarse_samples=8, fine_samples=8),
+    "nerf-hash": NeRFConfig(field=HASH, coarse_samples=8, fine_samples=8),
+    "mip-nerf": MipNeRFConfig(field=DEEP, samples=8),
+    "mip-nerf-360": MipNeRF360Config(
+        field=DEEP, proposal=PositionalProposalConfig(width=8, depth=2), proposal_samples=(8, 6), samples=6,
+        appearance=2),
+    "mip-nerf-360-hash": MipNeRF360Config(
+        field=HASH, proposal=HashProposalConfig(hash_grid=HASH.hash_grid), proposal_samples=(8, 6), samples=6,
+        shared_proposal=False, appearance=2),
+}
+
+
+@pytest.fixture(params=SMALL)
+def make(request, small_scene):
+    """`make(steps=20)`: a new trainer of an untrained small model."""
+
+    def make(**settings) -> Trainer:
+        config = SMALL[request.param]
+        training = default_training(config, **{"steps": 20, "batch": RayBatchConfig(rays=64, crop_steps=3), **settings})
+        optimiser = dataclasses.replace(training.optimiser, network_learning_rate=1e-2, warmup_steps=2)
+        return Trainer(make_model(small_scene, config), small_scene, dataclasses.replace(training, optimiser=optimiser))
+
+    return make
+
+
+def test_training_lowers_the_loss(make):
+    trainer, reports = make(steps=60), []
+    for _ in range(3):
+        for _ in range(20):
+            trainer.step()
+        reports.append(trainer.totals())
+    assert (reports[2] - reports[1]).loss < 0.8 * reports[0].loss
+
+
+def test_steps_before_and_after_a_checkpoint_equal_steps_without_one(make, tmp_path):
+    straight, first, second = make(), make(), make()
+    run.warm_up(first)
+    for _ in range(6):
+        straight.step()
+    for _ in range(3):
+        first.step()
+    checkpoint.save(tmp_path, first)
+    checkpoint.load_training(tmp_path, second)
+    for _ in range(3):
+        second.step()
+    assert_same(straight, second)
+
+
+def test_loaded_model_shows_what_the_trained_one_does(make, tmp_path, small_scene):
+    trainer = make()
+    trainer.step()
+    checkpoint.save(tmp_path, trainer)
+    cameras, model = small_scene.model_cameras("test"), checkpoint.load(tmp_path)
+    assert model.config == trainer.model.config and model.box == trainer.model.box
+    with trainer.averaged() as averaged:
+        expected = render_view(averaged, cameras, 0, background=1.0, normals=True)
+    shown = render_view(model, cameras, 0, background=1.0, normals=True)
+    for name in ("colour", "opacity", "depth", "normals"):
+        assert np.array_equal(getattr(shown, name), getattr(expected, name)), name
+
+
+def test_rays_of_the_crop_are_of_the_central_half(make, small_scene):
+    trainer = make()
+    drawn = trainer._drawn(1)
+    size = torch.from_numpy(small_scene.splits["train"].cameras.size)[drawn.image_index.long()]
+    place = trainer.images.pixel_centres(drawn.image_index, drawn.pixel_index) / size
+    assert len(drawn.rgba) == 64 and ((place - 0.5).abs() <= 0.25).all()
+    pixels = small_scene.splits["train"].images.pixels[drawn.pixel_index.numpy()]
+    np.testing.assert_allclose(drawn.rgba.numpy() * 255, pixels, atol=1e-3)
+
+
+def test_settings_of_every_model_survive_json():
+    for name in MODELS:
+        for preset in PRESETS:
+            for encoding in (None, "positional" if name == "mip-nerf" else "hash"):
+                found = recipe(name, preset, encoding)
+                training = TrainingConfig(batch=found.batch, optimiser=found.optimiser)
+                config = RunConfig(model=found.model, training=training)
+                assert from_dict(RunConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_what_does_not_go_together_is_refused(small_scene):
+    with pytest.raises(SettingError, match="gradients explicit is for instant-ngp alone"):
+        RunConfig(model=NeRFConfig(), training=TrainingConfig(batch=RayBatchConfig(), gradients="explicit"))
+    with pytest.raises(SettingError, match="a batch of nerf is a RayBatchConfig"):
+        Trainer(make_model(small_scene, SMALL["nerf"]), small_scene, TrainingConfig())
+    with pytest.raises(SettingError, match="encoding positional is not for instant-ngp"):
+        recipe("instant-ngp", "small", "positional")
