@@ -15,7 +15,6 @@ from torch import nn
 
 from .. import runtime
 from ..config import ExposureConfig, RefineConfig, TrainingConfig
-from ..data.disturb import with_split
 from ..data.scene import Cameras, Scene, Split
 from ..losses import squared_error
 from ..models.model import Model
@@ -24,7 +23,7 @@ from ..ops.camera import training_rays
 from ..types import Rays
 from .corrections import Corrections
 from .exposure import exposed
-from .trainer import device_images
+from .packed_images import packed_images
 
 __all__ = ["HalfImageFit", "fit_left_halves"]
 
@@ -82,7 +81,7 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
     if not what:
         return HalfImageFit(cameras, None, None, "")
     corrections = Corrections(cameras, config, anchored=True).to(runtime.current().device)
-    images, _ = device_images(with_split(scene, split), split.name)
+    images = packed_images(split.images, cameras)
     codes = nn.Parameter(torch.zeros_like(model.appearance[:1]).repeat(len(split), 1)) if appearance else None
     groups, rates = corrections.groups(), corrections.learning_rates(0.0, 1.0)
     if appearance:
