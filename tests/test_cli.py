@@ -27,7 +27,8 @@ SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
     "--batch.samples 512 --batch.marched 2048 --batch.max-rays 128 "
     "--model.field.hash-grid.levels 4 --model.field.hash-grid.log2-entries 10 "
-    "--model.field.hash-grid.max-resolution 64 --model.sampling.grid-resolution 16 --model.sampling.steps 64"
+    "--model.field.hash-grid.max-resolution 64 --model.field.density-width 16 --model.field.colour-width 16 "
+    "--model.sampling.grid-resolution 16 --model.sampling.steps 64"
 ).split()
 SIZE = 18
 
@@ -460,7 +461,7 @@ def start(*argv) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(process: subprocess.Popen, condition, seconds: float = 120):
+def wait_for(process: subprocess.Popen, condition, seconds: float = 300):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -485,7 +486,7 @@ def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp
     before = logged(folder)
     wait_for(process, lambda: len(logged(folder)) > len(before) + 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert out == ""
     sentence = err.strip().splitlines()[-1]
@@ -503,7 +504,7 @@ def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp
 
 def test_stdout_is_one_json_object_and_the_compiler_says_nothing(run):
     process = start("eval", run, "--json", "--threads", "1")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert {"psnr", "ssim", "images", "seconds"} <= json.loads(out).keys()
     assert "[W " not in err
