@@ -346,7 +346,8 @@ def _new_config(command: Train) -> RunConfig:
     scene = SceneConfig(
         path=path,
         **{name: getattr(command, name) for name in ("downscale", "scales", "test_every", "background", "format",
-                                                     "orient", "exposure", "alpha", "masks", "cache")},
+                                                     "orient", "alpha", "masks", "cache")},
+        exposure=command.image_exposure,
     )
     training = TrainingConfig(
         steps=command.steps,
