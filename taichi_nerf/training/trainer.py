@@ -294,7 +294,7 @@ class Trainer:
             network["lr"] = settings.network_learning_rate * factor
             if settings.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network["params"], settings.clip_norm)
-            gradients += [parameter.grad for parameter in network["params"]]
+            gradients += [parameter.grad for parameter in network["params"] if parameter.grad is not None]
         # fused Adam leaves out a step whose gradients overflowed without the host ever asking
         total = torch.stack([gradient.sum() for gradient in gradients]).sum()
         self.network_optimiser.found_inf = (~torch.isfinite(total)).float()
