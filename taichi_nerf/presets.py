@@ -102,7 +102,7 @@ MIP_NERF_360_PAPER = Recipe(
 HASH_360 = Recipe(
     model=MipNeRF360Config(
         field=FieldConfig(hash_grid=HashGridConfig(levels=8, features=4, log2_entries=17, max_resolution=512)),
-        proposal=HashProposalConfig(), proposal_samples=(48, 24), samples=24, initial_density=0.1),
+        proposal=HashProposalConfig(), proposal_samples=(48, 24), samples=24, initial_density=0.1, charbonnier=0.03),
     batch=RayBatchConfig(rays=1024),
     optimiser=OptimiserConfig())
 HASH_360_PAPER = Recipe(

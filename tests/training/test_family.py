@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from taichi_nerf import runtime
 from taichi_nerf.config import (
     FieldConfig,
     HashGridConfig,
@@ -69,6 +70,25 @@ def test_training_lowers_the_loss(make):
             trainer.step()
         totals.append(trainer.totals())
     assert (totals[2] - totals[1]).squared_error < 0.8 * totals[0].squared_error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_steps_on_vulkan_are_those_on_the_cpu(name, small_scene):
+    if (reason := runtime.why_missing("vulkan")) is not None:
+        pytest.skip(f"vulkan: {reason}")
+    errors = []
+    try:
+        for backend in ("vulkan", "cpu"):
+            runtime.init(backend, threads=1)
+            training = default_training(SMALL[name], steps=5, batch=RayBatchConfig(rays=32))
+            trainer = Trainer(make_model(small_scene, SMALL[name]), small_scene, training)
+            for _ in range(3):
+                trainer.step()
+            errors.append(trainer.totals().squared_error)
+    finally:
+        runtime.init("cpu", threads=1)
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)
 
 
 def test_steps_before_and_after_a_checkpoint_equal_steps_without_one(make, tmp_path):
