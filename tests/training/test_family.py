@@ -31,6 +31,7 @@ from taichi_nerf.training.explicit_step import StepSeeds
 from taichi_nerf.training.run import default_training, make_model
 from taichi_nerf.training.trainer import Trainer
 
+from ..models.test_family import facing
 from .test_checkpoint import assert_same
 
 DEEP = PositionalFieldConfig(levels=4, direction_levels=2, width=16, depth=3, skip=1, bottleneck=8, view_width=8)
@@ -116,6 +117,21 @@ def test_loaded_model_shows_what_the_trained_one_does(make, tmp_path, small_scen
     shown = render_view(model, cameras, 0, background=1.0, normals=True)
     for name in ("colour", "opacity", "depth", "normals"):
         assert np.array_equal(getattr(shown, name), getattr(expected, name)), name
+
+
+def test_device_coordinates_come_back_from_the_checkpoint(tmp_path):
+    scene = facing()
+    config = dataclasses.replace(SMALL["nerf"], ndc=True)
+    training = default_training(config, steps=2, batch=RayBatchConfig(rays=32))
+    trainer = Trainer(make_model(scene, config), scene, training)
+    trainer.step()
+    checkpoint.save(tmp_path, trainer)
+    model, cameras = checkpoint.load(tmp_path), scene.model_cameras("train")
+    with trainer.averaged() as averaged:
+        expected = render_view(averaged, cameras, 1, background=0.0)
+    shown = render_view(model, cameras, 1, background=0.0)
+    assert model.frustum[2] > 0 and np.array_equal(shown.colour, expected.colour)
+    assert np.array_equal(shown.depth, expected.depth) and (shown.depth > 0).any()
 
 
 def test_rays_of_the_crop_are_of_the_central_half(make, small_scene):
