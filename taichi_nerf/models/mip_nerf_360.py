@@ -92,6 +92,8 @@ class MipNeRF360(IntervalModel):
                                       jitter="ray" if config.single_jitter else "sample")
             t = distance_from_normalised(s, near, far, config.range.spacing)
             levels.append(self._level(number, unit, s, t))
+            if number == len(counts) - 1 and config.range.spacing == "disparity":
+                levels[-1] = replace(levels[-1], depth=mean_distance(levels[-1], near, far) / self.scale)
             weights = levels[-1].weights.detach()
         return RenderedIntervals(rays, tuple(levels), self.scale)
 
@@ -157,3 +159,13 @@ class MipNeRF360(IntervalModel):
 
     def _axes(self) -> Tensor:
         return self.basis.to(self.field.network.density_layer.weight)
+
+
+def mean_distance(level: Level, near: Tensor, far: Tensor) -> Tensor:
+    """[R]: the opacity times the distance at the mean disparity.
+
+    The mean of distances themselves would be that of the last interval, which ends a million units away.
+    """
+    middle = (level.s[:, 1:] + level.s[:, :-1]) / 2
+    s = (level.weights * middle).sum(dim=1) / level.opacity.clamp_min(1e-12)
+    return level.opacity / (s / far + (1 - s) / near)
