@@ -272,6 +272,49 @@ def test_either_renderer_shows_and_scores_the_same(run, tmp_path, capsys):
     assert "normals" in refused(capsys, "render", run, "--renderer", "taichi", "--what", "normals")
 
 
+@pytest.fixture(scope="module")
+def other_runs(scene_folder, tmp_path_factory):
+    """A run of 3 steps of each other model, by its name."""
+    field = "--model.field.width 8 --model.field.depth 2 --model.field.levels 3".split()
+    settings = {
+        "nerf": [*field, "--model.coarse-samples", "4", "--model.fine-samples", "4"],
+        "mip-nerf": [*field, "--model.samples", "4"],
+        "mip-nerf-360": ["--encoding", "hash", "--model.proposal-samples", "6", "4", "--model.samples", "4"],
+    }
+    folder = tmp_path_factory.mktemp("family")
+    for name, options in settings.items():
+        command = ["train", scene_folder, "--model", name, *options, "--batch.rays", "32", "--steps", "3"]
+        command += ["--test-every", "4", "--orbit-frames", "2", "--threads", "1", "--output", folder / name]
+        assert cli.main([str(part) for part in command]) == 0
+    return {name: folder / name for name in settings}
+
+
+@pytest.mark.parametrize("name", ["nerf", "mip-nerf", "mip-nerf-360"])
+def test_every_model_goes_through_every_command(other_runs, name, tmp_path, capsys):
+    run = other_runs[name]
+    assert json.loads((run / "config.json").read_text())["run"]["model"]["kind"] == name
+    trained = json.loads((run / "metrics.json").read_text())
+    capsys.readouterr()
+    assert cli.main(["eval", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["psnr"] == trained["psnr"]
+    output, whats = tmp_path / "pictures", ("colour", "depth", "normals")
+    assert cli.main(["render", str(run), "--frames", "1", "--size", "9", "7", "--what", *whats, "-o", str(output)]) == 0
+    assert sorted(path.name for path in output.iterdir()) == sorted(f"{what}_0000.png" for what in whats)
+    capsys.readouterr()
+    assert cli.main(["info", str(run)]) == 0
+    assert f"run of {name} on" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(run), "--steps", "5", "--orbit-frames", "0"]) == 0
+    assert json.loads((run / "metrics.json").read_text())["steps"] == 5
+    assert "taichi is for instant-ngp alone" in refused(capsys, "render", run, "--renderer", "taichi")
+    assert "taichi is for instant-ngp alone" in refused(capsys, "eval", run, "--renderer", "taichi")
+
+
+def test_what_a_scene_does_not_allow_leaves_no_folder(scene_folder, tmp_path, capsys):
+    command = ["train", scene_folder, "--model", "nerf", "--model.ndc", "--output", tmp_path / "run"]
+    assert "do not all face one way" in refused(capsys, *command)
+    assert not (tmp_path / "run").exists()
+
+
 def test_render_along_a_file_needs_no_scene(run, tmp_path, capsys):
     pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 4]]
     path = tmp_path / "path.json"
@@ -332,6 +375,12 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --checkpoint-seconds -1", "must not be negative"),
         ("train --model.field.hash-grid.levels 0", "levels must be at least 1"),
         ("train --threads 0", "threads must be at least 1"),
+        ("train --model nerf --batch.rays 0", "rays must be at least 1"),
+        ("train --model nerf --gradients explicit", "explicit is for instant-ngp alone"),
+        ("train --model nerf --encoding hash --model.ndc", "ndc needs --encoding positional"),
+        ("train --model mip-nerf --encoding hash", "encoding hash is not for mip-nerf"),
+        ("train --model instant-ngp --encoding positional", "encoding positional is not for instant-ngp"),
+        ("train --model mip-nerf-360 --model.range.far 0.01", "far must be beyond near"),
         ("train --resume /no/such/run", "/no/such/run is no run"),
         ("eval /no/such/run", "/no/such/run is no run"),
         ("eval /no/such/run --every 0", "every must be at least 1"),
@@ -377,7 +426,8 @@ def test_what_the_parser_does_not_know_ends_with_code_2(capsys, arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "process", "info", "doctor", "bench"))],
+    ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "process", "info", "doctor", "bench")),
+     "train --model nerf --help", "train --model=mip-nerf-360 --encoding hash --help"],
 )
 def test_help_teaches(capsys, arguments):
     assert cli.main(arguments.split()) == 0

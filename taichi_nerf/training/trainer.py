@@ -334,7 +334,7 @@ class Trainer:
             network["lr"] = settings.network_learning_rate * factor
             if settings.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network["params"], settings.clip_norm)
-            gradients += [parameter.grad for parameter in network["params"]]
+            gradients += [parameter.grad for parameter in network["params"] if parameter.grad is not None]
         _step_if_finite(self.network_optimiser, gradients)
         if self.table_optimiser is not None:
             self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
