@@ -59,8 +59,9 @@ def load_scene(
             images are not opened. It does not apply where `test_every` chose the test images.
         strict: raise at the first image or pose that cannot be used; otherwise leave it out and say so in
             `Scene.problems`.
-        format: one of FORMATS: what to read a folder as that is of several formats. orient: `up`, `pca` or `none`:
-            how the model is turned against the file, see `placement.py`; by default as the format wants.
+        format: one of FORMATS: what to read a folder as that is of several formats.
+        orient: `up`, `pca` or `none`: how the model is turned against the file, see `placement.py`; by default as the
+            format wants.
 
     Raises:
         UserError: one sentence that names the file, what is wrong with it and what to do.
