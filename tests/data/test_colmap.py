@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf.data import load_scene
+from taichi_nerf.data.folders import pick_size
 from taichi_nerf.data.scene import FISHEYE, PERSPECTIVE
 from taichi_nerf.errors import UserError
 from taichi_nerf.reference.camera import project
@@ -116,6 +117,14 @@ def test_images_that_are_all_smaller_than_their_cameras_are_read_as_they_are(tmp
     write_images(tmp_path / "images_4", model.names, (WIDTH // 4, HEIGHT // 4))
     cameras = load_scene(tmp_path, test_every=0).splits["train"].cameras
     np.testing.assert_allclose(cameras.focal, np.array([[50.0, 52.0]] * 12) / 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "downscale", "expected"),
+    [((1, 2, 4), 1, (1, 1)), ((1, 2, 4), 8, (4, 2)), ((1, 2, 4), 6, (2, 3)), ((2, 4), 1, (2, 1)), ((2, 4), 5, (2, 2))],
+)
+def test_the_copies_nearest_to_what_is_asked_for_are_picked(tmp_path, sizes, downscale, expected):
+    assert pick_size({size: tmp_path for size in sizes}, downscale) == expected
 
 
 def test_every_eighth_image_in_natural_order_is_held_out(tmp_path):
