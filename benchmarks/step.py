@@ -18,7 +18,8 @@ from pathlib import Path
 import taichi_nerf
 from taichi_nerf import runtime
 from taichi_nerf.checks import measure
-from taichi_nerf.config import TrainingConfig, batch_defaults
+from taichi_nerf.config import TrainingConfig
+from taichi_nerf.presets import recipe
 from taichi_nerf.training.run import make_model, train, warm_up
 from taichi_nerf.training.trainer import Trainer
 
@@ -77,7 +78,9 @@ def main():
     runtime.init("cuda")
     scene = taichi_nerf.load_scene(arguments.data / "nerf_synthetic/lego") if arguments.data else (
         taichi_nerf.builtin_scene())
-    trainer = Trainer(make_model(scene), scene, TrainingConfig(seconds=arguments.settle, batch=batch_defaults("cuda")))
+    settings = recipe(preset="paper")
+    config = TrainingConfig(seconds=arguments.settle, batch=settings.batch, optimiser=settings.optimiser)
+    trainer = Trainer(make_model(scene, settings.model), scene, config)
     warm_up(trainer)
     train(trainer)
     before = trainer.totals()

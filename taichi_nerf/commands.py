@@ -12,7 +12,7 @@ import numpy as np
 
 from . import paths, runtime
 from .checks.report import bench, doctor
-from .cli import STARTED, Eval, Info, Render, Train, train_defaults
+from .cli import STARTED, Eval, Info, Process, Render, Train, train_defaults
 from .config import RunConfig, SceneConfig, TrainingConfig, flattened
 from .data import load_scene
 from .data.inspect import Finding, describe, draw_frusta
@@ -29,7 +29,7 @@ from .training.run import Report, make_model, warm_up, with_budget
 from .training.run import train as run_training
 from .training.trainer import Trainer
 
-__all__ = ["bench", "doctor", "eval", "info", "render", "render_pictures", "train"]
+__all__ = ["bench", "doctor", "eval", "info", "process", "render", "render_pictures", "train"]
 
 SPLITS = ("train", "val", "test")
 DEFAULT_FRAMES = 60
@@ -134,6 +134,31 @@ def render(command: Render) -> int:
     print(
         f"{len(cameras)} frames of {width} x {height} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
+    )
+    return 0
+
+
+def process(command: Process) -> int:
+    """`taichi-nerf process`"""
+    from .capture import process as process_capture
+
+    done = process_capture(
+        command.source,
+        command.output,
+        **{name: getattr(command, name) for name in
+           ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
+    )
+    if command.json:
+        print(json.dumps({**dataclasses.asdict(done), "folder": str(done.folder)}))
+        return 0
+    for name, reason in done.unplaced.items():
+        print(f"no pose for {name}: {reason}")
+    for finding in done.findings:
+        print(f"warning: {finding.text}")
+    print(
+        f"{done.placed} of {done.images} images have a pose; {done.points} points, reprojection error "
+        f"{done.reprojection_error:.2f} pixels\n"
+        f"{done.folder}: train on it with: taichi-nerf train {done.folder}"
     )
     return 0
 
@@ -272,7 +297,7 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
     config = dataclasses.replace(config, training=with_budget(config.training))
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
-        scene = load_training_scene(config.scene)
+        scene = load_training_scene(config.scene, on_image=line.decoded)
     check_scene(config.model, scene)
     return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
 
@@ -297,7 +322,7 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
     runtime.init(backend, threads=threads, mlp=command.mlp)
     with Progress("loading") as line:
         line.wait(run.config.scene.path or "the built-in scene")
-        scene = run.training_scene()
+        scene = run.training_scene(on_image=line.decoded)
     return run, scene
 
 
@@ -305,11 +330,8 @@ def _new_config(command: Train) -> RunConfig:
     path = None if command.scene is None else str(command.scene.expanduser().absolute())
     scene = SceneConfig(
         path=path,
-        downscale=command.downscale,
-        test_every=command.test_every,
-        background=command.background,
-        format=command.format,
-        orient=command.orient,
+        **{name: getattr(command, name) for name in ("downscale", "test_every", "background", "format", "orient",
+                                                     "exposure", "alpha", "masks", "cache")},
     )
     training = TrainingConfig(
         steps=command.steps,
@@ -384,7 +406,8 @@ def _summary(scores: dict) -> str:
     p = scores["protocol"]
     return (
         f"{means}: mean over {scores['images']} images\n"
-        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}; "
+        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}"
+        f"{', masked: ' + p['masked'] if 'masked' in p else ''}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
         f"on {p['device']} ({p['backend']}, {p['threads']} threads)"
     )

@@ -426,8 +426,17 @@ class SceneConfig:
     """What the scene is read as; none: what its folder looks like."""
     orient: Orientation | None = None
     """How the model is turned against the scene's file; none: as the format wants."""
+    exposure: float = 0.0
+    """Stops by which images of more than 8 bits are made brighter."""
+    alpha: Literal["background", "mask"] = "background"
+    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    masks: bool = True
+    """Leave out of training and scores what the masks of the scene cover."""
+    cache: Literal["auto", "memory", "disk"] = "auto"
+    """Where the decoded images are kept; auto: on disk if they need more than half of the memory."""
 
     def __post_init__(self):
+        _require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")
         _require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
         _require(self.test_every is None or self.test_every >= 0,
                  f"test-every must not be negative, got {self.test_every}")

@@ -118,6 +118,20 @@ def test_fused_networks_train_the_same_checkpoint(run, scene_folder, tmp_path):
     assert cli.main(["eval", str(folder), "--backend", "cpu"]) == 0
 
 
+def test_training_on_masked_images_that_stay_on_disk(scene_folder, tmp_path, monkeypatch, capsys):
+    """A run that is resumed and scored finds both again, and the scores say what is left out of them."""
+    monkeypatch.setenv("TAICHI_NERF_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "masked"
+    command = ["train", scene_folder, "--steps", "3", "--alpha", "mask", "--cache", "disk", "-o", folder, *SMALL]
+    assert cli.main([str(part) for part in command]) == 0
+    assert len(list((tmp_path / "cache").iterdir())) == 3  # one for each split
+    assert " % of the pixels, which are left out of the scores" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]) == 0
+    assert cli.main(["eval", str(folder), "--json"]) == 0
+    protocol = json.loads(capsys.readouterr().out.splitlines()[-1])["protocol"]
+    assert "left out of the scores" in protocol["masked"] and protocol["background"] == "black"
+
+
 def test_training_leaves_settings_weights_scores_pictures_and_a_video(run):
     names = {path.name for path in run.iterdir()}
     assert names == {
@@ -359,7 +373,8 @@ def test_what_the_parser_does_not_know_ends_with_code_2(capsys, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "info", "doctor", "bench"))]
+    "arguments",
+    ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "process", "info", "doctor", "bench"))],
 )
 def test_help_teaches(capsys, arguments):
     assert cli.main(arguments.split()) == 0
@@ -484,11 +499,12 @@ def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp
     assert f"trained {steps[-1] + 2} steps" in capsys.readouterr().out
 
 
-def test_stdout_is_one_json_object(run):
+def test_stdout_is_one_json_object_and_the_compiler_says_nothing(run):
     process = start("eval", run, "--json", "--threads", "1")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert {"psnr", "ssim", "images", "seconds"} <= json.loads(out).keys()
+    assert "[W " not in err
 
 
 def test_import_of_the_package_loads_neither_torch_nor_taichi():

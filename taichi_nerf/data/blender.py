@@ -60,7 +60,7 @@ def _scene(
     folder: Path, splits, files: dict[str, Path], contents: dict[Path, dict], request: Request
 ) -> Scene:
     first = next(iter(files.values()))
-    transparent = _transparent(first, contents[first])
+    transparent = _transparent(first, contents[first], request)
     box = stated_box(first, contents[first])
     if box is None and request.orient in (None, "none"):
         box, why = UNIT_CUBE, []
@@ -87,9 +87,9 @@ def _scene(
     )
 
 
-def _transparent(path: Path, content: dict) -> bool:
+def _transparent(path: Path, content: dict, request: Request) -> bool:
     count = len(content["frames"])
     if count == 0:
         raise UserError(f"{path}: no image for this split; add frames or leave the file out")
     numbers = sorted({0, count // 2, count - 1})
-    return any_transparent(list(parse_frames(path, content, numbers, Problems(strict=False)).values()))
+    return any_transparent(list(parse_frames(path, content, numbers, Problems(strict=False)).values()), request)

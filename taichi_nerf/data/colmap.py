@@ -99,7 +99,7 @@ def load_colmap(folder: Path, request: Request) -> Scene:
     images = image_folders(root).get(size, root)
     frames = model_frames(model, images, request)
     everything = list(frames.values())
-    transparent = any_transparent(everything)
+    transparent = any_transparent(everything, request)
     placement, why = place(
         everything, orient=request.orient or "up", transparent=transparent, points=model.points.position
     )

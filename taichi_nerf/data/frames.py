@@ -9,6 +9,7 @@ A value that a frame states itself wins over the file's. What the keys mean:
     transform_matrix                    camera to world, OpenGL axes, 3 x 4 or 4 x 4
     file_path                           relative to the file, with or without ending
     time                                from 0 to 1, of a scene that moves (D-NeRF)
+    mask_path, object_mask_path         relative to the file: what is black is neither trained on nor scored
 """
 
 import json
@@ -21,12 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .images import ENDINGS, image_size
+from .images import ENDINGS, Mask, image_size
 from .scene import FISHEYE, PERSPECTIVE, Cameras, Sightings
 
 PERSPECTIVE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 FISHEYE_MODELS = ("OPENCV_FISHEYE", "RADIAL_FISHEYE", "SIMPLE_RADIAL_FISHEYE")
 UNSUPPORTED_LENSES = ("ftheta_p0", "latlong", "equirectangular", "orthographic", "fov")
+MASK_KEYS = ("mask_path", "object_mask_path")
 _ROTATION_TOLERANCE = 2e-3
 _FARTHEST = 1e6
 
@@ -55,6 +57,8 @@ class Frame:
     """As of `Split.bounds`."""
     sightings: Sightings | None = None
     """Of the scene's points, in pixels of the image file."""
+    masks: tuple[Mask, ...] = ()
+    """That the scene states for the image."""
 
 
 class Problems:
@@ -137,6 +141,7 @@ def parse_frame(path: Path, content: dict, number: int) -> Frame:
         lens=lens,
         size=size,
         time=_time(own, where),
+        masks=_masks(path, own, where),
     )
 
 
@@ -213,6 +218,19 @@ def _file_path(path: Path, number: int, frame: Mapping) -> str:
     if not isinstance(stated, str) or not stated.strip() or "\0" in stated:
         raise UserError(f"{path}: frame {number}: 'file_path' is {_short(stated)}, not a path; correct it")
     return stated if len(stated) < 300 else stated[:300] + "..."
+
+
+def _masks(path: Path, frame: Mapping, where: str) -> tuple[Mask, ...]:
+    """The masks that a frame states; a mask for several purposes excludes what any of them excludes."""
+    masks = []
+    for key in MASK_KEYS:
+        stated = frame.get(key)
+        if stated is None:
+            continue
+        if not isinstance(stated, str) or not stated.strip() or "\0" in stated:
+            raise UserError(f"{where}: '{key}' is {_short(stated)}, not a path; correct it or take it out")
+        masks.append(Mask(path.parent / stated.replace("\\", "/")))
+    return tuple(masks)
 
 
 def _size(keys: Mapping, image: Path, where: str) -> tuple[int, int]:

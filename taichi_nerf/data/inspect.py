@@ -46,6 +46,8 @@ def _split_fact(split: Split) -> str:
     lenses = " and ".join(LENS_NAMES[int(lens)] for lens in np.unique(cameras.lens))
     distorted = " with distortion" if np.any(cameras.distortion) else ""
     alpha = "with alpha" if split.images.has_alpha else "opaque"
+    if split.images.allowed is not None:
+        alpha += f", {100 * split.images.masked_share:.1f} % under masks"
     return (
         f"{split.name}: {len(split)} images of {size} pixels, {alpha}; {lenses} lens{distorted}, "
         f"{_range(field_of_view(cameras)[:, 0], '.1f')} degrees wide"

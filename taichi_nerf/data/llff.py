@@ -53,7 +53,7 @@ def load_llff(folder: Path, request: Request) -> Scene:
             frames[number] = _frame(f"{path}: row {number} ({image.name})", image, row)
         except UserError as error:
             request.problems.add(error)
-    transparent = any_transparent(list(frames.values()))
+    transparent = any_transparent(list(frames.values()), request)
     placement, why = place(list(frames.values()), orient=request.orient or "up", transparent=transparent)
     chosen = {name: [frames[n] for n in numbers if n in frames] for name, numbers in members.items()}
     return Scene(

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
+from .cache import CacheMode
 from .colmap import find_model, load_colmap
 from .frames import Problems
 from .llff import load_llff
@@ -46,6 +48,11 @@ def load_scene(
     strict: bool = True,
     format: str | None = None,
     orient: str | None = None,
+    exposure: float = 0.0,
+    alpha: Literal["background", "mask"] = "background",
+    masks: bool = True,
+    cache: CacheMode = "auto",
+    on_image: Callable[[int, int], None] | None = None,
 ) -> Scene:
     """Load the scene in the folder `path`, or in the transforms file `path`.
 
@@ -62,11 +69,19 @@ def load_scene(
         format: one of FORMATS: what to read a folder as that is of several formats.
         orient: `up`, `pca` or `none`: how the model is turned against the file, see `placement.py`; by default as the
             format wants.
+        exposure: stops by which images of more than 8 bits are made brighter.
+        alpha: `background`, a transparent pixel shows the background; `mask`, it is left out.
+        masks: leave out of training and scores what the masks of the scene cover.
+        cache: where the pixels are kept: in `memory`, on `disk`, or `auto`: on disk if they need more than half of
+            the memory.
+        on_image: `on_image(done, total)` is told of each decoded image.
 
     Raises:
         UserError: one sentence that names the file, what is wrong with it and what to do.
     """
     path = Path(path).expanduser()
+    if not _exists(path):
+        raise UserError(f"{path} does not exist; give the folder of a scene")
     request = Request(
         downscale=_whole("downscale", downscale, 1),
         test_every=_whole("test-every", test_every, 0),
@@ -74,6 +89,12 @@ def load_scene(
         every={name: _whole(f"every {name}", k, 1) for name, k in (every or {}).items()},
         problems=Problems(strict),
         orient=_one_of("orient", orient, ORIENTATIONS),
+        exposure=_stops(exposure),
+        alpha=alpha,
+        masks=masks,
+        cache=cache,
+        folder=path if path.is_dir() else path.parent,
+        on_image=on_image,
     )
     _one_of("format", format, FORMATS)
     if not _exists(path):
@@ -146,6 +167,12 @@ def _one_of(name: str, value, options) -> str | None:
     if value is not None and value not in tuple(options):
         raise UserError(f"--{name} is {value}; it must be one of {', '.join(options)}")
     return value
+
+
+def _stops(value: float) -> float:
+    if not -64 <= value <= 64:
+        raise UserError(f"--exposure is {value}; it must be a number of stops from -64 to 64")
+    return float(value)
 
 
 def _known_splits(names: Sequence[str]) -> Sequence[str]:

@@ -66,7 +66,7 @@ def load_nerfies(folder: Path, request: Request) -> Scene:
                 request.problems.add(error)
     everything = [frame for chosen in frames.values() for frame in chosen]
     points = _points(folder / "points.npy")
-    transparent = any_transparent(everything)
+    transparent = any_transparent(everything, request)
     placement, why = _placement(folder / "scene.json", everything, points, transparent, request)
     return Scene(
         name=folder.resolve().name,

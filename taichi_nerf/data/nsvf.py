@@ -54,7 +54,7 @@ def load_nsvf(folder: Path, request: Request) -> Scene:
         except UserError as error:
             request.problems.add(error)
     everything = [frame for chosen in frames.values() for frame in chosen]
-    transparent = any_transparent(everything)
+    transparent = any_transparent(everything, request)
     white = transparent or _has_white_border(images[0])
     placement, why = _placement(folder / "bbox.txt", everything, transparent, request)
     return Scene(

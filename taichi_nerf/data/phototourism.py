@@ -46,7 +46,7 @@ def load_phototourism(folder: Path, request: Request) -> Scene:
         raise UserError(f"{table} names no image of the model {model.path}; use the table of this scene")
     frames = model_frames(model, folder / "dense" / "images", request, ids)
     everything = list(frames.values())
-    transparent = any_transparent(everything)
+    transparent = any_transparent(everything, request)
     placement, why = place(
         everything, orient=request.orient or "up", transparent=transparent, points=model.points.position
     )

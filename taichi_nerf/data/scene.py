@@ -91,10 +91,14 @@ class Images:
     """N names, without folder and ending."""
     has_alpha: bool = False
     """Whether any pixel is not opaque."""
+    allowed: np.ndarray | None = None
+    """[A] int32, ascending: the pixels that are trained on and scored; the others lie under a mask. None: all."""
 
     def __post_init__(self):
         n = len(self.offset)
         _coerce(self, "pixels", np.uint8, (len(self.pixels), 4))
+        if self.allowed is not None:
+            _coerce(self, "allowed", np.int32, (len(self.allowed),))
         _coerce(self, "offset", np.int64, (n,))
         _coerce(self, "size", np.int32, (n, 2))
         object.__setattr__(self, "names", tuple(self.names))
@@ -102,13 +106,17 @@ class Images:
             raise ValueError(f"names must have {n} entries, got {len(self.names)}")
 
     @classmethod
-    def from_list(cls, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> "Images":
-        """Images from arrays [H, W, 4] uint8."""
+    def from_list(cls, images: Sequence[np.ndarray], names: Sequence[str] | None = None,
+                  allowed: Sequence[np.ndarray] | None = None) -> "Images":
+        """Images from arrays [H, W, 4] uint8 and, where there are masks, [H, W] bool of the pixels they leave."""
         size = np.array([(image.shape[1], image.shape[0]) for image in images], dtype=np.int32).reshape(-1, 2)
         pixels = np.concatenate([np.zeros((0, 4), np.uint8), *(image.reshape(-1, 4) for image in images)])
         names = [f"{n:04d}" for n in range(len(images))] if names is None else names
         has_alpha = bool((pixels[:, 3] < 255).any())
-        return cls(pixels=pixels, offset=pixel_offsets(size), size=size, names=names, has_alpha=has_alpha)
+        if allowed is not None:
+            allowed = np.flatnonzero(np.concatenate([np.zeros(0, bool), *(mask.reshape(-1) for mask in allowed)]))
+        return cls(pixels=pixels, offset=pixel_offsets(size), size=size, names=names, has_alpha=has_alpha,
+                   allowed=allowed)
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -119,10 +127,27 @@ class Images:
         start = int(self.offset[n])
         return self.pixels[start : start + width * height].reshape(height, width, 4)
 
+    def allowed_in(self, n: int) -> np.ndarray | None:
+        """[H, W] bool: the pixels of image n that no mask covers; None where no image has a mask."""
+        if self.allowed is None:
+            return None
+        width, height = (int(s) for s in self.size[n])
+        start = int(self.offset[n])
+        first, last = np.searchsorted(self.allowed, (start, start + width * height))
+        result = np.zeros(width * height, bool)
+        result[self.allowed[first:last] - start] = True
+        return result.reshape(height, width)
+
+    @property
+    def masked_share(self) -> float:
+        """Of all pixels, those under a mask."""
+        return 0.0 if self.allowed is None else 1 - len(self.allowed) / max(len(self.pixels), 1)
+
     def subset(self, indices) -> "Images":
         """The images `indices` (integers, a slice or a mask), copied into a buffer of their own."""
         chosen = np.arange(len(self))[_as_index(indices)]
-        return Images.from_list([self.image(n) for n in chosen], [self.names[n] for n in chosen])
+        allowed = None if self.allowed is None else [self.allowed_in(n) for n in chosen]
+        return Images.from_list([self.image(n) for n in chosen], [self.names[n] for n in chosen], allowed)
 
 
 @dataclass(frozen=True, kw_only=True)

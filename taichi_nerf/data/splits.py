@@ -1,22 +1,23 @@
 """From checked frames to a split with its pixels; what the formats share."""
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ..errors import UserError
+from .cache import CacheMode, ImageCache
 from .frames import Frame, Problems, image_path, stack_cameras
-from .images import read_image, read_images
+from .images import Mask, dynamic_mask, read_image, read_images
 from .scene import Sightings, Split
 
 FEWEST_TRAINING_IMAGES = 2
 IGNORED_KEYS = {
     "depth_file_path": "depth maps",
-    "mask_path": "masks",
-    "object_mask_path": "masks",
     "rolling_shutter": "rolling shutter",
 }
 
@@ -32,6 +33,13 @@ class Request:
     problems: Problems
     orient: str | None = None
     """One of `placement.ORIENTATIONS`, or what the format does by itself."""
+    exposure: float = 0.0
+    alpha: Literal["background", "mask"] = "background"
+    masks: bool = True
+    cache: CacheMode = "auto"
+    folder: Path | None = None
+    """Of the scene, for the cache; None: the one that holds all images."""
+    on_image: Callable[[int, int], None] | None = None
 
     def wants(self, name: str) -> bool:
         return self.splits is None or name in self.splits
@@ -57,7 +65,18 @@ def read_split(name: str, frames: Sequence[Frame], request: Request) -> Split:
         request.problems.add(error)
         failed.add(index)
 
-    images = read_images([frame.path for frame in frames], downscale=request.downscale, on_error=on_error)
+    images = read_images(
+        [frame.path for frame in frames],
+        downscale=request.downscale,
+        on_error=None if request.problems.strict else on_error,
+        masks=[_masks(frame) for frame in frames] if request.masks else None,
+        exposure=request.exposure,
+        alpha_masks=request.alpha == "mask",
+        cache=ImageCache(scene=request.folder or _common_folder(frames), mode=request.cache),
+        on_image=request.on_image,
+    )
+    if images.allowed is not None and len(images.allowed) == 0:
+        raise UserError(f"{frames[0].path.parent}: masks leave no pixel of the split '{name}'; use --no-masks")
     full = stack_cameras(frames)
     cameras = full.scaled(request.downscale)
     split = Split(
@@ -126,6 +145,16 @@ def natural(text: str) -> list[tuple[int, int, str]]:
     ]
 
 
+def _masks(frame: Frame) -> list[Mask]:
+    """All masks of an image, stated or beside it."""
+    beside = dynamic_mask(frame.path)
+    return [*frame.masks, *([beside] if beside else [])]
+
+
+def _common_folder(frames: Sequence[Frame]) -> Path:
+    return Path(os.path.commonpath([frame.path.absolute().parent for frame in frames])) if frames else Path()
+
+
 def check_counts(where: Path, name: str, count: int):
     """Raises UserError for a split without images, or one to train on with too few."""
     if count == 0:
@@ -154,12 +183,14 @@ def existing_images(path: Path, content: dict) -> list[Path]:
     return [image for image in found if image is not None]
 
 
-def any_transparent(frames: Sequence[Frame]) -> bool:
-    """Whether the first, the middle or the last image has a pixel that is not opaque.
+def any_transparent(frames: Sequence[Frame], request: Request) -> bool:
+    """Whether the first, the middle or the last image has a pixel that is not opaque; not where alpha is a mask.
 
     Three are enough to tell a scene with masks from photographs, and the answer is the same whichever
     splits are loaded.
     """
+    if request.alpha == "mask":
+        return False
     for index in sorted({0, len(frames) // 2, len(frames) - 1} if frames else ()):
         try:
             if int(read_image(frames[index].path)[..., 3].min()) < 255:

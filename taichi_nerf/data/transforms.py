@@ -47,7 +47,7 @@ def load_transforms(path: Path, request: Request) -> Scene:
     members = stated or hold_out(path, [str(f.get("file_path")) for f in content["frames"]], request.test_every)
     request.check_present(path, list(members))
     _check_members(path, {n: frame.path for n, frame in frames.items()}, members, request)
-    transparent = any_transparent(list(frames.values()))
+    transparent = any_transparent(list(frames.values()), request)
     placement, why = placed(box, list(frames.values()), transparent, request)
     frames, points, points_notes = points_beside(path.parent, frames, _applied_transform(path, content))
     placement = replace(placement, far=farthest(list(frames.values()), placement.scale))

@@ -25,6 +25,7 @@ from ..models.views import Renderer, View, chosen_renderer, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
 
 GREY = {"white": 1.0, "black": 0.0}
+MASKED = np.uint8(128)  # what a masked pixel is in the pictures of truth and error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +80,11 @@ class Evaluation:
     def __str__(self) -> str:
         protocol = self.protocol
         lpips = "" if self.mean_lpips is None else f", LPIPS (VGG) {self.mean_lpips:.4f}"
+        masked = f", masked: {protocol['masked']}" if "masked" in protocol else ""
         return (
             f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}: mean over {len(self.names)} "
             f"images (split {protocol['split']}, every {protocol['every']}, {protocol['resolution']}, "
-            f"background {protocol['background']}), rendered in {self.seconds:.1f} s on {protocol['device']} "
+            f"background {protocol['background']}{masked}), rendered in {self.seconds:.1f} s on {protocol['device']} "
             f"({protocol['backend']}, {protocol['threads']} threads, {protocol['precision']})"
         )
 
@@ -123,10 +125,11 @@ def evaluate(
         view = render_view(model, cameras, n, background=background, renderer=renderer)
         seconds += time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
-        scores.append(_score(view, truth, lpips))
+        counted = _counted(chosen, n)
+        scores.append(_score(view, truth, counted, lpips))
         if folder is not None:
             _write_pictures(
-                Path(folder), f"{n * every:03d}_{chosen.images.names[n]}", view, truth, scores[-1]
+                Path(folder), f"{n * every:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
             )
         if on_view is not None:
             on_view(n + 1, len(chosen))
@@ -157,23 +160,42 @@ def _chosen(scene: Scene, split: str, every: int) -> Split:
     return whole if every == 1 else whole.subset(slice(None, None, every))
 
 
-def _score(view: View, truth: np.ndarray, lpips) -> tuple[float, float, float]:
+def _counted(split: Split, n: int) -> np.ndarray | None:
+    """[H, W] bool: the pixels of image n that are scored; None: all."""
+    counted = split.images.allowed_in(n)
+    if counted is not None and not counted.any():
+        raise UserError(f"the image {split.images.names[n]} of the split '{split.name}' is masked completely; take it "
+                        "out of the split, or use --no-masks")
+    return counted
+
+
+def _score(view: View, truth: np.ndarray, counted: np.ndarray | None, lpips) -> tuple[float, float, float]:
     prediction, target = (to_uint8(picture).astype(np.float64) / 255 for picture in (view.colour, truth))
+    if counted is not None:
+        prediction = np.where(counted[..., None], prediction, target)
     return (
-        psnr(prediction, target),
-        ssim(prediction, target) if min(truth.shape[:2]) >= WINDOW else math.nan,
+        psnr(prediction, target, counted),
+        ssim(prediction, target, counted) if min(truth.shape[:2]) >= WINDOW else math.nan,
         math.nan if lpips is None else lpips(prediction, target),
     )
 
 
 def _write_pictures(
-    folder: Path, stem: str, view: View, truth: np.ndarray, score: tuple[float, float, float]
+    folder: Path,
+    stem: str,
+    view: View,
+    truth: np.ndarray,
+    counted: np.ndarray | None,
+    score: tuple[float, float, float],
 ):
     depth = depth_picture(view.depth, view.opacity)
+    error = error_picture(view.colour, truth)
+    if counted is not None:
+        error, truth = (np.where(counted[..., None], picture, MASKED) for picture in (error, truth))
     comparison = side_by_side(
         view.colour,
         truth,
-        error_picture(view.colour, truth),
+        error,
         depth,
         captions=(f"rendered, {score[0]:.2f} dB", "truth", "error", "depth"),
     )
@@ -209,6 +231,7 @@ def _protocol(
         "background": scene.background,
         "resolution": ", ".join(sizes[:3]) + (", ..." if len(sizes) > 3 else ""),
         "quantised": "8 bit",
+        **_masked_note(chosen),
         "mean": "over images",
         "seconds": round(seconds, 3),
         "backend": running.backend,
@@ -217,6 +240,13 @@ def _protocol(
         "precision": f"kernels {_short(dtype)}, networks {_short(networks)}",
         "lpips": "VGG" if missing is None else f"left out: {missing}",
     }
+
+
+def _masked_note(chosen: Split) -> dict[str, str]:
+    """What is left out of the scores, where anything is."""
+    if chosen.images.allowed is None:
+        return {}
+    return {"masked": f"{100 * chosen.images.masked_share:.2f} % of the pixels, which are left out of the scores"}
 
 
 def device_name() -> str:

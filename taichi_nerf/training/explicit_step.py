@@ -260,7 +260,7 @@ class ExplicitStep:
         encoded, colour_inputs = field.layout.outputs, self.geometry_rows + self.degree**2
 
         images = trainer.images
-        self.pixels = images.pixels
+        self.pixels, self.allowed = images.pixels, images.allowed
         self.image_table = self.arrays.like(images.image_table)
         self.camera_table = self.arrays.like(images.camera_table)
         self.levels = self.arrays.like(torch.from_numpy(field.layout.levels))
@@ -406,7 +406,7 @@ class ExplicitStep:
         model = self.trainer.model
         grid, sampling = model.grid, model.config.sampling
         camera.gather_rays(self.pixels, self.image_table, self.camera_table, seeds.rays, self.origins, self.directions,
-                           self.rgba, self.image_index, self.pixel_index, self.rays)
+                           self.rgba, self.image_index, self.pixel_index, self.rays, self.allowed)
         lattice = (grid.resolution, grid.cascades, model.cone_angle, math.log1p(model.cone_angle), grid.step_min,
                    UNBOUNDED, model.box.near, UNBOUNDED, seeds.jitter)
         ray_marching.march_count(self.origins, self.directions, self.bits, self.blocks, *lattice, sampling.max_samples,

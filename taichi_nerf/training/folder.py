@@ -15,6 +15,7 @@ import dataclasses
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
 from ..data import load_scene
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
-from .checkpoint import STATE_FILE, read_json, write_json
+from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 FORMAT, VERSION = "taichi-nerf run", 2
@@ -108,11 +109,11 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         return (self.path / STATE_FILE).is_file()
 
-    def training_scene(self) -> Scene:
+    def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images differ."""
-        scene = self.placed(load_training_scene(self.config.scene))
-        before, now = self._cameras().get("train"), _camera_values(scene.splits["train"])
-        if before is None or any(before[key] != now[key] for key in ("names", "size")):
+        scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
+        before, now = self._cameras()["train"], _camera_values(scene.splits["train"])
+        if any(before[key] != now[key] for key in ("names", "size")):
             raise UserError(
                 f"{self.config.scene.path or 'the built-in scene'} has other training images than when "
                 f"{self.path} was begun; restore them, or train anew"
@@ -142,6 +143,7 @@ class RunFolder:
             every={name: every},
             format=settings.format,
             orient=settings.orient,
+            **_image_settings(settings),
         )
         return self.placed(scene), every, every if scene.held_out else 1
 
@@ -162,7 +164,7 @@ class RunFolder:
                     names=values["names"],
                 )
                 splits[name] = Split(name=name, cameras=cameras, images=images)
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"{self.path / CAMERAS_FILE} is damaged ({error}); restore it or train again"
             ) from None
@@ -212,17 +214,26 @@ class RunFolder:
             "bounded": bool(facts["bounded"]),
         }
 
-    def _cameras(self) -> dict:
-        return read_json(self.path / CAMERAS_FILE)
+    def _cameras(self) -> dict[str, dict]:
+        """What the file of the cameras says of each split. Raises UserError where it lacks something."""
+        file = self.path / CAMERAS_FILE
+        cameras = read_json(file)
+        for name, values in {"train": {}, **cameras}.items():
+            wanted = ("names", *(field.name for field in dataclasses.fields(Cameras)))
+            missing = [key for key in wanted if not isinstance(values, dict) or not values.get(key)]
+            if missing:
+                lack = f"the split '{name}' has no {missing[0]}"
+                raise UserError(f"{file} is damaged ({lack}); restore it or train again")
+        return cameras
 
     @contextlib.contextmanager
     def _log_errors(self):
         try:
             yield
         except OSError as error:
+            reason, remedy = write_trouble(error, self.path)
             raise UserError(
-                f"{self.path / LOG_FILE} cannot be written: {_reason(error)}; make room, then go on with "
-                "--resume"
+                f"{self.path / LOG_FILE} cannot be written: {reason}; {remedy}, then go on with --resume"
             ) from None
 
 
@@ -244,8 +255,8 @@ def check_output(path: Path, *, option: str = "--output") -> None:
         raise UserError(f"{path} cannot be used: {_reason(error)}; choose another {option}") from None
 
 
-def load_training_scene(settings: SceneConfig) -> Scene:
-    """The training and the test split of a scene.
+def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
+    """The training and the test split of a scene; `on_image(done, total)` is told of each decoded image.
 
     Raises UserError where it cannot be loaded or has no training split.
     """
@@ -257,10 +268,12 @@ def load_training_scene(settings: SceneConfig) -> Scene:
             settings.path,
             downscale=settings.downscale,
             test_every=test_every,
-            every={"test": max(test_every, 1), "val": 10**9},
+            every={"test": max(test_every, 1), "val": 10**9},  # of the validation images just one
             format=settings.format,
             orient=settings.orient,
-        )  # of the validation images just one
+            on_image=on_image,
+            **_image_settings(settings),
+        )
     if "train" not in scene.splits:
         raise UserError(
             f"{settings.path} has no training images, only {', '.join(scene.splits)}; "
@@ -269,6 +282,11 @@ def load_training_scene(settings: SceneConfig) -> Scene:
     wanted = ("train",) if _test_every(settings) == 0 else ("train", "test")
     splits = {name: scene.splits[name] for name in wanted if name in scene.splits and len(scene.splits[name])}
     return dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
+
+
+def _image_settings(settings: SceneConfig) -> dict:
+    """How the images are read."""
+    return {name: getattr(settings, name) for name in ("exposure", "alpha", "masks", "cache")}
 
 
 def _builtin(settings: SceneConfig, names: list[str]) -> Scene:

@@ -8,6 +8,7 @@ Everything random is a function of (seed, step), so that a run that is continued
 
 import math
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -368,8 +369,16 @@ def device_images(scene: Scene, split: str) -> tuple[TrainingImages, bool]:
     arrays = (images.pixels, images.offset, images.size, cameras.camera_to_world, cameras.focal, cameras.principal,
               cameras.distortion, cameras.lens)
     device = runtime.current().device
-    tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
-    return training_images(*tensors), images.has_alpha
+    tensors = [_tensor(array).to(device) for array in arrays]
+    allowed = None if images.allowed is None else _tensor(images.allowed).to(device)
+    return training_images(*tensors, allowed=allowed), images.has_alpha
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """`array` as a tensor over the same memory, which may be a file that can only be read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _area_weight(scene: Scene) -> Tensor | None:

@@ -189,6 +189,23 @@ def test_settings_that_are_no_json_are_named(run_folder, text):
         RunFolder.open(run_folder.path)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"train": 3}', '{"train": {}}', '{"train": {"names": []}}', '{"train": {"names": ["a"]}}']
+)
+def test_cameras_that_are_none_are_named(run_folder, small_scene, monkeypatch, text):
+    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings: small_scene)
+    (run_folder.path / "cameras.json").write_text(text)
+    for read in (run_folder.cameras_scene, run_folder.training_scene):
+        with pytest.raises(UserError, match=r"cameras\.json .*; restore it or train again"):
+            read()
+
+
+def test_log_that_cannot_be_written_is_named_with_what_helps(run_folder):
+    (run_folder.path / "log.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"log\.jsonl cannot be written: is a directory; .*go on with --resume"):
+        run_folder.log({"step": 1})
+
+
 def test_log_keeps_what_was_before_the_checkpoint(run_folder):
     for step in (10, 20, 30):
         run_folder.log({"step": step})
