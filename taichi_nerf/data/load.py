@@ -97,8 +97,6 @@ def load_scene(
         on_image=on_image,
     )
     _one_of("format", format, FORMATS)
-    if not _exists(path):
-        raise UserError(f"{path} does not exist; give the folder of a scene")
     try:
         return _load(path, request, format)
     except UserError as error:
