@@ -24,11 +24,14 @@ from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
 from .config import (
     BatchConfig,
+    DepthConfig,
+    ExposureConfig,
     InstantNGPConfig,
     ModelConfig,
     OptimiserConfig,
     Orientation,
     RayBatchConfig,
+    RefineConfig,
     SceneFormat,
     SettingError,
 )
@@ -72,9 +75,10 @@ class _Common:
 class Train(_Common):
     """Train a model on images with poses; leave scores, pictures and a video in a folder.
 
-    SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF) or transforms.json (instant-ngp,
-    nerfstudio), a COLMAP model beside images, or the folder of LLFF, Nerfies, Phototourism or NSVF.
-    Without it the built-in scene is computed and trained.
+    SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
+    nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
+    Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:open-field` is its
+    unbounded sibling.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
@@ -84,7 +88,7 @@ class Train(_Common):
     """
 
     scene: Annotated[Positional[Path | None], arg(metavar="[SCENE]")] = None
-    """Folder of the scene, or its transforms file."""
+    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:open-field."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
     resume: Annotated[Path | None, arg(metavar="RUN")] = None
@@ -103,10 +107,13 @@ class Train(_Common):
     """Stop after this many seconds of training; loading, compiling and evaluating do not count."""
     downscale: Annotated[int, arg(metavar="N")] = 1
     """Make the images smaller by this factor."""
+    scales: Annotated[int, arg(metavar="N")] = 1
+    """Train and score on each view at so many sizes: as it is, 1/2, 1/4, ..., all in one pool; a pixel weighs as much
+    as its area. mip-NeRF's multi-scale data are --scales 4."""
     test_every: Annotated[int | None, arg(metavar="K")] = None
     """Score every K-th test view or, in a format without splits, hold out every K-th image; 0: none.
 
-    By default 8, and every test view of the built-in scene."""
+    By default 8, and every test view of a built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
     format: SceneFormat | None = None
@@ -133,6 +140,9 @@ class Train(_Common):
     """Frames of the orbit video at the end; 0: no video."""
     batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    exposure: ExposureConfig = dataclasses.field(default_factory=ExposureConfig)
+    depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
 
     def __post_init__(self):
@@ -163,6 +173,9 @@ class Eval(_Common):
     """Write each view beside its ground truth into this new folder."""
     renderer: Renderer = "auto"
     """As of `render`."""
+    half_image: bool = False
+    """Score right halves of images, after poses and exposures, where training corrected them, were fitted to the left
+    halves."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -264,7 +277,7 @@ class Info(_Common):
     """
 
     path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN]")] = None
-    """Folder of a scene, its transforms file, or a folder that train wrote."""
+    """Folder of a scene, its transforms file, builtin:NAME, or a folder that train wrote."""
     format: SceneFormat | None = None
     """As of `train`."""
     orient: Orientation | None = None

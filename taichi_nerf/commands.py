@@ -16,6 +16,7 @@ from .cli import STARTED, Eval, Info, Process, Render, Train, train_defaults
 from .config import RunConfig, SceneConfig, TrainingConfig, flattened
 from .data import load_scene
 from .data.inspect import Finding, describe, draw_frusta
+from .data.multiscale import scale_words
 from .data.scene import Cameras, Scene
 from .errors import UserError
 from .models.family import check_scene
@@ -23,8 +24,10 @@ from .models.views import Renderer, View, render_view
 from .pictures import VideoWriter, depth_limits, depth_picture, normal_picture, to_uint8, write_png
 from .progress import Progress
 from .training import checkpoint
-from .training.evaluate import GREY, Evaluation, evaluate
+from .training.depth import known_pixels
+from .training.evaluate import GREY, Evaluation, chosen_views, evaluate, scored_sentence
 from .training.folder import CONFIG_FILE, METRICS_FILE, RunFolder, check_output, load_training_scene
+from .training.half_image import HalfImageFit, fit_left_halves
 from .training.run import Report, make_model, warm_up, with_budget
 from .training.run import train as run_training
 from .training.trainer import Trainer
@@ -69,7 +72,7 @@ def train(command: Train) -> int:
         done = run_training(
             trainer,
             on_report=_Reporter(run, line),
-            save=lambda: checkpoint.save(run.path, trainer),
+            save=lambda: _save(run, scene, trainer),
             checkpoint_seconds=command.checkpoint_seconds,
             stopped=stop,
         )
@@ -99,9 +102,10 @@ def eval(command: Eval) -> int:
     model, about = checkpoint.load(run.path), checkpoint.describe(run.path)["about"]
     scene, every, left = run.split(command.split, path=command.scene, every=command.every)
     with Progress("evaluating") as line:
+        halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
         evaluation = evaluate(
             model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
-            renderer=command.renderer,
+            renderer=command.renderer, halves=halves,
         )
     scores = _scores(evaluation, about, every)
     print(json.dumps(scores) if command.json else "\n".join([*_lines(scores), _summary(scores)]))
@@ -176,7 +180,7 @@ def info(command: Info) -> int:
         path = None if command.path is None else str(command.path)
         settings = SceneConfig(path=path, format=command.format, orient=command.orient)
     try:
-        if settings.path is None:
+        if settings.builtin is not None:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
@@ -299,7 +303,16 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
         line.wait(config.scene.path or "the built-in scene")
         scene = load_training_scene(config.scene, on_image=line.decoded)
     check_scene(config.model, scene)
+    if config.training.depth.weight > 0:
+        known_pixels(scene)  # or say that there are none, before there is a folder
     return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
+
+
+def _save(run: RunFolder, scene: Scene, trainer: Trainer):
+    """The checkpoint, and the cameras as they are now."""
+    checkpoint.save(run.path, trainer)
+    if trainer.corrections.cameras is not None:
+        run.write_refined(scene, trainer.corrections.cameras.refined())
 
 
 def _resumed(command: Train) -> tuple[RunFolder, Scene]:
@@ -327,11 +340,13 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
 
 
 def _new_config(command: Train) -> RunConfig:
-    path = None if command.scene is None else str(command.scene.expanduser().absolute())
+    path = None if command.scene is None else str(command.scene)
+    if SceneConfig(path=path).builtin is None:
+        path = str(command.scene.expanduser().absolute())
     scene = SceneConfig(
         path=path,
-        **{name: getattr(command, name) for name in ("downscale", "test_every", "background", "format", "orient",
-                                                     "exposure", "alpha", "masks", "cache")},
+        **{name: getattr(command, name) for name in ("downscale", "scales", "test_every", "background", "format",
+                                                     "orient", "exposure", "alpha", "masks", "cache")},
     )
     training = TrainingConfig(
         steps=command.steps,
@@ -340,6 +355,9 @@ def _new_config(command: Train) -> RunConfig:
         gradients=command.gradients,
         batch=command.batch,
         optimiser=command.optimiser,
+        refine=command.refine,
+        exposure=command.exposure,
+        depth=command.depth,
     )
     return RunConfig(scene=scene, model=command.model, training=training)
 
@@ -365,7 +383,7 @@ def _finish(command: Train, run: RunFolder, scene: Scene, trainer: Trainer):
     else:
         _say("there are no test images: nothing is scored")
     if command.orbit_frames > 0:
-        cameras = paths.orbit(scene, command.orbit_frames, size=_video_size(scene))
+        cameras = paths.orbit(run.cameras_scene(), command.orbit_frames, size=_video_size(scene))
         with Progress("orbit video") as line:
             render_pictures(
                 trainer.model,
@@ -388,33 +406,51 @@ def _scores(evaluation: Evaluation, about: dict, every: int) -> dict:
     return {**scores, **trained, "protocol": {**scores["protocol"], "every": every, **trained}}
 
 
+def _fitted_halves(model, scene: Scene, split: str, every: int, run: RunFolder, line: Progress) -> HalfImageFit:
+    """What the run corrected of its training images, fitted to the left halves of those that are scored."""
+    training = run.config.training
+    line.wait("fitting left halves")
+    return fit_left_halves(model, scene, chosen_views(scene, split, every), poses=training.refine.poses,
+                           exposure=training.exposure.learned,
+                           appearance=getattr(model, "appearance", None) is not None, seed=training.seed)
+
+
 def _lines(scores: dict) -> list[str]:
     """One line for each image."""
     names = [name for name in ("psnr", "ssim", "lpips") if name in scores]
     width = max(len(image["name"]) for image in scores["per_image"])
     return [
-        f"{image['name']:{width}}  " + "  ".join(f"{name} {_number(image[name])}" for name in names)
+        f"{image['name']:{width}}  " + "  ".join(f"{name} {_number(image[name], name)}" for name in names)
         for image in scores["per_image"]
     ]
 
 
 def _summary(scores: dict) -> str:
-    """The means and what they were measured under."""
-    means = ", ".join(
-        f"{name.upper()} {_number(scores[name])}" for name in ("psnr", "ssim", "lpips") if name in scores
-    )
+    """The means, also those of each scale, and what they were measured under."""
     p = scores["protocol"]
+    scales = [
+        f"scale {scale_words(means['scale']):5}  {_means(means)}: mean over {means['images']} images\n"
+        for means in scores.get("per_scale", ())
+    ]
     return (
-        f"{means}: mean over {scores['images']} images\n"
-        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}"
-        f"{', masked: ' + p['masked'] if 'masked' in p else ''}; "
+        f"{''.join(scales)}{_means(scores)}: mean over {scores['images']} images\n"
+        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}, "
+        f"{'masked: ' + p['masked'] + ', ' if 'masked' in p else ''}{scored_sentence(p)}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
         f"on {p['device']} ({p['backend']}, {p['threads']} threads)"
     )
 
 
-def _number(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:.4f}"
+def _means(scores: dict) -> str:
+    return ", ".join(
+        f"{name.upper()} {_number(scores[name], name)}" for name in ("psnr", "ssim", "lpips") if name in scores
+    )
+
+
+def _number(value: float | None, name: str) -> str:
+    if value is None:  # equal pictures, or pictures too small for the window of SSIM
+        return "infinite" if name == "psnr" else "undefined"
+    return f"{value:.4f}"
 
 
 def _run_facts(run: RunFolder) -> list[Finding]:
@@ -434,7 +470,7 @@ def _run_facts(run: RunFolder) -> list[Finding]:
         if (run.path / METRICS_FILE).is_file():
             scores = checkpoint.read_json(run.path / METRICS_FILE)
             facts.append(
-                f"scores: PSNR {_number(scores.get('psnr'))}, SSIM {_number(scores.get('ssim'))} over "
+                f"scores: PSNR {_number(scores.get('psnr'), 'psnr')}, SSIM {_number(scores.get('ssim'), 'ssim')} over "
                 f"{scores.get('images')} images"
             )
     except UserError as error:

@@ -24,7 +24,7 @@ import numpy as np
 
 from .data.frames import finite
 from .data.placement import up_axis
-from .data.scene import FISHEYE, PERSPECTIVE, Cameras, Scene
+from .data.scene import FISHEYE, PERSPECTIVE, Cameras, Scene, every_view
 from .errors import UserError
 
 WIDEST = math.radians(100)  # a wider lens would show a stretched picture
@@ -97,7 +97,8 @@ def spiral(scene: Scene, frames: int, *, size: tuple[int, int] | None = None) ->
 
 
 def of_split(scene: Scene, split: str, every: int = 1, *, size: tuple[int, int] | None = None) -> Cameras:
-    """The cameras of every `every`-th view of a split, with their lenses; `size` resamples the same picture.
+    """The cameras of every `every`-th view of a split, with their lenses; `size` resamples the same picture, of which
+    a view that has several sizes gives one.
 
     Raises:
         UserError: the scene has no such split, or no camera in it.
@@ -108,7 +109,11 @@ def of_split(scene: Scene, split: str, every: int = 1, *, size: tuple[int, int] 
         )
     if every < 1:
         raise UserError(f"every must be at least 1, got {every}")
-    cameras = scene.model_cameras(split).subset(slice(None, None, every))
+    scale = scene.splits[split].scale
+    chosen = every_view(scale, len(scene.splits[split]), every)
+    if size is not None and scale is not None:
+        chosen = chosen[scale[chosen] == scale[chosen].min()]
+    cameras = scene.model_cameras(split).subset(chosen)
     return cameras if size is None else cameras.resized(_checked_size(size))
 
 

@@ -19,7 +19,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from taichi_nerf import cli, runtime
+from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.training.folder import RunFolder
 
 SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
@@ -519,3 +521,32 @@ def test_every_public_name_exists():
         assert getattr(taichi_nerf, name) is not None
     with pytest.raises(AttributeError):
         taichi_nerf.nothing  # noqa: B018
+
+
+def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_folder, tmp_path):
+    """Poses, lenses and exposures, in a run that goes on; its refined cameras are a scene of their own."""
+    folder = tmp_path / "refined"
+    command = ("train", scene_folder, "--steps", 4, "--refine.poses", "--refine.lenses", "--exposure.learned",
+               "--model.appearance", 3, "--test-every", 2, "--output", folder, *SMALL)
+    assert cli.main([str(part) for part in command]) == 0
+    assert "fitted to the test images: nothing" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(folder), "--steps", "6"]) == 0
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 6
+    refined = load_scene(folder / "refined_transforms.json", test_every=0).splits["train"].cameras
+    original = load_scene(scene_folder, splits=["train"]).splits["train"].cameras
+    assert 0 < np.abs(refined.camera_to_world - original.camera_to_world).max() < 0.2
+    assert not np.array_equal(refined.focal, original.focal)
+    shown = RunFolder.open(folder).split("train", every=2)[0].splits["train"].cameras
+    np.testing.assert_allclose(shown.camera_to_world, refined.camera_to_world[::2], atol=1e-6)
+    capsys.readouterr()
+    assert cli.main(["eval", str(folder), "--half-image", "--json"]) == 0
+    protocol = json.loads(capsys.readouterr().out)["protocol"]
+    assert protocol["scored"] == "right halves"
+    assert protocol["fitted_to_test_images"] == "pose and exposure and appearance, to the left halves"
+
+
+def test_corrections_that_cannot_be_are_refused_in_a_sentence(capsys, scene_folder, tmp_path):
+    given = ("train", scene_folder, "--output", tmp_path / "no")
+    assert "use autograd or auto" in refused(capsys, *given, "--refine.poses", "--gradients", "explicit")
+    assert "knows no distances" in refused(capsys, *given, "--depth.weight", "0.1")
+    assert not (tmp_path / "no").exists()

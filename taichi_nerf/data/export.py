@@ -1,28 +1,31 @@
-"""A scene as a folder in the layout of the Blender scenes, for other programs.
+"""A scene as a folder, for other programs: in the layout of the Blender scenes, or of mip-NeRF's multi-scale ones.
 
-    transforms_<split>.json     camera_angle_x; per frame file_path and transform_matrix (camera to world,
-    OpenGL axes) <split>/<name>.png          RGBA, straight alpha <split>/<name>_depth.npy    [H, W] float32,
-    distance along the ray in world units, where the scene knows it <split>/<name>_normal.npy   [H, W, 3]
-    float32, world normals, where the scene knows them
+    transforms_<split>.json      camera_angle_x; per frame file_path and transform_matrix (camera to world, OpenGL axes)
+    <split>/<name>.png           RGBA, straight alpha
+    <split>/<name>_depth.npy     [H, W] float32, distance along the ray in world units, where the scene knows it
+    <split>/<name>_normal.npy    [H, W, 3] float32, world normals, where the scene knows them
 
 What the original layout has no words for (an off-centre principal point, lens distortion, another model box)
-is stated in the keys that `transforms.json` files use.
+is stated in the keys that `transforms.json` files use. The other layout is described in `multiscale.py`.
 """
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from .multiscale import METADATA_FILE
 from .scene import FISHEYE, Cameras, Scene, Split
 
-__all__ = ["write_blender"]
+__all__ = ["transforms_content", "write_blender", "write_multiscale"]
 
 
 def write_blender(scene: Scene, folder: str | os.PathLike) -> Path:
@@ -33,15 +36,36 @@ def write_blender(scene: Scene, folder: str | os.PathLike) -> Path:
     Raises:
         UserError: the folder exists already, or cannot be written.
     """
-    folder = Path(folder)
+    with _new_folder(Path(folder)) as aside:
+        for split in scene.splits.values():
+            _write_split(scene, split, aside)
+    return Path(folder)
+
+
+def write_multiscale(scene: Scene, folder: str | os.PathLike) -> Path:
+    """Write every split of `scene` into the new `folder`, as mip-NeRF's multi-scale data, and return it.
+
+    `with_scales(scene, 4)` makes the scales of the original; the images of a scene without scales are of scale 1.
+
+    Raises:
+        UserError: a lens is distorted, which the layout cannot say; the folder exists already, or cannot be written.
+    """
+    with _new_folder(Path(folder)) as aside:
+        content = {name: _write_scales(scene, split, aside) for name, split in scene.splits.items()}
+        (aside / METADATA_FILE).write_text(json.dumps({**content, **_box(scene)}, indent=1) + "\n")
+    return Path(folder)
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder aside, which becomes the new `folder` when what is done within has succeeded. Raises UserError."""
     if os.path.lexists(folder):
         raise UserError(f"{folder} exists already; name a new folder or remove it first")
     aside = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        for split in scene.splits.values():
-            _write_split(scene, split, aside)
+        yield aside
         aside.chmod(0o755)
         os.rename(aside, folder)
     except OSError as error:
@@ -50,7 +74,39 @@ def write_blender(scene: Scene, folder: str | os.PathLike) -> Path:
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
-    return folder
+
+
+def _write_scales(scene: Scene, split: Split, folder: Path) -> dict[str, list]:
+    """Write the images of a split; the lists that `metadata.json` has of it."""
+    cameras, count = split.cameras, len(split)
+    if cameras.distortion.any() or (cameras.lens == FISHEYE).any():
+        raise UserError(f"the lenses of {scene.name} are distorted, which mip-NeRF's layout cannot say; "
+                        "undistort the images")
+    scale = np.ones(count, np.int32) if split.scale is None else split.scale
+    label = np.log2(scale).astype(int)
+    view = [int((label[:n] == label[n]).sum()) for n in range(count)]
+    files = [f"images_{split.name}/{v:03d}_d{j}.png" for v, j in zip(view, label)]
+    (folder / f"images_{split.name}").mkdir()
+    for n, file in enumerate(files):
+        Image.fromarray(split.images.image(n)).save(folder / file, compress_level=2)
+    pose = np.concatenate([cameras.camera_to_world, np.tile([[[0, 0, 0, 1]]], (count, 1, 1))], axis=1)  # [N, 4, 4]
+    (fx, fy), (cx, cy) = cameras.focal.T.astype(float), cameras.principal.T.astype(float)
+    zero, one = np.zeros(count), np.ones(count)
+    pixel_to_camera = np.array([[one / fx, zero, -cx / fx], [zero, -one / fy, cy / fy], [zero, zero, -one]])
+    reach = 0.5 * math.sqrt(3) * scene.aabb_scale / scene.scale  # half of the box's diagonal
+    distance = np.linalg.norm(cameras.position - scene.centre, axis=1)
+    weight = scale.astype(float) ** 2 if split.area_weight is None else split.area_weight
+    near = np.maximum(distance - reach, scene.near / scene.scale)
+    columns = {"cam2world": pose, "width": cameras.size[:, 0], "height": cameras.size[:, 1], "focal": fx,
+               "label": label, "near": near, "far": distance + reach, "lossmult": weight,
+               "pix2cam": np.moveaxis(pixel_to_camera, -1, 0)}
+    return {"file_path": files, **{key: values.tolist() for key, values in columns.items()}}
+
+
+def transforms_content(scene: Scene, cameras: Cameras, file_paths: Sequence[str]) -> dict:
+    """What a `transforms.json` says of `cameras`, in the world of `scene`, and of where its model lies."""
+    frames = [{"file_path": path, **_frame(cameras, n, whole=True)} for n, path in enumerate(file_paths)]
+    return {**_box(scene), "frames": frames}
 
 
 def _write_split(scene: Scene, split: Split, folder: Path):
@@ -71,11 +127,11 @@ def _write_split(scene: Scene, split: Split, folder: Path):
     (folder / f"transforms_{split.name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _frame(cameras: Cameras, n: int) -> dict:
-    """The pose of a frame, and its lens unless `camera_angle_x` says all about it."""
+def _frame(cameras: Cameras, n: int, *, whole: bool = False) -> dict:
+    """The pose of a frame, and its lens unless `camera_angle_x` says all about it or the `whole` frame is wanted."""
     pose = np.vstack([cameras.camera_to_world[n].astype(float), [0.0, 0.0, 0.0, 1.0]])
     frame = {"transform_matrix": pose.tolist()}
-    if not _is_plain(cameras):
+    if whole or not _is_plain(cameras):
         pairs = zip(("fl_x", "fl_y", "cx", "cy"), (*cameras.focal[n], *cameras.principal[n]))
         frame |= {key: float(value) for key, value in pairs}
         frame |= {key: int(value) for key, value in zip(("w", "h"), cameras.size[n])}

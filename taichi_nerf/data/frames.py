@@ -95,13 +95,17 @@ def read_json(path: Path):
         raise UserError(f"{path} is not valid JSON ({type(error).__name__}); export it again") from None
 
 
-def read_transforms(path: Path) -> dict:
-    """The JSON object in `path`, its `frames` checked to be a list of objects. Raises UserError."""
+def read_object(path: Path) -> dict:
+    """The JSON object in `path`. Raises UserError."""
     content = read_json(path)
     if not isinstance(content, dict):
-        raise UserError(
-            f"{path} holds no JSON object; a transforms file starts with {{ and has a key 'frames'"
-        )
+        raise UserError(f"{path} holds no JSON object; export it again or pick another file")
+    return content
+
+
+def read_transforms(path: Path) -> dict:
+    """The JSON object in `path`, its `frames` checked to be a list of objects. Raises UserError."""
+    content = read_object(path)
     frames = content.get("frames")
     if not isinstance(frames, list):
         raise UserError(f"{path} has no list 'frames'; export it again or pick another file")

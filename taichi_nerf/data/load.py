@@ -11,6 +11,7 @@ from .cache import CacheMode
 from .colmap import find_model, load_colmap
 from .frames import Problems
 from .llff import load_llff
+from .multiscale import METADATA_FILE, load_multiscale
 from .nerfies import is_nerfies, load_nerfies
 from .nsvf import is_nsvf, load_nsvf
 from .phototourism import is_phototourism, load_phototourism
@@ -31,10 +32,15 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Request], Scene
     ),
     "colmap": (lambda folder: find_model(folder) is not None, load_colmap),
     "llff": (lambda folder: (folder / "poses_bounds.npy").is_file(), load_llff),
+    "multiscale": (
+        lambda folder: (folder / METADATA_FILE).is_file() and not is_nerfies(folder),
+        lambda folder, request: load_multiscale(folder / METADATA_FILE, request),
+    ),
 }
 _MARKS = (
     "transforms.json, transforms_train.json, transforms_val.json or transforms_test.json, a COLMAP model (cameras.bin "
-    "and images.bin, or .txt, in sparse/0), poses_bounds.npy, nor the folder of Nerfies, Phototourism or NSVF"
+    "and images.bin, or .txt, in sparse/0), poses_bounds.npy, metadata.json (multi-scale), nor the folder of Nerfies, "
+    "Phototourism or NSVF"
 )
 
 
@@ -130,6 +136,8 @@ def _load_file(path: Path, request: Request) -> Scene:
         raise UserError(f"{path} is not a transforms file (*.json); give the folder of a scene")
     if path in split_files(path.parent).values():
         return load_blender(path.parent, request)
+    if path.name == METADATA_FILE:
+        return load_multiscale(path, request)
     return load_transforms(path, request)
 
 

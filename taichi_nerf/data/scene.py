@@ -225,6 +225,8 @@ class Split:
     """N views of the scene's points."""
     area_weight: np.ndarray | None = None
     """[N] float32: area of a pixel of each image, as a weight of its error; None: all are equal."""
+    scale: np.ndarray | None = None
+    """[N] int32: how many times smaller than its original each image is, where a view has images of several sizes."""
 
     def __post_init__(self):
         n = len(self.cameras)
@@ -241,6 +243,8 @@ class Split:
             raise ValueError("images and cameras differ in size")
         if self.area_weight is not None:
             _coerce(self, "area_weight", np.float32, (len(self.cameras),))
+        if self.scale is not None:
+            _coerce(self, "scale", np.int32, (len(self.cameras),))
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -265,6 +269,7 @@ class Split:
             bounds=None if self.bounds is None else self.bounds[chosen],
             sightings=pick(self.sightings),
             area_weight=None if self.area_weight is None else self.area_weight[chosen],
+            scale=None if self.scale is None else self.scale[chosen],
         )
 
 
@@ -346,6 +351,20 @@ class Scene:
         axes = self.rotation @ cameras.camera_to_world[:, :, :3].astype(np.float64)
         position = self.to_model(cameras.position)
         return replace(cameras, camera_to_world=np.concatenate([axes, position[:, :, None]], axis=2))
+
+    def world_cameras(self, cameras: Cameras) -> Cameras:
+        """The inverse of `model_cameras`: cameras in model space, in the world of the scene's file."""
+        axes = self.rotation.T @ cameras.camera_to_world[:, :, :3].astype(np.float64)
+        position = self.to_world(cameras.position)
+        return replace(cameras, camera_to_world=np.concatenate([axes, position[:, :, None]], axis=2))
+
+
+def every_view(scale: np.ndarray | None, count: int, k: int) -> np.ndarray:
+    """Indices, of `count` images with these scales, of every k-th of each scale: so a view keeps all its images."""
+    numbers = np.arange(count)
+    if scale is None:
+        return numbers[::k]
+    return np.sort(np.concatenate([numbers[scale == s][::k] for s in np.unique(scale)]))
 
 
 def downscaled_size(size, factor: int) -> np.ndarray:

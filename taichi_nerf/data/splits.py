@@ -51,8 +51,11 @@ class Request:
                 raise UserError(f"{path} has no split '{name}'; it has {', '.join(present) or 'none'}")
 
 
-def read_split(name: str, frames: Sequence[Frame], request: Request) -> Split:
-    """Decode the images of the frames, made smaller as asked, with the cameras to match."""
+def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: np.ndarray) -> Split:
+    """Decode the images of the frames, made smaller as asked, with the cameras to match.
+
+    `labels` are the split's `scale` and `area_weight`, where it has them.
+    """
     for frame in frames:
         if request.downscale > min(frame.size):
             raise UserError(
@@ -86,6 +89,7 @@ def read_split(name: str, frames: Sequence[Frame], request: Request) -> Split:
         paths=tuple(frame.path for frame in frames),
         sightings=_sightings(frames, cameras.size / full.size),
         **_known(frames),
+        **labels,
     )
     if not failed:
         return split

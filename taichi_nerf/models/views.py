@@ -56,6 +56,7 @@ def render_view(
     normals: bool = False,
     chunk: int | None = None,
     renderer: Renderer = "auto",
+    image_index: int | None = None,
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -67,6 +68,7 @@ def render_view(
         renderer: `taichi` renders in one launch, evaluates nothing behind surfaces, and computes the networks in the
             precision of the kernels; `torch` goes stage by stage, renders any model, and has normals; `auto` is
             `chosen_renderer`.
+        image_index: the image whose appearance it has, for a model that knows several; by default that of none.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
@@ -84,7 +86,7 @@ def render_view(
     width, height = (int(length) for length in cameras.size[index])
     camera = _camera_tensors(cameras, index, like=next(model.parameters()))
     if renderer == "auto":
-        renderer = chosen_renderer(model, normals=normals)
+        renderer = chosen_renderer(model, normals=normals or image_index is not None)
     if renderer == "taichi":
         image, samples = _render_fast(model, camera, width, height, normals, chunk or PIECE)
         return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
@@ -94,7 +96,7 @@ def render_view(
     done, marched, samples, rays = 0, 0, 0, chunk or first_rays
     while done < len(pixels):
         piece = pixels[done : done + rays]
-        image[piece], rendered = _render_piece(model, camera, piece, width, normals)
+        image[piece], rendered = _render_piece(model, camera, piece, width, normals, image_index)
         done += len(piece)
         marched += rendered.marched
         samples += rendered.visible
@@ -142,6 +144,8 @@ def taichi_field(model: InstantNGP) -> TaichiField:
 def _prepared(model: InstantNGP) -> TaichiField:
     field, grid, sampling = model.field, model.grid, model.config.sampling
     networks = [list(network.weights) for network in (field.density_network, field.colour_network)]
+    known = model.config.field.geometry_features + field.degree**2
+    networks[1][0] = networks[1][0][:, :known].contiguous()  # what lies behind is multiplied by an appearance of 0
     density_sizes, colour_sizes = ((w[0].shape[1], *(layer.shape[0] for layer in w)) for w in networks)
     settings = FieldSettings(
         features=field.layout.features,
@@ -178,12 +182,15 @@ def _piece_pixels(camera: list[Tensor], pixels: Tensor, width: int) -> tuple[Ten
 
 @torch.no_grad()
 def _render_piece(
-    model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool
+    model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool, image_index: int | None
 ) -> tuple[Tensor, Pixels]:
     """[R, 8] colour, opacity, depth and, where asked for, normal of pixels [R] of a camera, on the host."""
     origins, directions = _piece_rays(camera, pixels, width)
     radius = _piece_radii(camera, pixels, width) if isinstance(model, Model) and model.sees_cones else None
-    rendered = model.render(Rays(origins, directions, radius))
+    index = None
+    if image_index is not None:
+        index = torch.full((len(pixels),), image_index, dtype=torch.int32, device=origins.device)
+    rendered = model.render(Rays(origins, directions, radius, index))
     colour = rendered.colour
     normal = _composite_normals(model, rendered) if normals else torch.zeros_like(colour)
     columns = (colour, rendered.opacity[:, None], rendered.depth[:, None], normal)

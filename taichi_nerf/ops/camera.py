@@ -188,6 +188,11 @@ class TrainingImages:
         return self.image_table[:, 1:3]
 
     @property
+    def poses(self) -> Tensor:
+        """camera_to_world [N, 3, 4]."""
+        return self.camera_table[:, :12].reshape(-1, 3, 4)
+
+    @property
     def lenses(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """focal [N, 2], principal [N, 2], distortion [N, 6] and lens [N]."""
         table = self.camera_table

@@ -8,7 +8,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import torch
 from torch import nn
 
 from .. import runtime
-from ..data.scene import Scene, Split
+from ..data.scene import Scene, Split, every_view
 from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
 from ..models.views import Renderer, View, chosen_renderer, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
+from .half_image import HalfImageFit
 
 GREY = {"white": 1.0, "black": 0.0}
 MASKED = np.uint8(128)  # what a masked pixel is in the pictures of truth and error
@@ -44,6 +45,8 @@ class Evaluation:
     """Wall time of rendering the views."""
     protocol: Mapping[str, Any]
     """What the scores depend on and what they were measured on; plain values."""
+    scale: tuple[int, ...] | None = None
+    """[N]: how many times smaller than its original each image is, where views have several sizes."""
 
     @property
     def mean_psnr(self) -> float:
@@ -69,6 +72,8 @@ class Evaluation:
             for n, name in enumerate(self.names)
         ]
         means = {key: _plain(float(np.mean(values))) for key, values in scores.items()}
+        if self.scale is not None:
+            means["per_scale"] = [_means_at(scores, np.array(self.scale), scale) for scale in sorted(set(self.scale))]
         return {
             **means,
             "images": len(self.names),
@@ -84,7 +89,8 @@ class Evaluation:
         return (
             f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}: mean over {len(self.names)} "
             f"images (split {protocol['split']}, every {protocol['every']}, {protocol['resolution']}, "
-            f"background {protocol['background']}{masked}), rendered in {self.seconds:.1f} s on {protocol['device']} "
+            f"background {protocol['background']}{masked}, {scored_sentence(protocol)}), "
+            f"rendered in {self.seconds:.1f} s on {protocol['device']} "
             f"({protocol['backend']}, {protocol['threads']} threads, {protocol['precision']})"
         )
 
@@ -99,8 +105,9 @@ def evaluate(
     protocol: Mapping[str, Any] | None = None,
     on_view: Callable[[int, int], None] | None = None,
     renderer: Renderer = "auto",
+    halves: HalfImageFit | None = None,
 ) -> Evaluation:
-    """Render every `every`-th view of a split and compare it with its image.
+    """Render every `every`-th view of a split and compare it with its image, or images where it has several sizes.
 
     Args:
         model: as of `render_view`, with the weights that are to be scored.
@@ -110,11 +117,14 @@ def evaluate(
             training, or `every` where views were already left out when the scene was loaded.
         on_view: is told after each view how many are done and how many there are.
         renderer: as of `render_view`.
+        halves: what was fitted to the left halves of these views, of which the right halves are then scored. None:
+            cameras are as they are given, and whole images are scored.
 
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
     """
-    chosen = _chosen(scene, split, every)
+    numbers = viewed_images(scene, split, every)
+    chosen = chosen_views(scene, split, every)
     cameras = scene.model_cameras(chosen.cameras)
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
@@ -122,14 +132,20 @@ def evaluate(
     scores, seconds = [], 0.0
     for n in range(len(chosen)):
         start = time.perf_counter()
-        view = render_view(model, cameras, n, background=background, renderer=renderer)
+        if halves is None:
+            view = render_view(model, cameras, n, background=background, renderer=renderer)
+        else:
+            view = halves.render(model, n, background, renderer)
         seconds += time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
         counted = _counted(chosen, n)
+        if halves is not None:
+            view, truth = right_half(view), right_half(truth)
+            counted = None if counted is None else right_half(counted)
         scores.append(_score(view, truth, counted, lpips))
         if folder is not None:
             _write_pictures(
-                Path(folder), f"{n * every:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
+                Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
             )
         if on_view is not None:
             on_view(n + 1, len(chosen))
@@ -139,8 +155,18 @@ def evaluate(
         ssim=tuple(s[1] for s in scores),
         lpips=None if lpips is None else tuple(s[2] for s in scores),
         seconds=seconds,
-        protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **(protocol or {})},
+        scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
+        protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **_scored(halves),
+                  **(protocol or {})},
     )
+
+
+def right_half(picture: np.ndarray | View) -> np.ndarray | View:
+    """The columns of a picture [H, W, ..], or of the pictures of a view, from W // 2 on."""
+    if isinstance(picture, View):
+        pictures = {name: value for name, value in vars(picture).items() if isinstance(value, np.ndarray)}
+        return replace(picture, **{name: right_half(value) for name, value in pictures.items()})
+    return picture[:, picture.shape[1] // 2:]
 
 
 def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
@@ -149,7 +175,14 @@ def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
     return to_uint8(rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * background)
 
 
-def _chosen(scene: Scene, split: str, every: int) -> Split:
+def chosen_views(scene: Scene, split: str, every: int) -> Split:
+    """Every `every`-th view of a split, with all its images. Raises UserError where there is none."""
+    numbers = viewed_images(scene, split, every)
+    return scene.splits[split] if every == 1 else scene.splits[split].subset(numbers)
+
+
+def viewed_images(scene: Scene, split: str, every: int) -> np.ndarray:
+    """Numbers of the images of every `every`-th view of a split. Raises UserError where there is none."""
     if every < 1:
         raise UserError(f"every must be at least 1, got {every}")
     if split not in scene.splits:
@@ -157,7 +190,14 @@ def _chosen(scene: Scene, split: str, every: int) -> Split:
     if len(scene.splits[split]) == 0:
         raise UserError(f"the split '{split}' of {scene.name} has no images; choose another split")
     whole = scene.splits[split]
-    return whole if every == 1 else whole.subset(slice(None, None, every))
+    return every_view(whole.scale, len(whole), every)
+
+
+def _means_at(scores: Mapping[str, tuple[float, ...]], scales: np.ndarray, scale: int) -> dict[str, Any]:
+    """Mean scores of the images of one scale."""
+    chosen = scales == scale
+    return {"scale": scale, "images": int(chosen.sum()),
+            **{key: _plain(float(np.array(values)[chosen].mean())) for key, values in scores.items()}}
 
 
 def _counted(split: Split, n: int) -> np.ndarray | None:
@@ -247,6 +287,19 @@ def _masked_note(chosen: Split) -> dict[str, str]:
     if chosen.images.allowed is None:
         return {}
     return {"masked": f"{100 * chosen.images.masked_share:.2f} % of the pixels, which are left out of the scores"}
+
+
+def _scored(halves: HalfImageFit | None) -> dict[str, str]:
+    """What a score is of, and what of the test images themselves it has seen."""
+    if halves is None:
+        return {"scored": "whole images", "fitted_to_test_images": "nothing"}
+    fitted = f"{halves.fitted}, to the left halves" if halves.fitted else "nothing"
+    return {"scored": "right halves", "fitted_to_test_images": fitted}
+
+
+def scored_sentence(protocol: Mapping[str, Any]) -> str:
+    """What a score is of, in words."""
+    return f"{protocol['scored']}, fitted to the test images: {protocol['fitted_to_test_images']}"
 
 
 def device_name() -> str:

@@ -5,6 +5,7 @@ cameras.json                  the scene's cameras, so that a path around it need
 model.safetensors             the model to render with
 training_state.safetensors    what --resume goes on from
 log.jsonl                     one line for each report of the training
+refined_transforms.json       the training cameras where they were refined, for other programs
 metrics.json                  the scores after training
 test/                         each test view: rendered, truth, error, depth
 orbit.mp4                     a turn around the scene
@@ -15,7 +16,7 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -23,12 +24,14 @@ import numpy as np
 
 from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
-from ..data import load_scene
+from ..data import load_scene, with_scales
+from ..data.export import transforms_content
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
+REFINED_FILE = "refined_transforms.json"
 FORMAT, VERSION = "taichi-nerf run", 2
 BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
@@ -55,7 +58,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{path} cannot be made: {_reason(error)}; choose another --output") from None
         run = cls(path, config, _facts(scene), {})
-        write_json(path / CAMERAS_FILE, {name: _camera_values(split) for name, split in scene.splits.items()})
+        write_json(path / CAMERAS_FILE, {name: _camera_values(split.images.names, split.cameras)
+                                         for name, split in scene.splits.items()})
         run.write_config()
         return run
 
@@ -105,6 +109,19 @@ class RunFolder:
             },
         )
 
+    def write_refined(self, scene: Scene, cameras: Cameras) -> None:
+        """Keep the refined training cameras of `scene`, in model space, and write them for other programs.
+
+        From then on the run shows and renders its training views from there. `refined_transforms.json` has them in the
+        world of the scene's file, and is a scene to train on itself where that has image files.
+        """
+        split = scene.splits["train"]
+        refined = scene.world_cameras(cameras)
+        names = split.images.names
+        paths = [str(path.absolute()) for path in split.paths] or [f"./train/{name}" for name in names]
+        write_json(self.path / CAMERAS_FILE, {**self._cameras(), "refined": _camera_values(names, refined)})
+        write_json(self.path / REFINED_FILE, transforms_content(scene, refined, paths))
+
     @property
     def has_checkpoint(self) -> bool:
         return (self.path / STATE_FILE).is_file()
@@ -112,7 +129,8 @@ class RunFolder:
     def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images differ."""
         scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
-        before, now = self._cameras()["train"], _camera_values(scene.splits["train"])
+        split = scene.splits["train"]
+        before, now = self._cameras()["train"], _camera_values(split.images.names, split.cameras)
         if any(before[key] != now[key] for key in ("names", "size")):
             raise UserError(
                 f"{self.config.scene.path or 'the built-in scene'} has other training images than when "
@@ -133,8 +151,9 @@ class RunFolder:
         """
         settings, test_every = self.config.scene, _test_every(self.config.scene)
         every = self.default_every(name) if every is None else every
-        if path is None and settings.path is None:
-            return self.placed(_builtin(dataclasses.replace(settings, test_every=1), [name])), every, every
+        if path is None and settings.builtin is not None:
+            scene = _builtin(dataclasses.replace(settings, test_every=1), [name])
+            return self._with_refined(self.placed(with_scales(scene, settings.scales)), 1), every, every
         scene = load_scene(
             path or settings.path,
             downscale=settings.downscale,
@@ -145,15 +164,18 @@ class RunFolder:
             orient=settings.orient,
             **_image_settings(settings),
         )
-        return self.placed(scene), every, every if scene.held_out else 1
+        scene = self.placed(with_scales(scene, settings.scales))
+        scene = self._with_refined(scene, 1 if scene.held_out else every)
+        return scene, every, every if scene.held_out else 1
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""
         splits = {}
         try:
-            for name, values in self._cameras().items():
-                arrays = {field.name: np.array(values[field.name]) for field in dataclasses.fields(Cameras)}
-                cameras = Cameras(**arrays)
+            stored = self._cameras()
+            stored["train"] = stored.pop("refined", stored["train"])
+            for name, values in stored.items():
+                cameras = _stored_cameras(values)
                 pixels = np.broadcast_to(
                     np.zeros(4, np.uint8), (int(cameras.size.astype(np.int64).prod(1).sum()), 4)
                 )
@@ -169,6 +191,20 @@ class RunFolder:
                 f"{self.path / CAMERAS_FILE} is damaged ({error}); restore it or train again"
             ) from None
         return self.placed(Scene(**self._scene_basis(), splits=splits))
+
+    def _with_refined(self, scene: Scene, every: int) -> Scene:
+        """`scene` with the refined cameras of its training images, of which it has every `every`-th, if there are any.
+
+        Raises UserError where they are those of other images.
+        """
+        refined = self._cameras().get("refined")
+        if refined is None or "train" not in scene.splits:
+            return scene
+        split, cameras = scene.splits["train"], _stored_cameras(refined).subset(slice(None, None, every))
+        if list(split.images.names) != refined["names"][::every] or not np.array_equal(cameras.size, split.images.size):
+            raise UserError(f"{scene.name} has other training images than those whose cameras {self.path} refined; "
+                            "restore them, or train anew")
+        return dataclasses.replace(scene, splits={**scene.splits, "train": dataclasses.replace(split, cameras=cameras)})
 
     def placed(self, scene: Scene) -> Scene:
         """`scene` where the model of this run has it."""
@@ -260,7 +296,7 @@ def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int],
 
     Raises UserError where it cannot be loaded or has no training split.
     """
-    if settings.path is None:
+    if settings.builtin is not None:
         scene = _builtin(settings, ["train", "test"])
     else:
         test_every = _test_every(settings)
@@ -281,7 +317,8 @@ def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int],
         )
     wanted = ("train",) if _test_every(settings) == 0 else ("train", "test")
     splits = {name: scene.splits[name] for name in wanted if name in scene.splits and len(scene.splits[name])}
-    return dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
+    scene = dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
+    return with_scales(scene, settings.scales)
 
 
 def _image_settings(settings: SceneConfig) -> dict:
@@ -294,7 +331,7 @@ def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
 
     resolution = max(BUILTIN_RESOLUTION // settings.downscale, 1)
     views = tuple(count if name in names else int(name == "train") for name, count in BUILTIN_VIEWS.items())
-    scene = builtin_scene(resolution=resolution, views=views)
+    scene = builtin_scene(settings.builtin, resolution=resolution, views=views)
     splits = {name: scene.splits[name] for name in names}
     if "test" in splits and _test_every(settings) > 1:
         splits["test"] = splits["test"].subset(slice(None, None, _test_every(settings)))
@@ -304,7 +341,7 @@ def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
 def _test_every(settings: SceneConfig) -> int:
     if settings.test_every is not None:
         return settings.test_every
-    return 1 if settings.path is None else DEFAULT_TEST_EVERY
+    return DEFAULT_TEST_EVERY if settings.builtin is None else 1
 
 
 def _facts(scene: Scene) -> dict:
@@ -320,11 +357,13 @@ def _facts(scene: Scene) -> dict:
     }
 
 
-def _camera_values(split: Split) -> dict:
-    values = {
-        field.name: getattr(split.cameras, field.name).tolist() for field in dataclasses.fields(Cameras)
-    }
-    return {"names": list(split.images.names), **values}
+def _camera_values(names: Sequence[str], cameras: Cameras) -> dict:
+    return {"names": list(names),
+            **{field.name: getattr(cameras, field.name).tolist() for field in dataclasses.fields(Cameras)}}
+
+
+def _stored_cameras(values: dict) -> Cameras:
+    return Cameras(**{field.name: np.array(values[field.name]) for field in dataclasses.fields(Cameras)})
 
 
 def _version(package: str) -> str | None:

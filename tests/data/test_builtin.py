@@ -6,7 +6,8 @@ import torch
 
 from taichi_nerf import runtime
 from taichi_nerf.data import load_scene
-from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras
+from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras, ring_cameras
+from taichi_nerf.data.builtin.open_field import open_field, sunlight
 from taichi_nerf.data.builtin.renderer import render
 from taichi_nerf.data.builtin.world import (
     BOX,
@@ -21,11 +22,13 @@ from taichi_nerf.data.builtin.world import (
     Solid,
     World,
     axis_frame,
+    solids_of,
 )
 from taichi_nerf.data.export import write_blender
 from taichi_nerf.errors import UserError
 
 MATT = Material(colour=(0.5, 0.4, 0.3))
+BURIED = Solid(kind=SPHERE, size=(0.3,), material=MATT, position=(0, 0, -0.5))
 TILTED = axis_frame((0.3, -0.2, 0.8))
 SOLIDS = {
     "sphere": Solid(kind=SPHERE, size=(0.6,), material=MATT, position=(0.2, -0.1, 0.1)),
@@ -50,6 +53,11 @@ def _on_the_cpu():
 @pytest.fixture(scope="module")
 def scene(_on_the_cpu):
     return builtin_scene(resolution=96, views=(3, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def field(_on_the_cpu):
+    return builtin_scene("open-field", resolution=64, views=(6, 1, 2), samples_per_pixel=4)
 
 
 def rays(cameras, view):
@@ -229,23 +237,102 @@ def test_the_same_seed_gives_the_same_scene(scene):
     assert list(other.splits) == ["train"]
 
 
+def test_the_ground_reaches_to_the_horizon_and_the_sky_is_at_infinity(field):
+    split = field.splits["train"]
+    assert not split.images.has_alpha
+    for view in range(len(split)):
+        depth, normals = split.depth[view], split.normals[view]
+        origin, d = rays(split.cameras, view)
+        with np.errstate(divide="ignore"):
+            plane = np.where(d[..., 2] < 0, -origin[2] / d[..., 2], np.inf)
+        assert (depth <= plane * (1 + 1e-4)).all()  # nothing is behind the ground
+        points = points_of(split.cameras, view, depth)
+        ground = np.isfinite(depth) & (np.abs(points[..., 2]) < 1e-4 * depth) & (normals[..., 2] > 0.9999)
+        assert ground.mean() > 0.2 and np.abs(depth[ground] / plane[ground] - 1).max() < 1e-4
+        sky = np.isinf(depth)
+        assert (d[sky][:, 2] > 0).all() and not normals[sky].any()
+        assert (split.images.image(view)[..., 3] == 255).all()
+
+
+def test_the_open_field_has_things_near_and_far(field):
+    depth = np.stack([d for split in field.splits.values() for d in split.depth])
+    shares = [(depth < 1).mean(), ((depth > 5) & (depth < 40)).mean(), np.isinf(depth).mean()]
+    assert min(shares) > 0.08, shares
+    centres = np.array([s.position[:2] for s in solids_of(open_field().groups)])
+    distance = np.linalg.norm(centres, axis=1)
+    assert ((distance < 0.6) | ((distance > 1.5) & (distance < 4.1)) | ((distance > 5) & (distance < 41))).all()
+    assert field.near < depth.min() * field.scale and not field.bounded and field.background == "black"
+    assert 41 * field.scale < field.half_side
+    for split in field.splits.values():
+        assert np.allclose(np.linalg.norm(split.cameras.position[:, :2], axis=1), 1, atol=1e-6)
+
+
+def test_the_test_views_of_the_ring_are_no_training_views():
+    for counts in ((60, 8, 16), (30, 0, 4), (6, 1, 2)):
+        train, _, test = (ring_cameras(n, 8, 0.2 * i, 0.5 + 0.17 * i) for i, n in enumerate(counts))
+        gap = np.linalg.norm(test.position[:, None] - train.position, axis=-1)
+        assert gap.min() > 0.02, counts
+        frames = test.camera_to_world[:, :, :3].astype(float)
+        assert np.allclose(frames @ frames.transpose(0, 2, 1), np.eye(3), atol=1e-6)
+        assert np.allclose(np.linalg.det(frames), 1, atol=1e-6) and (frames[:, 2, 1] > 0).all()
+
+
+def test_how_solids_are_grouped_changes_no_picture():
+    world, cameras = open_field(), ring_cameras(2, 48)
+    grouped = render(world, cameras, sunlight(), 1)
+    alone = render(World(groups=[[s] for s in solids_of(world.groups)], ground=world.ground), cameras, sunlight(), 1)
+    assert np.array_equal(grouped.depth, alone.depth) and np.array_equal(grouped.normals, alone.normals)
+    assert np.abs(grouped.rgba.astype(int) - alone.rgba).max() <= 1
+
+
+def test_a_ball_shades_the_ground_below_the_sun():
+    ball = Solid(kind=SPHERE, size=(0.3,), material=MATT, position=(0, 0, 0.5))
+    cameras, light = ring_cameras(1, 96), Light(position=(0, 0, 100.0), radius=5.0)
+    pictures = [render(World(groups=[[solid]], ground=MATT), cameras, light, 1) for solid in (ball, BURIED)]
+    points = points_of(cameras, 0, pictures[1].depth[0])
+    radius = np.hypot(points[..., 0], points[..., 1])
+    free = pictures[0].depth[0] == pictures[1].depth[0]
+    shaded, lit = (p.rgba[0, ..., 1].astype(float) for p in pictures)
+    umbra, far = free & (radius < 0.2), free & (radius > 0.6) & (radius < 3)
+    assert umbra.sum() > 5 and (shaded[umbra] < 0.8 * lit[umbra]).all()
+    assert far.sum() > 100 and np.abs(shaded[far] - lit[far]).max() <= 1
+
+
+def test_the_ground_hides_what_is_below_it():
+    half = Solid(kind=SPHERE, size=(0.3,), material=MATT, position=(0, 0, 0))
+    cameras = ring_cameras(1, 48)
+    none, some = (render(World(groups=[[solid]], ground=MATT), cameras, sunlight(), 1) for solid in (BURIED, half))
+    origin, d = rays(cameras, 0)
+    below = d[..., 2] < -1e-3
+    assert np.allclose(none.depth[0][below], (-origin[2] / d[..., 2])[below], rtol=1e-5)
+    points = points_of(cameras, 0, some.depth[0])
+    dome = some.depth[0] < none.depth[0]
+    assert dome.sum() > 50 and points[dome][:, 2].min() > -1e-5
+    assert np.abs(np.linalg.norm(points[dome], axis=1) - 0.3).max() < 1e-4
+
+
 @pytest.mark.parametrize(
     "backend, dtype", [("cpu", torch.float64), ("vulkan", torch.float32), ("cuda", torch.float32)]
 )
-def test_every_backend_gives_the_same_pictures(scene, backend, dtype):
+def test_every_backend_gives_the_same_pictures(scene, field, backend, dtype):
     reason = runtime.why_missing(backend)
     if reason:
         pytest.skip(f"{backend}: {reason}")
     runtime.init(backend, dtype)
-    other = builtin_scene(resolution=96, views=(3, 0, 0)).splits["train"]
+    others = (builtin_scene(resolution=96, views=(3, 0, 0)),
+              builtin_scene("open-field", resolution=64, views=(6, 0, 0), samples_per_pixel=4))
     runtime.init("cpu")
-    one = scene.splits["train"]
+    for one, other in zip((scene, field), others):
+        assert_same_pictures(one.splits["train"], other.splits["train"])
+
+
+def assert_same_pictures(one, other):
     difference = np.abs(one.images.pixels.astype(int) - other.images.pixels.astype(int)).max(axis=-1)
     assert (difference <= 1).mean() > 0.998 and difference.mean() < 0.02
     depth, other_depth = np.stack(one.depth), np.stack(other.depth)
     hit = np.isfinite(depth) & np.isfinite(other_depth)
     assert (np.isfinite(depth) == np.isfinite(other_depth)).mean() > 0.9995
-    assert (np.abs(depth[hit] - other_depth[hit]) < 1e-4).mean() > 0.998
+    assert (np.abs(depth[hit] - other_depth[hit]) < 1e-4 * np.maximum(depth[hit], 1)).mean() > 0.998
 
 
 def test_a_scene_written_as_blender_folder_is_loaded_again(scene, tmp_path):
@@ -270,7 +357,8 @@ def test_an_unwritable_place_is_a_user_error(scene, tmp_path):
         write_blender(scene, tmp_path / "file" / "scene")
 
 
-@pytest.mark.parametrize("arguments", [{"resolution": 0}, {"views": (0, 1, 1)}, {"samples_per_pixel": 5}])
+@pytest.mark.parametrize("arguments", [{"resolution": 0}, {"views": (0, 1, 1)}, {"samples_per_pixel": 5},
+                                       {"name": "moon"}])
 def test_impossible_requests_are_user_errors(arguments):
-    with pytest.raises(UserError, match="built-in scene needs"):
+    with pytest.raises(UserError, match="built-in scene"):
         builtin_scene(**arguments)

@@ -58,7 +58,7 @@ def test_the_images_nearest_in_size_are_used(tmp_path):
 def test_mip_nerfs_metadata_is_not_claimed(tmp_path):
     write_json(tmp_path / "metadata.json", {"train": {"file_path": []}, "val": {}, "test": {}})
     (tmp_path / "train").mkdir()
-    with pytest.raises(UserError, match="no scene of a known format"):
+    with pytest.raises(UserError, match=r"metadata\.json: 'cam2world' of 'train'"):
         load_scene(tmp_path)
 
 

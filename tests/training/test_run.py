@@ -245,3 +245,27 @@ def test_test_every_thins_the_test_views_of_the_built_in_scene():
     assert scene.background == "black"
     scene = load_training_scene(SceneConfig(downscale=50, test_every=0))
     assert list(scene.splits) == ["train"]
+
+
+def test_refined_cameras_are_shown_and_written_for_other_programs(run_folder, small_scene):
+    cameras = small_scene.model_cameras("train")
+    moved = dataclasses.replace(cameras, focal=cameras.focal * 1.5)
+    moved.camera_to_world[:, 2, 3] += 0.25
+    for _ in range(2):  # what was written before is replaced
+        run_folder.write_refined(small_scene, moved)
+    scene = run_folder.cameras_scene()
+    assert list(scene.splits) == list(small_scene.splits)
+    np.testing.assert_allclose(scene.model_cameras("train").camera_to_world, moved.camera_to_world, atol=1e-6)
+    np.testing.assert_array_equal(scene.model_cameras("train").focal, moved.focal)
+    content = json.loads((run_folder.path / "refined_transforms.json").read_text())
+    first = content["frames"][0]
+    assert len(content["frames"]) == 6 and first["fl_x"] == pytest.approx(float(moved.focal[0, 0]))
+    raised = small_scene.splits["train"].cameras.camera_to_world[0].copy()
+    raised[2, 3] += 0.25 / small_scene.scale
+    np.testing.assert_allclose(np.array(first["transform_matrix"])[:3], raised, atol=1e-5)
+
+
+def test_refined_cameras_of_other_images_are_refused(run_folder, small_scene):
+    run_folder.write_refined(small_scene, small_scene.model_cameras("train"))  # 6, where the run's own scene has 60
+    with pytest.raises(UserError, match="has other training images than those whose cameras"):
+        run_folder.split("train")

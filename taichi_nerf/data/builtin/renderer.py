@@ -22,6 +22,7 @@ from .shading import (
     hidden_share,
     highlight,
     occlusion,
+    open_sky,
     pattern_colour,
     sky,
     srgb,
@@ -31,6 +32,7 @@ from .world import LIGHT_COLUMNS, NO_SOLID, Light, World
 
 SURFACE_OFFSET = 1e-4
 SAME_SURFACE = 0.97  # cosine between normals of a pixel that share the light
+SAME_GROUND = 0.05  # distance between points of the ground in a pixel that share the light
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Pictures:
     """What `render` returns for N views of W x H pixels."""
 
     rgba: np.ndarray
-    """[N, H, W, 4] uint8, sRGB, straight alpha."""
+    """[N, H, W, 4] uint8, sRGB, straight alpha; opaque where the world has a ground, and so a sky."""
     depth: np.ndarray
-    """[N, H, W] float32: distance along the ray of the pixel's centre, infinite where it meets nothing."""
+    """[N, H, W] float32: distance along the ray of the pixel's centre, infinite where it meets nothing but sky."""
     normals: np.ndarray
     """[N, H, W, 3] float32: world normals there, zero where it meets nothing."""
 
@@ -64,7 +66,7 @@ def render(world: World, cameras: Cameras, lights: Light | list[Light],
     views = [np.ascontiguousarray(v, dtype=floats) for v in (
         cameras.camera_to_world, cameras.focal, cameras.principal, [x.row() for x in lights])]
     if len(cameras):
-        render_views(*views, *tables.values(), samples_per_axis, words, depth, normals)
+        render_views(*views, *tables.values(), world.ground_solid, samples_per_axis, words, depth, normals)
     depth = np.where(depth < FAR, depth, np.inf)
     rgba = words.astype("<i4", copy=False).view(np.uint8).reshape(*words.shape, 4)
     return Pictures(rgba, depth.astype(np.float32), normals.astype(np.float32))
@@ -107,11 +109,11 @@ def nodes_in_pixel(o, d, spread, nodes: ti.template(), node_index: ti.template()
 
 
 @ti.func
-def nearest_hit(o, d, first, end, nodes: ti.template(), node_index: ti.template(), solids: ti.template(),
+def nearest_hit(o, d, first, end, ground, nodes: ti.template(), node_index: ti.template(), solids: ti.template(),
                 solid_index: ti.template()):
     """Distance to the nearest surface along the ray, or FAR, and its solid, or NO_SOLID.
 
-    The walk begins at the node `first` and stops before `end`.
+    The walk begins at the node `first` and stops before `end`; `ground` is the solid whose top is the plane z = 0.
     """
     nearest, hit = FAR, NO_SOLID
     node = first
@@ -131,11 +133,15 @@ def nearest_hit(o, d, first, end, nodes: ti.template(), node_index: ti.template(
                               to_frame @ d)
                 if t < nearest:
                     nearest, hit = t, k
+    if ground != NO_SOLID and d[2] < 0.0:
+        t = -o[2] / d[2]
+        if 0.0 < t < nearest:
+            nearest, hit = t, ground
     return nearest, hit
 
 
 @ti.func
-def received_light(p, n, own, light, nodes: ti.template(), node_index: ti.template(), solids: ti.template(),
+def received_light(p, n, own, ground, light, nodes: ti.template(), node_index: ti.template(), solids: ti.template(),
                    solid_index: ti.template()):
     """Shares of the area light and of the sky that reach the point `p` of solid `own`."""
     to_light = ti.Vector([light[0], light[1], light[2]]) - p
@@ -168,6 +174,10 @@ def received_light(p, n, own, light, nodes: ti.template(), node_index: ti.templa
                                                       middle - sphere[3], middle + sphere[3])
                 if nearby:
                     received[1] *= 1.0 - occlusion(kind, shape, half_thickness, o, to_frame @ n)
+    if ground != NO_SOLID and own != ground:  # it lies below the light, and hides some of the sky
+        above = p - _vector(solids, ground, 9, 3)
+        received[1] *= 1.0 - occlusion(solid_index[ground, 0], _vector(solids, ground, 12, 7), solids[ground, 19],
+                                       above, n)
     return received
 
 
@@ -205,6 +215,7 @@ def render_views(
     node_index: ti.types.ndarray(ndim=2),  # [B, 2] i32
     solid_index: ti.types.ndarray(ndim=2),  # [K, 2] i32
     material_pattern: ti.types.ndarray(ndim=1),  # [M] i32
+    ground: int,  # the solid that is the ground under an open sky, or NO_SOLID
     samples_per_axis: int,
     words: ti.types.ndarray(ndim=3),  # [N, H, W] i32 out: RGBA bytes
     depth: ti.types.ndarray(ndim=3),  # [N, H, W] out: FAR where nothing is met
@@ -221,11 +232,12 @@ def render_views(
         centre = (rotation @ middle).normalized()
         first, end = nodes_in_pixel(eye, centre, 0.5 * pixel.norm(), nodes, node_index)
         samples = samples_per_axis * samples_per_axis
-        if first >= end:
+        if first >= end and ground == NO_SOLID:
             samples = -1  # nothing to meet
         colour = ti.Vector([0.0, 0.0, 0.0])  # sum of linear light, premultiplied
         covered = 0.0  # number of rays that met something
-        lit_solid, lit_normal, lit = NO_SOLID, ti.Vector([0.0, 0.0, 0.0]), ti.Vector([1.0, 1.0])
+        lit_solid, lit_point, lit_normal = NO_SOLID, ti.Vector([0.0, 0.0, 0.0]), ti.Vector([0.0, 0.0, 0.0])
+        lit = ti.Vector([1.0, 1.0])
         depth[view, row, column] = FAR
         for i in ti.static(range(3)):
             normals[view, row, column, i] = 0.0
@@ -240,9 +252,12 @@ def render_views(
                 begin, stop = first, end
                 if bounce == 1:
                     begin, stop = 0, nodes.shape[0]
-                t, hit = nearest_hit(o, d, begin, stop, nodes, node_index, solids, solid_index)
+                t, hit = nearest_hit(o, d, begin, stop, ground, nodes, node_index, solids, solid_index)
                 if hit == NO_SOLID:
-                    if bounce == 1:
+                    if ground != NO_SOLID and sample >= 0:
+                        radiance += mirror * open_sky(d, light)
+                        covered += 1.0 - bounce
+                    elif bounce == 1:
                         radiance += mirror * sky(d, light)
                     break
                 p = o + t * d
@@ -250,10 +265,11 @@ def render_views(
                 local = to_world.transpose() @ (p - _vector(solids, hit, 9, 3))
                 n = to_world @ surface_normal(solid_index[hit, 0], _vector(solids, hit, 12, 7), local)
                 reached = lit
-                if bounce == 1 or hit != lit_solid or n.dot(lit_normal) < SAME_SURFACE:
-                    reached = received_light(p, n, hit, light, nodes, node_index, solids, solid_index)
+                far_apart = hit == ground and (p - lit_point).norm_sqr() > SAME_GROUND * SAME_GROUND
+                if bounce == 1 or hit != lit_solid or n.dot(lit_normal) < SAME_SURFACE or far_apart:
+                    reached = received_light(p, n, hit, ground, light, nodes, node_index, solids, solid_index)
                 if bounce == 0:
-                    lit_solid, lit_normal, lit = hit, n, reached
+                    lit_solid, lit_point, lit_normal, lit = hit, p, n, reached
                     covered += 1.0
                 if sample < 0:
                     depth[view, row, column] = t

@@ -14,7 +14,7 @@ import math
 from taichi_nerf_kernels.engine import ti
 
 from .solids import signed_distance
-from .world import CHECKER, INLAY, SECTORS, SPIRAL, STRIPES
+from .world import CHECKER, FIELDS, INLAY, SECTORS, SPIRAL, STRIPES
 
 TAU = 2.0 * math.pi
 GOLDEN = 0.381966  # of an interval: where golden-section search probes
@@ -41,6 +41,8 @@ def pattern_colour(pattern, frequency, turns, first, second, p):
         colour = second
     if pattern == INLAY:
         colour = _inlay(frequency, first, second, rho, p)
+    elif pattern == FIELDS:
+        colour = _fields(frequency, turns, first, second, rho, p)
     return colour
 
 
@@ -61,6 +63,24 @@ def _inlay(frequency, first, second, rho, p):
         ring -= ti.floor(ring)
         colour = ti.Vector([0.36, 0.17, 0.07]) * (0.62 + 0.38 * ring * ring)
     return colour
+
+
+@ti.func
+def _fields(frequency, turns, first, second, rho, p):
+    """A checkerboard in the angle and the logarithm of the distance, whose colours vary from field to field."""
+    around = ti.atan2(p[1], p[0]) / TAU * turns
+    outward = ti.log(ti.max(rho, 0.05)) * frequency
+    row, column = ti.floor(outward), ti.floor(around)
+    phase = 0.5 * (row + column)
+    field = first
+    if phase - ti.floor(phase) >= 0.5:
+        field = second
+    field *= 1.0 + 0.35 * ti.sin(5.1 * row + 2.7 * column)
+    edge = ti.min(around - column, 1.0 - around + column, outward - row, 1.0 - outward + row)
+    if edge < 0.06:
+        field = 0.45 * first  # a hedge
+    contrast = 1.0 / (1.0 + rho * rho / 900.0)  # finer than a pixel towards the horizon
+    return 0.5 * (first + second) * (1.0 - contrast) + field * contrast
 
 
 @ti.func
@@ -128,6 +148,18 @@ def sky(d, light):
         if ti.abs(u) < 0.42 and ti.abs(v) < 0.42 and ti.abs(u) > 0.03 and ti.abs(v) > 0.03:
             colour = ti.Vector([2.6, 2.7, 2.8])
     return colour
+
+
+@ti.func
+def open_sky(d, light):
+    """The sky over an endless ground, from the direction `d`: pale at the horizon, with soft clouds."""
+    ambient = ti.Vector([light[7], light[8], light[9]])
+    height = ti.max(d[2], 0.0)
+    colour = ambient * (0.85 + (ti.Vector([0.62, 0.66, 0.70]) / ambient - 0.85) * ti.exp(-5.0 * height))
+    u, v = d[0] / (height + 0.25), d[1] / (height + 0.25)  # on a dome that the horizon does not crowd
+    cloud = ti.sin(1.7 * u + 1.3 * ti.sin(1.1 * v + 0.4)) + ti.sin(2.3 * v + 1.1 * ti.sin(1.9 * u + 2.0))
+    share = ti.min(ti.max(0.9 * cloud - 0.3, 0.0), 1.0) * ti.min(8.0 * height, 1.0)
+    return colour + (ti.Vector([0.86, 0.86, 0.88]) - colour) * share * share * (3.0 - 2.0 * share)
 
 
 @ti.func

@@ -1,13 +1,14 @@
 """What a computed scene is made of: solids with materials, in groups, under a light. No kernel.
 
 A solid lives in its own frame, whose axis is z, and is put into the world by a rotation and a position.
-Lengths are world units, colours linear RGB. A group is a list of solids that lie near each other: rays that
-miss its bounding sphere skip it. `World.tables` packs everything into the arrays that the kernels read.
+Lengths are world units, colours linear RGB. A group is a list of solids, or of groups, that lie near each other:
+rays that miss its bounding sphere skip it. `World.tables` packs everything into the arrays that the kernels read.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -26,8 +27,11 @@ STRIPES = 2  # along the axis, `frequency` periods per unit
 SPIRAL = 3  # `frequency` periods per unit along the axis, `turns` around it
 SECTORS = 4  # `turns` periods around the axis
 INLAY = 5  # a round table: checkers inside 1, a wooden rim with a line at its edge
+FIELDS = 6  # `turns` periods around the axis and `frequency` over each e-fold of the distance from it: as many fields
+# at any distance, with hedges between them, which pale towards the horizon
 
 NO_SOLID = -1
+ENDLESS = 1e9  # half extent of the ground
 LIGHT_COLUMNS = 10  # of `Light.row`
 
 
@@ -40,7 +44,7 @@ class Material:
     other: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """The second colour of the pattern."""
     pattern: int = PLAIN
-    """PLAIN, CHECKER, STRIPES, SPIRAL, SECTORS or INLAY."""
+    """PLAIN, CHECKER, STRIPES, SPIRAL, SECTORS, INLAY or FIELDS."""
     frequency: float = 1.0
     """Periods of the pattern per unit of length."""
     turns: float = 0.0
@@ -129,12 +133,22 @@ class Light:
         return [*self.position, self.radius, *self.colour, *self.ambient]
 
 
+Group: TypeAlias = "Sequence[Solid | Group]"
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Groups of solids."""
+    """Groups of solids, and the ground that they stand on where it has no end."""
 
-    groups: Sequence[Sequence[Solid]]
+    groups: Group
     """Solids that lie near each other share a group."""
+    ground: Material | None = None
+    """Of the plane z = 0, which reaches to the horizon under an open sky; none: nothing lies behind the solids."""
+
+    @property
+    def ground_solid(self) -> int:
+        """The row of the ground among the solids, or NO_SOLID."""
+        return NO_SOLID if self.ground is None else len(solids_of(self.groups))
 
     def tables(self, dtype=np.float32) -> dict[str, np.ndarray]:
         """The arrays of the kernels.
@@ -142,11 +156,13 @@ class World:
         nodes [B, 4] and node_index [B, 2] int32: bounding spheres (centre, radius) in the order of a walk
         through the tree of all, groups and solids; the node to go on with where the ray misses the sphere,
         and the solid or NO_SOLID. solids [K, 20] and solid_index [K, 2] int32 (kind, material). materials [M,
-        12] and material_pattern [M] int32.
+        12] and material_pattern [M] int32. The ground is the last solid, a box without end, and has no node.
         """
-        solids = [s for group in self.groups for s in group]
+        solids = solids_of(self.groups)
+        if self.ground is not None:
+            solids.append(Solid(kind=BOX, size=(ENDLESS, ENDLESS, 1.0), material=self.ground, position=(0, 0, -1)))
         materials = list(dict.fromkeys(s.material for s in solids))
-        nodes, node_index = self._tree()
+        nodes, node_index = _tree(self.groups)
         floats = {
             "nodes": nodes,
             "solids": [s.row() for s in solids],
@@ -159,19 +175,6 @@ class World:
         }
         return {name: np.array(v, dtype=dtype) for name, v in floats.items()} | {
             name: np.array(v, dtype=np.int32) for name, v in integers.items()}
-
-    def _tree(self) -> tuple[list[list[float]], list[tuple[int, int]]]:
-        nodes = [_bounding_sphere([s for group in self.groups for s in group])]
-        index = [(1 + sum(1 + len(group) for group in self.groups), NO_SOLID)]
-        solid = 0
-        for group in self.groups:
-            nodes.append(_bounding_sphere(group))
-            index.append((len(nodes) + len(group), NO_SOLID))
-            for s in group:
-                nodes.append([*s.position, s.bounding_radius()])
-                index.append((len(nodes), solid))
-                solid += 1
-        return nodes, index
 
 
 def rod(start, end, radius: float, material: Material) -> Solid:
@@ -193,6 +196,29 @@ def turned(degrees: float) -> np.ndarray:
     """[3, 3] rotation about z."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def solids_of(group: Group) -> list[Solid]:
+    """All solids of a group and of the groups in it, in order."""
+    return [solid for member in group
+            for solid in ([member] if isinstance(member, Solid) else solids_of(member))]
+
+
+def _tree(group: Group) -> tuple[list[list[float]], list[tuple[int, int]]]:
+    """Bounding spheres in the order of a walk; for each the node behind all that it holds, and its solid."""
+    nodes, index = [], []
+
+    def visit(member: "Solid | Group"):
+        number, leaf = len(nodes), isinstance(member, Solid)
+        solid = sum(k != NO_SOLID for _, k in index)
+        nodes.append([*member.position, member.bounding_radius()] if leaf else _bounding_sphere(solids_of(member)))
+        index.append((number + 1, solid if leaf else NO_SOLID))
+        for inner in () if leaf else member:
+            visit(inner)
+        index[number] = (len(nodes), index[number][1])
+
+    visit(group)
+    return nodes, index
 
 
 def _bounding_sphere(group: Sequence[Solid]) -> list[float]:
