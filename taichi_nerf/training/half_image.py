@@ -74,7 +74,7 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
         pose_rate, exposure_rate, appearance_rate: learning rates at the start; they fall to a hundredth.
     """
     cameras = scene.model_cameras(split.cameras)
-    config = TrainingConfig(refine=RefineConfig(poses=poses, learning_rate=pose_rate),
+    config = TrainingConfig(refine=RefineConfig(poses=poses, learning_rate=pose_rate, start_step=0),
                             exposure=ExposureConfig(learned=exposure, learning_rate=exposure_rate))
     wanted = {"pose": poses, "exposure": exposure, "appearance": appearance}
     what = " and ".join(name for name in wanted if wanted[name])

@@ -160,8 +160,9 @@ class Trainer:
         self._squared_error = self._squared_error + squared_error
 
     def _step(self, seeds: StepSeeds) -> None:
-        if self.config.refine.coarse > 0:
-            self.model.show_levels(self.progress / self.config.refine.coarse)
+        refine = self.config.refine
+        if refine.active and refine.coarse > 0:
+            self.model.show_levels(self.progress / refine.coarse)
         batch = self._batch(seeds)
         pixels = self.model.render(batch.rays, jitter_seed=seeds.jitter, progress=self.progress)
         pixels = self.corrections.shown(pixels, batch.image_index)

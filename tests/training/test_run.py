@@ -209,7 +209,7 @@ def test_settings_that_are_no_json_are_named(run_folder, text):
     "text", ["", "{}", "[]", '{"train": 3}', '{"train": {}}', '{"train": {"names": []}}', '{"train": {"names": ["a"]}}']
 )
 def test_cameras_that_are_none_are_named(run_folder, small_scene, monkeypatch, text):
-    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings: small_scene)
+    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings, **_: small_scene)
     (run_folder.path / "cameras.json").write_text(text)
     for read in (run_folder.cameras_scene, run_folder.training_scene):
         with pytest.raises(UserError, match=r"cameras\.json .*; restore it or train again"):
@@ -247,7 +247,7 @@ def test_output_must_be_new_or_empty(tmp_path):
 def test_run_on_other_images_is_not_continued(run_folder, small_scene, monkeypatch):
     def found(split):
         scene = dataclasses.replace(small_scene, splits={"train": split}, near=0.3)
-        monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings: scene)
+        monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings, **_: scene)
         return run_folder.training_scene()
 
     assert found(small_scene.splits["train"]).near == small_scene.near
