@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -193,3 +194,16 @@ def test_a_batch_without_room_is_cut_and_training_goes_on(make_trainer, monkeypa
     run.train(trainer, on_report=reports.append, report_seconds=1e9)
     assert reports[-1].skipped_steps == 0
     assert reports[-1].loss < 0.1
+
+
+@pytest.mark.parametrize("aabb_scale", [1, 4, 64])
+def test_the_first_update_looks_at_every_cell_once(small_scene, aabb_scale):
+    """Of 1, 3 and 7 cascades, more cells than fit into the arrays of a step at once."""
+    scene = dataclasses.replace(small_scene, aabb_scale=aabb_scale)
+    config = TrainingConfig(steps=20, batch=BATCH, gradients="explicit")
+    step = Trainer(make_model(scene, SMALL), scene, config).explicit
+    grid = step.trainer.model.grid
+    visited = [step.arrays.numbers(cells).copy() for cells, *_ in step._cells(grid.visit(grid.first_update, 0))]
+    cells = grid.cascades * grid.resolution**3
+    assert max(map(len, visited)) <= step.marched_room
+    assert np.array_equal(np.concatenate(visited), np.arange(cells))
