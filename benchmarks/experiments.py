@@ -40,7 +40,7 @@ from taichi_nerf.ops.camera import rays_from_pixels
 from taichi_nerf.ops.conical_frustum import cone_radii
 from taichi_nerf.pictures import to_uint8, write_png
 from taichi_nerf.presets import recipe
-from taichi_nerf.training.evaluate import GREY, evaluate
+from taichi_nerf.training.evaluate import GREY, device_name, evaluate
 from taichi_nerf.training.run import fit, make_model
 from taichi_nerf.types import Rays
 
@@ -158,16 +158,16 @@ def open_field(settings: argparse.Namespace) -> Scene:
 
 EXPERIMENTS = {
     "nerf": Experiment(
-        arms=nerf_arms(), steps=800, scene=still_life, scores=mean_psnr,
+        arms=nerf_arms(), steps=2500, scene=still_life, scores=mean_psnr,
         bars=[Bar(better="NeRF", worse="raw coordinates", score="PSNR", least=3.0),
               Bar(better="NeRF", worse="no view directions", score="PSNR", least=1.0),
               Bar(better="NeRF", worse="coarse alone", score="PSNR", least=0.5)]),
     "multiscale": Experiment(
-        arms=mip_nerf_arms(), steps=800, scene=at_scales, scores=psnr_per_scale,
+        arms=mip_nerf_arms(), steps=2500, scene=at_scales, scores=psnr_per_scale,
         bars=[Bar(better="Mip-NeRF", worse="without the integrated encoding", score="1/8", least=1.5),
               Bar(better="Mip-NeRF", worse="without the integrated encoding", score="1", least=0.0)]),
     "unbounded": Experiment(
-        arms=unbounded_arms(), steps=600, scene=open_field, scores=psnr_and_floaters,
+        arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,
         bars=[Bar(better="Mip-NeRF 360", worse="bounded and linear", score="PSNR", least=2.0),
               Bar(better="Mip-NeRF 360", worse="no distortion loss", score="PSNR", least=-0.2),
               Bar(better="Mip-NeRF 360", worse="no distortion loss", score="floaters removed, %", least=30.0)]),
@@ -220,6 +220,7 @@ def main():
     parser.add_argument("--rays", type=int, default=256, help="of each step")
     parser.add_argument("--scene", type=Path, help="folder of another scene for multiscale")
     parser.add_argument("--downscale", type=int, default=1)
+    parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
     parser.add_argument("--minutes", type=float, help="begin no training after so many; --output keeps what there is")
     parser.add_argument("--output", type=Path, help="JSON file of all figures")
@@ -227,9 +228,10 @@ def main():
     settings = parser.parse_args()
     experiment, begun = EXPERIMENTS[settings.experiment], time.monotonic()
     steps = settings.steps or experiment.steps
-    runtime.init("cpu", threads=settings.threads)
+    runtime.init(settings.backend, threads=settings.threads)
     about = {"experiment": settings.experiment, "scene": settings.scene and settings.scene.name, "steps": steps,
-             "rays": settings.rays, "threads": settings.threads, "machine": machine()}
+             "rays": settings.rays, "threads": settings.threads,
+             "machine": machine() if settings.backend == "cpu" else device_name()}
     kept = json.loads(settings.output.read_text()) if settings.output and settings.output.exists() else {}
     found = kept["seeds"] if kept.get("about") == about else {}
     scene = experiment.scene(settings)
