@@ -26,7 +26,7 @@ from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
 from taichi_nerf.types import Rays
 
-CHUNK = 8192
+CHUNKS = {"cpu": 8192, "cuda": 2**18}
 RENDERERS = ("taichi", "torch")
 
 
@@ -49,13 +49,16 @@ def stages(model, origins, directions) -> tuple[dict[str, float], int, int]:
 
     def stage(name, result):
         nonlocal last
+        if origins.is_cuda:
+            torch.cuda.synchronize()
         now = time.perf_counter()
         spent[name] += 1e3 * (now - last)
         last = now
         return result
 
-    for first in range(0, len(origins), CHUNK):
-        rays = Rays(origins[first : first + CHUNK].contiguous(), directions[first : first + CHUNK].contiguous())
+    chunk = CHUNKS[origins.device.type]
+    for first in range(0, len(origins), chunk):
+        rays = Rays(origins[first : first + chunk].contiguous(), directions[first : first + chunk].contiguous())
         last = time.perf_counter()
         samples = stage("march", model.grid.march(rays, cone_angle=model.cone_angle, near=model.box.near))
         features = stage("encode", model.field.encode(samples.positions))
@@ -85,10 +88,12 @@ def main():
 
     width, height = arguments.size
     v, u = np.indices((height, width), dtype=np.float32) + 0.5
-    pixel = torch.from_numpy(np.stack([u, v], -1).reshape(-1, 2))
+    device = runtime.current().device
+    pixel = torch.from_numpy(np.stack([u, v], -1).reshape(-1, 2)).to(device)
     arrays = (cameras.camera_to_world, cameras.focal, cameras.principal, cameras.distortion, cameras.lens)
-    index = torch.zeros(len(pixel), dtype=torch.int32)
-    origins, directions = rays_from_pixels(index, pixel, *(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
+    index = torch.zeros(len(pixel), dtype=torch.int32, device=device)
+    camera = (torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
+    origins, directions = rays_from_pixels(index, pixel, *camera)
     stages(model, origins, directions)
     spent, marched, visible = stages(model, origins, directions)
     print(f"{width} x {height}, {arguments.backend}, {arguments.threads} threads, {machine()}")

@@ -31,6 +31,8 @@ ROWS = {
     "demo": (None, []),
     "lego-cpu": (LEGO, [*SHORT, "--backend", "cpu"]),
     "lego-vulkan": (LEGO, [*SHORT, "--backend", "vulkan"]),
+    "lego-cuda": (LEGO, [*SHORT, "--backend", "cuda", "--preset", "small"]),
+    "lego-cuda-20000": (LEGO, ["--steps", "20000", "--backend", "cuda", "--orbit-frames", "0"]),
 }
 
 

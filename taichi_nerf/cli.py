@@ -1,4 +1,4 @@
-"""The command line: `taichi-nerf train | eval | render | info | doctor | bench`.
+"""The command line: `taichi-nerf train | eval | render | process | info | doctor | bench`.
 
 Images with poses in; a trained radiance field, scores, new views and a video out.
 
@@ -22,7 +22,19 @@ from typing import Annotated, Literal, get_args
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg, subcommand
 
-from .config import BatchConfig, InstantNGPConfig, ModelConfig, OptimiserConfig, RayBatchConfig, SettingError
+from .config import (
+    BatchConfig,
+    DepthConfig,
+    ExposureConfig,
+    InstantNGPConfig,
+    ModelConfig,
+    OptimiserConfig,
+    Orientation,
+    RayBatchConfig,
+    RefineConfig,
+    SceneFormat,
+    SettingError,
+)
 from .errors import UserError
 from .presets import ENCODINGS, MODELS, PRESETS, Encoding, ModelName, Preset, preset_for, recipe
 
@@ -31,6 +43,7 @@ Backend = Literal["auto", "cpu", "cuda", "vulkan"]
 MLP = Literal["auto", "torch", "fused"]
 RealBackend = Literal["cpu", "cuda", "vulkan"]
 Renderer = Literal["auto", "torch", "taichi"]
+CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]
 What = Literal["colour", "depth", "opacity", "normals"]
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}
 REFUSED = {
@@ -62,9 +75,10 @@ class _Common:
 class Train(_Common):
     """Train a model on images with poses; leave scores, pictures and a video in a folder.
 
-    SCENE is a folder with transforms_train/val/test.json (Blender) or with transforms.json (instant-ngp,
-    nerfstudio), or with metadata.json (multi-scale, mip-NeRF). Without it the built-in still life is computed and
-    trained; `builtin:open-field` is its unbounded sibling.
+    SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
+    nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
+    Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:open-field` is its
+    unbounded sibling.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
@@ -102,6 +116,19 @@ class Train(_Common):
     By default 8, and every test view of a built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
+    format: SceneFormat | None = None
+    """What the scene is read as, where its folder could be several; by default the first of these that it is."""
+    orient: Orientation | None = None
+    """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
+    the file. By default none where the format fixes the axes (blender, transforms, nerfies, nsvf), else up."""
+    exposure: Annotated[float, arg(metavar="STOPS")] = 0.0
+    """Make images of more than 8 bits (16-bit PNG, OpenEXR, Radiance) brighter by as many stops."""
+    alpha: Literal["background", "mask"] = "background"
+    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    masks: bool = True
+    """Leave out of training and scores what the masks of the scene cover."""
+    cache: Literal["auto", "memory", "disk"] = "auto"
+    """Where the decoded images are kept; auto: on disk, beside the scene, if they need more than half of the memory."""
     seed: int = 0
     """Of everything random."""
     gradients: Literal["auto", "autograd", "explicit"] = "auto"
@@ -113,6 +140,9 @@ class Train(_Common):
     """Frames of the orbit video at the end; 0: no video."""
     batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    exposure: ExposureConfig = dataclasses.field(default_factory=ExposureConfig)
+    depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
 
     def __post_init__(self):
@@ -143,6 +173,9 @@ class Eval(_Common):
     """Write each view beside its ground truth into this new folder."""
     renderer: Renderer = "auto"
     """As of `render`."""
+    half_image: bool = False
+    """Score right halves of images, after poses and exposures, where training corrected them, were fitted to the left
+    halves."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -197,6 +230,46 @@ class Render(_Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Process:
+    """Turn a folder of photos, or a video, into a scene that train reads: find out where the cameras stood.
+
+    COLMAP does it (pip install 'taichi-nerf[colmap]'). Photos without a pose are listed with the likely reason.
+
+    Try `taichi-nerf process photos -o garden`, then `taichi-nerf train garden`.
+    """
+
+    source: Annotated[Positional[Path], arg(metavar="PHOTOS|VIDEO")]
+    """Folder of photos, or a video file, of which the sharpest frames are taken."""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="SCENE")]
+    """Folder of the scene, which must be new or empty."""
+    max_images: Annotated[int, arg(metavar="N")] = 200
+    """Photos or frames at the most; of more, the sharpest of every few are taken."""
+    max_size: Annotated[int, arg(metavar="PIXELS")] = 1600
+    """Photos that are larger along a side are made smaller."""
+    camera_model: CameraModel = "SIMPLE_RADIAL"
+    """How the lens bends what it sees. More coefficients fit a real lens better, and need more and better photos."""
+    single_camera: bool = True
+    """Photos of one size were taken by one camera with one zoom."""
+    matching: Literal["auto", "exhaustive", "sequential", "vocabulary"] = "auto"
+    """Which photos are compared: all with all; with those that follow; with the most similar; auto: sequential for a
+    video, all for up to 80 photos, the most similar for more."""
+    threads: Annotated[int | None, arg(metavar="N")] = None
+    """Processor threads; by default as many as this process may use."""
+    json: bool = False
+    """Print one JSON object instead of sentences."""
+    debug: Annotated[bool, arg(name="debug")] = False
+    """Show where in the program an error came from."""
+
+    def __post_init__(self):
+        if self.max_images < 3:
+            raise SettingError(f"max-images must be at least 3, got {self.max_images}")
+        if not 64 <= self.max_size <= 16384:
+            raise SettingError(f"max-size must be from 64 to 16384 pixels, got {self.max_size}")
+        if self.threads is not None and self.threads < 1:
+            raise SettingError(f"threads must be at least 1, got {self.threads}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Info(_Common):
     """Say what is in a scene or a run, and what is suspicious about it.
 
@@ -205,6 +278,10 @@ class Info(_Common):
 
     path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN]")] = None
     """Folder of a scene, its transforms file, builtin:NAME, or a folder that train wrote."""
+    format: SceneFormat | None = None
+    """As of `train`."""
+    orient: Orientation | None = None
+    """As of `train`."""
     picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
     """Draw the cameras' frusta into this new file."""
     json: bool = False
@@ -289,6 +366,7 @@ def _command_type(argv: list[str]):
         Annotated[Train, subcommand("train", default=defaults)]
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Render, subcommand("render")]
+        | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Doctor, subcommand("doctor")]
         | Annotated[Bench, subcommand("bench")],
@@ -347,7 +425,7 @@ def sentence_for(error: Exception) -> str | None:
     return None
 
 
-def _parsed(argv: list[str]) -> "Train | Eval | Render | Info | Doctor | Bench | int":
+def _parsed(argv: list[str]) -> "Train | Eval | Render | Process | Info | Doctor | Bench | int":
     """The command, or the exit code of a parser that has said all there is to say."""
     said = io.StringIO()
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import paths, runtime
 from .checks.report import bench, doctor
-from .cli import STARTED, Eval, Info, Render, Train, train_defaults
+from .cli import STARTED, Eval, Info, Process, Render, Train, train_defaults
 from .config import RunConfig, SceneConfig, TrainingConfig, flattened
 from .data import load_scene
 from .data.inspect import Finding, describe, draw_frusta
@@ -24,13 +24,15 @@ from .models.views import Renderer, View, render_view
 from .pictures import VideoWriter, depth_limits, depth_picture, normal_picture, to_uint8, write_png
 from .progress import Progress
 from .training import checkpoint
-from .training.evaluate import GREY, Evaluation, evaluate
+from .training.depth import known_pixels
+from .training.evaluate import GREY, Evaluation, chosen_views, evaluate, scored_sentence
 from .training.folder import CONFIG_FILE, METRICS_FILE, RunFolder, check_output, load_training_scene
+from .training.half_image import HalfImageFit, fit_left_halves
 from .training.run import Report, make_model, warm_up, with_budget
 from .training.run import train as run_training
 from .training.trainer import Trainer
 
-__all__ = ["bench", "doctor", "eval", "info", "render", "render_pictures", "train"]
+__all__ = ["bench", "doctor", "eval", "info", "process", "render", "render_pictures", "train"]
 
 SPLITS = ("train", "val", "test")
 DEFAULT_FRAMES = 60
@@ -70,7 +72,7 @@ def train(command: Train) -> int:
         done = run_training(
             trainer,
             on_report=_Reporter(run, line),
-            save=lambda: checkpoint.save(run.path, trainer),
+            save=lambda: _save(run, scene, trainer),
             checkpoint_seconds=command.checkpoint_seconds,
             stopped=stop,
         )
@@ -100,9 +102,10 @@ def eval(command: Eval) -> int:
     model, about = checkpoint.load(run.path), checkpoint.describe(run.path)["about"]
     scene, every, left = run.split(command.split, path=command.scene, every=command.every)
     with Progress("evaluating") as line:
+        halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
         evaluation = evaluate(
             model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
-            renderer=command.renderer,
+            renderer=command.renderer, halves=halves,
         )
     scores = _scores(evaluation, about, every)
     print(json.dumps(scores) if command.json else "\n".join([*_lines(scores), _summary(scores)]))
@@ -139,6 +142,31 @@ def render(command: Render) -> int:
     return 0
 
 
+def process(command: Process) -> int:
+    """`taichi-nerf process`"""
+    from .capture import process as process_capture
+
+    done = process_capture(
+        command.source,
+        command.output,
+        **{name: getattr(command, name) for name in
+           ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
+    )
+    if command.json:
+        print(json.dumps({**dataclasses.asdict(done), "folder": str(done.folder)}))
+        return 0
+    for name, reason in done.unplaced.items():
+        print(f"no pose for {name}: {reason}")
+    for finding in done.findings:
+        print(f"warning: {finding.text}")
+    print(
+        f"{done.placed} of {done.images} images have a pose; {done.points} points, reprojection error "
+        f"{done.reprojection_error:.2f} pixels\n"
+        f"{done.folder}: train on it with: taichi-nerf train {done.folder}"
+    )
+    return 0
+
+
 def info(command: Info) -> int:
     """`taichi-nerf info`"""
     if command.picture is not None and command.picture.exists():
@@ -149,13 +177,14 @@ def info(command: Info) -> int:
         facts, scene = _run_facts(run), run.cameras_scene()
         settings = run.config.scene
     else:
-        settings = SceneConfig(path=None if command.path is None else str(command.path))
+        path = None if command.path is None else str(command.path)
+        settings = SceneConfig(path=path, format=command.format, orient=command.orient)
     try:
         if settings.builtin is not None:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
-            scene = load_scene(settings.path, strict=False)
+            scene = load_scene(settings.path, strict=False, format=settings.format, orient=settings.orient)
         facts += describe(scene)
     except UserError as error:
         if scene is None:
@@ -272,9 +301,18 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
     config = dataclasses.replace(config, training=with_budget(config.training))
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
-        scene = load_training_scene(config.scene)
+        scene = load_training_scene(config.scene, on_image=line.decoded)
     check_scene(config.model, scene)
+    if config.training.depth.weight > 0:
+        known_pixels(scene)  # or say that there are none, before there is a folder
     return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
+
+
+def _save(run: RunFolder, scene: Scene, trainer: Trainer):
+    """The checkpoint, and the cameras as they are now."""
+    checkpoint.save(run.path, trainer)
+    if trainer.corrections.cameras is not None:
+        run.write_refined(scene, trainer.corrections.cameras.refined())
 
 
 def _resumed(command: Train) -> tuple[RunFolder, Scene]:
@@ -297,7 +335,7 @@ def _resumed(command: Train) -> tuple[RunFolder, Scene]:
     runtime.init(backend, threads=threads, mlp=command.mlp)
     with Progress("loading") as line:
         line.wait(run.config.scene.path or "the built-in scene")
-        scene = run.training_scene()
+        scene = run.training_scene(on_image=line.decoded)
     return run, scene
 
 
@@ -307,10 +345,8 @@ def _new_config(command: Train) -> RunConfig:
         path = str(command.scene.expanduser().absolute())
     scene = SceneConfig(
         path=path,
-        downscale=command.downscale,
-        scales=command.scales,
-        test_every=command.test_every,
-        background=command.background,
+        **{name: getattr(command, name) for name in ("downscale", "scales", "test_every", "background", "format",
+                                                     "orient", "exposure", "alpha", "masks", "cache")},
     )
     training = TrainingConfig(
         steps=command.steps,
@@ -319,6 +355,9 @@ def _new_config(command: Train) -> RunConfig:
         gradients=command.gradients,
         batch=command.batch,
         optimiser=command.optimiser,
+        refine=command.refine,
+        exposure=command.exposure,
+        depth=command.depth,
     )
     return RunConfig(scene=scene, model=command.model, training=training)
 
@@ -344,7 +383,7 @@ def _finish(command: Train, run: RunFolder, scene: Scene, trainer: Trainer):
     else:
         _say("there are no test images: nothing is scored")
     if command.orbit_frames > 0:
-        cameras = paths.orbit(scene, command.orbit_frames, size=_video_size(scene))
+        cameras = paths.orbit(run.cameras_scene(), command.orbit_frames, size=_video_size(scene))
         with Progress("orbit video") as line:
             render_pictures(
                 trainer.model,
@@ -367,6 +406,15 @@ def _scores(evaluation: Evaluation, about: dict, every: int) -> dict:
     return {**scores, **trained, "protocol": {**scores["protocol"], "every": every, **trained}}
 
 
+def _fitted_halves(model, scene: Scene, split: str, every: int, run: RunFolder, line: Progress) -> HalfImageFit:
+    """What the run corrected of its training images, fitted to the left halves of those that are scored."""
+    training = run.config.training
+    line.wait("fitting left halves")
+    return fit_left_halves(model, scene, chosen_views(scene, split, every), poses=training.refine.poses,
+                           exposure=training.exposure.learned,
+                           appearance=getattr(model, "appearance", None) is not None, seed=training.seed)
+
+
 def _lines(scores: dict) -> list[str]:
     """One line for each image."""
     names = [name for name in ("psnr", "ssim", "lpips") if name in scores]
@@ -386,7 +434,8 @@ def _summary(scores: dict) -> str:
     ]
     return (
         f"{''.join(scales)}{_means(scores)}: mean over {scores['images']} images\n"
-        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}; "
+        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}, "
+        f"{'masked: ' + p['masked'] + ', ' if 'masked' in p else ''}{scored_sentence(p)}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
         f"on {p['device']} ({p['backend']}, {p['threads']} threads)"
     )

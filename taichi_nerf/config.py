@@ -233,9 +233,12 @@ class InstantNGPConfig:
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
     huber: float = 0.1
     """Error at which the loss turns from quadratic to linear."""
+    appearance: int = 0
+    """Numbers that tell the colour network of the appearance of each training image; 0: none."""
 
     def __post_init__(self):
         _require(self.huber > 0, f"huber must be positive, got {self.huber}")
+        _require(self.appearance >= 0, f"appearance must not be negative, got {self.appearance}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -384,6 +387,65 @@ class RayBatchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """Corrections of training cameras that are not quite right, learned with the field."""
+
+    poses: bool = False
+    """Correct where the cameras stand and how they are turned."""
+    lenses: bool = False
+    """Correct focal lengths and principal points, of all images of a lens together."""
+    learning_rate: float = 3e-3
+    """Adam's at the start, in radians and model units."""
+    final_fraction: float = 0.03
+    """The learning rate falls exponentially, to this fraction of its start."""
+    start_step: int = 0
+    """Step of the first correction."""
+    coarse: float = 0.0
+    """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine."""
+    pull: float = 0.0
+    """Weight of the mean square of the corrections in the loss."""
+
+    def __post_init__(self):
+        _require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
+        _require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
+        _require(self.start_step >= 0, f"start-step must not be negative, got {self.start_step}")
+        _require(0 <= self.coarse <= 1, f"coarse must be in [0, 1], got {self.coarse}")
+        _require(self.pull >= 0, f"pull must not be negative, got {self.pull}")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is corrected."""
+        return self.poses or self.lenses
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExposureConfig:
+    """Exposure and white balance of each training image, learned with the field."""
+
+    learned: bool = False
+    """Give each image gains of its own for red, green and blue; pictures are then rendered at the mean exposure."""
+    learning_rate: float = 3e-2
+    """Adam's, in stops; it falls as that of the field."""
+
+    def __post_init__(self):
+        _require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthConfig:
+    """Supervision by known distances of some pixels: those of depth images."""
+
+    weight: float = 0.0
+    """Of the loss of the depth, next to that of the colour; 0: none."""
+    rays: float = 0.25
+    """Rays with a known distance in a step, as a part of its other rays."""
+
+    def __post_init__(self):
+        _require(self.weight >= 0, f"weight must not be negative, got {self.weight}")
+        _require(0 < self.rays <= 1, f"rays must be in (0, 1], got {self.rays}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """How a model is trained."""
 
@@ -398,13 +460,26 @@ class TrainingConfig:
     only Instant-NGP has; auto: explicitly where that is faster. Both are the same."""
     batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    exposure: ExposureConfig = dataclasses.field(default_factory=ExposureConfig)
+    depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
 
     def __post_init__(self):
         _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
         _require(self.seconds is None or self.seconds > 0, f"seconds must be positive, got {self.seconds}")
         _require(0 <= self.seed < 2**31, f"seed must be from 0 to 2^31 - 1, got {self.seed}")
+        _require(not self.more_than_colours or self.gradients != "explicit",
+                 "gradients explicit trains on colours alone, of cameras as they are: with refine, exposure or depth "
+                 "use autograd or auto")
+
+    @property
+    def more_than_colours(self) -> bool:
+        """Whether a step has more to it than the field and the colours of the images."""
+        return self.refine.active or self.exposure.learned or self.depth.weight > 0
 
 
+SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
+Orientation = Literal["up", "pca", "none"]
 BUILTIN, STILL_LIFE = "builtin:", "still-life"  # how the path of a built-in scene begins; the one without a path
 
 
@@ -423,8 +498,21 @@ class SceneConfig:
     view of the built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; none: what the scene says."""
+    format: SceneFormat | None = None
+    """What the scene is read as; none: what its folder looks like."""
+    orient: Orientation | None = None
+    """How the model is turned against the scene's file; none: as the format wants."""
+    exposure: float = 0.0
+    """Stops by which images of more than 8 bits are made brighter."""
+    alpha: Literal["background", "mask"] = "background"
+    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    masks: bool = True
+    """Leave out of training and scores what the masks of the scene cover."""
+    cache: Literal["auto", "memory", "disk"] = "auto"
+    """Where the decoded images are kept; auto: on disk if they need more than half of the memory."""
 
     def __post_init__(self):
+        _require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")
         _require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
         _require(1 <= self.scales <= 8, f"scales must be from 1 to 8, got {self.scales}")
         _require(self.test_every is None or self.test_every >= 0,
@@ -461,6 +549,8 @@ def check_fit(model: ModelConfig, training: TrainingConfig) -> None:
              f"got a {type(training.batch).__name__}")
     _require(packed or training.gradients != "explicit",
              f"gradients explicit is for instant-ngp alone: {model.kind} has no step of kernels; use autograd or auto")
+    _require(not packed or model.appearance == 0 or training.gradients != "explicit",
+             "gradients explicit knows no appearance of images: with model.appearance use autograd or auto")
 
 
 def flattened(config, prefix: str = "") -> dict[str, object]:
@@ -489,7 +579,7 @@ def from_dict(kind: type, values: object, name: str = "the configuration"):
 
 def model_of_version_1(values: object) -> object:
     """The values of a model as of the first version of the formats, which knew Instant-NGP alone, as of today's."""
-    return {"kind": "instant-ngp", "huber": 0.1, **values} if isinstance(values, dict) else values
+    return {"kind": "instant-ngp", "huber": 0.1, "appearance": 0, **values} if isinstance(values, dict) else values
 
 
 def run_of_version_1(values: object) -> object:
@@ -499,8 +589,11 @@ def run_of_version_1(values: object) -> object:
         batch, added = dict(training["batch"]), ("warmup_steps", "beta2", "epsilon", "clip_norm")
         optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
         model = {**model_of_version_1(values["model"]), "huber": batch.pop("huber")}
-        training = {**training, "batch": batch, "optimiser": optimiser}
-        return {**values, "scene": {"scales": 1, **values["scene"]}, "model": model, "training": training}
+        corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
+        corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
+        training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
+        scene = {**dataclasses.asdict(SceneConfig()), **values["scene"]}
+        return {**values, "scene": scene, "model": model, "training": training}
     except (TypeError, KeyError):
         return values  # what is wrong with it is said where it is read
 

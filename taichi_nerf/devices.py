@@ -14,6 +14,8 @@ SOFTWARE = 4  # VK_PHYSICAL_DEVICE_TYPE_CPU
 DEVICE_LOCAL = 1  # VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
 FLOAT_ATOMICS = b"VK_EXT_shader_atomic_float"
 ATOMIC_FEATURES = 1000260000  # VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT
+HALF_FEATURES = 1000082000  # VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES
+STORAGE_FEATURES = 1000083000  # VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES
 FEATURES_2 = 1000059000  # VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2
 
 
@@ -28,6 +30,8 @@ class VulkanDevice:
     """Bytes of its own memory."""
     float_atomics: bool
     """Whether float32 sums in memory are one instruction; otherwise Taichi loops over compare-and-exchange."""
+    half_storage: bool = False
+    """Whether arrays may be of float16."""
 
 
 def machine() -> str:
@@ -83,7 +87,8 @@ def _described(vulkan, device) -> VulkanDevice:
     vulkan.vkGetPhysicalDeviceMemoryProperties(device, ctypes.byref(heaps))
     sizes = [heap.size for heap in heaps.heaps[: heaps.heap_count] if heap.flags & DEVICE_LOCAL]
     return VulkanDevice(name=name, software=kind == SOFTWARE, memory=sum(sizes),
-                        float_atomics=_has_float_atomics(vulkan, device))
+                        float_atomics=_has_float_atomics(vulkan, device),
+                        half_storage=_has_half_storage(vulkan, device))
 
 
 def _has_float_atomics(vulkan, device) -> bool:
@@ -93,10 +98,18 @@ def _has_float_atomics(vulkan, device) -> bool:
     vulkan.vkEnumerateDeviceExtensionProperties(device, None, ctypes.byref(count), extensions)
     if all(extension.name != FLOAT_ATOMICS for extension in extensions):
         return False
-    atomics = _AtomicFeatures(type=ATOMIC_FEATURES)
+    atomics = _Flags(type=ATOMIC_FEATURES)
     features = _Features2(type=FEATURES_2, next=ctypes.cast(ctypes.pointer(atomics), ctypes.c_void_p))
     vulkan.vkGetPhysicalDeviceFeatures2(device, ctypes.byref(features))
     return bool(atomics.flags[1])  # shaderBufferFloat32AtomicAdd
+
+
+def _has_half_storage(vulkan, device) -> bool:
+    storage = _Flags(type=STORAGE_FEATURES)
+    half = _Flags(type=HALF_FEATURES, next=ctypes.cast(ctypes.pointer(storage), ctypes.c_void_p))
+    features = _Features2(type=FEATURES_2, next=ctypes.cast(ctypes.pointer(half), ctypes.c_void_p))
+    vulkan.vkGetPhysicalDeviceFeatures2(device, ctypes.byref(features))
+    return bool(half.flags[0] and storage.flags[0])  # shaderFloat16, storageBuffer16BitAccess
 
 
 class _ApplicationInfo(ctypes.Structure):
@@ -124,7 +137,7 @@ class _Extension(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char * 256), ("version", ctypes.c_uint32)]
 
 
-class _AtomicFeatures(ctypes.Structure):
+class _Flags(ctypes.Structure):
     _fields_ = [("type", ctypes.c_int), ("next", ctypes.c_void_p), ("flags", ctypes.c_uint32 * 12)]
 
 

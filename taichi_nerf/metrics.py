@@ -21,23 +21,31 @@ LPIPS_BACKBONE = "vgg16-397923af.pth"  # the file that torchvision keeps the bac
 Picture = np.ndarray | Tensor
 
 
-def psnr(prediction: Picture, target: Picture) -> float:
+def psnr(prediction: Picture, target: Picture, counted: np.ndarray | Tensor | None = None) -> float:
     """Peak signal-to-noise ratio in dB, -10 log10 of the mean squared error; infinite for equal pictures.
 
+    Args:
+        counted: [H, W] bool, the pixels to compare; all by default.
+
     Raises:
-        ValueError: pictures of other shapes than one [H, W, 3].
+        ValueError: pictures of other shapes than one [H, W, 3], or not one pixel to compare.
     """
     prediction, target = _pair(prediction, target)
-    error = (prediction - target).square().mean().item()
+    errors = (prediction - target).square()
+    error = (errors if counted is None else errors[_mask(counted, target)]).mean().item()
     return -10 * math.log10(error) if error > 0 else math.inf
 
 
-def ssim(prediction: Picture, target: Picture) -> float:
+def ssim(prediction: Picture, target: Picture, counted: np.ndarray | Tensor | None = None) -> float:
     """Structural similarity, at most 1 (Wang et al. 2004), the mean over pixels and channels of
 
         (2 mx my + c1) (2 sxy + c2) / ((mx^2 + my^2 + c1) (sxx + syy + c2)),    c1 = 0.01^2, c2 = 0.03^2
 
     with means m and (co)variances s in a Gaussian window of 11 x 11 pixels, sigma 1.5, inside the picture.
+
+    Args:
+        counted: [H, W] bool, the pixels that count; all by default. The others are taken as equal, and the mean is over
+            the windows whose centre counts; NaN where there is none.
 
     Raises:
         ValueError: pictures of other shapes than one [H, W, 3], or of fewer than 11 pixels along a side.
@@ -47,12 +55,17 @@ def ssim(prediction: Picture, target: Picture) -> float:
         raise ValueError(
             f"SSIM needs pictures of at least {WINDOW} x {WINDOW} pixels, got {list(prediction.shape[:2])}"
         )
+    if counted is not None:
+        counted = _mask(counted, target)
+        prediction = torch.where(counted[..., None], prediction, target)
     x, y = (picture.permute(2, 0, 1)[:, None] for picture in (prediction, target))  # [3, 1, H, W]
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = (_blurred(z) for z in (x, y, x * x, y * y, x * y))
     variances = (mean_xx - mean_x**2).clamp(min=0) + (mean_yy - mean_y**2).clamp(min=0)
     covariance = mean_xy - mean_x * mean_y
     similarity = (2 * mean_x * mean_y + K1**2) * (2 * covariance + K2**2)
-    return (similarity / ((mean_x**2 + mean_y**2 + K1**2) * (variances + K2**2))).mean().item()
+    similarity = similarity / ((mean_x**2 + mean_y**2 + K1**2) * (variances + K2**2))
+    margin = slice(WINDOW // 2, -(WINDOW // 2))
+    return (similarity if counted is None else similarity[:, :, counted[margin, margin]]).mean().item()
 
 
 def lpips_or_none() -> Callable[[Picture, Picture], float] | None:
@@ -99,6 +112,15 @@ def _pair(prediction: Picture, target: Picture) -> tuple[Tensor, Tensor]:
                 f"{[list(p.shape) for p in pair]}"
             )
     return pair
+
+
+def _mask(counted: np.ndarray | Tensor, target: Tensor) -> Tensor:
+    """[H, W] bool on the host, checked."""
+    mask = torch.as_tensor(counted).cpu()
+    if mask.dtype != torch.bool or mask.shape != target.shape[:2] or not mask.any():
+        raise ValueError(f"counted must be bool, of shape {list(target.shape[:2])} and true somewhere, "
+                         f"got {mask.dtype} {list(mask.shape)}")
+    return mask
 
 
 def _blurred(x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from .data.frames import finite
+from .data.placement import up_axis
 from .data.scene import FISHEYE, PERSPECTIVE, Cameras, Scene, every_view
 from .errors import UserError
 
@@ -49,7 +50,7 @@ def orbit(scene: Scene, frames: int, *, size: tuple[int, int] | None = None) -> 
     """
     _check_frames(frames)
     cameras = _known_cameras(scene)
-    focus, up = point_of_interest(cameras), up_axis(cameras)
+    focus, up = point_of_interest(cameras), up_axis(cameras.camera_to_world)
     across, deep = _plane(up)
     offset = cameras.position.astype(np.float64) - focus
     distance = np.maximum(np.linalg.norm(offset, axis=1), 1e-6)
@@ -77,7 +78,7 @@ def spiral(scene: Scene, frames: int, *, size: tuple[int, int] | None = None) ->
     """
     _check_frames(frames)
     cameras = _known_cameras(scene)
-    focus, up = point_of_interest(cameras), up_axis(cameras)
+    focus, up = point_of_interest(cameras), up_axis(cameras.camera_to_world)
     centre = cameras.position.astype(np.float64).mean(axis=0)
     view = cameras.view_direction.astype(np.float64).mean(axis=0)
     if np.linalg.norm(view) < 0.5:
@@ -176,22 +177,6 @@ def interpolate(poses: np.ndarray, focal: np.ndarray, frames: int) -> tuple[np.n
         [_between(poses[a, :, :3], poses[b, :, :3], t) for a, b, t in zip(segment, following, part)]
     )
     return np.concatenate([rotation, smooth[:, :3, None]], axis=2), np.exp(smooth[:, 3])
-
-
-def up_axis(cameras: Cameras) -> np.ndarray:
-    """[3] unit vector: the axis around which the cameras stand upright.
-
-    It is the direction most nearly at right angles to the horizontal axes of all cameras. Where these hardly
-    differ (all look the same way), it is the mean of the cameras' own up.
-    """
-    right, up = (cameras.camera_to_world[:, :, k].astype(np.float64) for k in (0, 1))
-    mean = up.mean(axis=0)
-    values, vectors = np.linalg.eigh(right.T @ right / len(right))
-    axis = vectors[:, 0] if values[1] > 0.05 and values[0] < 0.3 * values[1] else mean
-    if np.linalg.norm(axis) < 1e-3:
-        axis = np.array([0.0, 0.0, 1.0])
-    axis = axis / np.linalg.norm(axis)
-    return -axis if axis @ mean < 0 else axis
 
 
 def point_of_interest(cameras: Cameras) -> np.ndarray:

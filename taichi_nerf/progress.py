@@ -14,6 +14,7 @@ class Progress:
         self._live, self._task, self._shown = None, None, -EVERY_SECONDS
 
     def __enter__(self) -> "Progress":
+        self._began = time.monotonic()
         if sys.stderr.isatty() and not self.quiet:
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn
@@ -50,6 +51,19 @@ class Progress:
     def count(self, done: int, total: int, what: str = "views"):
         """`done` of `total` are done."""
         self.show(done / total, f"{done} of {total} {what}")
+
+    def images(self, done: int, total: int):
+        """`done` of `total` images are done."""
+        self.count(done, total, "images")
+
+    def decoded(self, done: int, total: int):
+        """`done` of `total` images are decoded: where there is no terminal, said if it takes long."""
+        if self._live is not None or time.monotonic() - self._began >= EVERY_SECONDS:
+            self.images(done, total)
+
+    def frames(self, done: int):
+        """`done` frames of a video of unknown length are looked at."""
+        self.wait(f"{done} frames")
 
     def note(self, text: str):
         """Print `text`, which stays."""

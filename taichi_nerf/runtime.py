@@ -44,6 +44,8 @@ class Runtime:
     """Processor threads of the kernels and of PyTorch."""
     mlp: str = "auto"
     """What computes the small networks: `torch`, `fused` (the kernels), or `auto`: on a CPU torch, else the faster."""
+    half_storage: bool = False
+    """Whether the device keeps arrays of float16, for what need not be more precise."""
 
 
 _current: Runtime | None = None
@@ -177,4 +179,6 @@ def _describe(dtype: torch.dtype, threads: int, mlp: str = "auto") -> Runtime:
     if backend is None:
         raise UserError(f"Taichi runs on {arch}; taichi-nerf needs cpu, cuda or vulkan")
     device = torch.device("cuda" if backend == "cuda" else "cpu")
-    return Runtime(backend=backend, dtype=dtype, device=device, threads=threads, mlp=mlp)
+    found = devices.vulkan_devices() if backend == "vulkan" else []
+    half = dtype == torch.float32 and (backend == "cuda" or (bool(found) and all(d.half_storage for d in found)))
+    return Runtime(backend=backend, dtype=dtype, device=device, threads=threads, mlp=mlp, half_storage=half)

@@ -19,7 +19,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from taichi_nerf import cli, runtime
+from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.training.folder import RunFolder
 
 SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
@@ -32,14 +34,16 @@ SIZE = 18
 
 @pytest.fixture(scope="module", autouse=True)
 def one_runtime():
-    """Commands find the runtime started; that of the other tests is restored."""
+    """Commands find a CPU runtime of one thread, whatever the one before took; that of the other tests is restored."""
     before, original = runtime.current(), runtime.init
     original("cpu", torch.float32, threads=1)
 
     def init(backend="auto", dtype=torch.float32, threads=None, seed=0, mlp="auto"):
-        if backend in ("auto", "cpu") and mlp == "auto":
-            return runtime.current()
-        return original(backend, dtype, threads, seed, mlp)
+        if backend not in ("auto", "cpu") or mlp != "auto":
+            return original(backend, dtype, threads, seed, mlp)
+        running = runtime.current()
+        fits = (running.backend, running.dtype, running.threads, running.mlp) == ("cpu", dtype, 1, mlp)
+        return running if fits else original("cpu", dtype, threads=1)
 
     runtime.init = init
     yield
@@ -109,14 +113,25 @@ def test_fused_networks_train_the_same_checkpoint(run, scene_folder, tmp_path):
     """Eight steps with the kernels give weights of the same names and shapes, and PyTorch evaluates them."""
     folder = tmp_path / "fused"
     command = ["train", scene_folder, "--steps", "8", "--mlp", "fused", "--output", folder, *SMALL]
-    try:
-        assert cli.main([str(part) for part in command]) == 0
-    finally:
-        ORIGINAL_INIT("cpu", torch.float32, threads=1)
+    assert cli.main([str(part) for part in command]) == 0
     fused, plain = (next(load_file(f) for f in sorted(p.rglob("*.safetensors"))) for p in (folder, run))
     assert {k: v.shape for k, v in fused.items()} == {k: v.shape for k, v in plain.items()}
     assert json.loads((folder / "config.json").read_text())["runtime"]["mlp"] == "fused"
     assert cli.main(["eval", str(folder), "--backend", "cpu"]) == 0
+
+
+def test_training_on_masked_images_that_stay_on_disk(scene_folder, tmp_path, monkeypatch, capsys):
+    """A run that is resumed and scored finds both again, and the scores say what is left out of them."""
+    monkeypatch.setenv("TAICHI_NERF_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "masked"
+    command = ["train", scene_folder, "--steps", "3", "--alpha", "mask", "--cache", "disk", "-o", folder, *SMALL]
+    assert cli.main([str(part) for part in command]) == 0
+    assert len(list((tmp_path / "cache").iterdir())) == 3  # one for each split
+    assert " % of the pixels, which are left out of the scores" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]) == 0
+    assert cli.main(["eval", str(folder), "--json"]) == 0
+    protocol = json.loads(capsys.readouterr().out.splitlines()[-1])["protocol"]
+    assert "left out of the scores" in protocol["masked"] and protocol["background"] == "black"
 
 
 def test_training_leaves_settings_weights_scores_pictures_and_a_video(run):
@@ -211,6 +226,7 @@ def test_a_run_of_one_backend_goes_on_on_another(scene_folder, tmp_path, capsys)
     trained = json.loads((folder / "metrics.json").read_text())
     capsys.readouterr()
     assert cli.main(["eval", str(folder), "--backend", "cpu", "--json"]) == 0
+    assert runtime.current().backend == "cpu"
     assert json.loads(capsys.readouterr().out)["psnr"] == pytest.approx(trained["psnr"], abs=0.05)
     more = ["train", "--resume", str(folder), "--backend", "cpu", "--steps", "7", "--orbit-frames", "0"]
     assert cli.main(more) == 0
@@ -263,7 +279,6 @@ def test_render_makes_a_video_for_each_thing_that_is_shown(run, capsys):
 
 def test_render_of_a_split_as_pictures(run, tmp_path):
     command = ["render", str(run), "--path", "test", "--every", "2", "--what", "colour", "depth"]
-    command += ["--threads", "1"]  # as in the run: with another number sums are rounded otherwise
     assert cli.main([*command, "--output", str(tmp_path / "new")]) == 0
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert names == ["colour_0000.png", "colour_0001.png", "depth_0000.png", "depth_0001.png"]
@@ -391,7 +406,8 @@ def test_what_the_parser_does_not_know_ends_with_code_2(capsys, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "info", "doctor", "bench"))]
+    "arguments",
+    ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "process", "info", "doctor", "bench"))],
 )
 def test_help_teaches(capsys, arguments):
     assert cli.main(arguments.split()) == 0
@@ -516,11 +532,12 @@ def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp
     assert f"trained {steps[-1] + 2} steps" in capsys.readouterr().out
 
 
-def test_stdout_is_one_json_object(run):
+def test_stdout_is_one_json_object_and_the_compiler_says_nothing(run):
     process = start("eval", run, "--json", "--threads", "1")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert {"psnr", "ssim", "images", "seconds"} <= json.loads(out).keys()
+    assert "[W " not in err
 
 
 def test_import_of_the_package_loads_neither_torch_nor_taichi():
@@ -535,3 +552,32 @@ def test_every_public_name_exists():
         assert getattr(taichi_nerf, name) is not None
     with pytest.raises(AttributeError):
         taichi_nerf.nothing  # noqa: B018
+
+
+def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_folder, tmp_path):
+    """Poses, lenses and exposures, in a run that goes on; its refined cameras are a scene of their own."""
+    folder = tmp_path / "refined"
+    command = ("train", scene_folder, "--steps", 4, "--refine.poses", "--refine.lenses", "--exposure.learned",
+               "--model.appearance", 3, "--test-every", 2, "--output", folder, *SMALL)
+    assert cli.main([str(part) for part in command]) == 0
+    assert "fitted to the test images: nothing" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(folder), "--steps", "6"]) == 0
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 6
+    refined = load_scene(folder / "refined_transforms.json", test_every=0).splits["train"].cameras
+    original = load_scene(scene_folder, splits=["train"]).splits["train"].cameras
+    assert 0 < np.abs(refined.camera_to_world - original.camera_to_world).max() < 0.2
+    assert not np.array_equal(refined.focal, original.focal)
+    shown = RunFolder.open(folder).split("train", every=2)[0].splits["train"].cameras
+    np.testing.assert_allclose(shown.camera_to_world, refined.camera_to_world[::2], atol=1e-6)
+    capsys.readouterr()
+    assert cli.main(["eval", str(folder), "--half-image", "--json"]) == 0
+    protocol = json.loads(capsys.readouterr().out)["protocol"]
+    assert protocol["scored"] == "right halves"
+    assert protocol["fitted_to_test_images"] == "pose and exposure and appearance, to the left halves"
+
+
+def test_corrections_that_cannot_be_are_refused_in_a_sentence(capsys, scene_folder, tmp_path):
+    given = ("train", scene_folder, "--output", tmp_path / "no")
+    assert "use autograd or auto" in refused(capsys, *given, "--refine.poses", "--gradients", "explicit")
+    assert "knows no distances" in refused(capsys, *given, "--depth.weight", "0.1")
+    assert not (tmp_path / "no").exists()

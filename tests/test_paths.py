@@ -8,8 +8,9 @@ import pytest
 
 from taichi_nerf import paths
 from taichi_nerf.data import FISHEYE, Cameras, Images, Scene, Split, with_scales
+from taichi_nerf.data.placement import up_axis
 from taichi_nerf.errors import UserError
-from taichi_nerf.paths import from_json, interpolate, of_split, orbit, point_of_interest, spiral, up_axis
+from taichi_nerf.paths import from_json, interpolate, of_split, orbit, point_of_interest, spiral
 
 from .data.conftest import look_at
 
@@ -187,8 +188,8 @@ def test_one_frame_is_a_path():
 
 def test_the_up_axis_is_found_whatever_the_cameras_elevation():
     for height in (-1.0, 0.0, 0.5, 4.0):
-        assert np.allclose(up_axis(make_cameras(ring(height=height))), Z, atol=1e-5)
-    assert np.allclose(up_axis(make_cameras(forward_facing())), (0, 1, 0), atol=1e-5)
+        assert np.allclose(up_axis(make_cameras(ring(height=height)).camera_to_world), Z, atol=1e-5)
+    assert np.allclose(up_axis(make_cameras(forward_facing()).camera_to_world), (0, 1, 0), atol=1e-5)
 
 
 def test_the_point_of_interest_is_where_the_axes_meet():

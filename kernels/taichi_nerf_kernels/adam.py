@@ -21,6 +21,7 @@ import math
 import numpy as np
 
 from .engine import on_cpu, stride_for, ti
+from .launch import kernel
 
 ENTRIES_PER_TASK = 4096  # on a CPU, where every task costs a call; one elsewhere
 _INFINITE = 0x7F800000  # exponent bits of a float32 that is inf or NaN
@@ -62,7 +63,7 @@ def adam_moments(m, v, g, beta1, beta2):
     return beta1 * m + (1.0 - beta1) * g, beta2 * v + (1.0 - beta2) * g * g
 
 
-@ti.kernel
+@kernel
 def adam_step(
     parameter: ti.types.ndarray(ndim=1),  # in, out [E F]
     gradient: ti.types.ndarray(ndim=1),  # [E F]; out if zero_gradient
@@ -122,7 +123,7 @@ def adam_step(
                     gradient[base + f] = 0.0
 
 
-@ti.kernel
+@kernel
 def adam_step_dense(
     parameter: ti.types.ndarray(ndim=1),  # in, out [P]
     gradient: ti.types.ndarray(ndim=1),  # [P], left zero

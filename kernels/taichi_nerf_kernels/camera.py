@@ -34,6 +34,7 @@ distortion, lens, and what `ndc_rays` is told of the camera.
 """
 
 from .engine import live, stride_for, ti
+from .launch import kernel
 from .random import random_bits
 
 __all__ = [
@@ -233,7 +234,7 @@ def _row6(array: ti.template(), n):
     return ti.Vector([array[n, i] for i in range(6)])
 
 
-@ti.kernel
+@kernel
 def rays_forward(
     image_index: ti.types.ndarray(ndim=1),  # [R] i32
     pixel: ti.types.ndarray(ndim=2),  # [R, 2]
@@ -256,7 +257,7 @@ def rays_forward(
             directions[ray, i] = d[i]
 
 
-@ti.kernel
+@kernel
 def rays_backward(
     image_index: ti.types.ndarray(ndim=1),  # [R] i32
     pixel: ti.types.ndarray(ndim=2),  # [R, 2]
@@ -325,7 +326,7 @@ def _add(array: ti.template(), index: ti.template(), n, value, serial: ti.templa
 # Kernels: normalised device coordinates
 
 
-@ti.kernel
+@kernel
 def ndc_rays_forward(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3] with z below 0
@@ -348,7 +349,7 @@ def ndc_rays_forward(
         ndc_directions[ray, 2] = 2.0
 
 
-@ti.kernel
+@kernel
 def ndc_rays_backward(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3]
@@ -380,7 +381,7 @@ def ndc_rays_backward(
 # Kernels: pixels from points
 
 
-@ti.kernel
+@kernel
 def project_points(
     image_index: ti.types.ndarray(ndim=1),  # [S] i32
     points: ti.types.ndarray(ndim=2),  # [S, 3]
@@ -432,7 +433,29 @@ def image_of_pixel(image_table: ti.template(), flat):
     return low
 
 
-@ti.kernel
+@ti.func
+def _write_ray(ray, flat, pixels: ti.template(), image_table: ti.template(), camera_table: ti.template(),
+               origins: ti.template(), directions: ti.template(), rgba: ti.template(), image_index: ti.template(),
+               pixel_index: ti.template()):
+    """Ray and colour of the pixel `flat`."""
+    n = image_of_pixel(image_table, flat)
+    within = flat - image_table[n, 0]
+    width = image_table[n, 1]
+    pixel = ti.Vector([within % width + 0.5, within // width + 0.5])
+    row = ti.Vector([camera_table[n, i] for i in range(22)])
+    c, _ = camera_direction(pixel, row[12:14], row[14:16], row[16:22], image_table[n, 3])
+    d = world_direction(ti.Matrix([[row[4 * i + j] for j in range(3)] for i in range(3)]), c)
+    colour = pixels[flat]
+    for i in ti.static(range(3)):
+        origins[ray, i] = row[4 * i + 3]
+        directions[ray, i] = d[i]
+    for i in ti.static(range(4)):
+        rgba[ray, i] = ((colour >> (8 * i)) & 255) / 255.0
+    image_index[ray] = n
+    pixel_index[ray] = flat
+
+
+@kernel
 def _gather_rays(
     pixels: ti.types.ndarray(ndim=1),  # [P] i32: R | G << 8 | B << 16 | A << 24, image by image, row by row
     image_table: ti.types.ndarray(ndim=2),  # [N, 4] i32: offset of the first pixel, width, height, lens
@@ -452,29 +475,46 @@ def _gather_rays(
             continue
         ray = slot // stride
         flat = ti.cast(_scaled(random_bits(seed, ray), ti.cast(pixels.shape[0], ti.u32)), ti.i32)
-        n = image_of_pixel(image_table, flat)
-        within = flat - image_table[n, 0]
-        width = image_table[n, 1]
-        pixel = ti.Vector([within % width + 0.5, within // width + 0.5])
-        row = ti.Vector([camera_table[n, i] for i in range(22)])
-        c, _ = camera_direction(pixel, row[12:14], row[14:16], row[16:22], image_table[n, 3])
-        d = world_direction(ti.Matrix([[row[4 * i + j] for j in range(3)] for i in range(3)]), c)
-        colour = pixels[flat]
-        for i in ti.static(range(3)):
-            origins[ray, i] = row[4 * i + 3]
-            directions[ray, i] = d[i]
-        for i in ti.static(range(4)):
-            rgba[ray, i] = ((colour >> (8 * i)) & 255) / 255.0
-        image_index[ray] = n
-        pixel_index[ray] = flat
+        _write_ray(ray, flat, pixels, image_table, camera_table, origins, directions, rgba, image_index, pixel_index)
+
+
+@kernel
+def _gather_allowed_rays(
+    pixels: ti.types.ndarray(ndim=1),  # [P] i32
+    image_table: ti.types.ndarray(ndim=2),  # [N, 4] i32
+    camera_table: ti.types.ndarray(ndim=2),  # [N, 22]
+    allowed: ti.types.ndarray(ndim=1),  # [A] i32: into pixels
+    seed: int,
+    origins: ti.types.ndarray(ndim=2),  # [R, 3] out
+    directions: ti.types.ndarray(ndim=2),  # [R, 3] out, unit length
+    rgba: ti.types.ndarray(ndim=2),  # [R, 4] out, in [0, 1]
+    image_index: ti.types.ndarray(ndim=1),  # [R] i32 out
+    pixel_index: ti.types.ndarray(ndim=1),  # [R] i32 out: into pixels
+    count: ti.types.ndarray(),  # i32
+    counted: ti.template(),
+):
+    """A kernel of its own: without masks there is no further argument, and no further read, to pay for."""
+    stride = ti.static(stride_for(64))
+    for slot in range(live(rgba.shape[0], count, counted) * stride):
+        if slot % stride != 0:
+            continue
+        ray = slot // stride
+        drawn = ti.cast(_scaled(random_bits(seed, ray), ti.cast(allowed.shape[0], ti.u32)), ti.i32)
+        _write_ray(ray, allowed[drawn], pixels, image_table, camera_table, origins, directions, rgba, image_index,
+                   pixel_index)
 
 
 def gather_rays(pixels, image_table, camera_table, seed: int, origins, directions, rgba, image_index, pixel_index,
-                count=None) -> None:
-    """Rays and colours of pixels drawn uniformly, with replacement, from all images.
+                count=None, allowed=None) -> None:
+    """Rays and colours of pixels drawn uniformly, with replacement, from all images, or from the pixels `allowed`.
 
     Ray r is a function of (seed, r) alone. The time does not depend on the number of images or their sizes. With a
-    `count`, an int32 array on the device, only the first count[0] of the R rays are written.
+    `count`, an int32 array on the device, only the first count[0] of the R rays are written. `allowed`, [A] int32, are
+    the indices of the pixels that may be drawn: what a mask leaves.
     """
-    _gather_rays(pixels, image_table, camera_table, seed, origins, directions, rgba, image_index, pixel_index,
-                 image_index if count is None else count, count is not None)
+    written = (origins, directions, rgba, image_index, pixel_index, image_index if count is None else count,
+               count is not None)
+    if allowed is None:
+        _gather_rays(pixels, image_table, camera_table, seed, *written)
+    else:
+        _gather_allowed_rays(pixels, image_table, camera_table, allowed, seed, *written)

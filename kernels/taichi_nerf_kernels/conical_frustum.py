@@ -21,6 +21,7 @@ One task per ray. Barron et al. 2021 (Mip-NeRF), eq. 7 and 8, supplement A.
 
 from .camera import camera_direction
 from .engine import stride_for, ti
+from .launch import kernel
 
 __all__ = [
     "CONE",
@@ -78,7 +79,7 @@ def frustum_moments_backward(t_0, t_1, radius, gradient, shape: ti.template()):
     return ti.Vector([0.5 * (at_m - at_h), 0.5 * (at_m + at_h), at_radius])
 
 
-@ti.kernel
+@kernel
 def moments_forward(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1] ascending
     radius: ti.types.ndarray(ndim=1),  # [R]
@@ -95,7 +96,7 @@ def moments_forward(
         radial_variance[ray, i] = moments[2]
 
 
-@ti.kernel
+@kernel
 def moments_backward(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
     radius: ti.types.ndarray(ndim=1),  # [R]
@@ -123,7 +124,7 @@ def moments_backward(
         radius_gradient[ray] = at_radius
 
 
-@ti.kernel
+@kernel
 def gaussians_forward(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1] ascending
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
@@ -143,7 +144,7 @@ def gaussians_forward(
             variance[ray, i, axis] = moments[1] * square + moments[2] * (1.0 - square / d.norm_sqr())
 
 
-@ti.kernel
+@kernel
 def gaussians_backward(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
     directions: ti.types.ndarray(ndim=2),  # [R, 3]
@@ -189,7 +190,7 @@ def gaussians_backward(
             directions_gradient[ray, axis] = at_direction[axis]
 
 
-@ti.kernel
+@kernel
 def cone_radius_forward(
     image_index: ti.types.ndarray(ndim=1),  # [R] i32
     pixel: ti.types.ndarray(ndim=2),  # [R, 2]

@@ -27,6 +27,7 @@ import itertools
 import numpy as np
 
 from .engine import stride_for, ti
+from .launch import kernel
 
 __all__ = [
     "contract",
@@ -114,7 +115,7 @@ def _row(array: ti.template(), i):
     return ti.Vector([array[i, 0], array[i, 1], array[i, 2]])
 
 
-@ti.kernel
+@kernel
 def contract_forward(
     points: ti.types.ndarray(ndim=2),  # [N, 3]
     contracted: ti.types.ndarray(ndim=2),  # out [N, 3]
@@ -126,7 +127,7 @@ def contract_forward(
             contracted[n, axis] = y[axis]
 
 
-@ti.kernel
+@kernel
 def contract_backward(
     points: ti.types.ndarray(ndim=2),  # [N, 3]
     contracted_gradient: ti.types.ndarray(ndim=2),  # [N, 3]
@@ -139,7 +140,7 @@ def contract_backward(
             points_gradient[n, axis] = gradient[axis]
 
 
-@ti.kernel
+@kernel
 def project_forward(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3]
@@ -173,7 +174,7 @@ def project_forward(
                                    + radial_variance[ray, i] * (y - along / square * d).norm_sqr())
 
 
-@ti.kernel
+@kernel
 def project_backward(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3]

@@ -15,6 +15,7 @@ One task per ray. Barron et al. 2022 (mip-NeRF 360), eq. 15.
 """
 
 from .engine import stride_for, ti
+from .launch import kernel
 
 
 @ti.func
@@ -29,7 +30,7 @@ def interval_loss_gradient(weight, in_front, distance, length):
     return 2.0 * distance + 2.0 / 3.0 * weight * length, 2.0 * weight * in_front, weight * weight / 3.0
 
 
-@ti.kernel
+@kernel
 def distortion_forward(
     weights: ti.types.ndarray(ndim=1),  # [S]
     midpoints: ti.types.ndarray(ndim=1),  # [S]
@@ -53,7 +54,7 @@ def distortion_forward(
         loss[ray] = total
 
 
-@ti.kernel
+@kernel
 def distortion_backward(
     weights: ti.types.ndarray(ndim=1),  # [S]
     midpoints: ti.types.ndarray(ndim=1),  # [S]
@@ -91,7 +92,7 @@ def distortion_backward(
             behind += weights[i]
 
 
-@ti.kernel
+@kernel
 def distortion_dense_forward(
     weights: ti.types.ndarray(ndim=2),  # [R, S]
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1] ascending
@@ -112,7 +113,7 @@ def distortion_dense_forward(
         loss[ray] = total
 
 
-@ti.kernel
+@kernel
 def distortion_dense_backward(
     weights: ti.types.ndarray(ndim=2),  # [R, S]
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]

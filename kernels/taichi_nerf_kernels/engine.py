@@ -62,8 +62,14 @@ def configuration():
 
 
 def has_driver(arch) -> bool:
-    """Whether the compiler finds what it needs to run on `arch` (ti.cpu, ti.cuda, ti.vulkan)."""
-    return ti.lang.misc.is_arch_supported(arch)
+    """Whether the compiler finds what it needs to run on `arch` (ti.cpu, ti.cuda, ti.vulkan). It warns of nothing."""
+    levels = ("trace", "debug", "info", "warn", "error", "critical")
+    before = next((level for level in levels if ti.is_logging_effective(level)), "critical")
+    ti.set_logging_level(ti.ERROR)
+    try:
+        return ti.lang.misc.is_arch_supported(arch)
+    finally:
+        ti.set_logging_level(before)
 
 
 def on_cpu() -> bool:

@@ -11,8 +11,9 @@ black, opacity sum w, depth sum w t.
 
 On a CPU a task has CHUNK rays, LANES of them under way, each in a slot. Again and again every slot goes to its next
 sample, and these samples are encoded and evaluated together. A ray that has ended leaves its slot to the next one, so
-that all lanes are at work although rays have from none to hundreds of samples. On a GPU a thread has a ray.
-(Mueller et al. 2022, Instant Neural Graphics Primitives, appendix E.2, compacts the live rays between launches.)
+that all lanes are at work although rays have from none to hundreds of samples. On a GPU a thread has a ray, for a
+number of samples that doubles from pass to pass; the rays that are then still under way are packed together, so that
+threads side by side have work (Mueller et al. 2022, Instant Neural Graphics Primitives, appendix E.2).
 """
 
 import math
@@ -22,8 +23,9 @@ from functools import cache
 import numpy as np
 
 from .camera import rays_forward
-from .engine import on_cpu, stride_for, ti
+from .engine import configuration, on_cpu, stride_for, ti
 from .hash_grid import dense_entry, encode_level, hashed_entry, locate
+from .launch import kernel
 from .mlp import LANES, layer_lanes, mlp_weights, network_sample
 from .ray_marching import lattice_stretch, next_run, reciprocal, step_size, summarise_blocks, time_of_step
 from .spherical_harmonics import spherical_harmonics_basis
@@ -31,6 +33,7 @@ from .volume_rendering import optical_depth_limit, transmittance
 
 CHUNK = 1024  # rays of a CPU task
 PIECE = 2**19  # rays of a launch
+FIRST_PASS = 16  # samples of a ray in the first pass on a GPU
 TILE = 8  # pixels along a tile of a picture
 UNBOUNDED = 1e10
 LARGEST_EXPONENT = 80.0  # of a density: it makes any distance opaque
@@ -78,7 +81,7 @@ class FieldSettings:
                              f"3 outputs, got {self.colour_sizes}")
 
 
-@ti.kernel
+@kernel
 def summarise_bits(bits: ti.types.ndarray(ndim=1), blocks: ti.types.ndarray(ndim=1), resolution: int):
     """`blocks` [C * G^3 / 2048 + 6] int32 of `bits` [C * G^3 / 32], as `ray_marching.march_count` makes them."""
     summarise_blocks(bits, blocks, resolution)
@@ -249,7 +252,7 @@ def _cpu_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree
     rows = VIEW + degree * degree
     table_type = ti.types.ndarray(dtype=entry, ndim=1) if by_entry else ti.types.ndarray(ndim=1)
 
-    @ti.kernel
+    @kernel
     def render(origins: ti.types.ndarray(ndim=2), directions: ti.types.ndarray(ndim=2), bits: ti.types.ndarray(ndim=1),
                blocks: ti.types.ndarray(ndim=1), resolution: int, cascades: int, cone: float, growth: float,
                step: float, near: float, far: float, max_samples: int, early_stop: float, side: float,
@@ -327,25 +330,37 @@ def _gpu_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree
     outputs, geometry, inputs = density_sizes[0], density_sizes[-1], colour_sizes[0]
     levels_count = outputs // features
 
-    @ti.kernel
+    @kernel
     def render(origins: ti.types.ndarray(ndim=2), directions: ti.types.ndarray(ndim=2), bits: ti.types.ndarray(ndim=1),
                blocks: ti.types.ndarray(ndim=1), resolution: int, cascades: int, cone: float, growth: float,
                step: float, near: float, far: float, max_samples: int, early_stop: float, side: float,
                table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
                density_weights: ti.types.ndarray(ndim=1), colour_weights: ti.types.ndarray(ndim=1),
                colour: ti.types.ndarray(ndim=2), opacity: ti.types.ndarray(ndim=1), depth: ti.types.ndarray(ndim=1),
-               samples: ti.types.ndarray(ndim=1)):
+               samples: ti.types.ndarray(ndim=1), turn: int, most: int, under_way: ti.types.ndarray(ndim=1),
+               live_rays: ti.types.ndarray(ndim=2), reached: ti.types.ndarray(ndim=1),
+               thickness: ti.types.ndarray(ndim=1)):
+        for k in range(under_way.shape[0]):
+            if turn == 0:
+                under_way[k] = ti.select(k == 0, origins.shape[0], 0)
         ti.loop_config(block_dim=64)
-        for ray in range(origins.shape[0]):
+        for place in range(under_way[turn]):
+            ray = place
+            if turn > 0:
+                ray = live_rays[turn % 2, place]
             pace = ti.Vector([cone, growth, step, UNBOUNDED])
             limit = optical_depth_limit(early_stop)
             o, d = vector3(origins, ray), vector3(directions, ray)
             inverse = ti.Vector([reciprocal(d[0]), reciprocal(d[1]), reciprocal(d[2])])
             u0, leave, at, end = lattice_stretch(ray, -1, o, inverse, blocks, resolution, cascades, pace, near, far)
             view = spherical_harmonics_basis(d, degree)
-            behind, taken, passed, through, distance = at, 0, 0.0, 1.0, 0.0
+            taken, passed, distance = 0, 0.0, 0.0
             shown = ti.Vector([0.0, 0.0, 0.0])
-            while at < end:
+            if turn > 0:
+                at, taken, passed, distance = reached[ray], samples[ray], thickness[ray], depth[ray]
+                shown = vector3(colour, ray)
+            behind, through, last = at, transmittance(passed), taken + most
+            while at < end and taken < last:
                 if at >= behind:
                     i, j = next_run(at, end, u0, leave, o, d, inverse, bits, blocks, resolution, cascades, pace)
                     at = ti.select(i < 0, end, i)
@@ -384,12 +399,15 @@ def _gpu_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree
             opacity[ray] = 1.0 - through
             depth[ray] = distance
             samples[ray] = taken
+            if at < end:
+                reached[ray], thickness[ray] = at, passed
+                live_rays[(turn + 1) % 2, ti.atomic_add(under_way[turn + 1], 1)] = ray
 
     return render
 
 
 def render_rays(settings: FieldSettings, origins, directions, bits, blocks, table, levels, scales, density_weights,
-                colour_weights, colour, opacity, depth, samples) -> None:
+                colour_weights, scratch, colour, opacity, depth, samples) -> None:
     """Pixels of R rays: writes colour [R, 3], opacity [R], depth [R] (sum w t) and samples [R] (int32, evaluated).
 
     Args:
@@ -398,15 +416,38 @@ def render_rays(settings: FieldSettings, origins, directions, bits, blocks, tabl
         table: [E * F], or on a CPU, faster, [E] of F-vectors: a `ti.Vector.ndarray`, or an array or tensor [E, F].
         levels, scales: of the `HashGridLayout`.
         density_weights, colour_weights: flat, layer after layer, [out, in] row by row.
+        scratch: of `render_scratch`, for at least R rays.
     """
     if origins.shape[0] == 0:
         return
     sizes = (settings.features, settings.density_sizes, settings.colour_sizes, settings.degree)
-    kernel = _cpu_kernel(*sizes, _entry_type(table, settings.features)) if on_cpu() else _gpu_kernel(*sizes)
-    kernel(origins, directions, bits, blocks, settings.resolution, settings.cascades, settings.cone,
-           math.log1p(settings.cone), settings.step, settings.near, settings.far, settings.max_samples,
-           settings.early_stop, settings.side, table, levels, scales, density_weights, colour_weights, colour,
-           opacity, depth, samples)
+    arguments = (origins, directions, bits, blocks, settings.resolution, settings.cascades, settings.cone,
+                 math.log1p(settings.cone), settings.step, settings.near, settings.far, settings.max_samples,
+                 settings.early_stop, settings.side, table, levels, scales, density_weights, colour_weights)
+    outputs = (colour, opacity, depth, samples)
+    if on_cpu():
+        _cpu_kernel(*sizes, _entry_type(table, settings.features))(*arguments, *outputs)
+        return
+    held = outputs
+    if configuration().arch == ti.vulkan:  # an array of the host would come back whole after each pass, for the worse
+        held = [array if isinstance(array, ti.Ndarray) else ti.ndarray(ti.i32 if array is samples else float,
+                                                                       tuple(array.shape)) for array in outputs]
+    for turn in range(_passes(settings.max_samples)):
+        _gpu_kernel(*sizes)(*arguments, *held, turn, FIRST_PASS << turn, *scratch)
+    for array, device_array in zip(outputs, held):
+        if array is not device_array:
+            np.asarray(array)[...] = device_array.to_numpy()
+
+
+def render_scratch(rays: int, max_samples: int) -> tuple:
+    """What `render_rays` needs on a GPU for `rays` rays: how many are under way in each pass, which, and how far."""
+    integers = [ti.ndarray(ti.i32, shape) for shape in (_passes(max_samples) + 1, (2, rays), rays)]
+    return (*integers, ti.ndarray(float, rays))
+
+
+def _passes(max_samples: int) -> int:
+    """Passes of FIRST_PASS samples, then twice as many, .., that a ray of `max_samples` needs."""
+    return max(1, math.ceil(math.log2(max_samples / FIRST_PASS + 1)))
 
 
 def _entry_type(table, features: int):
@@ -432,6 +473,7 @@ class TaichiField:
         """Arrays as of `render_rays`, used in place; `blocks` is written now, and `bits` must not change later."""
         self.settings = settings
         self.arrays = (bits, blocks, table, levels, scales, density_weights, colour_weights)
+        self._room, self._scratch = 0, ()
         summarise_bits(bits, blocks, settings.resolution)
 
     @classmethod
@@ -451,7 +493,10 @@ class TaichiField:
 
     def render_rays(self, origins, directions, colour, opacity, depth, samples) -> None:
         """Pixels of R rays, as `render_rays`."""
-        render_rays(self.settings, origins, directions, *self.arrays, colour, opacity, depth, samples)
+        if not on_cpu() and self._room < origins.shape[0]:
+            self._room = origins.shape[0]
+            self._scratch = render_scratch(self._room, self.settings.max_samples)
+        render_rays(self.settings, origins, directions, *self.arrays, self._scratch, colour, opacity, depth, samples)
 
     def render(self, camera_to_world, focal, principal, size: tuple[int, int], distortion=(0,) * 6, lens: int = 0):
         """What one camera sees, as numpy arrays: colour [H, W, 3] over black, opacity and depth (sum w t) [H, W].

@@ -26,11 +26,13 @@ import numpy as np
 
 from .engine import live, on_cpu, stride_for, ti
 from .integers import wrapping_add_signed, wrapping_multiply_signed
+from .launch import kernel
 
 PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
 PRIME_Z = 805459861
 LANES = 32  # points whose indices a CPU task computes together: LLVM turns these loops into vector code
 CHUNK = 8192  # points of a CPU task of the forward pass: one level's part of the table stays in cache
+RUN = 8  # consecutive points of a GPU thread of the backward pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,18 +137,61 @@ def encode_level(x, table: ti.template(), levels: ti.template(), scales: ti.temp
 
 
 @ti.func
+def splat_cell(cell, sums: ti.template(), table_gradient: ti.template(), levels: ti.template(), level: int,
+               features: ti.template()):
+    """Adds row c of `sums` [8, F] to corner c of a cell, atomically."""
+    for corner in ti.static(range(8)):
+        cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
+        entry = vertex_entry(cell[0] + cx, cell[1] + cy, cell[2] + cz, levels, level)
+        for k in ti.static(range(features)):
+            ti.atomic_add(table_gradient[entry * features + k], sums[corner, k])
+
+
+@ti.func
+def add_to_corners(fraction, gradient, sums: ti.template(), features: ti.template()):
+    """sums[c] += w_c * gradient"""
+    for corner in ti.static(range(8)):
+        w = 1.0
+        for axis in ti.static(range(3)):
+            w *= fraction[axis] if ti.static(corner >> axis & 1) else 1 - fraction[axis]
+        for k in ti.static(range(features)):
+            sums[corner, k] += w * gradient[k]
+
+
+@ti.func
 def splat_level(x, gradient, table_gradient: ti.template(), levels: ti.template(), scales: ti.template(), level: int,
                 features: ti.template()):
     """The adjoint of `encode_level`: adds w_c * gradient to the eight corners, atomically."""
-    cell_x, fx = locate(x[0], scales[level], levels[level, 2])
-    cell_y, fy = locate(x[1], scales[level], levels[level, 2])
-    cell_z, fz = locate(x[2], scales[level], levels[level, 2])
-    for corner in ti.static(range(8)):
-        cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
-        w = (fx if ti.static(cx) else 1 - fx) * (fy if ti.static(cy) else 1 - fy) * (fz if ti.static(cz) else 1 - fz)
-        entry = vertex_entry(cell_x + cx, cell_y + cy, cell_z + cz, levels, level)
+    cell, fraction = ti.Vector.zero(ti.i32, 3), ti.Vector.zero(float, 3)
+    for axis in ti.static(range(3)):
+        cell[axis], fraction[axis] = locate(x[axis], scales[level], levels[level, 2])
+    sums = ti.Matrix.zero(float, 8, features)
+    add_to_corners(fraction, gradient, sums, features)
+    splat_cell(cell, sums, table_gradient, levels, level, features)
+
+
+@ti.func
+def splat_run(x: ti.template(), y_gradient: ti.template(), begin: int, end: int, table_gradient: ti.template(),
+              levels: ti.template(), scales: ti.template(), level: int, features: ti.template()):
+    """`splat_level` at points begin .. end - 1, of which those in one cell, as neighbours along a ray are on a coarse
+    level, are summed up before they are added."""
+    cell = ti.Vector([-1, -1, -1])
+    sums = ti.Matrix.zero(float, 8, features)
+    for i in range(begin, end):
+        here, fraction = ti.Vector.zero(ti.i32, 3), ti.Vector.zero(float, 3)
+        for axis in ti.static(range(3)):
+            here[axis], fraction[axis] = locate(x[i, axis], scales[level], levels[level, 2])
+        if i > begin and (here[0] != cell[0] or here[1] != cell[1] or here[2] != cell[2]):
+            splat_cell(cell, sums, table_gradient, levels, level, features)
+            for corner in ti.static(range(8)):
+                for k in ti.static(range(features)):
+                    sums[corner, k] = 0.0
+        cell = here
+        gradient = ti.Vector.zero(float, features)
         for k in ti.static(range(features)):
-            ti.atomic_add(table_gradient[entry * features + k], w * gradient[k])
+            gradient[k] = y_gradient[level * features + k, i]
+        add_to_corners(fraction, gradient, sums, features)
+    splat_cell(cell, sums, table_gradient, levels, level, features)
 
 
 @ti.func
@@ -258,7 +303,7 @@ def encode_chunk(x: ti.template(), count: int, table: ti.template(), levels: ti.
                 y[level * features + k, block * LANES + lane] = sums[lane * features + k]
 
 
-@ti.kernel
+@kernel
 def _forward_cpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2),
                  scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template(),
                  count: ti.types.ndarray(), counted: ti.template()):
@@ -275,7 +320,7 @@ def _forward_cpu_by_entry(features: int, double: bool):
     """The kernel for a table of F-vectors: only their constant offsets let LLVM use vector instructions."""
     entry = ti.types.vector(features, ti.f64 if double else ti.f32)
 
-    @ti.kernel
+    @kernel
     def forward(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(dtype=entry, ndim=1),
                 levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2),
                 count: ti.types.ndarray(), counted: ti.template()):
@@ -321,7 +366,7 @@ def splat_level_serially(x: ti.template(), count: int, y_gradient: ti.template()
                         table_gradient[first + k] = table_gradient[first + k] + w * g[k]
 
 
-@ti.kernel
+@kernel
 def _backward_table_cpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                         levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
                         table_gradient: ti.types.ndarray(ndim=1), features: ti.template(), count: ti.types.ndarray(),
@@ -340,7 +385,7 @@ def _backward_table_cpu_by_entry(features: int, double: bool):
     """The kernel for a table gradient of F-vectors, as `_forward_cpu_by_entry`."""
     entry = ti.types.vector(features, ti.f64 if double else ti.f32)
 
-    @ti.kernel
+    @kernel
     def backward(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2), levels: ti.types.ndarray(ndim=2),
                  scales: ti.types.ndarray(ndim=1), table_gradient: ti.types.ndarray(dtype=entry, ndim=1),
                  count: ti.types.ndarray(), counted: ti.template()):
@@ -355,7 +400,7 @@ def _backward_table_cpu_by_entry(features: int, double: bool):
     return backward
 
 
-@ti.kernel
+@kernel
 def _forward_gpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2),
                  scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), features: ti.template(),
                  count: ti.types.ndarray(), counted: ti.template()):
@@ -366,20 +411,18 @@ def _forward_gpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
             y[level * features + k, i] = value[k]
 
 
-@ti.kernel
+@kernel
 def _backward_table_gpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                         levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
                         table_gradient: ti.types.ndarray(ndim=1), features: ti.template(), count: ti.types.ndarray(),
                         counted: ti.template()):
     ti.loop_config(block_dim=128)
-    for level, i in ti.ndrange(scales.shape[0], live(x.shape[0], count, counted)):
-        gradient = ti.Vector.zero(float, features)
-        for k in ti.static(range(features)):
-            gradient[k] = y_gradient[level * features + k, i]
-        splat_level(ti.Vector([x[i, 0], x[i, 1], x[i, 2]]), gradient, table_gradient, levels, scales, level, features)
+    for level, task in ti.ndrange(scales.shape[0], (live(x.shape[0], count, counted) + RUN - 1) // RUN):
+        end = ti.min((task + 1) * RUN, live(x.shape[0], count, counted))
+        splat_run(x, y_gradient, task * RUN, end, table_gradient, levels, scales, level, features)
 
 
-@ti.kernel
+@kernel
 def _backward_positions(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1),
                         y_gradient: ti.types.ndarray(ndim=2), levels: ti.types.ndarray(ndim=2),
                         scales: ti.types.ndarray(ndim=1), x_gradient: ti.types.ndarray(ndim=2),

@@ -24,6 +24,7 @@ al. 2022 (mip-NeRF 360), sections 3 and A, and its code; Tancik et al. 2023 (ner
 """
 
 from .engine import stride_for, ti
+from .launch import kernel
 from .random import uniform
 
 __all__ = [
@@ -77,7 +78,7 @@ def spacing_inverse(value, kind: ti.template()):
     return t
 
 
-@ti.kernel
+@kernel
 def to_distance(
     s: ti.types.ndarray(ndim=2),  # [R, K]
     near: ti.types.ndarray(ndim=1),  # [R]
@@ -97,7 +98,7 @@ def to_distance(
         t[ray, k] = value
 
 
-@ti.kernel
+@kernel
 def to_normalised(
     t: ti.types.ndarray(ndim=2),  # [R, K]
     near: ti.types.ndarray(ndim=1),  # [R]
@@ -125,7 +126,7 @@ def position_in_part(seed, ray, k, count, mode: ti.template()):
     return value
 
 
-@ti.kernel
+@kernel
 def sample_uniform(
     seed: int,
     samples: ti.types.ndarray(ndim=2),  # out [R, n]
@@ -147,7 +148,7 @@ def interval_mass(weight, length, padding, exponent):
     return mass
 
 
-@ti.kernel
+@kernel
 def sample_histogram(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
     weights: ti.types.ndarray(ndim=2),  # [R, S]
@@ -211,7 +212,7 @@ def sample_histogram(
             samples[ray, count] = ti.min(high, 2.0 * previous - 0.5 * (before + previous))
 
 
-@ti.kernel
+@kernel
 def blur(
     weights: ti.types.ndarray(ndim=2),  # [R, S]
     padding: float,
@@ -231,7 +232,7 @@ def blur(
             before, here = here, after
 
 
-@ti.kernel
+@kernel
 def merge_sorted(
     a: ti.types.ndarray(ndim=2),  # [R, A] ascending
     b: ti.types.ndarray(ndim=2),  # [R, B] ascending
@@ -261,7 +262,7 @@ def _density(fenceposts: ti.template(), weights: ti.template(), ray, i):
     return weights[ray, i] / ti.max(fenceposts[ray, i + 1] - fenceposts[ray, i], SHORTEST)
 
 
-@ti.kernel
+@kernel
 def dilate(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1], S >= 1
     weights: ti.types.ndarray(ndim=2),  # [R, S]

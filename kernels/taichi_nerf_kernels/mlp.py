@@ -22,6 +22,7 @@ from functools import cache
 from itertools import accumulate, pairwise
 
 from .engine import configuration, on_cpu, stride_for, ti
+from .launch import kernel
 
 LANES = 16  # samples of a block on a CPU
 ROWS = 4  # units of a layer that a CPU computes together: each load of an input serves all of them
@@ -201,8 +202,8 @@ def store_lanes(source: ti.template(), row: int, begin: int, lanes: int, rows: t
 
 @ti.func
 def _forward_lanes(a: ti.template(), weights: ti.template(), activations: ti.template(), y: ti.template(), begin: int,
-                   lanes: int, sizes: ti.template(), layer: ti.template()):
-    """The layers from `layer` on, whose inputs are `a`."""
+                   lanes: int, sizes: ti.template(), layer: ti.template(), keeps: ti.template()):
+    """The layers from `layer` on, whose inputs are `a`; activations are stored if it `keeps` them."""
     inputs, outputs = ti.static(sizes[layer], sizes[layer + 1])
     first = ti.static(_weight_offsets(sizes)[layer])
     z = ti.Vector.zero(float, outputs * LANES)
@@ -211,8 +212,9 @@ def _forward_lanes(a: ti.template(), weights: ti.template(), activations: ti.tem
         store_lanes(z, 0, begin, lanes, outputs, y)
     else:
         layer_lanes(a, weights, z, first, inputs, 1, inputs, outputs, True)
-        store_lanes(z, ti.static(_row_offsets(sizes)[layer]), begin, lanes, outputs, activations)
-        _forward_lanes(z, weights, activations, y, begin, lanes, sizes, layer + 1)
+        if ti.static(keeps):
+            store_lanes(z, ti.static(_row_offsets(sizes)[layer]), begin, lanes, outputs, activations)
+        _forward_lanes(z, weights, activations, y, begin, lanes, sizes, layer + 1, keeps)
 
 
 @ti.func
@@ -260,14 +262,14 @@ def _weight_gradient_tile(a: ti.template(), a_row: ti.template(), g: ti.template
 
 
 @cache
-def _cpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool):
+def _cpu_kernels(sizes: tuple[int, ...], counted: bool, keeps: bool, wants_x: bool):
     """The kernels of the forward pass, of the backward pass through the layers, and of the weights."""
     layers = len(sizes) - 1
     tiles = tuple(-(-outputs // ROWS) * -(-inputs // TILE) for inputs, outputs in pairwise(sizes))
     ends = tuple(accumulate(tiles))
     rows = (0, *_row_offsets(sizes))  # of the inputs of each layer in `activations`, of their gradient in `scratch`
 
-    @ti.kernel
+    @kernel
     def forward(x: ti.types.ndarray(ndim=2), weights: ti.types.ndarray(ndim=1),
                 activations: ti.types.ndarray(ndim=2), y: ti.types.ndarray(ndim=2), count: ti.types.ndarray(ndim=1)):
         n = count[0] if ti.static(counted) else x.shape[1]
@@ -279,9 +281,9 @@ def _cpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool):
             lanes = ti.min(LANES, n - begin)
             a = ti.Vector.zero(float, sizes[0] * LANES)
             load_lanes(x, 0, begin, lanes, sizes[0], a)
-            _forward_lanes(a, weights, activations, y, begin, lanes, sizes, 0)
+            _forward_lanes(a, weights, activations, y, begin, lanes, sizes, 0, keeps)
 
-    @ti.kernel
+    @kernel
     def backward(weights: ti.types.ndarray(ndim=1), activations: ti.types.ndarray(ndim=2),
                  y_gradient: ti.types.ndarray(ndim=2), x_gradient: ti.types.ndarray(ndim=2),
                  scratch: ti.types.ndarray(ndim=2), count: ti.types.ndarray(ndim=1)):
@@ -296,7 +298,7 @@ def _cpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool):
             load_lanes(y_gradient, 0, begin, lanes, sizes[-1], g)
             _backward_lanes(g, weights, activations, x_gradient, scratch, begin, lanes, sizes, layers - 1, wants_x)
 
-    @ti.kernel
+    @kernel
     def weight_gradients(x: ti.types.ndarray(ndim=2), activations: ti.types.ndarray(ndim=2),
                          y_gradient: ti.types.ndarray(ndim=2), scratch: ti.types.ndarray(ndim=2),
                          weight_gradient: ti.types.ndarray(ndim=1), count: ti.types.ndarray(ndim=1)):
@@ -349,8 +351,8 @@ def store_sample(a: ti.template(), target: ti.template(), row: ti.template(), n:
 
 @ti.func
 def _forward_sample(x: ti.template(), weights: ti.template(), activations: ti.template(), y: ti.template(), n: int,
-                    sizes: ti.template(), layer: ti.template()):
-    """The layers from `layer` on, whose inputs are `x`."""
+                    sizes: ti.template(), layer: ti.template(), keeps: ti.template()):
+    """The layers from `layer` on, whose inputs are `x`; activations are stored if it `keeps` them."""
     inputs, units = ti.static(sizes[layer], sizes[layer + 1])
     first = ti.static(_weight_offsets(sizes)[layer])
     if ti.static(layer == len(sizes) - 2):
@@ -361,14 +363,16 @@ def _forward_sample(x: ti.template(), weights: ti.template(), activations: ti.te
         z = ti.Vector.zero(float, outputs)
         for j in range(units):
             a = ti.max(unit_sample(x, weights, first + j * inputs, 1, inputs), 0.0)
-            activations[row + j, n] = a
+            if ti.static(keeps):
+                activations[row + j, n] = a
             add_unit_sample(z, a, weights, first + units * inputs + j, units, outputs)
         if ti.static(layer == len(sizes) - 3):
             store_sample(z, y, 0, n, outputs)
         else:
             z = ti.max(z, 0.0)
-            store_sample(z, activations, row + units, n, outputs)
-            _forward_sample(z, weights, activations, y, n, sizes, layer + 2)
+            if ti.static(keeps):
+                store_sample(z, activations, row + units, n, outputs)
+            _forward_sample(z, weights, activations, y, n, sizes, layer + 2, keeps)
 
 
 @ti.func
@@ -446,7 +450,7 @@ def _weight_gradient_block(a: ti.template(), a_row: ti.template(), g: ti.templat
 
 
 @cache
-def _gpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool, real):
+def _gpu_kernels(sizes: tuple[int, ...], counted: bool, keeps: bool, wants_x: bool, real):
     """The kernels of the forward pass, of the backward pass through the layers, and of the weights, of type `real`."""
     layers, parameters = len(sizes) - 1, mlp_weights(sizes)
     staged = parameters * (8 if real == ti.f64 else 4) <= SHARED_BYTES
@@ -454,7 +458,7 @@ def _gpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool, real):
     ends = tuple(accumulate(tiles))
     rows = (0, *_row_offsets(sizes))  # of the inputs of each layer in `activations`, of their gradient in `scratch`
 
-    @ti.kernel
+    @kernel
     def forward(x: ti.types.ndarray(ndim=2), weights: ti.types.ndarray(ndim=1),
                 activations: ti.types.ndarray(ndim=2), y: ti.types.ndarray(ndim=2), count: ti.types.ndarray(ndim=1)):
         n = count[0] if ti.static(counted) else x.shape[1]
@@ -464,11 +468,11 @@ def _gpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool, real):
                 shared = ti.simt.block.SharedArray((parameters,), real)
                 stage_weights(weights, shared, i % THREADS, THREADS, parameters)
                 if i < n:
-                    _forward_sample(load_sample(x, i, sizes[0]), shared, activations, y, i, sizes, 0)
+                    _forward_sample(load_sample(x, i, sizes[0]), shared, activations, y, i, sizes, 0, keeps)
             elif i < n:
-                _forward_sample(load_sample(x, i, sizes[0]), weights, activations, y, i, sizes, 0)
+                _forward_sample(load_sample(x, i, sizes[0]), weights, activations, y, i, sizes, 0, keeps)
 
-    @ti.kernel
+    @kernel
     def backward(weights: ti.types.ndarray(ndim=1), activations: ti.types.ndarray(ndim=2),
                  y_gradient: ti.types.ndarray(ndim=2), x_gradient: ti.types.ndarray(ndim=2),
                  scratch: ti.types.ndarray(ndim=2), count: ti.types.ndarray(ndim=1)):
@@ -485,7 +489,7 @@ def _gpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool, real):
                 _backward_sample(load_sample(y_gradient, i, sizes[-1]), weights, activations, x_gradient, scratch, i,
                                  sizes, layers - 1, wants_x)
 
-    @ti.kernel
+    @kernel
     def weight_gradients(x: ti.types.ndarray(ndim=2), activations: ti.types.ndarray(ndim=2),
                          y_gradient: ti.types.ndarray(ndim=2), scratch: ti.types.ndarray(ndim=2),
                          weight_gradient: ti.types.ndarray(ndim=1), count: ti.types.ndarray(ndim=1)):
@@ -520,13 +524,13 @@ def _gpu_kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool, real):
     return forward, backward, weight_gradients
 
 
-def _kernels(sizes: tuple[int, ...], counted: bool, wants_x: bool):
+def _kernels(sizes: tuple[int, ...], counted: bool, *, keeps: bool = True, wants_x: bool = True):
     sizes = tuple(map(int, sizes))
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes must be at least two positive numbers, got {sizes}")
     if on_cpu():
-        return _cpu_kernels(sizes, counted, wants_x)
-    return _gpu_kernels(sizes, counted, wants_x, configuration().default_fp)
+        return _cpu_kernels(sizes, counted, keeps, wants_x)
+    return _gpu_kernels(sizes, counted, keeps, wants_x, configuration().default_fp)
 
 
 def mlp_forward(x, weights, activations, y, sizes: tuple[int, ...], count=None) -> None:
@@ -534,7 +538,7 @@ def mlp_forward(x, weights, activations, y, sizes: tuple[int, ...], count=None) 
 
     Args:
         weights: [P], all layers one after the other.
-        activations: of `mlp_activations_shape`; written.
+        activations: of `mlp_activations_shape`; written. None: no backward pass is to follow.
         y: written.
         sizes: (I, H_1, .., O); kernels are compiled for each.
         count: None for all columns, or an int32 array on the device whose first element is how many columns there
@@ -544,8 +548,8 @@ def mlp_forward(x, weights, activations, y, sizes: tuple[int, ...], count=None) 
     """
     if x.shape[1] == 0:
         return
-    forward, _, _ = _kernels(sizes, count is not None, True)
-    forward(x, weights, activations, y, weights if count is None else count)
+    forward, _, _ = _kernels(sizes, count is not None, keeps=activations is not None)
+    forward(x, weights, x if activations is None else activations, y, weights if count is None else count)
 
 
 def mlp_backward(x, weights, activations, y_gradient, x_gradient, weight_gradient, scratch, sizes: tuple[int, ...],
@@ -557,8 +561,8 @@ def mlp_backward(x, weights, activations, y_gradient, x_gradient, weight_gradien
     """
     if x.shape[1] == 0:
         return
-    _, _, weight_gradients = _kernels(sizes, count is not None, True)
-    _, backward, _ = _kernels(sizes, count is not None, x_gradient is not None)
+    _, _, weight_gradients = _kernels(sizes, count is not None)
+    _, backward, _ = _kernels(sizes, count is not None, wants_x=x_gradient is not None)
     given = weights if count is None else count
     if len(sizes) > 2 or x_gradient is not None:
         backward(weights, activations, y_gradient, scratch if x_gradient is None else x_gradient, scratch, given)

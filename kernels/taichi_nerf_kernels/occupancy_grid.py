@@ -11,8 +11,9 @@
 (Müller et al., Instant Neural Graphics Primitives, SIGGRAPH 2022, appendix E.)
 """
 
-from .engine import stride_for, ti
+from .engine import on_cpu, stride_for, ti
 from .integers import bit_at, wrapping_multiply
+from .launch import kernel
 from .random import uniform
 
 __all__ = [
@@ -87,7 +88,7 @@ def population_count(word):
     return ti.cast(wrapping_multiply(v, ti.u32(0x01010101)) >> ti.u32(24), ti.i32)
 
 
-@ti.kernel
+@kernel
 def cell_positions_forward(
     cells: ti.types.ndarray(ndim=1),
     seed: int,
@@ -105,7 +106,7 @@ def cell_positions_forward(
             positions[m, axis] = (inside / ti.cast(resolution, float) - 0.5) * scale
 
 
-@ti.kernel
+@kernel
 def count_set_bits(bits: ti.types.ndarray(ndim=1), counts: ti.types.ndarray(ndim=1)):
     """counts[w] = occupied cells in word w."""
     stride = ti.static(stride_for(8))
@@ -157,7 +158,7 @@ def stratum(n, m, count, u):
     return ti.min(drawn, n - 1)
 
 
-@ti.kernel
+@kernel
 def choose_cells_forward(
     bits: ti.types.ndarray(ndim=1),
     cumulative: ti.types.ndarray(ndim=1),
@@ -189,20 +190,21 @@ def choose_cells_forward(
             cells[n] = word * 32 + nth_set_bit(bits[word], rank - before)
 
 
-@ti.kernel
+@kernel
 def decay_values(decay: float, values: ti.types.ndarray(ndim=1)):
     """v <- decay * v, in place; the mark of an invisible cell (v < 0) stays."""
     stride = ti.static(stride_for(1))
-    for slot in range((values.shape[0] >> LOG_SPAN) * stride):
+    log_cells = ti.static(LOG_SPAN if on_cpu() else 0)  # of a task
+    for slot in range((values.shape[0] >> log_cells) * stride):
         if slot % stride != 0:
             continue
-        block = slot // stride
-        for c in range(SPAN * block, SPAN * block + SPAN):
+        task = slot // stride
+        for c in range(task << log_cells, (task + 1) << log_cells):
             v = values[c]
             values[c] = v * ti.select(v < 0.0, 1.0, decay)
 
 
-@ti.kernel
+@kernel
 def splat_max(
     cells: ti.types.ndarray(ndim=1),
     fresh: ti.types.ndarray(ndim=1),
@@ -215,7 +217,16 @@ def splat_max(
             ti.atomic_max(values[cells[m]], fresh[m] * factor)
 
 
-@ti.kernel
+@ti.func
+def word_above(values: ti.template(), w: int, bar: float):
+    """Word w of the bits value > bar."""
+    word = 0
+    for bit in ti.static(range(32)):
+        word |= bit_at(values[w * 32 + bit] > bar, bit)
+    return word
+
+
+@kernel
 def pack_bits(
     threshold: float,
     cube: int,
@@ -241,19 +252,20 @@ def pack_bits(
         for block in range(cube >> LOG_SPAN):
             total += sums[block]
         sums[cube >> LOG_SPAN] = ti.min(threshold, total / ti.cast(cube, float))
-    for slot in range((values.shape[0] >> LOG_SPAN) * stride):
+    log_cells = ti.static(LOG_SPAN if on_cpu() else 5)  # of a task
+    for slot in range((values.shape[0] >> log_cells) * stride):
         if slot % stride != 0:
             continue
-        block = slot // stride
+        task = slot // stride
         bar = sums[cube >> LOG_SPAN]
-        for w in range(block * (SPAN // 32), (block + 1) * (SPAN // 32)):
-            word = 0
-            for bit in ti.static(range(32)):
-                word |= bit_at(values[w * 32 + bit] > bar, bit)
-            bits[w] = word
+        if ti.static(on_cpu()):
+            for w in range(task * (SPAN // 32), (task + 1) * (SPAN // 32)):
+                bits[w] = word_above(values, w, bar)
+        else:
+            bits[task] = word_above(values, task, bar)
 
 
-@ti.kernel
+@kernel
 def pool_bits(cascade: int, resolution: int, bits: ti.types.ndarray(ndim=1)):
     """A cell of `cascade` is also occupied if one of the eight cells of the next finer cascade in it is."""
     for w in range((resolution * resolution * resolution) >> 5):
@@ -323,7 +335,7 @@ def cube_is_seen(
     return seen
 
 
-@ti.kernel
+@kernel
 def mark_invisible(
     camera_to_world: ti.types.ndarray(ndim=3),
     focal: ti.types.ndarray(ndim=2),

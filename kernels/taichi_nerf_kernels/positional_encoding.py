@@ -24,6 +24,7 @@ Mildenhall et al. 2020, eq. 4; Barron et al. 2021 (Mip-NeRF), eq. 14; Park et al
 import math
 
 from .engine import in_double, ti
+from .launch import kernel
 
 __all__ = ["encode_backward", "encode_forward", "encoding_width", "fraction", "sin_cos_of_turns", "turns", "window"]
 
@@ -90,7 +91,7 @@ def sin_cos_of_turns(turn):
     return sign * sine, sign * cosine
 
 
-@ti.kernel
+@kernel
 def encode_forward(
     x: ti.types.ndarray(ndim=2),  # [N, D]
     variance: ti.types.ndarray(ndim=2),  # [N, D] at least 0; without `integrated` not read
@@ -125,7 +126,7 @@ def encode_forward(
             scale *= 2.0
 
 
-@ti.kernel
+@kernel
 def encode_backward(
     features: ti.types.ndarray(ndim=2),  # [N, D (2 L + identity)] of the forward pass
     features_gradient: ti.types.ndarray(ndim=2),  # likewise

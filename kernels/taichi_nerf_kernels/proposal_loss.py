@@ -17,6 +17,7 @@ One task per ray. Barron et al. 2022 (mip-NeRF 360), eq. 13 and section 3.
 """
 
 from .engine import stride_for, ti
+from .launch import kernel
 
 EPSILON = 1.1920929e-7  # of float32, as in the paper's code
 
@@ -39,7 +40,7 @@ def proposal_bound(fenceposts: ti.template(), weights: ti.template(), ray, j, en
     return bound, j
 
 
-@ti.kernel
+@kernel
 def proposal_loss_forward(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1] ascending
     weights: ti.types.ndarray(ndim=2),  # [R, S] at least 0
@@ -63,7 +64,7 @@ def proposal_loss_forward(
         loss[ray] = total
 
 
-@ti.kernel
+@kernel
 def proposal_loss_backward(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
     weights: ti.types.ndarray(ndim=2),  # [R, S]

@@ -6,6 +6,7 @@ Two rounds of the 32-bit PCG permutation (Jarzynski and Olano, Hash Functions fo
 
 from .engine import ti
 from .integers import wrapping_add, wrapping_multiply
+from .launch import kernel
 
 __all__ = ["hash_bits", "random_bits", "uniform", "uniform_forward"]
 
@@ -30,7 +31,7 @@ def uniform(seed: int, index: int):
     return ti.cast(ti.cast(random_bits(seed, index) >> ti.u32(8), ti.i32), float) * (1.0 / 16777216.0)
 
 
-@ti.kernel
+@kernel
 def uniform_forward(seed: int, first: int, numbers: ti.types.ndarray(ndim=1)):
     """numbers[i] = uniform(seed, first + i)."""
     for i in range(numbers.shape[0]):

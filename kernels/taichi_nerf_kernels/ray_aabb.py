@@ -12,6 +12,7 @@ behind minimum, is reported as t_near = minimum, t_far = MISS. Kay and Kajiya 19
 """
 
 from .engine import ti
+from .launch import kernel
 
 PARALLEL = 1e-12  # |d_a| below it moves a unit ray by less than a float32 can tell at the distance of the box
 MISS = -1.0
@@ -50,7 +51,7 @@ def row(array: ti.template(), i):
     return ti.Vector([array[i, 0], array[i, 1], array[i, 2]])
 
 
-@ti.kernel
+@kernel
 def ray_aabb_forward(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3]
@@ -69,7 +70,7 @@ def ray_aabb_forward(
         t_far[ray] = far
 
 
-@ti.kernel
+@kernel
 def ray_aabb_backward(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3]

@@ -15,6 +15,7 @@ Graphics Primitives, SIGGRAPH 2022, appendix E; there with samples at the start 
 
 from .engine import live, stride_for, ti
 from .integers import bit_at
+from .launch import kernel
 from .occupancy_grid import bit_is_set, cascade_scale, morton_decode, morton_encode
 from .random import uniform
 
@@ -245,7 +246,7 @@ def lattice_stretch(r, seed, o, inverse, blocks: ti.template(), resolution, casc
     return u0, leave, first, end
 
 
-@ti.kernel
+@kernel
 def _march_count(
     origins: ti.types.ndarray(ndim=2),
     directions: ti.types.ndarray(ndim=2),
@@ -314,7 +315,7 @@ def march_count(origins, directions, bits, blocks, resolution: int, cascades: in
                  max_samples, ray_count, runs, ray_count if count is None else count, count is not None)
 
 
-@ti.kernel
+@kernel
 def pack_samples(
     ray_count: ti.types.ndarray(ndim=1),  # in, out [R] int32
     ray_start: ti.types.ndarray(ndim=1),  # in: inclusive sums of ray_count; out: first sample, [R] int32
@@ -337,7 +338,7 @@ def pack_samples(
             samples[0] = end
 
 
-@ti.kernel
+@kernel
 def _fill_samples(
     origins: ti.types.ndarray(ndim=2),
     directions: ti.types.ndarray(ndim=2),
@@ -411,7 +412,7 @@ def fill_samples(origins, directions, bits, blocks, resolution: int, cascades: i
                   ray_count if count is None else count, count is not None)
 
 
-@ti.kernel
+@kernel
 def sample_positions_backward(
     grad_positions: ti.types.ndarray(ndim=2),
     t: ti.types.ndarray(ndim=1),

@@ -21,6 +21,7 @@ Sloan 2008, "Stupid spherical harmonics tricks".
 import math
 
 from .engine import ti
+from .launch import kernel
 
 MAX_DEGREE = 5
 
@@ -105,7 +106,7 @@ def spherical_harmonics_gradient(direction, basis_gradient, degree: ti.template(
     return gradient
 
 
-@ti.kernel
+@kernel
 def spherical_harmonics_forward(
     directions: ti.types.ndarray(ndim=2),  # [N, 3] unit vectors
     basis: ti.types.ndarray(ndim=2),  # out [N, degree^2]
@@ -120,7 +121,7 @@ def spherical_harmonics_forward(
             basis[n, k] = values[k]
 
 
-@ti.kernel
+@kernel
 def spherical_harmonics_backward(
     directions: ti.types.ndarray(ndim=2),  # [N, 3]
     basis_gradient: ti.types.ndarray(ndim=2),  # [N, degree^2]

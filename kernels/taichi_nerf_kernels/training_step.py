@@ -10,7 +10,8 @@ Composed of the functions of other modules; the gradients are those of volume_re
 activations.
 """
 
-from .engine import live, stride_for, ti
+from .engine import live, on_cpu, stride_for, ti
+from .launch import kernel
 from .random import uniform
 from .spherical_harmonics import spherical_harmonics_basis
 from .volume_rendering import optical_depth_gradient, optical_depth_limit, transmittance
@@ -41,7 +42,7 @@ def huber_gradient(error, delta):
     return slope * (error - 0.5 * slope), slope
 
 
-@ti.kernel
+@kernel
 def unit_positions(
     positions: ti.types.ndarray(ndim=2),  # [S, 3] in model units
     side: float,
@@ -54,7 +55,7 @@ def unit_positions(
             unit[i, axis] = positions[i, axis] / side + 0.5
 
 
-@ti.kernel
+@kernel
 def count_visible_rays(
     geometry: ti.types.ndarray(ndim=2),  # [G, S]
     dt: ti.types.ndarray(ndim=1),  # [S]
@@ -83,7 +84,7 @@ def count_visible_rays(
         kept_count[ray] = i - begin
 
 
-@ti.kernel
+@kernel
 def gather_visible(
     ray_start: ti.types.ndarray(ndim=1),  # [R] int32, of the marched samples
     new_start: ti.types.ndarray(ndim=1),  # [R] int32, of the visible ones
@@ -96,8 +97,10 @@ def gather_visible(
     visible_ray: ti.types.ndarray(ndim=1),  # out [K] int32
     visible_features: ti.types.ndarray(ndim=2),  # out [E, K]
     rays: ti.types.ndarray(ndim=1),  # [1] int32
+    samples: ti.types.ndarray(ndim=1),  # [1] int32: K in use
 ):
-    """The visible samples, packed."""
+    """The visible samples, packed: on a CPU ray by ray, on a GPU sample by sample, so that neighbouring threads touch
+    neighbouring memory."""
     stride = ti.static(stride_for(64))
     for slot in range(live(ray_start.shape[0], rays, True) * stride):
         if slot % stride != 0:
@@ -105,16 +108,27 @@ def gather_visible(
         ray = slot // stride
         start, new, kept = ray_start[ray], new_start[ray], kept_count[ray]
         for k in range(kept):
-            for axis in ti.static(range(3)):
-                visible_unit[new + k, axis] = unit[start + k, axis]
-            visible_dt[new + k] = dt[start + k]
             visible_ray[new + k] = ray
-        for e in range(features.shape[0]):
+        if ti.static(on_cpu()):
             for k in range(kept):
-                visible_features[e, new + k] = features[e, start + k]
+                for axis in ti.static(range(3)):
+                    visible_unit[new + k, axis] = unit[start + k, axis]
+                visible_dt[new + k] = dt[start + k]
+            for e in range(features.shape[0]):
+                for k in range(kept):
+                    visible_features[e, new + k] = features[e, start + k]
+    if ti.static(not on_cpu()):
+        for i in range(live(visible_ray.shape[0], samples, True)):
+            ray = visible_ray[i]
+            source = ray_start[ray] + i - new_start[ray]
+            for axis in ti.static(range(3)):
+                visible_unit[i, axis] = unit[source, axis]
+            visible_dt[i] = dt[source]
+            for e in range(features.shape[0]):
+                visible_features[e, i] = features[e, source]
 
 
-@ti.kernel
+@kernel
 def view_rows(
     directions: ti.types.ndarray(ndim=2),  # [R, 3]
     sample_ray: ti.types.ndarray(ndim=1),  # [K] int32
@@ -133,7 +147,7 @@ def view_rows(
             inputs[first + k, i] = basis[k]
 
 
-@ti.kernel
+@kernel
 def differentiate_rays(
     geometry: ti.types.ndarray(ndim=2),  # [G.., K]
     raw: ti.types.ndarray(ndim=2),  # [3, K]
@@ -200,7 +214,7 @@ def differentiate_rays(
             through += weight
 
 
-@ti.kernel
+@kernel
 def add_to_row(
     row: ti.types.ndarray(ndim=1),  # [K]
     matrix: ti.types.ndarray(ndim=2),  # in, out [.., K]: its first row
@@ -211,7 +225,22 @@ def add_to_row(
         matrix[0, i] += row[i]
 
 
-@ti.kernel
+@kernel
+def columns_in_use(
+    matrix: ti.types.ndarray(ndim=2),  # [.., N]
+    scale: float,
+    samples: ti.types.ndarray(ndim=1),  # [1] int32
+    target: ti.types.ndarray(ndim=2),  # out [rows, N], of any precision
+):
+    """The first rows, times `scale`; columns that are not in use become zero, whatever stands in them."""
+    for row, i in ti.ndrange(target.shape[0], target.shape[1]):
+        value = 0.0
+        if i < samples[0]:
+            value = matrix[row, i] * scale
+        target[row, i] = value
+
+
+@kernel
 def next_batch(
     rays: ti.types.ndarray(ndim=1),  # in: rays of this step, out: of the next one; [1] int32
     marched: ti.types.ndarray(ndim=1),  # [1] int32
@@ -239,7 +268,7 @@ def next_batch(
         rays[0] = ti.max(16, ti.min(ti.cast(ti.min(wanted, ti.cast(most_rays, float)), ti.i32), most_rays))
 
 
-@ti.kernel
+@kernel
 def move_average(
     parameter: ti.types.ndarray(ndim=1),
     share: float,
@@ -250,7 +279,7 @@ def move_average(
         average[i] += share * (parameter[i] - average[i])
 
 
-@ti.kernel
+@kernel
 def density_row(
     geometry: ti.types.ndarray(ndim=2),  # [G, S]
     density: ti.types.ndarray(ndim=1),  # out [M], M <= S
@@ -260,7 +289,7 @@ def density_row(
         density[i] = density_of(geometry[0, i])
 
 
-@ti.kernel
+@kernel
 def consecutive(
     first: int,
     numbers: ti.types.ndarray(ndim=1),  # out [M] int32

@@ -20,6 +20,7 @@ One task per ray. Kajiya and Von Herzen 1984; Mildenhall et al. 2020, eq. 3; Bar
 """
 
 from .engine import stride_for, ti
+from .launch import kernel
 
 BOUNDED, INFINITE, OPAQUE = 0, 1, 2  # the last of dense intervals
 INFINITE_LENGTH = 1e10
@@ -82,7 +83,7 @@ def optical_depth_gradient(value, after, behind, opacity_gradient, end):
     return value * after - behind + opacity_gradient * end
 
 
-@ti.kernel
+@kernel
 def composite_forward(
     density: ti.types.ndarray(ndim=1),  # [S] per unit of length, >= 0
     colour: ti.types.ndarray(ndim=2),  # [S, 3]
@@ -131,7 +132,7 @@ def composite_forward(
         depth[ray] = distance
 
 
-@ti.kernel
+@kernel
 def composite_backward(
     colour: ti.types.ndarray(ndim=2),  # [S, 3]
     t: ti.types.ndarray(ndim=1),  # [S]
@@ -175,7 +176,7 @@ def composite_backward(
             through += weight
 
 
-@ti.kernel
+@kernel
 def composite_backward_intervals(
     density: ti.types.ndarray(ndim=1),  # [S]
     colour: ti.types.ndarray(ndim=2),  # [S, 3]
@@ -213,7 +214,7 @@ def composite_backward_intervals(
             through += weight
 
 
-@ti.kernel
+@kernel
 def count_visible(
     density: ti.types.ndarray(ndim=1),  # [S]
     dt: ti.types.ndarray(ndim=1),  # [S]
@@ -239,7 +240,7 @@ def count_visible(
         kept_count[ray] = i - begin
 
 
-@ti.kernel
+@kernel
 def list_kept(
     ray_start: ti.types.ndarray(ndim=1),  # [R] int32
     kept_count: ti.types.ndarray(ndim=1),  # [R] int32
@@ -256,7 +257,7 @@ def list_kept(
             sample_index[new_start[ray] + k] = ray_start[ray] + k
 
 
-@ti.kernel
+@kernel
 def composite_dense_forward(
     density: ti.types.ndarray(ndim=2),  # [R, S] per unit of length, >= 0
     colour: ti.types.ndarray(ndim=3),  # [R, S, 3]
@@ -295,7 +296,7 @@ def composite_dense_forward(
         depth[ray] = distance
 
 
-@ti.kernel
+@kernel
 def composite_dense_backward(
     density: ti.types.ndarray(ndim=2),  # [R, S]
     colour: ti.types.ndarray(ndim=3),  # [R, S, 3]
@@ -341,7 +342,7 @@ def composite_dense_backward(
         fenceposts_gradient[ray, 0] = at_post
 
 
-@ti.kernel
+@kernel
 def weights_dense_forward(
     density: ti.types.ndarray(ndim=2),  # [R, S]
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
@@ -365,7 +366,7 @@ def weights_dense_forward(
             through = after
 
 
-@ti.kernel
+@kernel
 def weights_dense_backward(
     density: ti.types.ndarray(ndim=2),  # [R, S]
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]

@@ -34,6 +34,7 @@ from ..ops import (
     proposal_loss,
     ray_aabb,
     ray_marching,
+    se3,
     spherical_harmonics,
     volume_rendering,
 )
@@ -51,6 +52,7 @@ from ..reference import positional_encoding as positional_encoding_reference
 from ..reference import proposal_loss as proposal_loss_reference
 from ..reference import ray_aabb as ray_aabb_reference
 from ..reference import ray_marching as ray_marching_reference
+from ..reference import se3 as se3_reference
 from ..reference import spherical_harmonics as spherical_harmonics_reference
 from ..reference import volume_rendering as volume_rendering_reference
 from . import peers
@@ -429,6 +431,15 @@ def _march_reference(origins, directions, bits):
     return positions, t, dt, start, count
 
 
+# se3: half of the angles near 0
+
+
+def _twists(count: int, generator: Generator) -> dict[str, Tensor]:
+    twists = _normal(generator, count, 6)
+    twists[: count // 2, :3] *= 1e-3
+    return {"twists": twists}
+
+
 # spherical_harmonics
 
 DEGREE = 4
@@ -553,6 +564,13 @@ CASES: dict[str, Case] = {
         gradients=("origins", "directions"), few=300, many=2**14,
         # about 20 samples on a ray of this scene, each of 6 numbers; each tried twice, in some 60 operations
         forward=Work(FLOAT * (2 * 6 + 3 + 20 * 6), 20 * 120), backward=Work(FLOAT * (20 * 4 + 2 + 6), 20 * 9),
+    ),
+    "se3": Case(
+        item="twists", make=_twists, operation=lambda twists: (se3.exponential_map(twists),),
+        reference=lambda twists: (se3_reference.exponential_map(twists),),
+        gradients=("twists",), few=2000, many=2**18,
+        # two series of nine terms
+        forward=Work(FLOAT * (6 + 12), 120), backward=Work(FLOAT * (6 + 12 + 6), 230),
     ),
     "spherical_harmonics": Case(
         item="directions", make=_harmonics_inputs,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from taichi_nerf_kernels.engine import ti
+from taichi_nerf_kernels.launch import kernel
 
 from .. import runtime
 from .cases import Case
@@ -199,7 +200,7 @@ def _typed(inputs: dict[str, Tensor], running: runtime.Runtime) -> dict[str, Ten
                            copy=True).contiguous() for name, value in inputs.items()}
 
 
-@ti.kernel
+@kernel
 def _copy(source: ti.types.ndarray(ndim=1), target: ti.types.ndarray(ndim=1), log_run: ti.template()):
     """A thread copies 2^log_run neighbours, which divides the length."""
     for thread in range(source.shape[0] >> log_run):
@@ -207,7 +208,7 @@ def _copy(source: ti.types.ndarray(ndim=1), target: ti.types.ndarray(ndim=1), lo
             target[(thread << log_run) + i] = source[(thread << log_run) + i]
 
 
-@ti.kernel
+@kernel
 def _multiply(a: ti.types.ndarray(ndim=2), b: ti.types.ndarray(ndim=2), c: ti.types.ndarray(ndim=2),
               block: ti.template()):
     """c = a b, a thread for each block x block of c, which divides the sides."""
@@ -221,12 +222,12 @@ def _multiply(a: ti.types.ndarray(ndim=2), b: ti.types.ndarray(ndim=2), c: ti.ty
             c[block * row + i, block * column + j] = total[i, j]
 
 
-@ti.kernel
+@kernel
 def _touch_one(a: ti.types.ndarray(ndim=1)):
     a[0] = 1.0
 
 
-@ti.kernel
+@kernel
 def _touch_eight(a: ti.types.ndarray(ndim=1), b: ti.types.ndarray(ndim=1), c: ti.types.ndarray(ndim=1),
                  d: ti.types.ndarray(ndim=1), e: ti.types.ndarray(ndim=1), f: ti.types.ndarray(ndim=1),
                  g: ti.types.ndarray(ndim=1), h: ti.types.ndarray(ndim=1)):

@@ -3,12 +3,17 @@
 Each file lists frames with `file_path` (commonly without ending) and states `camera_angle_x`. The object lies
 within +-1.5 world units of the origin: model position = world / 3, so that the model box [-0.5, 0.5]^3
 holds it. A file with `aabb_scale` states its own box, as in `transforms.py`.
+
+D-NeRF's scenes have this layout, with a `time` for each frame.
 """
 
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import UserError
-from .frames import Problems, parse_frames, read_transforms
+from .frames import Problems, fill_times, parse_frames, read_transforms
+from .placement import Placement
 from .scene import Scene
 from .splits import (
     Request,
@@ -19,11 +24,10 @@ from .splits import (
     existing_images,
     read_split,
 )
-from .transforms import stated_box
+from .transforms import placed, stated_box
 
 SPLIT_NAMES = ("train", "val", "test")
-WORLD_TO_MODEL = 1 / 3
-NEAR = 0.05
+UNIT_CUBE = Placement(rotation=np.eye(3), centre=np.zeros(3), scale=1 / 3, aabb_scale=1)
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -37,6 +41,7 @@ def load_blender(folder: Path, request: Request) -> Scene:
     files = split_files(folder)
     request.check_present(folder, list(files))
     contents = {path: read_transforms(path) for path in files.values()}
+    fill_times(list(contents.values()))
     if "train" in files and "test" in files:
         check_disjoint(folder, *(existing_images(files[n], contents[files[n]]) for n in ("train", "test")))
     splits = {}
@@ -55,33 +60,36 @@ def _scene(
     folder: Path, splits, files: dict[str, Path], contents: dict[Path, dict], request: Request
 ) -> Scene:
     first = next(iter(files.values()))
-    centre, scale, aabb_scale = stated_box(first, contents[first]) or ((0.0, 0.0, 0.0), WORLD_TO_MODEL, 1)
-    transparent = _transparent(first, contents[first])
+    transparent = _transparent(first, contents[first], request)
+    box = stated_box(first, contents[first])
+    if box is None and request.orient in (None, "none"):
+        box, why = UNIT_CUBE, []
+    else:
+        frames = parse_frames(first, contents[first], range(len(contents[first]["frames"])), Problems(strict=False))
+        box, why = placed(box, list(frames.values()), transparent, request)
     notes = [
         f"Blender layout with the splits {', '.join(files)}",
         "images have alpha: white background" if transparent else "images have no alpha: black background",
+        *why,
         *describe_frames(contents),
     ]
-    if (folder / "transforms.json").is_file():
-        notes.append("transforms.json beside them is not used; name it to load it")
+    if any("time" in frame for content in contents.values() for frame in content["frames"]):
+        notes.append("each image has a time: the scene moves")
     return Scene(
         name=folder.resolve().name,
         format="blender",
         splits=splits,
-        centre=centre,
-        scale=scale,
-        aabb_scale=aabb_scale,
-        near=NEAR,
+        **vars(box),
         background="white" if transparent else "black",
-        bounded=aabb_scale == 1,
+        bounded=box.aabb_scale == 1,
         notes=notes,
         problems=request.problems.found,
     )
 
 
-def _transparent(path: Path, content: dict) -> bool:
+def _transparent(path: Path, content: dict, request: Request) -> bool:
     count = len(content["frames"])
     if count == 0:
         raise UserError(f"{path}: no image for this split; add frames or leave the file out")
     numbers = sorted({0, count // 2, count - 1})
-    return any_transparent(list(parse_frames(path, content, numbers, Problems(strict=False)).values()))
+    return any_transparent(list(parse_frames(path, content, numbers, Problems(strict=False)).values()), request)

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..errors import UserError
 from .multiscale import METADATA_FILE
 from .scene import FISHEYE, Cameras, Scene, Split
 
-__all__ = ["write_blender", "write_multiscale"]
+__all__ = ["transforms_content", "write_blender", "write_multiscale"]
 
 
 def write_blender(scene: Scene, folder: str | os.PathLike) -> Path:
@@ -103,6 +103,12 @@ def _write_scales(scene: Scene, split: Split, folder: Path) -> dict[str, list]:
     return {"file_path": files, **{key: values.tolist() for key, values in columns.items()}}
 
 
+def transforms_content(scene: Scene, cameras: Cameras, file_paths: Sequence[str]) -> dict:
+    """What a `transforms.json` says of `cameras`, in the world of `scene`, and of where its model lies."""
+    frames = [{"file_path": path, **_frame(cameras, n, whole=True)} for n, path in enumerate(file_paths)]
+    return {**_box(scene), "frames": frames}
+
+
 def _write_split(scene: Scene, split: Split, folder: Path):
     (folder / split.name).mkdir()
     names = list(split.images.names)
@@ -115,16 +121,17 @@ def _write_split(scene: Scene, split: Split, folder: Path):
         for kind, values in (("depth", split.depth), ("normal", split.normals)):
             if values:
                 np.save(f"{path}_{kind}.npy", values[n])
-        frames.append({"file_path": f"./{split.name}/{name}", **_frame(split.cameras, n)})
+        time = {} if split.time is None else {"time": float(split.time[n])}
+        frames.append({"file_path": f"./{split.name}/{name}", **time, **_frame(split.cameras, n)})
     content = {**_shared(split.cameras), **_box(scene), "frames": frames}
     (folder / f"transforms_{split.name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _frame(cameras: Cameras, n: int) -> dict:
-    """The pose of a frame, and its lens unless `camera_angle_x` says all about it."""
+def _frame(cameras: Cameras, n: int, *, whole: bool = False) -> dict:
+    """The pose of a frame, and its lens unless `camera_angle_x` says all about it or the `whole` frame is wanted."""
     pose = np.vstack([cameras.camera_to_world[n].astype(float), [0.0, 0.0, 0.0, 1.0]])
     frame = {"transform_matrix": pose.tolist()}
-    if not _is_plain(cameras):
+    if whole or not _is_plain(cameras):
         pairs = zip(("fl_x", "fl_y", "cx", "cy"), (*cameras.focal[n], *cameras.principal[n]))
         frame |= {key: float(value) for key, value in pairs}
         frame |= {key: int(value) for key, value in zip(("w", "h"), cameras.size[n])}
@@ -152,8 +159,9 @@ def _is_plain(cameras: Cameras) -> bool:
 
 
 def _box(scene: Scene) -> dict:
-    """The model box as instant-ngp states it, unless it is that of the Blender scenes."""
-    if scene.aabb_scale == 1 and math.isclose(scene.scale, 1 / 3) and not scene.centre.any():
+    """The model box as instant-ngp states it, unless it is that of the Blender scenes; how it is turned."""
+    turned = {} if np.array_equal(scene.rotation, np.eye(3)) else {"model_rotation": scene.rotation.tolist()}
+    if scene.aabb_scale == 1 and math.isclose(scene.scale, 1 / 3) and not scene.centre.any() and not turned:
         return {}
     offset = 0.5 - scene.centre * scene.scale
-    return {"aabb_scale": scene.aabb_scale, "scale": scene.scale, "offset": offset.tolist()}
+    return {"aabb_scale": scene.aabb_scale, "scale": scene.scale, "offset": offset.tolist(), **turned}

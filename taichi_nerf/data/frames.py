@@ -1,4 +1,4 @@
-"""The `frames` of a transforms file, of whichever program: each one an image, a pose, a lens, checked.
+"""A frame is an image with its pose and lens, checked; here, those in the `frames` of a transforms file.
 
 A value that a frame states itself wins over the file's. What the keys mean:
 
@@ -8,24 +8,27 @@ A value that a frame states itself wins over the file's. What the keys mean:
     camera_model, is_fisheye            the lens
     transform_matrix                    camera to world, OpenGL axes, 3 x 4 or 4 x 4
     file_path                           relative to the file, with or without ending
+    time                                from 0 to 1, of a scene that moves (D-NeRF)
+    mask_path, object_mask_path         relative to the file: what is black is neither trained on nor scored
 """
 
 import json
 import math
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
-from .images import ENDINGS, image_size
-from .scene import FISHEYE, PERSPECTIVE, Cameras
+from .images import ENDINGS, Mask, image_size
+from .scene import FISHEYE, PERSPECTIVE, Cameras, Sightings
 
 PERSPECTIVE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 FISHEYE_MODELS = ("OPENCV_FISHEYE", "RADIAL_FISHEYE", "SIMPLE_RADIAL_FISHEYE")
 UNSUPPORTED_LENSES = ("ftheta_p0", "latlong", "equirectangular", "orthographic", "fov")
+MASK_KEYS = ("mask_path", "object_mask_path")
 _ROTATION_TOLERANCE = 2e-3
 _FARTHEST = 1e6
 
@@ -46,6 +49,16 @@ class Frame:
     lens: int
     size: tuple[int, int]
     """Width, height: of the camera and of the image file."""
+    time: float | None = None
+    """In [0, 1], of a scene that moves."""
+    ids: Mapping[str, int] = field(default_factory=dict)
+    """As of `Split.ids`."""
+    bounds: tuple[float, float] | None = None
+    """As of `Split.bounds`."""
+    sightings: Sightings | None = None
+    """Of the scene's points, in pixels of the image file."""
+    masks: tuple[Mask, ...] = ()
+    """That the scene states for the image."""
 
 
 class Problems:
@@ -61,10 +74,10 @@ class Problems:
         self.found.append(str(error))
 
 
-def read_object(path: Path) -> dict:
-    """The JSON object in `path`. Raises UserError."""
+def read_json(path: Path):
+    """What the JSON file `path` holds. Raises UserError."""
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path") from None
     except OSError as error:
@@ -80,6 +93,11 @@ def read_object(path: Path) -> dict:
         ) from None
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path} is not valid JSON ({type(error).__name__}); export it again") from None
+
+
+def read_object(path: Path) -> dict:
+    """The JSON object in `path`. Raises UserError."""
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object; export it again or pick another file")
     return content
@@ -116,7 +134,7 @@ def parse_frame(path: Path, content: dict, number: int) -> Frame:
     focal = _focal(own, content, size, lens, where)
     principal = (number_of(keys, "cx", 0.5 * size[0], where), number_of(keys, "cy", 0.5 * size[1], where))
     distortion = tuple(number_of(keys, key, 0.0, where) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
-    _check_intrinsics(focal, principal, distortion, lens, size, where)
+    check_intrinsics(focal, principal, distortion, lens, size, where)
     return Frame(
         where=where,
         path=image,
@@ -126,6 +144,8 @@ def parse_frame(path: Path, content: dict, number: int) -> Frame:
         distortion=distortion,
         lens=lens,
         size=size,
+        time=_time(own, where),
+        masks=_masks(path, own, where),
     )
 
 
@@ -138,6 +158,16 @@ def parse_frames(path: Path, content: dict, numbers: Sequence[int], problems: Pr
         except UserError as error:
             problems.add(error)
     return frames
+
+
+def fill_times(contents: Sequence[dict]):
+    """Where some frames state a `time`, give the frames i of N that do not the time i / (N - 1), as D-NeRF does."""
+    if not any("time" in frame for content in contents for frame in content["frames"]):
+        return
+    for content in contents:
+        last = max(len(content["frames"]) - 1, 1)
+        for number, frame in enumerate(content["frames"]):
+            frame.setdefault("time", number / last)
 
 
 def image_path(path: Path, frame: Mapping) -> Path | None:
@@ -192,6 +222,19 @@ def _file_path(path: Path, number: int, frame: Mapping) -> str:
     if not isinstance(stated, str) or not stated.strip() or "\0" in stated:
         raise UserError(f"{path}: frame {number}: 'file_path' is {_short(stated)}, not a path; correct it")
     return stated if len(stated) < 300 else stated[:300] + "..."
+
+
+def _masks(path: Path, frame: Mapping, where: str) -> tuple[Mask, ...]:
+    """The masks that a frame states; a mask for several purposes excludes what any of them excludes."""
+    masks = []
+    for key in MASK_KEYS:
+        stated = frame.get(key)
+        if stated is None:
+            continue
+        if not isinstance(stated, str) or not stated.strip() or "\0" in stated:
+            raise UserError(f"{where}: '{key}' is {_short(stated)}, not a path; correct it or take it out")
+        masks.append(Mask(path.parent / stated.replace("\\", "/")))
+    return tuple(masks)
 
 
 def _size(keys: Mapping, image: Path, where: str) -> tuple[int, int]:
@@ -272,13 +315,14 @@ def _focal_along(scope: Mapping, axis: str, length: int, lens: int, where: str) 
     return 0.5 * length / math.tan(0.5 * angle)
 
 
-def _check_intrinsics(focal, principal, distortion, lens: int, size, where: str):
+def check_intrinsics(focal, principal, distortion, lens: int, size, where: str):
+    """Raises UserError where no camera has such a lens; arguments as of Frame."""
     for name, f, length in zip(("fl_x", "fl_y"), focal, size):
         half = 0.5 * length / f
         view = math.degrees(2 * (half if lens == FISHEYE else math.atan(half)))
         if not 0.1 <= view <= (400 if lens == FISHEYE else 175):
             raise UserError(
-                f"{where}: a focal length of {f:g} pixels ({name} or camera_angle) means a field of view of "
+                f"{where}: a focal length of {f:g} pixels ({name}) means a field of view of "
                 f"{view:.3g} degrees over {length} pixels; correct it"
             )
     if any(abs(c - 0.5 * length) > 10 * length for c, length in zip(principal, size)):
@@ -296,6 +340,15 @@ def _check_intrinsics(focal, principal, distortion, lens: int, size, where: str)
         raise UserError(
             f"{where}: 'k4' belongs to a fisheye lens; set camera_model to OPENCV_FISHEYE or take k4 out"
         )
+
+
+def _time(frame: Mapping, where: str) -> float | None:
+    if "time" not in frame:
+        return None
+    time = number_of(frame, "time", None, where)
+    if not 0 <= time <= 1:
+        raise UserError(f"{where}: 'time' is {time:g}; times lie between 0 and 1, divide all by the last")
+    return time
 
 
 def _pose(frame: Mapping, where: str) -> np.ndarray:
@@ -322,26 +375,31 @@ def _pose(frame: Mapping, where: str) -> np.ndarray:
             f"{where}: the last row of 'transform_matrix' is {matrix[3].tolist()}, not [0, 0, 0, 1]; "
             "a transposed or projective matrix is not a pose, export it again"
         )
-    _check_rotation(matrix[:3, :3], where)
-    if np.abs(matrix[:3, 3]).max() > _FARTHEST:
-        raise UserError(
-            f"{where}: the camera is {np.abs(matrix[:3, 3]).max():.3g} units from the origin, too "
-            f"far for single "
-            "precision; move the scene to the origin"
-        )
+    check_pose(matrix[:3], where)
     return matrix[:3]
 
 
-def _check_rotation(rotation: np.ndarray, where: str):
-    deviation = np.abs(rotation.T @ rotation - np.eye(3)).max()
-    if deviation > _ROTATION_TOLERANCE:
+def check_pose(pose: np.ndarray, where: str):
+    """Raises UserError unless `pose` [3, 4] is a rotation and a position that single precision can hold."""
+    _check_rotation(pose[:, :3], where)
+    if np.abs(pose[:, 3]).max() > _FARTHEST:
         raise UserError(
-            f"{where}: 'transform_matrix' is not a rotation (R^T R differs from the identity by "
+            f"{where}: the camera is {np.abs(pose[:, 3]).max():.3g} units from the origin, too far for single "
+            "precision; move the scene to the origin"
+        )
+
+
+def _check_rotation(rotation: np.ndarray, where: str):
+    bounded = np.clip(rotation, -10, 10)  # whose product does not overflow
+    deviation = np.abs(bounded.T @ bounded - np.eye(3)).max()
+    if not deviation <= _ROTATION_TOLERANCE:
+        raise UserError(
+            f"{where}: the pose is not a rotation (R^T R differs from the identity by "
             f"{deviation:.2g}); export the poses again without scale or shear"
         )
     if np.linalg.det(rotation) < 0:
         raise UserError(
-            f"{where}: 'transform_matrix' mirrors (determinant -1); export the poses again with "
+            f"{where}: the pose mirrors (determinant -1); export the poses again with "
             "right-handed axes"
         )
 

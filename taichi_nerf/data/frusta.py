@@ -1,6 +1,7 @@
 """A picture of where the cameras stand and what they look at: in perspective, from above and from the side.
 
-Everything is drawn in model space. "Up" is the axis of the file that the cameras' own up comes closest to.
+Everything is drawn in model space. "Up" is the axis of the model that the cameras' own up comes closest to. What
+structure from motion found is drawn as points.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ SUPERSAMPLING = 2
 BACKGROUND, PANEL, INK, FAINT = (17, 19, 24), (24, 27, 34), (226, 229, 235), (110, 118, 132)
 COLOURS = {"train": (86, 180, 233), "val": (190, 140, 255), "test": (255, 159, 64)}
 AXIS_COLOURS = ((240, 98, 98), (110, 205, 120), (96, 150, 255))
-MOST_CAMERAS = 400
+MOST_CAMERAS, MOST_POINTS = 400, 6000
 EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1]
 
 
@@ -73,12 +74,13 @@ def draw_frusta(scene: Scene) -> np.ndarray:
     frusta = {name: frustum_corners(cameras, length) for name, cameras in groups.items()}
     shown = np.concatenate([_box(0.5), *(corners.reshape(-1, 3) for corners in frusta.values())])
     shown = np.clip(shown, -1.3 * reach, 1.3 * reach)
+    points = _scattered(scene, 1.3 * reach)
     boxes = [0.5] if scene.aabb_scale == 1 else [0.5, scene.half_side]
     s = SUPERSAMPLING
     image = Image.new("RGB", (WIDTH * s, HEIGHT * s), BACKGROUND)
     draw = ImageDraw.Draw(image, "RGBA")
     for view in _views(groups, shown, reach):
-        _draw_panel(image, draw, view, frusta, boxes, reach)
+        _draw_panel(image, draw, view, frusta, boxes, points, reach)
     _draw_header(draw, scene, groups, _grid_step(reach))
     return np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS))
 
@@ -145,6 +147,7 @@ def _draw_panel(
     view: View,
     frusta: dict[str, np.ndarray],
     boxes,
+    points: tuple[np.ndarray, np.ndarray],
     reach: float,
 ):
     left, top, width, height = view.panel
@@ -154,6 +157,7 @@ def _draw_panel(
     _draw_floor(pen, inner, reach)
     for half in boxes:
         _draw_box(pen, inner, half, alpha=235 if half == 0.5 else 90)
+    _draw_points(pen, inner, *points)
     _draw_cameras(pen, inner, frusta)
     _draw_axes(pen, inner, (54 * SUPERSAMPLING, height - 54 * SUPERSAMPLING))
     pen.text((16 * SUPERSAMPLING, 12 * SUPERSAMPLING), view.title, fill=FAINT, font=_font(15))
@@ -161,6 +165,25 @@ def _draw_panel(
     draw.rounded_rectangle(
         (left, top, left + width, top + height), 8 * SUPERSAMPLING, outline=(52, 57, 68), width=SUPERSAMPLING
     )
+
+
+def _draw_points(pen: ImageDraw.ImageDraw, view: View, position: np.ndarray, colour: np.ndarray):
+    """[P, 3] model positions in their colours [P, 3], lightened so that dark ones show."""
+    places = view.project(position)
+    for (x, y, _), rgb in zip(places[np.argsort(places[:, 2])].tolist(), colour[np.argsort(places[:, 2])].tolist()):
+        pen.rectangle((x, y, x + SUPERSAMPLING, y + SUPERSAMPLING), fill=(*rgb, 170))
+
+
+def _scattered(scene: Scene, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Model positions [P, 3] and colours [P, 3] of the scene's points within `reach`, thinned out."""
+    if scene.points is None:
+        return np.zeros((0, 3)), np.zeros((0, 3), int)
+    position = scene.to_model(scene.points.position)
+    near = np.flatnonzero((np.abs(position) < reach).all(axis=1))
+    near = near[:: 1 + len(near) // MOST_POINTS]
+    if scene.points.colour is None:
+        return position[near], np.tile(np.array(FAINT), (len(near), 1))
+    return position[near], 55 + scene.points.colour[near].astype(int) * 200 // 255
 
 
 def _draw_cameras(pen: ImageDraw.ImageDraw, view: View, frusta: dict[str, np.ndarray]):

@@ -46,6 +46,8 @@ def _split_fact(split: Split) -> str:
     lenses = " and ".join(LENS_NAMES[int(lens)] for lens in np.unique(cameras.lens))
     distorted = " with distortion" if np.any(cameras.distortion) else ""
     alpha = "with alpha" if split.images.has_alpha else "opaque"
+    if split.images.allowed is not None:
+        alpha += f", {100 * split.images.masked_share:.1f} % under masks"
     return (
         f"{split.name}: {len(split)} images of {size} pixels, {alpha}; {lenses} lens{distorted}, "
         f"{_range(field_of_view(cameras)[:, 0], '.1f')} degrees wide"
@@ -53,12 +55,11 @@ def _split_fact(split: Split) -> str:
 
 
 def _box_facts(scene: Scene) -> list[str]:
-    half, corner = scene.half_side, np.full(3, scene.half_side)
-    low, high = scene.to_world(-corner), scene.to_world(corner)
     facts = [
-        f"model box +-{half:g} ({_count(scene.cascades, 'cascade')}), in the file's world "
-        f"{_point(low)} to {_point(high)}; "
-        f"near {scene.near:g}, background {scene.background}"
+        f"model box +-{scene.half_side:g} ({_count(scene.cascades, 'cascade')}), in the file's world "
+        f"{_world_box(scene)}; near {scene.near:.4g}, background {scene.background}",
+        *_orientation_facts(scene),
+        *_point_facts(scene),
     ]
     if any(len(split) for split in scene.splits.values()):
         position = np.concatenate([scene.model_cameras(name).position for name in scene.splits])
@@ -66,6 +67,39 @@ def _box_facts(scene: Scene) -> list[str]:
             f"cameras between {_point(position.min(0))} and {_point(position.max(0))} of the model, "
             f"{_range(np.linalg.norm(position, axis=-1), '.2f')} from its centre"
         )
+    return facts
+
+
+def _world_box(scene: Scene) -> str:
+    half = scene.half_side
+    if np.array_equal(scene.rotation, np.eye(3)):
+        return f"{_point(scene.to_world(np.full(3, -half)))} to {_point(scene.to_world(np.full(3, half)))}"
+    return f"of side {2 * half / scene.scale:.4g} around {_point(scene.centre)}, turned"
+
+
+def _orientation_facts(scene: Scene) -> list[str]:
+    facts = []
+    if not np.array_equal(scene.rotation, np.eye(3)):
+        facts.append(f"the model's x, y and z are {', '.join(map(_point, scene.rotation))} of the file's world")
+    if scene.forward_facing:
+        facts.append("the cameras face one way: fit for normalised device coordinates")
+    return facts
+
+
+def _point_facts(scene: Scene) -> list[str]:
+    facts = []
+    if scene.far is not None:
+        facts.append(f"what is known of lies between {scene.near:.4g} and {scene.far:.4g} of the cameras, in the model")
+    if scene.points is not None:
+        position = scene.to_model(scene.points.position)
+        cube, box = (np.mean((np.abs(position) <= half).all(axis=1)) for half in (0.5, scene.half_side))
+        facts.append(f"of {len(position)} points {cube:.0%} lie in the unit cube and {box:.1%} in the model box")
+    for name, split in scene.splits.items():
+        if split.sightings is not None and len(split):
+            count = [len(sightings) for sightings in split.sightings]
+            facts.append(f"{name}: {np.median(count):.0f} points seen by the median image")
+        if split.time is not None and len(split):
+            facts.append(f"{name}: times from {split.time.min():.3g} to {split.time.max():.3g}")
     return facts
 
 
@@ -126,6 +160,8 @@ def _near_suspicions(scene: Scene, split: Split, names: np.ndarray, cameras: Cam
     if split.depth is not None:
         nearest = np.array([float(np.min(depth, initial=np.inf)) for depth in split.depth]) * scene.scale
         cut = nearest < scene.near
+    elif split.bounds is not None:
+        cut = split.bounds[:, 0] * scene.scale < scene.near
     elif scene.bounded:
         cut = (np.abs(cameras.position) < scene.half_side).all(-1)
     else:

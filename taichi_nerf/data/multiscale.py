@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .blender import NEAR, SPLIT_NAMES, WORLD_TO_MODEL
+from .blender import SPLIT_NAMES, UNIT_CUBE
 from .frames import Problems, finite, parse_frames, read_object
 from .images import downscaled
 from .scene import Images, Scene, Split, every_view
@@ -82,21 +82,18 @@ def load_multiscale(path: Path, request: Request) -> Scene:
     if "train" in present and "test" in present:
         check_disjoint(path, *(existing_images(path, frames[name]) for name in ("train", "test")))
     splits = {name: _read(path, name, frames[name], present[name], request) for name in present if request.wants(name)}
-    centre, scale, aabb_scale = stated_box(path, content) or ((0.0, 0.0, 0.0), WORLD_TO_MODEL, 1)
+    box = stated_box(path, content) or UNIT_CUBE
     some = frames[next(iter(frames))]
     numbers = sorted({0, len(some["frames"]) // 2, len(some["frames"]) - 1})
-    transparent = any_transparent(list(parse_frames(path, some, numbers, Problems(strict=False)).values()))
+    transparent = any_transparent(list(parse_frames(path, some, numbers, Problems(strict=False)).values()), request)
     scales = sorted({int(s) for split in splits.values() for s in split.scale})
     return Scene(
         name=path.resolve().parent.name,
         format="multiscale",
         splits=splits,
-        centre=centre,
-        scale=scale,
-        aabb_scale=aabb_scale,
-        near=NEAR,
+        **vars(box),
         background="white" if transparent else "black",
-        bounded=aabb_scale == 1,
+        bounded=box.aabb_scale == 1,
         notes=[f"multi-scale layout of mip-NeRF with the splits {', '.join(present)}",
                f"scales {', '.join(map(scale_words, scales))}",
                "images have alpha: white background" if transparent else "images have no alpha: black background"],

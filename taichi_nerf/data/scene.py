@@ -4,8 +4,8 @@
 
 Camera to world, OpenGL axes (x right, y up, z back). Pixel centres lie at +0.5: the principal point of a
 centred camera is (width / 2, height / 2). Focal lengths and principal points are in pixels. Images are uint8
-RGBA, sRGB, straight (not premultiplied) alpha. Model position = (world position - centre) * scale; the
-model box is [-aabb_scale / 2, aabb_scale / 2]^3.
+RGBA, sRGB, straight (not premultiplied) alpha. Model position = rotation (world position - centre) * scale;
+the model box is [-aabb_scale / 2, aabb_scale / 2]^3.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,10 +91,14 @@ class Images:
     """N names, without folder and ending."""
     has_alpha: bool = False
     """Whether any pixel is not opaque."""
+    allowed: np.ndarray | None = None
+    """[A] int32, ascending: the pixels that are trained on and scored; the others lie under a mask. None: all."""
 
     def __post_init__(self):
         n = len(self.offset)
         _coerce(self, "pixels", np.uint8, (len(self.pixels), 4))
+        if self.allowed is not None:
+            _coerce(self, "allowed", np.int32, (len(self.allowed),))
         _coerce(self, "offset", np.int64, (n,))
         _coerce(self, "size", np.int32, (n, 2))
         object.__setattr__(self, "names", tuple(self.names))
@@ -102,13 +106,17 @@ class Images:
             raise ValueError(f"names must have {n} entries, got {len(self.names)}")
 
     @classmethod
-    def from_list(cls, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> "Images":
-        """Images from arrays [H, W, 4] uint8."""
+    def from_list(cls, images: Sequence[np.ndarray], names: Sequence[str] | None = None,
+                  allowed: Sequence[np.ndarray] | None = None) -> "Images":
+        """Images from arrays [H, W, 4] uint8 and, where there are masks, [H, W] bool of the pixels they leave."""
         size = np.array([(image.shape[1], image.shape[0]) for image in images], dtype=np.int32).reshape(-1, 2)
         pixels = np.concatenate([np.zeros((0, 4), np.uint8), *(image.reshape(-1, 4) for image in images)])
         names = [f"{n:04d}" for n in range(len(images))] if names is None else names
         has_alpha = bool((pixels[:, 3] < 255).any())
-        return cls(pixels=pixels, offset=pixel_offsets(size), size=size, names=names, has_alpha=has_alpha)
+        if allowed is not None:
+            allowed = np.flatnonzero(np.concatenate([np.zeros(0, bool), *(mask.reshape(-1) for mask in allowed)]))
+        return cls(pixels=pixels, offset=pixel_offsets(size), size=size, names=names, has_alpha=has_alpha,
+                   allowed=allowed)
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -119,15 +127,81 @@ class Images:
         start = int(self.offset[n])
         return self.pixels[start : start + width * height].reshape(height, width, 4)
 
+    def allowed_in(self, n: int) -> np.ndarray | None:
+        """[H, W] bool: the pixels of image n that no mask covers; None where no image has a mask."""
+        if self.allowed is None:
+            return None
+        width, height = (int(s) for s in self.size[n])
+        start = int(self.offset[n])
+        first, last = np.searchsorted(self.allowed, (start, start + width * height))
+        result = np.zeros(width * height, bool)
+        result[self.allowed[first:last] - start] = True
+        return result.reshape(height, width)
+
+    @property
+    def masked_share(self) -> float:
+        """Of all pixels, those under a mask."""
+        return 0.0 if self.allowed is None else 1 - len(self.allowed) / max(len(self.pixels), 1)
+
     def subset(self, indices) -> "Images":
         """The images `indices` (integers, a slice or a mask), copied into a buffer of their own."""
         chosen = np.arange(len(self))[_as_index(indices)]
-        return Images.from_list([self.image(n) for n in chosen], [self.names[n] for n in chosen])
+        allowed = None if self.allowed is None else [self.allowed_in(n) for n in chosen]
+        return Images.from_list([self.image(n) for n in chosen], [self.names[n] for n in chosen], allowed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """The P points that structure from motion found, in the file's world."""
+
+    position: np.ndarray
+    """[P, 3] float32."""
+    colour: np.ndarray | None = None
+    """[P, 3] uint8, sRGB."""
+    error: np.ndarray | None = None
+    """[P] float32: mean distance in pixels, of the images that it was found in, between where a point was seen and
+    where the cameras put it."""
+    views: np.ndarray | None = None
+    """[P] int32: how many images saw the point, of all splits."""
+
+    def __post_init__(self):
+        p = len(self.position)
+        _coerce(self, "position", np.float32, (p, 3))
+        for name, dtype, shape in (
+            ("colour", np.uint8, (p, 3)),
+            ("error", np.float32, (p,)),
+            ("views", np.int32, (p,)),
+        ):
+            if getattr(self, name) is not None:
+                _coerce(self, name, dtype, shape)
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sightings:
+    """Which of the scene's points one view saw, and where."""
+
+    point: np.ndarray
+    """[K] int32: indices into `Scene.points`."""
+    pixel: np.ndarray
+    """[K, 2] float32: pixels to the right and down, of the view's image as it was loaded, before undistortion."""
+
+    def __post_init__(self):
+        _coerce(self, "point", np.int32, (len(self.point),))
+        _coerce(self, "pixel", np.float32, (len(self.point), 2))
+
+    def __len__(self) -> int:
+        return len(self.point)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Cameras with their images; where the scene knows them, exact depth and normals."""
+    """Cameras with their images; where the scene knows them, depth, normals, times, ids and what it saw of the points.
+
+    What a scene does not know is None.
+    """
 
     name: str
     """`train`, `val` or `test`."""
@@ -141,12 +215,28 @@ class Split:
     """N arrays [H, W] float32: distance along the ray in world units, infinite where it hits nothing."""
     normals: Sequence[np.ndarray] | None = None
     """N arrays [H, W, 3] float32: unit surface normals in the world, zero where the ray hits nothing."""
+    time: np.ndarray | None = None
+    """[N] float32 in [0, 1]: when each image was taken, of a scene that moves."""
+    ids: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """[N] int32 by name: which images share a latent code (`appearance`, `warp`), which a camera (`camera`)."""
+    bounds: np.ndarray | None = None
+    """[N, 2] float32: between which distances along its rays, in world units, each view sees something."""
+    sightings: Sequence[Sightings] | None = None
+    """N views of the scene's points."""
     area_weight: np.ndarray | None = None
     """[N] float32: area of a pixel of each image, as a weight of its error; None: all are equal."""
     scale: np.ndarray | None = None
     """[N] int32: how many times smaller than its original each image is, where a view has images of several sizes."""
 
     def __post_init__(self):
+        n = len(self.cameras)
+        for name, shape in (("time", (n,)), ("bounds", (n, 2))):
+            if getattr(self, name) is not None:
+                _coerce(self, name, np.float32, shape)
+        ids = {name: np.asarray(values, dtype=np.int32) for name, values in self.ids.items()}
+        object.__setattr__(self, "ids", ids)
+        if any(values.shape != (n,) for values in ids.values()):
+            raise ValueError(f"ids must have shape [{n}]")
         if len(self.images) != len(self.cameras):
             raise ValueError(f"{len(self.images)} images for {len(self.cameras)} cameras")
         if not np.array_equal(self.images.size, self.cameras.size):
@@ -174,6 +264,10 @@ class Split:
             paths=pick(self.paths),
             depth=pick(self.depth),
             normals=pick(self.normals),
+            time=None if self.time is None else self.time[chosen],
+            ids={name: values[chosen] for name, values in self.ids.items()},
+            bounds=None if self.bounds is None else self.bounds[chosen],
+            sightings=pick(self.sightings),
             area_weight=None if self.area_weight is None else self.area_weight[chosen],
             scale=None if self.scale is None else self.scale[chosen],
         )
@@ -186,7 +280,7 @@ class Scene:
     name: str
     """For people: the name of the folder."""
     format: str
-    """`blender`, `transforms`, `multiscale` or `built-in`."""
+    """One of `load.FORMATS`, or `built-in`."""
     splits: Mapping[str, Split]
     """The splits that were loaded, of `train`, `val` and `test`."""
     centre: np.ndarray
@@ -197,6 +291,15 @@ class Scene:
     """Side of the model box, a power of two from 1 to 128."""
     near: float
     """Model units: nothing nearer to a camera is sampled."""
+    rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
+    """[3, 3]: turns the axes of the file's world into those of the model."""
+    far: float | None = None
+    """Model units: how far from a camera the farthest things that are known of lie; None where that is unknown."""
+    forward_facing: bool = False
+    """True where all cameras look about the same way: what they see can be had in normalised device coordinates, with
+    `near` the distance of the near plane."""
+    points: Points | None = None
+    """What structure from motion found of the scene; None without."""
     background: str
     """`white` where images have alpha, else `black`."""
     held_out: bool = False
@@ -210,6 +313,10 @@ class Scene:
 
     def __post_init__(self):
         _coerce(self, "centre", np.float64, (3,))
+        _coerce(self, "rotation", np.float64, (3, 3))
+        deviation = np.abs(self.rotation.T @ self.rotation - np.eye(3)).max()
+        if not deviation < 1e-6 or np.linalg.det(self.rotation) < 0:
+            raise ValueError(f"rotation must be a rotation, got {self.rotation.tolist()}")
         if self.aabb_scale not in (1, 2, 4, 8, 16, 32, 64, 128):
             raise ValueError(f"aabb_scale must be a power of two from 1 to 128, got {self.aabb_scale}")
         if not (np.isfinite(self.scale) and self.scale > 0):
@@ -229,19 +336,27 @@ class Scene:
 
     def to_model(self, points: np.ndarray) -> np.ndarray:
         """World positions [..., 3] in model units."""
-        return ((np.asarray(points, dtype=np.float64) - self.centre) * self.scale).astype(np.float32)
+        moved = (np.asarray(points, dtype=np.float64) - self.centre) * self.scale
+        return (moved @ self.rotation.T).astype(np.float32)
 
     def to_world(self, points: np.ndarray) -> np.ndarray:
         """Model positions [..., 3] in world units."""
-        return (np.asarray(points, dtype=np.float64) / self.scale + self.centre).astype(np.float32)
+        turned = np.asarray(points, dtype=np.float64) @ self.rotation
+        return (turned / self.scale + self.centre).astype(np.float32)
 
     def model_cameras(self, cameras: "Cameras | str") -> Cameras:
-        """The cameras, or the cameras of the split of that name, moved and scaled into model space."""
+        """The cameras, or the cameras of the split of that name, turned, moved and scaled into model space."""
         if isinstance(cameras, str):
             cameras = self.splits[cameras].cameras
-        camera_to_world = cameras.camera_to_world.copy()
-        camera_to_world[:, :, 3] = self.to_model(cameras.position)
-        return replace(cameras, camera_to_world=camera_to_world)
+        axes = self.rotation @ cameras.camera_to_world[:, :, :3].astype(np.float64)
+        position = self.to_model(cameras.position)
+        return replace(cameras, camera_to_world=np.concatenate([axes, position[:, :, None]], axis=2))
+
+    def world_cameras(self, cameras: Cameras) -> Cameras:
+        """The inverse of `model_cameras`: cameras in model space, in the world of the scene's file."""
+        axes = self.rotation.T @ cameras.camera_to_world[:, :, :3].astype(np.float64)
+        position = self.to_world(cameras.position)
+        return replace(cameras, camera_to_world=np.concatenate([axes, position[:, :, None]], axis=2))
 
 
 def every_view(scale: np.ndarray | None, count: int, k: int) -> np.ndarray:

@@ -1,23 +1,24 @@
-"""From checked frames to a split with its pixels; what both transforms formats share."""
+"""From checked frames to a split with its pixels; what the formats share."""
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ..errors import UserError
+from .cache import CacheMode, ImageCache
 from .frames import Frame, Problems, image_path, stack_cameras
-from .images import read_image, read_images
-from .scene import Split
+from .images import Mask, dynamic_mask, read_image, read_images
+from .scene import Sightings, Split
 
 FEWEST_TRAINING_IMAGES = 2
 IGNORED_KEYS = {
     "depth_file_path": "depth maps",
-    "mask_path": "masks",
-    "object_mask_path": "masks",
     "rolling_shutter": "rolling shutter",
-    "time": "times",
 }
 
 
@@ -30,6 +31,15 @@ class Request:
     splits: tuple[str, ...] | None
     every: Mapping[str, int]
     problems: Problems
+    orient: str | None = None
+    """One of `placement.ORIENTATIONS`, or what the format does by itself."""
+    exposure: float = 0.0
+    alpha: Literal["background", "mask"] = "background"
+    masks: bool = True
+    cache: CacheMode = "auto"
+    folder: Path | None = None
+    """Of the scene, for the cache; None: the one that holds all images."""
+    on_image: Callable[[int, int], None] | None = None
 
     def wants(self, name: str) -> bool:
         return self.splits is None or name in self.splits
@@ -58,12 +68,95 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: n
         request.problems.add(error)
         failed.add(index)
 
-    images = read_images([frame.path for frame in frames], downscale=request.downscale, on_error=on_error)
-    cameras = stack_cameras(frames).scaled(request.downscale)
-    split = Split(name=name, cameras=cameras, images=images, paths=tuple(frame.path for frame in frames), **labels)
+    images = read_images(
+        [frame.path for frame in frames],
+        downscale=request.downscale,
+        on_error=None if request.problems.strict else on_error,
+        masks=[_masks(frame) for frame in frames] if request.masks else None,
+        exposure=request.exposure,
+        alpha_masks=request.alpha == "mask",
+        cache=ImageCache(scene=request.folder or _common_folder(frames), mode=request.cache),
+        on_image=request.on_image,
+    )
+    if images.allowed is not None and len(images.allowed) == 0:
+        raise UserError(f"{frames[0].path.parent}: masks leave no pixel of the split '{name}'; use --no-masks")
+    full = stack_cameras(frames)
+    cameras = full.scaled(request.downscale)
+    split = Split(
+        name=name,
+        cameras=cameras,
+        images=images,
+        paths=tuple(frame.path for frame in frames),
+        sightings=_sightings(frames, cameras.size / full.size),
+        **_known(frames),
+        **labels,
+    )
     if not failed:
         return split
     return split.subset([n for n in range(len(frames)) if n not in failed])
+
+
+def _known(frames: Sequence[Frame]) -> dict:
+    """What all frames know of time, bounds and ids."""
+    known = {}
+    for name in ("time", "bounds"):
+        values = [getattr(frame, name) for frame in frames]
+        if values and None not in values:
+            known[name] = np.array(values)
+    common = set.intersection(*(set(frame.ids) for frame in frames)) if frames else ()
+    return {**known, "ids": {name: np.array([frame.ids[name] for frame in frames]) for name in sorted(common)}}
+
+
+def _sightings(frames: Sequence[Frame], ratio: np.ndarray) -> tuple[Sightings, ...] | None:
+    """In pixels of images made smaller by `ratio` [N, 2]; None unless every frame has some."""
+    if not frames or any(frame.sightings is None for frame in frames):
+        return None
+    return tuple(
+        Sightings(point=frame.sightings.point, pixel=frame.sightings.pixel * r) for frame, r in zip(frames, ratio)
+    )
+
+
+def hold_out(where: Path, names: Sequence[str], every: int) -> dict[str, list[int]]:
+    """Numbers of the images of `train` and `test`: in natural order of names, 0, K, 2K, ... are for testing.
+
+    Raises UserError where that leaves too few to train on.
+    """
+    numbers = range(len(names))
+    if every == 0:
+        return {"train": list(numbers)}
+    order = sorted(numbers, key=lambda n: (natural(names[n]), n))
+    test = set(order[::every])
+    members = {"train": [n for n in numbers if n not in test], "test": [n for n in numbers if n in test]}
+    if len(members["train"]) < FEWEST_TRAINING_IMAGES:
+        raise UserError(
+            f"{where}: of {len(numbers)} images {len(test)} are held out for testing, which leaves "
+            f"{len(members['train'])} to train on; use more images, a larger --test-every, or 0 to "
+            f"hold out none"
+        )
+    return members
+
+
+def hold_out_note(every: int) -> str:
+    return f"every {every}th image is held out for testing" if every else "no image is held out for testing"
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts r_2 before r_10."""
+    return [
+        (0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part)
+        for part in re.split(r"([0-9]{1,18})", text)
+        if part
+    ]
+
+
+def _masks(frame: Frame) -> list[Mask]:
+    """All masks of an image, stated or beside it."""
+    beside = dynamic_mask(frame.path)
+    return [*frame.masks, *([beside] if beside else [])]
+
+
+def _common_folder(frames: Sequence[Frame]) -> Path:
+    return Path(os.path.commonpath([frame.path.absolute().parent for frame in frames])) if frames else Path()
 
 
 def check_counts(where: Path, name: str, count: int):
@@ -94,12 +187,14 @@ def existing_images(path: Path, content: dict) -> list[Path]:
     return [image for image in found if image is not None]
 
 
-def any_transparent(frames: Sequence[Frame]) -> bool:
-    """Whether the first, the middle or the last image has a pixel that is not opaque.
+def any_transparent(frames: Sequence[Frame], request: Request) -> bool:
+    """Whether the first, the middle or the last image has a pixel that is not opaque; not where alpha is a mask.
 
     Three are enough to tell a scene with masks from photographs, and the answer is the same whichever
     splits are loaded.
     """
+    if request.alpha == "mask":
+        return False
     for index in sorted({0, len(frames) // 2, len(frames) - 1} if frames else ()):
         try:
             if int(read_image(frames[index].path)[..., 3].min()) < 255:

@@ -1,5 +1,7 @@
 """Instant-NGP's radiance field: hash grid, density network, colour network (Mueller et al. 2022, section 5.4)."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,7 @@ class HashDensity(nn.Module):
             self.table.uniform_(-1e-4, 1e-4, generator=generator)
         self.density_network = MLP(self.layout.outputs, outputs, width=width, hidden_layers=1, generator=generator)
         self.register_buffer("table_gradient", _large_zeros(*self.table.shape), persistent=False)
+        self.level_weights: Tensor | None = None  # [L * F, 1] of the features; None: all are seen
 
     def encode(self, positions: Tensor, features: Tensor | None = None) -> Tensor:
         """[L * F, S] of positions [S, 3] in model units; `features`: the result, if it is known already."""
@@ -38,8 +41,24 @@ class HashDensity(nn.Module):
         known = None if features is None else features.t()
         return hash_grid_encode(unit, self.table, self.layout, features=known, table_gradient=self.table_gradient).t()
 
+    def show_levels(self, share: float) -> None:
+        """Let the first `share` of the levels be seen, at least one, and all from 1 on.
+
+        The gradients of fine levels change from cell to cell, and hide those of the coarse ones from cameras that are
+        still far off. A level comes in along half a cosine (Lin et al. 2021, eq. 14, of frequencies).
+        """
+        self.level_weights = None
+        if share < 1:
+            levels = self.layout.outputs // self.layout.features
+            level = torch.arange(levels, dtype=self.table.dtype, device=self.table.device)
+            seen = (1 + share * (levels - 1) - level).clamp(0, 1)
+            weight = 0.5 - 0.5 * torch.cos(math.pi * seen)
+            self.level_weights = weight.repeat_interleave(self.layout.features)[:, None]
+
     def density(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Density [S] per model unit, and what the colour network needs to know of the point, [G, S]."""
+        if self.level_weights is not None:
+            features = features * self.level_weights
         geometry = self.density_network(features)
         return truncated_exp(geometry[0].to(features.dtype)), geometry
 

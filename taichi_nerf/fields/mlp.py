@@ -18,6 +18,9 @@ from ..ops.mlp import fused_mlp
 # Half-precision products are compiled, and kept, for every shape they meet: N is padded to a multiple of COLUMNS or,
 # where that is more, of an OCTAVE-th of a power of two.
 COLUMNS, OCTAVE = 512, 16
+# On a processor with AMX the product [M, N] x [N, K] in bfloat16 ends the process with a division by zero at these N,
+# for an M of 32, 16, 8 or 3 (PyTorch 2.13 with oneDNN, found by trying every round number): they are avoided.
+FATAL_COLUMNS = (49152, 98304, 196608, 524288)
 MEASURED = 8192  # samples with which the implementations are compared
 
 
@@ -91,7 +94,9 @@ def padded(x: Tensor, precision: torch.dtype) -> Tensor:
     if precision in (torch.float32, torch.float64):
         return x.to(precision)
     step = max(COLUMNS, 2 ** count.bit_length() // OCTAVE)
-    padded = torch.empty(x.shape[0], -(-count // step) * step, dtype=precision, device=x.device)
+    columns = -(-count // step) * step
+    columns += step if columns in FATAL_COLUMNS else 0
+    padded = torch.empty(x.shape[0], columns, dtype=precision, device=x.device)
     padded[:, :count].copy_(x)
     padded[:, count:].zero_()
     return padded

@@ -32,7 +32,11 @@ class InstantNGP(Model):
         self.cone_angle = sampling.cone_angle
         if self.cone_angle is None:
             self.cone_angle = 0.0 if box.aabb_scale == 1 else 1 / 256
-        self.field = HashField(config.field, box.aabb_scale, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        self.field = HashField(config.field, box.aabb_scale, generator, config.appearance)
+        self.appearance = None
+        if config.appearance:
+            self.appearance = Parameter(0.01 * torch.randn(box.images, config.appearance, generator=generator))
         self.grid = OccupancyGrid(
             sampling.grid_resolution, box.cascades, step_min=math.sqrt(3) / sampling.steps, decay=sampling.decay,
             threshold=sampling.threshold, update_every=sampling.update_every,
@@ -41,11 +45,14 @@ class InstantNGP(Model):
             cells_per_update=sampling.cells_per_update, seed=seed)
 
     def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> Rendered:
-        """Pixels of `rays` in model space; with a `jitter_seed` the samples are shifted by a random part of a step."""
+        """Pixels of `rays` in model space; with a `jitter_seed` the samples are shifted by a random part of a step.
+
+        A ray of no image has the appearance 0, which is that of a mean image.
+        """
         sampling = self.config.sampling
         samples = self.grid.march(rays, cone_angle=self.cone_angle, near=self.box.near, seed=jitter_seed,
                                   max_samples=sampling.max_samples)
-        return render_samples(self.field, samples, rays.directions, sampling.early_stop)
+        return render_samples(self.field, samples, rays.directions, sampling.early_stop, self._appearance(rays))
 
     def losses(self, pixels: Rendered, batch: Batch) -> dict[str, Tensor]:
         prediction = pixels.over(batch.background)
@@ -59,7 +66,8 @@ class InstantNGP(Model):
         return [(self.field.table, self.field.table_gradient)]
 
     def networks(self) -> list[list[Parameter]]:
-        return [[*self.field.density_network.parameters(), *self.field.colour_network.parameters()]]
+        networks = [[*self.field.density_network.parameters(), *self.field.colour_network.parameters()]]
+        return networks + ([] if self.appearance is None else [[self.appearance]])
 
     def before_training(self, cameras: Cameras) -> None:
         """Leave out for good the cells that no camera sees."""
@@ -70,6 +78,14 @@ class InstantNGP(Model):
 
     def after_step(self, step: int) -> None:
         self.update_grid(step)
+
+    def _appearance(self, rays: Rays) -> Tensor | None:
+        """[A, R]"""
+        if self.appearance is None:
+            return None
+        if rays.image_index is None:
+            return self.appearance.new_zeros(self.appearance.shape[1], len(rays))
+        return self.appearance.index_select(0, rays.image_index).t()
 
     def update_grid(self, step: int) -> bool:
         """Let the occupancy grid look at the field as it is now, where `step` asks for that."""

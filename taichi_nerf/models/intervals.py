@@ -5,7 +5,8 @@ of a scene has size 1, and frequencies and densities mean what they mean in the 
 normalised between a ray's near and far. Where the intervals lie is never differentiated.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -79,6 +80,12 @@ class RenderedIntervals:
 
     def over(self, background: Tensor) -> Tensor:
         return self.levels[-1].over(background)
+
+    def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "RenderedIntervals":
+        """The same with the colour of each level that has one replaced by `change` of it and the opacity."""
+        levels = (level if level.colour is None else replace(level, colour=change(level.colour, level.opacity))
+                  for level in self.levels)
+        return RenderedIntervals(self.rays, tuple(levels), self.scale)
 
     @cached_property
     def samples(self) -> PackedSamples:

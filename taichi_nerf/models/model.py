@@ -3,6 +3,7 @@
 R rays. A new system is a field, a sampler and its losses behind this interface, and a configuration.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..data.scene import Cameras, Scene
+from ..fields.hash_field import HashDensity
 from ..types import Batch, PackedSamples, Rays
 
 __all__ = ["Box", "Model", "Pixels"]
@@ -57,6 +59,9 @@ class Pixels(Protocol):
     def over(self, background: Tensor) -> Tensor:
         """[R, 3]: the colour over `background` [R, 3] or [3]."""
 
+    def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "Pixels":
+        """The same with each colour [R, 3], over black, replaced by `change` of it and its opacity [R]."""
+
 
 class Model(nn.Module):
     """A radiance field that renders rays and says how it is trained.
@@ -94,6 +99,12 @@ class Model(nn.Module):
 
     def before_training(self, cameras: Cameras) -> None:
         """Learn what there is to learn of the training cameras, in model space."""
+
+    def show_levels(self, share: float) -> None:
+        """Let the first `share` of the levels of hash grids be seen, from coarse to fine; with 1 or more all are."""
+        for module in self.modules():
+            if isinstance(module, HashDensity):
+                module.show_levels(share)
 
     def after_step(self, step: int) -> None:
         """After step number `step` of the training, counted from 0."""

@@ -3,7 +3,8 @@
 R rays, S samples, K samples that are visible. What a field computes is feature-major, [features, samples].
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -55,6 +56,10 @@ class Rendered:
         """[R, 3]: the colour over `background` [R, 3] or [3]."""
         return self.colour + (1 - self.opacity)[:, None] * background
 
+    def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "Rendered":
+        """The same with the colour replaced by `change` of it and the opacity."""
+        return replace(self, colour=change(self.colour, self.opacity))
+
 
 def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -> tuple[PackedSamples, Tensor]:
     """The samples in front of where each ray's transmittance falls below `early_stop`, and their indices [K]."""
@@ -65,8 +70,9 @@ def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -
                          kept_count), kept
 
 
-def render_samples(field: Field, samples: PackedSamples, directions: Tensor, early_stop: float) -> Rendered:
-    """Composite `samples` of rays with unit `directions` [R, 3].
+def render_samples(field: Field, samples: PackedSamples, directions: Tensor, early_stop: float,
+                   appearance: Tensor | None = None) -> Rendered:
+    """Composite `samples` of rays with unit `directions` [R, 3], and with an `appearance` [A, R] if the field has one.
 
     All samples are encoded once. Those that the density hides are cut, and the colour and every gradient are
     evaluated on the visible ones alone (Mueller et al. 2022, appendix E).
@@ -79,8 +85,10 @@ def render_samples(field: Field, samples: PackedSamples, directions: Tensor, ear
         density, geometry = field.density(field.encode(visible.positions, features.index_select(1, kept)))
     else:
         density, geometry = density.index_select(0, kept), geometry.index_select(1, kept)
-    view = field.view(directions).index_select(1, visible.ray_index)
-    colour = field.colour(geometry, view)
+    view = field.view(directions)
+    if appearance is not None:
+        view = torch.cat([view, appearance])
+    colour = field.colour(geometry, view.index_select(1, visible.ray_index))
     # the cut has been made: composite must not make another one where rounding differs
     colour, opacity, depth, weights = composite(density, colour, visible.t, visible.dt, visible.ray_start,
                                                 visible.ray_count, 0.0)

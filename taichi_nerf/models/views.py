@@ -20,8 +20,8 @@ from ..types import Rays
 from .instant_ngp import InstantNGP
 from .model import Model, Pixels
 
-FIRST_RAYS, MOST_RAYS = 1024, 2**15
-MARCHED = 2**18  # samples of a piece to aim at: they bound the memory
+PIECES = {"cpu": (1024, 2**15, 2**18), "cuda": (2**16, 2**20, 2**23)}
+# rays of the first piece, rays of a piece at most, and marched samples of a piece to aim at: they bound the memory
 EMPTY = 1e-3  # opacity below which a pixel has neither depth nor normal
 NORMAL_STEPS = 2  # steps of the march to either side over which the density is compared
 TRANSPARENT = 0.01  # optical thickness of these steps that counts as nothing
@@ -56,6 +56,7 @@ def render_view(
     normals: bool = False,
     chunk: int | None = None,
     renderer: Renderer = "auto",
+    image_index: int | None = None,
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -67,6 +68,7 @@ def render_view(
         renderer: `taichi` renders in one launch, evaluates nothing behind surfaces, and computes the networks in the
             precision of the kernels; `torch` goes stage by stage, renders any model, and has normals; `auto` is
             `chosen_renderer`.
+        image_index: the image whose appearance it has, for a model that knows several; by default that of none.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
@@ -84,20 +86,21 @@ def render_view(
     width, height = (int(length) for length in cameras.size[index])
     camera = _camera_tensors(cameras, index, like=next(model.parameters()))
     if renderer == "auto":
-        renderer = chosen_renderer(model, normals=normals)
+        renderer = chosen_renderer(model, normals=normals or image_index is not None)
     if renderer == "taichi":
         image, samples = _render_fast(model, camera, width, height, normals, chunk or PIECE)
         return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
     pixels = _spread_rows(width, height)
     image = torch.zeros(height * width, 8)
-    done, marched, samples, rays = 0, 0, 0, chunk or FIRST_RAYS
+    first_rays, most_rays, most_marched = PIECES[camera[0].device.type]
+    done, marched, samples, rays = 0, 0, 0, chunk or first_rays
     while done < len(pixels):
         piece = pixels[done : done + rays]
-        image[piece], rendered = _render_piece(model, camera, piece, width, normals)
+        image[piece], rendered = _render_piece(model, camera, piece, width, normals, image_index)
         done += len(piece)
         marched += rendered.marched
         samples += rendered.visible
-        rays = chunk or min(2 * rays, MOST_RAYS, max(1, MARCHED * done // max(marched, 1)))
+        rays = chunk or min(2 * rays, most_rays, max(1, most_marched * done // max(marched, 1)))
     return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
 
 
@@ -141,6 +144,8 @@ def taichi_field(model: InstantNGP) -> TaichiField:
 def _prepared(model: InstantNGP) -> TaichiField:
     field, grid, sampling = model.field, model.grid, model.config.sampling
     networks = [list(network.weights) for network in (field.density_network, field.colour_network)]
+    known = model.config.field.geometry_features + field.degree**2
+    networks[1][0] = networks[1][0][:, :known].contiguous()  # what lies behind is multiplied by an appearance of 0
     density_sizes, colour_sizes = ((w[0].shape[1], *(layer.shape[0] for layer in w)) for w in networks)
     settings = FieldSettings(
         features=field.layout.features,
@@ -177,12 +182,15 @@ def _piece_pixels(camera: list[Tensor], pixels: Tensor, width: int) -> tuple[Ten
 
 @torch.no_grad()
 def _render_piece(
-    model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool
+    model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool, image_index: int | None
 ) -> tuple[Tensor, Pixels]:
     """[R, 8] colour, opacity, depth and, where asked for, normal of pixels [R] of a camera, on the host."""
     origins, directions = _piece_rays(camera, pixels, width)
     radius = _piece_radii(camera, pixels, width) if isinstance(model, Model) and model.sees_cones else None
-    rendered = model.render(Rays(origins, directions, radius))
+    index = None
+    if image_index is not None:
+        index = torch.full((len(pixels),), image_index, dtype=torch.int32, device=origins.device)
+    rendered = model.render(Rays(origins, directions, radius, index))
     colour = rendered.colour
     normal = _composite_normals(model, rendered) if normals else torch.zeros_like(colour)
     columns = (colour, rendered.opacity[:, None], rendered.depth[:, None], normal)

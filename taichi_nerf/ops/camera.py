@@ -179,11 +179,18 @@ class TrainingImages:
     """[N, 4] int32: first pixel, width, height, lens."""
     camera_table: Tensor
     """[N, 22]: pose row by row, focal, principal, distortion."""
+    allowed: Any = None
+    """[A] int32, where `pixels` are: the pixels that rays are drawn from; None: all."""
 
     @property
     def size(self) -> Tensor:
         """[N, 2] int32: width and height."""
         return self.image_table[:, 1:3]
+
+    @property
+    def poses(self) -> Tensor:
+        """camera_to_world [N, 3, 4]."""
+        return self.camera_table[:, :12].reshape(-1, 3, 4)
 
     @property
     def lenses(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -214,7 +221,8 @@ class TrainingRays(NamedTuple):
 
 
 def training_images(pixels: Tensor, offset: Tensor, size: Tensor, camera_to_world: Tensor, focal: Tensor,
-                    principal: Tensor, distortion: Tensor, lens: Tensor) -> TrainingImages:
+                    principal: Tensor, distortion: Tensor, lens: Tensor,
+                    allowed: Tensor | None = None) -> TrainingImages:
     """Pack N images and their cameras once, for any number of calls of `training_rays`.
 
     Args:
@@ -223,10 +231,13 @@ def training_images(pixels: Tensor, offset: Tensor, size: Tensor, camera_to_worl
         offset: [N] integer, the first pixel of each image, ascending from 0.
         size: [N, 2] integer, width and height.
         camera_to_world, focal, principal, distortion, lens: as of `rays_from_pixels`.
+        allowed: [A] int32, ascending: the pixels that rays are drawn from, which leaves out what a mask covers;
+            None: all.
 
     Raises:
         TypeError, ValueError: an argument of another type, shape, dtype or device; images that do not fill
         `pixels`.
+        IndexError: an allowed pixel that is none (looked at on a CPU only).
     """
     pixels = check_tensor("pixels", pixels, (None, 4), dtype=torch.uint8)
     if not 0 < len(pixels) < 2**31:
@@ -244,11 +255,14 @@ def training_images(pixels: Tensor, offset: Tensor, size: Tensor, camera_to_worl
         raise ValueError(f"offset and size must fill the {len(pixels)} pixels, one image after the other")
     image_table = torch.cat([offset[:, None], size, lens.cpu()[:, None]], dim=1)
     camera_table = torch.cat([c.reshape(n, -1) for c in cameras[:4]], dim=1)
-    return TrainingImages(_words(pixels), image_table.to(pixels.device, torch.int32), camera_table)
+    words = pixels.view(torch.int32)[:, 0]
+    if allowed is not None:
+        allowed = _native(_checked_allowed(allowed, pixels))
+    return TrainingImages(_native(words), image_table.to(pixels.device, torch.int32), camera_table, allowed)
 
 
 def training_rays(images: TrainingImages, rays: int, seed: int) -> TrainingRays:
-    """Rays of `rays` pixels drawn uniformly over all pixels of all images, with replacement, in one launch.
+    """Rays of `rays` pixels drawn uniformly over all (allowed) pixels of all images, with replacement, in one launch.
 
     Ray r is a function of (`seed`, r) alone: draw with another seed at every step, and with a seed of its own
     where other numbers are drawn from (seed, index). The time depends on neither the number nor the sizes of
@@ -264,18 +278,27 @@ def training_rays(images: TrainingImages, rays: int, seed: int) -> TrainingRays:
     batch = TrainingRays(new(rays, 3), new(rays, 3), new(rays, 4), index(rays), index(rays))
     if rays:
         seed = (seed + 2**31) % 2**32 - 2**31  # a kernel's int has 32 bits
-        kernels.gather_rays(images.pixels, images.image_table, images.camera_table, seed, *batch)
+        kernels.gather_rays(images.pixels, images.image_table, images.camera_table, seed, *batch,
+                            allowed=images.allowed)
     return batch
 
 
-def _words(pixels: Tensor):
-    """The pixels [P, 4] uint8 as [P] int32, where the kernels read them fastest."""
-    words = pixels.view(torch.int32)[:, 0]
+def _native(words: Tensor):
+    """[P] int32 where the kernels read it fastest: it is not copied at each launch."""
     if runtime.current().backend != "vulkan":
         return words
     array = ti.ndarray(ti.i32, shape=len(words))
     array.from_numpy(words.numpy())
     return array
+
+
+def _checked_allowed(allowed: Tensor, pixels: Tensor) -> Tensor:
+    allowed = check_tensor("allowed", allowed, (None,), dtype=torch.int32, like=pixels)
+    if len(allowed) == 0:
+        raise ValueError("allowed must hold at least one pixel")
+    if allowed.device.type == "cpu" and not 0 <= int(allowed[0]) <= int(allowed[-1]) < len(pixels):
+        raise IndexError(f"allowed must ascend in [0, {len(pixels)}), got {int(allowed[0])}..{int(allowed[-1])}")
+    return allowed
 
 
 def _checked_cameras(camera_to_world, focal, principal, distortion, lens, *, like):

@@ -8,7 +8,9 @@ perspective (Brown-Conrady k1 k2 k3 p1 p2), 1 fisheye (equidistant, k1 k2 k3 k4)
 
 import torch
 
-__all__ = ["distort", "ndc_rays", "project", "rays_from_pixels", "undistort"]
+from .random import random_bits
+
+__all__ = ["distort", "drawn_pixels", "ndc_rays", "project", "rays_from_pixels", "undistort"]
 
 
 def distort(p, k, lens):
@@ -84,3 +86,10 @@ def project(image_index, points, camera_to_world, focal, principal, distortion, 
     angle = torch.where(r > 0, torch.atan2(r, depth) / r.clamp_min(1e-30), 1 / depth)
     p = p * torch.where(lens[n] == 1, angle, 1 / depth)[:, None]
     return principal[n] + focal[n] * distort(p, distortion[n], lens[n]), depth
+
+
+def drawn_pixels(seed, rays, pixels, allowed=None):
+    """[R] int64: flat index floor(bits n / 2^32) of the pixel of each ray, of n = `pixels`, or of those `allowed`."""
+    count = pixels if allowed is None else len(allowed)
+    drawn = random_bits(seed, torch.arange(rays)) * count >> 32
+    return drawn if allowed is None else allowed.long()[drawn]

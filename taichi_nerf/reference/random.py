@@ -2,7 +2,7 @@
 
 import torch
 
-__all__ = ["uniform"]
+__all__ = ["random_bits", "uniform"]
 
 WORD = 0xFFFFFFFF
 
@@ -14,11 +14,15 @@ def hash_bits(value: torch.Tensor) -> torch.Tensor:
     return (word >> 22) ^ word
 
 
+def random_bits(seed: int, index: torch.Tensor) -> torch.Tensor:
+    """32 random bits, held in int64, for integers `index` of any shape."""
+    index = index.long() & WORD
+    return hash_bits((hash_bits(index) + hash_bits(torch.full_like(index, seed & WORD))) & WORD)
+
+
 def uniform(seed: int, index: torch.Tensor) -> torch.Tensor:
     """Numbers of [0, 1), float64, for integers `index` of any shape."""
-    index = index.long() & WORD
-    bits = hash_bits((hash_bits(index) + hash_bits(torch.full_like(index, seed & WORD))) & WORD)
-    return (bits >> 8).double() / 2**24
+    return (random_bits(seed, index) >> 8).double() / 2**24
 
 
 def _times(a: torch.Tensor, factor: int) -> torch.Tensor:

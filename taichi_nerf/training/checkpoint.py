@@ -33,6 +33,8 @@ from .trainer import Trainer, check_same_tensors
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
 FORMAT, VERSION = "taichi-nerf", 2
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def save(folder: Path, trainer: Trainer) -> None:
@@ -123,7 +125,10 @@ def read_json(path: Path) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give the folder of a run of taichi-nerf train") from None
-    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
+    except json.JSONDecodeError as error:
+        place = f"{error.msg} in line {error.lineno}, column {error.colno}"
+        raise UserError(f"{path} is not valid JSON: {place}; restore it or train again") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
         raise UserError(f"{path} cannot be read ({error}); restore it or train again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold one JSON object; restore it or train again")
@@ -217,11 +222,9 @@ def _replace(path: Path, write: Callable[[Path], object]):
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        kept = "; the one from before is as it was" if path.exists() else ""
-        raise UserError(
-            f"{path} could not be written: {_reason(error)}{kept}; make room there, or write to "
-            "another folder"
-        ) from error
+        reason, remedy = write_trouble(error, path.parent)
+        kept = "; the one from before is as it was" if os.path.lexists(path) else ""
+        raise UserError(f"{path} could not be written: {reason}{kept}; {remedy}") from error
 
 
 def _flush(path: Path):
@@ -234,10 +237,19 @@ def _flush(path: Path):
         os.close(descriptor)
 
 
-def _reason(error: Exception) -> str:
-    """What the system said; safetensors gives its number in words."""
+def write_trouble(error: Exception, folder: Path) -> tuple[str, str]:
+    """Why nothing could be written into `folder`, in the system's words, and what its user can do about it.
+
+    Errors of safetensors have the system's number in their text alone.
+    """
     number = getattr(error, "errno", None)
     if number is None and (found := re.search(r"os error (\d+)", str(error))):
         number = int(found[1])
     reason = os.strerror(number).lower() if number else str(error)
-    return "the disk is full" if number in (errno.ENOSPC, getattr(errno, "EDQUOT", None)) else reason
+    if number in _FULL:
+        return "the disk is full", f"make room in {folder}, or write to another folder"
+    if number == errno.EFBIG:
+        return reason, "raise the limit on the size of files (ulimit -f), or write to another folder"
+    if number in _REFUSED:
+        return reason, f"see to it that you may write into {folder}, or write to another folder"
+    return reason, "mend that, or write to another folder"

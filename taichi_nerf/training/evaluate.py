@@ -8,7 +8,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
 from ..models.views import Renderer, View, chosen_renderer, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
+from .half_image import HalfImageFit
 
 GREY = {"white": 1.0, "black": 0.0}
+MASKED = np.uint8(128)  # what a masked pixel is in the pictures of truth and error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +85,12 @@ class Evaluation:
     def __str__(self) -> str:
         protocol = self.protocol
         lpips = "" if self.mean_lpips is None else f", LPIPS (VGG) {self.mean_lpips:.4f}"
+        masked = f", masked: {protocol['masked']}" if "masked" in protocol else ""
         return (
             f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}: mean over {len(self.names)} "
             f"images (split {protocol['split']}, every {protocol['every']}, {protocol['resolution']}, "
-            f"background {protocol['background']}), rendered in {self.seconds:.1f} s on {protocol['device']} "
+            f"background {protocol['background']}{masked}, {scored_sentence(protocol)}), "
+            f"rendered in {self.seconds:.1f} s on {protocol['device']} "
             f"({protocol['backend']}, {protocol['threads']} threads, {protocol['precision']})"
         )
 
@@ -101,6 +105,7 @@ def evaluate(
     protocol: Mapping[str, Any] | None = None,
     on_view: Callable[[int, int], None] | None = None,
     renderer: Renderer = "auto",
+    halves: HalfImageFit | None = None,
 ) -> Evaluation:
     """Render every `every`-th view of a split and compare it with its image, or images where it has several sizes.
 
@@ -112,11 +117,14 @@ def evaluate(
             training, or `every` where views were already left out when the scene was loaded.
         on_view: is told after each view how many are done and how many there are.
         renderer: as of `render_view`.
+        halves: what was fitted to the left halves of these views, of which the right halves are then scored. None:
+            cameras are as they are given, and whole images are scored.
 
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
     """
-    chosen, numbers = _chosen(scene, split, every)
+    numbers = viewed_images(scene, split, every)
+    chosen = chosen_views(scene, split, every)
     cameras = scene.model_cameras(chosen.cameras)
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
@@ -124,13 +132,20 @@ def evaluate(
     scores, seconds = [], 0.0
     for n in range(len(chosen)):
         start = time.perf_counter()
-        view = render_view(model, cameras, n, background=background, renderer=renderer)
+        if halves is None:
+            view = render_view(model, cameras, n, background=background, renderer=renderer)
+        else:
+            view = halves.render(model, n, background, renderer)
         seconds += time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
-        scores.append(_score(view, truth, lpips))
+        counted = _counted(chosen, n)
+        if halves is not None:
+            view, truth = right_half(view), right_half(truth)
+            counted = None if counted is None else right_half(counted)
+        scores.append(_score(view, truth, counted, lpips))
         if folder is not None:
             _write_pictures(
-                Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, scores[-1]
+                Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
             )
         if on_view is not None:
             on_view(n + 1, len(chosen))
@@ -141,8 +156,17 @@ def evaluate(
         lpips=None if lpips is None else tuple(s[2] for s in scores),
         seconds=seconds,
         scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
-        protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **(protocol or {})},
+        protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **_scored(halves),
+                  **(protocol or {})},
     )
+
+
+def right_half(picture: np.ndarray | View) -> np.ndarray | View:
+    """The columns of a picture [H, W, ..], or of the pictures of a view, from W // 2 on."""
+    if isinstance(picture, View):
+        pictures = {name: value for name, value in vars(picture).items() if isinstance(value, np.ndarray)}
+        return replace(picture, **{name: right_half(value) for name, value in pictures.items()})
+    return picture[:, picture.shape[1] // 2:]
 
 
 def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
@@ -151,8 +175,14 @@ def truth_picture(split: Split, n: int, background: float) -> np.ndarray:
     return to_uint8(rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * background)
 
 
-def _chosen(scene: Scene, split: str, every: int) -> tuple[Split, np.ndarray]:
-    """The views to score, and the numbers of their images in the split."""
+def chosen_views(scene: Scene, split: str, every: int) -> Split:
+    """Every `every`-th view of a split, with all its images. Raises UserError where there is none."""
+    numbers = viewed_images(scene, split, every)
+    return scene.splits[split] if every == 1 else scene.splits[split].subset(numbers)
+
+
+def viewed_images(scene: Scene, split: str, every: int) -> np.ndarray:
+    """Numbers of the images of every `every`-th view of a split. Raises UserError where there is none."""
     if every < 1:
         raise UserError(f"every must be at least 1, got {every}")
     if split not in scene.splits:
@@ -160,8 +190,7 @@ def _chosen(scene: Scene, split: str, every: int) -> tuple[Split, np.ndarray]:
     if len(scene.splits[split]) == 0:
         raise UserError(f"the split '{split}' of {scene.name} has no images; choose another split")
     whole = scene.splits[split]
-    numbers = every_view(whole.scale, len(whole), every)
-    return whole if every == 1 else whole.subset(numbers), numbers
+    return every_view(whole.scale, len(whole), every)
 
 
 def _means_at(scores: Mapping[str, tuple[float, ...]], scales: np.ndarray, scale: int) -> dict[str, Any]:
@@ -171,23 +200,42 @@ def _means_at(scores: Mapping[str, tuple[float, ...]], scales: np.ndarray, scale
             **{key: _plain(float(np.array(values)[chosen].mean())) for key, values in scores.items()}}
 
 
-def _score(view: View, truth: np.ndarray, lpips) -> tuple[float, float, float]:
+def _counted(split: Split, n: int) -> np.ndarray | None:
+    """[H, W] bool: the pixels of image n that are scored; None: all."""
+    counted = split.images.allowed_in(n)
+    if counted is not None and not counted.any():
+        raise UserError(f"the image {split.images.names[n]} of the split '{split.name}' is masked completely; take it "
+                        "out of the split, or use --no-masks")
+    return counted
+
+
+def _score(view: View, truth: np.ndarray, counted: np.ndarray | None, lpips) -> tuple[float, float, float]:
     prediction, target = (to_uint8(picture).astype(np.float64) / 255 for picture in (view.colour, truth))
+    if counted is not None:
+        prediction = np.where(counted[..., None], prediction, target)
     return (
-        psnr(prediction, target),
-        ssim(prediction, target) if min(truth.shape[:2]) >= WINDOW else math.nan,
+        psnr(prediction, target, counted),
+        ssim(prediction, target, counted) if min(truth.shape[:2]) >= WINDOW else math.nan,
         math.nan if lpips is None else lpips(prediction, target),
     )
 
 
 def _write_pictures(
-    folder: Path, stem: str, view: View, truth: np.ndarray, score: tuple[float, float, float]
+    folder: Path,
+    stem: str,
+    view: View,
+    truth: np.ndarray,
+    counted: np.ndarray | None,
+    score: tuple[float, float, float],
 ):
     depth = depth_picture(view.depth, view.opacity)
+    error = error_picture(view.colour, truth)
+    if counted is not None:
+        error, truth = (np.where(counted[..., None], picture, MASKED) for picture in (error, truth))
     comparison = side_by_side(
         view.colour,
         truth,
-        error_picture(view.colour, truth),
+        error,
         depth,
         captions=(f"rendered, {score[0]:.2f} dB", "truth", "error", "depth"),
     )
@@ -223,6 +271,7 @@ def _protocol(
         "background": scene.background,
         "resolution": ", ".join(sizes[:3]) + (", ..." if len(sizes) > 3 else ""),
         "quantised": "8 bit",
+        **_masked_note(chosen),
         "mean": "over images",
         "seconds": round(seconds, 3),
         "backend": running.backend,
@@ -231,6 +280,26 @@ def _protocol(
         "precision": f"kernels {_short(dtype)}, networks {_short(networks)}",
         "lpips": "VGG" if missing is None else f"left out: {missing}",
     }
+
+
+def _masked_note(chosen: Split) -> dict[str, str]:
+    """What is left out of the scores, where anything is."""
+    if chosen.images.allowed is None:
+        return {}
+    return {"masked": f"{100 * chosen.images.masked_share:.2f} % of the pixels, which are left out of the scores"}
+
+
+def _scored(halves: HalfImageFit | None) -> dict[str, str]:
+    """What a score is of, and what of the test images themselves it has seen."""
+    if halves is None:
+        return {"scored": "whole images", "fitted_to_test_images": "nothing"}
+    fitted = f"{halves.fitted}, to the left halves" if halves.fitted else "nothing"
+    return {"scored": "right halves", "fitted_to_test_images": fitted}
+
+
+def scored_sentence(protocol: Mapping[str, Any]) -> str:
+    """What a score is of, in words."""
+    return f"{protocol['scored']}, fitted to the test images: {protocol['fitted_to_test_images']}"
 
 
 def device_name() -> str:

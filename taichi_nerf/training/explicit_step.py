@@ -13,6 +13,7 @@ travel through host memory at each launch (Vulkan), and PyTorch tensors elsewher
 """
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 BETA1 = 0.9  # of Adam, always
 ROOM_MARCHED, ROOM_SAMPLES = 1.25, 1.5  # of the numbers aimed at
+ROOM_SAMPLES_CUDA = 1.125  # there the networks compute over all that there is room for, and batches are large and even
 
 
 class DeviceArrays:
@@ -42,13 +44,15 @@ class DeviceArrays:
     def __init__(self):
         here = runtime.current()
         self.native = here.backend == "vulkan"
-        self.device, self.dtype = here.device, here.dtype
+        self.device, self.dtype, self.half_storage = here.device, here.dtype, here.half_storage
 
-    def new(self, *shape: int, integer: bool = False):
-        """An array of zeros."""
+    def new(self, *shape: int, integer: bool = False, half: bool = False):
+        """An array of zeros; with `half`, of half precision where the device keeps it."""
+        half = half and self.half_storage
         if not self.native:
-            return torch.zeros(shape, dtype=torch.int32 if integer else self.dtype, device=self.device)
-        array = ti.ndarray(ti.i32 if integer else ti.f32, shape)
+            dtype = torch.int32 if integer else torch.float16 if half else self.dtype
+            return torch.zeros(shape, dtype=dtype, device=self.device)
+        array = ti.ndarray(ti.i32 if integer else ti.f16 if half else ti.f32, shape)
         array.fill(0)
         return array
 
@@ -98,9 +102,23 @@ class Network:
         """y [outputs.., N] of x [inputs, N]; what the backward pass needs of it is kept."""
         raise NotImplementedError
 
+    def first_output(self, x, y, count) -> None:
+        """y [1.., N], its first row: the first output alone. No backward pass may follow."""
+        mlp.mlp_forward(x, self.weights, None, y, (*self.sizes[:-1], 1), count)
+
     def backward(self, x, y_gradient, x_gradient, count) -> None:
         """Write x_gradient, and add to the weights' gradient; of the last forward pass."""
         raise NotImplementedError
+
+    @property
+    def first_rows(self) -> int:
+        """Rows that `first_output` writes."""
+        return 1
+
+    def _per_layer(self, flat: Tensor) -> list[Tensor]:
+        """Of weights or their gradient in a tensor: views, a matrix for each layer."""
+        parts = flat.split([fan_out * fan_in for fan_out, fan_in in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes)]
 
     def _prepare(self, arrays: DeviceArrays, columns: int) -> None:
         raise NotImplementedError
@@ -110,7 +128,7 @@ class FusedNetwork(Network):
     """By the kernels of the stem `mlp`: on any device, and without the host."""
 
     def _prepare(self, arrays, columns):
-        self.activations = arrays.new(max(sum(self.sizes[1:-1]), 1), columns)
+        self.activations = arrays.new(max(sum(self.sizes[1:-1]), 1), columns, half=True)  # gradients could vanish
         self.scratch = arrays.new(*mlp.mlp_scratch_shape(self.sizes, columns))
 
     def forward(self, x, y, count):
@@ -136,6 +154,13 @@ class TorchNetwork(Network):
         y[: self.sizes[-1], :n].copy_(torch.mm(self.layers[-1], inputs[-1])[:, :n])
         self.inputs = inputs
 
+    def first_output(self, x, y, count):
+        self.forward(x, y, count)  # a product with a single row is no faster
+
+    @property
+    def first_rows(self):
+        return self.sizes[-1]
+
     def backward(self, x, y_gradient, x_gradient, count):
         n = int(count[0])
         gradient = padded(y_gradient[: self.sizes[-1], :n], self.precision)
@@ -146,17 +171,64 @@ class TorchNetwork(Network):
                 gradient = torch.ops.aten.threshold_backward(gradient, self.inputs[layer], 0)
         x_gradient[:, :n].copy_(gradient[:, :n])
 
-    def _per_layer(self, flat: Tensor) -> list[Tensor]:
-        parts = flat.split([fan_out * fan_in for fan_out, fan_in in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes)]
+
+class TensorCoreNetwork(Network):
+    """By PyTorch's matrix products with sums in single precision: for a GPU, over all columns that there is room for.
+    Those not in use are zero, so that the host need not know how many are.
+
+    Where the GPU has units for it products take half precision, with gradients scaled so that those of single samples
+    do not vanish; one that overflows makes no step, as everywhere.
+    """
+
+    def _prepare(self, arrays, columns):
+        half = fastest_precision(arrays.device) != torch.float32
+        self.precision, self.scale = (torch.float16, 1024.0) if half else (torch.float32, 1.0)
+        rows = self.sizes[0], self.sizes[-1]
+        self.input, self.output_gradient = (
+            torch.zeros(count, columns, dtype=self.precision, device=arrays.device) for count in rows)
+        self.unscale = torch.tensor([1 / self.scale], device=arrays.device)  # an array: the product is in float32
+
+    def forward(self, x, y, count):
+        kernels.columns_in_use(x, 1.0, count, self.input)
+        self.inputs = [self.input]
+        self.layers = [weight.to(self.precision) for weight in self._per_layer(self.weights)]
+        for weight in self.layers[:-1]:
+            self.inputs.append(torch.mm(weight, self.inputs[-1]).relu_())
+        y[: self.sizes[-1]].copy_(torch.mm(self.layers[-1], self.inputs[-1]))
+
+    def backward(self, x, y_gradient, x_gradient, count):
+        kernels.columns_in_use(y_gradient, self.scale, count, self.output_gradient)
+        gradient = self.output_gradient
+        with _single_precision_sums():
+            for layer, weight_gradient in reversed(list(enumerate(self._per_layer(self.gradient)))):
+                weight_gradient.add_(torch.mm(gradient, self.inputs[layer].t()), alpha=1 / self.scale)
+                gradient = torch.mm(self.layers[layer].t(), gradient)
+                if layer > 0:
+                    gradient = torch.ops.aten.threshold_backward(gradient, self.inputs[layer], 0)
+        torch.mul(gradient, self.unscale, out=x_gradient)
+
+
+@contextmanager
+def _single_precision_sums():
+    """Within, products in half precision do not round the sums of their parts to half precision."""
+    settings = torch.backends.cuda.matmul
+    before = settings.allow_fp16_reduced_precision_reduction
+    settings.allow_fp16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        settings.allow_fp16_reduced_precision_reduction = before
 
 
 def make_network(arrays: DeviceArrays, module: MLP, columns: int) -> Network:
-    """Of the kind that the runtime says is to compute `module`, where PyTorch knows every count."""
+    """Of the kind that the runtime says is to compute `module`; on Vulkan, and in double precision on a GPU, fused."""
     weights = list(module.weights)
     asked = torch.empty(weights[0].shape[1], 1, dtype=weights[0].dtype, device=weights[0].device)
-    in_torch = arrays.device.type == "cpu" and not arrays.native and implementation(asked, weights) == "torch"
-    return (TorchNetwork if in_torch else FusedNetwork)(arrays, module, columns)
+    if arrays.native or implementation(asked, weights) == "fused":
+        return FusedNetwork(arrays, module, columns)
+    if arrays.device.type == "cpu":
+        return TorchNetwork(arrays, module, columns)
+    return (TensorCoreNetwork if arrays.dtype == torch.float32 else FusedNetwork)(arrays, module, columns)
 
 
 @dataclass(frozen=True)
@@ -181,13 +253,14 @@ class ExplicitStep:
         self.rays_room = batch.max_rays
         drawn = max(grid.warmup_cells if grid.warmup_cells < len(grid.values) else 0, grid.cells_per_update)
         self.marched_room = _room(max(ROOM_MARCHED * batch.marched, drawn))
-        self.samples_room = _room(ROOM_SAMPLES * batch.samples)
+        on_cuda = self.arrays.device.type == "cuda"
+        self.samples_room = _room((ROOM_SAMPLES_CUDA if on_cuda else ROOM_SAMPLES) * batch.samples)
         rays, marched, samples = self.rays_room, self.marched_room, self.samples_room
         self.degree, self.geometry_rows = field.degree, field.density_network.weights[-1].shape[0]
         encoded, colour_inputs = field.layout.outputs, self.geometry_rows + self.degree**2
 
         images = trainer.images
-        self.pixels = images.pixels
+        self.pixels, self.allowed = images.pixels, images.allowed
         self.image_table = self.arrays.like(images.image_table)
         self.camera_table = self.arrays.like(images.camera_table)
         self.levels = self.arrays.like(torch.from_numpy(field.layout.levels))
@@ -201,7 +274,7 @@ class ExplicitStep:
             new(entries) for _ in range(5))
         self.step_count, self.touched = (new(len(field.table), integer=True) for _ in range(2))
         self.overflowed = new(1, integer=True)
-        self.density_network = make_network(self.arrays, field.density_network, marched)
+        self.density_network = make_network(self.arrays, field.density_network, samples)
         self.colour_network = make_network(self.arrays, field.colour_network, samples)
         self.networks = (self.density_network, self.colour_network)
 
@@ -222,7 +295,7 @@ class ExplicitStep:
 
         self.positions, self.unit, self.t, self.dt = new(marched, 3), new(marched, 3), new(marched), new(marched)
         self.ray_index = new(marched, integer=True)
-        self.features, self.geometry = new(encoded, marched), new(self.geometry_rows, marched)
+        self.features, self.geometry = new(encoded, marched), new(self.density_network.first_rows, marched)
 
         self.visible_unit, self.visible_dt = new(samples, 3), new(samples)
         self.visible_ray = new(samples, integer=True)
@@ -333,7 +406,7 @@ class ExplicitStep:
         model = self.trainer.model
         grid, sampling = model.grid, model.config.sampling
         camera.gather_rays(self.pixels, self.image_table, self.camera_table, seeds.rays, self.origins, self.directions,
-                           self.rgba, self.image_index, self.pixel_index, self.rays)
+                           self.rgba, self.image_index, self.pixel_index, self.rays, self.allowed)
         lattice = (grid.resolution, grid.cascades, model.cone_angle, math.log1p(model.cone_angle), grid.step_min,
                    UNBOUNDED, model.box.near, UNBOUNDED, seeds.jitter)
         ray_marching.march_count(self.origins, self.directions, self.bits, self.blocks, *lattice, sampling.max_samples,
@@ -346,12 +419,13 @@ class ExplicitStep:
     def _cut(self) -> None:
         field = self.trainer.model.field
         kernels.unit_positions(self.positions, field.side, self.unit, self.marched)
-        self._geometry(self.marched)
+        self._log_density(self.marched)
         kernels.count_visible_rays(self.geometry, self.dt, self.ray_start, self.ray_count,
                                    self.trainer.model.config.sampling.early_stop, self.kept_count, self.rays)
         self._pack(self.kept_count, self.kept_start, self.samples_room, self.samples)
         kernels.gather_visible(self.ray_start, self.kept_start, self.kept_count, self.unit, self.dt, self.features,
-                               self.visible_unit, self.visible_dt, self.visible_ray, self.visible_features, self.rays)
+                               self.visible_unit, self.visible_dt, self.visible_ray, self.visible_features, self.rays,
+                               self.samples)
 
     def _loss(self, seeds: StepSeeds) -> None:
         trainer = self.trainer
@@ -426,15 +500,15 @@ class ExplicitStep:
         cells, positions, density, number = visited
         occupancy_grid.cell_positions_forward(cells, seed & 0x7FFFFFFF, grid.resolution, positions)
         kernels.unit_positions(positions, field.side, self.unit, number)
-        self._geometry(number)
+        self._log_density(number)
         kernels.density_row(self.geometry, density)
         occupancy_grid.splat_max(cells, density, grid.step_min, self.values)
 
-    def _geometry(self, count) -> None:
-        """Features and geometry at the first `count` of the unit positions."""
+    def _log_density(self, count) -> None:
+        """Features and log density, the first row of the geometry, at the first `count` of the unit positions."""
         features = self.trainer.model.field.layout.features
         hash_grid.hash_grid_forward(self.unit, self.table, self.levels, self.scales, self.features, features, count)
-        self.density_network.forward(self.features, self.geometry, count)
+        self.density_network.first_output(self.features, self.geometry, count)
 
     def _pack(self, counts, starts, room: int, total) -> None:
         scan.inclusive_scan(counts, self.partial, starts)

@@ -5,6 +5,7 @@ cameras.json                  the scene's cameras, so that a path around it need
 model.safetensors             the model to render with
 training_state.safetensors    what --resume goes on from
 log.jsonl                     one line for each report of the training
+refined_transforms.json       the training cameras where they were refined, for other programs
 metrics.json                  the scores after training
 test/                         each test view: rendered, truth, error, depth
 orbit.mp4                     a turn around the scene
@@ -15,6 +16,7 @@ import dataclasses
 import json
 import os
 import platform
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -23,15 +25,18 @@ import numpy as np
 from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
 from ..data import load_scene, with_scales
+from ..data.export import transforms_content
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
-from .checkpoint import STATE_FILE, read_json, write_json
+from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
+REFINED_FILE = "refined_transforms.json"
 FORMAT, VERSION = "taichi-nerf run", 2
 BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
-PLACE = ("aabb_scale", "near", "background")  # with centre and scale, how a scene lies in the model
+# with rotation, centre and scale, how a scene lies in the model
+PLACE = ("aabb_scale", "near", "far", "forward_facing", "background")
 PACKAGES = ("taichi-nerf", "taichi", "torch", "numpy", "safetensors")
 
 
@@ -53,7 +58,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{path} cannot be made: {_reason(error)}; choose another --output") from None
         run = cls(path, config, _facts(scene), {})
-        write_json(path / CAMERAS_FILE, {name: _camera_values(split) for name, split in scene.splits.items()})
+        write_json(path / CAMERAS_FILE, {name: _camera_values(split.images.names, split.cameras)
+                                         for name, split in scene.splits.items()})
         run.write_config()
         return run
 
@@ -103,15 +109,29 @@ class RunFolder:
             },
         )
 
+    def write_refined(self, scene: Scene, cameras: Cameras) -> None:
+        """Keep the refined training cameras of `scene`, in model space, and write them for other programs.
+
+        From then on the run shows and renders its training views from there. `refined_transforms.json` has them in the
+        world of the scene's file, and is a scene to train on itself where that has image files.
+        """
+        split = scene.splits["train"]
+        refined = scene.world_cameras(cameras)
+        names = split.images.names
+        paths = [str(path.absolute()) for path in split.paths] or [f"./train/{name}" for name in names]
+        write_json(self.path / CAMERAS_FILE, {**self._cameras(), "refined": _camera_values(names, refined)})
+        write_json(self.path / REFINED_FILE, transforms_content(scene, refined, paths))
+
     @property
     def has_checkpoint(self) -> bool:
         return (self.path / STATE_FILE).is_file()
 
-    def training_scene(self) -> Scene:
+    def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images differ."""
-        scene = self.placed(load_training_scene(self.config.scene))
-        before, now = self._cameras().get("train"), _camera_values(scene.splits["train"])
-        if before is None or any(before[key] != now[key] for key in ("names", "size")):
+        scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
+        split = scene.splits["train"]
+        before, now = self._cameras()["train"], _camera_values(split.images.names, split.cameras)
+        if any(before[key] != now[key] for key in ("names", "size")):
             raise UserError(
                 f"{self.config.scene.path or 'the built-in scene'} has other training images than when "
                 f"{self.path} was begun; restore them, or train anew"
@@ -133,23 +153,29 @@ class RunFolder:
         every = self.default_every(name) if every is None else every
         if path is None and settings.builtin is not None:
             scene = _builtin(dataclasses.replace(settings, test_every=1), [name])
-            return self.placed(with_scales(scene, settings.scales)), every, every
+            return self._with_refined(self.placed(with_scales(scene, settings.scales)), 1), every, every
         scene = load_scene(
             path or settings.path,
             downscale=settings.downscale,
             test_every=test_every,
             splits=[name],
             every={name: every},
+            format=settings.format,
+            orient=settings.orient,
+            **_image_settings(settings),
         )
-        return self.placed(with_scales(scene, settings.scales)), every, every if scene.held_out else 1
+        scene = self.placed(with_scales(scene, settings.scales))
+        scene = self._with_refined(scene, 1 if scene.held_out else every)
+        return scene, every, every if scene.held_out else 1
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""
         splits = {}
         try:
-            for name, values in self._cameras().items():
-                arrays = {field.name: np.array(values[field.name]) for field in dataclasses.fields(Cameras)}
-                cameras = Cameras(**arrays)
+            stored = self._cameras()
+            stored["train"] = stored.pop("refined", stored["train"])
+            for name, values in stored.items():
+                cameras = _stored_cameras(values)
                 pixels = np.broadcast_to(
                     np.zeros(4, np.uint8), (int(cameras.size.astype(np.int64).prod(1).sum()), 4)
                 )
@@ -160,16 +186,30 @@ class RunFolder:
                     names=values["names"],
                 )
                 splits[name] = Split(name=name, cameras=cameras, images=images)
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"{self.path / CAMERAS_FILE} is damaged ({error}); restore it or train again"
             ) from None
         return self.placed(Scene(**self._scene_basis(), splits=splits))
 
+    def _with_refined(self, scene: Scene, every: int) -> Scene:
+        """`scene` with the refined cameras of its training images, of which it has every `every`-th, if there are any.
+
+        Raises UserError where they are those of other images.
+        """
+        refined = self._cameras().get("refined")
+        if refined is None or "train" not in scene.splits:
+            return scene
+        split, cameras = scene.splits["train"], _stored_cameras(refined).subset(slice(None, None, every))
+        if list(split.images.names) != refined["names"][::every] or not np.array_equal(cameras.size, split.images.size):
+            raise UserError(f"{scene.name} has other training images than those whose cameras {self.path} refined; "
+                            "restore them, or train anew")
+        return dataclasses.replace(scene, splits={**scene.splits, "train": dataclasses.replace(split, cameras=cameras)})
+
     def placed(self, scene: Scene) -> Scene:
         """`scene` where the model of this run has it."""
         basis = self._scene_basis()
-        return dataclasses.replace(scene, **{key: basis[key] for key in ("centre", "scale", *PLACE)})
+        return dataclasses.replace(scene, **{key: basis[key] for key in ("rotation", "centre", "scale", *PLACE)})
 
     def log(self, line: dict):
         """Append to the log."""
@@ -198,26 +238,38 @@ class RunFolder:
         return {
             "name": str(facts["name"]),
             "format": str(facts["format"]),
+            "rotation": np.array(facts["rotation"], float),
             "centre": np.array(facts["centre"], float),
             "scale": float(facts["scale"]),
             "aabb_scale": int(facts["aabb_scale"]),
             "near": float(facts["near"]),
+            "far": None if facts["far"] is None else float(facts["far"]),
+            "forward_facing": bool(facts["forward_facing"]),
             "background": facts["background"],
             "held_out": bool(facts["held_out"]),
             "bounded": bool(facts["bounded"]),
         }
 
-    def _cameras(self) -> dict:
-        return read_json(self.path / CAMERAS_FILE)
+    def _cameras(self) -> dict[str, dict]:
+        """What the file of the cameras says of each split. Raises UserError where it lacks something."""
+        file = self.path / CAMERAS_FILE
+        cameras = read_json(file)
+        for name, values in {"train": {}, **cameras}.items():
+            wanted = ("names", *(field.name for field in dataclasses.fields(Cameras)))
+            missing = [key for key in wanted if not isinstance(values, dict) or not values.get(key)]
+            if missing:
+                lack = f"the split '{name}' has no {missing[0]}"
+                raise UserError(f"{file} is damaged ({lack}); restore it or train again")
+        return cameras
 
     @contextlib.contextmanager
     def _log_errors(self):
         try:
             yield
         except OSError as error:
+            reason, remedy = write_trouble(error, self.path)
             raise UserError(
-                f"{self.path / LOG_FILE} cannot be written: {_reason(error)}; make room, then go on with "
-                "--resume"
+                f"{self.path / LOG_FILE} cannot be written: {reason}; {remedy}, then go on with --resume"
             ) from None
 
 
@@ -239,8 +291,8 @@ def check_output(path: Path, *, option: str = "--output") -> None:
         raise UserError(f"{path} cannot be used: {_reason(error)}; choose another {option}") from None
 
 
-def load_training_scene(settings: SceneConfig) -> Scene:
-    """The training and the test split of a scene.
+def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
+    """The training and the test split of a scene; `on_image(done, total)` is told of each decoded image.
 
     Raises UserError where it cannot be loaded or has no training split.
     """
@@ -252,8 +304,12 @@ def load_training_scene(settings: SceneConfig) -> Scene:
             settings.path,
             downscale=settings.downscale,
             test_every=test_every,
-            every={"test": max(test_every, 1), "val": 10**9},
-        )  # of the validation images just one
+            every={"test": max(test_every, 1), "val": 10**9},  # of the validation images just one
+            format=settings.format,
+            orient=settings.orient,
+            on_image=on_image,
+            **_image_settings(settings),
+        )
     if "train" not in scene.splits:
         raise UserError(
             f"{settings.path} has no training images, only {', '.join(scene.splits)}; "
@@ -263,6 +319,11 @@ def load_training_scene(settings: SceneConfig) -> Scene:
     splits = {name: scene.splits[name] for name in wanted if name in scene.splits and len(scene.splits[name])}
     scene = dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
     return with_scales(scene, settings.scales)
+
+
+def _image_settings(settings: SceneConfig) -> dict:
+    """How the images are read."""
+    return {name: getattr(settings, name) for name in ("exposure", "alpha", "masks", "cache")}
 
 
 def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
@@ -287,6 +348,7 @@ def _facts(scene: Scene) -> dict:
     return {
         "name": scene.name,
         "format": scene.format,
+        "rotation": scene.rotation.tolist(),
         "centre": scene.centre.tolist(),
         "scale": float(scene.scale),
         "held_out": scene.held_out,
@@ -295,11 +357,13 @@ def _facts(scene: Scene) -> dict:
     }
 
 
-def _camera_values(split: Split) -> dict:
-    values = {
-        field.name: getattr(split.cameras, field.name).tolist() for field in dataclasses.fields(Cameras)
-    }
-    return {"names": list(split.images.names), **values}
+def _camera_values(names: Sequence[str], cameras: Cameras) -> dict:
+    return {"names": list(names),
+            **{field.name: getattr(cameras, field.name).tolist() for field in dataclasses.fields(Cameras)}}
+
+
+def _stored_cameras(values: dict) -> Cameras:
+    return Cameras(**{field.name: np.array(values[field.name]) for field in dataclasses.fields(Cameras)})
 
 
 def _version(package: str) -> str | None:

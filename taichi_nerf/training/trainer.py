@@ -8,6 +8,7 @@ Everything random is a function of (seed, step), so that a run that is continued
 
 import math
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,17 +24,21 @@ from ..data.scene import Scene
 from ..models.instant_ngp import InstantNGP
 from ..models.model import Model, Pixels
 from ..ops.adam import SparseAdam
-from ..ops.camera import TrainingImages, TrainingRays, training_images, training_rays
+from ..ops.camera import TrainingImages, TrainingRays, rays_from_pixels, training_images, training_rays
 from ..ops.conical_frustum import cone_radii
 from ..types import Batch, Rays
+from .corrections import Corrections
+from .depth import KnownDistances, transport_loss
 from .explicit_step import BETA1, ExplicitStep, StepSeeds
 
 SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
 RAYS, JITTER, BACKGROUND = range(3)  # purposes of random numbers
+DEPTH_RAYS, DEPTH_JITTER = 0x2545F491, 0x1B873593  # two more, by what their seeds differ from those above
 CROP_DRAWS = 6  # pixels drawn for one of the central half of the images, which is a quarter of their area
 STATE_NUMBERS = ("steps_done", "seconds", "skipped_steps", "marched_per_ray", "samples_per_ray")
 OPTIMISER_STATE = {"table_optimiser": ("first_moment", "second_moment", "step_count"),
-                   "network_optimiser": ("step", "exp_avg", "exp_avg_sq")}
+                   "network_optimiser": ("step", "exp_avg", "exp_avg_sq"),
+                   "correction_optimiser": ("step", "exp_avg", "exp_avg_sq")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +86,17 @@ class Trainer:
         self.skipped_steps = 0
         adapts = isinstance(model, InstantNGP)
         self.marched_per_ray = self.samples_per_ray = float(model.config.sampling.steps) if adapts else 0.0
+        self.corrections = Corrections(scene.model_cameras("train"), config).to(runtime.current().device)
+        self.distances = KnownDistances(scene, self.images) if config.depth.weight > 0 else None
         self._make_optimisers()
         self.average = [parameter.detach().clone() for parameter in model.parameters()]
         model.before_training(scene.model_cameras("train"))
         self._rays = self._marched = self._samples = 0
         self._loss = self._squared_error = 0.0
         chosen = config.gradients
-        if chosen == "auto":  # on CUDA explicit steps have not been measured
-            fast = isinstance(model, InstantNGP) and runtime.current().backend != "cuda"
-            chosen = "explicit" if fast else "autograd"
+        if chosen == "auto":
+            plain = isinstance(model, InstantNGP) and not (config.more_than_colours or model.config.appearance)
+            chosen = "explicit" if plain else "autograd"
         self.explicit = ExplicitStep(self) if chosen == "explicit" else None
 
     @property
@@ -154,9 +161,12 @@ class Trainer:
         self._squared_error = self._squared_error + squared_error
 
     def _step(self, seeds: StepSeeds) -> None:
+        if self.config.refine.coarse > 0:
+            self.model.show_levels(self.progress / self.config.refine.coarse)
         batch = self._batch(seeds)
         pixels = self.model.render(batch.rays, jitter_seed=seeds.jitter, progress=self.progress)
-        loss = sum(self._losses(pixels, batch).values())
+        pixels = self.corrections.shown(pixels, batch.image_index)
+        loss = sum(self._losses(pixels, batch, seeds).values())
         if pixels.visible > 0:
             loss.backward()
             self._optimise()
@@ -166,9 +176,20 @@ class Trainer:
         self.add_totals(rays=len(batch), marched=pixels.marched, samples=pixels.visible,
                         skipped=int(pixels.visible == 0), loss=loss.detach(), squared_error=squared_error)
 
-    def _losses(self, pixels: Pixels, batch: Batch) -> dict[str, Tensor]:
+    def _losses(self, pixels: Pixels, batch: Batch, seeds: StepSeeds) -> dict[str, Tensor]:
         """The terms of the loss by name."""
-        return self.model.losses(pixels, batch)
+        losses = {**self.model.losses(pixels, batch), **self.corrections.losses()}
+        if self.distances is not None:
+            losses["depth"] = self.config.depth.weight * self._depth_loss(len(batch), seeds)
+        return losses
+
+    def _depth_loss(self, rays: int, seeds: StepSeeds) -> Tensor:
+        """That of rays of their own, as many for `rays` others as the settings say."""
+        count = max(1, round(self.config.depth.rays * rays))
+        image_index, pixel, distance = self.distances.draw(count, seeds.rays ^ DEPTH_RAYS)
+        rays = Rays(*self._origins_and_directions(image_index, pixel), self._radii(image_index, pixel), image_index)
+        pixels = self.model.render(rays, jitter_seed=seeds.jitter ^ DEPTH_JITTER, progress=self.progress)
+        return transport_loss(pixels, distance)
 
     def _batch(self, seeds: StepSeeds) -> Batch:
         """The pixels of a step, and the rays through them."""
@@ -178,11 +199,23 @@ class Trainer:
                      image_index=drawn.image_index, pixel_index=drawn.pixel_index, weight=weight)
 
     def _rays_of(self, drawn: TrainingRays) -> Rays:
-        radius = None
-        if self.model.sees_cones:
+        origins, directions, radius = drawn.origins, drawn.directions, None
+        if self.model.sees_cones or self.corrections.cameras is not None:
             pixel = self.images.pixel_centres(drawn.image_index, drawn.pixel_index)
-            radius = cone_radii(drawn.image_index, pixel, *self.images.lenses)
-        return Rays(drawn.origins, drawn.directions, radius, drawn.image_index)
+            radius = self._radii(drawn.image_index, pixel)
+            if self.corrections.cameras is not None:
+                origins, directions = self._origins_and_directions(drawn.image_index, pixel)
+        return Rays(origins, directions, radius, drawn.image_index)
+
+    def _origins_and_directions(self, image_index: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
+        """[R, 3] each, of pixels [R, 2] of images [R], by what is known of the cameras now."""
+        if self.corrections.cameras is not None:
+            return self.corrections.rays(image_index, pixel, self.steps_done)
+        return rays_from_pixels(image_index, pixel, self.images.poses, *self.images.lenses)
+
+    def _radii(self, image_index: Tensor, pixel: Tensor) -> Tensor | None:
+        """Of their cones, if the model wants to know."""
+        return cone_radii(image_index, pixel, *self.images.lenses) if self.model.sees_cones else None
 
     def _drawn(self, seed: int) -> TrainingRays:
         """Pixels of all images; in the beginning those of the central half alone, where the batch asks for that."""
@@ -211,6 +244,7 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for (name, _), average in zip(self.model.named_parameters(), self.average):
             tensors[f"average.{name}"] = average
+        tensors |= {f"correction.{name}": value for name, value in self.corrections.state_dict().items()}
         for name, optimiser in self.optimisers.items():
             for index, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
@@ -231,6 +265,8 @@ class Trainer:
             value.copy_(tensors[f"model.{name}"])
         for (name, _), average in zip(self.model.named_parameters(), self.average):
             average.copy_(tensors[f"average.{name}"])
+        for name, value in self.corrections.state_dict().items():
+            value.copy_(tensors[f"correction.{name}"])
         for name, optimiser in self.optimisers.items():
             keys, optimiser_state = OPTIMISER_STATE[name], {}
             for index in range(len(_parameters(optimiser))):
@@ -256,6 +292,7 @@ class Trainer:
         """Name -> a tensor of the shape and dtype that a state with the names of `tensors` must have."""
         expected = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         expected |= {f"average.{name}": value for name, value in self.model.named_parameters()}
+        expected |= {f"correction.{name}": value for name, value in self.corrections.state_dict().items()}
         for name, optimiser in self.optimisers.items():
             for index, parameter in enumerate(_parameters(optimiser)):
                 like = {"step": torch.empty((), dtype=torch.float32),
@@ -286,6 +323,10 @@ class Trainer:
                                                   weight_decay=settings.weight_decay, fused=True)
         self.optimisers = {"table_optimiser": self.table_optimiser} if tables else {}
         self.optimisers["network_optimiser"] = self.network_optimiser
+        self.correction_optimiser = None
+        if groups := self.corrections.groups():
+            self.correction_optimiser = torch.optim.Adam(groups, betas=(BETA1, 0.99), eps=1e-15, fused=True)
+            self.optimisers["correction_optimiser"] = self.correction_optimiser
 
     def _optimise(self):
         settings, factor = self.config.optimiser, self._learning_rate_factor()
@@ -295,15 +336,17 @@ class Trainer:
             if settings.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network["params"], settings.clip_norm)
             gradients += [parameter.grad for parameter in network["params"]]
-        # fused Adam leaves out a step whose gradients overflowed without the host ever asking
-        total = torch.stack([gradient.sum() for gradient in gradients]).sum()
-        self.network_optimiser.found_inf = (~torch.isfinite(total)).float()
-        self.network_optimiser.grad_scale = None
-        self.network_optimiser.step()
-        self.network_optimiser.zero_grad()
+        _step_if_finite(self.network_optimiser, gradients)
         if self.table_optimiser is not None:
             self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
             self.table_optimiser.step()
+        if self.correction_optimiser is not None:
+            groups = self.correction_optimiser.param_groups
+            for group, rate in zip(groups, self.corrections.learning_rates(self.progress, factor), strict=True):
+                group["lr"] = rate
+            gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+            if gradients:
+                _step_if_finite(self.correction_optimiser, gradients)
 
     def _learning_rate_factor(self) -> float:
         settings = self.config.optimiser
@@ -341,6 +384,15 @@ class Trainer:
         return (self.config.seed * 1_000_003 + self.steps_done * 3 + purpose) % 2**31
 
 
+def _step_if_finite(optimiser: torch.optim.Adam, gradients: list[Tensor]):
+    """Take a step of a fused Adam, which leaves it out if a gradient overflowed, without the host ever asking."""
+    total = torch.stack([gradient.sum() for gradient in gradients]).sum()
+    optimiser.found_inf = (~torch.isfinite(total)).float()
+    optimiser.grad_scale = None
+    optimiser.step()
+    optimiser.zero_grad()
+
+
 def check_same_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor]):
     """Raises ValueError naming a tensor that is missing, unknown, or of another shape or dtype than expected."""
     for name in sorted(expected.keys() ^ tensors.keys()):
@@ -369,8 +421,16 @@ def device_images(scene: Scene, split: str) -> tuple[TrainingImages, bool]:
     arrays = (images.pixels, images.offset, images.size, cameras.camera_to_world, cameras.focal, cameras.principal,
               cameras.distortion, cameras.lens)
     device = runtime.current().device
-    tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
-    return training_images(*tensors), images.has_alpha
+    tensors = [_tensor(array).to(device) for array in arrays]
+    allowed = None if images.allowed is None else _tensor(images.allowed).to(device)
+    return training_images(*tensors, allowed=allowed), images.has_alpha
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """`array` as a tensor over the same memory, which may be a file that can only be read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _area_weight(scene: Scene) -> Tensor | None:

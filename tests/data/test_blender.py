@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from taichi_nerf.data import load_scene
+from taichi_nerf.data.export import write_blender
 from taichi_nerf.errors import UserError
 
 from .conftest import orbit_pose, picture, write_json
@@ -131,7 +132,36 @@ def test_lego(real_data):
     )
 
 
-def test_a_dynamic_scene_loads_as_photographs_over_black(real_data):
+def add_times(folder, split: str, times):
+    path = folder / f"transforms_{split}.json"
+    content = json.loads(path.read_text())
+    for frame, time in zip(content["frames"], times):
+        if time is not None:
+            frame["time"] = time
+    write_json(path, content)
+
+
+def test_times_of_the_frames_are_kept(blender_folder):
+    assert load_scene(blender_folder).splits["train"].time is None
+    add_times(blender_folder, "train", (0.0, 0.5, None, 0.75))
+    scene = load_scene(blender_folder)
+    np.testing.assert_allclose(scene.splits["train"].time, (0.0, 0.5, 2 / 3, 0.75))
+    np.testing.assert_allclose(scene.splits["test"].time, np.arange(5) / 4)  # D-NeRF: i of N without is i / (N - 1)
+    np.testing.assert_allclose(scene.splits["test"].subset([3, 1]).time, (0.75, 0.25))
+    exported = load_scene(write_blender(scene, blender_folder.parent / "export"))
+    np.testing.assert_allclose(exported.splits["train"].time, scene.splits["train"].time)
+
+
+@pytest.mark.parametrize(("time", "message"), [(3.0, "'time' is 3; times lie between 0 and 1"), ("x", "not a number")])
+def test_times_that_are_none_are_refused(blender_folder, time, message):
+    add_times(blender_folder, "train", (time,))
+    with pytest.raises(UserError, match=message):
+        load_scene(blender_folder)
+
+
+def test_a_dynamic_scene_has_times_and_photographs_over_black(real_data):
     scene = load_scene(real_data("dnerf/lego_100"))
-    assert {name: len(split) for name, split in scene.splits.items()} == {"train": 50, "val": 11, "test": 20}
-    assert scene.background == "black" and any("times" in note for note in scene.notes)
+    assert scene.background == "black" and "each image has a time: the scene moves" in scene.notes
+    for split, count in (("train", 50), ("val", 11), ("test", 20)):
+        time = scene.splits[split].time
+        assert len(time) == count and time[0] == 0 and time.max() <= 1 and (np.diff(time) > 0).all()

@@ -10,6 +10,7 @@ from taichi_nerf.data import load_scene
 from taichi_nerf.data.frusta import COLOURS, frustum_corners
 from taichi_nerf.data.inspect import describe, draw_frusta, field_of_view
 
+from .captures import write_colmap
 from .conftest import look_at, orbit_pose
 
 
@@ -33,6 +34,26 @@ def test_a_sound_scene_is_described_and_not_suspected(blender_folder):
     text = facts(scene)
     assert "train: 4 images of 10 x 8 pixels, with alpha; perspective lens, 39.5 degrees wide" in text
     assert "model box +-0.5 (1 cascade)" in text and "(-1.50, -1.50, -1.50) to (1.50, 1.50, 1.50)" in text
+
+
+def test_a_scene_of_a_colmap_model_tells_its_orientation_points_and_bounds(tmp_path):
+    pytest.importorskip("pycolmap")
+    write_colmap(tmp_path)
+    scene = load_scene(tmp_path)
+    text = facts(scene)
+    for expected in (
+        "format colmap",
+        "COLMAP model of 12 images and 1 camera (OPENCV)",
+        "40 points, 0.50 pixels from where they were seen, without tracks",
+        "turned so that z is up",
+        "of 40 points 100% lie in the unit cube",
+        f"lies between {scene.near:.4g} and {scene.far:.4g} of the cameras",
+        f"of side {scene.aabb_scale / scene.scale:.4g} around",
+    ):
+        assert expected in text, text
+    assert warnings(scene) == ""
+    picture, empty = draw_frusta(scene), draw_frusta(dataclasses.replace(scene, points=None))
+    assert (picture != empty).any(axis=2).sum() > 100
 
 
 def test_what_was_left_out_is_reported(blender_folder):

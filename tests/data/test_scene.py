@@ -97,3 +97,11 @@ def test_wrong_shapes_and_values_are_refused():
 def test_dataclasses_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_scene().scale = 2
+
+
+def test_world_cameras_are_the_inverse_of_model_cameras():
+    turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
+    scene = make_scene(rotation=turn * np.sign(np.linalg.det(turn)), centre=[1.0, -2.0, 0.5], scale=0.4)
+    cameras = make_cameras([(4, 3), (4, 3)])
+    back = scene.world_cameras(scene.model_cameras(cameras))
+    np.testing.assert_allclose(back.camera_to_world, cameras.camera_to_world, atol=1e-5)

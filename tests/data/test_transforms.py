@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from taichi_nerf.data import FISHEYE, PERSPECTIVE, load_scene
-from taichi_nerf.data.transforms import focus_point
+from taichi_nerf.data.placement import focus_point
 from taichi_nerf.errors import UserError
 
 from .conftest import look_at, orbit_pose, picture

@@ -129,11 +129,11 @@ def test_the_gradient_of_a_camera_does_not_depend_on_the_order_of_its_rays(backe
         backend.assert_close(a, b, name)
 
 
-def gather(backend, pixels, image_table, camera_table, rays, seed):
+def gather(backend, pixels, image_table, camera_table, rays, seed, allowed=None):
     out = [backend.empty(rays, 3), backend.empty(rays, 3), backend.empty(rays, 4)]
     out += [torch.full((rays,), -1, dtype=torch.int32, device=backend.device) for _ in range(2)]
     words = pixels.view(torch.int32)[:, 0].to(backend.device)
-    kernels.gather_rays(words, image_table.to(backend.device), camera_table, seed, *out)
+    kernels.gather_rays(words, image_table.to(backend.device), camera_table, seed, *out, allowed=allowed)
     return out
 
 
@@ -177,6 +177,25 @@ def test_draws_depend_on_the_seed_and_the_ray_alone(backend, rng):
     assert torch.equal(first[:300], gather(backend, pixels, image_table, camera_table, 300, 1)[4])
     other = gather(backend, pixels, image_table, camera_table, 1000, 2)[4]
     assert (first == other).double().mean() < 0.02
+
+
+def test_only_allowed_pixels_are_drawn_and_all_of_them_equally_often(backend, rng):
+    pixels, image_table, _, camera_table = make_images(backend, rng)
+    allowed = backend.tensor(torch.randperm(len(pixels), generator=rng)[: len(pixels) // 3].sort().values, torch.int32)
+    drawn = gather(backend, pixels, image_table, camera_table, 200 * len(allowed), 11, allowed)[4].cpu()
+    counts = np.bincount(drawn.numpy(), minlength=len(pixels))
+    masked = np.setdiff1d(np.arange(len(pixels)), allowed.cpu().numpy())
+    assert not counts[masked].any()
+    chi_squared = ((counts[allowed.cpu().numpy()] - 200.0) ** 2 / 200).sum()
+    assert abs(chi_squared - len(allowed)) < 5 * math.sqrt(2 * len(allowed))
+
+
+def test_a_mask_that_leaves_everything_changes_no_ray(backend, rng):
+    pixels, image_table, _, camera_table = make_images(backend, rng)
+    every = torch.arange(len(pixels), dtype=torch.int32, device=backend.device)
+    plain, masked = (gather(backend, pixels, image_table, camera_table, 2000, 5, a) for a in (None, every))
+    for one, other in zip(plain, masked):
+        assert torch.equal(one, other)
 
 
 def ndc(backend, origins, directions, scale=(1.5, 2.0), near=1.0):

@@ -83,6 +83,14 @@ def test_the_gradient_of_the_inputs_may_be_left_out(backend, rng, sizes):
     backend.assert_close(gradient, expected, "weight gradient")
 
 
+def test_activations_need_not_be_kept_and_the_first_outputs_are_a_network(backend, rng):
+    x, weights = torch.randn(5, 70, generator=rng, dtype=torch.float64), layers((5, 4, 4, 3), rng)
+    expected = reference.mlp(x, weights)[:1]
+    y = backend.empty(1, 70)
+    kernel.mlp_forward(backend.tensor(x), backend.tensor(flat(weights)), None, y, (5, 4, 4, 1))
+    backend.assert_close(y, expected)
+
+
 def test_no_samples_change_nothing(backend):
     sizes, count = LINEAR, on_device(torch.zeros(1, dtype=torch.int32))
     x, weights = on_device(backend.empty(7, 20)), on_device(backend.empty(35))

@@ -6,7 +6,7 @@ import torch
 from taichi_nerf_kernels.scan import CHUNK, inclusive_scan
 
 
-@pytest.mark.parametrize("count", [1, 63, CHUNK, CHUNK + 1, 2000])
+@pytest.mark.parametrize("count", [1, 63, CHUNK, CHUNK + 1, 2000, CHUNK**2 + 300])
 def test_inclusive_scan_is_the_running_sum(backend, rng, count):
     values = torch.randint(0, 1000, (count,), generator=rng, dtype=torch.int32)
     sums = backend.tensor(torch.full((count,), -7), torch.int32)

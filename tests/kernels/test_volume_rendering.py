@@ -223,7 +223,7 @@ def test_an_opaque_end_gives_opacity_one_and_leaves_the_other_weights(backend, r
     given = make_intervals(backend, 9, 20, rng, max_density=1.0)
     bounded, opaque = (dense_forward(backend, *given, last) for last in ("bounded", "opaque"))
     assert torch.equal(opaque[1], torch.ones_like(opaque[1])) and (bounded[1] < 0.9).all()
-    assert torch.equal(opaque[3][:, :-1], bounded[3][:, :-1])
+    backend.assert_close(opaque[3][:, :-1], bounded[3][:, :-1], "weights in front of the end")
     backend.assert_close(opaque[3].sum(1), torch.ones(9), "sum of weights")
 
 

@@ -116,8 +116,7 @@ def test_pieces_do_not_show(backend, chunk):
 
 
 def test_pieces_are_so_large_that_their_samples_stay_bounded_though_the_top_is_empty(backend, monkeypatch):
-    monkeypatch.setattr(views, "MARCHED", 20_000)
-    monkeypatch.setattr(views, "FIRST_RAYS", 64)
+    monkeypatch.setitem(views.PIECES, backend.device.type, (64, 2**15, 20_000))
     model = Ball(backend.dtype, backend.device)
     cameras = cameras_around(1, size=(64, 64), focal=96.0)
     cameras = Cameras(**{**vars(cameras), "principal": np.array([[32.0, 64.0]])})  # the box is at the bottom

@@ -136,6 +136,19 @@ def test_training_rays_are_the_rays_of_their_pixels(backend, rng):
     assert training_rays(training_images(pixels, offset, size, *cameras), 0, seed=1).rgba.shape == (0, 4)
 
 
+@pytest.mark.parametrize("rays", [0, 1, 63, 2000])
+def test_pixels_are_drawn_as_in_the_reference_among_all_and_among_those_allowed(backend, rng, rays):
+    pixels, offset, size, cameras = make_images(backend, rng)
+    allowed = torch.arange(3, len(pixels), 5, dtype=torch.int32)
+    for chosen in (None, allowed, allowed[:1]):
+        images = training_images(pixels, offset, size, *cameras,
+                                 allowed=None if chosen is None else chosen.to(backend.device))
+        batch = training_rays(images, rays, seed=77)
+        expected = reference.drawn_pixels(77, rays, len(pixels), chosen)
+        assert torch.equal(batch.pixel_index.long().cpu(), expected)
+        backend.assert_close(batch.rgba, pixels.cpu()[expected].double() / 255, "rgba")
+
+
 def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
     (index, pixel), (pose, focal, principal), (distortion, lens) = make_inputs(backend, 10, rng)
     with pytest.raises(ValueError, match="pixel must have shape"):
@@ -160,5 +173,12 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         training_images(pixels, offset + 1, size, *cameras)
     with pytest.raises(TypeError, match=r"pixels must be torch\.uint8"):
         training_images(pixels.int(), offset, size, *cameras)
+    with pytest.raises(TypeError, match=r"allowed must be torch\.int32"):
+        training_images(pixels, offset, size, *cameras, allowed=offset.to(pixels.device))
+    with pytest.raises(ValueError, match="allowed must hold at least one pixel"):
+        training_images(pixels, offset, size, *cameras, allowed=backend.tensor([], torch.int32))
+    if backend.device.type == "cpu":
+        with pytest.raises(IndexError, match="allowed must ascend in"):
+            training_images(pixels, offset, size, *cameras, allowed=backend.tensor([0, len(pixels)], torch.int32))
     with pytest.raises(ValueError, match="rays must be at least 0"):
         training_rays(training_images(pixels, offset, size, *cameras), -1, seed=0)

@@ -1,6 +1,7 @@
 """Checkpoints: exact, whole, and checked before they are believed."""
 
 import dataclasses
+import errno
 import json
 import os
 import resource
@@ -8,6 +9,7 @@ import struct
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from taichi_nerf.errors import UserError
@@ -231,13 +233,30 @@ def test_disk_without_room_leaves_the_checkpoint_from_before(saved, make_trainer
     assert resumed.steps_done == 5
 
 
-def test_full_disk_is_called_that(tmp_path, monkeypatch):
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "the disk is full; make room in {}, or write to another folder"),
+        (errno.EDQUOT, "the disk is full; make room in {}, or write to another folder"),
+        (errno.EACCES, "permission denied; see to it that you may write into {}, or write to another folder"),
+        (errno.EROFS, "read-only file system; see to it that you may write into {}, or write to another folder"),
+        (errno.EFBIG, "file too large; raise the limit on the size of files (ulimit -f), or write to another folder"),
+        (errno.EIO, "input/output error; mend that, or write to another folder"),
+    ],
+)
+@pytest.mark.parametrize("of_safetensors", [False, True])
+def test_what_kept_a_file_from_being_written_is_named_with_what_helps(
+    tmp_path, monkeypatch, number, message, of_safetensors
+):
+    def refuse(descriptor):
+        if of_safetensors:
+            raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"a\.json could not be written: the disk is full; make room"):
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(UserError) as error:
         checkpoint.write_json(tmp_path / "a.json", {})
+    assert str(error.value) == f"{tmp_path / 'a.json'} could not be written: {message.format(tmp_path)}"
     assert not list(tmp_path.iterdir())
 
 

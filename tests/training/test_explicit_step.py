@@ -9,11 +9,13 @@ import torch
 from taichi_nerf import runtime
 from taichi_nerf.config import TrainingConfig
 from taichi_nerf.fields import mlp
+from taichi_nerf.reference.mlp import mlp as reference_mlp
 from taichi_nerf.training import explicit_step, run
 from taichi_nerf.training import trainer as trainer_module
 from taichi_nerf.training.explicit_step import StepSeeds
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import Trainer
+from taichi_nerf_kernels import launch
 from taichi_nerf_kernels.engine import ti
 
 from .conftest import BATCH, SMALL
@@ -29,6 +31,7 @@ def trainers(request, backend, small_scene, monkeypatch):
     start, all in the precision of the backend."""
     for module in (mlp, explicit_step):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
+    monkeypatch.setattr(explicit_step.DeviceArrays, "__init__", without_half(explicit_step.DeviceArrays.__init__))
 
     def make(kind):
         batch = dataclasses.replace(BATCH, random_background=request.param)
@@ -42,6 +45,16 @@ def trainers(request, backend, small_scene, monkeypatch):
         parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=generator).to(parameter))
     explicit.load_state_dict(autograd.state_dict())
     return autograd, explicit
+
+
+def without_half(init):
+    """Arrays of half precision are none."""
+
+    def changed(arrays):
+        init(arrays)
+        arrays.half_storage = False
+
+    return changed
 
 
 def in_precision(dtype):
@@ -78,19 +91,80 @@ def test_gradients_are_those_of_autograd(backend, trainers):
         backend.assert_close(found[name].reshape(value.shape), value, name)
 
 
+@pytest.mark.parametrize("precision", [torch.float16, torch.float32])
+def test_a_network_over_all_columns_is_the_network_of_those_in_use(backend, rng, monkeypatch, precision):
+    """The network of a GPU, which knows no count on the host; in half precision as near as that comes."""
+    if backend.dtype == torch.float64 or backend.name == "vulkan-f32":
+        pytest.skip("single precision and tensors of PyTorch are what it is for")
+    monkeypatch.setattr(explicit_step, "fastest_precision", lambda device: precision)
+    room, n, scale = 700, 333, 1e-4
+    module = mlp.MLP(32, 16, width=64, hidden_layers=2, generator=rng).to(backend.device)
+    x, y_gradient = (torch.randn(rows, room, generator=rng).to(backend.device) for rows in (32, 16))
+    y_gradient *= scale  # gradients of single samples are small
+    expected = (tensor.detach().double() for tensor in module.weights)
+    expected = [weight.requires_grad_() for weight in expected]
+    inputs = x[:, :n].double().requires_grad_()
+    outputs = reference_mlp(inputs, expected)
+    outputs.backward(y_gradient[:, :n].double())
+    x[:, n:] = y_gradient[:, n:] = float("nan")
+
+    count = torch.tensor([n], dtype=torch.int32, device=backend.device)
+    arrays = explicit_step.DeviceArrays()
+    network = explicit_step.TensorCoreNetwork(arrays, module, room)
+    arrays.put(torch.cat([weight.reshape(-1) for weight in module.weights]), network.weights)
+    y, first, x_gradient = backend.empty(16, room), backend.empty(1, room), backend.empty(32, room)
+    network.first_output(x, first, count)
+    network.forward(x, y, count)
+    network.backward(x, y_gradient, x_gradient, count)
+    # by norm; rounding cuts a unit near zero, whose whole gradient is lost: the square root of the share of these units
+    of_values, of_gradients = (2e-3, 4e-2) if precision == torch.float16 else (1e-5, 1e-5)
+    weights_gradient = torch.cat([weight.grad.reshape(-1) for weight in expected])
+    for actual, exact, tolerance in ((y[:, :n], outputs, of_values), (first[:, :n], outputs[:1], of_values),
+                                     (x_gradient[:, :n], inputs.grad, of_gradients),
+                                     (network.gradient, weights_gradient, of_gradients)):
+        exact = exact.detach()
+        assert (actual.double() - exact).norm() <= tolerance * exact.norm()
+
+
+def test_activations_in_half_precision_change_gradients_by_their_rounding(backend, rng):
+    if not runtime.current().half_storage:
+        pytest.skip("this device keeps no arrays of half precision")
+    room, n = 500, 333
+    module = mlp.MLP(16, 16, width=16, hidden_layers=1, generator=rng).to(backend.device)
+    x, y_gradient = (torch.randn(16, room, generator=rng) for _ in range(2))
+    expected = [weight.detach().double().cpu().requires_grad_() for weight in module.weights]
+    reference_mlp(x[:, :n].double(), expected).backward(y_gradient[:, :n].double())
+    arrays = explicit_step.DeviceArrays()
+    network = explicit_step.FusedNetwork(arrays, module, room)
+    assert str(network.activations.dtype).endswith("f16") or network.activations.dtype == torch.float16
+    arrays.put(torch.cat([weight.reshape(-1) for weight in module.weights]), network.weights)
+    x, y_gradient, count = arrays.like(x), arrays.like(y_gradient), arrays.like(torch.tensor([n], dtype=torch.int32))
+    network.forward(x, arrays.new(16, room), count)
+    network.backward(x, y_gradient, arrays.new(16, room), count)
+    exact = torch.cat([weight.grad.reshape(-1) for weight in expected])
+    found = torch.from_numpy(arrays.numbers(network.gradient)).double()
+    assert 1e-7 * exact.norm() < (found - exact).norm() < 1e-3 * exact.norm()
+
+
 @pytest.fixture
 def moved_bytes(monkeypatch):
     """Bytes that launches moved between host and device so far: every array that is not the device's own there and back
     again, and at most 32 for each argument itself."""
-    moved, launch = [0], ti.lang.kernel_impl.Kernel.launch_kernel
+    moved = [0]
 
-    def counted(kernel, compiled, *arguments):
-        for argument in arguments:
-            array = not isinstance(argument, ti.Ndarray) and hasattr(argument, "nbytes")
-            moved[0] += 32 + (2 * argument.nbytes if array else 0)
-        return launch(kernel, compiled, *arguments)
+    def count(owner, name, given):
+        original = getattr(owner, name)
 
-    monkeypatch.setattr(ti.lang.kernel_impl.Kernel, "launch_kernel", counted)
+        def counted(self, code, *arguments):
+            for argument in given(arguments):
+                array = not isinstance(argument, ti.Ndarray) and hasattr(argument, "nbytes")
+                moved[0] += 32 + (2 * argument.nbytes if array else 0)
+            return original(self, code, *arguments)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(ti.lang.kernel_impl.Kernel, "launch_kernel", lambda arguments: arguments)
+    count(launch._Launcher, "_launch", lambda arguments: arguments[0])
     return moved
 
 

@@ -189,6 +189,23 @@ def test_settings_that_are_no_json_are_named(run_folder, text):
         RunFolder.open(run_folder.path)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"train": 3}', '{"train": {}}', '{"train": {"names": []}}', '{"train": {"names": ["a"]}}']
+)
+def test_cameras_that_are_none_are_named(run_folder, small_scene, monkeypatch, text):
+    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings: small_scene)
+    (run_folder.path / "cameras.json").write_text(text)
+    for read in (run_folder.cameras_scene, run_folder.training_scene):
+        with pytest.raises(UserError, match=r"cameras\.json .*; restore it or train again"):
+            read()
+
+
+def test_log_that_cannot_be_written_is_named_with_what_helps(run_folder):
+    (run_folder.path / "log.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"log\.jsonl cannot be written: is a directory; .*go on with --resume"):
+        run_folder.log({"step": 1})
+
+
 def test_log_keeps_what_was_before_the_checkpoint(run_folder):
     for step in (10, 20, 30):
         run_folder.log({"step": step})
@@ -228,3 +245,27 @@ def test_test_every_thins_the_test_views_of_the_built_in_scene():
     assert scene.background == "black"
     scene = load_training_scene(SceneConfig(downscale=50, test_every=0))
     assert list(scene.splits) == ["train"]
+
+
+def test_refined_cameras_are_shown_and_written_for_other_programs(run_folder, small_scene):
+    cameras = small_scene.model_cameras("train")
+    moved = dataclasses.replace(cameras, focal=cameras.focal * 1.5)
+    moved.camera_to_world[:, 2, 3] += 0.25
+    for _ in range(2):  # what was written before is replaced
+        run_folder.write_refined(small_scene, moved)
+    scene = run_folder.cameras_scene()
+    assert list(scene.splits) == list(small_scene.splits)
+    np.testing.assert_allclose(scene.model_cameras("train").camera_to_world, moved.camera_to_world, atol=1e-6)
+    np.testing.assert_array_equal(scene.model_cameras("train").focal, moved.focal)
+    content = json.loads((run_folder.path / "refined_transforms.json").read_text())
+    first = content["frames"][0]
+    assert len(content["frames"]) == 6 and first["fl_x"] == pytest.approx(float(moved.focal[0, 0]))
+    raised = small_scene.splits["train"].cameras.camera_to_world[0].copy()
+    raised[2, 3] += 0.25 / small_scene.scale
+    np.testing.assert_allclose(np.array(first["transform_matrix"])[:3], raised, atol=1e-5)
+
+
+def test_refined_cameras_of_other_images_are_refused(run_folder, small_scene):
+    run_folder.write_refined(small_scene, small_scene.model_cameras("train"))  # 6, where the run's own scene has 60
+    with pytest.raises(UserError, match="has other training images than those whose cameras"):
+        run_folder.split("train")

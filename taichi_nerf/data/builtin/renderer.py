@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from taichi_nerf_kernels.engine import ti
+from taichi_nerf_kernels.launch import kernel
 
 from ... import runtime
 from ..scene import PERSPECTIVE, Cameras
@@ -203,7 +204,7 @@ def surface_light(p, n, d, local, reached, light, m, materials: ti.template(),
     return diffuse + shine, mirrored * (0.35 + 0.65 * reached[1]) * tint
 
 
-@ti.kernel
+@kernel
 def render_views(
     camera_to_world: ti.types.ndarray(ndim=3),  # [N, 3, 4]
     focal: ti.types.ndarray(ndim=2),  # [N, 2]

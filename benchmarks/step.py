@@ -1,0 +1,115 @@
+"""Where the time of a training step goes on a CUDA device, beside what the memory alone would take.
+
+    python benchmarks/step.py --data DIR              DIR holds nerf_synthetic/lego; without it the built-in scene
+
+Instant-NGP with the defaults of the backend is trained for some seconds, then some steps are profiled. For every
+kernel: microseconds a step and launches a step; and for those whose arrays are known here the floor, every array read
+or written once, over the bandwidth of a copy that is timed in the same process. Gathers and atomic sums of the hash
+grid count as its whole table once, which no cache achieves.
+"""
+
+import argparse
+import re
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import taichi_nerf
+from taichi_nerf import runtime
+from taichi_nerf.checks import measure
+from taichi_nerf.config import TrainingConfig
+from taichi_nerf.presets import recipe
+from taichi_nerf.training.run import make_model, train, warm_up
+from taichi_nerf.training.trainer import Trainer
+
+WORD = 4  # bytes
+NAME = re.compile(r"(.*?)_c\d+_\d+_kernel_\d+_\w+")  # of a kernel of Taichi in a profile
+
+
+def floors(trainer: Trainer, rays: float, marched: float, samples: float) -> dict[str, float]:
+    """Bytes that the kernels of a step must move, by name."""
+    layout, room = trainer.model.field.layout, trainer.explicit.samples_room
+    encoded, entries = layout.outputs, layout.entries
+    table = entries * layout.features * WORD
+    return {
+        "_forward_gpu": WORD * marched * (3 + encoded) + table,
+        "_backward_table_gpu": WORD * samples * (3 + encoded) + 2 * table,
+        "adam_step": 4 * table + 3 * table + 2 * WORD * entries,
+        "gather_visible": 2 * WORD * samples * (3 + 1 + encoded) + WORD * samples,
+        "_fill_samples": WORD * marched * (3 + 1 + 1 + 1),
+        "_march_count": WORD * rays * (3 + 3 + 1 + 8),
+        "forward": WORD * marched * (encoded + 1),
+        "differentiate_rays": WORD * samples * (1 + 3 + 1 + 3 + 3 + 1 + 1),
+        "count_visible_rays": WORD * marched * 2,
+        "columns_in_use": (WORD + 2) * room * (encoded + 32 + 3 + 16),
+    }
+
+
+def profiled(trainer: Trainer, steps: int) -> tuple[dict[str, list[float]], float]:
+    """Kernel -> [launches, seconds] of `steps` steps, and their seconds on the wall."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+        start = time.perf_counter()
+        for _ in range(steps):
+            trainer.step()
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    found = defaultdict(lambda: [0, 0.0])
+    for event in recorded.events():
+        if event.device_type == torch.autograd.DeviceType.CUDA:
+            name = NAME.sub(r"\1", event.name)
+            found[name][0] += 1
+            found[name][1] += event.device_time * 1e-6
+    return found, seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, metavar="DIR")
+    parser.add_argument("--settle", type=float, default=5.0, metavar="S", help="seconds of training before")
+    parser.add_argument("--steps", type=int, default=32)
+    arguments = parser.parse_args()
+    if runtime.why_missing("cuda"):
+        sys.exit(f"no CUDA device: {runtime.why_missing('cuda')}")
+    runtime.init("cuda")
+    scene = taichi_nerf.load_scene(arguments.data / "nerf_synthetic/lego") if arguments.data else (
+        taichi_nerf.builtin_scene())
+    settings = recipe(preset="paper")
+    config = TrainingConfig(seconds=arguments.settle, batch=settings.batch, optimiser=settings.optimiser)
+    trainer = Trainer(make_model(scene, settings.model), scene, config)
+    warm_up(trainer)
+    train(trainer)
+    before = trainer.totals()
+    steps = trainer.steps_done
+    for _ in range(100):
+        trainer.step()
+    did = trainer.totals() - before
+    kernels, _ = profiled(trainer, arguments.steps)
+    start = time.perf_counter()
+    for _ in range(arguments.steps):
+        trainer.step()
+    host = time.perf_counter() - start
+    trainer.totals()
+    seconds = time.perf_counter() - start
+
+    copied = measure.limits(0.2)["copy_bytes_per_second"]
+    rays, marched, samples = (count / 100 for count in (did.rays, did.marched, did.samples))
+    bound = floors(trainer, rays, marched, samples)
+    total = sum(seconds for _, seconds in kernels.values()) / arguments.steps
+    print(f"after {steps} steps: {rays:.0f} rays, {marched:.0f} marched and {samples:.0f} visible samples a step")
+    print(f"a step {1e3 * seconds / arguments.steps:.2f} ms; the host needs {1e3 * host / arguments.steps:.2f} ms, "
+          f"its kernels {1e3 * total:.2f} ms; a copy {copied / 1e12:.2f} TB/s")
+    print("| kernel | us a step | launches | floor, us | floor / time |\n|---|---|---|---|---|")
+    for name, (launches, spent) in sorted(kernels.items(), key=lambda item: -item[1][1])[:24]:
+        microseconds = 1e6 * spent / arguments.steps
+        floor = 1e6 * bound[name] / copied if name in bound else None
+        columns = ("", "") if floor is None else (f"{floor:.0f}", f"{floor / microseconds:.2f}")
+        print(f"| {name[:60]} | {microseconds:.0f} | {launches / arguments.steps:.1f} | {columns[0]} | {columns[1]} |")
+
+
+if __name__ == "__main__":
+    main()

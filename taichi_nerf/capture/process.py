@@ -1,0 +1,227 @@
+"""A folder of photos, or a video, to a scene: pictures, poses, and what is wrong with them.
+
+    images/            upright, of at most --max-size pixels
+    sparse/0/          COLMAP's binary model: cameras, poses, points
+    database.db        COLMAP's features and matches
+    transforms.json    the same cameras for everybody else: camera to world, OpenGL axes, OpenCV distortion
+    process.json       how it was made, and the images without a pose with the likely reason
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from ..data.images import processors
+from ..data.inspect import Finding
+from ..errors import UserError
+from ..progress import Progress
+from .diagnosis import reasons, suspicions
+from .photos import copy_photos, find_photos
+from .reconstruction import (
+    FEWEST_IN_MODEL,
+    Matching,
+    extract_features,
+    import_pycolmap,
+    map_images,
+    match_features,
+    refine,
+)
+from .video import pick_frames
+
+CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]
+CAMERA_MODELS = get_args(CameraModel)
+# What the parameters of COLMAP's models are in a transforms file.
+_PARAMETERS = {
+    "SIMPLE_PINHOLE": ("fl", "cx", "cy"),
+    "PINHOLE": ("fl_x", "fl_y", "cx", "cy"),
+    "SIMPLE_RADIAL": ("fl", "cx", "cy", "k1"),
+    "RADIAL": ("fl", "cx", "cy", "k1", "k2"),
+    "OPENCV": ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2"),
+    "OPENCV_FISHEYE": ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "k3", "k4"),
+}
+MOST_EXHAUSTIVE = 80  # photos: more are matched with the most similar ones only
+FEW_PLACED = 0.7  # share of the images with a pose under which it is worth a warning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processed:
+    """What became of a capture."""
+
+    folder: Path
+    """Of the scene."""
+    images: int
+    """Pictures taken from the source."""
+    placed: int
+    """Those with a pose."""
+    points: int
+    """Points in space that were found."""
+    reprojection_error: float
+    """Pixels, the mean over the observations of the points."""
+    unplaced: dict[str, str]
+    """Name and likely reason of each picture without a pose."""
+    findings: list[Finding]
+    """What looks wrong."""
+
+
+def process(source: Path, output: Path, *, max_images: int = 200, max_size: int = 1600,
+            camera_model: CameraModel = "SIMPLE_RADIAL", single_camera: bool = True,
+            matching: Matching | Literal["auto"] = "auto", threads: int | None = None) -> Processed:
+    """Find the cameras of the photos in the folder `source`, or of frames of the video `source`, and write a scene.
+
+    The folder `output` appears when it is complete.
+
+    Args:
+        max_images: pictures at the most; of more, the sharpest of every few.
+        max_size: pixels of a picture along its longer side, at the most.
+        camera_model: COLMAP's.
+        single_camera: pictures of one size were all taken by one camera with one zoom.
+        matching: auto: sequential for a video, exhaustive for up to 80 photos, by vocabulary for more.
+        threads: by default as many as this process may use.
+
+    Raises:
+        UserError: there are no photos, or no video; pycolmap is missing; the output exists; or no poses were found.
+    """
+    source, output = Path(source).expanduser(), Path(output).expanduser()
+    import_pycolmap()
+    _check(source, output)
+    video, threads = source.is_file(), threads or processors()
+    aside = None
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+        (aside / "images").mkdir()
+        sharpness, unread = _gather(source, aside / "images", video, max_images, max_size)
+        if matching == "auto":
+            exhaustive = len(sharpness) <= MOST_EXHAUSTIVE
+            matching = "sequential" if video else "exhaustive" if exhaustive else "vocabulary"
+        models, unplaced, findings = _reconstruct(
+            aside, sharpness, camera_model=camera_model, single_camera=single_camera, matching=matching, ordered=video,
+            threads=threads,
+        )
+        summary = Processed(folder=output, images=len(sharpness), placed=models[0].num_reg_images(),
+                            points=models[0].num_points3D(),
+                            reprojection_error=models[0].compute_mean_reprojection_error(),
+                            unplaced=unread | unplaced, findings=findings)
+        settings = {"source": source.name, "max_images": max_images, "max_size": max_size, "camera_model": camera_model,
+                    "single_camera": single_camera, "matching": matching}
+        _write(aside, models, summary, settings)
+        aside.chmod(0o755)
+        if output.is_dir():
+            output.rmdir()
+        os.rename(aside, output)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"{output} cannot be written ({reason}); name another place with room") from None
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    return summary
+
+
+def transforms(model) -> dict:
+    """The content of `transforms.json` for a pycolmap reconstruction with its images in `images/`."""
+    frames = []
+    for image in sorted(model.images.values(), key=lambda image: image.name):
+        if not image.has_pose:
+            continue
+        pose = np.vstack([image.cam_from_world().inverse().matrix() * [1, -1, -1, 1], [0, 0, 0, 1]])
+        frames.append({"file_path": f"images/{image.name}", **_lens(model.cameras[image.camera_id]),
+                       "transform_matrix": pose.tolist()})
+    lenses = [{key: value for key, value in frame.items() if key not in ("file_path", "transform_matrix")}
+              for frame in frames]
+    if all(lens == lenses[0] for lens in lenses):
+        frames = [{key: frame[key] for key in ("file_path", "transform_matrix")} for frame in frames]
+        return {**lenses[0], "frames": frames}
+    return {"frames": frames}
+
+
+def _lens(camera) -> dict:
+    """The intrinsics of a pycolmap camera in the keys of a transforms file."""
+    model = camera.model_name
+    lens = {"camera_model": model, "w": int(camera.width), "h": int(camera.height)}
+    for key, value in zip(_PARAMETERS[model], camera.params):
+        lens |= {"fl_x": float(value), "fl_y": float(value)} if key == "fl" else {key: float(value)}
+    return lens
+
+
+def _check(source: Path, output: Path):
+    try:
+        exists, taken = source.exists(), os.path.lexists(output) and not (output.is_dir() and not any(output.iterdir()))
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise UserError(f"{source} or {output} cannot be used ({error}); check the paths") from None
+    if not exists:
+        raise UserError(f"{source} does not exist; give a folder of photos or a video")
+    if taken:
+        raise UserError(f"{output} exists already; name a new folder with --output or remove it first")
+
+
+def _gather(source: Path, folder: Path, video: bool, most: int,
+            max_size: int) -> tuple[dict[str, float], dict[str, str]]:
+    """Pictures in `folder`: the sharpness of each, and why others could not be read."""
+    with Progress("frames" if video else "photos") as line:
+        if video:
+            return pick_frames(source, folder, most=most, max_size=max_size, told=line.frames), {}
+        sharpness, unread = copy_photos(find_photos(source), folder, most=most, max_size=max_size, told=line.images)
+    if len(sharpness) < FEWEST_IN_MODEL:
+        name, reason = next(iter(unread.items()))
+        raise UserError(
+            f"{source}: only {len(sharpness)} photos can be read ({name} {reason}); give at least 3, better 50"
+        )
+    return sharpness, unread
+
+
+def _reconstruct(folder: Path, sharpness: dict[str, float], *, camera_model: str, single_camera: bool,
+                 matching: Matching, ordered: bool, threads: int) -> tuple[list, dict[str, str], list[Finding]]:
+    """The models, why images are not in the first, and what looks wrong."""
+    database, images = folder / "database.db", folder / "images"
+    colmap = import_pycolmap()
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        groups = _by_size(images, sharpness) if single_camera else [sorted(sharpness)]
+        extract_features(database, images, groups, camera_model=camera_model, single_camera=single_camera,
+                         threads=threads)
+        match_features(database, Path(scratch), matching, threads=threads)
+        models = map_images(database, images, Path(scratch) / "models", threads=threads)
+        if models:
+            models[0] = refine(database, images, Path(scratch) / "refined", models[0], threads=threads)
+    with colmap.Database.open(database) as opened:
+        unplaced = reasons(opened, models, sharpness)
+        if not models:
+            name, reason = next(iter(unplaced.items()))
+            raise UserError(
+                f"no poses were found for the {len(sharpness)} images ({name}: {reason}); take sharp photos that "
+                "overlap by two thirds, from many places around the scene"
+            )
+        findings = suspicions(opened, models, ordered=ordered)
+    if models[0].num_reg_images() < FEW_PLACED * len(sharpness):
+        share = f"{models[0].num_reg_images()} of {len(sharpness)}"
+        text = f"only {share} images have a pose: parts of the scene are missing"
+        findings.append(Finding(severity="warning", text=text))
+    return models, unplaced, findings
+
+
+def _by_size(folder: Path, names) -> list[list[str]]:
+    """The names in groups of images of one size: another size is another zoom or another camera."""
+    groups = {}
+    for name in sorted(names):
+        with Image.open(folder / name) as image:
+            groups.setdefault(image.size, []).append(name)
+    return list(groups.values())
+
+
+def _write(folder: Path, models: Sequence, summary: Processed, settings: dict):
+    for number, model in enumerate(models):
+        (folder / "sparse" / str(number)).mkdir(parents=True)
+        model.write_binary(folder / "sparse" / str(number))
+    (folder / "transforms.json").write_text(json.dumps(transforms(models[0]), indent=1) + "\n", encoding="utf-8")
+    report = {**settings, "images": summary.images, "placed": summary.placed, "points": summary.points,
+              "reprojection_error": round(summary.reprojection_error, 4), "unplaced": summary.unplaced,
+              "warnings": [finding.text for finding in summary.findings]}
+    (folder / "process.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,93 @@
+"""Phototourism, as NeRF in the Wild uses it (Martin-Brualla et al. 2021): photos of many people, with a split.
+
+    NAME.tsv        filename, id, split (train or test) and dataset of each image, in columns
+    dense/images    the undistorted images
+    dense/sparse    COLMAP's model of them
+
+A row without id is no part of the scene. The ids of the table do not fit the model: those of the model are taken, by
+the name of the file, and are the appearance ids. Each image's bounds are the 0.1 and 99.9 percentile of the distances
+to the points that it sees.
+"""
+
+import csv
+import io
+from pathlib import Path
+
+from ..errors import UserError
+from .colmap import find_model, model_frames, model_notes, read_model
+from .folders import background_note, make_splits, pick_size, read_text
+from .placement import place
+from .scene import Scene
+from .splits import Request, any_transparent
+
+_MOST_BYTES = 2**26
+
+
+def is_phototourism(folder: Path) -> bool:
+    """Whether the folder holds a table beside a dense COLMAP folder."""
+    return find_model(folder / "dense") is not None and table_of(folder) is not None
+
+
+def table_of(folder: Path) -> Path | None:
+    """The first table of the folder, by name."""
+    try:
+        return min((p for p in folder.iterdir() if p.suffix == ".tsv" and p.is_file()), default=None)
+    except OSError:
+        return None
+
+
+def load_phototourism(folder: Path, request: Request) -> Scene:
+    """Load the splits asked for. Raises UserError."""
+    table = table_of(folder)
+    split_of = read_table(table)
+    model = read_model(find_model(folder / "dense"))
+    ids = {view.name: {"ids": {"appearance": view.image_id}} for view in model.views if view.name in split_of}
+    if not ids:
+        raise UserError(f"{table} names no image of the model {model.path}; use the table of this scene")
+    frames = model_frames(model, folder / "dense" / "images", request, ids)
+    everything = list(frames.values())
+    transparent = any_transparent(everything, request)
+    placement, why = place(
+        everything, orient=request.orient or "up", transparent=transparent, points=model.points.position
+    )
+    members = {name: [] for name in dict.fromkeys(split_of.values())}
+    for number, frame in frames.items():
+        members[split_of[model.views[number].name]].append(frame)
+    missing = len(split_of) - len(ids)
+    return Scene(
+        name=folder.resolve().name,
+        format="phototourism",
+        splits=make_splits(table, members, request, pick_size({1: folder}, request.downscale)[1], held_out=False),
+        points=model.points if len(model.points) else None,
+        **vars(placement),
+        background="white" if transparent else "black",
+        notes=[
+            f"Phototourism table of {len(split_of)} images",
+            *model_notes(model),
+            *([f"{missing} images of the table are not in the model and not used"] if missing else []),
+            *why,
+            background_note(transparent),
+        ],
+        problems=request.problems.found,
+    )
+
+
+def read_table(path: Path) -> dict[str, str]:
+    """Split by file name, of the rows that have an id. Raises UserError."""
+    reader = csv.DictReader(io.StringIO(read_text(path, _MOST_BYTES)), delimiter="\t", strict=True)
+    found = {}
+    try:
+        for number, row in enumerate(reader, 2):
+            if not {"filename", "id", "split"} <= row.keys():
+                raise UserError(f"{path} lacks one of the columns filename, id and split; export it again")
+            name, identity, split = (row[key] or "" for key in ("filename", "id", "split"))
+            if not identity.strip():
+                continue
+            if split not in ("train", "test") or not name:
+                raise UserError(f"{path}: line {number} has no file name, or a split that is not train or test")
+            found[name] = split
+    except csv.Error as error:
+        raise UserError(f"{path} is no table of columns that tabs separate ({error}); export it again") from None
+    if not found:
+        raise UserError(f"{path} names no image; export it again")
+    return {name: found[name] for name in sorted(found, key=lambda name: found[name] != "train")}

@@ -1,0 +1,66 @@
+"""The fields in plain PyTorch, by the names of their weights: what `taichi_nerf.fields` must equal. N samples, R rays.
+
+`w` maps names to tensors, as `state_dict` of a field gives them.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from ..hash_grid import hash_grid_encode
+from ..positional_encoding import encode
+from ..spherical_harmonics import spherical_harmonics
+
+
+def part(state, name):
+    """The weights of a part of a model."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+
+
+def linear(w, name, x):
+    """[N, O]"""
+    return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+
+def deep_density(w, x, skip, activation="relu", noise=0.0):
+    """Density [N] and hidden features of encoded samples [N, I]."""
+    h = x
+    for i in range(sum(name.startswith("network.trunk.") for name in w) // 2):
+        h = linear(w, f"network.trunk.{i}", h).relu()
+        if i == skip:
+            h = torch.cat([x, h], dim=1)
+    raw = linear(w, "network.density_layer", h)[:, 0] + noise
+    return (raw.relu() if activation == "relu" else F.softplus(raw - 1)), h
+
+
+def deep_colour(w, h, directions, levels, padding=0.0, appearance=None):
+    """Colour [N, 3] of hidden features [N, H], seen along directions [R, 3], with appearance vectors [R, A] or None."""
+    view = encode(directions, levels)
+    if appearance is not None:
+        view = torch.cat([view, appearance], dim=1)
+    view = view.repeat_interleave(len(h) // len(directions), dim=0)
+    h = linear(w, "network.view_layer", torch.cat([linear(w, "network.bottleneck_layer", h), view], dim=1)).relu()
+    return linear(w, "network.colour_layer", h).sigmoid() * (1 + 2 * padding) - padding
+
+
+def network(w, name, x):
+    """[N, O] of x [N, I]: products and ReLU."""
+    layers = [w[f"{name}.weights.{i}"] for i in range(sum(key.startswith(f"{name}.weights.") for key in w))]
+    for weight in layers[:-1]:
+        x = (x @ weight.T).relu()
+    return x @ layers[-1].T
+
+
+def hash_density(w, positions, side, grid):
+    """Density [N] and geometry [N, G] at positions [N, 3] of [-side / 2, side / 2]^3; `grid`: settings of the grid."""
+    features = hash_grid_encode(positions / side + 0.5, w["field.table"], **grid)
+    geometry = network(w, "field.density_network", features)
+    return geometry[:, 0].exp(), geometry
+
+
+def hash_colour(w, geometry, directions, degree, appearance=None):
+    """Colour [N, 3]."""
+    view = spherical_harmonics(directions, degree)
+    if appearance is not None:
+        view = torch.cat([view, appearance], dim=1)
+    view = view.repeat_interleave(len(geometry) // len(directions), dim=0)
+    return network(w, "field.colour_network", torch.cat([geometry, view], dim=1)).sigmoid()

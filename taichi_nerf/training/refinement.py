@@ -1,0 +1,77 @@
+"""Training cameras that are not quite right: corrections of poses and lenses, learned with the field.
+
+    pose'      = exp(xi - mean xi) pose,  xi = R twist                a rigid motion of the camera in model space
+    focal'     = focal * exp(zoom),  principal' = principal + focal * shift        of all cameras that share a lens
+
+A twist turns a camera about the model's origin, where the object stands or the capture has its middle, rather than
+about the camera itself: turning a camera and moving it sideways show nearly the same, which no optimiser of single
+coordinates takes apart, but turning it about the object and moving it do not. Its coordinates are along the camera's
+own axes (R, the rotation of the pose as given): what a picture tells at once, where the object lies in it, then shares
+no coordinate with what it tells in the course of time, from which side it is seen.
+
+A motion of all cameras together changes no picture. Taking the mean away leaves it out, to first order, so that the
+world stays where the scene's file has it.
+
+Lin et al. 2021 (BARF); Mueller et al. 2022 (instant-ngp), whose training corrects cameras in this way, too.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.scene import Cameras
+from ..ops.camera import rays_from_pixels
+from ..ops.se3 import exponential_map
+
+__all__ = ["CameraRefinement"]
+
+
+class CameraRefinement(nn.Module):
+    """Corrections of N cameras in model space, at first none.
+
+    Parameters: `twist` [N, 6], rotation in radians and translation in model units along right, up and back; `offset`
+    [G, 4], zoom and shift along x and y, of each of the G lenses.
+    """
+
+    def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False, anchored: bool = False):
+        """Corrections of the poses, or of the lenses, or of both; the other parameters are left at zero.
+
+        With `anchored` cameras a motion of them all counts, because the field is there already.
+        """
+        super().__init__()
+        self.anchored = anchored
+        self.cameras = cameras
+        lens_of = np.concatenate([cameras.focal, cameras.principal, cameras.distortion, cameras.lens[:, None],
+                                  cameras.size], axis=1)
+        _, group = np.unique(lens_of, axis=0, return_inverse=True)
+        for name in ("camera_to_world", "focal", "principal", "distortion", "lens"):
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(getattr(cameras, name))), persistent=False)
+        self.register_buffer("group", torch.from_numpy(group.reshape(-1)), persistent=False)
+        self.twist = nn.Parameter(torch.zeros(len(cameras), 6), requires_grad=poses)
+        self.offset = nn.Parameter(torch.zeros(int(group.max()) + 1, 4), requires_grad=lenses)
+
+    def forward(self) -> tuple[Tensor, Tensor, Tensor]:
+        """camera_to_world [N, 3, 4], focal [N, 2] and principal [N, 2] as they are now; differentiable."""
+        axes = self.camera_to_world[:, :, :3]
+        twist = (self.twist.view(-1, 2, 3) @ axes.transpose(1, 2)).flatten(1)
+        motion = exponential_map(twist if self.anchored else twist - twist.mean(dim=0))
+        pose = motion[:, :, :3] @ self.camera_to_world
+        pose = torch.cat([pose[:, :, :3], pose[:, :, 3:] + motion[:, :, 3:]], dim=2)
+        zoom, shift = self.offset[self.group].split(2, dim=1)
+        return pose, self.focal * zoom.exp(), self.principal + self.focal * shift
+
+    def rays(self, image_index: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
+        """Origins and unit directions [R, 3] of the rays of pixels [R, 2] of cameras [R]; differentiable."""
+        return rays_from_pixels(image_index, pixel, *self(), self.distortion, self.lens)
+
+    def pull(self) -> Tensor:
+        """The mean square of the corrections: they are small where the pictures have nothing to say about them."""
+        return self.twist.square().sum(dim=1).mean() + self.offset.square().sum(dim=1).mean()
+
+    @torch.no_grad()
+    def refined(self) -> Cameras:
+        """The cameras in model space as they are now."""
+        pose, focal, principal = (values.cpu().numpy() for values in self())
+        return replace(self.cameras, camera_to_world=pose, focal=focal, principal=principal)

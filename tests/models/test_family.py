@@ -1,0 +1,161 @@
+"""Each model of the family against its reference in plain PyTorch: fixed weights, the same rays, every pixel."""
+
+import pytest
+import torch
+
+from taichi_nerf.config import (
+    FieldConfig,
+    HashGridConfig,
+    HashProposalConfig,
+    MipNeRF360Config,
+    MipNeRFConfig,
+    NeRFConfig,
+    PositionalFieldConfig,
+    PositionalProposalConfig,
+    RangeConfig,
+)
+from taichi_nerf.fields import mlp, positional_field
+from taichi_nerf.models.family import build_model
+from taichi_nerf.models.model import Box
+from taichi_nerf.reference.contraction import contract
+from taichi_nerf.reference.models import family as reference
+from taichi_nerf.reference.models.fields import deep_colour, deep_density, hash_colour, part
+from taichi_nerf.reference.positional_encoding import encode
+from taichi_nerf.reference.ray_aabb import intersect_ray_aabb
+from taichi_nerf.types import Rays
+
+RAYS, LEVELS, DIRECTION_LEVELS, SKIP, DEGREE = 9, 4, 2, 1, 3
+DEEP = PositionalFieldConfig(levels=LEVELS, direction_levels=DIRECTION_LEVELS, width=24, depth=4, skip=SKIP,
+                             bottleneck=12, view_width=16)
+GRID = {"levels": 3, "log2_entries": 8, "base_resolution": 4}
+HASH = FieldConfig(hash_grid=HashGridConfig(features=2, max_resolution=8, **GRID), geometry_features=5,
+                   density_width=16, colour_width=16, direction_degree=DEGREE)
+PROPOSAL = HashProposalConfig(hash_grid=HashGridConfig(features=2, max_resolution=4, **GRID), width=8)
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Products are taken in the type of the weights."""
+    for module in (mlp, positional_field):
+        monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
+
+
+@pytest.fixture
+def rays(rng):
+    """Towards the middle from all around, and one that misses the box; with the radii of their cones."""
+    origins = torch.nn.functional.normalize(torch.randn(RAYS, 3, generator=rng, dtype=torch.float64), dim=1) * 1.3
+    aims = 0.5 * torch.rand(RAYS, 3, generator=rng, dtype=torch.float64) - 0.25
+    aims[0] += 3
+    directions = torch.nn.functional.normalize(aims - origins, dim=1)
+    radius = 0.002 + 0.01 * torch.rand(RAYS, generator=rng, dtype=torch.float64)
+    index = torch.arange(RAYS, dtype=torch.int32) % 3
+    values = (x.float().double() for x in (origins, directions, radius))  # the same numbers in either precision
+    return Rays(*values, index)
+
+
+def prepared(backend, config, box, seed=3):
+    """A model whose weights are larger than at the start, in the precision of the backend; and its state."""
+    model = build_model(config, box, seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_((0.5 if "table" in name else 0.2) * noise)
+    model = model.to(backend.device, backend.dtype)
+    state = {name: value.double().cpu() for name, value in model.state_dict().items()}
+    return model, state
+
+
+def rendered(backend, model, rays, seed):
+    given = Rays(*(backend.tensor(x) for x in (rays.origins, rays.directions, rays.radius)),
+                 rays.image_index.to(backend.device))
+    with torch.no_grad():
+        return model.render(given, jitter_seed=seed, progress=0.4)
+
+
+def assert_pictures(backend, pixels, expected, scale):
+    """Levels against the reference's (colour, opacity, depth, weights)."""
+    for level, (colour, opacity, depth, weights) in zip(pixels, expected):
+        assert 0.05 < opacity.mean() <= 1.0 + 1e-9
+        for name, value in (("colour", colour), ("opacity", opacity), ("depth", depth / scale), ("weights", weights)):
+            backend.assert_close(getattr(level, name), value, name)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_nerf_renders_what_its_reference_does(backend, rays, seed):
+    model, state = prepared(backend, NeRFConfig(field=DEEP, coarse_samples=8, fine_samples=6), Box(bounded=True))
+    near, far = box_bounds(rays)
+    with torch.no_grad():
+        expected = reference.nerf(state, 2 * rays.origins, rays.directions, near, far, coarse=8, fine=6, skip=SKIP,
+                                  levels=LEVELS, direction_levels=DIRECTION_LEVELS, last="bounded", seed=seed)
+    assert_pictures(backend, rendered(backend, model, rays, seed).levels, expected, 2)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_mip_nerf_renders_what_its_reference_does(backend, rays, seed):
+    model, state = prepared(backend, MipNeRFConfig(field=DEEP, samples=7), Box(bounded=True))
+    near, far = box_bounds(rays)
+    hit = near < far  # the textbook moments of an interval without length are 0 / 0
+    rays, near, far = rays[hit], near[hit], far[hit]
+    with torch.no_grad():
+        expected = reference.mip_nerf(state, 2 * rays.origins, rays.directions, rays.radius, near, far, samples=7,
+                                      skip=SKIP, levels=LEVELS, direction_levels=DIRECTION_LEVELS, seed=seed)
+    assert_pictures(backend, rendered(backend, model, rays, seed).levels, expected, 2)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+@pytest.mark.parametrize("encoding", ["positional", "hash"])
+def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, seed):
+    hashed = encoding == "hash"
+    config = MipNeRF360Config(
+        field=HASH if hashed else DEEP, proposal=PROPOSAL if hashed else PositionalProposalConfig(width=12, depth=2),
+        proposal_samples=(8, 6), samples=5, radius=0.5, appearance=2, initial_density=0.5,
+        range=RangeConfig(spacing="disparity", near=0.1, far=50.0))
+    model, state = prepared(backend, config, Box(aabb_scale=16, images=3))
+    o, d, radius = 2 * rays.origins, rays.directions, rays.radius
+    near, far = torch.full((RAYS,), 0.2, dtype=torch.float64), torch.full((RAYS,), 100.0, dtype=torch.float64)
+    weights, appearance = part(state, "field"), state["appearance"][rays.image_index.long()]
+    if hashed:
+        grids = {name: {**GRID, "max_resolution": size} for name, size in (("field", 32), ("proposals.0", 16))}
+        density = reference.point_density(state, o, d, grids=grids, factor=0.5)
+    else:
+        density = reference.cone_density(state, o, d, radius, model.basis.double().cpu(), levels=LEVELS, skip=SKIP)
+
+    def colour(hidden):
+        if hashed:
+            return hash_colour(weights, hidden, d, DEGREE, appearance)
+        return deep_colour(weights, hidden, d, DIRECTION_LEVELS, 0.001, appearance)
+
+    with torch.no_grad():
+        expected, levels = reference.mip_nerf_360(state, o, d, near, far, density, colour, counts=(8, 6, 5),
+                                                  anneal=10 * 0.4 / (9 * 0.4 + 1), seed=seed)
+    pixels = rendered(backend, model, rays, seed)
+    for level, (s, found) in zip(pixels.levels, levels):
+        backend.assert_close(level.s, s, "fenceposts")
+        backend.assert_close(level.weights, found, "weights")
+    assert_pictures(backend, pixels.levels[-1:], [expected], 2)
+
+
+@pytest.mark.parametrize("encoding", ["positional", "hash"])
+def test_density_at_points_is_that_of_the_field_per_model_unit(backend, rays, encoding):
+    positions = 4 * rays.directions
+    model, state = prepared(backend, NeRFConfig(field=DEEP), Box(bounded=True))
+    expected = 2 * deep_density(part(state, "fine"), encode(2 * positions, LEVELS), SKIP)[0]
+    backend.assert_close(model.density(backend.tensor(positions)), expected)
+    config = MipNeRF360Config(radius=0.5) if encoding == "positional" else MipNeRF360Config(
+        field=HASH, proposal=PROPOSAL, radius=0.5)
+    if encoding == "hash":
+        model, state = prepared(backend, config, Box())
+        grids = {"field": {**GRID, "max_resolution": 32}}
+        found = reference.point_density(state, 2 * positions, 0 * positions, grids=grids, factor=1.0)
+        fenceposts = torch.zeros(RAYS, 2, dtype=torch.float64)
+        backend.assert_close(model.density(backend.tensor(positions)), 2 * found("field", fenceposts)[0])
+        assert contract(2 * positions).norm(dim=1).min() > 1
+
+
+def box_bounds(rays):
+    """Near and far [R] in unit space of the box [-1, 1]^3."""
+    corners = torch.tensor([[-1.0] * 3, [1.0] * 3], dtype=torch.float64)
+    near, far = intersect_ray_aabb(2 * rays.origins, rays.directions, corners)
+    assert (far < 0).any() and (far > 0).any()
+    return near, torch.maximum(near, far)

@@ -1,0 +1,76 @@
+"""Known distances: which pixels are drawn, and what the loss asks of the weights of a ray."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf.config import DepthConfig
+from taichi_nerf.data.disturb import with_split
+from taichi_nerf.errors import UserError
+from taichi_nerf.models.render import Rendered
+from taichi_nerf.training.depth import KnownDistances, transport_loss
+from taichi_nerf.training.trainer import device_images
+from taichi_nerf.types import PackedSamples
+
+
+def make_pixels(weights, t, dt=0.1) -> Rendered:
+    """What one ray renders to, whose samples have these weights at these distances."""
+    weights, t = torch.tensor(weights, dtype=torch.float64), torch.tensor(t, dtype=torch.float64)
+    count = torch.tensor([len(t)], dtype=torch.int32)
+    samples = PackedSamples(torch.zeros(len(t), 3), t, torch.full_like(t, dt), torch.zeros(len(t), dtype=torch.int32),
+                            torch.zeros(1, dtype=torch.int32), count)
+    return Rendered(colour=torch.zeros(1, 3), opacity=weights.sum()[None], depth=(weights * t).sum()[None],
+                    weights=weights, samples=samples, marched=len(t))
+
+
+def loss(weights, t, distance=1.0) -> float:
+    return float(transport_loss(make_pixels(weights, t), torch.tensor([distance], dtype=torch.float64)))
+
+
+def test_an_opaque_surface_at_the_distance_costs_nothing():
+    assert loss([0.0, 1.0, 0.0], [0.5, 1.04, 1.5]) == 0
+
+
+def test_a_surface_elsewhere_costs_its_distance_from_there():
+    assert loss([1.0], [1.35]) == pytest.approx(0.3)
+    assert loss([1.0], [2.7], distance=2.0) == pytest.approx(0.65 / 2)
+
+
+def test_matter_behind_does_not_make_up_for_fog_before():
+    assert loss([0.5, 0.5], [0.8, 1.2]) == pytest.approx(0.15)  # whose mean distance is right
+
+
+def test_a_ray_that_meets_nothing_costs_all_of_the_distance():
+    assert loss([], []) == 1
+    assert loss([0.25], [1.0]) == pytest.approx(0.75)
+
+
+def test_pixels_are_drawn_where_the_distance_is_known(small_scene):
+    images, _ = device_images(small_scene, "train")
+    known = KnownDistances(small_scene, images)
+    index, pixel, distance = known.draw(500, seed=3)
+    depth = small_scene.splits["train"].depth
+    for n, (x, y), d in zip(index.tolist(), pixel.tolist(), distance.tolist()):
+        assert d == pytest.approx(depth[n][int(y), int(x)] * small_scene.scale, rel=1e-6)
+    assert len(torch.unique(index)) == len(depth)
+    again, other = known.draw(500, seed=3)[1], known.draw(500, seed=4)[1]
+    assert torch.equal(pixel, again) and not torch.equal(pixel, other)
+
+
+def test_a_scene_that_knows_no_distances_is_refused(small_scene):
+    split = small_scene.splits["train"]
+    for depth, message in ((None, "knows no distances"), ([np.full((16, 16), np.inf)] * 6, "hold no distance above 0")):
+        scene = with_split(small_scene, dataclasses.replace(split, depth=depth))
+        with pytest.raises(UserError, match=message):
+            KnownDistances(scene, device_images(scene, "train")[0])
+
+
+def test_the_loss_is_trained_on(make_trainer):
+    plain, deep = make_trainer(gradients="autograd"), make_trainer(depth=DepthConfig(weight=1.0))
+    for trainer in (plain, deep):
+        for _ in range(3):
+            trainer.step()
+    assert deep.explicit is None and deep.totals().loss > plain.totals().loss
+    assert not torch.equal(plain.model.field.table, deep.model.field.table)

@@ -1,0 +1,81 @@
+"""The half-image protocol, on a ball whose pictures, exposures and cameras are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf.data.alignment import pose_errors
+from taichi_nerf.data.disturb import jitter_exposure, with_split
+from taichi_nerf.data.scene import Images
+from taichi_nerf.training.evaluate import evaluate, right_half
+from taichi_nerf.training.half_image import fit_left_halves
+
+from .test_evaluate import make_ball, make_scene
+
+SIZE = (24, 20)
+
+
+@pytest.fixture
+def model():
+    return make_ball(softness=0.05, peak=50.0)
+
+
+def with_right_halves_painted(split):
+    """Its images with noise in their right halves."""
+    random = np.random.default_rng(0)
+    images = []
+    for n in range(len(split)):
+        image = split.images.image(n).copy()
+        image[:, image.shape[1] // 2:, :3] = random.integers(0, 256, right_half(image[..., :3]).shape)
+        images.append(image)
+    return replace(split, images=Images.from_list(images, split.images.names))
+
+
+def test_exposures_of_left_halves_are_found_and_right_halves_scored():
+    model = make_ball()
+    scene = make_scene(model, [0, 0, 0], SIZE)
+    test, stops = jitter_exposure(scene.splits["test"], 0.8, seed=2)
+    fit = fit_left_halves(model, scene, test, exposure=True, steps=60, rays=128, exposure_rate=0.1)
+    np.testing.assert_allclose(fit.stops.numpy(), stops[:, None].repeat(3, 1), atol=0.05)
+    blind = fit_left_halves(model, scene, test)
+    scores = [evaluate(model, with_split(scene, test), halves=halves) for halves in (blind, fit)]
+    assert scores[1].mean_psnr > scores[0].mean_psnr + 10, [score.mean_psnr for score in scores]
+    assert [score.protocol["fitted_to_test_images"] for score in scores] == [
+        "nothing", "exposure, to the left halves"]
+
+
+def test_poses_of_left_halves_are_found(model):
+    scene = make_scene(model, [0, 0, 0], SIZE)
+    truth = scene.splits["test"]
+    pose = truth.cameras.camera_to_world.copy()
+    pose[:, 1, 3] += [0.04, -0.04, 0.03]
+    given = replace(truth, cameras=replace(truth.cameras, camera_to_world=pose))
+    fit = fit_left_halves(model, scene, given, poses=True, steps=80, rays=128, pose_rate=5e-3)
+    scores = [evaluate(model, with_split(scene, given), halves=halves).mean_psnr
+              for halves in (fit_left_halves(model, scene, given), fit)]
+    assert scores[1] > scores[0] + 10, scores
+    assert pose_errors(fit.cameras, truth.cameras)[0].max() < 3
+
+
+def test_right_halves_have_no_say(model):
+    scene = make_scene(model, [0, 0, 0], SIZE)
+    test, _ = jitter_exposure(scene.splits["test"], 0.8, seed=2)
+    settings = dict(poses=True, exposure=True, steps=5, rays=64)
+    found = [fit_left_halves(model, scene, split, **settings) for split in (test, with_right_halves_painted(test))]
+    assert torch.equal(found[0].stops, found[1].stops)
+    np.testing.assert_array_equal(found[0].cameras.camera_to_world, found[1].cameras.camera_to_world)
+
+
+def test_the_model_is_left_as_it_is(model):
+    scene = make_scene(model, [0, 0], SIZE)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fit_left_halves(model, scene, scene.splits["test"], poses=True, exposure=True, steps=3, rays=64)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+def test_whole_images_say_so(model):
+    protocol = evaluate(model, make_scene(model, [0], SIZE)).protocol
+    assert (protocol["scored"], protocol["fitted_to_test_images"]) == ("whole images", "nothing")
