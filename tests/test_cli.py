@@ -151,6 +151,37 @@ def test_training_leaves_settings_weights_scores_pictures_and_a_video(run):
     assert config["versions"]["torch"] == torch.__version__
 
 
+def test_a_built_in_scene_is_trained_by_name_at_several_scales(tmp_path, capsys):
+    folder = tmp_path / "field"
+    command = ["train", "builtin:open-field", "--downscale", "20", "--scales", "2", "--test-every", "8", "--steps", "2"]
+    assert cli.main([*command, "--output", str(folder), *SMALL, "--orbit-frames", "0"]) == 0
+    assert "\nscale 1/2    PSNR" in capsys.readouterr().out
+    scene = json.loads((folder / "config.json").read_text())["run"]["scene"]
+    assert (scene["path"], scene["scales"]) == ("builtin:open-field", 2)
+    trained = json.loads((folder / "metrics.json").read_text())
+    assert [(each["scale"], each["images"]) for each in trained["per_scale"]] == [(1, 2), (2, 2)]
+    assert cli.main(["eval", str(folder), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["per_scale"] == trained["per_scale"] and scores["per_image"] == trained["per_image"]
+    assert cli.main(["info", str(folder)]) == 0
+    facts = capsys.readouterr().out
+    assert "on builtin:open-field, downscale 20" in facts
+    assert "train: 120 images of 2 sizes up to 10 x 10 pixels" in facts
+
+
+def test_a_built_in_scene_that_there_is_not_is_one_sentence(capsys):
+    for command in ("train", "info"):
+        assert "there are still-life and open-field" in refused(capsys, command, "builtin:moon")
+    assert "too small for --scales 5" in refused(capsys, "train", "builtin:still-life", "--downscale", "20",
+                                                 "--scales", "5", "--test-every", "0")
+
+
+def test_a_score_that_a_picture_is_too_small_for_is_called_undefined():
+    from taichi_nerf.commands import _means
+
+    assert _means({"psnr": None, "ssim": None, "lpips": 0.25}) == "PSNR infinite, SSIM undefined, LPIPS 0.2500"
+
+
 def test_eval_repeats_the_scores_of_the_training(run, capsys):
     assert cli.main(["eval", str(run), "--json"]) == 0
     scores, trained = json.loads(capsys.readouterr().out), json.loads((run / "metrics.json").read_text())
