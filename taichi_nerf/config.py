@@ -215,7 +215,7 @@ class RangeConfig:
     near: float | None = None
     """Nearest distance; none: what the scene says."""
     far: float | None = None
-    """Farthest distance; none: where the ray leaves the box, or of an unbounded scene as far as the model goes."""
+    """Farthest distance; none: where the ray leaves the box, or a million where space is contracted."""
 
     def __post_init__(self):
         _require(self.near is None or self.near >= 0, f"near must not be negative, got {self.near}")
@@ -306,7 +306,7 @@ class MipNeRF360Config:
         default_factory=lambda: PositionalFieldConfig(levels=12, width=1024))
     proposal: PositionalProposalConfig | HashProposalConfig = dataclasses.field(
         default_factory=PositionalProposalConfig)
-    range: RangeConfig = dataclasses.field(default_factory=lambda: RangeConfig(spacing="disparity", near=0.1, far=1e6))
+    range: RangeConfig = dataclasses.field(default_factory=lambda: RangeConfig(spacing="disparity"))
     radius: float = 0.7
     """Of the ball around the centre that is left as it is, in model units; the median camera stands at 0.6."""
     contraction: bool | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from taichi_nerf import paths
-from taichi_nerf.data import FISHEYE, Cameras, Images, Scene, Split
+from taichi_nerf.data import FISHEYE, Cameras, Images, Scene, Split, with_scales
 from taichi_nerf.data.placement import up_axis
 from taichi_nerf.errors import UserError
 from taichi_nerf.paths import from_json, interpolate, of_split, orbit, point_of_interest, spiral
@@ -207,6 +207,15 @@ def test_of_split_gives_the_splits_cameras_in_model_space():
     for split, every in (("test", 1), ("val", 0)):
         with pytest.raises(UserError):
             of_split(scene, split, every)
+
+
+def test_of_split_gives_a_view_of_several_sizes_once_where_a_size_is_asked_for():
+    cameras = make_cameras(ring(count=3))
+    scene = with_scales(make_scene(cameras, split="val"), 2)
+    assert of_split(scene, "val").size.tolist() == [[40, 30], [20, 15]] * 3
+    assert of_split(scene, "val", 2).size.tolist() == [[40, 30], [20, 15]] * 2
+    path = of_split(scene, "val", size=(80, 60))
+    assert np.array_equal(path.camera_to_world, cameras.camera_to_world) and (path.size == (80, 60)).all()
 
 
 @pytest.fixture

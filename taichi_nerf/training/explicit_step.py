@@ -476,7 +476,7 @@ class ExplicitStep:
         """The cells of an update, in arrays that fit."""
         total = visit.uniform + visit.occupied
         if visit.everywhere:
-            chunk = min(total, 2 ** int(math.log2(self.marched_room)))  # a power of two divides the number of cells
+            chunk = min(total & -total, 2 ** int(math.log2(self.marched_room)))  # a power of two that divides the total
             for first in range(0, total, chunk):
                 kernels.consecutive(first, self._visited(chunk)[0])
                 yield self._visited(chunk)

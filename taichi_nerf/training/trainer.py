@@ -19,6 +19,7 @@ from taichi_nerf_kernels.random import uniform_forward
 from .. import runtime
 from ..config import RayBatchConfig, TrainingConfig, check_fit
 from ..data.scene import Scene
+from ..errors import UserError
 from ..models.instant_ngp import InstantNGP
 from ..models.model import Model, Pixels
 from ..ops.adam import SparseAdam
@@ -74,7 +75,7 @@ class Trainer:
     smoothing = SMOOTHING
 
     def __init__(self, model: Model, scene: Scene, config: TrainingConfig):
-        """Raises SettingError where `config` cannot train `model`."""
+        """Raises SettingError where `config` cannot train `model`, and UserError where it cannot train on `scene`."""
         check_fit(model.config, config)
         self.model, self.config = model, config
         self.images, self.has_alpha = device_images(scene, "train")
@@ -93,9 +94,12 @@ class Trainer:
         self._rays = self._marched = self._samples = 0
         self._loss = self._squared_error = 0.0
         chosen = config.gradients
+        if chosen == "explicit" and self.area_weight is not None:
+            raise UserError("--gradients explicit weighs all pixels alike, and these images have several scales; use "
+                            "autograd or auto")
         if chosen == "auto":
             plain = isinstance(model, InstantNGP) and not (config.more_than_colours or model.config.appearance)
-            chosen = "explicit" if plain else "autograd"
+            chosen = "explicit" if plain and self.area_weight is None else "autograd"
         self.explicit = ExplicitStep(self) if chosen == "explicit" else None
 
     @property
@@ -335,7 +339,7 @@ class Trainer:
             network["lr"] = settings.network_learning_rate * factor
             if settings.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network["params"], settings.clip_norm)
-            gradients += [parameter.grad for parameter in network["params"]]
+            gradients += [parameter.grad for parameter in network["params"] if parameter.grad is not None]
         _step_if_finite(self.network_optimiser, gradients)
         if self.table_optimiser is not None:
             self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor

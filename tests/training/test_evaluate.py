@@ -84,6 +84,22 @@ def test_psnr_is_the_mean_over_images_of_each_images_psnr(model):
     assert result.mean_ssim == pytest.approx(np.mean(result.ssim))
 
 
+def test_scores_of_each_scale_are_means_over_its_images_alone(model):
+    errors = (10, 20, 5, 40)
+    scene = make_scene(model, errors)
+    split = scene.splits["test"]
+    split = Split(name="test", cameras=split.cameras, images=split.images, scale=np.array([1, 4, 1, 4]))
+    scene = Scene(**{**vars(scene), "splits": {"test": split}})
+    expected = [-20 * math.log10(error / 255) for error in errors]
+    per_scale = evaluate(model, scene).as_json()["per_scale"]
+    assert [(each["scale"], each["images"]) for each in per_scale] == [(1, 2), (4, 2)]
+    for each, images in zip(per_scale, (slice(0, None, 2), slice(1, None, 2))):
+        assert each["psnr"] == pytest.approx(np.mean(expected[images]), abs=1e-5)
+    half = evaluate(model, scene, every=2)  # of each scale
+    assert half.scale == (1, 4) and half.psnr == pytest.approx(expected[:2], abs=1e-6)
+    assert "per_scale" not in evaluate(model, make_scene(model, errors)).as_json()
+
+
 def test_a_scene_in_other_units_is_scored_the_same(model):
     result = evaluate(model, make_scene(model, (10, 20), scale=0.25))
     assert result.psnr == pytest.approx([-20 * math.log10(error / 255) for error in (10, 20)], abs=1e-6)

@@ -2,11 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from taichi_nerf import runtime
 from taichi_nerf.config import TrainingConfig
+from taichi_nerf.data import with_scales
+from taichi_nerf.errors import UserError
 from taichi_nerf.fields import mlp
 from taichi_nerf.reference.mlp import mlp as reference_mlp
 from taichi_nerf.training import explicit_step, run
@@ -267,3 +270,27 @@ def test_a_batch_without_room_is_cut_and_training_goes_on(make_trainer, monkeypa
     run.train(trainer, on_report=reports.append, report_seconds=1e9)
     assert reports[-1].skipped_steps == 0
     assert reports[-1].loss < 0.1
+
+
+def test_images_of_several_scales_are_trained_with_their_weights_by_autograd(small_scene):
+    scene = with_scales(small_scene, 2)
+    trainer = Trainer(make_model(scene, SMALL), scene, TrainingConfig(steps=20, batch=BATCH))
+    assert trainer.explicit is None
+    batch, weight = trainer._batch(SEEDS), torch.from_numpy(scene.splits["train"].area_weight)
+    assert set(weight.tolist()) == {1.0, 4.0}
+    assert torch.equal(batch.weight, weight[batch.image_index.long()])
+    with pytest.raises(UserError, match="several scales"):
+        Trainer(trainer.model, scene, TrainingConfig(steps=20, batch=BATCH, gradients="explicit"))
+
+
+@pytest.mark.parametrize("aabb_scale", [1, 4, 64])
+def test_the_first_update_looks_at_every_cell_once(small_scene, aabb_scale):
+    """Of 1, 3 and 7 cascades, more cells than fit into the arrays of a step at once."""
+    scene = dataclasses.replace(small_scene, aabb_scale=aabb_scale)
+    config = TrainingConfig(steps=20, batch=BATCH, gradients="explicit")
+    step = Trainer(make_model(scene, SMALL), scene, config).explicit
+    grid = step.trainer.model.grid
+    visited = [step.arrays.numbers(cells).copy() for cells, *_ in step._cells(grid.visit(grid.first_update, 0))]
+    cells = grid.cascades * grid.resolution**3
+    assert max(map(len, visited)) <= step.marched_room
+    assert np.array_equal(np.concatenate(visited), np.arange(cells))

@@ -182,6 +182,22 @@ def test_damaged_settings_are_named(run_folder, change, message):
     assert str(path) in str(error.value)
 
 
+def test_settings_of_the_first_version_are_read(run_folder):
+    path = run_folder.path / "config.json"
+    content = json.loads(path.read_text())
+    content["version"], settings = 1, content["run"]
+    del settings["model"]["kind"]
+    settings["training"]["batch"]["huber"] = settings["model"].pop("huber")
+    for name in ("warmup_steps", "beta2", "epsilon", "clip_norm"):
+        del settings["training"]["optimiser"][name]
+    path.write_text(json.dumps(content))
+    assert RunFolder.open(run_folder.path).config == run_folder.config
+    del settings["training"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="lacks 'training'"):
+        RunFolder.open(run_folder.path)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", "\xff"])
 def test_settings_that_are_no_json_are_named(run_folder, text):
     (run_folder.path / "config.json").write_bytes(text.encode("latin-1"))

@@ -132,8 +132,8 @@ class _Composition:
 BUILTIN_SCENES = {
     "still-life": _Composition(world=still_life, light=daylight, cameras=hemisphere_cameras, turn=2.0, scale=1 / 3,
                                aabb_scale=1, near=0.05, bounded=True),
-    "open-field": _Composition(world=open_field, light=sunlight, cameras=ring_cameras, turn=0.2, scale=1.0,
-                               aabb_scale=128, near=0.2, bounded=False),
+    "open-field": _Composition(world=open_field, light=sunlight, cameras=ring_cameras, turn=0.2, scale=0.6,
+                               aabb_scale=64, near=0.1, bounded=False),
 }
 
 

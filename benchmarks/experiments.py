@@ -1,0 +1,258 @@
+"""What the parts of NeRF, Mip-NeRF and Mip-NeRF 360 are worth: each taken away, or put in another's place.
+
+    python benchmarks/experiments.py nerf --seeds 3
+    python benchmarks/experiments.py multiscale --seeds 3
+    python benchmarks/experiments.py multiscale --scene ../shared/data/nerf_synthetic/lego --downscale 4 --seeds 3
+    python benchmarks/experiments.py unbounded --seeds 3
+
+Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
+two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
+it keeps every figure and goes on where it was stopped, with --pictures FOLDER it leaves a test view of each arm.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from taichi_nerf import builtin_scene, load_scene, runtime
+from taichi_nerf.config import (
+    MipNeRF360Config,
+    MipNeRFConfig,
+    ModelConfig,
+    NeRFConfig,
+    PositionalFieldConfig,
+    PositionalProposalConfig,
+    RangeConfig,
+    RayBatchConfig,
+    TrainingConfig,
+)
+from taichi_nerf.data import Scene, with_scales
+from taichi_nerf.data.multiscale import scale_words
+from taichi_nerf.devices import machine
+from taichi_nerf.models.views import render_view
+from taichi_nerf.ops.camera import rays_from_pixels
+from taichi_nerf.ops.conical_frustum import cone_radii
+from taichi_nerf.pictures import to_uint8, write_png
+from taichi_nerf.presets import recipe
+from taichi_nerf.training.evaluate import GREY, device_name, evaluate
+from taichi_nerf.training.run import fit, make_model
+from taichi_nerf.types import Rays
+
+SCALES = 4
+FIELD = PositionalFieldConfig(width=64, depth=4, skip=2, bottleneck=64, view_width=32)
+FAR = 36.0  # of the bounded sampler, model units: behind the hills of the open field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """What one arm must be ahead of another by, at the least."""
+
+    better: str
+    worse: str
+    score: str
+    least: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Arms by name, and what they are held to."""
+
+    arms: dict[str, ModelConfig]
+    bars: Sequence[Bar]
+    steps: int
+    scene: Callable[[argparse.Namespace], Scene]
+    scores: Callable[[object, Scene], dict[str, float]]
+
+
+def nerf_arms() -> dict[str, NeRFConfig]:
+    """Coarse alone has as many samples of a ray as coarse and fine together."""
+    whole = NeRFConfig(field=FIELD, coarse_samples=16, fine_samples=16)
+    return {
+        "NeRF": whole,
+        "raw coordinates": replace(whole, field=replace(FIELD, levels=0)),
+        "no view directions": replace(whole, field=replace(FIELD, view_dependent=False)),
+        "coarse alone": replace(whole, coarse_samples=32, fine_samples=0),
+    }
+
+
+def mip_nerf_arms() -> dict[str, MipNeRFConfig]:
+    """The second is the first with Sigma = 0."""
+    whole = MipNeRFConfig(field=replace(FIELD, levels=16), samples=24)
+    return {"Mip-NeRF": whole, "without the integrated encoding": replace(whole, integrated=False)}
+
+
+def unbounded_arms() -> dict[str, MipNeRF360Config]:
+    """Of one network; what is changed is how space and rays are cut."""
+    whole = MipNeRF360Config(field=replace(FIELD, levels=8), proposal=PositionalProposalConfig(width=32, depth=2),
+                             proposal_samples=(24,), samples=24)
+    bounded = RangeConfig(spacing="linear", near=whole.range.near, far=FAR)
+    return {
+        "Mip-NeRF 360": whole,
+        "bounded and linear": replace(whole, contraction=False, range=bounded),
+        "no distortion loss": replace(whole, distortion_weight=0.0),
+    }
+
+
+def mean_psnr(model, scene: Scene) -> dict[str, float]:
+    return {"PSNR": evaluate(model, scene).mean_psnr}
+
+
+def psnr_per_scale(model, scene: Scene) -> dict[str, float]:
+    """As in the table of mip-NeRF: at each scale, and the mean of them."""
+    scores = evaluate(model, scene).as_json()
+    return {scale_words(each["scale"]): each["psnr"] for each in scores["per_scale"]} | {"mean": scores["psnr"]}
+
+
+def psnr_and_floaters(model, scene: Scene) -> dict[str, float]:
+    return mean_psnr(model, scene) | {"floaters": floater_mass(model, scene)}
+
+
+@torch.no_grad()
+def floater_mass(model, scene: Scene) -> float:
+    """Mean weight, over the rays of the test images that meet a surface, in front of half of the true depth."""
+    split, device = scene.splits["test"], runtime.current().device
+    cameras = scene.model_cameras("test")
+    total = rays = 0
+    for n in range(len(split)):
+        width, height = (int(side) for side in cameras.size[n])
+        v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        pixel = torch.stack([u, v], dim=-1).view(-1, 2).to(device)
+        index = torch.full((len(pixel),), n, dtype=torch.int32, device=device)
+        lens = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in (
+            cameras.camera_to_world, cameras.focal, cameras.principal, cameras.distortion, cameras.lens)]
+        origins, directions = rays_from_pixels(index, pixel, *lens)
+        radius = cone_radii(index, pixel, *lens[1:]) if model.sees_cones else torch.zeros_like(origins[:, 0])
+        depth = torch.from_numpy(split.depth[n] * scene.scale).view(-1, 1).to(device)
+        for part in torch.arange(len(pixel), device=device).split(2048):
+            pixels = model.render(Rays(origins[part], directions[part], radius[part]))
+            level = pixels.levels[-1]
+            middle = (level.t[:, 1:] + level.t[:, :-1]) / 2 / pixels.scale
+            hit = torch.isfinite(depth[part, 0])
+            nearer = level.weights * (middle < 0.5 * depth[part])
+            total += float(nearer[hit].sum())
+            rays += int(hit.sum())
+    return total / rays
+
+
+def still_life(settings: argparse.Namespace) -> Scene:
+    return builtin_scene(resolution=64, views=(40, 0, 8))
+
+
+def at_scales(settings: argparse.Namespace) -> Scene:
+    """The still life, or the scene that was named, with a few of its test views."""
+    if settings.scene is None:
+        return with_scales(builtin_scene(resolution=96, views=(40, 0, 8)), SCALES)
+    scene = load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"], every={"test": 25})
+    return with_scales(scene, SCALES)
+
+
+def open_field(settings: argparse.Namespace) -> Scene:
+    return builtin_scene("open-field", resolution=64, views=(60, 0, 8))
+
+
+EXPERIMENTS = {
+    "nerf": Experiment(
+        arms=nerf_arms(), steps=2500, scene=still_life, scores=mean_psnr,
+        bars=[Bar(better="NeRF", worse="raw coordinates", score="PSNR", least=3.0),
+              Bar(better="NeRF", worse="no view directions", score="PSNR", least=1.0),
+              Bar(better="NeRF", worse="coarse alone", score="PSNR", least=0.5)]),
+    "multiscale": Experiment(
+        arms=mip_nerf_arms(), steps=2500, scene=at_scales, scores=psnr_per_scale,
+        bars=[Bar(better="Mip-NeRF", worse="without the integrated encoding", score="1/8", least=1.5),
+              Bar(better="Mip-NeRF", worse="without the integrated encoding", score="1", least=0.0)]),
+    "unbounded": Experiment(
+        arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,
+        bars=[Bar(better="Mip-NeRF 360", worse="bounded and linear", score="PSNR", least=2.0),
+              Bar(better="Mip-NeRF 360", worse="no distortion loss", score="PSNR", least=-0.2),
+              Bar(better="Mip-NeRF 360", worse="no distortion loss", score="floaters removed, %", least=30.0)]),
+}
+
+
+def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int):
+    """A trained model, and the seconds that its training took."""
+    found = recipe(config.kind, "small", "positional")
+    training = TrainingConfig(steps=steps, seed=seed, batch=RayBatchConfig(rays=rays, crop_steps=steps // 8 if
+                              scene.bounded else 0), optimiser=replace(found.optimiser, network_learning_rate=5e-3))
+    model = make_model(scene, config, seed=seed)
+    return model, fit(model, scene, training).seconds
+
+
+def gap(bar: Bar, scores: dict[str, dict[str, float]]) -> float:
+    """Of two arms with the same seed."""
+    better, worse = scores[bar.better], scores[bar.worse]
+    if bar.score.startswith("floaters"):
+        return 100 * (1 - better["floaters"] / worse["floaters"])
+    return better[bar.score] - worse[bar.score]
+
+
+def report(experiment: Experiment, found: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Tables in Markdown: the mean scores of each arm over the seeds that all arms have, and the smallest gaps."""
+    seeds = [seed for seed, scores in found.items() if scores.keys() == experiment.arms.keys()]
+    if not seeds:
+        return "no seed is complete yet"
+    names = list(found[seeds[0]][next(iter(experiment.arms))])
+    lines = [f"| arm | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for arm in experiment.arms:
+        means = (np.mean([found[seed][arm][name] for seed in seeds]) for name in names)
+        lines.append(f"| {arm} | " + " | ".join(f"{m:.4f}" if n == "floaters" else f"{m:.2f}" for n, m in
+                                                zip(names, means)) + " |")
+    lines += ["", f"| better | worse | score | gap of each of {len(seeds)} seeds | smallest | wanted | |",
+              "|---|---|---|---|---:|---:|---|"]
+    for bar in experiment.bars:
+        gaps = [gap(bar, found[seed]) for seed in seeds]
+        verdict = "reached" if min(gaps) >= bar.least else "missed"
+        lines.append(f"| {bar.better} | {bar.worse} | {bar.score} | {', '.join(f'{g:.2f}' for g in gaps)} | "
+                     f"{min(gaps):.2f} | {bar.least:g} | {verdict} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="of each training; by default those of the experiment")
+    parser.add_argument("--rays", type=int, default=256, help="of each step")
+    parser.add_argument("--scene", type=Path, help="folder of another scene for multiscale")
+    parser.add_argument("--downscale", type=int, default=1)
+    parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
+    parser.add_argument("--minutes", type=float, help="begin no training after so many; --output keeps what there is")
+    parser.add_argument("--output", type=Path, help="JSON file of all figures")
+    parser.add_argument("--pictures", type=Path, help="folder for a test view of each arm, of the first seed")
+    settings = parser.parse_args()
+    experiment, begun = EXPERIMENTS[settings.experiment], time.monotonic()
+    steps = settings.steps or experiment.steps
+    runtime.init(settings.backend, threads=settings.threads)
+    about = {"experiment": settings.experiment, "scene": settings.scene and settings.scene.name, "steps": steps,
+             "rays": settings.rays, "threads": settings.threads,
+             "machine": machine() if settings.backend == "cpu" else device_name()}
+    kept = json.loads(settings.output.read_text()) if settings.output and settings.output.exists() else {}
+    found = kept["seeds"] if kept.get("about") == about else {}
+    scene = experiment.scene(settings)
+    for seed in range(settings.seeds):
+        for arm, config in experiment.arms.items():
+            late = settings.minutes is not None and time.monotonic() - begun > 60 * settings.minutes
+            if late or arm in found.get(str(seed), {}):
+                continue
+            model, seconds = train(config, scene, seed, steps, settings.rays)
+            scores = experiment.scores(model, scene)
+            found.setdefault(str(seed), {})[arm] = scores
+            print(f"seed {seed}, {arm}: {scores}, {seconds:.0f} s of training", flush=True)
+            if settings.pictures and seed == 0:
+                settings.pictures.mkdir(parents=True, exist_ok=True)
+                view = render_view(model, scene.model_cameras("test"), 0, background=GREY[scene.background])
+                name = f"{settings.experiment}-{arm.replace(' ', '-')}.png"
+                write_png(settings.pictures / name, to_uint8(view.colour))
+            if settings.output:
+                settings.output.write_text(json.dumps({"about": about, "seeds": found}, indent=1) + "\n")
+    print(f"\n{json.dumps(about)}\n\n{report(experiment, found)}")
+
+
+if __name__ == "__main__":
+    main()
