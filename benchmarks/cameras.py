@@ -16,14 +16,23 @@ depth       A third of the training views, with and without their depth images.
 import argparse
 import dataclasses
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from taichi_nerf import builtin_scene, make_model, runtime
-from taichi_nerf.config import BatchConfig, DepthConfig, ExposureConfig, RefineConfig, TrainingConfig
+from taichi_nerf.config import (
+    BatchConfig,
+    DepthConfig,
+    ExposureConfig,
+    InstantNGPConfig,
+    RefineConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
 from taichi_nerf.data.alignment import align_cameras, pose_errors
 from taichi_nerf.data.disturb import disturb_poses, jitter_exposure, with_split
-from taichi_nerf.data.scene import Cameras, Scene
+from taichi_nerf.data.scene import Scene
 from taichi_nerf.devices import machine
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training.evaluate import evaluate
@@ -32,12 +41,14 @@ from taichi_nerf.training.run import keep_average, warm_up
 from taichi_nerf.training.trainer import Trainer
 
 DEGREES, SHARE, STOPS = 1.5, 0.015, 1.0
+POSE_ARMS = ["exact", "exact, refined", "disturbed", "disturbed, refined"]
 
 
 @dataclass(frozen=True)
 class Settings:
     steps: int
     samples: int
+    march: int
     seed: int
 
 
@@ -45,7 +56,8 @@ def trained(scene: Scene, settings: Settings, **training) -> Trainer:
     """A trainer that has spent its budget, its model with the weights to render with."""
     config = TrainingConfig(steps=settings.steps, batch=BatchConfig(samples=settings.samples), seed=settings.seed,
                             gradients="autograd", **training)
-    trainer = Trainer(make_model(scene, seed=settings.seed), scene, config)
+    model = make_model(scene, InstantNGPConfig(sampling=SamplingConfig(steps=settings.march)), seed=settings.seed)
+    trainer = Trainer(model, scene, config)
     warm_up(trainer)
     while trainer.progress < 1:
         trainer.step()
@@ -53,30 +65,26 @@ def trained(scene: Scene, settings: Settings, **training) -> Trainer:
     return trainer
 
 
-def in_world(scene: Scene, cameras: Cameras) -> Cameras:
-    """Cameras of model space in the scene's world."""
-    pose = cameras.camera_to_world.copy()
-    pose[:, :, 3] = scene.to_world(pose[:, :, 3])
-    return replace(cameras, camera_to_world=pose)
-
-
-def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig):
+def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig, arms: list[str], pictures: Path | None):
     split = scene.splits["train"]
     wrong = disturb_poses(split.cameras, DEGREES, SHARE / scene.scale, seed=settings.seed)
     scores = {}
-    for name, cameras, active in (("exact", split.cameras, False), ("exact, refined", split.cameras, True),
-                                  ("disturbed", wrong, False), ("disturbed, refined", wrong, True)):
+    for name in arms:
+        cameras, active = wrong if name.startswith("disturbed") else split.cameras, name.endswith("refined")
         given = with_split(scene, replace(split, cameras=cameras))
         trainer = trained(given, settings, refine=replace(refine, poses=active))
-        final = in_world(scene, trainer.corrections.cameras.refined()) if active else cameras
+        final = scene.world_cameras(trainer.corrections.cameras.refined()) if active else cameras
         degrees, distance = pose_errors(final, split.cameras)
         test = scene.splits["test"]
         carried = align_cameras(split.cameras, final).of_cameras(test.cameras)
-        score = evaluate(trainer.model, with_split(scene, replace(test, cameras=carried)))
+        folder = None if pictures is None else pictures / name.replace(", ", "-")
+        score = evaluate(trainer.model, with_split(scene, replace(test, cameras=carried)), folder=folder)
         scores[name] = score.mean_psnr
         print(f"{name:20s} PSNR {score.mean_psnr:.2f} dB, SSIM {score.mean_ssim:.4f}; poses off by "
               f"{degrees.mean():.3f} degrees and {100 * distance.mean() * scene.scale:.3f} % of the box; "
               f"{trainer.steps_done} steps, {trainer.seconds:.0f} s", flush=True)
+    if set(scores) != set(POSE_ARMS):
+        return
     lost = scores["exact"] - scores["disturbed"]
     print(f"the disturbance costs {lost:.2f} dB, of which refinement recovers "
           f"{100 * (scores['disturbed, refined'] - scores['disturbed']) / lost:.0f} %; on exact poses it costs "
@@ -127,23 +135,26 @@ def depth_error(model, scene: Scene) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=("poses", "exposure", "depth"), default="poses")
-    parser.add_argument("--resolution", type=int, default=100)
-    parser.add_argument("--views", type=int, default=60)
+    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--views", type=int, default=30)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--samples", type=int, default=8192, help="of a step")
+    parser.add_argument("--samples", type=int, default=8192, help="visible ones of a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--march", type=int, default=128, help="steps along the box's diagonal")
+    parser.add_argument("--arms", nargs="+", choices=POSE_ARMS, default=POSE_ARMS, help="of the poses")
+    parser.add_argument("--pictures", type=Path, help="new folder for the test views of the poses")
     parser.add_argument("--refine", nargs="*", default=[], metavar="NAME=VALUE", help="settings of RefineConfig")
     parser.add_argument("--depth-weight", type=float, default=0.1)
     arguments = parser.parse_args()
     runtime.init("cpu", threads=arguments.threads)
     scene = builtin_scene(resolution=arguments.resolution, views=(arguments.views, 0, 8))
-    settings = Settings(arguments.steps, arguments.samples, arguments.seed)
+    settings = Settings(arguments.steps, arguments.samples, arguments.march, arguments.seed)
     kinds = {field.name: type(field.default) for field in dataclasses.fields(RefineConfig)}
     refine = RefineConfig(**{k: kinds[k](v) for k, v in (pair.split("=") for pair in arguments.refine)})
     print(f"{machine()}; {arguments.resolution} x {arguments.resolution} pixels, {arguments.views} views, {settings}")
     if arguments.what == "poses":
-        compare_poses(scene, settings, refine)
+        compare_poses(scene, settings, refine, arguments.arms, arguments.pictures)
     elif arguments.what == "exposure":
         compare_exposure(scene, settings)
     else:

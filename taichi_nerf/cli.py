@@ -120,8 +120,8 @@ class Train(_Common):
     """What the scene is read as, where its folder could be several; by default the first of these that it is."""
     orient: Orientation | None = None
     """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
-    the file. By default none where the format fixes the axes (blender, transforms, nerfies, nsvf), else up."""
-    exposure: Annotated[float, arg(metavar="STOPS")] = 0.0
+    the file. By default none where the format fixes the axes (all but colmap, llff and phototourism), else up."""
+    image_exposure: Annotated[float, arg(name="exposure", metavar="STOPS")] = 0.0
     """Make images of more than 8 bits (16-bit PNG, OpenEXR, Radiance) brighter by as many stops."""
     alpha: Literal["background", "mask"] = "background"
     """What a transparent pixel is: the background seen, or left out of training and scores."""

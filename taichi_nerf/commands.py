@@ -96,6 +96,7 @@ def train(command: Train) -> int:
 def eval(command: Eval) -> int:
     """`taichi-nerf eval`"""
     run = RunFolder.open(command.run)
+    _check_renderer(run, command.renderer)
     if command.pictures is not None:
         check_output(command.pictures, option="--pictures")
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
@@ -119,6 +120,7 @@ def render(command: Render) -> int:
         raise UserError(
             f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
         )
+    _check_renderer(run, command.renderer)
     outputs = _outputs(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     model = checkpoint.load(run.path)
@@ -346,7 +348,8 @@ def _new_config(command: Train) -> RunConfig:
     scene = SceneConfig(
         path=path,
         **{name: getattr(command, name) for name in ("downscale", "scales", "test_every", "background", "format",
-                                                     "orient", "exposure", "alpha", "masks", "cache")},
+                                                     "orient", "alpha", "masks", "cache")},
+        exposure=command.image_exposure,
     )
     training = TrainingConfig(
         steps=command.steps,
@@ -479,6 +482,13 @@ def _run_facts(run: RunFolder) -> list[Finding]:
         *(Finding(severity="info", text=text) for text in facts),
         *(Finding(severity="warning", text=text) for text in warnings),
     ]
+
+
+def _check_renderer(run: RunFolder, renderer: Renderer):
+    kind = run.config.model.kind
+    if renderer == "taichi" and kind != "instant-ngp":
+        raise UserError(f"--renderer taichi is for instant-ngp alone, and {run.path} is a run of {kind}, which has no "
+                        "kernel from rays to pixels; use --renderer auto")
 
 
 def _path_cameras(command: Render, run: RunFolder) -> tuple[Scene, Cameras]:

@@ -215,7 +215,7 @@ class RangeConfig:
     near: float | None = None
     """Nearest distance; none: what the scene says."""
     far: float | None = None
-    """Farthest distance; none: where the ray leaves the box, or of an unbounded scene as far as the model goes."""
+    """Farthest distance; none: where the ray leaves the box, or a million where space is contracted."""
 
     def __post_init__(self):
         _require(self.near is None or self.near >= 0, f"near must not be negative, got {self.near}")
@@ -306,7 +306,7 @@ class MipNeRF360Config:
         default_factory=lambda: PositionalFieldConfig(levels=12, width=1024))
     proposal: PositionalProposalConfig | HashProposalConfig = dataclasses.field(
         default_factory=PositionalProposalConfig)
-    range: RangeConfig = dataclasses.field(default_factory=lambda: RangeConfig(spacing="disparity", near=0.1, far=1e6))
+    range: RangeConfig = dataclasses.field(default_factory=lambda: RangeConfig(spacing="disparity"))
     radius: float = 0.7
     """Of the ball around the centre that is left as it is, in model units; the median camera stands at 0.6."""
     contraction: bool | None = None
@@ -394,13 +394,13 @@ class RefineConfig:
     """Correct where the cameras stand and how they are turned."""
     lenses: bool = False
     """Correct focal lengths and principal points, of all images of a lens together."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     """Adam's at the start, in radians and model units."""
     final_fraction: float = 0.03
     """The learning rate falls exponentially, to this fraction of its start."""
-    start_step: int = 0
-    """Step of the first correction."""
-    coarse: float = 0.0
+    start_step: int = 100
+    """Step of the first correction: before there is a field, nothing tells where a camera is."""
+    coarse: float = 0.5
     """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine."""
     pull: float = 0.0
     """Weight of the mean square of the corrections in the loss."""
@@ -409,7 +409,7 @@ class RefineConfig:
         _require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
         _require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
         _require(self.start_step >= 0, f"start-step must not be negative, got {self.start_step}")
-        _require(0 <= self.coarse <= 1, f"coarse must be in [0, 1], got {self.coarse}")
+        _require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
         _require(self.pull >= 0, f"pull must not be negative, got {self.pull}")
 
     @property
@@ -433,7 +433,7 @@ class ExposureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthConfig:
-    """Supervision by known distances of some pixels: those of depth images."""
+    """Supervision by known distances of some pixels: of depth images, or of points of structure from motion."""
 
     weight: float = 0.0
     """Of the loss of the depth, next to that of the colour; 0: none."""

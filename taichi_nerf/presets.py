@@ -69,7 +69,7 @@ NERF = Recipe(
     model=NeRFConfig(
         field=PositionalFieldConfig(width=128, depth=4, skip=2, bottleneck=64, view_width=64),
         coarse_samples=32, fine_samples=32),
-    batch=RayBatchConfig(rays=1024, crop_steps=200),
+    batch=RayBatchConfig(rays=512, crop_steps=200),
     optimiser=OptimiserConfig(network_learning_rate=2e-3, decay_start=0.0, beta2=0.99, epsilon=1e-8, weight_decay=0.0))
 NERF_PAPER = Recipe(
     model=NeRFConfig(),
@@ -89,9 +89,9 @@ MIP_NERF_PAPER = Recipe(
 
 MIP_NERF_360 = Recipe(
     model=MipNeRF360Config(
-        field=PositionalFieldConfig(levels=12, width=256, depth=4, skip=2, bottleneck=128, view_width=64),
-        proposal=PositionalProposalConfig(width=64, depth=2), proposal_samples=(48, 32), samples=24),
-    batch=RayBatchConfig(rays=1024),
+        field=PositionalFieldConfig(levels=8, width=128, depth=4, skip=2, bottleneck=64, view_width=64),
+        proposal=PositionalProposalConfig(width=32, depth=2), proposal_samples=(32, 24), samples=16),
+    batch=RayBatchConfig(rays=512),
     optimiser=OptimiserConfig(network_learning_rate=2e-3, decay_start=0.0, final_fraction=0.05, warmup_steps=100,
                               beta2=0.99, epsilon=1e-8, clip_norm=0.1, weight_decay=0.0))
 MIP_NERF_360_PAPER = Recipe(
@@ -102,8 +102,8 @@ MIP_NERF_360_PAPER = Recipe(
 HASH_360 = Recipe(
     model=MipNeRF360Config(
         field=FieldConfig(hash_grid=HashGridConfig(levels=8, features=4, log2_entries=17, max_resolution=512)),
-        proposal=HashProposalConfig(), proposal_samples=(48, 32), samples=24, initial_density=0.1),
-    batch=RayBatchConfig(rays=2048),
+        proposal=HashProposalConfig(), proposal_samples=(48, 24), samples=24, initial_density=0.1, charbonnier=0.03),
+    batch=RayBatchConfig(rays=1024),
     optimiser=OptimiserConfig())
 HASH_360_PAPER = Recipe(
     model=MipNeRF360Config(

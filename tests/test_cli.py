@@ -27,7 +27,8 @@ SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
     "--batch.samples 512 --batch.marched 2048 --batch.max-rays 128 "
     "--model.field.hash-grid.levels 4 --model.field.hash-grid.log2-entries 10 "
-    "--model.field.hash-grid.max-resolution 64 --model.sampling.grid-resolution 16 --model.sampling.steps 64"
+    "--model.field.hash-grid.max-resolution 64 --model.field.density-width 16 --model.field.colour-width 16 "
+    "--model.sampling.grid-resolution 16 --model.sampling.steps 64"
 ).split()
 SIZE = 18
 
@@ -302,6 +303,49 @@ def test_either_renderer_shows_and_scores_the_same(run, tmp_path, capsys):
     assert "normals" in refused(capsys, "render", run, "--renderer", "taichi", "--what", "normals")
 
 
+@pytest.fixture(scope="module")
+def other_runs(scene_folder, tmp_path_factory):
+    """A run of 3 steps of each other model, by its name."""
+    field = "--model.field.width 8 --model.field.depth 2 --model.field.levels 3".split()
+    settings = {
+        "nerf": [*field, "--model.coarse-samples", "4", "--model.fine-samples", "4"],
+        "mip-nerf": [*field, "--model.samples", "4"],
+        "mip-nerf-360": ["--encoding", "hash", "--model.proposal-samples", "6", "4", "--model.samples", "4"],
+    }
+    folder = tmp_path_factory.mktemp("family")
+    for name, options in settings.items():
+        command = ["train", scene_folder, "--model", name, *options, "--batch.rays", "32", "--steps", "3"]
+        command += ["--test-every", "4", "--orbit-frames", "2", "--threads", "1", "--output", folder / name]
+        assert cli.main([str(part) for part in command]) == 0
+    return {name: folder / name for name in settings}
+
+
+@pytest.mark.parametrize("name", ["nerf", "mip-nerf", "mip-nerf-360"])
+def test_every_model_goes_through_every_command(other_runs, name, tmp_path, capsys):
+    run = other_runs[name]
+    assert json.loads((run / "config.json").read_text())["run"]["model"]["kind"] == name
+    trained = json.loads((run / "metrics.json").read_text())
+    capsys.readouterr()
+    assert cli.main(["eval", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["psnr"] == trained["psnr"]
+    output, whats = tmp_path / "pictures", ("colour", "depth", "normals")
+    assert cli.main(["render", str(run), "--frames", "1", "--size", "9", "7", "--what", *whats, "-o", str(output)]) == 0
+    assert sorted(path.name for path in output.iterdir()) == sorted(f"{what}_0000.png" for what in whats)
+    capsys.readouterr()
+    assert cli.main(["info", str(run)]) == 0
+    assert f"run of {name} on" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(run), "--steps", "5", "--orbit-frames", "0"]) == 0
+    assert json.loads((run / "metrics.json").read_text())["steps"] == 5
+    assert "taichi is for instant-ngp alone" in refused(capsys, "render", run, "--renderer", "taichi")
+    assert "taichi is for instant-ngp alone" in refused(capsys, "eval", run, "--renderer", "taichi")
+
+
+def test_what_a_scene_does_not_allow_leaves_no_folder(scene_folder, tmp_path, capsys):
+    command = ["train", scene_folder, "--model", "nerf", "--model.ndc", "--output", tmp_path / "run"]
+    assert "do not all face one way" in refused(capsys, *command)
+    assert not (tmp_path / "run").exists()
+
+
 def test_render_along_a_file_needs_no_scene(run, tmp_path, capsys):
     pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 4]]
     path = tmp_path / "path.json"
@@ -362,6 +406,12 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --checkpoint-seconds -1", "must not be negative"),
         ("train --model.field.hash-grid.levels 0", "levels must be at least 1"),
         ("train --threads 0", "threads must be at least 1"),
+        ("train --model nerf --batch.rays 0", "rays must be at least 1"),
+        ("train --model nerf --gradients explicit", "explicit is for instant-ngp alone"),
+        ("train --model nerf --encoding hash --model.ndc", "ndc needs --encoding positional"),
+        ("train --model mip-nerf --encoding hash", "encoding hash is not for mip-nerf"),
+        ("train --model instant-ngp --encoding positional", "encoding positional is not for instant-ngp"),
+        ("train --model mip-nerf-360 --model.range.far 0.01", "far must be beyond near"),
         ("train --resume /no/such/run", "/no/such/run is no run"),
         ("eval /no/such/run", "/no/such/run is no run"),
         ("eval /no/such/run --every 0", "every must be at least 1"),
@@ -407,7 +457,8 @@ def test_what_the_parser_does_not_know_ends_with_code_2(capsys, arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "process", "info", "doctor", "bench"))],
+    ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "process", "info", "doctor", "bench")),
+     "train --model nerf --help", "train --model=mip-nerf-360 --encoding hash --help"],
 )
 def test_help_teaches(capsys, arguments):
     assert cli.main(arguments.split()) == 0
@@ -491,7 +542,7 @@ def start(*argv) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(process: subprocess.Popen, condition, seconds: float = 120):
+def wait_for(process: subprocess.Popen, condition, seconds: float = 300):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -516,7 +567,7 @@ def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp
     before = logged(folder)
     wait_for(process, lambda: len(logged(folder)) > len(before) + 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert out == ""
     sentence = err.strip().splitlines()[-1]
@@ -534,7 +585,7 @@ def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp
 
 def test_stdout_is_one_json_object_and_the_compiler_says_nothing(run):
     process = start("eval", run, "--json", "--threads", "1")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert {"psnr", "ssim", "images", "seconds"} <= json.loads(out).keys()
     assert "[W " not in err
@@ -557,8 +608,9 @@ def test_every_public_name_exists():
 def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_folder, tmp_path):
     """Poses, lenses and exposures, in a run that goes on; its refined cameras are a scene of their own."""
     folder = tmp_path / "refined"
-    command = ("train", scene_folder, "--steps", 4, "--refine.poses", "--refine.lenses", "--exposure.learned",
-               "--model.appearance", 3, "--test-every", 2, "--output", folder, *SMALL)
+    corrections = ("--refine.poses", "--refine.lenses", "--refine.start-step", 1, "--exposure.learned",
+                   "--model.appearance", 3)
+    command = ("train", scene_folder, "--steps", 4, "--test-every", 2, "--output", folder, *corrections, *SMALL)
     assert cli.main([str(part) for part in command]) == 0
     assert "fitted to the test images: nothing" in capsys.readouterr().out
     assert cli.main(["train", "--resume", str(folder), "--steps", "6"]) == 0

@@ -21,7 +21,8 @@ EPIPOLAR_PIXELS = 4.0
 CONTRADICTED = 0.1  # share of the pairs whose matches the poses do not explain
 NARROWEST, WIDEST = 10.0, 130.0  # degrees along the longer side, as lenses of photos have
 STRONG_DISTORTION = 0.3  # relative displacement at the corner of the image
-JUMP = 10.0  # times the usual step between neighbours
+JUMP = 6.0  # times the usual step between neighbours
+PATH = 0.25  # usual step, of the usual distance between any two images, under which their names follow a path
 
 
 class Pair(NamedTuple):
@@ -74,11 +75,11 @@ def reasons(database, models: Sequence, sharpness: Mapping[str, float]) -> dict[
 
 
 def suspicions(database, models: Sequence, *, ordered: bool) -> list[Finding]:
-    """What looks wrong about the reconstruction; `ordered` if the images follow each other along a path."""
+    """What looks wrong about the reconstruction; `ordered` if the images certainly follow each other along a path."""
     model = models[0]
-    texts = [*_split(models), *_fit(model), *_lenses(model), *_contradictions(database, model)]
-    if ordered:
-        texts += _jumps(model)
+    names = sorted(image.name for image in database.read_all_images())
+    texts = [*_split(models), *_fit(model), *_lenses(model), *_contradictions(database, model),
+             *_jumps(model, names, ordered)]
     return [Finding(severity="warning", text=text) for text in texts]
 
 
@@ -165,12 +166,20 @@ def _contradictions(database, model):
         )
 
 
-def _jumps(model):
-    """Steps of the camera between neighbours of a path that are far larger than the usual one."""
+def _jumps(model, every_name: Sequence[str], ordered: bool):
+    """Steps of the camera between neighbours of a path that are far larger than the usual one.
+
+    Images in between that have no pose count as so many steps. Photos are taken to follow a path where the usual step
+    is small against the distance between any two of them.
+    """
+    number = {name: n for n, name in enumerate(every_name)}
     names = sorted((model.images[image_id].name, image_id) for image_id in _placed(model))
     position = np.array([model.images[image_id].projection_center() for _, image_id in names])
-    steps = np.linalg.norm(np.diff(position, axis=0), axis=1)
+    steps = np.linalg.norm(np.diff(position, axis=0), axis=1) / np.diff([number[name] for name, _ in names])
     if len(steps) < 5:
+        return
+    apart = np.median(np.linalg.norm(position[:, None] - position[None], axis=-1)[np.triu_indices(len(names), 1)])
+    if not ordered and np.median(steps) > PATH * apart:
         return
     large = np.flatnonzero(steps > JUMP * np.median(steps))
     if len(large):

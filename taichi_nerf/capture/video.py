@@ -5,7 +5,8 @@ Between two frames I and J, both small and soft, the picture moves by about
     sum |J - I| / sum |grad I|      pixels,
 
 since J - I = -u . grad I for a small displacement u (the brightness constancy of optical flow; its component along the
-edges is not seen, so that this is a little too small).
+edges is not seen, so that this is a little too small). A displacement that is larger than what is seen looks no larger
+than that, so that of a video of few or fast frames more are taken than by this measure.
 """
 
 import subprocess
@@ -21,6 +22,7 @@ from .photos import sharpness
 WIDTH, HEIGHT = 640, 360  # of the frames that are looked at, whatever their shape
 SOFTENING = 4  # and for the motion as many times smaller
 STEP = 0.05  # of the width: motion between two frames that are picked
+LEAST = 60  # frames that are picked if anything moves, or every second one of fewer
 FEWEST = 3
 
 
@@ -84,9 +86,9 @@ def displacement(before: np.ndarray, after: np.ndarray) -> float:
 def pick(sharp: np.ndarray, motion: np.ndarray, most: int) -> list[int]:
     """Numbers of the frames to take: the path of the picture in windows of equal motion, of each the sharpest frame."""
     travelled = np.cumsum(motion)
-    windows = min(most, int(travelled[-1] / STEP))
-    if windows < 1:
+    if travelled[-1] < STEP:
         return [int(np.argmax(sharp))]
+    windows = min(max(int(travelled[-1] / STEP), min(LEAST, len(sharp) // 2)), most)
     window = np.minimum((travelled / travelled[-1] * windows).astype(int), windows - 1)
     picked = []
     for number in np.unique(window):

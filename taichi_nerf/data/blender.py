@@ -61,12 +61,7 @@ def _scene(
 ) -> Scene:
     first = next(iter(files.values()))
     transparent = _transparent(first, contents[first], request)
-    box = stated_box(first, contents[first])
-    if box is None and request.orient in (None, "none"):
-        box, why = UNIT_CUBE, []
-    else:
-        frames = parse_frames(first, contents[first], range(len(contents[first]["frames"])), Problems(strict=False))
-        box, why = placed(box, list(frames.values()), transparent, request)
+    box, why = placed_object(first, contents[first], stated_box(first, contents[first]), transparent, request)
     notes = [
         f"Blender layout with the splits {', '.join(files)}",
         "images have alpha: white background" if transparent else "images have no alpha: black background",
@@ -85,6 +80,16 @@ def _scene(
         notes=notes,
         problems=request.problems.found,
     )
+
+
+def placed_object(
+    path: Path, content: dict, stated: Placement | None, transparent: bool, request: Request
+) -> tuple[Placement, list[str]]:
+    """What the file states, else the unit cube of the Blender scenes, unless another orientation is asked for."""
+    if stated is None and request.orient in (None, "none"):
+        return UNIT_CUBE, []
+    frames = parse_frames(path, content, range(len(content["frames"])), Problems(strict=False))
+    return placed(stated, list(frames.values()), transparent, request)
 
 
 def _transparent(path: Path, content: dict, request: Request) -> bool:

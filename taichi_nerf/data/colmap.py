@@ -4,6 +4,9 @@
                     cameras, images, points3D (.bin or .txt)
     SCENE/images, images_2, images_4, ...
                     the images, and smaller copies of them that --downscale then uses
+    SCENE/masks, masks_2, ...
+                    by image, masks/NAME.png or masks/NAME: what is black is neither trained on nor scored. Where
+                    there are masks, only copies of the images are used that have them.
 
 Poses are world to camera with OpenCV's axes (right, down, forward). Pixel centres lie at +0.5, as here. The world's
 position, scale and orientation are arbitrary: `placement.py` says how the scene is laid into the model. Every K-th
@@ -30,6 +33,7 @@ from .folders import (
     size_note,
 )
 from .frames import Frame
+from .images import Mask
 from .placement import place, with_bounds
 from .scene import FISHEYE, PERSPECTIVE, Points, Scene, Sightings
 from .splits import Request, any_transparent, check_counts, hold_out, hold_out_note, natural
@@ -95,8 +99,9 @@ def load_colmap(folder: Path, request: Request) -> Scene:
     check_counts(path, "train", len(model.views))
     root = image_root(folder, model)
     members = hold_out(path, [view.name for view in model.views], request.test_every)
-    size, left = pick_size(image_folders(root) or {1: root}, request.downscale)
-    images = image_folders(root).get(size, root)
+    folders = _with_masks(image_folders(root) or {1: root}) if request.masks else image_folders(root) or {1: root}
+    size, left = pick_size(folders, request.downscale)
+    images = folders[size]
     frames = model_frames(model, images, request)
     everything = list(frames.values())
     transparent = any_transparent(everything, request)
@@ -123,6 +128,26 @@ def load_colmap(folder: Path, request: Request) -> Scene:
         ],
         problems=request.problems.found,
     )
+
+
+def _with_masks(folders: Mapping[int, Path]) -> Mapping[int, Path]:
+    """Those of the folders of images beside which there are masks; all, if there are none."""
+    return {size: path for size, path in folders.items() if _mask_folder(path).is_dir()} or folders
+
+
+def _mask_folder(images: Path) -> Path:
+    """`masks` beside `images`, `masks_2` beside `images_2`."""
+    return images.with_name(images.name.replace("images", "masks", 1))
+
+
+def _masks(images: Path, name: str) -> tuple[Mask, ...]:
+    """The mask of the image `name`, called as COLMAP or as the image is."""
+    folder = _mask_folder(images)
+    if folder == images or not folder.is_dir():
+        return ()
+    path = next((folder / f"{name}{ending}" for ending in (".png", "") if (folder / f"{name}{ending}").is_file()), None)
+    path = path or find_image(folder, name)
+    return () if path is None else (Mask(path),)
 
 
 def points_beside(
@@ -308,6 +333,7 @@ def _frame(model: Model, view: View, images: Path, known: Mapping) -> Frame:
         lens=lens,
         size=view.size,
         sightings=view.sightings,
+        masks=_masks(images, view.name),
         ids={"camera": view.camera_id, **known.pop("ids", {})},
         **known,
     )

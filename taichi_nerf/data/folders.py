@@ -42,13 +42,14 @@ def image_folders(folder: Path) -> dict[int, Path]:
 def pick_size(folders: Mapping[int, Path], downscale: int) -> tuple[int, int]:
     """Which of the `folders` to read for images smaller by `downscale`, and by how much to make its images smaller.
 
-    The smallest images that are still to be made smaller by a whole number, or not at all; where all are smaller
-    than asked for, the largest.
+    The smallest images that are still to be made smaller by a whole number, or not at all; where there are none, the
+    largest, as near to what was asked for as whole numbers come.
     """
     for size in sorted(folders, reverse=True):
         if downscale % size == 0:
             return size, downscale // size
-    return min(folders), 1
+    largest = min(folders)
+    return largest, max(1, downscale // largest)
 
 
 def size_note(folder: Path, left: int) -> list[str]:

@@ -38,7 +38,9 @@ def load_llff(folder: Path, request: Request) -> Scene:
     if not folders:
         raise UserError(f"{folder} has {FILE} but no folder 'images' (or images_4, images_8); put the images there")
     size, left = pick_size(folders, request.downscale)
-    images = sorted(p for p in folders[size].iterdir() if p.suffix in ENDINGS)
+    images = sorted(
+        p for p in folders[size].iterdir() if p.suffix in ENDINGS and not p.name.startswith("dynamic_mask_")
+    )
     if len(images) != len(rows):
         raise UserError(
             f"{path} has {len(rows)} cameras and {folders[size]} {len(images)} images; it must hold those images, and "

@@ -72,8 +72,9 @@ def load_scene(
             images are not opened. It does not apply where `test_every` chose the test images.
         strict: raise at the first image or pose that cannot be used; otherwise leave it out and say so in
             `Scene.problems`.
-        format: one of FORMATS: what to read a folder as that is of several formats. orient: `up`, `pca` or `none`:
-            how the model is turned against the file, see `placement.py`; by default as the format wants.
+        format: one of FORMATS: what to read a folder as that is of several formats.
+        orient: `up`, `pca` or `none`: how the model is turned against the file, see `placement.py`; by default as the
+            format wants.
         exposure: stops by which images of more than 8 bits are made brighter.
         alpha: `background`, a transparent pixel shows the background; `mask`, it is left out.
         masks: leave out of training and scores what the masks of the scene cover.
@@ -102,8 +103,6 @@ def load_scene(
         on_image=on_image,
     )
     _one_of("format", format, FORMATS)
-    if not _exists(path):
-        raise UserError(f"{path} does not exist; give the folder of a scene")
     try:
         return _load(path, request, format)
     except UserError as error:

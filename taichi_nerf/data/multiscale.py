@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .blender import SPLIT_NAMES, UNIT_CUBE
+from .blender import SPLIT_NAMES, placed_object
 from .frames import Problems, finite, parse_frames, read_object
 from .images import downscaled
 from .scene import Images, Scene, Split, every_view
@@ -35,7 +35,7 @@ def with_scales(scene: Scene, scales: int) -> Scene:
 
     A pixel of the scale 1/2^j is the mean of 2^j x 2^j (premultiplied alpha) and weighs 4^j (mip-NeRF, section 4.2), so
     that each scale has the same weight. Exact depth and normals are dropped: they are those of a pixel's centre, and no
-    pixel of two scales shares its centre.
+    pixel of two scales shares its centre. So is what the views saw of the points.
 
     Raises:
         UserError: an image is too small, or has several scales already.
@@ -66,7 +66,9 @@ def _at_scales(split: Split, scales: int) -> Split:
     whole = split.cameras.subset(view)
     cameras = whole.resized(np.maximum(whole.size // factors[:, None], 1))
     paths = tuple(split.paths[n] for n in view) if split.paths else ()
-    return Split(name=split.name, cameras=cameras, images=Images.from_list(pictures, names), paths=paths,
+    known = {name: values[view] for name in ("time", "bounds") if (values := getattr(split, name)) is not None}
+    return Split(name=split.name, cameras=cameras, images=Images.from_list(pictures, names), paths=paths, **known,
+                 ids={name: values[view] for name, values in split.ids.items()},
                  area_weight=factors.astype(np.float32) ** 2, scale=factors)
 
 
@@ -82,10 +84,10 @@ def load_multiscale(path: Path, request: Request) -> Scene:
     if "train" in present and "test" in present:
         check_disjoint(path, *(existing_images(path, frames[name]) for name in ("train", "test")))
     splits = {name: _read(path, name, frames[name], present[name], request) for name in present if request.wants(name)}
-    box = stated_box(path, content) or UNIT_CUBE
     some = frames[next(iter(frames))]
     numbers = sorted({0, len(some["frames"]) // 2, len(some["frames"]) - 1})
     transparent = any_transparent(list(parse_frames(path, some, numbers, Problems(strict=False)).values()), request)
+    box, why = placed_object(path, some, stated_box(path, content), transparent, request)
     scales = sorted({int(s) for split in splits.values() for s in split.scale})
     return Scene(
         name=path.resolve().parent.name,
@@ -96,6 +98,7 @@ def load_multiscale(path: Path, request: Request) -> Scene:
         bounded=box.aabb_scale == 1,
         notes=[f"multi-scale layout of mip-NeRF with the splits {', '.join(present)}",
                f"scales {', '.join(map(scale_words, scales))}",
+               *why,
                "images have alpha: white background" if transparent else "images have no alpha: black background"],
         problems=request.problems.found,
     )

@@ -100,7 +100,7 @@ class PositionalField(nn.Module):
         with self._precision(features):
             hidden = features
             for i, layer in enumerate(self.trunk):
-                hidden = F.relu(layer(hidden))
+                hidden = layer(hidden).relu_()
                 if i == self.skip:
                     hidden = torch.cat([features.to(hidden.dtype), hidden], dim=1)
             raw = self.density_layer(hidden)[:, 0].to(features.dtype)
@@ -128,7 +128,7 @@ class PositionalField(nn.Module):
                 of_ray = F.linear(view, weight[:, split:], self.view_layer.bias)
                 of_sample = F.linear(bottleneck, weight[:, :split])
                 samples = len(hidden) // max(len(view), 1)
-                hidden = F.relu(of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]).flatten(0, 1)
+                hidden = (of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]).relu_().flatten(0, 1)
             raw = self.colour_layer(hidden).to(result)
         return raw.sigmoid() * (1 + 2 * padding) - padding
 

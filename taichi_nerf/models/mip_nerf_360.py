@@ -9,6 +9,7 @@ fast variant, as nerfacto is (Tancik et al. 2023, Nerfstudio).
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from .mip_nerf import refuse_fisheye
 from .model import Box
 
 CONTRACTED_SIDE = 4.0  # of the cube around the ball that all space is drawn into
+NEAR, FAR = 0.1, 1e6  # model units; nearer than the first no sample lies unless it is asked for
 
 
 class MipNeRF360(IntervalModel):
@@ -39,6 +41,11 @@ class MipNeRF360(IntervalModel):
         super().__init__(box, scale=2 / box.aabb_scale if box.bounded else 1 / config.radius)
         self.config = config
         self.contraction = not box.bounded if config.contraction is None else config.contraction
+        self.range = config.range
+        if not box.bounded:
+            near = max(box.near, NEAR) if config.range.near is None else config.range.near
+            far = FAR if config.range.far is None and self.contraction else config.range.far
+            self.range = replace(config.range, near=near, far=far)
         self.hashed = isinstance(config.field, FieldConfig)
         self.sees_cones = not self.hashed
         side = CONTRACTED_SIDE if self.contraction else box.aabb_scale * self.scale
@@ -74,7 +81,7 @@ class MipNeRF360(IntervalModel):
 
     def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> RenderedIntervals:
         config, unit = self.config, self.unit_rays(rays)
-        near, far = self.reach(unit, config.range)
+        near, far = self.reach(unit, self.range)
         s = torch.stack([torch.zeros_like(near), torch.ones_like(near)], dim=1)
         weights, levels, counts = torch.ones_like(s[:, :1]), [], (*config.proposal_samples, config.samples)
         slope = config.anneal_slope
@@ -85,6 +92,8 @@ class MipNeRF360(IntervalModel):
                                       jitter="ray" if config.single_jitter else "sample")
             t = distance_from_normalised(s, near, far, config.range.spacing)
             levels.append(self._level(number, unit, s, t))
+            if number == len(counts) - 1 and config.range.spacing == "disparity":
+                levels[-1] = replace(levels[-1], depth=mean_distance(levels[-1], near, far) / self.scale)
             weights = levels[-1].weights.detach()
         return RenderedIntervals(rays, tuple(levels), self.scale)
 
@@ -150,3 +159,13 @@ class MipNeRF360(IntervalModel):
 
     def _axes(self) -> Tensor:
         return self.basis.to(self.field.network.density_layer.weight)
+
+
+def mean_distance(level: Level, near: Tensor, far: Tensor) -> Tensor:
+    """[R]: the opacity times the distance at the mean disparity.
+
+    The mean of distances themselves would be that of the last interval, which ends a million units away.
+    """
+    middle = (level.s[:, 1:] + level.s[:, :-1]) / 2
+    s = (level.weights * middle).sum(dim=1) / level.opacity.clamp_min(1e-12)
+    return level.opacity / (s / far + (1 - s) / near)

@@ -1,4 +1,4 @@
-"""Supervision by known distances of some pixels: those of depth images.
+"""Supervision by known distances of some pixels: those of depth images, or of points that structure from motion found.
 
 The weights of a ray say where it ends. The loss is how far, on average, they must be carried to the known distance d,
 as a part of d, where the opacity that is lacking counts as missing by all of it:
@@ -29,16 +29,44 @@ __all__ = ["KnownDistances", "known_pixels", "transport_loss"]
 def known_pixels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """The pixels [M] of all training images together whose distance is known, and the distances [M] in model units.
 
+    They are those of the depth images, or where there are none, of the points that structure from motion saw in them. A
+    pixel that is masked or partly transparent has no one distance.
+
     Raises UserError where there is none.
     """
+    images = scene.splits["train"].images
+    found = _of_depth_images(scene) if scene.splits["train"].depth else _of_points(scene)
+    if found is None:
+        raise UserError(f"{scene.name} knows no distances: it has neither depth images nor points of structure from "
+                        "motion; leave --depth.weight out")
+    pixel_index, distance = found
+    known = np.isfinite(distance) & (distance > 0) & (images.pixels[pixel_index, 3] == 255)
+    if images.allowed is not None:
+        known &= np.isin(pixel_index, images.allowed)
+    if not known.any():
+        raise UserError(f"{scene.name} knows the distance of no opaque pixel; leave --depth.weight out")
+    return pixel_index[known].astype(np.int32), (distance[known] * scene.scale).astype(np.float32)
+
+
+def _of_depth_images(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """All pixels, and their distances in world units."""
+    distance = np.concatenate([np.ravel(depth) for depth in scene.splits["train"].depth])
+    return np.arange(len(distance)), distance
+
+
+def _of_points(scene: Scene) -> tuple[np.ndarray, np.ndarray] | None:
+    """The pixels in which points were seen, and their distances in world units; None without points."""
     split = scene.splits["train"]
-    if not split.depth:
-        raise UserError(f"{scene.name} knows no distances: it has no depth images; leave --depth.weight out")
-    distance = np.concatenate([np.ravel(depth) for depth in split.depth])
-    known = np.flatnonzero(np.isfinite(distance) & (distance > 0))
-    if len(known) == 0:
-        raise UserError(f"the depth images of {scene.name} hold no distance above 0; leave --depth.weight out")
-    return known.astype(np.int32), (distance[known] * scene.scale).astype(np.float32)
+    if scene.points is None or split.sightings is None:
+        return None
+    pixels, distances = [], []
+    for n, seen in enumerate(split.sightings):
+        (x, y), (width, height) = np.floor(seen.pixel).astype(np.int64).T, split.images.size[n]
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        away = scene.points.position[seen.point].astype(np.float64) - split.cameras.position[n]
+        pixels.append((split.images.offset[n] + y * width + x)[inside])
+        distances.append(np.linalg.norm(away, axis=1)[inside])
+    return np.concatenate(pixels), np.concatenate(distances)
 
 
 class KnownDistances:

@@ -138,10 +138,9 @@ def evaluate(
             view = halves.render(model, n, background, renderer)
         seconds += time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
-        counted = _counted(chosen, n)
+        counted = _counted(chosen, n, whole=halves is None)
         if halves is not None:
             view, truth = right_half(view), right_half(truth)
-            counted = None if counted is None else right_half(counted)
         scores.append(_score(view, truth, counted, lpips))
         if folder is not None:
             _write_pictures(
@@ -200,12 +199,16 @@ def _means_at(scores: Mapping[str, tuple[float, ...]], scales: np.ndarray, scale
             **{key: _plain(float(np.array(values)[chosen].mean())) for key, values in scores.items()}}
 
 
-def _counted(split: Split, n: int) -> np.ndarray | None:
-    """[H, W] bool: the pixels of image n that are scored; None: all."""
+def _counted(split: Split, n: int, *, whole: bool) -> np.ndarray | None:
+    """[H, W] bool: the pixels of image n, or of its right half, that are scored; None: all."""
     counted = split.images.allowed_in(n)
-    if counted is not None and not counted.any():
-        raise UserError(f"the image {split.images.names[n]} of the split '{split.name}' is masked completely; take it "
-                        "out of the split, or use --no-masks")
+    if counted is None:
+        return None
+    counted = counted if whole else right_half(counted)
+    if not counted.any():
+        part = "completely" if whole else "in all of its right half"
+        raise UserError(f"the image {split.images.names[n]} of the split '{split.name}' is masked {part}; take it out "
+                        "of the split, or use --no-masks")
     return counted
 
 

@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
@@ -37,7 +38,7 @@ BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
 # with rotation, centre and scale, how a scene lies in the model
 PLACE = ("aabb_scale", "near", "far", "forward_facing", "background")
-PACKAGES = ("taichi-nerf", "taichi", "torch", "numpy", "safetensors")
+PACKAGES = ("taichi-nerf", "taichi", "numpy", "safetensors")
 
 
 class RunFolder:
@@ -105,6 +106,7 @@ class RunFolder:
                 "versions": {
                     "python": platform.python_version(),
                     **{name: _version(name) for name in PACKAGES},
+                    "torch": torch.__version__,  # which build it is; the package's own version need not say
                 },
             },
         )

@@ -19,10 +19,11 @@ from ..data.scene import Cameras, Scene, Split
 from ..losses import squared_error
 from ..models.model import Model
 from ..models.views import Renderer, View, render_view
-from ..ops.camera import training_images, training_rays
+from ..ops.camera import training_rays
 from ..types import Rays
 from .corrections import Corrections
 from .exposure import exposed
+from .packed_images import packed_images
 
 __all__ = ["HalfImageFit", "fit_left_halves"]
 
@@ -73,14 +74,14 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
         pose_rate, exposure_rate, appearance_rate: learning rates at the start; they fall to a hundredth.
     """
     cameras = scene.model_cameras(split.cameras)
-    config = TrainingConfig(refine=RefineConfig(poses=poses, learning_rate=pose_rate),
+    config = TrainingConfig(refine=RefineConfig(poses=poses, learning_rate=pose_rate, start_step=0),
                             exposure=ExposureConfig(learned=exposure, learning_rate=exposure_rate))
     wanted = {"pose": poses, "exposure": exposure, "appearance": appearance}
     what = " and ".join(name for name in wanted if wanted[name])
     if not what:
         return HalfImageFit(cameras, None, None, "")
     corrections = Corrections(cameras, config, anchored=True).to(runtime.current().device)
-    images = _images(split, cameras)
+    images = packed_images(split.images, cameras)
     codes = nn.Parameter(torch.zeros_like(model.appearance[:1]).repeat(len(split), 1)) if appearance else None
     groups, rates = corrections.groups(), corrections.learning_rates(0.0, 1.0)
     if appearance:
@@ -134,9 +135,3 @@ def _frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in wanted:
             parameter.requires_grad_(True)
-
-
-def _images(split: Split, cameras: Cameras):
-    arrays = (split.images.pixels, split.images.offset, split.images.size, cameras.camera_to_world, cameras.focal,
-              cameras.principal, cameras.distortion, cameras.lens)
-    return training_images(*(torch.from_numpy(np.ascontiguousarray(a)).to(runtime.current().device) for a in arrays))

@@ -8,11 +8,9 @@ Everything random is a function of (seed, step), so that a run that is continued
 
 import math
 import time
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,12 +23,13 @@ from ..errors import UserError
 from ..models.instant_ngp import InstantNGP
 from ..models.model import Model, Pixels
 from ..ops.adam import SparseAdam
-from ..ops.camera import TrainingImages, TrainingRays, rays_from_pixels, training_images, training_rays
+from ..ops.camera import TrainingImages, TrainingRays, rays_from_pixels, training_rays
 from ..ops.conical_frustum import cone_radii
 from ..types import Batch, Rays
 from .corrections import Corrections
 from .depth import KnownDistances, transport_loss
 from .explicit_step import BETA1, ExplicitStep, StepSeeds
+from .packed_images import packed_images
 
 SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
 RAYS, JITTER, BACKGROUND = range(3)  # purposes of random numbers
@@ -165,8 +164,9 @@ class Trainer:
         self._squared_error = self._squared_error + squared_error
 
     def _step(self, seeds: StepSeeds) -> None:
-        if self.config.refine.coarse > 0:
-            self.model.show_levels(self.progress / self.config.refine.coarse)
+        refine = self.config.refine
+        if refine.active and refine.coarse > 0:
+            self.model.show_levels(self.progress / refine.coarse)
         batch = self._batch(seeds)
         pixels = self.model.render(batch.rays, jitter_seed=seeds.jitter, progress=self.progress)
         pixels = self.corrections.shown(pixels, batch.image_index)
@@ -339,7 +339,7 @@ class Trainer:
             network["lr"] = settings.network_learning_rate * factor
             if settings.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network["params"], settings.clip_norm)
-            gradients += [parameter.grad for parameter in network["params"]]
+            gradients += [parameter.grad for parameter in network["params"] if parameter.grad is not None]
         _step_if_finite(self.network_optimiser, gradients)
         if self.table_optimiser is not None:
             self.table_optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
@@ -421,20 +421,8 @@ def warmup_factor(step: int, warmup_steps: int) -> float:
 
 def device_images(scene: Scene, split: str) -> tuple[TrainingImages, bool]:
     """The pixels and model-space cameras of a split where the kernels want them, and whether they have alpha."""
-    images, cameras = scene.splits[split].images, scene.model_cameras(split)
-    arrays = (images.pixels, images.offset, images.size, cameras.camera_to_world, cameras.focal, cameras.principal,
-              cameras.distortion, cameras.lens)
-    device = runtime.current().device
-    tensors = [_tensor(array).to(device) for array in arrays]
-    allowed = None if images.allowed is None else _tensor(images.allowed).to(device)
-    return training_images(*tensors, allowed=allowed), images.has_alpha
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    """`array` as a tensor over the same memory, which may be a file that can only be read."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(np.ascontiguousarray(array))
+    images = scene.splits[split].images
+    return packed_images(images, scene.model_cameras(split)), images.has_alpha
 
 
 def _area_weight(scene: Scene) -> Tensor | None:

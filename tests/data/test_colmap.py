@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from taichi_nerf.data import load_scene
+from taichi_nerf.data.folders import pick_size
 from taichi_nerf.data.scene import FISHEYE, PERSPECTIVE
 from taichi_nerf.errors import UserError
 from taichi_nerf.reference.camera import project
@@ -110,12 +112,38 @@ def test_smaller_copies_of_the_images_are_used_and_cameras_follow(tmp_path):
     assert "images of images_2, made smaller by 2" in quarter.notes
 
 
+@pytest.mark.parametrize("ending", [".png", ""], ids=["as COLMAP", "as the image"])
+def test_masks_beside_the_images_leave_out_what_is_black(tmp_path, ending):
+    model = write_colmap(tmp_path)
+    write_images(tmp_path / "images_2", model.names, (WIDTH // 2, HEIGHT // 2))  # has no masks: not used
+    (tmp_path / "masks").mkdir()
+    for name in model.names[1:]:
+        mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+        mask[:10] = 0
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}{ending}")
+    for downscale in (1, 2):
+        split = load_scene(tmp_path, test_every=0, downscale=downscale).splits["train"]
+        assert {path.parent.name for path in split.paths} == {"images"}
+        pixels = WIDTH * HEIGHT // downscale**2
+        assert len(split.images.allowed) == pixels + 11 * (pixels - 10 * WIDTH // downscale**2)
+    unmasked = load_scene(tmp_path, test_every=0, downscale=2, masks=False).splits["train"]
+    assert unmasked.images.allowed is None and unmasked.paths[0].parent.name == "images_2"
+
+
 def test_images_that_are_all_smaller_than_their_cameras_are_read_as_they_are(tmp_path):
     model = write_colmap(tmp_path)
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     write_images(tmp_path / "images_4", model.names, (WIDTH // 4, HEIGHT // 4))
     cameras = load_scene(tmp_path, test_every=0).splits["train"].cameras
     np.testing.assert_allclose(cameras.focal, np.array([[50.0, 52.0]] * 12) / 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "downscale", "expected"),
+    [((1, 2, 4), 1, (1, 1)), ((1, 2, 4), 8, (4, 2)), ((1, 2, 4), 6, (2, 3)), ((2, 4), 1, (2, 1)), ((2, 4), 5, (2, 2))],
+)
+def test_the_copies_nearest_to_what_is_asked_for_are_picked(tmp_path, sizes, downscale, expected):
+    assert pick_size({size: tmp_path for size in sizes}, downscale) == expected
 
 
 def test_every_eighth_image_in_natural_order_is_held_out(tmp_path):

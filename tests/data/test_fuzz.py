@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from taichi_nerf.data import Scene, load_scene
+from taichi_nerf.data.export import write_multiscale
+from taichi_nerf.data.multiscale import with_scales
 from taichi_nerf.errors import UserError
 
 from .captures import write_colmap, write_llff, write_nerfies, write_nsvf, write_phototourism
@@ -45,6 +47,13 @@ def write_colmap_binary(folder: Path):
     pycolmap.Reconstruction(str(path)).write_binary(str(path))
 
 
+def write_scales(folder: Path):
+    """mip-NeRF's layout, of a transforms scene without a lens."""
+    capture = Capture(folder.parent / "plain", count=5)
+    capture.write(k1=None, k2=None, p1=None, p2=None)
+    write_multiscale(with_scales(load_scene(capture.folder, test_every=3), 2), folder)
+
+
 WRITERS = {
     "transforms": write_transforms,
     "colmap-binary": write_colmap_binary,
@@ -53,6 +62,7 @@ WRITERS = {
     "nerfies": lambda folder: write_nerfies(folder, count=6, scales=(2,)),
     "phototourism": lambda folder: write_phototourism(folder, count=6),
     "nsvf": lambda folder: write_nsvf(folder, count=6),
+    "multiscale": write_scales,
 }
 
 

@@ -1,5 +1,6 @@
 """Views at several scales: how they are made, and mip-NeRF's layout on disk, written and read."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -103,6 +104,20 @@ def test_every_kth_view_keeps_all_its_scales():
     assert every_view(scale, 15, 1).tolist() == list(range(15))
     assert every_view(None, 5, 2).tolist() == [0, 2, 4]
     assert every_view(np.repeat([1, 2], 3), 6, 3).tolist() == [0, 3]  # scale by scale
+
+
+def test_the_scales_of_a_view_share_what_is_known_of_it(scene):
+    train = dataclasses.replace(scene.splits["train"], time=np.array([0, 0.5, 1]), bounds=np.arange(6).reshape(3, 2),
+                                ids={"appearance": np.array([4, 5, 6])})
+    split = with_scales(dataclasses.replace(scene, splits={"train": train}), 2).splits["train"]
+    np.testing.assert_array_equal(split.time, [0, 0, 0.5, 0.5, 1, 1])
+    np.testing.assert_array_equal(split.ids["appearance"], [4, 4, 5, 5, 6, 6])
+    np.testing.assert_array_equal(split.bounds[2:4], [[2, 3], [2, 3]])
+
+
+def test_another_orientation_is_taken_if_asked_for(folder):
+    assert np.array_equal(load_scene(folder).rotation, np.eye(3))
+    assert load_scene(folder, orient="up").rotation[2, 2] == pytest.approx(1)
 
 
 def test_images_too_small_or_scaled_already_are_refused(scene):

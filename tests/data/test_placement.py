@@ -1,15 +1,18 @@
 """Orientation, position and scale: laws that hold whatever the file's world is, and that nothing is lost on the way."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from taichi_nerf import cli, paths
+from taichi_nerf.config import Orientation, SceneFormat
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.export import write_blender
-from taichi_nerf.data.placement import orientation, up_axis
+from taichi_nerf.data.load import FORMATS
+from taichi_nerf.data.placement import ORIENTATIONS, orientation, up_axis
 from taichi_nerf.errors import UserError
 from taichi_nerf.reference.camera import project
 
@@ -214,6 +217,7 @@ def test_a_folder_of_several_formats_is_the_first_and_says_so(tmp_path):
         load_scene(tmp_path, format="nerfies")
     with pytest.raises(UserError, match="--format is ply; it must be one of blender, nerfies"):
         load_scene(tmp_path, format="ply")
+    assert get_args(SceneFormat) == tuple(FORMATS) and get_args(Orientation) == ORIENTATIONS
 
 
 def test_the_command_line_takes_format_and_orientation(tmp_path, capsys):

@@ -1,5 +1,9 @@
 """Each model of the family against its reference in plain PyTorch: fixed weights, the same rays, every pixel."""
 
+import dataclasses
+import math
+
+import numpy as np
 import pytest
 import torch
 
@@ -14,8 +18,10 @@ from taichi_nerf.config import (
     PositionalProposalConfig,
     RangeConfig,
 )
+from taichi_nerf.data.scene import Cameras, Images, Scene, Split
+from taichi_nerf.errors import UserError
 from taichi_nerf.fields import mlp, positional_field
-from taichi_nerf.models.family import build_model
+from taichi_nerf.models.family import box_of, build_model, check_scene
 from taichi_nerf.models.model import Box
 from taichi_nerf.reference.contraction import contract
 from taichi_nerf.reference.models import family as reference
@@ -159,3 +165,65 @@ def box_bounds(rays):
     near, far = intersect_ray_aabb(2 * rays.origins, rays.directions, corners)
     assert (far < 0).any() and (far > 0).any()
     return near, torch.maximum(near, far)
+
+
+def facing(count=5, lens=0, turn=0.0):
+    """A scene whose cameras stand in a plane and look along -z, each turned about y by `turn` more than the last."""
+    poses = np.tile(np.eye(3, 4, dtype=np.float32), (count, 1, 1))
+    for n, pose in enumerate(poses):
+        angle = n * turn
+        pose[:, :3] = [[math.cos(angle), 0, math.sin(angle)], [0, 1, 0], [-math.sin(angle), 0, math.cos(angle)]]
+        pose[:2, 3] = 0.1 * n, -0.05 * n
+    size = np.tile([8, 6], (count, 1))
+    cameras = Cameras(camera_to_world=poses, focal=np.full((count, 2), 9.0), principal=size / 2,
+                      distortion=np.zeros((count, 6)), lens=np.full(count, lens), size=size)
+    images = Images.from_list([np.full((6, 8, 4), 255, np.uint8)] * count)
+    split = Split(name="train", cameras=cameras, images=images)
+    return Scene(name="wall", format="transforms", splits={"train": split},
+                 centre=np.zeros(3), scale=1.0, aabb_scale=16, near=0.05, background="black")
+
+
+def test_normalised_device_coordinates_are_for_perspective_cameras_that_face_one_way():
+    config = NeRFConfig(ndc=True)
+    check_scene(config, facing(turn=0.05))
+    with pytest.raises(UserError, match="do not all face one way"):
+        check_scene(config, facing(turn=1.2))
+    with pytest.raises(UserError, match="fisheye lenses: normalised device coordinates"):
+        check_scene(config, facing(lens=1))
+
+
+def test_cones_are_not_for_fisheye_lenses():
+    for config in (MipNeRFConfig(), MipNeRF360Config()):
+        with pytest.raises(UserError, match=r"the cone of a pixel is not round.*--model\.no-integrated"):
+            check_scene(config, facing(lens=1))
+        check_scene(dataclasses.replace(config, integrated=False), facing(lens=1))
+    check_scene(MipNeRF360Config(field=HASH, proposal=PROPOSAL), facing(lens=1))
+
+
+def test_depth_in_device_coordinates_is_a_distance_from_the_camera(rng):
+    """Of a wall at z = -2, of which the field knows nothing: all weight is put on the interval that holds it."""
+    scene = facing()
+    model = build_model(NeRFConfig(ndc=True, field=DEEP, coarse_samples=2000, fine_samples=0), box_of(scene))
+    model.before_training(scene.model_cameras("train"))
+    directions = torch.nn.functional.normalize(torch.tensor([[0.1, 0.2, -1.0], [-0.2, 0.0, -1.0]]), dim=1)
+    rays = Rays(torch.tensor([[0.2, -0.1, 0.0], [0.1, 0.0, 0.0]]), directions)
+    t = torch.linspace(0, 0.99, 2000).expand(2, -1)
+    distance = model._distance(rays, t) / model.scale
+    unit = model._device_rays(rays)
+    ndc = unit.origins[:, None] + t[..., None] * unit.directions[:, None]
+    z = -2 * model.frustum[2] / (1 - ndc[..., 2])  # of the inverse projection, in the frame of the cameras
+    torch.testing.assert_close(rays.origins[:, None, 2] + distance * directions[:, None, 2], z, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match=r"normals are not for --model\.ndc"):
+        model.density(rays.origins)
+
+
+def test_a_coarse_network_alone_and_raw_coordinates_are_models_too(rays):
+    """The arms of an ablation: each renders, and has what it says."""
+    given = Rays(rays.origins.float(), rays.directions.float(), rays.radius.float())
+    plain = dataclasses.replace(DEEP, levels=0, view_dependent=False)
+    for config in (NeRFConfig(field=plain, fine_samples=0), MipNeRFConfig(field=DEEP, integrated=False),
+                   MipNeRF360Config(field=DEEP, contraction=False, integrated=False, distortion_weight=0.0,
+                                    range=RangeConfig(spacing="linear", near=0.1, far=20.0))):
+        pixels = build_model(config, Box(aabb_scale=16), 0).render(given)
+        assert torch.isfinite(pixels.colour).all() and pixels.visible == len(pixels.weights)
+    assert len(build_model(NeRFConfig(field=plain, fine_samples=0), Box()).fields()) == 1

@@ -164,6 +164,19 @@ def test_tensors_that_do_not_fit_are_refused_though_the_digest_is_right(saved, c
         checkpoint.load(saved[1])
 
 
+def test_files_of_the_first_version_are_read(saved, make_trainer):
+    """They knew Instant-NGP alone: no kind, no loss among the settings of the model, and less of the box."""
+    trainer, folder = saved
+    box = {"aabb_scale": trainer.model.box.aabb_scale, "near": trainer.model.box.near}
+    model = {name: dataclasses.asdict(SMALL)[name] for name in ("field", "sampling")}
+    rewrite(folder / MODEL, header={"version": 1, "model": model, "box": box})
+    rewrite(folder / STATE, header={"version": 1, "box": box})
+    loaded, resumed = checkpoint.load(folder), make_trainer()
+    assert loaded.config == SMALL
+    checkpoint.load_training(folder, resumed)
+    assert_same(resumed, trainer)
+
+
 @pytest.mark.parametrize("numbers", [None, {"steps_done": -1}, {"steps_done": "x"}, {"steps_done": 5}])
 def test_numbers_that_are_none_are_refused(saved, make_trainer, numbers):
     rewrite(saved[1] / STATE, header={"numbers": numbers})

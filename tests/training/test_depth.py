@@ -8,9 +8,10 @@ import torch
 
 from taichi_nerf.config import DepthConfig
 from taichi_nerf.data.disturb import with_split
+from taichi_nerf.data.scene import Points, Sightings
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.render import Rendered
-from taichi_nerf.training.depth import KnownDistances, transport_loss
+from taichi_nerf.training.depth import KnownDistances, known_pixels, transport_loss
 from taichi_nerf.training.trainer import device_images
 from taichi_nerf.types import PackedSamples
 
@@ -61,10 +62,26 @@ def test_pixels_are_drawn_where_the_distance_is_known(small_scene):
 
 def test_a_scene_that_knows_no_distances_is_refused(small_scene):
     split = small_scene.splits["train"]
-    for depth, message in ((None, "knows no distances"), ([np.full((16, 16), np.inf)] * 6, "hold no distance above 0")):
+    nowhere = [np.full((16, 16), np.inf)] * 6
+    for depth, message in ((None, "knows no distances"), (nowhere, "distance of no opaque pixel")):
         scene = with_split(small_scene, dataclasses.replace(split, depth=depth))
         with pytest.raises(UserError, match=message):
             KnownDistances(scene, device_images(scene, "train")[0])
+
+
+def test_points_of_structure_from_motion_are_distances_of_the_pixels_that_saw_them(small_scene):
+    split = small_scene.splits["train"]
+    points = Points(position=np.random.default_rng(0).uniform(-0.5, 0.5, (20, 3)))
+    opaque = [np.argwhere(split.images.image(n)[..., 3] == 255)[3, ::-1] for n in range(len(split))]
+    seen = [Sightings(point=[n, 7 + n], pixel=[opaque[n] + 0.7, (-3.0, 2.0)]) for n in range(len(split))]
+    scene = dataclasses.replace(small_scene, points=points, centre=np.array([0.1, 0, 0]))
+    scene = with_split(scene, dataclasses.replace(split, depth=None, sightings=seen))
+    pixel_index, distance = known_pixels(scene)
+    assert len(pixel_index) == len(split)  # those outside of the picture are left out
+    for n, (x, y) in enumerate(opaque):
+        assert pixel_index[n] == split.images.offset[n] + 16 * y + x
+        away = scene.to_model(points.position[n]) - scene.model_cameras("train").position[n]
+        assert distance[n] == pytest.approx(np.linalg.norm(away), rel=1e-5)
 
 
 def test_the_loss_is_trained_on(make_trainer):

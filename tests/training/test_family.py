@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from taichi_nerf import runtime
 from taichi_nerf.config import (
     FieldConfig,
     HashGridConfig,
@@ -22,12 +23,15 @@ from taichi_nerf.config import (
     TrainingConfig,
     from_dict,
 )
+from taichi_nerf.models.mip_nerf import MipNeRF
 from taichi_nerf.models.views import render_view
 from taichi_nerf.presets import MODELS, PRESETS, recipe
 from taichi_nerf.training import checkpoint, run
+from taichi_nerf.training.explicit_step import StepSeeds
 from taichi_nerf.training.run import default_training, make_model
 from taichi_nerf.training.trainer import Trainer
 
+from ..models.test_family import facing
 from .test_checkpoint import assert_same
 
 DEEP = PositionalFieldConfig(levels=4, direction_levels=2, width=16, depth=3, skip=1, bottleneck=8, view_width=8)
@@ -42,7 +46,7 @@ SMALL = {
         appearance=2),
     "mip-nerf-360-hash": MipNeRF360Config(
         field=HASH, proposal=HashProposalConfig(hash_grid=HASH.hash_grid), proposal_samples=(8, 6), samples=6,
-        shared_proposal=False, appearance=2),
+        shared_proposal=False, initial_density=0.1, appearance=2),
 }
 
 
@@ -53,19 +57,39 @@ def make(request, small_scene):
     def make(**settings) -> Trainer:
         config = SMALL[request.param]
         training = default_training(config, **{"steps": 20, "batch": RayBatchConfig(rays=64, crop_steps=3), **settings})
-        optimiser = dataclasses.replace(training.optimiser, network_learning_rate=1e-2, warmup_steps=2)
+        rates = {"learning_rate": 0.1, "network_learning_rate": 1e-2, "warmup_steps": 2}
+        optimiser = dataclasses.replace(training.optimiser, **rates)
         return Trainer(make_model(small_scene, config), small_scene, dataclasses.replace(training, optimiser=optimiser))
 
     return make
 
 
 def test_training_lowers_the_loss(make):
-    trainer, reports = make(steps=60), []
+    trainer, totals = make(steps=90), []
     for _ in range(3):
-        for _ in range(20):
+        for _ in range(30):
             trainer.step()
-        reports.append(trainer.totals())
-    assert (reports[2] - reports[1]).loss < 0.8 * reports[0].loss
+        totals.append(trainer.totals())
+    assert (totals[2] - totals[1]).squared_error < 0.8 * totals[0].squared_error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_steps_on_vulkan_are_those_on_the_cpu(name, small_scene):
+    if (reason := runtime.why_missing("vulkan")) is not None:
+        pytest.skip(f"vulkan: {reason}")
+    errors = []
+    try:
+        for backend in ("vulkan", "cpu"):
+            runtime.init(backend, threads=1)
+            training = default_training(SMALL[name], steps=5, batch=RayBatchConfig(rays=32))
+            trainer = Trainer(make_model(small_scene, SMALL[name]), small_scene, training)
+            for _ in range(3):
+                trainer.step()
+            errors.append(trainer.totals().squared_error)
+    finally:
+        runtime.init("cpu", threads=1)
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)
 
 
 def test_steps_before_and_after_a_checkpoint_equal_steps_without_one(make, tmp_path):
@@ -95,6 +119,21 @@ def test_loaded_model_shows_what_the_trained_one_does(make, tmp_path, small_scen
         assert np.array_equal(getattr(shown, name), getattr(expected, name)), name
 
 
+def test_device_coordinates_come_back_from_the_checkpoint(tmp_path):
+    scene = facing()
+    config = dataclasses.replace(SMALL["nerf"], ndc=True)
+    training = default_training(config, steps=2, batch=RayBatchConfig(rays=32))
+    trainer = Trainer(make_model(scene, config), scene, training)
+    trainer.step()
+    checkpoint.save(tmp_path, trainer)
+    model, cameras = checkpoint.load(tmp_path), scene.model_cameras("train")
+    with trainer.averaged() as averaged:
+        expected = render_view(averaged, cameras, 1, background=0.0)
+    shown = render_view(model, cameras, 1, background=0.0)
+    assert model.frustum[2] > 0 and np.array_equal(shown.colour, expected.colour)
+    assert np.array_equal(shown.depth, expected.depth) and (shown.depth > 0).any()
+
+
 def test_rays_of_the_crop_are_of_the_central_half(make, small_scene):
     trainer = make()
     drawn = trainer._drawn(1)
@@ -103,6 +142,36 @@ def test_rays_of_the_crop_are_of_the_central_half(make, small_scene):
     assert len(drawn.rgba) == 64 and ((place - 0.5).abs() <= 0.25).all()
     pixels = small_scene.splits["train"].images.pixels[drawn.pixel_index.numpy()]
     np.testing.assert_allclose(drawn.rgba.numpy() * 255, pixels, atol=1e-3)
+
+
+def test_pixels_weigh_as_much_as_their_area(small_scene):
+    split = dataclasses.replace(small_scene.splits["train"], area_weight=np.arange(6, dtype=np.float32))
+    scene = dataclasses.replace(small_scene, splits={**small_scene.splits, "train": split})
+    config = SMALL["mip-nerf"]
+    trainer = Trainer(make_model(scene, config), scene, default_training(config, steps=5))
+    batch = trainer._batch(StepSeeds(rays=1, jitter=2, background=3))
+    assert torch.equal(batch.weight, batch.image_index.float())
+    pixels = trainer.model.render(batch.rays)
+    error = (pixels.over(batch.background) - batch.target).square().mean(dim=1)
+    losses = trainer.model.losses(pixels, batch)
+    torch.testing.assert_close(losses["fine"], (batch.weight * error).sum() / batch.weight.sum())
+    even = MipNeRF(dataclasses.replace(config, area_weighting=False), trainer.model.box).losses(pixels, batch)
+    torch.testing.assert_close(even["fine"], error.mean())
+    assert even["coarse"] < losses["fine"]
+
+
+def test_an_image_has_its_appearance_in_training_and_none_in_a_new_view(small_scene):
+    config = SMALL["mip-nerf-360"]
+    model = make_model(small_scene, config)
+    assert model.appearance.shape == (6, 2)
+    trainer = Trainer(model, small_scene, default_training(config, steps=5))
+    with torch.no_grad():
+        rays = trainer.some_rays(32)
+        before = model.render(rays).colour, model.render(dataclasses.replace(rays, image_index=None)).colour
+        model.appearance.add_(3.0)
+        after = model.render(rays).colour, model.render(dataclasses.replace(rays, image_index=None)).colour
+    assert not torch.equal(before[0], after[0])
+    assert torch.equal(before[1], after[1])
 
 
 def test_settings_of_every_model_survive_json():

@@ -79,3 +79,22 @@ def test_the_model_is_left_as_it_is(model):
 def test_whole_images_say_so(model):
     protocol = evaluate(model, make_scene(model, [0], SIZE)).protocol
     assert (protocol["scored"], protocol["fitted_to_test_images"]) == ("whole images", "nothing")
+
+
+def test_masked_pixels_of_left_halves_tell_nothing():
+    """Whatever colour they have, the exposures that are found are the same to the last digit."""
+    model = make_ball()
+    scene = make_scene(model, [0, 0], SIZE)
+    test, _ = jitter_exposure(scene.splits["test"], 0.8, seed=2)
+    found = []
+    for grey in (0, 255):
+        images, masks = [], []
+        for n in range(len(test)):
+            image, left = test.images.image(n).copy(), np.ones(test.images.image(n).shape[:2], bool)
+            image[8:12, 4:16, :3], left[8:12, 4:16] = grey, False
+            images.append(image)
+            masks.append(left)
+        split = replace(test, images=Images.from_list(images, test.images.names, masks))
+        found.append(fit_left_halves(model, scene, split, exposure=True, steps=5, rays=64).stops)
+        assert evaluate(model, with_split(scene, split)).protocol["masked"].startswith("10.00 %")
+    assert torch.equal(*found) and found[0].abs().max() > 0

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import BatchConfig, FieldConfig, HashGridConfig, ModelConfig, SamplingConfig, TrainingConfig
+from taichi_nerf.config import (
+    BatchConfig,
+    FieldConfig,
+    HashGridConfig,
+    InstantNGPConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
 from taichi_nerf.data import Images
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.metrics import psnr
@@ -20,7 +27,7 @@ from .test_checkpoint import assert_same
 from .test_evaluate import make_ball, make_scene
 
 SIDE, SQUARE = 32, 12
-MODEL = ModelConfig(
+MODEL = InstantNGPConfig(
     field=FieldConfig(hash_grid=HashGridConfig(levels=5, features=2, log2_entries=12, max_resolution=64)),
     sampling=SamplingConfig(grid_resolution=16, steps=64, first_update=16, update_every=8, warmup_updates=4),
 )

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import FieldConfig, HashGridConfig, RefineConfig, SettingError, TrainingConfig
+from taichi_nerf.config import (
+    BatchConfig,
+    FieldConfig,
+    HashGridConfig,
+    InstantNGPConfig,
+    RefineConfig,
+    SamplingConfig,
+    SettingError,
+    TrainingConfig,
+)
 from taichi_nerf.data.alignment import pose_errors
 from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras
 from taichi_nerf.data.disturb import disturb_poses, with_split
@@ -17,7 +26,7 @@ from taichi_nerf.training.refinement import CameraRefinement
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import Trainer
 
-REFINE = RefineConfig(poses=True, lenses=True, learning_rate=1e-2, pull=1e-3)
+REFINE = RefineConfig(poses=True, lenses=True, learning_rate=1e-2, pull=1e-3, start_step=0)
 
 
 def make_refinement(count=6, **which) -> CameraRefinement:
@@ -159,16 +168,16 @@ def test_levels_that_are_not_shown_have_neither_influence_nor_gradient():
 
 @pytest.mark.slow
 def test_disturbed_poses_are_found_again():
-    """Measured: from 1.48 degrees to ... degrees."""
-    runtime.init("cpu")
-    scene = builtin_scene(resolution=48, views=(30, 0, 1), samples_per_pixel=4)
+    """Measured: from 1.46 to 0.39 degrees; more steps come nearer (docs/cameras.md)."""
+    scene = builtin_scene(resolution=64, views=(30, 0, 1))
     split = scene.splits["train"]
     wrong = disturb_poses(split.cameras, 1.5, 0.015 / scene.scale)
     given = with_split(scene, dataclasses.replace(split, cameras=wrong))
-    config = TrainingConfig(steps=400, refine=RefineConfig(poses=True))
-    trainer = Trainer(make_model(given), given, config)
+    config = TrainingConfig(steps=800, batch=BatchConfig(samples=6144), refine=RefineConfig(poses=True))
+    model = make_model(given, InstantNGPConfig(sampling=SamplingConfig(steps=128)))
+    trainer = Trainer(model, given, config)
     while trainer.progress < 1:
         trainer.step()
     before, _ = pose_errors(wrong, split.cameras)
-    after, _ = pose_errors(trainer.corrections.cameras.refined(), scene.model_cameras("train"))
-    assert after.mean() < 0.5 * before.mean()
+    after, _ = pose_errors(scene.world_cameras(trainer.corrections.cameras.refined()), split.cameras)
+    assert after.mean() < 0.5 * before.mean(), (before.mean(), after.mean())

@@ -182,6 +182,22 @@ def test_damaged_settings_are_named(run_folder, change, message):
     assert str(path) in str(error.value)
 
 
+def test_settings_of_the_first_version_are_read(run_folder):
+    path = run_folder.path / "config.json"
+    content = json.loads(path.read_text())
+    content["version"], settings = 1, content["run"]
+    del settings["model"]["kind"]
+    settings["training"]["batch"]["huber"] = settings["model"].pop("huber")
+    for name in ("warmup_steps", "beta2", "epsilon", "clip_norm"):
+        del settings["training"]["optimiser"][name]
+    path.write_text(json.dumps(content))
+    assert RunFolder.open(run_folder.path).config == run_folder.config
+    del settings["training"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="lacks 'training'"):
+        RunFolder.open(run_folder.path)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", "\xff"])
 def test_settings_that_are_no_json_are_named(run_folder, text):
     (run_folder.path / "config.json").write_bytes(text.encode("latin-1"))
@@ -193,7 +209,7 @@ def test_settings_that_are_no_json_are_named(run_folder, text):
     "text", ["", "{}", "[]", '{"train": 3}', '{"train": {}}', '{"train": {"names": []}}', '{"train": {"names": ["a"]}}']
 )
 def test_cameras_that_are_none_are_named(run_folder, small_scene, monkeypatch, text):
-    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings: small_scene)
+    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings, **_: small_scene)
     (run_folder.path / "cameras.json").write_text(text)
     for read in (run_folder.cameras_scene, run_folder.training_scene):
         with pytest.raises(UserError, match=r"cameras\.json .*; restore it or train again"):
@@ -231,7 +247,7 @@ def test_output_must_be_new_or_empty(tmp_path):
 def test_run_on_other_images_is_not_continued(run_folder, small_scene, monkeypatch):
     def found(split):
         scene = dataclasses.replace(small_scene, splits={"train": split}, near=0.3)
-        monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings: scene)
+        monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings, **_: scene)
         return run_folder.training_scene()
 
     assert found(small_scene.splits["train"]).near == small_scene.near

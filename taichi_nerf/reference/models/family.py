@@ -80,8 +80,11 @@ def mip_nerf_360(state, o, d, near, far, density, colour, *, counts, anneal=1.0,
         weights = interval_weights(found.view(len(o), -1), t, "opaque").detach()
         levels.append((s, weights))
         product *= count
-    found = composite_intervals(found.view(len(o), -1), colour(hidden).view(len(o), -1, 3), t, "opaque")
-    return found, levels
+    colours = colour(hidden).view(len(o), -1, 3)
+    picture, opacity, _, weights = composite_intervals(found.view(len(o), -1), colours, t, "opaque")
+    s = (weights * (s[:, 1:] + s[:, :-1]) / 2).sum(1) / opacity
+    depth = opacity * distance_from_normalised(s[:, None], near, far, "disparity")[:, 0]
+    return (picture, opacity, depth, weights), levels
 
 
 def cone_density(state, o, d, radius, basis, *, levels, skip):
