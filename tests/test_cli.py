@@ -343,6 +343,8 @@ def test_every_model_goes_through_every_command(other_runs, name, tmp_path, caps
 def test_what_a_scene_does_not_allow_leaves_no_folder(scene_folder, tmp_path, capsys):
     command = ["train", scene_folder, "--model", "nerf", "--model.ndc", "--output", tmp_path / "run"]
     assert "do not all face one way" in refused(capsys, *command)
+    command = ["train", scene_folder, "--model", "nerf", "--model.range.far", "0.01", "--output", tmp_path / "run"]
+    assert "far is 0.01, and rays of still begin at 0.05" in refused(capsys, *command)
     assert not (tmp_path / "run").exists()
 
 
@@ -411,7 +413,7 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --model nerf --encoding hash --model.ndc", "ndc needs --encoding positional"),
         ("train --model mip-nerf --encoding hash", "encoding hash is not for mip-nerf"),
         ("train --model instant-ngp --encoding positional", "encoding positional is not for instant-ngp"),
-        ("train --model mip-nerf-360 --model.range.far 0.01", "far must be beyond near"),
+        ("train --model mip-nerf-360 --model.range.near 3 --model.range.far 2", "far must be beyond near"),
         ("train --resume /no/such/run", "/no/such/run is no run"),
         ("eval /no/such/run", "/no/such/run is no run"),
         ("eval /no/such/run --every 0", "every must be at least 1"),

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..config import RangeConfig
+from ..data.scene import Scene
+from ..errors import UserError
 from ..ops.ray_aabb import intersect_ray_aabb
 from ..types import PackedSamples, Rays
 from .model import Box, Model
@@ -101,9 +103,20 @@ class RenderedIntervals:
 class IntervalModel(Model):
     """A model that samples between `near` and `far` of each ray; `scale` takes model space to unit space."""
 
+    nearest = 0.0
+    """Model units: nearer than that no sample lies unless it is asked for."""
+
     def __init__(self, box: Box, scale: float):
         super().__init__()
         self.box, self.scale = box, scale
+
+    @classmethod
+    def check_scene(cls, config, scene: Scene) -> None:
+        near, far = config.range.near, config.range.far
+        near = max(scene.near, cls.nearest) if near is None else near
+        if far is not None and far <= near:
+            raise UserError(f"--model.range.far is {far:g}, and rays of {scene.name} begin at {near:g}: give a larger "
+                            "one, or a smaller --model.range.near")
 
     def fields(self) -> list:
         """The fields (`fields.encoded`) that it consists of."""

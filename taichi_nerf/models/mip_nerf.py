@@ -35,6 +35,7 @@ class MipNeRF(IntervalModel):
 
     @classmethod
     def check_scene(cls, config: MipNeRFConfig, scene: Scene) -> None:
+        super().check_scene(config, scene)
         if config.integrated:
             refuse_fisheye(scene, "mip-nerf")
 

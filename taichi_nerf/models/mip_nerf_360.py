@@ -31,11 +31,13 @@ from .mip_nerf import refuse_fisheye
 from .model import Box
 
 CONTRACTED_SIDE = 4.0  # of the cube around the ball that all space is drawn into
-NEAR, FAR = 0.1, 1e6  # model units; nearer than the first no sample lies unless it is asked for
+FAR = 1e6  # model units: the end of contracted space
 
 
 class MipNeRF360(IntervalModel):
     """A field and its proposals. Everything random is a function of `seed`."""
+
+    nearest = 0.1
 
     def __init__(self, config: MipNeRF360Config, box: Box, seed: int = 0):
         super().__init__(box, scale=2 / box.aabb_scale if box.bounded else 1 / config.radius)
@@ -43,7 +45,7 @@ class MipNeRF360(IntervalModel):
         self.contraction = not box.bounded if config.contraction is None else config.contraction
         self.range = config.range
         if not box.bounded:
-            near = max(box.near, NEAR) if config.range.near is None else config.range.near
+            near = max(box.near, self.nearest) if config.range.near is None else config.range.near
             far = FAR if config.range.far is None and self.contraction else config.range.far
             self.range = replace(config.range, near=near, far=far)
         self.hashed = isinstance(config.field, FieldConfig)
@@ -70,6 +72,7 @@ class MipNeRF360(IntervalModel):
 
     @classmethod
     def check_scene(cls, config: MipNeRF360Config, scene: Scene) -> None:
+        super().check_scene(config, scene)
         if config.integrated and isinstance(config.field, PositionalFieldConfig):
             refuse_fisheye(scene, "mip-nerf-360")
 

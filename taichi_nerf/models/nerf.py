@@ -47,6 +47,7 @@ class NeRF(IntervalModel):
 
     @classmethod
     def check_scene(cls, config: NeRFConfig, scene: Scene) -> None:
+        super().check_scene(config, scene)
         if config.ndc:
             cameras = scene.splits["train"].cameras
             if (cameras.lens == FISHEYE).any():
