@@ -129,11 +129,12 @@ def _peers(case: Case, inputs: dict, items: int, budget: float):
     for name, make in contestants.items():
         try:
             forward, both, count = make()
-        except (ImportError, RuntimeError):  # not installed, or without the compiler that it needs
+            with runtime.current().device:  # the reference makes its tensors where its inputs are
+                rates = {"forward": count / measure.best_seconds(forward, budget / 2, least=1)}
+                if both is not None and case.backward is not None:
+                    rates["both"] = count / measure.best_seconds(both, budget / 2, least=1)
+        except (ImportError, RuntimeError):  # not installed, without the compiler that it needs, or not for this device
             continue
-        rates = {"forward": count / measure.best_seconds(forward, budget / 2, least=1)}
-        if both is not None and case.backward is not None:
-            rates["both"] = count / measure.best_seconds(both, budget / 2, least=1)
         yield name, rates
 
 
