@@ -107,7 +107,8 @@ def timed_work(case: Case) -> tuple[Callable[[], object], Callable[[], object] |
 def reference_work(case: Case) -> tuple[Callable[[], object], Callable[[], object] | None, int]:
     """The same in plain PyTorch, in the types and on the device of the backend, for as many items as in the check."""
     inputs = _typed(case.make(case.few, torch.Generator().manual_seed(SEED)), runtime.current())
-    return *_autograd_work(case.reference, inputs, case), case.few
+    with runtime.current().device:  # the reference makes its tensors where its inputs are
+        return *_autograd_work(case.reference, inputs, case), case.few
 
 
 def _autograd_work(function, inputs: dict[str, Tensor], case: Case):

@@ -129,7 +129,7 @@ def _peers(case: Case, inputs: dict, items: int, budget: float):
     for name, make in contestants.items():
         try:
             forward, both, count = make()
-            with runtime.current().device:  # the reference makes its tensors where its inputs are
+            with runtime.current().device:  # as of the reference's inputs
                 rates = {"forward": count / measure.best_seconds(forward, budget / 2, least=1)}
                 if both is not None and case.backward is not None:
                     rates["both"] = count / measure.best_seconds(both, budget / 2, least=1)
