@@ -43,9 +43,7 @@ class Report:
 
     def as_json(self) -> dict:
         """Plain values for a line of the log."""
-        return {
-            key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()
-        }
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
     def __str__(self) -> str:
         left = round(self.seconds_left)
@@ -54,6 +52,13 @@ class Report:
             f"step {self.step}, {left // 60}:{left % 60:02d} left, loss {self.loss:.5f}, {psnr}"
             f"{self.rays_per_second / 1000:.1f}k rays/s, {self.samples_per_ray:.1f} samples/ray"
         )
+
+
+def _plain(value):
+    """A number as JSON has it: None for one that is infinite or none."""
+    if not isinstance(value, float):
+        return value
+    return round(value, 6) if math.isfinite(value) else None
 
 
 class Meter:
