@@ -141,6 +141,7 @@ def test_a_saved_model_is_rendered_without_torch_as_with_it(tmp_path):
     assert np.abs(actual - expected).max() < 0.02 and np.square(actual - expected).mean() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_builtin_scene_is_trained_on_vulkan(tmp_path):
     if (reason := runtime.why_missing("vulkan")) is not None:
         pytest.skip(f"vulkan: {reason}")
