@@ -2,7 +2,7 @@
 
     python benchmarks/experiments.py nerf --seeds 3
     python benchmarks/experiments.py multiscale --seeds 3
-    python benchmarks/experiments.py multiscale --scene ../shared/data/nerf_synthetic/lego --downscale 4 --seeds 3
+    python benchmarks/experiments.py multiscale --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py unbounded --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of

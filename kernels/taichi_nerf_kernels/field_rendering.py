@@ -1,4 +1,4 @@
-"""Rays through a trained field to pixels in one launch: march, encode, both networks, composite. No gradients.
+"""Rays through a trained field to pixels in few launches: march, encode, both networks, composite. No gradients.
 
     ray          o, d; its samples are those of `ray_marching` without jitter, from the front
     x            position of a sample, in [-side / 2, side / 2]^3; x / side + 1/2 goes into the hash grid
