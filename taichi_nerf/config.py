@@ -378,8 +378,8 @@ class RayBatchConfig:
     random_background: bool = True
     """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
     crop_steps: int = 0
-    """Steps in the beginning that see the central half of each image alone, so that not all of a small object is
-    given up for background."""
+    """Steps in the beginning that see the central half of images with alpha alone, so that not all of a small object
+    is given up for background."""
 
     def __post_init__(self):
         _require(self.rays >= 1, f"rays must be at least 1, got {self.rays}")

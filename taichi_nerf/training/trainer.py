@@ -222,9 +222,10 @@ class Trainer:
         return cone_radii(image_index, pixel, *self.images.lenses) if self.model.sees_cones else None
 
     def _drawn(self, seed: int) -> TrainingRays:
-        """Pixels of all images; in the beginning those of the central half alone, where the batch asks for that."""
+        """Pixels of all images; in the beginning, where images have alpha and the batch asks for that, of their central
+        half alone."""
         rays, batch = self.rays_per_step, self.config.batch
-        if not isinstance(batch, RayBatchConfig) or self.steps_done >= batch.crop_steps:
+        if not (self.has_alpha and isinstance(batch, RayBatchConfig) and self.steps_done < batch.crop_steps):
             return training_rays(self.images, rays, seed)
         drawn = training_rays(self.images, CROP_DRAWS * rays, seed)
         size = self.images.size[drawn.image_index.long()]

@@ -144,6 +144,16 @@ def test_rays_of_the_crop_are_of_the_central_half(make, small_scene):
     np.testing.assert_allclose(drawn.rgba.numpy() * 255, pixels, atol=1e-3)
 
 
+def test_images_without_alpha_are_not_cropped():
+    scene = facing()
+    config = SMALL["nerf"]
+    training = default_training(config, steps=5, batch=RayBatchConfig(rays=64, crop_steps=3))
+    trainer = Trainer(make_model(scene, config), scene, training)
+    drawn = trainer._drawn(1)
+    place = trainer.images.pixel_centres(drawn.image_index, drawn.pixel_index) / torch.tensor([8.0, 6.0])
+    assert ((place - 0.5).abs() > 0.25).any()
+
+
 def test_pixels_weigh_as_much_as_their_area(small_scene):
     split = dataclasses.replace(small_scene.splits["train"], area_weight=np.arange(6, dtype=np.float32))
     scene = dataclasses.replace(small_scene, splits={**small_scene.splits, "train": split})
