@@ -312,6 +312,9 @@ def _frame(model: Model, view: View, images: Path, known: Mapping) -> Frame:
             f"undistort the images with COLMAP, or use one of {', '.join(MODELS)}"
         )
     lens, names = MODELS[view.camera_model]
+    if len(view.parameters) < len(names):
+        raise UserError(f"{where}: its camera {view.camera_id} has {len(view.parameters)} parameters, and the model "
+                        f"{view.camera_model} has {len(names)}; export the model again")
     value = dict(zip(names, view.parameters))
     if any(value.get(name) for name in ("d4", "d5", "d6")):
         raise UserError(

@@ -93,6 +93,7 @@ class Trainer:
         model.before_training(scene.model_cameras("train"))
         self._rays = self._marched = self._samples = 0
         self._loss = self._squared_error = 0.0
+        self._settled = 0  # steps done when the device was last waited for
         chosen = config.gradients
         if chosen == "explicit" and self.area_weight is not None:
             raise UserError("--gradients explicit weighs all pixels alike, and these images have several scales; use "
@@ -151,7 +152,9 @@ class Trainer:
         totals = Totals(rays=self._rays, marched=self._marched, samples=self._samples, skipped_steps=self.skipped_steps,
                         overflowed_entries=overflowed, loss=float(self._loss),
                         squared_error=float(self._squared_error))
-        self.seconds += time.perf_counter() - start
+        if self._settled != self.steps_done:  # asked again, there is nothing to wait for
+            self._settled = self.steps_done
+            self.seconds += time.perf_counter() - start
         return totals
 
     def add_totals(self, *, rays: int, marched: int, samples: int, skipped: int, loss, squared_error) -> None:
@@ -284,6 +287,7 @@ class Trainer:
             gradient.zero_()
         for name, value in numbers.items():
             setattr(self, name, value)
+        self._settled = self.steps_done
         if self.explicit is not None:
             self.explicit.push()
 

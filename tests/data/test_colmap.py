@@ -240,6 +240,16 @@ def test_cameras_that_cannot_be_used_are_refused(tmp_path, camera, message):
         load_scene(tmp_path)
 
 
+def test_a_camera_without_its_parameters_is_refused(tmp_path):
+    write_colmap(tmp_path, binary=False)
+    cameras = tmp_path / "sparse/0/cameras.txt"
+    lines = cameras.read_text().splitlines()
+    cameras.write_text("\n".join(line if line.startswith("#") else " ".join(line.split()[:4]) for line in lines) + "\n")
+    with pytest.raises(UserError, match="sparse/0") as refused:
+        load_scene(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_broken_image_is_left_out_where_that_is_allowed(tmp_path):
     write_colmap(tmp_path)
     (tmp_path / "images" / "view_004.png").unlink()

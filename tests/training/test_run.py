@@ -285,3 +285,13 @@ def test_refined_cameras_of_other_images_are_refused(run_folder, small_scene):
     run_folder.write_refined(small_scene, small_scene.model_cameras("train"))  # 6, where the run's own scene has 60
     with pytest.raises(UserError, match="has other training images than those whose cameras"):
         run_folder.split("train")
+
+
+def test_asking_twice_how_it_went_takes_no_time_of_training(make_trainer):
+    trainer = make_trainer()
+    trainer.step()
+    trainer.totals()
+    seconds = trainer.seconds
+    trainer.totals()
+    trainer.state_dict()
+    assert trainer.seconds == seconds
