@@ -262,8 +262,8 @@ class NeRFConfig:
         _require(self.fine_samples >= 0, f"fine-samples must not be negative, got {self.fine_samples}")
         _require(self.density_noise is None or self.density_noise >= 0,
                  f"density-noise must not be negative, got {self.density_noise}")
-        _require(not self.ndc or self.range == RangeConfig(),
-                 "ndc fixes the range of a ray: leave near, far and spacing as they are")
+        _require(not self.ndc or self.range == RangeConfig(near=self.range.near),
+                 "ndc reaches from range.near to infinity: leave far and spacing as they are")
         _require(not self.ndc or isinstance(self.field, PositionalFieldConfig),
                  "ndc needs --encoding positional: a hash grid covers a box, which these coordinates do not fill")
         _require(not self.density_noise or isinstance(self.field, PositionalFieldConfig),

@@ -69,7 +69,7 @@ NERF = Recipe(
     model=NeRFConfig(
         field=PositionalFieldConfig(width=128, depth=4, skip=2, bottleneck=64, view_width=64),
         coarse_samples=32, fine_samples=32),
-    batch=RayBatchConfig(rays=512, crop_steps=200),
+    batch=RayBatchConfig(rays=160, crop_steps=400),
     optimiser=OptimiserConfig(network_learning_rate=2e-3, decay_start=0.0, beta2=0.99, epsilon=1e-8, weight_decay=0.0))
 NERF_PAPER = Recipe(
     model=NeRFConfig(),

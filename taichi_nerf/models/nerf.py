@@ -56,13 +56,17 @@ class NeRF(IntervalModel):
             if widest_angle(cameras) > WIDEST:
                 raise UserError(f"--model.ndc is not for {scene.name}, whose cameras do not all face one way: "
                                 "normalised device coordinates hold only what lies in front of one plane; leave it out")
+            if config.range.near is None and scene.splits["train"].bounds is None:
+                raise UserError(f"--model.ndc needs to know how near to the cameras {scene.name} begins, which its "
+                                "format does not say: read it with --format llff or colmap, or give --model.range.near")
 
     def fields(self) -> list:
         return [self.coarse] if self.fine is None else [self.coarse, self.fine]
 
     def before_training(self, cameras: Cameras) -> None:
         if self.config.ndc:
-            frame, frustum = shared_frustum(cameras, self.box.near)
+            near = self.box.near if self.config.range.near is None else self.config.range.near
+            frame, frustum = shared_frustum(cameras, near)
             self.frame.copy_(torch.from_numpy(frame))
             self.frustum.copy_(torch.from_numpy(frustum))
 

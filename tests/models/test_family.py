@@ -178,7 +178,7 @@ def facing(count=5, lens=0, turn=0.0):
     cameras = Cameras(camera_to_world=poses, focal=np.full((count, 2), 9.0), principal=size / 2,
                       distortion=np.zeros((count, 6)), lens=np.full(count, lens), size=size)
     images = Images.from_list([np.full((6, 8, 4), 255, np.uint8)] * count)
-    split = Split(name="train", cameras=cameras, images=images)
+    split = Split(name="train", cameras=cameras, images=images, bounds=np.tile([1.0, 9.0], (count, 1)))
     return Scene(name="wall", format="transforms", splits={"train": split},
                  centre=np.zeros(3), scale=1.0, aabb_scale=16, near=0.05, background="black")
 
@@ -190,6 +190,20 @@ def test_normalised_device_coordinates_are_for_perspective_cameras_that_face_one
         check_scene(config, facing(turn=1.2))
     with pytest.raises(UserError, match="fisheye lenses: normalised device coordinates"):
         check_scene(config, facing(lens=1))
+
+
+def test_device_coordinates_begin_at_a_distance_that_is_known():
+    scene = facing()
+    split = dataclasses.replace(scene.splits["train"], bounds=None)
+    unknown = dataclasses.replace(scene, splits={"train": split})
+    with pytest.raises(UserError, match=r"how near to the cameras wall begins.*--model\.range\.near"):
+        check_scene(NeRFConfig(ndc=True), unknown)
+    config = NeRFConfig(ndc=True, range=RangeConfig(near=0.7))
+    check_scene(config, unknown)
+    for settings, near in ((config, 0.7), (NeRFConfig(ndc=True), scene.near)):
+        model = build_model(settings, box_of(scene))
+        model.before_training(scene.model_cameras("train"))
+        assert model.frustum[2] == pytest.approx(near, abs=1e-5)
 
 
 def test_cones_are_not_for_fisheye_lenses():
