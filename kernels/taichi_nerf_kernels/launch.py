@@ -62,9 +62,11 @@ class _Launcher:
         if len(arguments) != len(self._parameters):
             raise _Unusual
         key = []
-        for (kind, _), value in zip(self._parameters, arguments):
+        for (kind, element_axes), value in zip(self._parameters, arguments):
             if kind == _ARRAY:
                 key += _array_key(value, self._on_cuda)
+                if element_axes and not isinstance(value, ti.Ndarray):  # whose type has them
+                    key.append(tuple(value.shape[-element_axes:]))
             elif kind == _TEMPLATE:
                 key.append(value)
             elif kind == _INTEGER:

@@ -64,6 +64,8 @@ def test_elements_that_are_vectors_keep_their_shape(backend):
     for _ in range(2):
         total_of_pairs(pairs, out.zero_())
         assert out.tolist() == [1, 5, 9]
+    with pytest.raises(Exception, match=r"[a-z]"):  # elements of three numbers are no pairs, in a later call either
+        total_of_pairs(torch.ones(2, 3, dtype=torch.float32, device=backend.device), out)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["first call", "later call"])
