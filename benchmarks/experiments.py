@@ -90,7 +90,7 @@ def mip_nerf_arms() -> dict[str, MipNeRFConfig]:
 def unbounded_arms() -> dict[str, MipNeRF360Config]:
     """Of one network; what is changed is how space and rays are cut."""
     whole = MipNeRF360Config(field=replace(FIELD, levels=8), proposal=PositionalProposalConfig(width=32, depth=2),
-                             proposal_samples=(24,), samples=24)
+                             proposal_samples=(24,), samples=24, distortion_weight=0.03)
     bounded = RangeConfig(spacing="linear", near=whole.range.near, far=FAR)
     return {
         "Mip-NeRF 360": whole,
@@ -141,7 +141,8 @@ def floater_mass(model, scene: Scene) -> float:
 
 
 def still_life(settings: argparse.Namespace) -> Scene:
-    return builtin_scene(resolution=64, views=(40, 0, 8))
+    """With as many training views as NeRF's own scenes have."""
+    return builtin_scene(resolution=64, views=(100, 0, 8))
 
 
 def at_scales(settings: argparse.Namespace) -> Scene:

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from _measure import machine
 from torch import Tensor
 
 from taichi_nerf import runtime
+from taichi_nerf.devices import machine
 from taichi_nerf.ops import (
     camera,
     conical_frustum,

@@ -14,9 +14,10 @@ from functools import partial
 from itertools import pairwise
 
 import torch
-from _measure import machine, seconds_of
+from _measure import seconds_of
 
 from taichi_nerf import runtime
+from taichi_nerf.devices import machine
 from taichi_nerf.fields import mlp as field
 from taichi_nerf.ops.mlp import fused_mlp
 from taichi_nerf.reference import mlp as reference
