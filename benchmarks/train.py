@@ -40,7 +40,8 @@ def measure(scene: str | None, options: list[str], data: Path | None, output: Pa
     """The scores of one run, what it cost, and how soon it began."""
     arguments = ["train", *([str(data / scene)] if scene else []), *options, "--output", str(output)]
     start = time.perf_counter()
-    run = subprocess.Popen([sys.executable, "-m", "taichi_nerf", *arguments], stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen([sys.executable, "-m", "taichi_nerf", *arguments], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.PIPE, text=True)
     said = run.stderr.read()
     _, status, usage = os.wait4(run.pid, 0)
     seconds = time.perf_counter() - start
