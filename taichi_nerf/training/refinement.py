@@ -1,6 +1,6 @@
 """Training cameras that are not quite right: corrections of poses and lenses, learned with the field.
 
-    pose'      = exp(xi - mean xi) pose,  xi = R twist                a rigid motion of the camera in model space
+    pose'      = exp(xi - common) pose,  xi = R twist                 a rigid motion of the camera in model space
     focal'     = focal * exp(zoom),  principal' = principal + focal * shift        of all cameras that share a lens
 
 A twist turns a camera about the model's origin, where the object stands or the capture has its middle, rather than
@@ -9,8 +9,10 @@ coordinates takes apart, but turning it about the object and moving it do not. I
 own axes (R, the rotation of the pose as given): what a picture tells at once, where the object lies in it, then shares
 no coordinate with what it tells in the course of time, from which side it is seen.
 
-A motion of all cameras together changes no picture. Taking the mean away leaves it out, to first order, so that the
-world stays where the scene's file has it.
+A motion of all cameras together changes no picture, and neither does a world that grows with the distances between
+them. Both are left out, to first order: `common` is the mean twist and what translation has of a scaling about the
+middle of the cameras. The world then stays where, and as large as, the scene's file has it, which other cameras that are
+not refined rely on: those of the test views.
 
 Lin et al. 2021 (BARF); Mueller et al. 2022 (instant-ngp), whose training corrects cameras in this way, too.
 """
@@ -38,7 +40,7 @@ class CameraRefinement(nn.Module):
     def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False, anchored: bool = False):
         """Corrections of the poses, or of the lenses, or of both; the other parameters are left at zero.
 
-        With `anchored` cameras a motion of them all counts, because the field is there already.
+        With `anchored` cameras what they have in common counts, because the field is there already.
         """
         super().__init__()
         self.anchored = anchored
@@ -48,6 +50,9 @@ class CameraRefinement(nn.Module):
         _, group = np.unique(lens_of, axis=0, return_inverse=True)
         for name in ("camera_to_world", "focal", "principal", "distortion", "lens"):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(getattr(cameras, name))), persistent=False)
+        middle = cameras.camera_to_world[:, :, 3].mean(axis=0)
+        outwards = torch.from_numpy(cameras.camera_to_world[:, :, 3] - middle).to(self.camera_to_world)
+        self.register_buffer("scaling", outwards / outwards.norm().clamp_min(1e-12), persistent=False)  # [N, 3], |.| = 1
         self.register_buffer("group", torch.from_numpy(group.reshape(-1)), persistent=False)
         self.twist = nn.Parameter(torch.zeros(len(cameras), 6), requires_grad=poses)
         self.offset = nn.Parameter(torch.zeros(int(group.max()) + 1, 4), requires_grad=lenses)
@@ -56,11 +61,16 @@ class CameraRefinement(nn.Module):
         """camera_to_world [N, 3, 4], focal [N, 2] and principal [N, 2] as they are now; differentiable."""
         axes = self.camera_to_world[:, :, :3]
         twist = (self.twist.view(-1, 2, 3) @ axes.transpose(1, 2)).flatten(1)
-        motion = exponential_map(twist if self.anchored else twist - twist.mean(dim=0))
+        motion = exponential_map(twist if self.anchored else self._without_common(twist))
         pose = motion[:, :, :3] @ self.camera_to_world
         pose = torch.cat([pose[:, :, :3], pose[:, :, 3:] + motion[:, :, 3:]], dim=2)
         zoom, shift = self.offset[self.group].split(2, dim=1)
         return pose, self.focal * zoom.exp(), self.principal + self.focal * shift
+
+    def _without_common(self, twist: Tensor) -> Tensor:
+        """Twists [N, 6] in the axes of the world, without what they have of a similarity of all cameras."""
+        rotation, translation = (twist - twist.mean(dim=0)).split(3, dim=1)
+        return torch.cat([rotation, translation - (translation * self.scaling).sum() * self.scaling], dim=1)
 
     def rays(self, image_index: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
         """Origins and unit directions [R, 3] of the rays of pixels [R, 2] of cameras [R]; differentiable."""

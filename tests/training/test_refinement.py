@@ -54,6 +54,26 @@ def test_a_motion_of_all_cameras_together_is_left_out():
     np.testing.assert_allclose(refinement.refined().camera_to_world, refinement.cameras.camera_to_world, atol=1e-6)
 
 
+def test_a_scaling_of_all_cameras_together_is_left_out():
+    refinement = make_refinement()
+    given = refinement.camera_to_world[:, :, 3]
+    outwards = given - given.mean(dim=0)
+    set_motion(refinement, torch.cat([torch.zeros(6, 3), 0.01 * outwards], dim=1))
+    np.testing.assert_allclose(refinement.refined().camera_to_world, refinement.cameras.camera_to_world, atol=1e-6)
+    random = torch.randn(6, 6, generator=torch.Generator().manual_seed(2)) * 1e-3
+    set_motion(refinement, random)
+    moved = refinement._without_common(random)
+    assert abs((moved[:, 3:] * outwards).sum()) < 1e-7 and moved.mean(dim=0).norm() < 1e-8
+
+
+def test_cameras_at_one_place_are_refined_all_the_same():
+    cameras = hemisphere_cameras(3, 20)
+    cameras.camera_to_world[:, :, 3] = 0.5
+    refinement = CameraRefinement(cameras)
+    set_motion(refinement, torch.tensor([[0.1, 0, 0, 0, 0, 0.2], [0, 0, 0, 0, 0, 0], [-0.1, 0, 0, 0, 0, -0.2]]))
+    assert np.isfinite(refinement.refined().camera_to_world).all()
+
+
 def test_a_twist_turns_a_camera_about_the_origin_and_moves_it():
     refinement = make_refinement(2)
     quarter = np.pi / 2  # about the world's z, to either side, so that the mean is none
@@ -61,9 +81,11 @@ def test_a_twist_turns_a_camera_about_the_origin_and_moves_it():
     pose, before = refinement.refined().camera_to_world[0], refinement.cameras.camera_to_world[0]
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
     np.testing.assert_allclose(pose, turn @ before, atol=1e-5)
-    set_motion(refinement, torch.tensor([[0, 0, 0, 0, 0, 0.2], [0, 0, 0, 0, 0, -0.2]]))
+    apart = before[:, 3] - refinement.cameras.camera_to_world[1][:, 3]
+    aside = 0.2 * np.cross(apart, [0, 0, 1]) / np.linalg.norm(apart[:2])  # where it is no scaling
+    set_motion(refinement, torch.from_numpy(np.stack([np.r_[0, 0, 0, aside], np.r_[0, 0, 0, -aside]])))
     moved = refinement.refined().camera_to_world[0]
-    np.testing.assert_allclose(moved - before, np.pad([[0], [0], [0.2]], ((0, 0), (3, 0))), atol=1e-5)
+    np.testing.assert_allclose(moved - before, np.pad(aside[:, None], ((0, 0), (3, 0))), atol=1e-5)
 
 
 def set_motion(refinement, twists):
