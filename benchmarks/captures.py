@@ -63,7 +63,7 @@ SCENES = {
         "bounded": Row(),
         "unbounded": Row(options=UNBOUNDED),
     }),
-    "statue": Capture(folder="statue_of_liberty", options=("--downscale", "8"), half_image=True, rows={
+    "statue": Capture(folder="statue_of_liberty", options=("--downscale", "4", "--cut-out"), half_image=True, rows={
         "distortion ignored": Row(options=("--model.appearance", "8"), distorted=False),
         "as it is": Row(),
         "appearance": Row(options=("--model.appearance", "8")),

@@ -127,6 +127,9 @@ class Train(_Common):
     """What a transparent pixel is: the background seen, or left out of training and scores."""
     masks: bool = True
     """Leave out of training and scores what the masks of the scene cover."""
+    cut_out: bool = False
+    """Take what the masks of an object cover for empty instead: the object stands alone before the background, and its
+    outline tells its shape. Masks of moving things (dynamic_mask_*) still leave out."""
     cache: Literal["auto", "memory", "disk"] = "auto"
     """Where the decoded images are kept; auto: on disk, beside the scene, if they need more than half of the memory."""
     seed: int = 0

@@ -348,7 +348,7 @@ def _new_config(command: Train) -> RunConfig:
     scene = SceneConfig(
         path=path,
         **{name: getattr(command, name) for name in ("downscale", "scales", "test_every", "background", "format",
-                                                     "orient", "alpha", "masks", "cache")},
+                                                     "orient", "alpha", "masks", "cut_out", "cache")},
         exposure=command.image_exposure,
     )
     training = TrainingConfig(

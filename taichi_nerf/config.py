@@ -400,9 +400,9 @@ class RefineConfig:
     """The learning rate falls exponentially, to this fraction of its start."""
     start_step: int = 100
     """Step of the first correction: before there is a field, nothing tells where a camera is."""
-    coarse: float = 0.5
+    coarse: float = 0.25
     """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine."""
-    pull: float = 0.0
+    pull: float = 0.01
     """Weight of the mean square of the corrections in the loss."""
 
     def __post_init__(self):
@@ -508,6 +508,8 @@ class SceneConfig:
     """What a transparent pixel is: the background seen, or left out of training and scores."""
     masks: bool = True
     """Leave out of training and scores what the masks of the scene cover."""
+    cut_out: bool = False
+    """Take what the masks of an object cover for empty instead."""
     cache: Literal["auto", "memory", "disk"] = "auto"
     """Where the decoded images are kept; auto: on disk if they need more than half of the memory."""
 

@@ -45,7 +45,7 @@ class Mask(NamedTuple):
 
     path: Path
     white_counts: bool = True
-    """What is not black counts; False: what is not black is left out."""
+    """What is not black counts; False: what is not black is left out, as a thing that moves is."""
 
 
 def dynamic_mask(image: Path) -> Mask | None:
@@ -63,6 +63,8 @@ class Decoding:
     """Stops, of images of more than 8 bits."""
     alpha_masks: bool = False
     """Pixels less than half opaque are masked, and then all are opaque: alpha is no part of the picture."""
+    cut_out: bool = False
+    """What masks of an object leave out is transparent, and no longer masked: nothing is there."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -130,6 +132,7 @@ def read_images(
     masks: Sequence[Sequence[Mask]] | None = None,
     exposure: float = 0.0,
     alpha_masks: bool = False,
+    cut_out: bool = False,
     cache: ImageCache | None = None,
     on_image: Callable[[int, int], None] | None = None,
 ) -> Images:
@@ -140,7 +143,7 @@ def read_images(
             without it the first error is raised.
         masks: of each file; a pixel is left out if any of its masks leaves it out, and a pixel of a smaller
             image if any of the pixels that it covers is.
-        exposure, alpha_masks: as of `Decoding`.
+        exposure, alpha_masks, cut_out: as of `Decoding`.
         cache: where the pixels stay on disk if they are too many, or if it says so.
         on_image: `on_image(done, total)` is told how far the decoding is.
     """
@@ -152,7 +155,7 @@ def read_images(
             f"{paths[0].parent}: {len(paths)} images have {count / 1e9:.2f} billion pixels together, more than the "
             "2.14 billion that can be trained on; use a larger --downscale or fewer images"
         )
-    decoding = Decoding(downscale=downscale, exposure=exposure, alpha_masks=alpha_masks)
+    decoding = Decoding(downscale=downscale, exposure=exposure, alpha_masks=alpha_masks, cut_out=cut_out)
     offset = pixel_offsets(size)
 
     def fill(pixels: np.ndarray, add_allowed: Callable[[np.ndarray], object]) -> Facts:
@@ -182,7 +185,7 @@ def _decode_all(paths: Sequence[Path], masks: Sequence[Sequence[Mask]], decoding
                 pixels: np.ndarray, add_allowed: Callable[[np.ndarray], object], *, strict: bool,
                 told: Callable[[int, int], None] | None) -> Facts:
     """Write the pixels of all files, and hand over the indices of those that masks leave, image after image."""
-    masked = decoding.alpha_masks or any(map(len, masks))
+    masked = decoding.alpha_masks or any(not _cuts(mask, decoding) for of_image in masks for mask in of_image)
     has_alpha, failed = False, []
 
     def decode(n: int) -> tuple[np.ndarray, bool] | UserError:
@@ -214,10 +217,16 @@ def _decode_all(paths: Sequence[Path], masks: Sequence[Sequence[Mask]], decoding
 def decode_image(path: Path, masks: Sequence[Mask], decoding: Decoding) -> tuple[np.ndarray, np.ndarray | None]:
     """[H, W, 4] uint8 in the final size, and [H, W] bool of the pixels that masks leave, None without a mask."""
     image = read_image(path, exposure=decoding.exposure)
-    left = [read_mask(mask, (image.shape[1], image.shape[0])) for mask in masks]
+    left = []
     if decoding.alpha_masks:
         left.append(image[..., 3] > 127)
         image[..., 3] = 255
+    for mask in masks:
+        kept = read_mask(mask, (image.shape[1], image.shape[0]))
+        if _cuts(mask, decoding):
+            image[~kept, 3] = 0
+        else:
+            left.append(kept)
     image = downscaled(image, decoding.downscale)
     if not left:
         return image, None
@@ -226,6 +235,11 @@ def decode_image(path: Path, masks: Sequence[Mask], decoding: Decoding) -> tuple
         share = _area_mean(_area_mean(allowed.astype(np.float32), image.shape[0], 0), image.shape[1], 1)
         allowed = share > 0.999
     return image, allowed
+
+
+def _cuts(mask: Mask, decoding: Decoding) -> bool:
+    """Whether the mask makes pixels transparent, rather than leaving them out."""
+    return decoding.cut_out and mask.white_counts
 
 
 def downscaled(image: np.ndarray, factor: int) -> np.ndarray:

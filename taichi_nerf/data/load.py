@@ -57,6 +57,7 @@ def load_scene(
     exposure: float = 0.0,
     alpha: Literal["background", "mask"] = "background",
     masks: bool = True,
+    cut_out: bool = False,
     cache: CacheMode = "auto",
     on_image: Callable[[int, int], None] | None = None,
 ) -> Scene:
@@ -78,6 +79,7 @@ def load_scene(
         exposure: stops by which images of more than 8 bits are made brighter.
         alpha: `background`, a transparent pixel shows the background; `mask`, it is left out.
         masks: leave out of training and scores what the masks of the scene cover.
+        cut_out: take what the masks of an object cover for empty instead: the object alone, before the background.
         cache: where the pixels are kept: in `memory`, on `disk`, or `auto`: on disk if they need more than half of
             the memory.
         on_image: `on_image(done, total)` is told of each decoded image.
@@ -98,6 +100,7 @@ def load_scene(
         exposure=_stops(exposure),
         alpha=alpha,
         masks=masks,
+        cut_out=cut_out,
         cache=cache,
         folder=path if path.is_dir() else path.parent,
         on_image=on_image,

@@ -36,6 +36,7 @@ class Request:
     exposure: float = 0.0
     alpha: Literal["background", "mask"] = "background"
     masks: bool = True
+    cut_out: bool = False
     cache: CacheMode = "auto"
     folder: Path | None = None
     """Of the scene, for the cache; None: the one that holds all images."""
@@ -75,6 +76,7 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: n
         masks=[_masks(frame) for frame in frames] if request.masks else None,
         exposure=request.exposure,
         alpha_masks=request.alpha == "mask",
+        cut_out=request.cut_out,
         cache=ImageCache(scene=request.folder or _common_folder(frames), mode=request.cache),
         on_image=request.on_image,
     )
@@ -188,11 +190,15 @@ def existing_images(path: Path, content: dict) -> list[Path]:
 
 
 def any_transparent(frames: Sequence[Frame], request: Request) -> bool:
-    """Whether the first, the middle or the last image has a pixel that is not opaque; not where alpha is a mask.
+    """Whether the first, the middle or the last image has a pixel that is not opaque, or any is to be cut out.
+
+    Alpha that is a mask does not count.
 
     Three are enough to tell a scene with masks from photographs, and the answer is the same whichever
     splits are loaded.
     """
+    if request.masks and request.cut_out and any(mask.white_counts for frame in frames for mask in frame.masks):
+        return True
     if request.alpha == "mask":
         return False
     for index in sorted({0, len(frames) // 2, len(frames) - 1} if frames else ()):

@@ -325,7 +325,7 @@ def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int],
 
 def _image_settings(settings: SceneConfig) -> dict:
     """How the images are read."""
-    return {name: getattr(settings, name) for name in ("exposure", "alpha", "masks", "cache")}
+    return {name: getattr(settings, name) for name in ("exposure", "alpha", "masks", "cut_out", "cache")}
 
 
 def _builtin(settings: SceneConfig, names: list[str]) -> Scene:

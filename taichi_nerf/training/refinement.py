@@ -11,8 +11,8 @@ no coordinate with what it tells in the course of time, from which side it is se
 
 A motion of all cameras together changes no picture, and neither does a world that grows with the distances between
 them. Both are left out, to first order: `common` is the mean twist and what translation has of a scaling about the
-middle of the cameras. The world then stays where, and as large as, the scene's file has it, which other cameras that are
-not refined rely on: those of the test views.
+middle of the cameras. The world then stays where, and as large as, the scene's file has it, which cameras that are not
+refined rely on: those of the test views.
 
 Lin et al. 2021 (BARF); Mueller et al. 2022 (instant-ngp), whose training corrects cameras in this way, too.
 """
@@ -52,7 +52,7 @@ class CameraRefinement(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(getattr(cameras, name))), persistent=False)
         middle = cameras.camera_to_world[:, :, 3].mean(axis=0)
         outwards = torch.from_numpy(cameras.camera_to_world[:, :, 3] - middle).to(self.camera_to_world)
-        self.register_buffer("scaling", outwards / outwards.norm().clamp_min(1e-12), persistent=False)  # [N, 3], |.| = 1
+        self.register_buffer("scaling", outwards / outwards.norm().clamp_min(1e-12), persistent=False)
         self.register_buffer("group", torch.from_numpy(group.reshape(-1)), persistent=False)
         self.twist = nn.Parameter(torch.zeros(len(cameras), 6), requires_grad=poses)
         self.offset = nn.Parameter(torch.zeros(int(group.max()) + 1, 4), requires_grad=lenses)

@@ -66,6 +66,34 @@ def test_several_masks_of_an_image_leave_what_all_of_them_leave(capture):
     assert np.array_equal(images.allowed_in(images.names.index("0003")), one & other)
 
 
+def test_an_object_can_be_cut_out(capture):
+    folder = with_masks(capture)
+    save_mask(capture.folder / "images" / "dynamic_mask_0003.png", ~random_mask(50))
+    plain, cut = load_scene(folder), load_scene(folder, cut_out=True)
+    assert (plain.background, cut.background) == ("black", "white")
+    for name, split in cut.splits.items():
+        assert split.images.has_alpha
+        for n, stem in enumerate(split.images.names):
+            kept = np.ones((16, 12), bool) if stem == "0011" else random_mask(int(stem))
+            assert np.array_equal(split.images.image(n)[..., 3], np.where(kept, 255, 0)), stem
+            assert np.array_equal(split.images.image(n)[..., :3], plain.splits[name].images.image(n)[..., :3])
+        assert (split.images.allowed is None) == (name == "test"), "only the mask of what moves still leaves out"
+    images = cut.splits["train"].images
+    for n, stem in enumerate(images.names):
+        assert np.array_equal(images.allowed_in(n), random_mask(50) if stem == "0003" else np.ones((16, 12), bool))
+    ignored = load_scene(folder, cut_out=True, masks=False)
+    assert not any(split.images.has_alpha for split in ignored.splits.values())
+
+
+def test_the_outline_of_a_smaller_object_is_soft(tmp_path):
+    rgb, allowed = picture(1, 12, 12, 3), np.random.default_rng(5).random((12, 12)) < 0.6
+    Image.fromarray(rgb).save(tmp_path / "image.png")
+    mask = Mask(save_mask(tmp_path / "mask.png", allowed))
+    image, left = decode_image(tmp_path / "image.png", [mask], Decoding(downscale=2, cut_out=True))
+    share = allowed.reshape(6, 2, 6, 2).mean(axis=(1, 3))
+    assert left is None and np.abs(image[..., 3] - 255 * share).max() <= 0.5
+
+
 def test_alpha_can_be_a_mask(blender_folder):
     scene, masked = load_scene(blender_folder), load_scene(blender_folder, alpha="mask")
     assert scene.background == "white" and masked.background == "black"
