@@ -402,8 +402,8 @@ class RefineConfig:
     """Step of the first correction: before there is a field, nothing tells where a camera is."""
     coarse: float = 0.25
     """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine."""
-    pull: float = 0.01
-    """Weight of the mean square of the corrections in the loss."""
+    pull: float = 2e-3
+    """Weight of the mean length of the corrections in the loss."""
 
     def __post_init__(self):
         _require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")

@@ -29,6 +29,8 @@ from ..ops.se3 import exponential_map
 
 __all__ = ["CameraRefinement"]
 
+SHORT = 1e-4  # radians and model units: corrections shorter than this are as good as none
+
 
 class CameraRefinement(nn.Module):
     """Corrections of N cameras in model space, at first none.
@@ -77,8 +79,12 @@ class CameraRefinement(nn.Module):
         return rays_from_pixels(image_index, pixel, *self(), self.distortion, self.lens)
 
     def pull(self) -> Tensor:
-        """The mean square of the corrections: they are small where the pictures have nothing to say about them."""
-        return self.twist.square().sum(dim=1).mean() + self.offset.square().sum(dim=1).mean()
+        """The mean length of the corrections, smooth at zero.
+
+        It pulls with the same force at any length: a camera that is right stays, because noise is weaker, and one that
+        is far off is hardly held back. The mean square would let the first drift, or hold the second.
+        """
+        return sum(((part.square().sum(dim=1) + SHORT**2).sqrt() - SHORT).mean() for part in (self.twist, self.offset))
 
     @torch.no_grad()
     def refined(self) -> Cameras:

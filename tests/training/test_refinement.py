@@ -95,6 +95,22 @@ def set_motion(refinement, twists):
         refinement.twist.copy_((twists.float().view(-1, 2, 3) @ axes).view(-1, 6))
 
 
+def test_the_pull_is_none_at_rest_and_does_not_grow_with_the_distance():
+    refinement = make_refinement(4, lenses=True)
+    assert refinement.pull() == 0
+    refinement.pull().backward()
+    assert not refinement.twist.grad.any() and not refinement.offset.grad.any()
+    forces = []
+    for length in (0.01, 0.1):
+        refinement.zero_grad()
+        with torch.no_grad():
+            refinement.twist.fill_(length / 6**0.5)
+        refinement.pull().backward()
+        forces.append(refinement.twist.grad.norm(dim=1))
+    for force in forces:
+        torch.testing.assert_close(force, torch.full((4,), 0.25), rtol=1e-3, atol=0)
+
+
 def test_images_of_one_lens_are_corrected_together():
     cameras = hemisphere_cameras(4, 20)
     focal = cameras.focal * np.array([1, 1, 2, 1])[:, None]
