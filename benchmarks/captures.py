@@ -49,7 +49,6 @@ SCENES = {
     "fox": Capture(folder="fox_4", rows={
         "distortion ignored": Row(distorted=False),
         "as it is": Row(),
-        "poses refined": Row(options=("--refine.poses",)),
     }),
     "fern": Capture(folder="nerf_llff_data/fern", options=("--downscale", "4"), rows={
         "bounded": Row(),

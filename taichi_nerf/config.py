@@ -395,7 +395,7 @@ class RefineConfig:
     lenses: bool = False
     """Correct focal lengths and principal points, of all images of a lens together."""
     learning_rate: float = 1e-3
-    """Adam's at the start, in radians and model units."""
+    """Adam's at the start, in radians and model units; 1e-4 is enough for poses from structure from motion."""
     final_fraction: float = 0.03
     """The learning rate falls exponentially, to this fraction of its start."""
     start_step: int = 100
