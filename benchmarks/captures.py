@@ -74,12 +74,12 @@ def without_distortion(scene: Path, copy: Path) -> Path:
     """`copy`, a new folder that is the scene with lenses as of a pinhole camera; its files are links."""
     copy.mkdir()
     for entry in scene.iterdir():
-        (copy / entry.name).symlink_to(entry.resolve())
+        if entry.name != "transforms.json":
+            (copy / entry.name).symlink_to(entry.resolve())
     transforms = json.loads((scene / "transforms.json").read_text())
     for holder in (transforms, *transforms["frames"]):
         for name in DISTORTION:
             holder.pop(name, None)
-    (copy / "transforms.json").unlink()
     (copy / "transforms.json").write_text(json.dumps(transforms))
     return copy
 
@@ -110,11 +110,11 @@ def main():
                 print(f"| {name} | left out: {capture.folder} is not in --data |")
                 continue
             for words, row in capture.rows.items():
-                folder, label = capture.folder, f"{name}-{words.replace(' ', '-')}"
+                folder, label = arguments.data / capture.folder, f"{name}-{words.replace(' ', '-')}"
                 if not row.distorted:
-                    folder = without_distortion(arguments.data / folder, Path(temporary) / f"{name}-pinhole").resolve()
+                    folder = without_distortion(folder, Path(temporary) / f"{name}-pinhole")
                 options = [*capture.options, *row.options, "--seconds", arguments.seconds, "--orbit-frames", "0"]
-                found = measure(folder, options, arguments.data, output / label)
+                found = measure(folder, options, output / label)
                 scores = right_halves(output / label) if capture.half_image else found
                 print(f"| {name} | {words} | {scores['psnr']:.2f} | {scores['ssim']:.3f} | {scores['images']} | "
                       f"{'right halves' if capture.half_image else 'whole images'} | "

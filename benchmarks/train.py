@@ -36,9 +36,9 @@ ROWS = {
 }
 
 
-def measure(scene: str | None, options: list[str], data: Path | None, output: Path) -> dict:
+def measure(scene: Path | None, options: list[str], output: Path) -> dict:
     """The scores of one run, what it cost, and how soon it began."""
-    arguments = ["train", *([str(data / scene)] if scene else []), *options, "--output", str(output)]
+    arguments = ["train", *([str(scene)] if scene else []), *options, "--output", str(output)]
     start = time.perf_counter()
     run = subprocess.Popen([sys.executable, "-m", "taichi_nerf", *arguments], stdout=subprocess.DEVNULL,
                            stderr=subprocess.PIPE, text=True)
@@ -75,7 +75,7 @@ def main():
             if scene and not (arguments.data and (arguments.data / scene).exists()):
                 print(f"{name:15} left out: {scene} is not in --data")
                 continue
-            row = measure(scene, options, arguments.data, (arguments.output or Path(temporary)) / name)
+            row = measure(scene and arguments.data / scene, options, (arguments.output or Path(temporary)) / name)
             print(f"{name:15} {row['psnr']:6.2f} {row['ssim']:6.3f} {row['images']:5d} "
                   f"{row['samples_per_second'] / 1e6:7.2f} M "
                   f"{row['first_step_seconds']:8.1f} s {row['process_seconds']:6.0f} s {row['peak_gib']:5.2f} GiB",

@@ -516,6 +516,7 @@ class SceneConfig:
     def __post_init__(self):
         _require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")
         _require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
+        _require(self.masks or not self.cut_out, "cut-out needs the masks that no-masks leaves unread: use one of them")
         _require(1 <= self.scales <= 8, f"scales must be from 1 to 8, got {self.scales}")
         _require(self.test_every is None or self.test_every >= 0,
                  f"test-every must not be negative, got {self.test_every}")

@@ -63,6 +63,9 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: n
                 f"{frame.path} is {frame.size[0]} x {frame.size[1]} pixels, too small for --downscale "
                 f"{request.downscale}; use a smaller number"
             )
+    if frames and request.masks and request.cut_out and not any(map(_has_outline, frames)):
+        raise UserError(f"{frames[0].path.parent}: no image of the split '{name}' has a mask of an object; add masks, "
+                        "or leave --cut-out out")
     failed = set()
 
     def on_error(index: int, error: UserError):
@@ -157,6 +160,11 @@ def _masks(frame: Frame) -> list[Mask]:
     return [*frame.masks, *([beside] if beside else [])]
 
 
+def _has_outline(frame: Frame) -> bool:
+    """Whether a mask keeps an object of the image."""
+    return any(mask.white_counts for mask in frame.masks)
+
+
 def _common_folder(frames: Sequence[Frame]) -> Path:
     return Path(os.path.commonpath([frame.path.absolute().parent for frame in frames])) if frames else Path()
 
@@ -197,7 +205,7 @@ def any_transparent(frames: Sequence[Frame], request: Request) -> bool:
     Three are enough to tell a scene with masks from photographs, and the answer is the same whichever
     splits are loaded.
     """
-    if request.masks and request.cut_out and any(mask.white_counts for frame in frames for mask in frame.masks):
+    if request.masks and request.cut_out and any(map(_has_outline, frames)):
         return True
     if request.alpha == "mask":
         return False

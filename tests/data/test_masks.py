@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from taichi_nerf.config import SceneConfig, SettingError
 from taichi_nerf.data import Images, load_scene
 from taichi_nerf.data.images import Decoding, Mask, decode_image, read_mask
 from taichi_nerf.data.inspect import describe
@@ -81,8 +82,15 @@ def test_an_object_can_be_cut_out(capture):
     images = cut.splits["train"].images
     for n, stem in enumerate(images.names):
         assert np.array_equal(images.allowed_in(n), random_mask(50) if stem == "0003" else np.ones((16, 12), bool))
-    ignored = load_scene(folder, cut_out=True, masks=False)
+
+
+def test_without_masks_nothing_can_be_cut_out(capture):
+    with pytest.raises(UserError, match=r"no image of the split '\w+' has a mask of an object.*--cut-out"):
+        load_scene(capture.write(), cut_out=True)
+    ignored = load_scene(with_masks(capture), cut_out=True, masks=False)
     assert not any(split.images.has_alpha for split in ignored.splits.values())
+    with pytest.raises(SettingError, match="cut-out needs the masks"):
+        SceneConfig(cut_out=True, masks=False)
 
 
 def test_the_outline_of_a_smaller_object_is_soft(tmp_path):
