@@ -10,10 +10,12 @@ CPU.
 
 The last one is ours: what was triangulated from the first, inexact poses holds those back, and a squared loss lets a
 few wrong matches pull.
+
+While COLMAP writes to its database, only COLMAP may be asked for progress, through a connection opened before: Python's
+sqlite3 is another library in the same process; each frees the locks of the other, which damages the file.
 """
 
 import contextlib
-import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
@@ -56,7 +58,7 @@ def extract_features(database: Path, images: Path, groups: Sequence[Sequence[str
     options.sift.max_num_features, options.sift.peak_threshold = FEATURES, PEAK_THRESHOLD
     mode = colmap.CameraMode.SINGLE if single_camera else colmap.CameraMode.PER_IMAGE
     total = sum(map(len, groups))
-    with Progress("features") as line:
+    with Progress("features") as line, colmap.Database.open(database) as seen:
         for group in groups:
             _watched(
                 lambda token, group=group: colmap.extract_features(
@@ -64,7 +66,7 @@ def extract_features(database: Path, images: Path, groups: Sequence[Sequence[str
                     reader_options=colmap.ImageReaderOptions(camera_model=camera_model),
                     device=colmap.Device.cpu, cancellation_token=token,
                 ),
-                lambda: line.images(_rows(database, "keypoints"), total),
+                lambda: line.images(seen.num_images(), total),
             )
 
 
@@ -75,9 +77,9 @@ def match_features(database: Path, scratch: Path, matching: Matching, *, threads
     """
     colmap = import_pycolmap()
     options = colmap.FeatureMatchingOptions(num_threads=threads, use_gpu=False)
-    images = _rows(database, "images")
     shared = {"matching_options": options, "device": colmap.Device.cpu}
-    with Progress("matching") as line:
+    with Progress("matching") as line, colmap.Database.open(database) as seen:
+        images = seen.num_images()
         if matching == "exhaustive":
             pairs = images * (images - 1) // 2
             match, pairing = colmap.match_exhaustive, colmap.ExhaustivePairingOptions()
@@ -95,7 +97,7 @@ def match_features(database: Path, scratch: Path, matching: Matching, *, threads
             pairing.vocab_tree_path = _vocabulary(database, scratch, threads)
 
         def tell():
-            done = _rows(database, "matches")
+            done = seen.num_matched_image_pairs()
             line.show(min(done / max(pairs, 1), 0.99), f"{done} pairs")
 
         _watched(lambda token: match(database, pairing_options=pairing, cancellation_token=token, **shared), tell)
@@ -106,7 +108,8 @@ def map_images(database: Path, images: Path, folder: Path, *, threads: int) -> l
     colmap = import_pycolmap()
     colmap.set_random_seed(0)
     options = colmap.IncrementalPipelineOptions(num_threads=threads, min_model_size=FEWEST_IN_MODEL, random_seed=0)
-    total, placed = _rows(database, "images"), [2]
+    with colmap.Database.open(database) as opened:
+        total, placed = opened.num_images(), [2]
     folder.mkdir()
     with Progress("mapping") as line:
 
@@ -185,12 +188,3 @@ def _watched(work: Callable, tell: Callable[[], None]):
         except KeyboardInterrupt:
             token.cancel()
             raise
-
-
-def _rows(database: Path, table: str) -> int:
-    """The number of rows of a table that COLMAP may be writing to; 0 while it cannot be asked."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=0.2)) as connection:
-            return connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
-    except sqlite3.Error:
-        return 0

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from taichi_nerf import cli, runtime
-from taichi_nerf.capture import CAMERA_MODELS, process
+from taichi_nerf.capture import CAMERA_MODELS, process, reconstruction
 from taichi_nerf.capture.process import transforms
 from taichi_nerf.capture.reconstruction import import_pycolmap
 from taichi_nerf.data import Cameras, load_scene
@@ -87,6 +87,22 @@ def test_photos_of_different_things_end_in_a_sentence_and_leave_nothing(tmp_path
     with pytest.raises(UserError, match=r"no poses were found for the 3 images \(0\.png: too few"):
         process(tmp_path / "photos", tmp_path / "scene")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_asking_for_progress_does_not_disturb_what_colmap_writes(tmp_path, colmap, monkeypatch):
+    monkeypatch.setattr(reconstruction, "_POLL_SECONDS", 0.001)
+    names = [f"{n}.png" for n in range(12)]
+    for n, name in enumerate(names):
+        noise = np.random.default_rng(n // 4).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC).save(tmp_path / name)
+    database = tmp_path / "database.db"
+    reconstruction.extract_features(database, tmp_path, [names], camera_model="SIMPLE_RADIAL", single_camera=False,
+                                    threads=2)
+    reconstruction.match_features(database, tmp_path, "exhaustive", threads=2)
+    with colmap.Database.open(database) as written:
+        assert (written.num_images(), written.num_cameras()) == (12, 12)
+        assert written.num_matched_image_pairs() >= 3 * 6  # those of one noise
+        assert all(len(written.read_keypoints(image.image_id)) > 100 for image in written.read_all_images())
 
 
 def test_without_pycolmap_the_message_says_what_to_install(tmp_path, monkeypatch, capsys):
