@@ -1,6 +1,7 @@
 """What the parts of NeRF, Mip-NeRF and Mip-NeRF 360 are worth: each taken away, or put in another's place.
 
     python benchmarks/experiments.py nerf --seeds 3
+    python benchmarks/experiments.py satin --seeds 3
     python benchmarks/experiments.py multiscale --seeds 3
     python benchmarks/experiments.py multiscale --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py unbounded --seeds 3
@@ -81,6 +82,11 @@ def nerf_arms() -> dict[str, NeRFConfig]:
     }
 
 
+def satin_arms() -> dict[str, NeRFConfig]:
+    """Those of NeRF that differ in what they know of the direction."""
+    return {name: arm for name, arm in nerf_arms().items() if name in ("NeRF", "no view directions")}
+
+
 def mip_nerf_arms() -> dict[str, MipNeRFConfig]:
     """The second is the first with Sigma = 0."""
     whole = MipNeRFConfig(field=replace(FIELD, levels=16), samples=24)
@@ -145,6 +151,11 @@ def still_life(settings: argparse.Namespace) -> Scene:
     return builtin_scene(resolution=64, views=(100, 0, 8))
 
 
+def satin(settings: argparse.Namespace) -> Scene:
+    """The still life without mirrors, where what depends on the direction can be learned."""
+    return builtin_scene("satin", resolution=64, views=(100, 0, 8))
+
+
 def at_scales(settings: argparse.Namespace) -> Scene:
     """The still life, or the scene that was named, with a few of its test views."""
     if settings.scene is None:
@@ -163,6 +174,9 @@ EXPERIMENTS = {
         bars=[Bar(better="NeRF", worse="raw coordinates", score="PSNR", least=3.0),
               Bar(better="NeRF", worse="no view directions", score="PSNR", least=1.0),
               Bar(better="NeRF", worse="coarse alone", score="PSNR", least=0.5)]),
+    "satin": Experiment(
+        arms=satin_arms(), steps=2500, scene=satin, scores=mean_psnr,
+        bars=[Bar(better="NeRF", worse="no view directions", score="PSNR", least=1.0)]),
     "multiscale": Experiment(
         arms=mip_nerf_arms(), steps=2500, scene=at_scales, scores=psnr_per_scale,
         bars=[Bar(better="Mip-NeRF", worse="without the integrated encoding", score="1/8", least=1.5),

@@ -77,8 +77,8 @@ class Train(_Common):
 
     SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
     nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
-    Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:open-field` is its
-    unbounded sibling.
+    Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:satin` has no
+    mirrors, `builtin:open-field` has no end.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
@@ -88,7 +88,7 @@ class Train(_Common):
     """
 
     scene: Annotated[Positional[Path | None], arg(metavar="[SCENE]")] = None
-    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:open-field."""
+    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:satin, builtin:open-field."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
     resume: Annotated[Path | None, arg(metavar="RUN")] = None

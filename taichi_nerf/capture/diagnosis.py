@@ -130,20 +130,26 @@ def _fit(model):
 
 
 def _lenses(model):
-    strange = set()
-    for image_id in sorted(_placed(model)):
+    angles, shifts = set(), set()  # that no usual lens has
+    for image_id in _placed(model):
         camera = model.cameras[model.images[image_id].camera_id]
         size = np.array([camera.width, camera.height])
         angle = float(np.degrees(2 * np.arctan(0.5 * size.max() / camera.mean_focal_length())))
         if not (camera.is_perspective_fisheye() or NARROWEST <= angle <= WIDEST):
-            strange.add(f"a field of view of {angle:.0f} degrees")
+            angles.add(round(angle))
         elif not camera.is_perspective_fisheye() and _displacement(camera) > STRONG_DISTORTION:
-            strange.add(f"a distortion of {100 * _displacement(camera):.0f} % at the corners")
+            shifts.add(round(100 * _displacement(camera)))
+    strange = [f"a field of view of {_span(angles)} degrees"] if angles else []
+    strange += [f"a distortion of {_span(shifts)} % at the corners"] if shifts else []
     if strange:
         yield (
-            f"the lens was found to have {' and '.join(sorted(strange))}, which is no usual one: the reconstruction is "
+            f"the lens was found to have {' and '.join(strange)}, which is no usual one: the reconstruction is "
             "probably bent; photograph from more directions and distances, or try --camera-model SIMPLE_PINHOLE"
         )
+
+
+def _span(values: set[int]) -> str:
+    return str(min(values)) if len(values) == 1 else f"{min(values)} to {max(values)}"
 
 
 def _displacement(camera) -> float:

@@ -113,12 +113,16 @@ def map_images(database: Path, images: Path, folder: Path, *, threads: int) -> l
     folder.mkdir()
     with Progress("mapping") as line:
 
+        def begin():  # with a pair, and anew for what the model before could not place
+            placed[0] = 2
+
         def count():
             placed[0] += 1
 
         found = _watched(
             lambda token: colmap.incremental_mapping(database, images, folder, options=options,
-                                                     next_image_callback=count, cancellation_token=token),
+                                                     initial_image_pair_callback=begin, next_image_callback=count,
+                                                     cancellation_token=token),
             lambda: line.show(min(placed[0] / total, 0.99), f"{placed[0]} of {total} images placed"),
         )
     return sorted(found.values(), key=lambda model: (-model.num_reg_images(), model.compute_mean_reprojection_error()))

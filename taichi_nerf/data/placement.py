@@ -28,7 +28,7 @@ Without points:
 
     the cameras look at something
         The point closest to all optical axes is the centre, the median camera 0.6 away; the box has side 16.
-        Where images have alpha, the median camera's view fills the unit cube, and the box is that cube.
+        Where images have alpha, the box is the unit cube, as wide as what 95 % of the cameras see there.
     the cameras look past each other (forward-facing or outwards)
         The mean camera position is the centre, the median camera 0.2 away; the box has side 16.
 """
@@ -248,9 +248,11 @@ def box_around_cameras(frames: Sequence[Frame], transparent: bool) -> tuple[np.n
     else:
         centre, radius, aabb_scale = focus, ORBIT_RADIUS, UNBOUNDED_AABB_SCALE
         why = "the cameras look at one place: the model is centred there"
-        if transparent:
-            radius, aabb_scale = 0.5 / max(view_tangent(frames), 0.1), 1
-    distance = float(np.median(np.linalg.norm(position - centre, axis=-1)))
+    distances = np.linalg.norm(position - centre, axis=-1)
+    distance = float(np.median(distances))
+    if transparent and focus is not None:
+        width = float(np.quantile([2 * far * view_tangent([frame]) for far, frame in zip(distances, frames)], 0.95))
+        radius, aabb_scale = distance / max(width, 1e-9), 1
     scale = radius / distance if distance > 1e-6 else 1.0
     return centre, scale, aabb_scale, f"{why}, the median camera {distance * scale:.2g} away from it"
 

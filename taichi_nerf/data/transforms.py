@@ -3,12 +3,12 @@
 Splits: `train_filenames`, `val_filenames`, `test_filenames` where the file has them; else every K-th image,
 in the natural order of the file names, is held out for testing.
 
-Points of a COLMAP model beside the file, of the same cameras, are the scene's; they change nothing of where it lies.
+Points of a COLMAP model beside the file, of the same cameras, are the scene's.
 
 Where the file states aabb_scale, model = world * scale + offset - 0.5, by default `scale` 0.33 and `offset` 0.5
 along each axis, and the box has side aabb_scale: instant-ngp's convention. `model_rotation`, which our export writes,
 turns about the middle of the box. Elsewhere, or where another orientation is asked for, `placement.py` says where it
-lies.
+lies; with points of COLMAP's as it would a scene of COLMAP, whose world the file's then is.
 """
 
 import re
@@ -22,7 +22,7 @@ from ..errors import UserError
 from .colmap import points_beside
 from .frames import Frame, fill_times, finite, number_of, parse_frames, read_transforms
 from .placement import Placement, farthest, is_forward_facing, place
-from .scene import Scene
+from .scene import Points, Scene
 from .splits import (
     Request,
     any_transparent,
@@ -48,9 +48,8 @@ def load_transforms(path: Path, request: Request) -> Scene:
     request.check_present(path, list(members))
     _check_members(path, {n: frame.path for n, frame in frames.items()}, members, request)
     transparent = any_transparent(list(frames.values()), request)
-    placement, why = placed(box, list(frames.values()), transparent, request)
     frames, points, points_notes = points_beside(path.parent, frames, _applied_transform(path, content))
-    placement = replace(placement, far=farthest(list(frames.values()), placement.scale))
+    placement, why = placed(box, list(frames.values()), transparent, request, points)
     splits = {}
     for name, chosen in members.items():
         if request.wants(name):
@@ -89,14 +88,16 @@ def _applied_transform(path: Path, content: dict) -> np.ndarray:
 
 
 def placed(
-    stated: Placement | None, frames: Sequence[Frame], transparent: bool, request: Request
+    stated: Placement | None, frames: Sequence[Frame], transparent: bool, request: Request, points: Points | None = None
 ) -> tuple[Placement, list[str]]:
     """The placement that the file states, unless another orientation is asked for, and the reasons in words."""
-    orient = request.orient or "none"
+    orient = request.orient or ("none" if stated is not None or points is None else "up")
     if stated is None or orient != "none":
-        return place(frames, orient=orient, transparent=transparent)
+        return place(frames, orient=orient, transparent=transparent,
+                     points=None if points is None else points.position)
     forward_facing = is_forward_facing(np.array([frame.camera_to_world for frame in frames]))
-    return replace(stated, forward_facing=forward_facing), ["the model box is the one that the file states"]
+    stated = replace(stated, forward_facing=forward_facing, far=farthest(frames, stated.scale))
+    return stated, ["the model box is the one that the file states"]
 
 
 def stated_box(path: Path, content: dict) -> Placement | None:

@@ -10,11 +10,11 @@ from taichi_nerf.capture.reconstruction import import_pycolmap
 
 
 @pytest.fixture
-def synthetic(tmp_path):
-    """A reconstruction of 8 images of 400 points, and its database."""
-    colmap = import_pycolmap()
+def synthetic(request, tmp_path):
+    """A reconstruction of 8 images of 400 points, and its database; the parameter is the number of cameras, 1 or 2."""
+    colmap, cameras = import_pycolmap(), getattr(request, "param", 1)
     colmap.set_random_seed(3)
-    options = colmap.SyntheticDatasetOptions(num_rigs=1, num_frames_per_rig=8, num_points3D=400)
+    options = colmap.SyntheticDatasetOptions(num_rigs=cameras, num_frames_per_rig=8 // cameras, num_points3D=400)
     database = colmap.Database.open(tmp_path / "database.db")
     model = colmap.synthesize_dataset(options, database)
     yield database, model
@@ -70,6 +70,14 @@ def test_a_lens_that_nobody_sells_is_said(synthetic, parameters, said):
     for camera in model.cameras.values():
         camera.params = np.array(parameters)
     assert said in texts(database, [model]) and "probably bent" in texts(database, [model])
+
+
+@pytest.mark.parametrize("synthetic", [2], indirect=True)
+def test_several_strange_lenses_are_said_in_one_breath(synthetic):
+    database, model = synthetic
+    for camera, focal in zip(model.cameras.values(), (20000.0, 10000.0), strict=True):
+        camera.params = np.array([focal, 512, 384, 0.0])
+    assert "the lens was found to have a field of view of 3 to 6 degrees, which" in texts(database, [model])
 
 
 def test_a_jump_of_the_path_is_said_where_there_is_a_path(synthetic):

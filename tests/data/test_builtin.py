@@ -311,6 +311,15 @@ def test_the_ground_hides_what_is_below_it():
     assert np.abs(np.linalg.norm(points[dome], axis=1) - 0.3).max() < 1e-4
 
 
+def test_satin_is_the_still_life_in_another_finish(scene):
+    satin = builtin_scene("satin", resolution=96, views=(3, 0, 0))
+    one, other = scene.splits["train"], satin.splits["train"]
+    assert len(one) == len(other) == 3 and all(np.array_equal(a, b) for a, b in zip(one.depth, other.depth))
+    before, after = (split.images.pixels.reshape(-1, 4).astype(int) for split in (one, other))
+    assert np.array_equal(before[:, 3], after[:, 3])
+    assert np.abs(before - after)[before[:, 3] == 255, :3].mean() > 5
+
+
 @pytest.mark.parametrize(
     "backend, dtype", [("cpu", torch.float64), ("vulkan", torch.float32), ("cuda", torch.float32)]
 )

@@ -162,7 +162,7 @@ def test_a_model_that_colmap_itself_wrote_loads_with_its_rigs(tmp_path):
     np.testing.assert_allclose(cameras.camera_to_world, model.poses[:, :3], atol=1e-6)
 
 
-def test_a_transforms_file_beside_the_model_gets_its_points_and_keeps_its_place(tmp_path):
+def test_a_transforms_file_beside_the_model_gets_its_points_and_a_place_among_them(tmp_path):
     model = ColmapModel()
     model.see(pycolmap_projection(model))
     model.write_binary(tmp_path / "colmap" / "sparse" / "0")
@@ -173,19 +173,27 @@ def test_a_transforms_file_beside_the_model_gets_its_points_and_keeps_its_place(
         for name, pose in zip(model.names, model.poses)
     ]
     content = {"fl_x": 25.0, "fl_y": 26.0, "cx": 11.75, "cy": 8.25, "k1": -0.1, "k2": 0.03, "p1": 0.004, "p2": -0.003}
-    path = tmp_path / "transforms.json"
-    write_json(path, {**content, "applied_transform": turn.tolist(), "frames": frames})
+    path, turned = tmp_path / "transforms.json", {**content, "applied_transform": turn.tolist(), "frames": frames}
+    write_json(path, turned)
     scene = load_scene(tmp_path)
     split = scene.splits["train"]
     assert scene.format == "transforms" and len(scene.points) == 40 and split.bounds is not None
     for n, sightings in enumerate(split.sightings):
         seen = scene.points.position[sightings.point]
         np.testing.assert_allclose(pixels_of(split.cameras, n, seen), sightings.pixel, atol=1e-3)
+    bare = load_scene(tmp_path, format="colmap")  # the same place in the model, from another world
+    for name in ("train", "test"):
+        np.testing.assert_allclose(scene.model_cameras(name).camera_to_world,
+                                   bare.model_cameras(name).camera_to_world, atol=1e-5)
+    assert (scene.near, scene.far, scene.aabb_scale) == pytest.approx((bare.near, bare.far, bare.aabb_scale))
+    write_json(path, {**turned, "aabb_scale": 4})
+    stated = load_scene(tmp_path)
+    assert len(stated.points) == 40 and (stated.aabb_scale, stated.scale) == (4, 0.33)
+    assert np.array_equal(stated.rotation, np.eye(3))
     write_json(path, {**content, "frames": frames})  # now the model's poses are others
     other = load_scene(tmp_path)
     assert other.points is None and any("has other cameras" in note for note in other.notes)
-    expected = scene.model_cameras("train").camera_to_world
-    np.testing.assert_array_equal(other.model_cameras("train").camera_to_world, expected)
+    assert np.array_equal(other.rotation, np.eye(3))
 
 
 def test_without_pycolmap_the_message_says_what_to_install(tmp_path, monkeypatch):

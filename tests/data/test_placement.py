@@ -22,6 +22,7 @@ from .captures import (
     rotation_about,
     write_colmap,
     write_images,
+    write_json,
     write_llff,
     write_nerfies,
     write_nsvf,
@@ -130,6 +131,19 @@ def test_the_points_of_interest_lie_in_the_base_cube(tmp_path):
     assert inside[:30].all() and not inside[30:].any()
     assert (np.abs(scene.to_model(scene.points.position)) <= scene.half_side).all()
     assert (np.abs(scene.model_cameras("train").position) <= scene.half_side).all()
+
+
+def test_the_box_of_an_object_is_as_wide_as_what_nearly_all_cameras_see(tmp_path):
+    poses, zoom = arc_poses(40), np.linspace(1, 2, 40)
+    write_images(tmp_path / "images", [f"{n:02d}.png" for n in range(40)], (24, 18), channels=4)
+    frames = [{"file_path": f"images/{n:02d}.png", "transform_matrix": poses[n].tolist(), "fl_x": 30.0 * zoom[n]}
+              for n in range(40)]
+    write_json(tmp_path / "transforms.json", {"frames": frames})
+    scene = load_scene(tmp_path, test_every=0)
+    cameras = scene.model_cameras("train")
+    width = np.linalg.norm(cameras.position, axis=1) * 24 / cameras.focal[:, 0]
+    assert (scene.aabb_scale, scene.bounded) == (1, True)
+    assert (width <= 1 + 1e-4).mean() == 0.95 and width.max() < 1.1
 
 
 def test_the_camera_paths_are_level_in_an_oriented_scene(tmp_path):

@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ...errors import UserError
 from ..scene import PERSPECTIVE, Cameras, Images, Scene, Split
 from .open_field import open_field, sunlight
 from .renderer import Pictures, render
-from .still_life import daylight, still_life
+from .still_life import daylight, satin_still_life, still_life
 from .world import Light, World
 
 __all__ = ["BUILTIN_SCENES", "Pictures", "builtin_scene", "hemisphere_cameras", "render", "ring_cameras"]
@@ -37,6 +37,7 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     """A computed scene with exact depth and normals.
 
     `still-life`: toys on a round table; RGBA pictures, cameras on a hemisphere, everything in the unit box.
+    `satin`: the same toys with broad highlights in place of glaze and polish.
     `open-field`: unbounded; toys among the cameras, which stand on a ring, trees and houses around them, ground to the
     horizon and sky. Its pictures are opaque; the sky has infinite depth.
 
@@ -54,7 +55,7 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
         UserError: an unknown name; a resolution, a number of views or of samples that is none.
     """
     if name not in BUILTIN_SCENES:
-        raise UserError(f"there is no built-in scene '{name}'; there are {' and '.join(BUILTIN_SCENES)}")
+        raise UserError(f"there is no built-in scene '{name}'; there are {', '.join(BUILTIN_SCENES)}")
     samples = round(samples_per_pixel**0.5)
     if resolution < 1 or samples < 1 or samples**2 != samples_per_pixel:
         raise UserError("the built-in scene needs a resolution of at least 1 and a square number of samples "
@@ -129,9 +130,11 @@ class _Composition:
     bounded: bool
 
 
+_STILL_LIFE = _Composition(world=still_life, light=daylight, cameras=hemisphere_cameras, turn=2.0, scale=1 / 3,
+                           aabb_scale=1, near=0.05, bounded=True)
 BUILTIN_SCENES = {
-    "still-life": _Composition(world=still_life, light=daylight, cameras=hemisphere_cameras, turn=2.0, scale=1 / 3,
-                               aabb_scale=1, near=0.05, bounded=True),
+    "still-life": _STILL_LIFE,
+    "satin": replace(_STILL_LIFE, world=satin_still_life),
     "open-field": _Composition(world=open_field, light=sunlight, cameras=ring_cameras, turn=0.2, scale=0.6,
                                aabb_scale=64, near=0.1, bounded=False),
 }

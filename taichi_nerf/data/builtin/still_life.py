@@ -1,8 +1,10 @@
 """The built-in scene: toys on a round inlaid table, seen from above and from the side.
 
 z is up; everything lies within 1.2 of the origin. Thin rods and rings, checkers and stripes, a glazed ball
-that mirrors its surroundings, polished brass, and soft shadows.
+that mirrors its surroundings, polished brass, and soft shadows. In satin finish the same toys mirror nothing.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -56,6 +58,13 @@ def still_life() -> World:
     """The solids of the built-in scene."""
     return World(groups=[_table(), _glazed_ball(), _ring_tower(), _armillary(), _blocks(), _hat_and_marbles(),
                          _ladder()])
+
+
+def satin_still_life() -> World:
+    """The same solids with broad highlights and no mirror images: what depends on the direction, does so smoothly."""
+    finish = {"specular": 0.5, "shininess": 20.0, "reflectance": 0.0, "metallic": 0.0}
+    return World(groups=[[replace(solid, material=replace(solid.material, **finish)) for solid in group]
+                         for group in still_life().groups])
 
 
 def daylight() -> Light:
