@@ -6,7 +6,8 @@
 
 Each row is one run of `taichi-nerf train` in a process of its own, with so many seconds of training. "distortion
 ignored" is the same capture with the distortion of its lens struck from `transforms.json`, in training and in scoring.
-Where images have looks of their own, scores are those of right halves (`taichi-nerf eval --half-image`).
+Where images have looks of their own, scores are those of right halves (`taichi-nerf eval --half-image`). The statue's
+file has one lens for the photos of many cameras; they are found anew (`taichi-nerf process --no-single-camera`).
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,8 @@ class Capture:
     options: tuple[str, ...] = ()
     half_image: bool = False
     """Score right halves of images, after what the training corrected was fitted to the left halves."""
+    processed: tuple[str, ...] | None = None
+    """With which options the cameras of `images` are found anew; none: they are those of the folder."""
 
 
 SCENES = {
@@ -62,12 +66,25 @@ SCENES = {
         "bounded": Row(),
         "unbounded": Row(options=UNBOUNDED),
     }),
-    "statue": Capture(folder="statue_of_liberty", options=("--downscale", "4", "--cut-out"), half_image=True, rows={
+    "statue": Capture(folder="statue_of_liberty", options=("--downscale", "4", "--cut-out"), half_image=True,
+                      processed=("--no-single-camera",), rows={
         "distortion ignored": Row(options=("--model.appearance", "8"), distorted=False),
         "as it is": Row(),
         "appearance": Row(options=("--model.appearance", "8")),
     }),
 }
+
+
+def processed(capture: Path, scene: Path, options: Sequence[str]) -> Path:
+    """`scene`, a new folder with the photos of `capture`, their cameras as COLMAP finds them, and their masks."""
+    command = [sys.executable, "-m", "taichi_nerf", "process", str(capture / "images"), "-o", str(scene), *options]
+    print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout, file=sys.stderr)
+    (scene / "masks").symlink_to((capture / "masks").resolve())
+    transforms = json.loads((scene / "transforms.json").read_text())
+    for frame in transforms["frames"]:
+        frame["object_mask_path"] = f"masks/{Path(frame['file_path']).name}"
+    (scene / "transforms.json").write_text(json.dumps(transforms))
+    return scene
 
 
 def without_distortion(scene: Path, copy: Path) -> Path:
@@ -106,13 +123,16 @@ def main():
         output = arguments.output or Path(temporary)
         for name in arguments.scenes or SCENES:
             capture = SCENES[name]
-            if not (arguments.data / capture.folder).exists():
+            whole = arguments.data / capture.folder
+            if not whole.exists():
                 print(f"| {name} | left out: {capture.folder} is not in --data |")
                 continue
+            if capture.processed is not None:
+                whole = processed(whole, output / f"{name}-processed", capture.processed)
             for words, row in capture.rows.items():
-                folder, label = arguments.data / capture.folder, f"{name}-{words.replace(' ', '-')}"
+                folder, label = whole, f"{name}-{words.replace(' ', '-')}"
                 if not row.distorted:
-                    folder = without_distortion(folder, Path(temporary) / f"{name}-pinhole")
+                    folder = without_distortion(whole, Path(temporary) / f"{name}-pinhole")
                 options = [*capture.options, *row.options, "--seconds", arguments.seconds, "--orbit-frames", "0"]
                 found = measure(folder, options, output / label)
                 scores = right_halves(output / label) if capture.half_image else found
