@@ -80,10 +80,6 @@ def processed(capture: Path, scene: Path, options: Sequence[str]) -> Path:
     command = [sys.executable, "-m", "taichi_nerf", "process", str(capture / "images"), "-o", str(scene), *options]
     print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout, file=sys.stderr)
     (scene / "masks").symlink_to((capture / "masks").resolve())
-    transforms = json.loads((scene / "transforms.json").read_text())
-    for frame in transforms["frames"]:
-        frame["object_mask_path"] = f"masks/{Path(frame['file_path']).name}"
-    (scene / "transforms.json").write_text(json.dumps(transforms))
     return scene
 
 

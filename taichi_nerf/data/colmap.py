@@ -155,8 +155,9 @@ def points_beside(
 ) -> tuple[dict[int, Frame], Points | None, list[str]]:
     """The points of the model in `folder`, if there is one with these cameras, and the frames with what they saw.
 
-    For frames that came from another file. `transform` [3, 4] takes the model's world to theirs. A model that cannot
-    be read, or has other poses, is mentioned in the notes and not used.
+    For frames that came from another file. `transform` [3, 4] takes the model's world to theirs. A frame without masks
+    gets the one that lies as those of a COLMAP scene do. A model that cannot be read, or has other poses, is mentioned
+    in the notes and not used.
     """
     path = find_model(folder)
     if path is None or not frames:
@@ -175,7 +176,8 @@ def points_beside(
         view, sightings = matched[number], matched[number].sightings
         if sightings is not None:
             sightings = replace(sightings, pixel=sightings.pixel * np.divide(frame.size, view.size))
-        seen[number] = replace(frame, sightings=sightings)
+        images = frame.path.parents[len(Path(view.name).parts) - 1]
+        seen[number] = replace(frame, sightings=sightings, masks=frame.masks or _masks(images, view.name))
     return with_bounds(seen, position), replace(model.points, position=position), model_notes(model)
 
 

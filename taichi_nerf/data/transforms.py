@@ -3,7 +3,7 @@
 Splits: `train_filenames`, `val_filenames`, `test_filenames` where the file has them; else every K-th image,
 in the natural order of the file names, is held out for testing.
 
-Points of a COLMAP model beside the file, of the same cameras, are the scene's.
+Points of a COLMAP model beside the file, of the same cameras, are the scene's, and so are its masks.
 
 Where the file states aabb_scale, model = world * scale + offset - 0.5, by default `scale` 0.33 and `offset` 0.5
 along each axis, and the box has side aabb_scale: instant-ngp's convention. `model_rotation`, which our export writes,
@@ -47,8 +47,8 @@ def load_transforms(path: Path, request: Request) -> Scene:
     members = stated or hold_out(path, [str(f.get("file_path")) for f in content["frames"]], request.test_every)
     request.check_present(path, list(members))
     _check_members(path, {n: frame.path for n, frame in frames.items()}, members, request)
-    transparent = any_transparent(list(frames.values()), request)
     frames, points, points_notes = points_beside(path.parent, frames, _applied_transform(path, content))
+    transparent = any_transparent(list(frames.values()), request)
     placement, why = placed(box, list(frames.values()), transparent, request, points)
     splits = {}
     for name, chosen in members.items():

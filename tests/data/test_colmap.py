@@ -190,6 +190,12 @@ def test_a_transforms_file_beside_the_model_gets_its_points_and_a_place_among_th
     stated = load_scene(tmp_path)
     assert len(stated.points) == 40 and (stated.aabb_scale, stated.scale) == (4, 0.33)
     assert np.array_equal(stated.rotation, np.eye(3))
+    black = np.zeros((HEIGHT // 2, WIDTH // 2), np.uint8)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(black).save(tmp_path / "masks" / f"{model.names[3]}.png")
+    masked = load_scene(tmp_path, test_every=0).splits["train"].images
+    assert [masked.allowed_in(n).any() for n in range(len(masked.names))] == [n != 3 for n in range(len(model.names))]
+    assert load_scene(tmp_path, masks=False).splits["train"].images.allowed is None
     write_json(path, {**content, "frames": frames})  # now the model's poses are others
     other = load_scene(tmp_path)
     assert other.points is None and any("has other cameras" in note for note in other.notes)
