@@ -109,21 +109,17 @@ def map_images(database: Path, images: Path, folder: Path, *, threads: int) -> l
     colmap.set_random_seed(0)
     options = colmap.IncrementalPipelineOptions(num_threads=threads, min_model_size=FEWEST_IN_MODEL, random_seed=0)
     with colmap.Database.open(database) as opened:
-        total, placed = opened.num_images(), [2]
+        total, tries = opened.num_images(), [2]
     folder.mkdir()
     with Progress("mapping") as line:
 
-        def begin():  # with a pair, and anew for what the model before could not place
-            placed[0] = 2
-
-        def count():
-            placed[0] += 1
+        def count():  # some fail, and are tried again
+            tries[0] += 1
 
         found = _watched(
             lambda token: colmap.incremental_mapping(database, images, folder, options=options,
-                                                     initial_image_pair_callback=begin, next_image_callback=count,
-                                                     cancellation_token=token),
-            lambda: line.show(min(placed[0] / total, 0.99), f"{placed[0]} of {total} images placed"),
+                                                     next_image_callback=count, cancellation_token=token),
+            lambda: line.show(min(tries[0] / total, 0.99), f"{tries[0]} tries to place {total} images"),
         )
     return sorted(found.values(), key=lambda model: (-model.num_reg_images(), model.compute_mean_reprojection_error()))
 
