@@ -24,7 +24,7 @@ spread over each view from near to far, evenly in disparity, take their place):
     The middle 90 % of the points of interest, along each axis, lie in the base cube, around its centre. The box is
     the smallest that holds the middle 99 % of all points and every camera, of side 16 at the most.
 
-Without points:
+Without points, and where images have alpha:
 
     the cameras look at something
         The point closest to all optical axes is the centre, the median camera 0.6 away; the box has side 16.
@@ -40,7 +40,7 @@ import numpy as np
 
 from ..errors import UserError
 from .frames import Frame
-from .splits import view_tangent
+from .splits import view_tangents
 
 ORIENTATIONS = ("up", "pca", "none")
 NEAR = 0.05
@@ -177,7 +177,7 @@ def box_around_points(
     else:
         distance = np.linalg.norm(points - focus, axis=1)
         reach, which = np.median(np.linalg.norm(position - focus, axis=1)), "the points that the cameras stand around"
-        side = 2 * reach * view_tangent(frames)
+        side = 2 * reach * float(np.median(view_tangents(frames)))
         if (distance <= reach).sum() < _FEWEST_POINTS:
             reach, which = np.quantile(distance, 0.5), "the half of the points nearest to what the cameras look at"
     low, high = np.quantile((points @ rotation.T)[distance <= reach], (0.05, 0.95), axis=0)
@@ -250,10 +250,10 @@ def box_around_cameras(frames: Sequence[Frame], transparent: bool) -> tuple[np.n
         why = "the cameras look at one place: the model is centred there"
     distances = np.linalg.norm(position - centre, axis=-1)
     distance = float(np.median(distances))
-    if transparent and focus is not None:
-        width = float(np.quantile([2 * far * view_tangent([frame]) for far, frame in zip(distances, frames)], 0.95))
-        radius, aabb_scale = distance / max(width, 1e-9), 1
     scale = radius / distance if distance > 1e-6 else 1.0
+    if transparent and focus is not None:
+        width = float(np.quantile(2 * distances * view_tangents(frames), 0.95))
+        scale, aabb_scale = 1 / width if width > 1e-6 else 1.0, 1
     return centre, scale, aabb_scale, f"{why}, the median camera {distance * scale:.2g} away from it"
 
 

@@ -234,6 +234,6 @@ def describe_frames(contents: Mapping[Path, dict]) -> list[str]:
     return notes
 
 
-def view_tangent(frames: Sequence[Frame]) -> float:
-    """Median over the frames of the tangent of half the field of view, along the longer side."""
-    return float(np.median([max(0.5 * s / f for s, f in zip(frame.size, frame.focal)) for frame in frames]))
+def view_tangents(frames: Sequence[Frame]) -> np.ndarray:
+    """[N]: the tangent of half the field of view of each frame, along the longer side."""
+    return np.array([max(0.5 * s / f for s, f in zip(frame.size, frame.focal)) for frame in frames])

@@ -8,7 +8,7 @@ Points of a COLMAP model beside the file, of the same cameras, are the scene's, 
 Where the file states aabb_scale, model = world * scale + offset - 0.5, by default `scale` 0.33 and `offset` 0.5
 along each axis, and the box has side aabb_scale: instant-ngp's convention. `model_rotation`, which our export writes,
 turns about the middle of the box. Elsewhere, or where another orientation is asked for, `placement.py` says where it
-lies; with points of COLMAP's as it would a scene of COLMAP, whose world the file's then is.
+lies: beside points of COLMAP's, as a scene of COLMAP does.
 """
 
 import re
