@@ -19,7 +19,7 @@ from .data.inspect import Finding, describe, draw_frusta
 from .data.multiscale import scale_words
 from .data.scene import Cameras, Scene
 from .errors import UserError
-from .models.family import check_scene
+from .models.family import check_scene, settled
 from .models.views import Renderer, View, render_view
 from .pictures import VideoWriter, depth_limits, depth_picture, normal_picture, to_uint8, write_png
 from .progress import Progress
@@ -305,6 +305,7 @@ def _begun(command: Train) -> tuple[RunFolder, Scene]:
         line.wait(config.scene.path or "the built-in scene")
         scene = load_training_scene(config.scene, on_image=line.decoded)
     check_scene(config.model, scene)
+    config = dataclasses.replace(config, model=settled(config.model, scene))
     if config.training.depth.weight > 0:
         known_pixels(scene)  # or say that there are none, before there is a folder
     return RunFolder.create(command.output or _new_folder(scene), config, scene), scene

@@ -55,7 +55,7 @@ def preset_for(backend: str) -> Preset:
 
 HASH_FIELD = FieldConfig()
 LARGE_HASH_FIELD = FieldConfig(
-    hash_grid=HashGridConfig(levels=16, features=2, log2_entries=19, max_resolution=2048), colour_layers=2)
+    hash_grid=HashGridConfig(levels=16, features=2, log2_entries=19), colour_layers=2)
 
 INSTANT_NGP = Recipe(model=InstantNGPConfig(), batch=BatchConfig(), optimiser=OptimiserConfig())
 INSTANT_NGP_PAPER = Recipe(
@@ -101,7 +101,7 @@ MIP_NERF_360_PAPER = Recipe(
                               beta2=0.999, epsilon=1e-6, clip_norm=1e-3, weight_decay=0.0, average_decay=0.0))
 HASH_360 = Recipe(
     model=MipNeRF360Config(
-        field=FieldConfig(hash_grid=HashGridConfig(levels=8, features=4, log2_entries=17, max_resolution=512)),
+        field=FieldConfig(hash_grid=HashGridConfig(log2_entries=17)),
         proposal=HashProposalConfig(), proposal_samples=(48, 24), samples=24, initial_density=0.1, charbonnier=0.03),
     batch=RayBatchConfig(rays=1024),
     optimiser=OptimiserConfig())

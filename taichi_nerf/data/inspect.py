@@ -67,6 +67,8 @@ def _box_facts(scene: Scene) -> list[str]:
             f"cameras between {_point(position.min(0))} and {_point(position.max(0))} of the model, "
             f"{_range(np.linalg.norm(position, axis=-1), '.2f')} from its centre"
         )
+    if len(scene.splits.get("train", ())):
+        facts.append(f"a unit of the model at its centre is {scene.pixels_per_unit:.0f} pixels wide")
     return facts
 
 

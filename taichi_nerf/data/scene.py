@@ -334,6 +334,20 @@ class Scene:
         """The model box is [-half_side, half_side]^3."""
         return 0.5 * self.aabb_scale
 
+    @property
+    def pixels_per_unit(self) -> float:
+        """How many pixels a model unit at the origin spans: the median training image of full size.
+
+        A camera nearer than half the side of the base cube counts as so far; infinite without training images.
+        """
+        split = self.splits.get("train")
+        if split is None or len(split) == 0:
+            return np.inf
+        cameras = self.model_cameras(split.cameras)
+        distance = np.linalg.norm(cameras.position, axis=-1).clip(min=0.5)
+        full = slice(None) if split.scale is None else split.scale == split.scale.min()
+        return float(np.median((cameras.focal.mean(axis=-1) / distance)[full]))
+
     def to_model(self, points: np.ndarray) -> np.ndarray:
         """World positions [..., 3] in model units."""
         moved = (np.asarray(points, dtype=np.float64) - self.centre) * self.scale

@@ -25,9 +25,10 @@ class HashDensity(nn.Module):
         """`side` of the box in model units; `outputs` G; initial weights come from `generator`."""
         super().__init__()
         self.side = side
+        finest = grid.settled(math.inf).max_resolution
         self.layout = hash_grid_layout(levels=grid.levels, features=grid.features, log2_entries=grid.log2_entries,
                                        base_resolution=grid.base_resolution,
-                                       max_resolution=int(grid.max_resolution * side))
+                                       max_resolution=int(finest * side))
         self.table = nn.Parameter(_large_zeros(self.layout.entries, self.layout.features))
         with torch.no_grad():
             self.table.uniform_(-1e-4, 1e-4, generator=generator)

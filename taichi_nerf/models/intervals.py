@@ -101,14 +101,14 @@ class RenderedIntervals:
 
 
 class IntervalModel(Model):
-    """A model that samples between `near` and `far` of each ray; `scale` takes model space to unit space."""
+    """A model that samples between `near` and `far` of each ray; `unit_scale` takes model space to unit space."""
 
     nearest = 0.0
     """Model units: nearer than that no sample lies unless it is asked for."""
 
-    def __init__(self, box: Box, scale: float):
+    def __init__(self, config, box: Box):
         super().__init__()
-        self.box, self.scale = box, scale
+        self.config, self.box, self.scale = config, box, self.unit_scale(config, box)
 
     @classmethod
     def check_scene(cls, config, scene: Scene) -> None:

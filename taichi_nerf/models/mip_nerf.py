@@ -28,10 +28,13 @@ class MipNeRF(IntervalModel):
     sees_cones = True
 
     def __init__(self, config: MipNeRFConfig, box: Box, seed: int = 0):
-        super().__init__(box, scale=2 / box.aabb_scale if box.bounded else 2.0)
-        self.config = config
+        super().__init__(config, box)
         self.field = EncodedGaussians(config.field, 3, torch.Generator().manual_seed(seed),
                                       colour_padding=config.colour_padding)
+
+    @classmethod
+    def unit_scale(cls, config: MipNeRFConfig, box: Box) -> float:
+        return 2 / box.aabb_scale if box.bounded else 2.0
 
     @classmethod
     def check_scene(cls, config: MipNeRFConfig, scene: Scene) -> None:

@@ -40,8 +40,7 @@ class MipNeRF360(IntervalModel):
     nearest = 0.1
 
     def __init__(self, config: MipNeRF360Config, box: Box, seed: int = 0):
-        super().__init__(box, scale=2 / box.aabb_scale if box.bounded else 1 / config.radius)
-        self.config = config
+        super().__init__(config, box)
         self.contraction = not box.bounded if config.contraction is None else config.contraction
         self.range = config.range
         if not box.bounded:
@@ -69,6 +68,10 @@ class MipNeRF360(IntervalModel):
         self.appearance = None
         if config.appearance:
             self.appearance = nn.Parameter(0.01 * torch.randn(box.images, config.appearance, generator=generator))
+
+    @classmethod
+    def unit_scale(cls, config: MipNeRF360Config, box: Box) -> float:
+        return 2 / box.aabb_scale if box.bounded else 1 / config.radius
 
     @classmethod
     def check_scene(cls, config: MipNeRF360Config, scene: Scene) -> None:

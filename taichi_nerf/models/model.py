@@ -94,6 +94,11 @@ class Model(nn.Module):
         raise NotImplementedError
 
     @classmethod
+    def unit_scale(cls, config, box: Box) -> float:
+        """The side that the base cube of `box` has in the space in which a model of `config` works."""
+        return 1.0
+
+    @classmethod
     def check_scene(cls, config, scene: Scene) -> None:
         """Raises UserError where a model of `config` cannot represent `scene`, saying why."""
 

@@ -32,9 +32,7 @@ class NeRF(IntervalModel):
     """Two fields and where they are sampled. Everything random is a function of `seed`."""
 
     def __init__(self, config: NeRFConfig, box: Box, seed: int = 0):
-        boxed = box.bounded or isinstance(config.field, FieldConfig)  # the whole box becomes [-1, 1]^3, else its core
-        super().__init__(box, scale=2 / box.aabb_scale if boxed else 2.0)
-        self.config = config
+        super().__init__(config, box)
         generator = torch.Generator().manual_seed(seed)
         made = [self._field(generator) for _ in range(2 if config.fine_samples else 1)]
         self.coarse, self.fine = made[0], made[1] if config.fine_samples else None
@@ -44,6 +42,11 @@ class NeRF(IntervalModel):
         if config.ndc:  # the frame that the cameras share, and 2 fx / width, 2 fy / height, the distance of the plane
             self.register_buffer("frame", torch.eye(3, 4))
             self.register_buffer("frustum", torch.ones(3))
+
+    @classmethod
+    def unit_scale(cls, config: NeRFConfig, box: Box) -> float:
+        boxed = box.bounded or isinstance(config.field, FieldConfig)  # the whole box becomes [-1, 1]^3, else its core
+        return 2 / box.aabb_scale if boxed else 2.0
 
     @classmethod
     def check_scene(cls, config: NeRFConfig, scene: Scene) -> None:

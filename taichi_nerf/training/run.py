@@ -10,7 +10,7 @@ import torch
 from .. import runtime
 from ..config import FieldConfig, ModelConfig, TrainingConfig
 from ..data.scene import Scene
-from ..models.family import box_of, build_model, check_scene
+from ..models.family import box_of, build_model, check_scene, settled
 from ..models.model import Model
 from ..presets import preset_for, recipe
 from .trainer import Totals, Trainer
@@ -109,7 +109,7 @@ def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0
     here = runtime.current()
     config = config or recipe(preset=preset_for(here.backend)).model
     check_scene(config, scene)
-    return build_model(config, box_of(scene), seed).to(here.device)
+    return build_model(settled(config, scene), box_of(scene), seed).to(here.device)
 
 
 def default_training(model: ModelConfig, **settings) -> TrainingConfig:

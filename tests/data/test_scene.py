@@ -76,6 +76,31 @@ def test_model_cameras_are_moved_and_scaled_and_not_turned():
     np.testing.assert_allclose(scene.to_world(scene.to_model(world.position)), world.position, rtol=1e-5)
 
 
+def test_pixels_per_unit_are_those_of_a_rod_at_the_origin():
+    """Which lies across each view; the pixels of the median view count."""
+    scene = make_scene(centre=(0.0, 0.0, 0.0), scale=0.5)
+    cameras = scene.model_cameras("train")
+    lengths = []
+    for pose, focal in zip(cameras.camera_to_world, cameras.focal):
+        rod = [sign * 0.5 * pose[:, axis] for axis in (0, 1) for sign in (1, -1)]
+        seen = [(end - pose[:, 3]) @ pose[:, :3] for end in rod]
+        u, v = np.array([-focal * x[:2] / x[2] for x in seen]).T
+        lengths.append((abs(u[0] - u[1]) + abs(v[2] - v[3])) / 2)
+    assert max(lengths) > 1.5 * min(lengths)
+    assert scene.pixels_per_unit == pytest.approx(np.median(lengths), rel=1e-5)
+
+
+def test_pixels_per_unit_of_images_of_several_sizes_are_those_of_the_full_size():
+    scene = make_scene(centre=(0.0, 0.0, 0.0))
+    split = scene.splits["train"]
+    alone = dataclasses.replace(scene, splits={"train": split.subset([1])})
+    scaled = dataclasses.replace(split, scale=np.array([2, 1, 4]))
+    assert dataclasses.replace(scene, splits={"train": scaled}).pixels_per_unit == alone.pixels_per_unit
+    near = dataclasses.replace(alone, scale=1e-3)  # a camera among the things is not infinitely near to them
+    assert near.pixels_per_unit == pytest.approx(split.cameras.focal[1].mean() / 0.5)
+    assert dataclasses.replace(scene, splits={}).pixels_per_unit == np.inf
+
+
 @pytest.mark.parametrize(("aabb_scale", "cascades"), [(1, 1), (2, 2), (16, 5), (128, 8)])
 def test_cascades_are_one_plus_the_logarithm(aabb_scale, cascades):
     scene = make_scene(aabb_scale=aabb_scale)

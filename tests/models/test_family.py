@@ -11,6 +11,7 @@ from taichi_nerf.config import (
     FieldConfig,
     HashGridConfig,
     HashProposalConfig,
+    InstantNGPConfig,
     MipNeRF360Config,
     MipNeRFConfig,
     NeRFConfig,
@@ -21,7 +22,7 @@ from taichi_nerf.config import (
 from taichi_nerf.data.scene import Cameras, Images, Scene, Split
 from taichi_nerf.errors import UserError
 from taichi_nerf.fields import mlp, positional_field
-from taichi_nerf.models.family import box_of, build_model, check_scene
+from taichi_nerf.models.family import box_of, build_model, check_scene, settled
 from taichi_nerf.models.model import Box
 from taichi_nerf.reference.contraction import contract
 from taichi_nerf.reference.models import family as reference
@@ -241,3 +242,25 @@ def test_a_coarse_network_alone_and_raw_coordinates_are_models_too(rays):
         pixels = build_model(config, Box(aabb_scale=16), 0).render(given)
         assert torch.isfinite(pixels.colour).all() and pixels.visible == len(pixels.weights)
     assert len(build_model(NeRFConfig(field=plain, fine_samples=0), Box()).fields()) == 1
+
+
+def test_the_finest_level_of_a_hash_grid_follows_the_pixels():
+    """Whatever the units are that the model works in; one that is given stays."""
+    scene = facing()
+    pixels = scene.pixels_per_unit
+    assert pixels == 18 and not box_of(scene).bounded
+    open_grid = dataclasses.replace(HASH, hash_grid=HashGridConfig(log2_entries=8, base_resolution=4))
+    wanted = {InstantNGPConfig(field=open_grid): 1.25 * pixels,
+              NeRFConfig(field=open_grid): 1.25 * pixels * scene.aabb_scale / 2,  # the whole box has a side of 2
+              MipNeRF360Config(field=open_grid, proposal=PROPOSAL, radius=0.5): 1.25 * pixels / 2}
+    for config, finest in wanted.items():
+        found = settled(config, scene)
+        assert found.field.hash_grid.max_resolution == min(round(finest), 2048)
+        assert settled(found, scene) == found
+        layout = next(table.layout for table in build_model(found, box_of(scene)).modules() if hasattr(table, "layout"))
+        side = {"instant-ngp": scene.aabb_scale, "nerf": 2, "mip-nerf-360": 4}[config.kind]
+        assert layout.scales[-1] + 1 == pytest.approx(found.field.hash_grid.max_resolution * side, rel=1e-6)
+    given = InstantNGPConfig(field=HASH)
+    assert settled(given, scene) == given and settled(NeRFConfig(field=DEEP), scene) == NeRFConfig(field=DEEP)
+    assert HashGridConfig().settled(1e6).max_resolution == 2048
+    assert HashGridConfig(base_resolution=32).settled(3).max_resolution == 32
