@@ -140,7 +140,8 @@ class Train(_Common):
     checkpoint_seconds: Annotated[float, arg(metavar="S")] = 30.0
     """Seconds between two checkpoints: what a run that is killed can lose."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
-    """Frames of the orbit video at the end; 0: no video."""
+    """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
+    than the training."""
     batch: BatchConfig | RayBatchConfig = dataclasses.field(default_factory=BatchConfig)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
     refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)

@@ -36,7 +36,9 @@ __all__ = ["bench", "doctor", "eval", "info", "process", "render", "render_pictu
 
 SPLITS = ("train", "val", "test")
 DEFAULT_FRAMES = 60
-VIDEO_SIDE = 512  # the longer side of the orbit video is at most this
+VIDEO_SIDE, LEAST_VIDEO_SIDE = 512, 128  # pixels of the longer side of the orbit video
+VIDEO_SECONDS = 60.0  # it may take, or as long as the training: a field that is fog still takes many times as long
+PROBE = 4  # times as small on each side is the frame whose rendering says how long the video will take
 FREE_ON_RESUME = {
     "resume",
     "steps",
@@ -387,16 +389,35 @@ def _finish(command: Train, run: RunFolder, scene: Scene, trainer: Trainer):
     else:
         _say("there are no test images: nothing is scored")
     if command.orbit_frames > 0:
-        cameras = paths.orbit(run.cameras_scene(), command.orbit_frames, size=_video_size(scene))
-        with Progress("orbit video") as line:
-            render_pictures(
-                trainer.model,
-                cameras,
-                GREY[scene.background],
-                {"colour": run.path / "orbit.mp4"},
-                on_view=line.count,
-            )
+        _render_orbit(run, scene, trainer, command.orbit_frames)
     print(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
+
+
+def _render_orbit(run: RunFolder, scene: Scene, trainer: Trainer, frames: int):
+    """The closing video: in smaller frames where they would keep the user waiting."""
+    size, background = _video_size(scene), GREY[scene.background]
+    if max(size) > LEAST_VIDEO_SIDE:
+        small = (max(1, size[0] // PROBE), max(1, size[1] // PROBE))
+        start = time.perf_counter()
+        render_view(trainer.model, paths.orbit(run.cameras_scene(), 1, size=small), 0, background=background)
+        seconds = (time.perf_counter() - start) * size[0] * size[1] / (small[0] * small[1])
+        full, size = size, affordable_size(size, seconds * frames, max(VIDEO_SECONDS, trainer.seconds))
+        if size != full:
+            _say(f"orbit.mp4 gets frames of {size[0]} x {size[1]} pixels, since {full[0]} x {full[1]} would take "
+                 f"{seconds * frames:.0f} s; these can be had with: taichi-nerf render {run.path}")
+    cameras = paths.orbit(run.cameras_scene(), frames, size=size)
+    with Progress("orbit video") as line:
+        render_pictures(trainer.model, cameras, background, {"colour": run.path / "orbit.mp4"}, on_view=line.count)
+
+
+def affordable_size(size: tuple[int, int], seconds: float, allowed: float) -> tuple[int, int]:
+    """Width and height of frames that take the seconds that are `allowed` where those of `size` take `seconds`.
+
+    They keep their shape, and a longer side of LEAST_VIDEO_SIDE pixels, or what they have.
+    """
+    least = min(1.0, LEAST_VIDEO_SIDE / max(size))
+    ratio = min(1.0, max(least, (allowed / max(seconds, 1e-9)) ** 0.5))
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
 
 
 def _scores(evaluation: Evaluation, about: dict, every: int) -> dict:

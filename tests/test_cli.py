@@ -6,6 +6,7 @@ Most commands run in this process, on a runtime that is started once; those that
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from taichi_nerf import cli, runtime
+from taichi_nerf import cli, commands, runtime
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.training.folder import RunFolder
@@ -265,6 +266,27 @@ def test_resume_keeps_its_settings(run, capsys):
     assert "--batch.samples" in refused(capsys, "train", "--resume", run, "--batch.samples", "99")
     assert "SCENE and --output" in refused(capsys, "train", "somewhere", "--resume", run)
     assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size"),
+    [(10.0, (300, 512)), (60.0, (300, 512)), (240.0, (150, 256)), (1e9, (75, 128)), (0.0, (300, 512))],
+)
+def test_frames_of_the_orbit_shrink_with_the_time_that_they_take(seconds, size):
+    assert commands.affordable_size((300, 512), seconds, 60.0) == size
+    assert commands.affordable_size((40, 30), seconds, 60.0) == (40, 30)
+
+
+def test_an_orbit_that_takes_too_long_gets_smaller_frames(scene_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "LEAST_VIDEO_SIDE", 6)
+    monkeypatch.setattr(commands, "VIDEO_SECONDS", 0.0)
+    rendered = []
+    monkeypatch.setattr(commands, "render_pictures", lambda model, cameras, *a, **k: rendered.append(cameras.size))
+    command = ["train", str(scene_folder), "--steps", "2", "--test-every", "4", "--output", str(tmp_path / "slow")]
+    assert cli.main([*command, *SMALL, "--orbit-frames", "2000"]) == 0
+    said = re.search(r"orbit\.mp4 gets frames of (\d+) x \1 pixels, since 18 x 18 would", capsys.readouterr().err)
+    side = int(said[1])
+    assert 6 <= side < 18 and np.array_equal(rendered[0], np.full((2000, 2), side))
 
 
 def test_render_makes_a_video_for_each_thing_that_is_shown(run, capsys):
