@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from taichi_nerf import cli, commands, runtime
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
 
 SMALL = (
@@ -258,6 +259,19 @@ def test_resume_of_a_run_with_a_later_end_goes_on(run, scene_folder, tmp_path):
     assert steps == sorted(set(steps))
     assert steps[-1] == 5
     assert json.loads((folder / "metrics.json").read_text())["steps"] == 5
+
+
+def test_a_run_keeps_the_finest_level_that_its_images_asked_for(scene_folder, tmp_path):
+    folder, left_open = tmp_path / "run", [*SMALL]
+    at = left_open.index("--model.field.hash-grid.max-resolution")
+    del left_open[at : at + 2]
+    command = ["train", str(scene_folder), "--steps", "2", "--test-every", "4", "--output", str(folder)]
+    assert cli.main([*command, *left_open]) == 0
+    wanted = round(1.25 * load_scene(scene_folder).pixels_per_unit)
+    config = json.loads((folder / "config.json").read_text())["run"]["model"]
+    assert config["field"]["hash_grid"]["max_resolution"] == wanted > 16
+    assert checkpoint.describe(folder)["model"]["field"]["hash_grid"]["max_resolution"] == wanted
+    assert cli.main(["train", "--resume", str(folder), "--steps", "3", "--orbit-frames", "0"]) == 0
 
 
 def test_resume_keeps_its_settings(run, capsys):
