@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "kernels" / "taichi_nerf_kernels"
 REFERENCE = ROOT / "taichi_nerf" / "reference"
-HELPERS = {"__init__", "engine", "integers", "launch", "random", "scan"}  # of the kernels: no operation of their own
+HELPERS = {"__init__", "bfloat16", "engine", "integers", "launch", "random", "scan"}  # no operation of their own
 COMPOSITIONS = {"training_step"}  # of other stems; tests/training/test_explicit_step.py holds it to autograd
 
 

@@ -140,13 +140,17 @@ def adam_step_dense(
 ):
     """One step of every parameter, those without a gradient too, with g + weight_decay parameter in place of g: the
     Adam of networks. A gradient that is not finite somewhere makes no step at all."""
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for _ in range(1):
         step_count[1] = ti.cast(samples[0] > 0, ti.i32)
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for i in range(parameter.shape[0]):
         if not is_finite(gradient[i]):
             step_count[1] = 0
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for _ in range(1):
         step_count[0] += step_count[1]
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for i in range(parameter.shape[0]):
         if step_count[1] == 1:
             row = ti.min(step_count[0], bias_correction.shape[0] - 1)

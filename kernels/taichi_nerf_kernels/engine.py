@@ -37,6 +37,7 @@ __all__ = [
     "live",
     "on_cpu",
     "stride_for",
+    "threads",
     "ti",
     "version",
 ]
@@ -80,6 +81,11 @@ def on_cpu() -> bool:
 def in_double() -> bool:
     """Whether the kernels compute in float64: the `default_fp` of `ti.init`."""
     return configuration().default_fp == ti.f64
+
+
+def threads() -> int:
+    """Threads of a CPU, each of which takes one of as many equal parts of a loop, however long the part takes it."""
+    return configuration().cpu_max_num_threads
 
 
 def stride_for(tasks: int) -> int:

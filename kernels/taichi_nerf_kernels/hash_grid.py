@@ -24,7 +24,8 @@ from functools import cache
 
 import numpy as np
 
-from .engine import live, on_cpu, stride_for, ti
+from .bfloat16 import load, store
+from .engine import live, on_cpu, stride_for, threads, ti
 from .integers import wrapping_add_signed, wrapping_multiply_signed
 from .launch import kernel
 
@@ -189,7 +190,7 @@ def splat_run(x: ti.template(), y_gradient: ti.template(), begin: int, end: int,
         cell = here
         gradient = ti.Vector.zero(float, features)
         for k in ti.static(range(features)):
-            gradient[k] = y_gradient[level * features + k, i]
+            gradient[k] = load(y_gradient, level * features + k, i)
         add_to_corners(fraction, gradient, sums, features)
     splat_cell(cell, sums, table_gradient, levels, level, features)
 
@@ -271,14 +272,27 @@ def block_entries(x: ti.template(), count: int, levels: ti.template(), scales: t
 
 
 @ti.func
+def level_in_turn(place: int, levels: int):
+    """The level at `place` of a loop over all. The finer a level the more time it takes: where the threads, whose parts
+    of the loop are equal, have as many levels each, these are dealt to them like cards, to and fro."""
+    players = ti.static(threads())
+    below_finest = place
+    if levels % players == 0:
+        rounds = levels // players
+        player, round = place // rounds, place % rounds
+        below_finest = round * players + (player if round % 2 == 0 else players - 1 - player)
+    return levels - 1 - below_finest
+
+
+@ti.func
 def encode_chunk(x: ti.template(), count: int, table: ti.template(), levels: ti.template(), scales: ti.template(),
                  y: ti.template(), task: int, features: ti.template(), by_entry: ti.template()):
-    """Features of one level at CHUNK of `count` points; tasks count the chunks, then the levels, the finest first.
+    """Features of one level at CHUNK of `count` points; tasks count the chunks, then the levels in turn.
 
     `by_entry`: table is [E] of F-vectors, a corner of which is then one vector instruction, instead of [E * F].
     """
     chunks = (count + CHUNK - 1) // CHUNK
-    level, chunk = scales.shape[0] - 1 - task // chunks, task % chunks
+    level, chunk = level_in_turn(task // chunks, scales.shape[0]), task % chunks
     stride = ti.static(1 if by_entry else features)
     index = ti.Vector.zero(ti.i32, 8 * LANES)
     weight = ti.Vector.zero(float, 8 * LANES)
@@ -300,7 +314,7 @@ def encode_chunk(x: ti.template(), count: int, table: ti.template(), levels: ti.
                 sums[lane * features + k] = value[k]
         for k in ti.static(range(features)):
             for lane in range(ti.min(LANES, count - block * LANES)):
-                y[level * features + k, block * LANES + lane] = sums[lane * features + k]
+                store(y, level * features + k, block * LANES + lane, sums[lane * features + k])
 
 
 @kernel
@@ -351,7 +365,7 @@ def splat_level_serially(x: ti.template(), count: int, y_gradient: ti.template()
         lanes = ti.min(LANES, count - block * LANES)
         for lane in range(lanes):
             for k in ti.static(range(features)):
-                gradient[lane * features + k] = y_gradient[level * features + k, block * LANES + lane]
+                gradient[lane * features + k] = load(y_gradient, level * features + k, block * LANES + lane)
         for lane in range(lanes):
             g = ti.Vector.zero(float, features)
             for k in ti.static(range(features)):
@@ -375,7 +389,7 @@ def _backward_table_cpu(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarra
     for slot in range(scales.shape[0] * stride):
         if slot % stride != 0:
             continue
-        level = scales.shape[0] - 1 - slot // stride  # the finest take longest: first
+        level = level_in_turn(slot // stride, scales.shape[0])
         points = live(x.shape[0], count, counted)
         splat_level_serially(x, points, y_gradient, levels, scales, table_gradient, level, features, False)
 
@@ -393,7 +407,7 @@ def _backward_table_cpu_by_entry(features: int, double: bool):
         for slot in range(scales.shape[0] * stride):
             if slot % stride != 0:
                 continue
-            level = scales.shape[0] - 1 - slot // stride
+            level = level_in_turn(slot // stride, scales.shape[0])
             points = live(x.shape[0], count, counted)
             splat_level_serially(x, points, y_gradient, levels, scales, table_gradient, level, features, True)
 
@@ -408,7 +422,7 @@ def _forward_gpu(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndim=1), l
     for level, i in ti.ndrange(scales.shape[0], live(x.shape[0], count, counted)):
         value = encode_level(ti.Vector([x[i, 0], x[i, 1], x[i, 2]]), table, levels, scales, level, features)
         for k in ti.static(range(features)):
-            y[level * features + k, i] = value[k]
+            store(y, level * features + k, i, value[k])
 
 
 @kernel
@@ -433,7 +447,7 @@ def _backward_positions(x: ti.types.ndarray(ndim=2), table: ti.types.ndarray(ndi
         for level in range(scales.shape[0]):
             gradient = ti.Vector.zero(float, features)
             for k in ti.static(range(features)):
-                gradient[k] = y_gradient[level * features + k, i]
+                gradient[k] = load(y_gradient, level * features + k, i)
             total += level_position_gradient(position, gradient, table, levels, scales, level, features)
         for axis in ti.static(range(3)):
             x_gradient[i, axis] = total[axis]
@@ -446,6 +460,8 @@ def _viewed_by_entry(table, features: int) -> bool:
 
 def hash_grid_forward(x, table, levels, scales, y, features: int, count=None) -> None:
     """y [L * F, N] of positions x [N, 3]: every element of y is written. `table` is flat, [E * F].
+
+    A y of int16, here and as a gradient, holds bfloat16 (see `bfloat16`).
 
     With a `count`, an int32 array on the device, count[0] of the N points are in use and the rest is left alone.
     """

@@ -13,7 +13,7 @@ cube of 4, 8 or 16 cells a side, are judged together; that changes no sample. (M
 Graphics Primitives, SIGGRAPH 2022, appendix E; there with samples at the start of their interval.)
 """
 
-from .engine import live, stride_for, ti
+from .engine import live, on_cpu, stride_for, ti
 from .integers import bit_at
 from .launch import kernel
 from .occupancy_grid import bit_is_set, cascade_scale, morton_decode, morton_encode
@@ -325,6 +325,7 @@ def pack_samples(
 ):
     """Where each ray's samples begin. The first ray that does not fit, and all behind it, lose their samples and are no
     longer in use."""
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for r in range(ray_count.shape[0]):
         end = ray_start[r]
         start = end - ray_count[r]

@@ -3,7 +3,7 @@
 The values are cut into chunks of CHUNK: on a CPU one task sums up a chunk, on a GPU a block of as many threads.
 """
 
-from .engine import on_cpu, stride_for, ti
+from .engine import on_cpu, ti
 from .launch import kernel
 
 __all__ = ["CHUNK", "inclusive_scan"]
@@ -30,28 +30,11 @@ def block_sum(value, thread, shared: ti.template()):
 
 
 @kernel
-def _scan_on_cpu(values: ti.types.ndarray(ndim=1), partial: ti.types.ndarray(ndim=1), sums: ti.types.ndarray(ndim=1)):
-    stride = ti.static(stride_for(1))
-    for slot in range(partial.shape[0] * stride):
-        if slot % stride != 0:
-            continue
-        task = slot // stride
-        total = 0
-        for i in range(task * CHUNK, ti.min((task + 1) * CHUNK, values.shape[0])):
-            total += values[i]
-        partial[task] = total
+def _scan_on_cpu(values: ti.types.ndarray(ndim=1), sums: ti.types.ndarray(ndim=1)):
+    ti.loop_config(serialize=True)
     for _ in range(1):
         total = 0
-        for task in range(partial.shape[0]):
-            below = partial[task]
-            partial[task] = total
-            total += below
-    for slot in range(partial.shape[0] * stride):
-        if slot % stride != 0:
-            continue
-        task = slot // stride
-        total = partial[task]
-        for i in range(task * CHUNK, ti.min((task + 1) * CHUNK, values.shape[0])):
+        for i in range(values.shape[0]):
             total += values[i]
             sums[i] = total
 
@@ -95,4 +78,7 @@ def inclusive_scan(values, partial, sums) -> None:
     partial  at least [N / CHUNK + 1] int32, overwritten
     sums     [N] int32, written
     """
-    (_scan_on_cpu if on_cpu() else _scan_on_gpu)(values, partial, sums)
+    if on_cpu():
+        _scan_on_cpu(values, sums)
+    else:
+        _scan_on_gpu(values, partial, sums)

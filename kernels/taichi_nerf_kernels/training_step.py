@@ -6,10 +6,13 @@ and without the host: see `taichi_nerf.training.explicit_step` for their order.
     raw [3, K]        outputs of the colour network: colour = sigmoid(raw)
     density           exp(log density); in its gradient the exponent is clamped to [-15, 15]
 
+Matrices with a column for each sample, [.., S] and [.., K], may hold bfloat16 (see `bfloat16`).
+
 Composed of the functions of other modules; the gradients are those of volume_rendering, of a Huber loss and of the two
 activations.
 """
 
+from .bfloat16 import load, store
 from .engine import live, on_cpu, stride_for, ti
 from .launch import kernel
 from .random import uniform
@@ -36,6 +39,12 @@ def density_slope(log_density):
 
 
 @ti.func
+def sigmoid(x):
+    """1 / (1 + e^-x)"""
+    return 1.0 / (1.0 + ti.exp(-x))
+
+
+@ti.func
 def huber_gradient(error, delta):
     """(h, dh/de) of h = e^2 / 2 where |e| < delta, else delta (|e| - delta / 2)."""
     slope = ti.min(ti.max(error, -delta), delta)
@@ -50,6 +59,7 @@ def unit_positions(
     samples: ti.types.ndarray(ndim=1),  # [1] int32: samples in use
 ):
     """The positions as the hash grid wants them."""
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for i in range(live(positions.shape[0], samples, True)):
         for axis in ti.static(range(3)):
             unit[i, axis] = positions[i, axis] / side + 0.5
@@ -66,6 +76,7 @@ def count_visible_rays(
     rays: ti.types.ndarray(ndim=1),  # [1] int32: rays in use
 ):
     """Samples of each ray in front of where its transmittance falls below `early_stop`."""
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for ray in range(kept_count.shape[0]):
         kept_count[ray] = 0
     stride = ti.static(stride_for(64))
@@ -79,7 +90,7 @@ def count_visible_rays(
         passed = 0.0
         i = begin
         while i < end and passed <= limit:
-            passed += density_of(geometry[0, i]) * dt[i]
+            passed += density_of(load(geometry, 0, i)) * dt[i]
             i += 1
         kept_count[ray] = i - begin
 
@@ -144,7 +155,7 @@ def view_rows(
             ti.Vector([directions[ray, 0], directions[ray, 1], directions[ray, 2]]), degree
         )
         for k in ti.static(range(degree * degree)):
-            inputs[first + k, i] = basis[k]
+            store(inputs, first + k, i, basis[k])
 
 
 @kernel
@@ -175,13 +186,11 @@ def differentiate_rays(
         passed, through = 0.0, 1.0
         colour = ti.Vector([0.0, 0.0, 0.0])
         for i in range(begin, begin + kept):
-            passed += density_of(geometry[0, i]) * dt[i]
+            passed += density_of(load(geometry, 0, i)) * dt[i]
             after = transmittance(passed)
             weights[i] = through - after
             for c in ti.static(range(3)):
-                value = 1.0 / (1.0 + ti.exp(-raw[c, i]))
-                raw_gradient[c, i] = value  # until the way back
-                colour[c] += weights[i] * value
+                colour[c] += weights[i] * sigmoid(load(raw, c, i))
             through = after
 
         gradient = ti.Vector([0.0, 0.0, 0.0])
@@ -205,11 +214,11 @@ def differentiate_rays(
             i = begin + kept - 1 - step
             weight, value = weights[i], 0.0
             for c in ti.static(range(3)):
-                shade = raw_gradient[c, i]
+                shade = sigmoid(load(raw, c, i))
                 value += gradient[c] * shade
-                raw_gradient[c, i] = weight * gradient[c] * shade * (1.0 - shade)
+                store(raw_gradient, c, i, weight * gradient[c] * shade * (1.0 - shade))
             tau_gradient = optical_depth_gradient(value, through, behind_sum, opacity_gradient, end)
-            log_density_gradient[i] = dt[i] * tau_gradient * density_slope(geometry[0, i])
+            log_density_gradient[i] = dt[i] * tau_gradient * density_slope(load(geometry, 0, i))
             behind_sum += weight * value
             through += weight
 
@@ -221,8 +230,9 @@ def add_to_row(
     samples: ti.types.ndarray(ndim=1),  # [1] int32
 ):
     """matrix[0] += row"""
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for i in range(live(row.shape[0], samples, True)):
-        matrix[0, i] += row[i]
+        store(matrix, 0, i, load(matrix, 0, i) + row[i])
 
 
 @kernel
@@ -253,6 +263,7 @@ def next_batch(
     most_rays: int,
 ):
     """As many rays as give the number of samples to aim at, by how many samples a ray had lately."""
+    ti.loop_config(serialize=ti.static(on_cpu()))
     for _ in range(1):
         totals[RAYS] += rays[0]
         totals[MARCHED] += marched[0]
@@ -286,7 +297,7 @@ def density_row(
 ):
     """The density of the first M points."""
     for i in range(density.shape[0]):
-        density[i] = density_of(geometry[0, i])
+        density[i] = density_of(load(geometry, 0, i))
 
 
 @kernel

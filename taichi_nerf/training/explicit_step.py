@@ -26,7 +26,7 @@ from taichi_nerf_kernels import training_step as kernels
 from taichi_nerf_kernels.engine import ti
 
 from .. import runtime
-from ..fields.mlp import MLP, fastest_precision, implementation, padded
+from ..fields.mlp import MLP, fastest_precision, implementation, layers_backward, layers_forward, padded_columns
 from ..ops.ray_marching import RUNS, UNBOUNDED
 from ..samplers.occupancy import Visit
 
@@ -45,6 +45,8 @@ class DeviceArrays:
         here = runtime.current()
         self.native = here.backend == "vulkan"
         self.device, self.dtype, self.half_storage = here.device, here.dtype, here.half_storage
+        self.half_columns = (here.backend == "cpu" and here.dtype == torch.float32 and here.mlp != "fused"
+                             and fastest_precision(here.device) == torch.bfloat16)
 
     def new(self, *shape: int, integer: bool = False, half: bool = False):
         """An array of zeros; with `half`, of half precision where the device keeps it."""
@@ -82,6 +84,27 @@ class DeviceArrays:
 
 def _numpy_type(tensor: Tensor):
     return np.float32 if tensor.is_floating_point() else np.int32
+
+
+class Matrices:
+    """Matrices with a column for each sample, attributes by the names and the numbers of rows that are given.
+
+    Where networks multiply bfloat16 on a CPU, they hold that, as int16, and no more columns than `fit` says.
+    """
+
+    def __init__(self, arrays: DeviceArrays, room: int, **rows: int):
+        self._rows, self._flat = rows, {}
+        for name, number in rows.items():
+            if arrays.half_columns:
+                self._flat[name] = torch.zeros(number * padded_columns(room), dtype=torch.int16)
+            else:
+                setattr(self, name, arrays.new(number, room))
+
+    def fit(self, count) -> None:
+        """From now on count[0] columns are in use; whether there are more is the networks' business."""
+        for name, flat in self._flat.items():
+            columns = padded_columns(int(count[0]))
+            setattr(self, name, flat[: self._rows[name] * columns].view(self._rows[name], columns))
 
 
 class Network:
@@ -143,16 +166,13 @@ class TorchNetwork(Network):
     """By PyTorch's matrix products, in the precision that is fastest: for a CPU, which knows every count."""
 
     def _prepare(self, arrays, columns):
-        self.precision = fastest_precision(arrays.device) if arrays.dtype == torch.float32 else arrays.dtype
+        self.precision = torch.bfloat16 if arrays.half_columns else arrays.dtype
 
     def forward(self, x, y, count):
         n = int(count[0])
-        inputs = [padded(x[:, :n], self.precision)]
-        self.layers = [weight.to(self.precision) for weight in self._per_layer(self.weights)]
-        for weight in self.layers[:-1]:
-            inputs.append(torch.mm(weight, inputs[-1]).relu_())
-        y[: self.sizes[-1], :n].copy_(torch.mm(self.layers[-1], inputs[-1])[:, :n])
-        self.inputs = inputs
+        self.x = self._in_use(x, self.sizes[0], n)
+        self.layers = self._per_layer(self.weights.to(self.precision))
+        _, self.hidden = layers_forward(self.x, self.layers, out=self._in_use(y, self.sizes[-1], n))
 
     def first_output(self, x, y, count):
         self.forward(x, y, count)  # a product with a single row is no faster
@@ -163,13 +183,18 @@ class TorchNetwork(Network):
 
     def backward(self, x, y_gradient, x_gradient, count):
         n = int(count[0])
-        gradient = padded(y_gradient[: self.sizes[-1], :n], self.precision)
-        for layer, weight_gradient in reversed(list(enumerate(self._per_layer(self.gradient)))):
-            weight_gradient += torch.mm(gradient, self.inputs[layer].t())
-            gradient = torch.mm(self.layers[layer].t(), gradient)
-            if layer > 0:
-                gradient = torch.ops.aten.threshold_backward(gradient, self.inputs[layer], 0)
-        x_gradient[:, :n].copy_(gradient[:, :n])
+        _, gradients = layers_backward(self._in_use(y_gradient, self.sizes[-1], n), self.x, self.hidden, self.layers,
+                                       out=self._in_use(x_gradient, self.sizes[0], n))
+        for weight_gradient, gradient in zip(self._per_layer(self.gradient), gradients):
+            weight_gradient += gradient
+
+    def _in_use(self, matrix, rows: int, n: int) -> Tensor:
+        """Its first rows: n columns of them or, in bfloat16, all, of which those from n on are zero."""
+        if matrix.dtype != torch.int16:
+            return matrix[:rows, :n]
+        matrix = matrix.view(torch.bfloat16)[:rows]
+        matrix[:, n:].zero_()
+        return matrix
 
 
 class TensorCoreNetwork(Network):
@@ -295,13 +320,13 @@ class ExplicitStep:
 
         self.positions, self.unit, self.t, self.dt = new(marched, 3), new(marched, 3), new(marched), new(marched)
         self.ray_index = new(marched, integer=True)
-        self.features, self.geometry = new(encoded, marched), new(self.density_network.first_rows, marched)
+        self.at_marched = Matrices(self.arrays, marched, features=encoded, geometry=self.density_network.first_rows)
 
         self.visible_unit, self.visible_dt = new(samples, 3), new(samples)
         self.visible_ray = new(samples, integer=True)
-        self.visible_features, self.features_gradient = new(encoded, samples), new(encoded, samples)
-        self.colour_inputs, self.colour_inputs_gradient = new(colour_inputs, samples), new(colour_inputs, samples)
-        self.raw, self.raw_gradient = new(3, samples), new(3, samples)
+        self.at_visible = Matrices(
+            self.arrays, samples, features=encoded, features_gradient=encoded, colour_inputs=colour_inputs,
+            colour_inputs_gradient=colour_inputs, raw=3, raw_gradient=3)
         self.weights, self.log_density_gradient = new(samples), new(samples)
         self.push()
 
@@ -417,35 +442,38 @@ class ExplicitStep:
                                   self.rays)
 
     def _cut(self) -> None:
-        field = self.trainer.model.field
+        field, marched, visible = self.trainer.model.field, self.at_marched, self.at_visible
         kernels.unit_positions(self.positions, field.side, self.unit, self.marched)
         self._log_density(self.marched)
-        kernels.count_visible_rays(self.geometry, self.dt, self.ray_start, self.ray_count,
+        kernels.count_visible_rays(marched.geometry, self.dt, self.ray_start, self.ray_count,
                                    self.trainer.model.config.sampling.early_stop, self.kept_count, self.rays)
         self._pack(self.kept_count, self.kept_start, self.samples_room, self.samples)
-        kernels.gather_visible(self.ray_start, self.kept_start, self.kept_count, self.unit, self.dt, self.features,
-                               self.visible_unit, self.visible_dt, self.visible_ray, self.visible_features, self.rays,
+        visible.fit(self.samples)
+        kernels.gather_visible(self.ray_start, self.kept_start, self.kept_count, self.unit, self.dt, marched.features,
+                               self.visible_unit, self.visible_dt, self.visible_ray, visible.features, self.rays,
                                self.samples)
 
     def _loss(self, seeds: StepSeeds) -> None:
-        trainer = self.trainer
-        self.density_network.forward(self.visible_features, self.colour_inputs, self.samples)
-        kernels.view_rows(self.directions, self.visible_ray, self.geometry_rows, self.colour_inputs, self.samples,
+        trainer, visible = self.trainer, self.at_visible
+        self.density_network.forward(visible.features, visible.colour_inputs, self.samples)
+        kernels.view_rows(self.directions, self.visible_ray, self.geometry_rows, visible.colour_inputs, self.samples,
                           self.degree)
-        self.colour_network.forward(self.colour_inputs, self.raw, self.samples)
-        kernels.differentiate_rays(self.colour_inputs, self.raw, self.visible_dt, self.kept_start, self.kept_count,
-                                   self.rgba, trainer.background,
+        self.colour_network.forward(visible.colour_inputs, visible.raw, self.samples)
+        kernels.differentiate_rays(visible.colour_inputs, visible.raw, self.visible_dt, self.kept_start,
+                                   self.kept_count, self.rgba, trainer.background,
                                    seeds.background if trainer.random_background else -1, trainer.model.config.huber,
-                                   self.weights, self.raw_gradient, self.log_density_gradient, self.errors, self.rays)
+                                   self.weights, visible.raw_gradient, self.log_density_gradient, self.errors,
+                                   self.rays)
 
     def _backward(self) -> None:
-        self.colour_network.backward(self.colour_inputs, self.raw_gradient, self.colour_inputs_gradient, self.samples)
-        kernels.add_to_row(self.log_density_gradient, self.colour_inputs_gradient, self.samples)
-        self.density_network.backward(self.visible_features, self.colour_inputs_gradient, self.features_gradient,
+        visible = self.at_visible
+        self.colour_network.backward(visible.colour_inputs, visible.raw_gradient, visible.colour_inputs_gradient,
+                                     self.samples)
+        kernels.add_to_row(self.log_density_gradient, visible.colour_inputs_gradient, self.samples)
+        self.density_network.backward(visible.features, visible.colour_inputs_gradient, visible.features_gradient,
                                       self.samples)
-        features = self.trainer.model.field.layout.features
-        hash_grid.hash_grid_backward_table(self.visible_unit, self.features_gradient, self.levels, self.scales,
-                                           self.table_gradient, features, self.samples)
+        hash_grid.hash_grid_backward_table(self.visible_unit, visible.features_gradient, self.levels, self.scales,
+                                           self.table_gradient, self.trainer.model.field.layout.features, self.samples)
 
     def _update(self, factor: float) -> None:
         settings = self.trainer.config.optimiser
@@ -501,14 +529,16 @@ class ExplicitStep:
         occupancy_grid.cell_positions_forward(cells, seed & 0x7FFFFFFF, grid.resolution, positions)
         kernels.unit_positions(positions, field.side, self.unit, number)
         self._log_density(number)
-        kernels.density_row(self.geometry, density)
+        kernels.density_row(self.at_marched.geometry, density)
         occupancy_grid.splat_max(cells, density, grid.step_min, self.values)
 
     def _log_density(self, count) -> None:
         """Features and log density, the first row of the geometry, at the first `count` of the unit positions."""
-        features = self.trainer.model.field.layout.features
-        hash_grid.hash_grid_forward(self.unit, self.table, self.levels, self.scales, self.features, features, count)
-        self.density_network.first_output(self.features, self.geometry, count)
+        marched = self.at_marched
+        marched.fit(count)
+        hash_grid.hash_grid_forward(self.unit, self.table, self.levels, self.scales, marched.features,
+                                    self.trainer.model.field.layout.features, count)
+        self.density_network.first_output(marched.features, marched.geometry, count)
 
     def _pack(self, counts, starts, room: int, total) -> None:
         scan.inclusive_scan(counts, self.partial, starts)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf.fields import mlp
-from taichi_nerf.fields.mlp import COLUMNS, MLP, truncated_exp
+from taichi_nerf.fields.mlp import COLUMNS, MLP, OFFSET, padded_columns, truncated_exp
 
 SHAPES = {
     "density network": dict(inputs=12, outputs=16, width=64, hidden_layers=1),
@@ -124,11 +124,11 @@ def test_gradcheck(rng):
     assert torch.autograd.gradcheck(lambda x, *weights: network(x), (x, *network.weights))
 
 
-@pytest.mark.parametrize("count", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1])
+@pytest.mark.parametrize("count", [1, COLUMNS - 1, COLUMNS, COLUMNS + OFFSET])
 def test_padding_changes_neither_values_nor_gradients(monkeypatch, rng, count):
     """The columns are the first of a batch that needs no padding and whose others have no cotangent."""
     monkeypatch.setattr(mlp, "fastest_precision", lambda device: torch.bfloat16)
-    network, x, cotangent = make(rng, 2 * COLUMNS, SHAPES["density network"], torch.float32)
+    network, x, cotangent = make(rng, 2 * COLUMNS + OFFSET, SHAPES["density network"], torch.float32)
     cotangent[:, count:] = 0
     whole, whole_gradients = value_and_gradients(network, x, cotangent)
     first = x.detach()[:, :count].requires_grad_()
@@ -138,6 +138,13 @@ def test_padding_changes_neither_values_nor_gradients(monkeypatch, rng, count):
     assert_close(gradients[0], whole_gradients[0][:, :count].double(), 1e-6, "gradient of the input")
     for actual, expected in zip(gradients[1:], whole_gradients[1:], strict=True):
         assert_close(actual, expected.double(), 4e-3, "gradient of a weight")  # sums in another order
+
+
+def test_padded_columns_are_few_enough_numbers_and_never_fewer_than_before():
+    columns = [padded_columns(count) for count in range(70_000)]
+    assert all(count <= number <= 1.13 * count + COLUMNS for count, number in enumerate(columns))
+    assert columns == sorted(columns) and len(set(columns)) < 80
+    assert all(number % COLUMNS == OFFSET for number in columns)
 
 
 def test_a_column_does_not_depend_on_its_neighbours(monkeypatch, rng):

@@ -128,6 +128,56 @@ def test_a_network_over_all_columns_is_the_network_of_those_in_use(backend, rng,
         assert (actual.double() - exact).norm() <= tolerance * exact.norm()
 
 
+def test_a_network_in_bfloat16_is_the_network_but_for_rounding(rng, monkeypatch):
+    """On a CPU, whatever stands in the columns that are not in use."""
+    runtime.init("cpu", torch.float32, threads=1)
+    monkeypatch.setattr(explicit_step, "fastest_precision", lambda device: torch.bfloat16)
+    n = 333
+    module = mlp.MLP(32, 16, width=64, hidden_layers=2, generator=rng)
+    arrays = explicit_step.DeviceArrays()
+    matrices = explicit_step.Matrices(arrays, 700, x=32, y=20, y_gradient=20, x_gradient=32)
+    network = explicit_step.make_network(arrays, module, 700)
+    assert isinstance(network, explicit_step.TorchNetwork) and network.precision == torch.bfloat16
+    arrays.put(torch.cat([weight.reshape(-1) for weight in module.weights]), network.weights)
+    matrices.fit(torch.tensor([n]))
+    half = {name: getattr(matrices, name).view(torch.bfloat16) for name in ("x", "y", "y_gradient", "x_gradient")}
+    assert all(n < matrix.shape[1] <= n + mlp.COLUMNS for matrix in half.values())
+    for matrix in half.values():
+        matrix.copy_(torch.randn(matrix.shape, generator=rng))
+        matrix[:, n:] = float("nan")
+    half["y"][16:] = below = torch.randn(4, half["y"].shape[1], generator=rng).to(torch.bfloat16)
+    weights = [weight.detach().double().requires_grad_() for weight in module.weights]
+    x = half["x"][:, :n].double().requires_grad_()
+    y = reference_mlp(x, weights)
+    y.backward(half["y_gradient"][:16, :n].double())
+
+    count = torch.tensor([n], dtype=torch.int32)
+    network.forward(matrices.x, matrices.y, count)
+    network.backward(matrices.x, matrices.y_gradient, matrices.x_gradient, count)
+    assert torch.equal(half["y"][16:], below)  # the rows of others
+    exact = torch.cat([weight.grad.reshape(-1) for weight in weights])
+    for found, value, tolerance in ((half["y"][:16, :n], y.detach(), 0.01), (half["x_gradient"][:, :n], x.grad, 0.1),
+                                    (network.gradient, exact, 0.1)):  # units are cut where rounding turns a sign
+        assert (found.double() - value).norm() <= tolerance * value.norm()
+
+
+def test_steps_in_bfloat16_have_the_gradients_but_for_rounding(small_scene, monkeypatch):
+    runtime.init("cpu", torch.float32, threads=2)
+    found = []
+    for precision in (torch.float32, torch.bfloat16):
+        for module in (mlp, explicit_step):
+            monkeypatch.setattr(module, "fastest_precision", lambda device, precision=precision: precision)
+        trainer = Trainer(make_model(small_scene, SMALL), small_scene, TrainingConfig(steps=20, batch=BATCH,
+                                                                                      gradients="explicit"))
+        generator = torch.Generator().manual_seed(3)
+        trainer.explicit.table.add_(0.2 * torch.randn(trainer.explicit.table.shape, generator=generator))
+        found.append(gradients(trainer))
+        assert (trainer.explicit.at_visible.raw.dtype == torch.int16) == (precision == torch.bfloat16)
+    for name, value in found[0].items():
+        assert value.abs().max() > 0
+        assert (found[1][name] - value).norm() <= 0.05 * value.norm(), name
+
+
 def test_activations_in_half_precision_change_gradients_by_their_rounding(backend, rng):
     if not runtime.current().half_storage:
         pytest.skip("this device keeps no arrays of half precision")
