@@ -31,6 +31,8 @@ __all__ = [
     "ENGINES",
     "QUIET",
     "configuration",
+    "dealt",
+    "dealt_places",
     "has_driver",
     "in_double",
     "is_running",
@@ -96,6 +98,22 @@ def stride_for(tasks: int) -> int:
     every stride-th do nothing, which costs a nanosecond each. On a GPU an iteration is a thread: the stride is 1.
     """
     return max(1, 512 // tasks) if on_cpu() else 1
+
+
+@ti.func
+def dealt_places(tasks: int):
+    """Places of a loop over `dealt` tasks."""
+    players = ti.static(threads())
+    return (tasks + players - 1) // players * players
+
+
+@ti.func
+def dealt(place: int, tasks: int):
+    """The task at `place` of a loop of `dealt_places`, or a number beyond: tasks are dealt to the threads of a CPU one
+    by one. Where neighbours take alike long, as in a picture, the threads' equal parts of the loop would not."""
+    players = ti.static(threads())
+    each = (tasks + players - 1) // players
+    return place % each * players + place // each
 
 
 @ti.func

@@ -23,7 +23,7 @@ from functools import cache
 import numpy as np
 
 from .camera import rays_forward
-from .engine import configuration, on_cpu, stride_for, ti
+from .engine import configuration, dealt, dealt_places, on_cpu, stride_for, ti
 from .hash_grid import dense_entry, encode_level, hashed_entry, locate
 from .launch import kernel
 from .mlp import LANES, layer_lanes, mlp_weights, network_sample
@@ -261,7 +261,7 @@ def _cpu_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree
                colour: ti.types.ndarray(ndim=2), opacity: ti.types.ndarray(ndim=1), depth: ti.types.ndarray(ndim=1),
                samples: ti.types.ndarray(ndim=1)):
         stride = ti.static(stride_for(1))
-        for task_slot in range((origins.shape[0] + CHUNK - 1) // CHUNK * stride):
+        for task_slot in range(dealt_places((origins.shape[0] + CHUNK - 1) // CHUNK) * stride):
             if task_slot % stride != 0:
                 continue
             pace = ti.Vector([cone, growth, step, UNBOUNDED])
@@ -275,7 +275,7 @@ def _cpu_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree
             raw = ti.Vector.zero(float, 3 * LANES)
             even = ti.Vector.zero(float, ti.static(_hidden(density_sizes, colour_sizes, 0)) * LANES)
             odd = ti.Vector.zero(float, ti.static(_hidden(density_sizes, colour_sizes, 1)) * LANES)
-            fresh = task_slot // stride * CHUNK
+            fresh = dealt(task_slot // stride, (origins.shape[0] + CHUNK - 1) // CHUNK) * CHUNK
             last = ti.min(fresh + CHUNK, origins.shape[0])
             live = ti.min(LANES, last - fresh)
             for slot in range(LANES):

@@ -119,6 +119,22 @@ def empty_cube(cell, blocks: ti.template(), bits: ti.template()):
 
 
 @ti.func
+def lattice_cell(i, u0, o, d, resolution, cascades, pace):
+    """Lattice point i of a ray: its middle, its cell by number and by coordinates, its cascade, where it is in cells,
+    and how many of these make a unit length."""
+    t = time_of_step(u0 + ti.cast(i, float), pace)
+    dt = step_size(t, pace)
+    middle = t + 0.5 * dt
+    k, per_length = cascade_at(o + middle * d, dt, resolution, cascades)
+    x = (o + middle * d) * per_length + 0.5 * ti.cast(resolution, float)
+    a = cell_coordinate(x[0], resolution)
+    b = cell_coordinate(x[1], resolution)
+    c = cell_coordinate(x[2], resolution)
+    cell = k * resolution * resolution * resolution + morton_encode(a, b, c)
+    return middle, cell, ti.Vector([a, b, c]), k, x, per_length
+
+
+@ti.func
 def next_run(
     start,
     end,
@@ -133,36 +149,41 @@ def next_run(
     cascades,
     pace,
 ):
-    """(i, j): the first samples of [start, end), all in one cell, are i .. j - 1; i = -1 if none."""
+    """(i, j): the first samples of [start, end) are i .. j - 1, but there may be more at once; i = -1 if none.
+
+    On a CPU points in occupied blocks are looked at one by one, which needs no exit from a cell, and none waits for
+    the one before it. On a GPU, where each would wait for the memory, those in one cell are judged together.
+    """
     found, i, j = -1, start, start
     while found < 0 and i < end:
-        t = time_of_step(u0 + ti.cast(i, float), pace)
-        dt = step_size(t, pace)
-        middle = t + 0.5 * dt
+        middle, cell, at, k, x, per_length = lattice_cell(i, u0, o, d, resolution, cascades, pace)
         if middle >= t1:
             break
-        k, per_length = cascade_at(o + middle * d, dt, resolution, cascades)
-        x = (o + middle * d) * per_length + 0.5 * ti.cast(resolution, float)
-        a = cell_coordinate(x[0], resolution)
-        b = cell_coordinate(x[1], resolution)
-        c = cell_coordinate(x[2], resolution)
-        empty = empty_cube(k * resolution * resolution * resolution + morton_encode(a, b, c), blocks, bits)
-        # A longer cube could reach into the next finer cascade.
-        side = ti.max(ti.min(empty, resolution // 4), 1)
-        leave = (
-            middle
-            + ti.min(
-                cells_to_exit(x[0], a, inverse[0], side),
-                cells_to_exit(x[1], b, inverse[1], side),
-                cells_to_exit(x[2], c, inverse[2], side),
+        empty = empty_cube(cell, blocks, bits)
+        j = i + 1
+        if ti.static(not on_cpu()) or empty > 1:
+            # A longer cube could reach into the next finer cascade.
+            side = ti.max(ti.min(empty, resolution // 4), 1)
+            leave = (
+                middle
+                + ti.min(
+                    cells_to_exit(x[0], at[0], inverse[0], side),
+                    cells_to_exit(x[1], at[1], inverse[1], side),
+                    cells_to_exit(x[2], at[2], inverse[2], side),
+                )
+                / per_length
             )
-            / per_length
-        )
-        if pace[0] > 0.0 and k < cascades - 1:
-            leave = ti.min(leave, 1.0 / (per_length * pace[0]))  # from there on dt asks for a coarser cascade
-        j = ti.max(i + 1, lattice_index(ti.min(leave, t1), u0, pace))
+            if pace[0] > 0.0 and k < cascades - 1:
+                leave = ti.min(leave, 1.0 / (per_length * pace[0]))  # from there on dt asks for a coarser cascade
+            j = ti.max(i + 1, lattice_index(ti.min(leave, t1), u0, pace))
         if empty == 0:
             found = i
+            if ti.static(on_cpu()):
+                while j < end:
+                    middle, cell, at, k, x, per_length = lattice_cell(j, u0, o, d, resolution, cascades, pace)
+                    if middle >= t1 or bit_is_set(bits, cell) == 0:
+                        break
+                    j += 1
         i = j
     return found, j
 

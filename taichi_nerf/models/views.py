@@ -20,7 +20,7 @@ from ..types import Rays
 from .instant_ngp import InstantNGP
 from .model import Model, Pixels
 
-PIECES = {"cpu": (1024, 2**15, 2**18), "cuda": (2**16, 2**20, 2**23)}
+PIECES = {"cpu": (1024, 2**15, 2**17), "cuda": (2**16, 2**20, 2**23)}
 # rays of the first piece, rays of a piece at most, and marched samples of a piece to aim at: they bound the memory
 EMPTY = 1e-3  # opacity below which a pixel has neither depth nor normal
 NORMAL_STEPS = 2  # steps of the march to either side over which the density is compared
