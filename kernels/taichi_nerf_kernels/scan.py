@@ -1,6 +1,7 @@
 """Running sums of integers on the device.
 
-The values are cut into chunks of CHUNK: on a CPU one task sums up a chunk, on a GPU a block of as many threads.
+On a GPU the values are cut into chunks of CHUNK, each for a block of as many threads. A CPU sums up a hundred
+thousand of them in the time in which its threads wake up: there it is one loop.
 """
 
 from .engine import on_cpu, ti
@@ -75,7 +76,7 @@ def inclusive_scan(values, partial, sums) -> None:
     """sums[i] = values[0] + .. + values[i].
 
     values   [N] int32
-    partial  at least [N / CHUNK + 1] int32, overwritten
+    partial  at least [N / CHUNK + 1] int32, overwritten on a GPU
     sums     [N] int32, written
     """
     if on_cpu():

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from taichi_nerf import runtime
 from taichi_nerf_kernels import engine
 from taichi_nerf_kernels.engine import ti
+from taichi_nerf_kernels.hash_grid import level_in_turn
 from taichi_nerf_kernels.integers import bit_at, wrapping_add, wrapping_multiply
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +29,31 @@ def run_tests(*arguments, timeout=300, **environment):
     done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, timeout=timeout, **environment)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     return done.stdout
+
+
+@ti.kernel
+def deal(tasks: int, of_places: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=1)):
+    for place in range(engine.dealt_places(tasks)):
+        of_places[place] = engine.dealt(place, tasks)
+    for place in range(tasks):
+        levels[place] = level_in_turn(place, tasks)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize("tasks", [0, 1, 7, 8, 16, 1000])
+def test_dealing_leaves_no_task_out_and_does_none_twice(threads, tasks):
+    runtime.init("cpu", threads=threads)
+    of_places, levels = np.full(-(-tasks // threads) * threads, -1, np.int32), np.full(tasks, -1, np.int32)
+    deal(tasks, of_places, levels)
+    assert sorted(task for task in of_places if task < tasks) == list(range(tasks)) == sorted(levels)
+
+
+def test_levels_are_dealt_to_and_fro():
+    runtime.init("cpu", threads=2)
+    of_places, levels = np.zeros(8, np.int32), np.zeros(8, np.int32)
+    deal(8, of_places, levels)
+    assert of_places.tolist() == [0, 2, 4, 6, 1, 3, 5, 7]  # four in a row are a thread's
+    assert levels.tolist() == [7, 4, 3, 0, 6, 5, 2, 1]
 
 
 def test_an_unknown_engine_is_refused_with_a_sentence():
