@@ -194,7 +194,7 @@ EXPERIMENTS = {
         arms=satin_arms(), steps=2500, scene=satin, scores=mean_psnr,
         bars=[Bar(better="NeRF", worse="no view directions", score="PSNR", least=1.0)]),
     "directions": Experiment(
-        arms=direction_arms(), steps=10_000, rays=512, scene=still_life_from_everywhere, scores=mean_psnr,
+        arms=direction_arms(), steps=20_000, rays=512, scene=still_life_from_everywhere, scores=mean_psnr,
         bars=[Bar(better="NeRF", worse="no view directions", score="PSNR", least=1.0)]),
     "multiscale": Experiment(
         arms=mip_nerf_arms(), steps=2500, scene=at_scales, scores=psnr_per_scale,

@@ -1,11 +1,13 @@
-"""Where the time of a training step goes on a CUDA device, beside what the memory alone would take.
+"""Where the time of a training step goes, on a CUDA device or on a CPU.
 
     python benchmarks/step.py --data DIR              DIR holds nerf_synthetic/lego; without it the built-in scene
+    python benchmarks/step.py --data DIR --backend cpu --downscale 2 --settle 20 --steps 200
 
-Instant-NGP with the defaults of the backend is trained for some seconds, then some steps are profiled. For every
-kernel: microseconds a step and launches a step; and for those whose arrays are known here the floor, every array read
-or written once, over the bandwidth of a copy that is timed in the same process. Gathers and atomic sums of the hash
-grid count as its whole table once, which no cache achieves.
+Instant-NGP with the defaults of the backend is trained for some seconds, then some steps are timed, and some more are
+profiled. On a CUDA device, for every kernel: microseconds a step and launches a step; and for those whose arrays are
+known here the floor, every array read or written once, over the bandwidth of a copy that is timed in the same process.
+Gathers and atomic sums of the hash grid count as its whole table once, which no cache achieves. On a CPU: the same
+for every call of a kernel and of a network, with what Python and the threads need to begin it.
 """
 
 import argparse
@@ -19,9 +21,11 @@ import taichi_nerf
 from taichi_nerf import runtime
 from taichi_nerf.checks import measure
 from taichi_nerf.config import TrainingConfig
+from taichi_nerf.devices import machine
 from taichi_nerf.presets import recipe
 from taichi_nerf.training.run import make_model, train, warm_up
 from taichi_nerf.training.trainer import Trainer
+from taichi_nerf_kernels import launch
 
 WORD = 4  # bytes
 NAME = re.compile(r"(.*?)_c\d+_\d+_kernel_\d+_\w+")  # of a kernel of Taichi in a profile
@@ -67,42 +71,77 @@ def profiled(trainer: Trainer, steps: int) -> tuple[dict[str, list[float]], floa
     return found, seconds
 
 
+def timed_calls(trainer: Trainer, steps: int) -> tuple[dict[str, list[float]], float]:
+    """Kernel or method of a network -> [calls, seconds] of `steps` steps on a CPU, and the seconds of all. What one of
+    them calls is counted as its own."""
+    found, inside = defaultdict(lambda: [0, 0.0]), []
+
+    def timed(name, function):
+        def call(*arguments):
+            inside.append(name)
+            start = time.perf_counter()
+            function(*arguments)
+            seconds = time.perf_counter() - start
+            inside.pop()
+            if not inside:
+                found[name][0] += 1
+                found[name][1] += seconds
+
+        return call
+
+    def launched(kernel, *arguments):
+        timed(f"{kernel.__module__.rpartition('.')[2]}: {kernel.__name__}", launch_kernel)(kernel, *arguments)
+
+    launch_kernel, launch._Launcher.__call__ = launch._Launcher.__call__, launched
+    for name, network in (("density", trainer.explicit.density_network), ("colour", trainer.explicit.colour_network)):
+        for method in ("forward", "first_output", "backward"):
+            setattr(network, method, timed(f"{name} network: {method}", getattr(network, method)))
+    start = time.perf_counter()
+    for _ in range(steps):
+        trainer.step()
+    seconds = time.perf_counter() - start
+    launch._Launcher.__call__ = launch_kernel
+    return found, seconds
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, metavar="DIR")
+    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--downscale", type=int, default=1)
     parser.add_argument("--settle", type=float, default=5.0, metavar="S", help="seconds of training before")
     parser.add_argument("--steps", type=int, default=32)
     arguments = parser.parse_args()
-    if runtime.why_missing("cuda"):
-        sys.exit(f"no CUDA device: {runtime.why_missing('cuda')}")
-    runtime.init("cuda")
-    scene = taichi_nerf.load_scene(arguments.data / "nerf_synthetic/lego") if arguments.data else (
-        taichi_nerf.builtin_scene())
-    settings = recipe(preset="paper")
-    config = TrainingConfig(seconds=arguments.settle, batch=settings.batch, optimiser=settings.optimiser)
+    if missing := runtime.why_missing(arguments.backend):
+        sys.exit(f"no {arguments.backend} device: {missing}")
+    runtime.init(arguments.backend)
+    scene = taichi_nerf.builtin_scene()
+    if arguments.data:
+        scene = taichi_nerf.load_scene(arguments.data / "nerf_synthetic/lego", downscale=arguments.downscale)
+    on_cpu = arguments.backend == "cpu"
+    settings = recipe(preset="small" if on_cpu else "paper")
+    config = TrainingConfig(seconds=arguments.settle, batch=settings.batch, optimiser=settings.optimiser,
+                            gradients="explicit")
     trainer = Trainer(make_model(scene, settings.model), scene, config)
     warm_up(trainer)
     train(trainer)
-    before = trainer.totals()
-    steps = trainer.steps_done
-    for _ in range(100):
-        trainer.step()
-    did = trainer.totals() - before
-    kernels, _ = profiled(trainer, arguments.steps)
+    before, steps = trainer.totals(), trainer.steps_done
     start = time.perf_counter()
     for _ in range(arguments.steps):
         trainer.step()
     host = time.perf_counter() - start
-    trainer.totals()
+    did = trainer.totals() - before
     seconds = time.perf_counter() - start
+    kernels, _ = (timed_calls if on_cpu else profiled)(trainer, arguments.steps)
 
     copied = measure.limits(0.2)["copy_bytes_per_second"]
-    rays, marched, samples = (count / 100 for count in (did.rays, did.marched, did.samples))
-    bound = floors(trainer, rays, marched, samples)
+    rays, marched, samples = (count / arguments.steps for count in (did.rays, did.marched, did.samples))
+    bound = {} if on_cpu else floors(trainer, rays, marched, samples)
     total = sum(seconds for _, seconds in kernels.values()) / arguments.steps
-    print(f"after {steps} steps: {rays:.0f} rays, {marched:.0f} marched and {samples:.0f} visible samples a step")
+    print(f"after {steps} steps: {rays:.0f} rays, {marched:.0f} marched and {samples:.0f} visible samples a step, "
+          f"{did.samples / seconds / 1e6:.2f} M visible samples a second")
     print(f"a step {1e3 * seconds / arguments.steps:.2f} ms; the host needs {1e3 * host / arguments.steps:.2f} ms, "
-          f"its kernels {1e3 * total:.2f} ms; a copy {copied / 1e12:.2f} TB/s")
+          f"its kernels {1e3 * total:.2f} ms; a copy {copied / 1e9:.0f} GB/s; {machine()}")
     print("| kernel | us a step | launches | floor, us | floor / time |\n|---|---|---|---|---|")
     for name, (launches, spent) in sorted(kernels.items(), key=lambda item: -item[1][1])[:24]:
         microseconds = 1e6 * spent / arguments.steps

@@ -140,7 +140,7 @@ def adam_step_dense(
 ):
     """One step of every parameter, those without a gradient too, with g + weight_decay parameter in place of g: the
     Adam of networks. A gradient that is not finite somewhere makes no step at all."""
-    ti.loop_config(serialize=ti.static(on_cpu()))
+    ti.loop_config(serialize=ti.static(on_cpu()))  # see `stride_for`
     for _ in range(1):
         step_count[1] = ti.cast(samples[0] > 0, ti.i32)
     ti.loop_config(serialize=ti.static(on_cpu()))

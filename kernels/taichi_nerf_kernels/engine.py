@@ -96,6 +96,9 @@ def stride_for(tasks: int) -> int:
     Taichi's CPU backend gives a thread no fewer than 512 iterations at once, whatever `block_dim` says: a loop over a
     few fat tasks would run on a single thread. Such a loop runs over `stride` times as many iterations, and all but
     every stride-th do nothing, which costs a nanosecond each. On a GPU an iteration is a thread: the stride is 1.
+
+    To wake the threads and to wait for them takes 60 microseconds. A loop that takes less is one for a single thread:
+    `ti.loop_config(serialize=ti.static(on_cpu()))`.
     """
     return max(1, 512 // tasks) if on_cpu() else 1
 

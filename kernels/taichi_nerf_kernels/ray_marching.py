@@ -8,8 +8,8 @@
     pace         (cone, log(1 + cone), dt_min, dt_max)
     cell, k      the cell at the middle, in the finest cascade that contains it with cells wider than dt
 
-A lattice point is a sample if its cell is occupied. The lattice points inside one cell, or inside an empty
-cube of 4, 8 or 16 cells a side, are judged together; that changes no sample. (Müller et al., Instant Neural
+A lattice point is a sample if its cell is occupied. The lattice points inside an empty cube of 4, 8 or 16 cells a
+side, on a GPU also those inside one cell, are judged together; that changes no sample. (Müller et al., Instant Neural
 Graphics Primitives, SIGGRAPH 2022, appendix E; there with samples at the start of their interval.)
 """
 
@@ -346,7 +346,7 @@ def pack_samples(
 ):
     """Where each ray's samples begin. The first ray that does not fit, and all behind it, lose their samples and are no
     longer in use."""
-    ti.loop_config(serialize=ti.static(on_cpu()))
+    ti.loop_config(serialize=ti.static(on_cpu()))  # see `stride_for`
     for r in range(ray_count.shape[0]):
         end = ray_start[r]
         start = end - ray_count[r]

@@ -59,7 +59,7 @@ def unit_positions(
     samples: ti.types.ndarray(ndim=1),  # [1] int32: samples in use
 ):
     """The positions as the hash grid wants them."""
-    ti.loop_config(serialize=ti.static(on_cpu()))
+    ti.loop_config(serialize=ti.static(on_cpu()))  # see `stride_for`
     for i in range(live(positions.shape[0], samples, True)):
         for axis in ti.static(range(3)):
             unit[i, axis] = positions[i, axis] / side + 0.5
