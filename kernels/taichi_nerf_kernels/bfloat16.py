@@ -23,9 +23,9 @@ def widened(bits):
 def rounded(value):
     """The bits, as int16, of the bfloat16 nearest to `value`; of two as near, the even one."""
     bits = ti.bit_cast(ti.cast(value, ti.f32), ti.u32)
-    upper = (bits + ti.u32(0x7FFF) + ((bits >> 16) & ti.u32(1))) >> 16
-    if (bits & ti.u32(0x7FFFFFFF)) > ti.u32(0x7F800000):  # a NaN, whose bits may overflow
-        upper = ti.u32(0x7FC0)
+    upper = ti.u32(0x7FC0)  # of a NaN, whose bits could overflow
+    if (bits & ti.u32(0x7FFFFFFF)) <= ti.u32(0x7F800000):
+        upper = (bits + ti.u32(0x7FFF) + ((bits >> 16) & ti.u32(1))) >> 16
     return ti.cast(upper, ti.i16)
 
 
