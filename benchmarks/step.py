@@ -50,30 +50,28 @@ def floors(trainer: Trainer, rays: float, marched: float, samples: float) -> dic
     }
 
 
-def profiled(trainer: Trainer, steps: int) -> tuple[dict[str, list[float]], float]:
-    """Kernel -> [launches, seconds] of `steps` steps, and their seconds on the wall."""
+def profiled(trainer: Trainer, steps: int) -> dict[str, list[float]]:
+    """Kernel -> [launches, seconds] of `steps` steps on a CUDA device."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA]) as recorded:
-        start = time.perf_counter()
         for _ in range(steps):
             trainer.step()
         torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
     found = defaultdict(lambda: [0, 0.0])
     for event in recorded.events():
         if event.device_type == torch.autograd.DeviceType.CUDA:
             name = NAME.sub(r"\1", event.name)
             found[name][0] += 1
             found[name][1] += event.device_time * 1e-6
-    return found, seconds
+    return found
 
 
-def timed_calls(trainer: Trainer, steps: int) -> tuple[dict[str, list[float]], float]:
-    """Kernel or method of a network -> [calls, seconds] of `steps` steps on a CPU, and the seconds of all. What one of
-    them calls is counted as its own."""
+def timed_calls(trainer: Trainer, steps: int) -> dict[str, list[float]]:
+    """Kernel or method of a network -> [calls, seconds] of `steps` steps on a CPU. What one of them calls is counted as
+    its own."""
     found, inside = defaultdict(lambda: [0, 0.0]), []
 
     def timed(name, function):
@@ -96,12 +94,10 @@ def timed_calls(trainer: Trainer, steps: int) -> tuple[dict[str, list[float]], f
     for name, network in (("density", trainer.explicit.density_network), ("colour", trainer.explicit.colour_network)):
         for method in ("forward", "first_output", "backward"):
             setattr(network, method, timed(f"{name} network: {method}", getattr(network, method)))
-    start = time.perf_counter()
     for _ in range(steps):
         trainer.step()
-    seconds = time.perf_counter() - start
     launch._Launcher.__call__ = launch_kernel
-    return found, seconds
+    return found
 
 
 def main():
@@ -132,7 +128,7 @@ def main():
     host = time.perf_counter() - start
     did = trainer.totals() - before
     seconds = time.perf_counter() - start
-    kernels, _ = (timed_calls if on_cpu else profiled)(trainer, arguments.steps)
+    kernels = (timed_calls if on_cpu else profiled)(trainer, arguments.steps)
 
     copied = measure.limits(0.2)["copy_bytes_per_second"]
     rays, marched, samples = (count / arguments.steps for count in (did.rays, did.marched, did.samples))

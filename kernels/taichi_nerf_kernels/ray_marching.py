@@ -149,7 +149,7 @@ def next_run(
     cascades,
     pace,
 ):
-    """(i, j): the first samples of [start, end) are i .. j - 1, but there may be more at once; i = -1 if none.
+    """(i, j): the first samples of [start, end) are i .. j - 1, and j may be one as well; i = -1 if there are none.
 
     On a CPU points in occupied blocks are looked at one by one, which needs no exit from a cell, and none waits for
     the one before it. On a GPU, where each would wait for the memory, those in one cell are judged together.

@@ -13,6 +13,7 @@ travel through host memory at each launch (Vulkan), and PyTorch tensors elsewher
 """
 
 import math
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,8 +46,6 @@ class DeviceArrays:
         here = runtime.current()
         self.native = here.backend == "vulkan"
         self.device, self.dtype, self.half_storage = here.device, here.dtype, here.half_storage
-        self.half_columns = (here.backend == "cpu" and here.dtype == torch.float32 and here.mlp != "fused"
-                             and fastest_precision(here.device) == torch.bfloat16)
 
     def new(self, *shape: int, integer: bool = False, half: bool = False):
         """An array of zeros; with `half`, of half precision where the device keeps it."""
@@ -89,26 +88,31 @@ def _numpy_type(tensor: Tensor):
 class Matrices:
     """Matrices with a column for each sample, attributes by the names and the numbers of rows that are given.
 
-    Where networks multiply bfloat16 on a CPU, they hold that, as int16, and no more columns than `fit` says.
+    For `networks` in bfloat16 they hold that, as int16, and no more columns than `fit` says.
     """
 
-    def __init__(self, arrays: DeviceArrays, room: int, **rows: int):
+    def __init__(self, arrays: DeviceArrays, networks: Sequence["Network"], room: int, **rows: int):
         self._rows, self._flat = rows, {}
+        half = all(network.in_bfloat16 for network in networks)
         for name, number in rows.items():
-            if arrays.half_columns:
+            if half:
                 self._flat[name] = torch.zeros(number * padded_columns(room), dtype=torch.int16)
             else:
                 setattr(self, name, arrays.new(number, room))
 
     def fit(self, count) -> None:
         """From now on count[0] columns are in use; whether there are more is the networks' business."""
+        if not self._flat:  # the host need not know the count
+            return
+        columns = padded_columns(int(count[0]))
         for name, flat in self._flat.items():
-            columns = padded_columns(int(count[0]))
             setattr(self, name, flat[: self._rows[name] * columns].view(self._rows[name], columns))
 
 
 class Network:
     """A small network and its optimiser's state on the device: weights, gradient and moments, flat."""
+
+    in_bfloat16 = False  # whether what it reads and writes is, in arrays of int16
 
     def __init__(self, arrays: DeviceArrays, module: MLP, columns: int):
         """Room for `columns` samples."""
@@ -166,11 +170,12 @@ class TorchNetwork(Network):
     """By PyTorch's matrix products, in the precision that is fastest: for a CPU, which knows every count."""
 
     def _prepare(self, arrays, columns):
-        self.precision = torch.bfloat16 if arrays.half_columns else arrays.dtype
+        self.precision = fastest_precision(arrays.device) if arrays.dtype == torch.float32 else arrays.dtype
+        self.in_bfloat16 = self.precision == torch.bfloat16
 
     def forward(self, x, y, count):
         n = int(count[0])
-        self.x = self._in_use(x, self.sizes[0], n)
+        self.x = self._zero_beyond(n, self._in_use(x, self.sizes[0], n))
         self.layers = self._per_layer(self.weights.to(self.precision))
         _, self.hidden = layers_forward(self.x, self.layers, out=self._in_use(y, self.sizes[-1], n))
 
@@ -183,16 +188,19 @@ class TorchNetwork(Network):
 
     def backward(self, x, y_gradient, x_gradient, count):
         n = int(count[0])
-        _, gradients = layers_backward(self._in_use(y_gradient, self.sizes[-1], n), self.x, self.hidden, self.layers,
+        y_gradient = self._zero_beyond(n, self._in_use(y_gradient, self.sizes[-1], n))
+        _, gradients = layers_backward(y_gradient, self.x, self.hidden, self.layers,
                                        out=self._in_use(x_gradient, self.sizes[0], n))
         for weight_gradient, gradient in zip(self._per_layer(self.gradient), gradients):
             weight_gradient += gradient
 
     def _in_use(self, matrix, rows: int, n: int) -> Tensor:
-        """Its first rows: n columns of them or, in bfloat16, all, of which those from n on are zero."""
-        if matrix.dtype != torch.int16:
-            return matrix[:rows, :n]
-        matrix = matrix.view(torch.bfloat16)[:rows]
+        """Its first rows: n columns of them or, in bfloat16, all."""
+        return matrix.view(torch.bfloat16)[:rows] if self.in_bfloat16 else matrix[:rows, :n]
+
+    @staticmethod
+    def _zero_beyond(n: int, matrix: Tensor) -> Tensor:
+        """The matrix, whose columns from n on are zero now: they take part in the sums over columns."""
         matrix[:, n:].zero_()
         return matrix
 
@@ -320,13 +328,14 @@ class ExplicitStep:
 
         self.positions, self.unit, self.t, self.dt = new(marched, 3), new(marched, 3), new(marched), new(marched)
         self.ray_index = new(marched, integer=True)
-        self.at_marched = Matrices(self.arrays, marched, features=encoded, geometry=self.density_network.first_rows)
+        self.at_marched = Matrices(self.arrays, self.networks, marched, features=encoded,
+                                   geometry=self.density_network.first_rows)
 
         self.visible_unit, self.visible_dt = new(samples, 3), new(samples)
         self.visible_ray = new(samples, integer=True)
         self.at_visible = Matrices(
-            self.arrays, samples, features=encoded, features_gradient=encoded, colour_inputs=colour_inputs,
-            colour_inputs_gradient=colour_inputs, raw=3, raw_gradient=3)
+            self.arrays, self.networks, samples, features=encoded, features_gradient=encoded,
+            colour_inputs=colour_inputs, colour_inputs_gradient=colour_inputs, raw=3, raw_gradient=3)
         self.weights, self.log_density_gradient = new(samples), new(samples)
         self.push()
 

@@ -23,7 +23,7 @@ def backend(backend):
 
 def rounded(backend, values):
     """[1, N] of bfloat16 of float32 `values`, by the kernels."""
-    bits = torch.zeros(1, len(values), dtype=torch.int16, device=backend.device)
+    bits = torch.full((1, len(values)), 7, dtype=torch.int16, device=backend.device)
     copy(backend.tensor(values)[None].contiguous(), bits)
     return bits.view(torch.bfloat16).cpu()
 
@@ -31,7 +31,7 @@ def rounded(backend, values):
 def test_every_number_is_read_as_it_is_and_written_back(backend):
     bits = torch.arange(-(2**15), 2**15, dtype=torch.int16, device=backend.device)[None].contiguous()
     expected = bits.view(torch.bfloat16).to(backend.dtype)
-    values, again = backend.empty(1, 2**16), torch.zeros_like(bits)
+    values, again = backend.empty(1, 2**16), torch.full_like(bits, 7)
     copy(bits, values)
     nan = expected.isnan()
     assert torch.equal(values.isnan(), nan) and torch.equal(values[~nan], expected[~nan])

@@ -135,8 +135,8 @@ def test_a_network_in_bfloat16_is_the_network_but_for_rounding(rng, monkeypatch)
     n = 333
     module = mlp.MLP(32, 16, width=64, hidden_layers=2, generator=rng)
     arrays = explicit_step.DeviceArrays()
-    matrices = explicit_step.Matrices(arrays, 700, x=32, y=20, y_gradient=20, x_gradient=32)
     network = explicit_step.make_network(arrays, module, 700)
+    matrices = explicit_step.Matrices(arrays, [network], 700, x=32, y=20, y_gradient=20, x_gradient=32)
     assert isinstance(network, explicit_step.TorchNetwork) and network.precision == torch.bfloat16
     arrays.put(torch.cat([weight.reshape(-1) for weight in module.weights]), network.weights)
     matrices.fit(torch.tensor([n]))
