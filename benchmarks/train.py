@@ -23,16 +23,21 @@ from taichi_nerf.devices import machine
 
 LEGO, FOX = "nerf_synthetic/lego", "fox_4"
 SHORT = ["--downscale", "2", "--steps", "200", "--batch.samples", "8192", "--orbit-frames", "0"]
+RAYS = ["--model.rays-per-pixel", "4"]
 ROWS = {
     "lego-60": (LEGO, ["--downscale", "2", "--seconds", "60"]),
     "lego-240": (LEGO, ["--downscale", "2", "--seconds", "240"]),
     "fox-300": (FOX, ["--seconds", "300"]),
     "lego-400": (LEGO, ["--seconds", "60"]),
     "demo": (None, []),
+    "lego-100": (LEGO, ["--downscale", "4", "--steps", "4000"]),
+    "lego-100-rays": (LEGO, ["--downscale", "4", "--steps", "4000", *RAYS]),
+    "lego-240-rays": (LEGO, ["--downscale", "2", "--seconds", "240", *RAYS]),
     "lego-cpu": (LEGO, [*SHORT, "--backend", "cpu"]),
     "lego-vulkan": (LEGO, [*SHORT, "--backend", "vulkan"]),
     "lego-cuda": (LEGO, [*SHORT, "--backend", "cuda", "--preset", "small"]),
     "lego-cuda-20000": (LEGO, ["--steps", "20000", "--backend", "cuda", "--orbit-frames", "0"]),
+    "lego-cuda-20000-rays": (LEGO, ["--steps", "20000", "--backend", "cuda", "--orbit-frames", "0", *RAYS]),
 }
 
 

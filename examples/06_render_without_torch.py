@@ -22,8 +22,8 @@ from taichi_nerf_kernels.field_rendering import FieldSettings, TaichiField
 from taichi_nerf_kernels.hash_grid import hash_grid_layout
 
 
-def load(path: Path) -> TaichiField:
-    """The field in a `model.safetensors` of taichi-nerf."""
+def load(path: Path) -> tuple[TaichiField, int]:
+    """The field in a `model.safetensors` of taichi-nerf, and along how many rows and columns a pixel has its rays."""
     with safe_open(path, framework="np") as file:
         header = json.loads(file.metadata()["header"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}
@@ -46,10 +46,11 @@ def load(path: Path) -> TaichiField:
         max_samples=sampling["max_samples"],
         early_stop=sampling["early_stop"],
     )
-    return TaichiField.from_arrays(
+    loaded = TaichiField.from_arrays(
         settings, layout, bits=arrays["grid.bits"], table=arrays["field.table"],
         density_weights=density, colour_weights=colour,
     )  # fmt: skip
+    return loaded, math.isqrt(header["model"].get("rays_per_pixel", 1))
 
 
 def layers(arrays: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:
@@ -66,17 +67,19 @@ def orbit_pose(angle: float, distance: float = 1.35, height: float = 0.5) -> np.
     return np.stack([right, np.cross(back, right), back, distance * back], axis=1)
 
 
-def frame(field: TaichiField, angle: float, size: int) -> np.ndarray:
-    """[size, size, 3] in [0, 1], over white."""
-    colour, opacity, _ = field.render(orbit_pose(angle), (1.4 * size,) * 2, (0.5 * size,) * 2, (size, size))
-    return np.clip(colour + (1 - opacity)[..., None], 0, 1)
+def frame(field: TaichiField, side: int, angle: float, size: int) -> np.ndarray:
+    """[size, size, 3] in [0, 1], over white: each pixel the mean of side x side rays."""
+    fine = size * side
+    colour, opacity, _ = field.render(orbit_pose(angle), (1.4 * fine,) * 2, (0.5 * fine,) * 2, (fine, fine))
+    picture = colour + (1 - opacity)[..., None]
+    return np.clip(picture.reshape(size, side, size, side, 3).mean(axis=(1, 3)), 0, 1)
 
 
-def show(field: TaichiField, size: int):
+def show(field: TaichiField, side: int, size: int):
     """A window in which the camera circles until it is closed."""
     window, start = ti.GUI("taichi-nerf", (size, size)), time.perf_counter()
     while window.running:
-        picture = frame(field, 0.5 * (time.perf_counter() - start), size)
+        picture = frame(field, side, 0.5 * (time.perf_counter() - start), size)
         window.set_image(picture[::-1].swapaxes(0, 1).astype(np.float32))  # GUI counts x first, and y upwards
         window.show()
 
@@ -94,13 +97,13 @@ def main():
     frames, size = (2, 48) if arguments.small else (arguments.frames, arguments.size)
 
     ti.init(arch=getattr(ti, arguments.backend), log_level=ti.ERROR)
-    field = load(arguments.model)
+    field, side = load(arguments.model)
     if arguments.window:
-        return show(field, size)
+        return show(field, side, size)
     arguments.output.mkdir(parents=True, exist_ok=True)
     for n in range(frames):
         start = time.perf_counter()
-        picture = frame(field, 2 * math.pi * n / frames, size)
+        picture = frame(field, side, 2 * math.pi * n / frames, size)
         path = arguments.output / f"frame_{n:03d}.png"
         Image.fromarray((255 * picture + 0.5).astype(np.uint8)).save(path)
         print(f"{path}: {time.perf_counter() - start:.2f} s" + (", compiling included" if n == 0 else ""))

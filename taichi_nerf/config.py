@@ -249,6 +249,9 @@ class InstantNGPConfig:
     """Error at which the loss turns from quadratic to linear."""
     appearance: int = 0
     """Numbers that tell the colour network of the appearance of each training image; 0: none."""
+    rays_per_pixel: Literal[1, 4, 9, 16] = 1
+    """Rays whose mean a pixel is, in training and in pictures: one through its centre, or a grid of them over its area,
+    for finer detail and smooth edges. Pictures take as many times longer."""
 
     def __post_init__(self):
         _require(self.huber > 0, f"huber must be positive, got {self.huber}")
@@ -376,7 +379,7 @@ class BatchConfig:
     max_rays: int = 2**14
     """Rays of a step at the most."""
     random_background: bool = True
-    """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
+    """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
 
     def __post_init__(self):
         _require(min(self.samples, self.marched, self.max_rays) >= 16,
@@ -390,7 +393,7 @@ class RayBatchConfig:
     rays: int = 1024
     """Rays of a step."""
     random_background: bool = True
-    """Composite over a random colour per ray where images have alpha: no matter can hide in the background."""
+    """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
     crop_steps: int = 0
     """Steps in the beginning that see the central half of images with alpha alone, so that not all of a small object
     is given up for background."""
@@ -594,18 +597,29 @@ def from_dict(kind: type, values: object, name: str = "the configuration"):
     return kind(**{field.name: checked[field.name] for field in fields if field.init})
 
 
-def model_of_version_1(values: object) -> object:
-    """The values of a model as of the first version of the formats, which knew Instant-NGP alone, as of today's."""
-    return {"kind": "instant-ngp", "huber": 0.1, "appearance": 0, **values} if isinstance(values, dict) else values
+def todays_model(values: object, version: int) -> object:
+    """The values of a model of some version of the formats, as of today's.
+
+    The first knew Instant-NGP alone, the second one ray for each pixel.
+    """
+    if not isinstance(values, dict):
+        return values  # what is wrong with it is said where it is read
+    if version == 1:
+        values = {"kind": "instant-ngp", "huber": 0.1, "appearance": 0, **values}
+    if version <= 2 and values.get("kind") == "instant-ngp":
+        values = {"rays_per_pixel": 1, **values}
+    return values
 
 
-def run_of_version_1(values: object) -> object:
+def todays_run(values: object, version: int) -> object:
     """Those of a run."""
+    if version > 1:
+        return {**values, "model": todays_model(values.get("model"), version)} if isinstance(values, dict) else values
     try:
         training = values["training"]
         batch, added = dict(training["batch"]), ("warmup_steps", "beta2", "epsilon", "clip_norm")
         optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
-        model = {**model_of_version_1(values["model"]), "huber": batch.pop("huber")}
+        model = {**todays_model(values["model"], version), "huber": batch.pop("huber")}
         corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
         corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
         training = {**corrections, **training, "batch": batch, "optimiser": optimiser}

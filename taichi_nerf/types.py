@@ -3,7 +3,7 @@
 Sizes: R rays, S samples in all.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -22,38 +22,41 @@ class Rays:
     """[R] of the pixel's cone at distance 1, for models that see cones; else None"""
     image_index: Tensor | None = None
     """[R] int32: the training image whose appearance a ray has; None: that of none"""
+    per_pixel: int = 1
+    """Rays of a pixel, which follow one another: what is rendered of them is their mean"""
 
     def __len__(self) -> int:
         return self.origins.shape[0]
 
     def __getitem__(self, index) -> "Rays":
-        values = (getattr(self, field.name) for field in fields(self))
+        """Some of the rays, each a pixel of its own."""
+        values = (self.origins, self.directions, self.radius, self.image_index)
         return Rays(*(None if value is None else value[index] for value in values))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Pixels of the training images, drawn for one step."""
+    """P pixels of the training images, drawn for one step."""
 
     rays: Rays
-    """The R rays through them."""
+    """The rays through them, equally many for each."""
     rgba: Tensor
-    """[R, 4] in [0, 1], sRGB and straight alpha."""
+    """[P, 4] in [0, 1], sRGB and straight alpha."""
     background: Tensor
-    """[R, 3]: the colour that prediction and truth are both composited over."""
+    """[P, 3]: the colour that prediction and truth are both composited over."""
     image_index: Tensor
-    """[R] int32"""
+    """[P] int32"""
     pixel_index: Tensor
-    """[R] int32: into the pixels of all images; `TrainingImages.pixel_centres` gives the place in the image."""
+    """[P] int32: into the pixels of all images; `TrainingImages.pixel_centres` gives the place in the image."""
     weight: Tensor | None = None
-    """[R]: of each pixel's error in the loss, for example its area; None: all are equal."""
+    """[P]: of each pixel's error in the loss, for example its area; None: all are equal."""
 
     def __len__(self) -> int:
         return len(self.rgba)
 
     @property
     def target(self) -> Tensor:
-        """[R, 3]: the pixels over the background."""
+        """[P, 3]: the pixels over the background."""
         alpha = self.rgba[:, 3:]
         return self.rgba[:, :3] * alpha + (1 - alpha) * self.background
 

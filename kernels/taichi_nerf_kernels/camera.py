@@ -436,12 +436,13 @@ def image_of_pixel(image_table: ti.template(), flat):
 @ti.func
 def _write_ray(ray, flat, pixels: ti.template(), image_table: ti.template(), camera_table: ti.template(),
                origins: ti.template(), directions: ti.template(), rgba: ti.template(), image_index: ti.template(),
-               pixel_index: ti.template()):
-    """Ray and colour of the pixel `flat`."""
+               pixel_index: ti.template(), side: ti.template()):
+    """Ray and colour of the pixel `flat`; of its side x side rays the one whose turn it is."""
     n = image_of_pixel(image_table, flat)
     within = flat - image_table[n, 0]
     width = image_table[n, 1]
-    pixel = ti.Vector([within % width + 0.5, within // width + 0.5])
+    column, line = ray % side, ray // side % side
+    pixel = ti.Vector([within % width + (column + 0.5) / side, within // width + (line + 0.5) / side])
     row = ti.Vector([camera_table[n, i] for i in range(22)])
     c, _ = camera_direction(pixel, row[12:14], row[14:16], row[16:22], image_table[n, 3])
     d = world_direction(ti.Matrix([[row[4 * i + j] for j in range(3)] for i in range(3)]), c)
@@ -468,14 +469,17 @@ def _gather_rays(
     pixel_index: ti.types.ndarray(ndim=1),  # [R] i32 out: into pixels
     count: ti.types.ndarray(),  # i32
     counted: ti.template(),
+    side: ti.template(),
 ):
     stride = ti.static(stride_for(64))
     for slot in range(live(rgba.shape[0], count, counted) * stride):
         if slot % stride != 0:
             continue
         ray = slot // stride
-        flat = ti.cast(_scaled(random_bits(seed, ray), ti.cast(pixels.shape[0], ti.u32)), ti.i32)
-        _write_ray(ray, flat, pixels, image_table, camera_table, origins, directions, rgba, image_index, pixel_index)
+        bits = random_bits(seed, ray // (side * side))
+        flat = ti.cast(_scaled(bits, ti.cast(pixels.shape[0], ti.u32)), ti.i32)
+        _write_ray(ray, flat, pixels, image_table, camera_table, origins, directions, rgba, image_index, pixel_index,
+                   side)
 
 
 @kernel
@@ -492,6 +496,7 @@ def _gather_allowed_rays(
     pixel_index: ti.types.ndarray(ndim=1),  # [R] i32 out: into pixels
     count: ti.types.ndarray(),  # i32
     counted: ti.template(),
+    side: ti.template(),
 ):
     """A kernel of its own: without masks there is no further argument, and no further read, to pay for."""
     stride = ti.static(stride_for(64))
@@ -499,21 +504,23 @@ def _gather_allowed_rays(
         if slot % stride != 0:
             continue
         ray = slot // stride
-        drawn = ti.cast(_scaled(random_bits(seed, ray), ti.cast(allowed.shape[0], ti.u32)), ti.i32)
+        bits = random_bits(seed, ray // (side * side))
+        drawn = ti.cast(_scaled(bits, ti.cast(allowed.shape[0], ti.u32)), ti.i32)
         _write_ray(ray, allowed[drawn], pixels, image_table, camera_table, origins, directions, rgba, image_index,
-                   pixel_index)
+                   pixel_index, side)
 
 
 def gather_rays(pixels, image_table, camera_table, seed: int, origins, directions, rgba, image_index, pixel_index,
-                count=None, allowed=None) -> None:
+                count=None, allowed=None, side: int = 1) -> None:
     """Rays and colours of pixels drawn uniformly, with replacement, from all images, or from the pixels `allowed`.
 
-    Ray r is a function of (seed, r) alone. The time does not depend on the number of images or their sizes. With a
-    `count`, an int32 array on the device, only the first count[0] of the R rays are written. `allowed`, [A] int32, are
-    the indices of the pixels that may be drawn: what a mask leaves.
+    Each pixel has side * side rays, one after the other, through a grid of places that are spread over its area: with
+    one it goes through the centre. Ray r is a function of (seed, r) alone. The time does not depend on the number of
+    images or their sizes. With a `count`, an int32 array on the device, only the first count[0] of the R rays are
+    written. `allowed`, [A] int32, are the indices of the pixels that may be drawn: what a mask leaves.
     """
     written = (origins, directions, rgba, image_index, pixel_index, image_index if count is None else count,
-               count is not None)
+               count is not None, side)
     if allowed is None:
         _gather_rays(pixels, image_table, camera_table, seed, *written)
     else:

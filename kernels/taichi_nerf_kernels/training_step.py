@@ -158,6 +158,22 @@ def view_rows(
             store(inputs, first + k, i, basis[k])
 
 
+@ti.func
+def composite_ray(begin, kept, geometry: ti.template(), raw: ti.template(), dt: ti.template(),
+                  weights: ti.template()):
+    """Colour over black and transmittance of a ray whose samples begin at `begin`; their weights are written."""
+    passed, through = 0.0, 1.0
+    colour = ti.Vector([0.0, 0.0, 0.0])
+    for i in range(begin, begin + kept):
+        passed += density_of(load(geometry, 0, i)) * dt[i]
+        after = transmittance(passed)
+        weights[i] = through - after
+        for c in ti.static(range(3)):
+            colour[c] += weights[i] * sigmoid(load(raw, c, i))
+        through = after
+    return ti.Vector([colour[0], colour[1], colour[2], through])
+
+
 @kernel
 def differentiate_rays(
     geometry: ti.types.ndarray(ndim=2),  # [G.., K]
@@ -167,31 +183,46 @@ def differentiate_rays(
     ray_count: ti.types.ndarray(ndim=1),  # [R] int32
     rgba: ti.types.ndarray(ndim=2),  # [R, 4] truth, straight alpha
     background: float,
-    background_seed: int,  # of a random colour per ray; below 0: `background`
+    background_seed: int,  # of a random colour per pixel; below 0: `background`
     delta: float,
     weights: ti.types.ndarray(ndim=1),  # scratch [K]
+    shown: ti.types.ndarray(ndim=2),  # scratch [R, 4], where a pixel has several rays
     raw_gradient: ti.types.ndarray(ndim=2),  # out [3, K]
     log_density_gradient: ti.types.ndarray(ndim=1),  # out [K]
     errors: ti.types.ndarray(ndim=1),  # [2] the loss and the squared error are added
     rays: ti.types.ndarray(ndim=1),  # [1] int32
+    per_pixel: ti.template(),  # rays of a pixel, which follow one another
 ):
-    """Composite every ray, compare it with the truth by a Huber loss, mean over rays and channels, and differentiate
-    that with respect to raw colour and log density: from front to back, and back again."""
+    """Composite every ray, compare pixels with the truth by a Huber loss, mean over pixels and channels, and
+    differentiate that with respect to raw colour and log density: from front to back, and back again.
+
+    A pixel is the mean of its rays; of the last one there may be a part only, which then counts as that part.
+    """
     stride = ti.static(stride_for(64))
+    if ti.static(per_pixel > 1):
+        for slot in range(live(rgba.shape[0], rays, True) * stride):
+            if slot % stride != 0:
+                continue
+            ray = slot // stride
+            seen = composite_ray(ray_start[ray], ray_count[ray], geometry, raw, dt, weights)
+            for k in ti.static(range(4)):
+                shown[ray, k] = seen[k]
     for slot in range(live(rgba.shape[0], rays, True) * stride):
         if slot % stride != 0:
             continue
         ray = slot // stride
         begin, kept = ray_start[ray], ray_count[ray]
-        passed, through = 0.0, 1.0
-        colour = ti.Vector([0.0, 0.0, 0.0])
-        for i in range(begin, begin + kept):
-            passed += density_of(load(geometry, 0, i)) * dt[i]
-            after = transmittance(passed)
-            weights[i] = through - after
-            for c in ti.static(range(3)):
-                colour[c] += weights[i] * sigmoid(load(raw, c, i))
-            through = after
+        seen, end = ti.Vector([0.0, 0.0, 0.0, 0.0]), 0.0
+        if ti.static(per_pixel > 1):
+            first = ray - ray % per_pixel
+            last = ti.min(first + per_pixel, rays[0])
+            for other in range(first, last):
+                for k in ti.static(range(4)):
+                    seen[k] += shown[other, k] / ti.cast(last - first, float)
+            end = shown[ray, 3]
+        else:
+            seen = composite_ray(begin, kept, geometry, raw, dt, weights)
+            end = seen[3]
 
         gradient = ti.Vector([0.0, 0.0, 0.0])
         opacity_gradient, loss, squared_error = 0.0, 0.0, 0.0
@@ -199,8 +230,8 @@ def differentiate_rays(
         for c in ti.static(range(3)):
             behind = background
             if background_seed >= 0:
-                behind = uniform(background_seed, 3 * ray + c)
-            error = colour[c] + through * behind - (rgba[ray, c] * rgba[ray, 3] + (1.0 - rgba[ray, 3]) * behind)
+                behind = uniform(background_seed, 3 * (ray // per_pixel) + c)
+            error = seen[c] + seen[3] * behind - (rgba[ray, c] * rgba[ray, 3] + (1.0 - rgba[ray, 3]) * behind)
             value, slope = huber_gradient(error, delta)
             gradient[c] = scale * slope
             opacity_gradient -= gradient[c] * behind
@@ -209,7 +240,7 @@ def differentiate_rays(
         ti.atomic_add(errors[LOSS], loss)
         ti.atomic_add(errors[SQUARED_ERROR], squared_error)
 
-        end, behind_sum = through, 0.0
+        through, behind_sum = end, 0.0
         for step in range(kept):
             i = begin + kept - 1 - step
             weight, value = weights[i], 0.0
@@ -261,8 +292,10 @@ def next_batch(
     most_marched: int,
     most_samples: int,
     most_rays: int,
+    per_pixel: int,
 ):
-    """As many rays as give the number of samples to aim at, by how many samples a ray had lately."""
+    """As many rays as give the number of samples to aim at, by how many samples a ray had lately; those of whole
+    pixels."""
     ti.loop_config(serialize=ti.static(on_cpu()))
     for _ in range(1):
         totals[RAYS] += rays[0]
@@ -276,7 +309,8 @@ def next_batch(
             ti.cast(most_marched, float) / ti.max(pace[MARCHED_PER_RAY], 1e-3),
             ti.cast(most_samples, float) / ti.max(pace[SAMPLES_PER_RAY], 1e-3),
         )
-        rays[0] = ti.max(16, ti.min(ti.cast(ti.min(wanted, ti.cast(most_rays, float)), ti.i32), most_rays))
+        found = ti.max(16, ti.min(ti.cast(ti.min(wanted, ti.cast(most_rays, float)), ti.i32), most_rays))
+        rays[0] = found - found % per_pixel
 
 
 @kernel

@@ -47,12 +47,19 @@ class InstantNGP(Model):
     def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> Rendered:
         """Pixels of `rays` in model space; with a `jitter_seed` the samples are shifted by a random part of a step.
 
+        A pixel of several rays is their mean, its samples are those of all.
+
         A ray of no image has the appearance 0, which is that of a mean image.
         """
         sampling = self.config.sampling
         samples = self.grid.march(rays, cone_angle=self.cone_angle, near=self.box.near, seed=jitter_seed,
                                   max_samples=sampling.max_samples)
-        return render_samples(self.field, samples, rays.directions, sampling.early_stop, self._appearance(rays))
+        rendered = render_samples(self.field, samples, rays.directions, sampling.early_stop, self._appearance(rays))
+        return rendered.averaged(rays.per_pixel)
+
+    @property
+    def rays_per_pixel(self) -> int:
+        return self.config.rays_per_pixel
 
     def losses(self, pixels: Rendered, batch: Batch) -> dict[str, Tensor]:
         prediction = pixels.over(batch.background)

@@ -37,14 +37,14 @@ class Box:
 
 
 class Pixels(Protocol):
-    """What a model renders of rays."""
+    """What a model renders of rays: P pixels."""
 
     colour: Tensor
-    """[R, 3], over black."""
+    """[P, 3], over black."""
     opacity: Tensor
-    """[R]"""
+    """[P]"""
     depth: Tensor
-    """[R], the sum of w t: divide by the opacity for a mean distance."""
+    """[P], the sum of w t: divide by the opacity for a mean distance."""
     weights: Tensor
     """Of the samples, in their order."""
     marched: int
@@ -57,10 +57,10 @@ class Pixels(Protocol):
         """Those samples, in model space."""
 
     def over(self, background: Tensor) -> Tensor:
-        """[R, 3]: the colour over `background` [R, 3] or [3]."""
+        """[P, 3]: the colour over `background` [P, 3] or [3]."""
 
     def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "Pixels":
-        """The same with each colour [R, 3], over black, replaced by `change` of it and its opacity [R]."""
+        """The same with each colour [P, 3], over black, replaced by `change` of it and its opacity [P]."""
 
 
 class Model(nn.Module):
@@ -72,6 +72,8 @@ class Model(nn.Module):
 
     sees_cones = False
     """Whether rays need a radius."""
+    rays_per_pixel = 1
+    """Rays that a pixel is rendered of."""
 
     def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> Pixels:
         """Pixels of rays in model space. With a `jitter_seed`, as in training, at `progress` in [0, 1] of it."""

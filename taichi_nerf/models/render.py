@@ -56,6 +56,14 @@ class Rendered:
         """[R, 3]: the colour over `background` [R, 3] or [3]."""
         return self.colour + (1 - self.opacity)[:, None] * background
 
+    def averaged(self, per_pixel: int) -> "Rendered":
+        """Pixels, each the mean of `per_pixel` of these, which follow one another."""
+        if per_pixel == 1:
+            return self
+        colour, opacity, depth = (values.unflatten(0, (-1, per_pixel)).mean(dim=1)
+                                  for values in (self.colour, self.opacity, self.depth))
+        return replace(self, colour=colour, opacity=opacity, depth=depth)
+
     def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "Rendered":
         """The same with the colour replaced by `change` of it and the opacity."""
         return replace(self, colour=change(self.colour, self.opacity))

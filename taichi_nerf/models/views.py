@@ -1,6 +1,6 @@
 """Whole pictures: the rays of one camera through a model, in pieces that fit the memory.
 
-H x W pixels of a view, R rays of a piece, K visible samples of a piece.
+H x W pixels of a view, P pixels of a piece, R rays of a piece, K visible samples of a piece.
 """
 
 import weakref
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import runtime
 from ..data.scene import Cameras
-from ..ops.camera import rays_from_pixels
+from ..ops.camera import ray_offsets, rays_from_pixels
 from ..ops.conical_frustum import cone_radii
 from ..ops.field_rendering import FieldSettings, TaichiField, prepare_field, render_field, tile_order
 from ..types import Rays
@@ -61,10 +61,10 @@ def render_view(
     """Render what camera `index` of `cameras`, in model space, sees.
 
     Args:
-        model: has `render(rays)`, and for normals `density(positions)`.
+        model: has `render(rays)`, for normals `density(positions)`, and perhaps `rays_per_pixel`.
         background: grey value or sRGB colour behind what is transparent.
         normals: also composite the directions in which the density falls; it takes three times as long.
-        chunk: rays of a piece; by default as many as give a bounded number of samples.
+        chunk: pixels of a piece; by default as many as give a bounded number of samples.
         renderer: `taichi` renders in one launch, evaluates nothing behind surfaces, and computes the networks in the
             precision of the kernels; `torch` goes stage by stage, renders any model, and has normals; `auto` is
             `chosen_renderer`.
@@ -88,19 +88,20 @@ def render_view(
     if renderer == "auto":
         renderer = chosen_renderer(model, normals=normals or image_index is not None)
     if renderer == "taichi":
-        image, samples = _render_fast(model, camera, width, height, normals, chunk or PIECE)
+        image, samples = _render_fast(model, camera, width, height, normals, chunk)
         return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
     pixels = _spread_rows(width, height)
     image = torch.zeros(height * width, 8)
     first_rays, most_rays, most_marched = PIECES[camera[0].device.type]
-    done, marched, samples, rays = 0, 0, 0, chunk or first_rays
+    per_pixel = _per_pixel(model)
+    done, marched, samples, count = 0, 0, 0, chunk or first_rays // per_pixel
     while done < len(pixels):
-        piece = pixels[done : done + rays]
+        piece = pixels[done : done + count]
         image[piece], rendered = _render_piece(model, camera, piece, width, normals, image_index)
         done += len(piece)
         marched += rendered.marched
         samples += rendered.visible
-        rays = chunk or min(2 * rays, most_rays, max(1, most_marched * done // max(marched, 1)))
+        count = chunk or min(2 * count, most_rays // per_pixel, max(1, most_marched * done // max(marched, 1)))
     return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
 
 
@@ -113,17 +114,18 @@ def chosen_renderer(model: nn.Module, *, normals: bool = False) -> Renderer:
 
 @torch.no_grad()
 def _render_fast(
-    model: nn.Module, camera: list[Tensor], width: int, height: int, normals: bool, chunk: int
+    model: nn.Module, camera: list[Tensor], width: int, height: int, normals: bool, chunk: int | None
 ) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, and the number of samples."""
     if not isinstance(model, InstantNGP) or normals:
         what = "normals" if normals else type(model).__name__
         raise ValueError(f"renderer must be torch or auto for {what}, got taichi")
     field, pixels = taichi_field(model), torch.from_numpy(tile_order(width, height))
-    image, samples = torch.zeros(height * width, 8), 0
-    for piece in pixels.split(chunk):
-        colour, opacity, depth, count = render_field(field, *_piece_rays(camera, piece, width))
-        image[piece, :5] = torch.cat([colour, opacity[:, None], depth[:, None]], dim=1).float().cpu()
+    image, samples, per_pixel = torch.zeros(height * width, 8), 0, _per_pixel(model)
+    for piece in pixels.split(chunk or PIECE // per_pixel):
+        colour, opacity, depth, count = render_field(field, *_piece_rays(camera, piece, width, per_pixel))
+        of_rays = torch.cat([colour, opacity[:, None], depth[:, None]], dim=1).float().cpu()
+        image[piece, :5] = of_rays.unflatten(0, (-1, per_pixel)).mean(dim=1)
         samples += int(count.sum())
     return image, samples
 
@@ -164,35 +166,44 @@ def _prepared(model: InstantNGP) -> TaichiField:
     return prepare_field(settings, field.layout, grid.bits, field.table, *networks)
 
 
-def _piece_rays(camera: list[Tensor], pixels: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Origins and directions [R, 3] of pixels [R] of a camera."""
-    return rays_from_pixels(*_piece_pixels(camera, pixels, width), *camera)
+def _per_pixel(model: nn.Module) -> int:
+    return getattr(model, "rays_per_pixel", 1)
 
 
-def _piece_radii(camera: list[Tensor], pixels: Tensor, width: int) -> Tensor:
-    """Radii [R] at distance 1 of the cones of pixels [R] of a camera."""
-    return cone_radii(*_piece_pixels(camera, pixels, width), *camera[1:])
+def _piece_rays(camera: list[Tensor], pixels: Tensor, width: int, per_pixel: int) -> tuple[Tensor, Tensor]:
+    """Origins and directions [R, 3] of the rays of pixels [P] of a camera."""
+    return rays_from_pixels(*_piece_places(camera, pixels, width, per_pixel), *camera)
 
 
-def _piece_pixels(camera: list[Tensor], pixels: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The only camera, for each of pixels [R], and where their centres are in the picture [R, 2]."""
+def _piece_radii(camera: list[Tensor], pixels: Tensor, width: int, per_pixel: int) -> Tensor:
+    """Radii [R] at distance 1 of the cones of the rays of pixels [P] of a camera."""
+    return cone_radii(*_piece_places(camera, pixels, width, per_pixel), *camera[1:])
+
+
+def _piece_places(camera: list[Tensor], pixels: Tensor, width: int, per_pixel: int) -> tuple[Tensor, Tensor]:
+    """The only camera, for each ray of pixels [P], and where the rays pass in the picture [R, 2]."""
     centre = torch.stack([pixels % width, pixels.div(width, rounding_mode="floor")], dim=1).to(camera[0]) + 0.5
-    return torch.zeros_like(pixels, dtype=torch.int32, device=centre.device), centre
+    place = (centre[:, None] + ray_offsets(per_pixel).to(centre)).reshape(-1, 2)
+    return torch.zeros(len(place), dtype=torch.int32, device=place.device), place
 
 
 @torch.no_grad()
 def _render_piece(
     model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool, image_index: int | None
 ) -> tuple[Tensor, Pixels]:
-    """[R, 8] colour, opacity, depth and, where asked for, normal of pixels [R] of a camera, on the host."""
-    origins, directions = _piece_rays(camera, pixels, width)
-    radius = _piece_radii(camera, pixels, width) if isinstance(model, Model) and model.sees_cones else None
+    """[P, 8] colour, opacity, depth and, where asked for, normal of pixels [P] of a camera, on the host."""
+    per_pixel = _per_pixel(model)
+    origins, directions = _piece_rays(camera, pixels, width, per_pixel)
+    sees_cones = isinstance(model, Model) and model.sees_cones
+    radius = _piece_radii(camera, pixels, width, per_pixel) if sees_cones else None
     index = None
     if image_index is not None:
-        index = torch.full((len(pixels),), image_index, dtype=torch.int32, device=origins.device)
-    rendered = model.render(Rays(origins, directions, radius, index))
+        index = torch.full((len(origins),), image_index, dtype=torch.int32, device=origins.device)
+    rendered = model.render(Rays(origins, directions, radius, index, per_pixel))
     colour = rendered.colour
-    normal = _composite_normals(model, rendered) if normals else torch.zeros_like(colour)
+    normal = torch.zeros_like(colour)
+    if normals:
+        normal = _composite_normals(model, rendered).unflatten(0, (-1, per_pixel)).mean(dim=1)
     columns = (colour, rendered.opacity[:, None], rendered.depth[:, None], normal)
     return torch.cat(columns, dim=1).float().cpu(), rendered
 
@@ -214,9 +225,7 @@ def _composite_normals(model: nn.Module, rendered: Pixels) -> Tensor:
             beside[:, axis] += sign * reach
             density = model.density(beside)
             slope[:, axis] -= sign * torch.log(density * reach + TRANSPARENT)
-    return torch.zeros_like(rendered.colour).index_add_(
-        0, samples.ray_index, rendered.weights[:, None] * slope
-    )
+    return slope.new_zeros(samples.ray_total, 3).index_add_(0, samples.ray_index, rendered.weights[:, None] * slope)
 
 
 def _camera_tensors(cameras: Cameras, index: int, like: Tensor) -> list[Tensor]:

@@ -5,6 +5,7 @@ lengths and principal points in pixels; distortion (k1, k2, k3, k4, p1, p2); len
 (Brown-Conrady, without k4) or 1 fisheye (OpenCV's equidistant, without p1 and p2).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingRays",
     "ndc_rays",
     "project_points",
+    "ray_offsets",
     "rays_from_pixels",
     "training_images",
     "training_rays",
@@ -204,6 +206,11 @@ class TrainingImages:
         place = pixel_index - first
         return torch.stack([place % width, place.div(width, rounding_mode="floor")], dim=1).to(self.camera_table) + 0.5
 
+    def ray_places(self, image_index: Tensor, pixel_index: Tensor, per_pixel: int) -> Tensor:
+        """[R, 2] (u, v) where the rays pass that `training_rays` drew."""
+        centre = self.pixel_centres(image_index, pixel_index)
+        return centre + ray_offsets(per_pixel).to(centre).repeat(len(centre) // per_pixel, 1)
+
 
 class TrainingRays(NamedTuple):
     """A batch of rays and the pixels they belong to."""
@@ -261,25 +268,39 @@ def training_images(pixels: Tensor, offset: Tensor, size: Tensor, camera_to_worl
     return TrainingImages(_native(words), image_table.to(pixels.device, torch.int32), camera_table, allowed)
 
 
-def training_rays(images: TrainingImages, rays: int, seed: int) -> TrainingRays:
-    """Rays of `rays` pixels drawn uniformly over all (allowed) pixels of all images, with replacement, in one launch.
+def ray_offsets(per_pixel: int) -> Tensor:
+    """[K, 2] (u, v) where the K = n^2 rays of a pixel pass, in pixels from its centre: a grid over its area, row by
+    row.
 
-    Ray r is a function of (`seed`, r) alone: draw with another seed at every step, and with a seed of its own
-    where other numbers are drawn from (seed, index). The time depends on neither the number nor the sizes of
-    the images. Not differentiable: for pose refinement, hand image_index and the pixel centres to
-    `rays_from_pixels`.
+    Raises ValueError for a number that is no square.
+    """
+    side = math.isqrt(max(per_pixel, 0))
+    if side == 0 or side**2 != per_pixel:
+        raise ValueError(f"per_pixel must be the square of a number above 0, got {per_pixel}")
+    along = (torch.arange(side) + 0.5) / side - 0.5
+    return torch.stack([along.repeat(side), along.repeat_interleave(side)], dim=1)
+
+
+def training_rays(images: TrainingImages, rays: int, seed: int, per_pixel: int = 1) -> TrainingRays:
+    """Rays of pixels drawn uniformly over all (allowed) pixels of all images, with replacement, in one launch.
+
+    The `per_pixel` rays of a pixel follow one another, at the `ray_offsets` from its centre. Ray r is a function of
+    (`seed`, r) alone: draw with another seed at every step, and with a seed of its own where other numbers are drawn
+    from (seed, index). The time depends on neither the number nor the sizes of the images. Not differentiable: for pose
+    refinement, hand image_index and `ray_places` to `rays_from_pixels`.
 
     Raises:
-        ValueError: a negative number of rays.
+        ValueError: a negative number of rays, or rays that are no whole pixels; a `per_pixel` that is no square.
     """
-    if rays < 0:
-        raise ValueError(f"rays must be at least 0, got {rays}")
+    side = math.isqrt(len(ray_offsets(per_pixel)))
+    if rays < 0 or rays % per_pixel:
+        raise ValueError(f"rays must be at least 0, and {per_pixel} for each pixel, got {rays}")
     new, index = images.camera_table.new_empty, images.image_table.new_empty
     batch = TrainingRays(new(rays, 3), new(rays, 3), new(rays, 4), index(rays), index(rays))
     if rays:
         seed = (seed + 2**31) % 2**32 - 2**31  # a kernel's int has 32 bits
         kernels.gather_rays(images.pixels, images.image_table, images.camera_table, seed, *batch,
-                            allowed=images.allowed)
+                            allowed=images.allowed, side=side)
     return batch
 
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import runtime
-from ..config import ModelConfig, from_dict, model_of_version_1
+from ..config import ModelConfig, from_dict, todays_model
 from ..errors import UserError
 from ..models.family import build_model
 from ..models.model import Box, Model
@@ -32,7 +32,7 @@ from ..presets import MODELS
 from .trainer import Trainer, check_same_tensors
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
-FORMAT, VERSION = "taichi-nerf", 2
+FORMAT, VERSION = "taichi-nerf", 3
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -170,19 +170,20 @@ def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:
         raise UserError(
             f"{path} was not written by taichi-nerf; give the folder of a run of taichi-nerf train"
         )
-    if header.get("version") not in (1, VERSION):
+    if header.get("version") not in range(1, VERSION + 1):
         raise UserError(
             f"{path} has version {header.get('version')} of the checkpoint format, this program reads "
-            f"{VERSION}; use the release of taichi-nerf that wrote it"
+            f"1 to {VERSION}; use the release of taichi-nerf that wrote it"
         )
     if header.get("kind") not in MODELS or header.get("content") != content:
         raise UserError(
             f"{path} holds {header.get('content')} of {header.get('kind')}, where {content} of one of "
             f"{', '.join(MODELS)} is needed; give the folder of another run"
         )
-    if header["version"] == 1 and content == "model" and isinstance(header.get("box"), dict):
-        header["model"] = model_of_version_1(header.get("model"))
-        header["box"] = {**dataclasses.asdict(Box()), **header["box"]}
+    if content == "model":
+        header["model"] = todays_model(header.get("model"), header["version"])
+        if header["version"] == 1 and isinstance(header.get("box"), dict):
+            header["box"] = {**dataclasses.asdict(Box()), **header["box"]}
     return header
 
 

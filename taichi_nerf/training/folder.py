@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from .. import runtime
-from ..config import RunConfig, SceneConfig, from_dict, run_of_version_1
+from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene, with_scales
 from ..data.export import transforms_content
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
@@ -33,7 +33,7 @@ from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 REFINED_FILE = "refined_transforms.json"
-FORMAT, VERSION = "taichi-nerf run", 2
+FORMAT, VERSION = "taichi-nerf run", 3
 BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
 # with rotation, centre and scale, how a scene lies in the model
@@ -73,9 +73,9 @@ class RunFolder:
                 f"{path} is no run: it has no {CONFIG_FILE}; give the folder that taichi-nerf train wrote"
             )
         content = read_json(file)
-        if content.get("format") != FORMAT or content.get("version") not in (1, VERSION):
+        if content.get("format") != FORMAT or content.get("version") not in range(1, VERSION + 1):
             raise UserError(
-                f"{file} is not of version {VERSION}, or 1, of the format '{FORMAT}'; use the release of "
+                f"{file} is not of a version from 1 to {VERSION} of the format '{FORMAT}'; use the release of "
                 "taichi-nerf that wrote it"
             )
         try:
@@ -83,7 +83,7 @@ class RunFolder:
                 "backend": str(content["runtime"]["backend"]),
                 "threads": int(content["runtime"]["threads"]),
             }
-            settings = run_of_version_1(content["run"]) if content["version"] == 1 else content["run"]
+            settings = todays_run(content["run"], content["version"])
             run = cls(path, from_dict(RunConfig, settings, "run"), content["scene"], started)
             Scene(**run._scene_basis(), splits={})
         except (ValueError, TypeError, KeyError) as error:

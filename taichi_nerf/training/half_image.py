@@ -19,7 +19,7 @@ from ..data.scene import Cameras, Scene, Split
 from ..losses import squared_error
 from ..models.model import Model
 from ..models.views import Renderer, View, render_view
-from ..ops.camera import training_rays
+from ..ops.camera import TrainingRays, training_rays
 from ..types import Rays
 from .corrections import Corrections
 from .exposure import exposed
@@ -87,18 +87,22 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
     if appearance:
         groups, rates = [*groups, {"params": [codes]}], [*rates, appearance_rate]
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+    per_pixel = model.rays_per_pixel
     background = {"white": 1.0, "black": 0.0}[scene.background]
     with _frozen(model), _with_appearance(model, codes), torch.enable_grad():
         for step in range(steps):
-            drawn = training_rays(images, DRAWN * rays, seed * 1_000_003 + step)
-            pixel = images.pixel_centres(drawn.image_index, drawn.pixel_index)
-            left = (pixel[:, 0] < 0.5 * images.size[drawn.image_index.long(), 0]).nonzero()[:rays, 0]
-            index, rgba = drawn.image_index[left], drawn.rgba[left]
-            origins, directions = drawn.origins[left], drawn.directions[left]
+            drawn = training_rays(images, DRAWN * rays * per_pixel, seed * 1_000_003 + step, per_pixel)
+            first = TrainingRays(*(values[::per_pixel] for values in drawn))
+            u = images.pixel_centres(first.image_index, first.pixel_index)[:, 0]
+            left = (u < 0.5 * images.size[first.image_index.long(), 0]).nonzero()[:rays, 0]
+            rgba, index = first.rgba[left], first.image_index[left]
+            left = (left[:, None] * per_pixel + torch.arange(per_pixel, device=left.device)).reshape(-1)
+            origins, directions, of_ray = drawn.origins[left], drawn.directions[left], drawn.image_index[left]
             if poses:
-                origins, directions = corrections.rays(index, pixel[left], step)
-            pixels = corrections.shown(model.render(Rays(origins, directions, None, index if appearance else None)),
-                                       index)
+                place = images.ray_places(drawn.image_index, drawn.pixel_index, per_pixel)[left]
+                origins, directions = corrections.rays(of_ray, place, step)
+            known = Rays(origins, directions, None, of_ray if appearance else None, per_pixel)
+            pixels = corrections.shown(model.render(known), index)
             target = rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:]) * background
             loss = squared_error(pixels.over(torch.full_like(target, background)), target)
             optimiser.zero_grad()

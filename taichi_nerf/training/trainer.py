@@ -115,16 +115,17 @@ class Trainer:
 
     @property
     def rays_per_step(self) -> int:
-        """Rays of the next batch."""
+        """Rays of the next batch, of whole pixels."""
         batch = self.config.batch
         if isinstance(batch, RayBatchConfig):
             return batch.rays
         rays = min(batch.samples / max(self.samples_per_ray, 1e-3), batch.marched / max(self.marched_per_ray, 1e-3))
-        return max(16, min(int(rays), batch.max_rays))
+        rays = max(16, min(int(rays), batch.max_rays))
+        return rays - rays % self.model.rays_per_pixel
 
     @property
     def random_background(self) -> bool:
-        """Whether rays are composited over a random colour each."""
+        """Whether pixels are composited over a random colour each."""
         return self.has_alpha and self.config.batch.random_background
 
     def step(self) -> None:
@@ -178,9 +179,9 @@ class Trainer:
             loss.backward()
             self._optimise()
         self.model.after_step(self.steps_done)
-        self._adapt(len(batch), pixels.marched, pixels.visible)
+        self._adapt(len(batch.rays), pixels.marched, pixels.visible)
         squared_error = (pixels.over(batch.background).detach() - batch.target).square().mean()
-        self.add_totals(rays=len(batch), marched=pixels.marched, samples=pixels.visible,
+        self.add_totals(rays=len(batch.rays), marched=pixels.marched, samples=pixels.visible,
                         skipped=int(pixels.visible == 0), loss=loss.detach(), squared_error=squared_error)
 
     def _losses(self, pixels: Pixels, batch: Batch, seeds: StepSeeds) -> dict[str, Tensor]:
@@ -200,19 +201,21 @@ class Trainer:
 
     def _batch(self, seeds: StepSeeds) -> Batch:
         """The pixels of a step, and the rays through them."""
-        drawn = self._drawn(seeds.rays)
+        of_rays, per_pixel = self._drawn(seeds.rays), self.model.rays_per_pixel
+        drawn = TrainingRays(*(values[::per_pixel] for values in of_rays))  # pixel by pixel
         weight = None if self.area_weight is None else self.area_weight[drawn.image_index.long()]
-        return Batch(rays=self._rays_of(drawn), rgba=drawn.rgba, background=self._background(drawn, seeds.background),
-                     image_index=drawn.image_index, pixel_index=drawn.pixel_index, weight=weight)
+        return Batch(rays=self._rays_of(of_rays, per_pixel), rgba=drawn.rgba,
+                     background=self._background(drawn, seeds.background), image_index=drawn.image_index,
+                     pixel_index=drawn.pixel_index, weight=weight)
 
-    def _rays_of(self, drawn: TrainingRays) -> Rays:
+    def _rays_of(self, drawn: TrainingRays, per_pixel: int = 1) -> Rays:
         origins, directions, radius = drawn.origins, drawn.directions, None
         if self.model.sees_cones or self.corrections.cameras is not None:
-            pixel = self.images.pixel_centres(drawn.image_index, drawn.pixel_index)
+            pixel = self.images.ray_places(drawn.image_index, drawn.pixel_index, per_pixel)
             radius = self._radii(drawn.image_index, pixel)
             if self.corrections.cameras is not None:
                 origins, directions = self._origins_and_directions(drawn.image_index, pixel)
-        return Rays(origins, directions, radius, drawn.image_index)
+        return Rays(origins, directions, radius, drawn.image_index, per_pixel)
 
     def _origins_and_directions(self, image_index: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
         """[R, 3] each, of pixels [R, 2] of images [R], by what is known of the cameras now."""
@@ -229,7 +232,7 @@ class Trainer:
         half alone."""
         rays, batch = self.rays_per_step, self.config.batch
         if not (self.has_alpha and isinstance(batch, RayBatchConfig) and self.steps_done < batch.crop_steps):
-            return training_rays(self.images, rays, seed)
+            return training_rays(self.images, rays, seed, self.model.rays_per_pixel)
         drawn = training_rays(self.images, CROP_DRAWS * rays, seed)
         size = self.images.size[drawn.image_index.long()]
         place = self.images.pixel_centres(drawn.image_index, drawn.pixel_index) / size  # in [0, 1]

@@ -129,11 +129,11 @@ def test_the_gradient_of_a_camera_does_not_depend_on_the_order_of_its_rays(backe
         backend.assert_close(a, b, name)
 
 
-def gather(backend, pixels, image_table, camera_table, rays, seed, allowed=None):
+def gather(backend, pixels, image_table, camera_table, rays, seed, allowed=None, side=1):
     out = [backend.empty(rays, 3), backend.empty(rays, 3), backend.empty(rays, 4)]
     out += [torch.full((rays,), -1, dtype=torch.int32, device=backend.device) for _ in range(2)]
     words = pixels.view(torch.int32)[:, 0].to(backend.device)
-    kernels.gather_rays(words, image_table.to(backend.device), camera_table, seed, *out, allowed=allowed)
+    kernels.gather_rays(words, image_table.to(backend.device), camera_table, seed, *out, allowed=allowed, side=side)
     return out
 
 
@@ -158,6 +158,25 @@ def test_gathered_rays_are_the_rays_and_colours_of_their_pixels(backend, rng):
     backend.assert_close(rgba, pixels[f].double() / 255, "rgba")
     centre = torch.stack([within % table[n, 1] + 0.5, within // table[n, 1] + 0.5], dim=1)
     expected = rays(backend, image, backend.tensor(centre), cameras)
+    backend.assert_close(origins, expected[0], "origins")
+    backend.assert_close(directions, expected[1], "directions")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("side", "drawn"), [(2, 0), (2, 1), (2, 500), (3, 63)])
+def test_the_rays_of_a_pixel_are_spread_over_its_area(backend, rng, side, drawn, masked):
+    pixels, image_table, cameras, camera_table = make_images(backend, rng)
+    allowed = backend.tensor(range(1, len(pixels), 3), torch.int32) if masked else None
+    tables = pixels, image_table, camera_table
+    origins, directions, rgba, image, flat = gather(backend, *tables, drawn * side**2, 5, allowed, side)
+    one = gather(backend, *tables, drawn, 5, allowed)
+    for found, of_pixel in ((rgba, one[2]), (image, one[3]), (flat, one[4])):
+        assert torch.equal(found, of_pixel.repeat_interleave(side**2, dim=0))
+    n, f, table = image.long().cpu(), flat.long().cpu(), image_table.long()
+    within, part = f - table[n, 0], torch.arange(len(f), dtype=torch.float64) % side**2
+    u, v = (part % side + 0.5) / side, (part.div(side, rounding_mode="floor") + 0.5) / side
+    place = torch.stack([within % table[n, 1] + u, within // table[n, 1] + v], dim=1)
+    expected = rays(backend, image, backend.tensor(place), cameras)
     backend.assert_close(origins, expected[0], "origins")
     backend.assert_close(directions, expected[1], "directions")
 

@@ -34,6 +34,8 @@ class BallField(nn.Module):
 class Ball(nn.Module):
     """Renders the ball; `pieces` lists the samples that were marched in each call."""
 
+    rays_per_pixel = 1
+
     def __init__(
         self,
         dtype,
@@ -59,4 +61,4 @@ class Ball(nn.Module):
     def render(self, rays, *, jitter_seed=None):
         rendered = render_samples(self.field, self.grid.march(rays), rays.directions, 1e-4)
         self.pieces.append(rendered.marched)
-        return rendered
+        return rendered.averaged(rays.per_pixel)

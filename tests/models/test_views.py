@@ -1,5 +1,6 @@
 """Whole pictures of a ball whose pictures are known."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -153,6 +154,34 @@ def small_model(backend, seed=0):
     with torch.no_grad():
         model.field.table.mul_(3e4)
     return model.to(backend.dtype).to(backend.device)
+
+
+@pytest.mark.parametrize("per_pixel", [4, 9])
+@pytest.mark.parametrize("renderer", ["torch", "taichi"])
+def test_a_pixel_of_several_rays_is_the_mean_of_a_finer_picture(backend, per_pixel, renderer):
+    side = math.isqrt(per_pixel)
+    model, size = small_model(backend), np.array([13, 11])
+    coarse, fine = (cameras_around(2, size=size * n, focal=12.0 * n) for n in (1, side))
+    expected = render_view(model, fine, 1, background=0.3, renderer=renderer)
+    model.config = dataclasses.replace(model.config, rays_per_pixel=per_pixel)
+    view = render_view(model, coarse, 1, background=0.3, renderer=renderer, chunk=50)
+    assert view.colour.shape == (11, 13, 3) and view.samples == expected.samples
+    for name in ("colour", "opacity"):
+        finer = getattr(expected, name)
+        mean = finer.reshape(11, side, 13, side, *finer.shape[2:]).mean(axis=(1, 3))
+        assert np.ptp(mean) > 0.1
+        assert np.allclose(getattr(view, name), mean, atol=2e-2 if renderer == "torch" else 1e-4), name
+
+
+def test_normals_of_several_rays_are_those_of_one_where_nothing_turns(backend):
+    cameras, found = cameras_around(1), []
+    for per_pixel in (1, 4):
+        model = Ball(backend.dtype, backend.device)
+        model.rays_per_pixel = per_pixel
+        found.append(render_view(model, cameras, 0, background=1.0, normals=True))
+    inner = np.isfinite(hit(*true_rays(cameras, 0), 0.25))
+    assert (found[0].normals * found[1].normals).sum(axis=-1)[inner].min() > math.cos(math.radians(3))
+    assert np.abs(found[0].depth - found[1].depth)[inner].max() < 0.01
 
 
 def test_both_renderers_show_the_same(backend):

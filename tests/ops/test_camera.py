@@ -149,6 +149,20 @@ def test_pixels_are_drawn_as_in_the_reference_among_all_and_among_those_allowed(
         backend.assert_close(batch.rgba, pixels.cpu()[expected].double() / 255, "rgba")
 
 
+@pytest.mark.parametrize("per_pixel", [1, 4, 9])
+def test_rays_of_a_pixel_pass_where_its_ray_places_are(backend, rng, per_pixel):
+    pixels, offset, size, cameras = make_images(backend, rng)
+    images = training_images(pixels, offset, size, *cameras)
+    batch = training_rays(images, 36 * per_pixel, seed=77, per_pixel=per_pixel)
+    expected = reference.drawn_pixels(77, 36, len(pixels), None).repeat_interleave(per_pixel)
+    assert torch.equal(batch.pixel_index.long().cpu(), expected)
+    place = images.ray_places(batch.image_index, batch.pixel_index, per_pixel)
+    for value, found in zip(rays_from_pixels(batch.image_index, place, *cameras), (batch.origins, batch.directions)):
+        backend.assert_close(found, value)
+    centre = images.pixel_centres(batch.image_index, batch.pixel_index)
+    backend.assert_close((place - centre).view(36, per_pixel, 2).mean(dim=1), torch.zeros(36, 2), "middle")
+
+
 def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
     (index, pixel), (pose, focal, principal), (distortion, lens) = make_inputs(backend, 10, rng)
     with pytest.raises(ValueError, match="pixel must have shape"):
@@ -182,3 +196,8 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
             training_images(pixels, offset, size, *cameras, allowed=backend.tensor([0, len(pixels)], torch.int32))
     with pytest.raises(ValueError, match="rays must be at least 0"):
         training_rays(training_images(pixels, offset, size, *cameras), -1, seed=0)
+    with pytest.raises(ValueError, match="4 for each pixel, got 6"):
+        training_rays(training_images(pixels, offset, size, *cameras), 6, seed=0, per_pixel=4)
+    for per_pixel in (0, -1, 2):
+        with pytest.raises(ValueError, match="per_pixel must be the square"):
+            training_rays(training_images(pixels, offset, size, *cameras), 4, seed=0, per_pixel=per_pixel)

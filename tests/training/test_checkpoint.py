@@ -177,6 +177,19 @@ def test_files_of_the_first_version_are_read(saved, make_trainer):
     assert_same(resumed, trainer)
 
 
+def test_files_of_the_second_version_are_read(saved, make_trainer):
+    """They knew one ray for each pixel."""
+    trainer, folder = saved
+    model = dataclasses.asdict(SMALL)
+    del model["rays_per_pixel"]
+    rewrite(folder / MODEL, header={"version": 2, "model": model})
+    rewrite(folder / STATE, header={"version": 2})
+    resumed = make_trainer()
+    assert checkpoint.load(folder).config == SMALL
+    checkpoint.load_training(folder, resumed)
+    assert_same(resumed, trainer)
+
+
 @pytest.mark.parametrize("numbers", [None, {"steps_done": -1}, {"steps_done": "x"}, {"steps_done": 5}])
 def test_numbers_that_are_none_are_refused(saved, make_trainer, numbers):
     rewrite(saved[1] / STATE, header={"numbers": numbers})

@@ -27,7 +27,7 @@ device_images = trainer_module.device_images
 SEEDS = StepSeeds(rays=11, jitter=12, background=13)
 
 
-@pytest.fixture(params=[True, False], ids=["random-background", "white"])
+@pytest.fixture(params=[(True, 1), (False, 1), (True, 4)], ids=["random-background", "white", "rays-per-pixel"])
 def trainers(request, backend, small_scene, monkeypatch):
     """One that steps by autograd and one that steps explicitly, of equal models whose weights are not those of the
     start, all in the precision of the backend."""
@@ -35,10 +35,13 @@ def trainers(request, backend, small_scene, monkeypatch):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
     monkeypatch.setattr(explicit_step.DeviceArrays, "__init__", without_half(explicit_step.DeviceArrays.__init__))
 
+    random_background, per_pixel = request.param
+
     def make(kind):
-        batch = dataclasses.replace(BATCH, random_background=request.param)
+        batch = dataclasses.replace(BATCH, random_background=random_background)
         config = TrainingConfig(steps=20, batch=batch, gradients=kind)
-        return Trainer(make_model(small_scene, SMALL).to(backend.dtype), small_scene, config)
+        settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel)
+        return Trainer(make_model(small_scene, settings).to(backend.dtype), small_scene, config)
 
     monkeypatch.setattr(trainer_module, "device_images", in_precision(backend.dtype))
     autograd, explicit = make("autograd"), make("explicit")

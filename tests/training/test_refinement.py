@@ -22,9 +22,12 @@ from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras
 from taichi_nerf.data.disturb import disturb_poses, with_split
 from taichi_nerf.fields.hash_field import HashField
 from taichi_nerf.ops.camera import rays_from_pixels
+from taichi_nerf.training.explicit_step import StepSeeds
 from taichi_nerf.training.refinement import CameraRefinement
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import Trainer
+
+from .conftest import SMALL
 
 REFINE = RefineConfig(poses=True, lenses=True, learning_rate=1e-2, pull=1e-3, start_step=0)
 
@@ -159,6 +162,19 @@ def test_training_moves_the_cameras_and_begins_when_told(make_trainer):
     assert not corrections.twist.any() and not corrections.offset.any()
     trainer.step()
     assert corrections.twist.any() and corrections.offset.any()
+
+
+def test_rays_of_one_pixel_are_corrected_each_at_its_own_place(make_trainer):
+    model = dataclasses.replace(SMALL, rays_per_pixel=4)
+    plain, refined = make_trainer(model), make_trainer(model, refine=REFINE)
+    seeds = StepSeeds(rays=11, jitter=12, background=13)
+    expected, found = plain._batch(seeds), refined._batch(seeds)
+    assert len(found.rays) == 4 * len(found) and found.rays.per_pixel == 4
+    for name in ("origins", "directions"):
+        torch.testing.assert_close(getattr(found.rays, name), getattr(expected.rays, name), rtol=0, atol=1e-6)
+    assert torch.equal(found.target, expected.target)
+    refined.step()
+    assert torch.isfinite(refined.corrections.cameras.twist).all()
 
 
 def test_a_run_that_goes_on_takes_the_same_steps(make_trainer):

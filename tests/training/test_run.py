@@ -168,7 +168,7 @@ def test_settings_survive_json_exactly():
         (lambda content: content["run"]["training"].update(seed=-1), "seed"),
         (lambda content: content["run"].update(command="rm"), "unknown entry 'command'"),
         (lambda content: content["run"]["model"].pop("field"), "lacks 'field'"),
-        (lambda content: content.update(version=3), "version"),
+        (lambda content: content.update(version=99), "version"),
         (lambda content: content.update(runtime=None), "damaged"),
     ],
 )
@@ -186,7 +186,7 @@ def test_settings_of_the_first_version_are_read(run_folder):
     path = run_folder.path / "config.json"
     content = json.loads(path.read_text())
     content["version"], settings = 1, content["run"]
-    del settings["model"]["kind"]
+    del settings["model"]["kind"], settings["model"]["rays_per_pixel"]
     settings["training"]["batch"]["huber"] = settings["model"].pop("huber")
     for name in ("warmup_steps", "beta2", "epsilon", "clip_norm"):
         del settings["training"]["optimiser"][name]
@@ -196,6 +196,15 @@ def test_settings_of_the_first_version_are_read(run_folder):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="lacks 'training'"):
         RunFolder.open(run_folder.path)
+
+
+def test_settings_of_the_second_version_are_read(run_folder):
+    path = run_folder.path / "config.json"
+    content = json.loads(path.read_text())
+    content["version"] = 2
+    del content["run"]["model"]["rays_per_pixel"]
+    path.write_text(json.dumps(content))
+    assert RunFolder.open(run_folder.path).config == run_folder.config
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "\xff"])
