@@ -378,12 +378,16 @@ class BatchConfig:
     """Samples of a step before those behind surfaces are cut, to aim at when there are many: it bounds the memory."""
     max_rays: int = 2**14
     """Rays of a step at the most."""
+    one_ray: float = 0.5
+    """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
+    large is learned sooner from more pixels."""
     random_background: bool = True
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
 
     def __post_init__(self):
         _require(min(self.samples, self.marched, self.max_rays) >= 16,
                  "samples, marched and max-rays must be at least 16")
+        _require(0 <= self.one_ray <= 1, f"one-ray must be in [0, 1], got {self.one_ray}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -613,13 +617,17 @@ def todays_model(values: object, version: int) -> object:
 
 def todays_run(values: object, version: int) -> object:
     """Those of a run."""
-    if version > 1:
-        return {**values, "model": todays_model(values.get("model"), version)} if isinstance(values, dict) else values
+    if version > 2:
+        return values
     try:
-        training = values["training"]
-        batch, added = dict(training["batch"]), ("warmup_steps", "beta2", "epsilon", "clip_norm")
+        model, training = todays_model(values["model"], version), values["training"]
+        added = {"one_ray": BatchConfig.one_ray} if model["kind"] == "instant-ngp" else {}
+        batch = {**added, **training["batch"]}
+        if version == 2:
+            return {**values, "model": model, "training": {**training, "batch": batch}}
+        added = ("warmup_steps", "beta2", "epsilon", "clip_norm")
         optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
-        model = {**todays_model(values["model"], version), "huber": batch.pop("huber")}
+        model = {**model, "huber": batch.pop("huber")}
         corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
         corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
         training = {**corrections, **training, "batch": batch, "optimiser": optimiser}

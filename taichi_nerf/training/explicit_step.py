@@ -283,8 +283,8 @@ class ExplicitStep:
         self.trainer, self.arrays = trainer, DeviceArrays()
         batch, field = trainer.config.batch, trainer.model.field
         new, grid = self.arrays.new, trainer.model.grid
-        self.per_pixel = trainer.model.config.rays_per_pixel
-        self.rays_room = batch.max_rays - batch.max_rays % self.per_pixel
+        self.most_per_pixel = trainer.model.rays_per_pixel
+        self.rays_room = batch.max_rays - batch.max_rays % self.most_per_pixel
         drawn = max(grid.warmup_cells if grid.warmup_cells < len(grid.values) else 0, grid.cells_per_update)
         self.marched_room = _room(max(ROOM_MARCHED * batch.marched, drawn))
         on_cuda = self.arrays.device.type == "cuda"
@@ -338,7 +338,7 @@ class ExplicitStep:
             self.arrays, self.networks, samples, features=encoded, features_gradient=encoded,
             colour_inputs=colour_inputs, colour_inputs_gradient=colour_inputs, raw=3, raw_gradient=3)
         self.weights, self.log_density_gradient = new(samples), new(samples)
-        self.shown = new(rays if self.per_pixel > 1 else 1, 4)
+        self.shown = new(rays if self.most_per_pixel > 1 else 1, 4)
         self.push()
 
     def take(self, step: int, seeds: StepSeeds, factor: float) -> None:
@@ -348,7 +348,7 @@ class ExplicitStep:
         self._update_grid(step)
         batch = self.trainer.config.batch
         kernels.next_batch(self.rays, self.marched, self.samples, self.pace, self.totals, self.trainer.smoothing,
-                           batch.marched, batch.samples, self.rays_room, self.per_pixel)
+                           batch.marched, batch.samples, self.rays_room, self.most_per_pixel)
 
     def differentiate(self, seeds: StepSeeds) -> None:
         """Add the gradients of the loss of one batch to `table_gradient` and the networks' `gradient`."""
@@ -443,7 +443,7 @@ class ExplicitStep:
         grid, sampling = model.grid, model.config.sampling
         camera.gather_rays(self.pixels, self.image_table, self.camera_table, seeds.rays, self.origins, self.directions,
                            self.rgba, self.image_index, self.pixel_index, self.rays, self.allowed,
-                           math.isqrt(self.per_pixel))
+                           math.isqrt(self.trainer.rays_per_pixel))
         lattice = (grid.resolution, grid.cascades, model.cone_angle, math.log1p(model.cone_angle), grid.step_min,
                    UNBOUNDED, model.box.near, UNBOUNDED, seeds.jitter)
         ray_marching.march_count(self.origins, self.directions, self.bits, self.blocks, *lattice, sampling.max_samples,
@@ -475,7 +475,7 @@ class ExplicitStep:
                                    self.kept_count, self.rgba, trainer.background,
                                    seeds.background if trainer.random_background else -1, trainer.model.config.huber,
                                    self.weights, self.shown, visible.raw_gradient, self.log_density_gradient,
-                                   self.errors, self.rays, self.per_pixel)
+                                   self.errors, self.rays, trainer.rays_per_pixel)
 
     def _backward(self) -> None:
         visible = self.at_visible

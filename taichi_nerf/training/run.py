@@ -205,6 +205,9 @@ def warm_up(trainer: Trainer) -> None:
     for step in trainer.model.rehearsal():
         trainer.steps_done = step
         trainer.step()
+    if trainer.model.rays_per_pixel > 1:  # which a pixel has in the end
+        trainer.steps_done, trainer.seconds = trainer.config.steps or 0, trainer.config.seconds or 0.0
+        trainer.step()
     with torch.no_grad(), trainer.averaged() as model:
         model.render(trainer.some_rays(16))
     trainer.load_state_dict(state)

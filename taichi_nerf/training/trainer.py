@@ -17,7 +17,7 @@ from torch import Tensor
 from taichi_nerf_kernels.random import uniform_forward
 
 from .. import runtime
-from ..config import RayBatchConfig, TrainingConfig, check_fit
+from ..config import BatchConfig, RayBatchConfig, TrainingConfig, check_fit
 from ..data.scene import Scene
 from ..errors import UserError
 from ..models.instant_ngp import InstantNGP
@@ -115,13 +115,19 @@ class Trainer:
 
     @property
     def rays_per_step(self) -> int:
-        """Rays of the next batch, of whole pixels."""
+        """Rays of the next batch, which are all those of their pixels."""
         batch = self.config.batch
         if isinstance(batch, RayBatchConfig):
             return batch.rays
         rays = min(batch.samples / max(self.samples_per_ray, 1e-3), batch.marched / max(self.marched_per_ray, 1e-3))
         rays = max(16, min(int(rays), batch.max_rays))
         return rays - rays % self.model.rays_per_pixel
+
+    @property
+    def rays_per_pixel(self) -> int:
+        """Rays of each pixel of the next batch."""
+        batch = self.config.batch
+        return 1 if isinstance(batch, BatchConfig) and self.progress < batch.one_ray else self.model.rays_per_pixel
 
     @property
     def random_background(self) -> bool:
@@ -201,7 +207,7 @@ class Trainer:
 
     def _batch(self, seeds: StepSeeds) -> Batch:
         """The pixels of a step, and the rays through them."""
-        of_rays, per_pixel = self._drawn(seeds.rays), self.model.rays_per_pixel
+        of_rays, per_pixel = self._drawn(seeds.rays), self.rays_per_pixel
         drawn = TrainingRays(*(values[::per_pixel] for values in of_rays))  # pixel by pixel
         weight = None if self.area_weight is None else self.area_weight[drawn.image_index.long()]
         return Batch(rays=self._rays_of(of_rays, per_pixel), rgba=drawn.rgba,
@@ -232,7 +238,7 @@ class Trainer:
         half alone."""
         rays, batch = self.rays_per_step, self.config.batch
         if not (self.has_alpha and isinstance(batch, RayBatchConfig) and self.steps_done < batch.crop_steps):
-            return training_rays(self.images, rays, seed, self.model.rays_per_pixel)
+            return training_rays(self.images, rays, seed, self.rays_per_pixel)
         drawn = training_rays(self.images, CROP_DRAWS * rays, seed)
         size = self.images.size[drawn.image_index.long()]
         place = self.images.pixel_centres(drawn.image_index, drawn.pixel_index) / size  # in [0, 1]

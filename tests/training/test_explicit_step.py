@@ -38,7 +38,7 @@ def trainers(request, backend, small_scene, monkeypatch):
     random_background, per_pixel = request.param
 
     def make(kind):
-        batch = dataclasses.replace(BATCH, random_background=random_background)
+        batch = dataclasses.replace(BATCH, random_background=random_background, one_ray=0.0)
         config = TrainingConfig(steps=20, batch=batch, gradients=kind)
         settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel)
         return Trainer(make_model(small_scene, settings).to(backend.dtype), small_scene, config)
@@ -277,8 +277,10 @@ def test_either_step_goes_on_where_the_other_stood(make_trainer, kinds):
     assert not torch.equal(second.state_dict()["tensors"]["model.field.table"], before)
 
 
-def test_warm_up_leaves_an_explicit_trainer_as_it_was(make_trainer):
-    warm, cold = make_trainer(gradients="explicit"), make_trainer(gradients="explicit")
+@pytest.mark.parametrize("per_pixel", [1, 4])
+def test_warm_up_leaves_an_explicit_trainer_as_it_was(make_trainer, per_pixel):
+    model = dataclasses.replace(SMALL, rays_per_pixel=per_pixel)
+    warm, cold = make_trainer(model, gradients="explicit"), make_trainer(model, gradients="explicit")
     run.warm_up(warm)
     assert_same(warm, cold)
     for trainer in (warm, cold):
@@ -286,10 +288,11 @@ def test_warm_up_leaves_an_explicit_trainer_as_it_was(make_trainer):
     assert_same(warm, cold)
 
 
-def test_both_steps_learn_alike(make_trainer):
-    losses = []
+@pytest.mark.parametrize("per_pixel", [1, 4])
+def test_both_steps_learn_alike(make_trainer, per_pixel):
+    model, losses = dataclasses.replace(SMALL, rays_per_pixel=per_pixel), []
     for kind in ("autograd", "explicit"):
-        trainer, reports = make_trainer(gradients=kind, steps=120), []
+        trainer, reports = make_trainer(model, gradients=kind, steps=120), []
         run.train(trainer, on_report=reports.append, report_seconds=1e9)
         losses.append(reports[-1].loss)
         assert reports[-1].samples_per_ray > 0

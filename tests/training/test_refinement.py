@@ -27,7 +27,7 @@ from taichi_nerf.training.refinement import CameraRefinement
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import Trainer
 
-from .conftest import SMALL
+from .conftest import BATCH, SMALL
 
 REFINE = RefineConfig(poses=True, lenses=True, learning_rate=1e-2, pull=1e-3, start_step=0)
 
@@ -166,7 +166,8 @@ def test_training_moves_the_cameras_and_begins_when_told(make_trainer):
 
 def test_rays_of_one_pixel_are_corrected_each_at_its_own_place(make_trainer):
     model = dataclasses.replace(SMALL, rays_per_pixel=4)
-    plain, refined = make_trainer(model), make_trainer(model, refine=REFINE)
+    batch = dataclasses.replace(BATCH, one_ray=0.0)
+    plain, refined = make_trainer(model, batch=batch), make_trainer(model, batch=batch, refine=REFINE)
     seeds = StepSeeds(rays=11, jitter=12, background=13)
     expected, found = plain._batch(seeds), refined._batch(seeds)
     assert len(found.rays) == 4 * len(found) and found.rays.per_pixel == 4

@@ -32,6 +32,18 @@ def test_warm_up_leaves_the_trainer_exactly_as_it_was(make_trainer):
     assert_same(warm, cold)
 
 
+@pytest.mark.parametrize("gradients", ["autograd", "explicit"])
+def test_a_pixel_has_one_ray_at_first_and_all_of_them_later(make_trainer, gradients):
+    model, batch = dataclasses.replace(SMALL, rays_per_pixel=4), dataclasses.replace(BATCH, one_ray=0.5)
+    trainer, seen = make_trainer(model, batch=batch, gradients=gradients, steps=4), []
+    while trainer.progress < 1:
+        seen.append(trainer.rays_per_pixel)
+        before = trainer.totals()
+        trainer.step()
+        assert (trainer.totals() - before).rays % 4 == 0
+    assert seen == [1, 1, 4, 4]
+
+
 def test_steps_bound_a_run(make_trainer):
     trainer, saves = make_trainer(steps=7), []
     assert run.train(trainer, save=lambda: saves.append(trainer.steps_done))
@@ -186,7 +198,7 @@ def test_settings_of_the_first_version_are_read(run_folder):
     path = run_folder.path / "config.json"
     content = json.loads(path.read_text())
     content["version"], settings = 1, content["run"]
-    del settings["model"]["kind"], settings["model"]["rays_per_pixel"]
+    del settings["model"]["kind"], settings["model"]["rays_per_pixel"], settings["training"]["batch"]["one_ray"]
     settings["training"]["batch"]["huber"] = settings["model"].pop("huber")
     for name in ("warmup_steps", "beta2", "epsilon", "clip_norm"):
         del settings["training"]["optimiser"][name]
@@ -202,7 +214,7 @@ def test_settings_of_the_second_version_are_read(run_folder):
     path = run_folder.path / "config.json"
     content = json.loads(path.read_text())
     content["version"] = 2
-    del content["run"]["model"]["rays_per_pixel"]
+    del content["run"]["model"]["rays_per_pixel"], content["run"]["training"]["batch"]["one_ray"]
     path.write_text(json.dumps(content))
     assert RunFolder.open(run_folder.path).config == run_folder.config
 
