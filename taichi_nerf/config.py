@@ -378,7 +378,7 @@ class BatchConfig:
     """Samples of a step before those behind surfaces are cut, to aim at when there are many: it bounds the memory."""
     max_rays: int = 2**14
     """Rays of a step at the most."""
-    one_ray: float = 0.5
+    one_ray: float = 0.75
     """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
     large is learned sooner from more pixels."""
     random_background: bool = True
