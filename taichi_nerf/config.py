@@ -14,6 +14,7 @@ from tyro.conf import Suppress
 
 CELLS_PER_PIXEL, FINEST = 1.25, 2048  # of the finest level of a hash grid; the latter is Instant-NGP's
 Spacing = Literal["linear", "disparity", "piecewise"]
+RaysPerPixel = Literal[1, 4, 9, 16]
 
 
 class SettingError(ValueError):
@@ -249,7 +250,7 @@ class InstantNGPConfig:
     """Error at which the loss turns from quadratic to linear."""
     appearance: int = 0
     """Numbers that tell the colour network of the appearance of each training image; 0: none."""
-    rays_per_pixel: Literal[1, 4, 9, 16] = 1
+    rays_per_pixel: RaysPerPixel = 1
     """Rays whose mean a pixel is, in training and in pictures: one through its centre, or a grid of them over its area,
     for finer detail and smooth edges. Pictures take as many times longer."""
 
@@ -273,6 +274,9 @@ class NeRFConfig:
     """Deviation of noise on the density before its activation, in training; none: 1 with --model.ndc, else 0."""
     ndc: bool = False
     """Normalised device coordinates, for cameras that all face one way."""
+    rays_per_pixel: RaysPerPixel = 1
+    """Rays whose mean a pixel is, in training and in pictures: one through its centre, or a grid of them over its area,
+    for finer detail and smooth edges. Pictures take as many times longer."""
 
     def __post_init__(self):
         _require(self.coarse_samples >= 3, f"coarse-samples must be at least 3, got {self.coarse_samples}")
@@ -352,6 +356,8 @@ class MipNeRF360Config:
     """Of the loss that pulls the weights of a ray together."""
     appearance: int = 0
     """Numbers that each training image has of its own, for its exposure and white balance; 0: none."""
+    rays_per_pixel: RaysPerPixel = 1
+    """As that of instant-ngp, with a hash grid: the cones of a deep network see the whole pixel as it is."""
 
     def __post_init__(self):
         _require(isinstance(self.field, FieldConfig) == isinstance(self.proposal, HashProposalConfig),
@@ -363,6 +369,8 @@ class MipNeRF360Config:
         _require(min(self.dilation, self.proposal_weight, self.distortion_weight, self.appearance) >= 0,
                  "dilation, proposal-weight, distortion-weight and appearance must not be negative")
         _require(min(self.charbonnier, self.initial_density) > 0, "charbonnier and initial-density must be positive")
+        _require(self.rays_per_pixel == 1 or isinstance(self.field, FieldConfig),
+                 "rays-per-pixel needs --encoding hash: without it a cone sees the whole pixel")
 
 
 ModelConfig = InstantNGPConfig | NeRFConfig | MipNeRFConfig | MipNeRF360Config
@@ -396,6 +404,9 @@ class RayBatchConfig:
 
     rays: int = 1024
     """Rays of a step."""
+    one_ray: float = 0.75
+    """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
+    large is learned sooner from more pixels."""
     random_background: bool = True
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
     crop_steps: int = 0
@@ -404,6 +415,7 @@ class RayBatchConfig:
 
     def __post_init__(self):
         _require(self.rays >= 1, f"rays must be at least 1, got {self.rays}")
+        _require(0 <= self.one_ray <= 1, f"one-ray must be in [0, 1], got {self.one_ray}")
         _require(self.crop_steps >= 0, f"crop-steps must not be negative, got {self.crop_steps}")
 
 
@@ -606,13 +618,11 @@ def todays_model(values: object, version: int) -> object:
 
     The first knew Instant-NGP alone, the second one ray for each pixel.
     """
-    if not isinstance(values, dict):
+    if version > 2 or not isinstance(values, dict):
         return values  # what is wrong with it is said where it is read
     if version == 1:
         values = {"kind": "instant-ngp", "huber": 0.1, "appearance": 0, **values}
-    if version <= 2 and values.get("kind") == "instant-ngp":
-        values = {"rays_per_pixel": 1, **values}
-    return values
+    return values if values.get("kind") == "mip-nerf" else {"rays_per_pixel": 1, **values}
 
 
 def todays_run(values: object, version: int) -> object:
@@ -621,8 +631,7 @@ def todays_run(values: object, version: int) -> object:
         return values
     try:
         model, training = todays_model(values["model"], version), values["training"]
-        added = {"one_ray": BatchConfig.one_ray} if model["kind"] == "instant-ngp" else {}
-        batch = {**added, **training["batch"]}
+        batch = {"one_ray": BatchConfig.one_ray, **training["batch"]}
         if version == 2:
             return {**values, "model": model, "training": {**training, "batch": batch}}
         added = ("warmup_steps", "beta2", "epsilon", "clip_norm")

@@ -57,10 +57,6 @@ class InstantNGP(Model):
         rendered = render_samples(self.field, samples, rays.directions, sampling.early_stop, self._appearance(rays))
         return rendered.averaged(rays.per_pixel)
 
-    @property
-    def rays_per_pixel(self) -> int:
-        return self.config.rays_per_pixel
-
     def losses(self, pixels: Rendered, batch: Batch) -> dict[str, Tensor]:
         prediction = pixels.over(batch.background)
         return {"colour": huber(prediction, batch.target, self.config.huber, batch.weight)}

@@ -1,8 +1,8 @@
 """What the models share that cut every ray into the same number of intervals.
 
-R rays, S intervals between S + 1 fenceposts. They work in unit space, model space times `scale`, so that what matters
-of a scene has size 1, and frequencies and densities mean what they mean in the papers; s in [0, 1] is a distance
-normalised between a ray's near and far. Where the intervals lie is never differentiated.
+P pixels, R rays, S intervals between S + 1 fenceposts. They work in unit space, model space times `scale`, so that what
+matters of a scene has size 1, and frequencies and densities mean what they mean in the papers; s in [0, 1] is a
+distance normalised between a ray's near and far. Where the intervals lie is never differentiated.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from ..data.scene import Scene
 from ..errors import UserError
 from ..ops.ray_aabb import intersect_ray_aabb
 from ..types import PackedSamples, Rays
-from .model import Box, Model
+from .model import Box, Model, mean_of
 
 __all__ = ["IntervalModel", "Level", "RenderedIntervals", "seed_of"]
 
@@ -34,15 +34,22 @@ class Level:
     weights: Tensor
     """[R, S]"""
     colour: Tensor | None = None
-    """[R, 3], over black."""
+    """[P, 3], over black."""
     opacity: Tensor | None = None
-    """[R]"""
+    """[P]"""
     depth: Tensor | None = None
-    """[R], the sum of w t, in model units."""
+    """[P], the sum of w t, in model units."""
 
     def over(self, background: Tensor) -> Tensor:
-        """[R, 3]: the colour over `background` [R, 3] or [3]."""
+        """[P, 3]: the colour over `background` [P, 3] or [3]."""
         return self.colour + (1 - self.opacity)[:, None] * background
+
+    def averaged(self, per_pixel: int) -> "Level":
+        """The same with pixels that are the mean of `per_pixel` of these, which follow one another."""
+        if self.colour is None or per_pixel == 1:
+            return self
+        colour, opacity, depth = (mean_of(values, per_pixel) for values in (self.colour, self.opacity, self.depth))
+        return replace(self, colour=colour, opacity=opacity, depth=depth)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,10 @@ class RenderedIntervals:
 
     def over(self, background: Tensor) -> Tensor:
         return self.levels[-1].over(background)
+
+    def averaged(self, per_pixel: int) -> "RenderedIntervals":
+        """The same with pixels that are the mean of `per_pixel` of these, which follow one another."""
+        return RenderedIntervals(self.rays, tuple(level.averaged(per_pixel) for level in self.levels), self.scale)
 
     def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "RenderedIntervals":
         """The same with the colour of each level that has one replaced by `change` of it and the opacity."""

@@ -101,7 +101,7 @@ class MipNeRF360(IntervalModel):
             if number == len(counts) - 1 and config.range.spacing == "disparity":
                 levels[-1] = replace(levels[-1], depth=mean_distance(levels[-1], near, far) / self.scale)
             weights = levels[-1].weights.detach()
-        return RenderedIntervals(rays, tuple(levels), self.scale)
+        return RenderedIntervals(rays, tuple(levels), self.scale).averaged(rays.per_pixel)
 
     def losses(self, pixels: RenderedIntervals, batch: Batch) -> dict[str, Tensor]:
         """Of the picture, of the proposals' bounds, and of how far the weights are spread along the rays."""

@@ -14,7 +14,7 @@ from ..data.scene import Cameras, Scene
 from ..fields.hash_field import HashDensity
 from ..types import Batch, PackedSamples, Rays
 
-__all__ = ["Box", "Model", "Pixels"]
+__all__ = ["Box", "Model", "Pixels", "mean_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,11 @@ class Pixels(Protocol):
         """The same with each colour [P, 3], over black, replaced by `change` of it and its opacity [P]."""
 
 
+def mean_of(values: Tensor, per_pixel: int) -> Tensor:
+    """[P, ..]: the mean of every `per_pixel` of values [R, ..]."""
+    return values.unflatten(0, (-1, per_pixel)).mean(dim=1)
+
+
 class Model(nn.Module):
     """A radiance field that renders rays and says how it is trained.
 
@@ -72,11 +77,17 @@ class Model(nn.Module):
 
     sees_cones = False
     """Whether rays need a radius."""
-    rays_per_pixel = 1
-    """Rays that a pixel is rendered of."""
+
+    @property
+    def rays_per_pixel(self) -> int:
+        """Rays that a pixel is the mean of."""
+        return getattr(self.config, "rays_per_pixel", 1)
 
     def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> Pixels:
-        """Pixels of rays in model space. With a `jitter_seed`, as in training, at `progress` in [0, 1] of it."""
+        """Pixels of rays in model space, each the mean of `rays.per_pixel` of them.
+
+        With a `jitter_seed`, as in training, at `progress` in [0, 1] of it.
+        """
         raise NotImplementedError
 
     def losses(self, pixels: Pixels, batch: Batch) -> dict[str, Tensor]:

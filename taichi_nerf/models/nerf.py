@@ -88,7 +88,7 @@ class NeRF(IntervalModel):
                                     seed=seed_of(jitter_seed, FINE), padding=PADDING, ends=jitter_seed is None)
             s = merge_sorted(s, more)
             levels.append(self._level(self.fine, rays, unit, s, near, far, seed_of(jitter_seed, NOISE + 1)))
-        return RenderedIntervals(rays, tuple(levels), self.scale)
+        return RenderedIntervals(rays, tuple(levels), self.scale).averaged(rays.per_pixel)
 
     def losses(self, pixels: RenderedIntervals, batch: Batch) -> dict[str, Tensor]:
         names = ("coarse", "fine") if self.fine is not None else ("coarse",)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..ops.volume_rendering import compact_samples, composite, visible_samples
 from ..types import PackedSamples
+from .model import mean_of
 
 
 class Field(Protocol):
@@ -60,8 +61,7 @@ class Rendered:
         """Pixels, each the mean of `per_pixel` of these, which follow one another."""
         if per_pixel == 1:
             return self
-        colour, opacity, depth = (values.unflatten(0, (-1, per_pixel)).mean(dim=1)
-                                  for values in (self.colour, self.opacity, self.depth))
+        colour, opacity, depth = (mean_of(values, per_pixel) for values in (self.colour, self.opacity, self.depth))
         return replace(self, colour=colour, opacity=opacity, depth=depth)
 
     def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "Rendered":

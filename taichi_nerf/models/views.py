@@ -18,7 +18,7 @@ from ..ops.conical_frustum import cone_radii
 from ..ops.field_rendering import FieldSettings, TaichiField, prepare_field, render_field, tile_order
 from ..types import Rays
 from .instant_ngp import InstantNGP
-from .model import Model, Pixels
+from .model import Model, Pixels, mean_of
 
 PIECES = {"cpu": (1024, 2**15, 2**17), "cuda": (2**16, 2**20, 2**23)}
 # rays of the first piece, rays of a piece at most, and marched samples of a piece to aim at: they bound the memory
@@ -125,7 +125,7 @@ def _render_fast(
     for piece in pixels.split(chunk or PIECE // per_pixel):
         colour, opacity, depth, count = render_field(field, *_piece_rays(camera, piece, width, per_pixel))
         of_rays = torch.cat([colour, opacity[:, None], depth[:, None]], dim=1).float().cpu()
-        image[piece, :5] = of_rays.unflatten(0, (-1, per_pixel)).mean(dim=1)
+        image[piece, :5] = mean_of(of_rays, per_pixel)
         samples += int(count.sum())
     return image, samples
 
@@ -203,7 +203,7 @@ def _render_piece(
     colour = rendered.colour
     normal = torch.zeros_like(colour)
     if normals:
-        normal = _composite_normals(model, rendered).unflatten(0, (-1, per_pixel)).mean(dim=1)
+        normal = mean_of(_composite_normals(model, rendered), per_pixel)
     columns = (colour, rendered.opacity[:, None], rendered.depth[:, None], normal)
     return torch.cat(columns, dim=1).float().cpu(), rendered
 

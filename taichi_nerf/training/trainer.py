@@ -17,7 +17,7 @@ from torch import Tensor
 from taichi_nerf_kernels.random import uniform_forward
 
 from .. import runtime
-from ..config import BatchConfig, RayBatchConfig, TrainingConfig, check_fit
+from ..config import RayBatchConfig, TrainingConfig, check_fit
 from ..data.scene import Scene
 from ..errors import UserError
 from ..models.instant_ngp import InstantNGP
@@ -118,16 +118,24 @@ class Trainer:
         """Rays of the next batch, which are all those of their pixels."""
         batch = self.config.batch
         if isinstance(batch, RayBatchConfig):
-            return batch.rays
-        rays = min(batch.samples / max(self.samples_per_ray, 1e-3), batch.marched / max(self.marched_per_ray, 1e-3))
-        rays = max(16, min(int(rays), batch.max_rays))
+            rays = max(batch.rays, self.model.rays_per_pixel)
+        else:
+            rays = min(batch.samples / max(self.samples_per_ray, 1e-3),
+                       batch.marched / max(self.marched_per_ray, 1e-3))
+            rays = max(16, min(int(rays), batch.max_rays))
         return rays - rays % self.model.rays_per_pixel
 
     @property
     def rays_per_pixel(self) -> int:
         """Rays of each pixel of the next batch."""
+        early = self.progress < self.config.batch.one_ray or self._crops
+        return 1 if early else self.model.rays_per_pixel
+
+    @property
+    def _crops(self) -> bool:
+        """Whether a step sees the central half of the images alone."""
         batch = self.config.batch
-        return 1 if isinstance(batch, BatchConfig) and self.progress < batch.one_ray else self.model.rays_per_pixel
+        return self.has_alpha and isinstance(batch, RayBatchConfig) and self.steps_done < batch.crop_steps
 
     @property
     def random_background(self) -> bool:
@@ -236,8 +244,8 @@ class Trainer:
     def _drawn(self, seed: int) -> TrainingRays:
         """Pixels of all images; in the beginning, where images have alpha and the batch asks for that, of their central
         half alone."""
-        rays, batch = self.rays_per_step, self.config.batch
-        if not (self.has_alpha and isinstance(batch, RayBatchConfig) and self.steps_done < batch.crop_steps):
+        rays = self.rays_per_step
+        if not self._crops:
             return training_rays(self.images, rays, seed, self.rays_per_pixel)
         drawn = training_rays(self.images, CROP_DRAWS * rays, seed)
         size = self.images.size[drawn.image_index.long()]

@@ -75,7 +75,7 @@ def prepared(backend, config, box, seed=3):
 
 def rendered(backend, model, rays, seed):
     given = Rays(*(backend.tensor(x) for x in (rays.origins, rays.directions, rays.radius)),
-                 rays.image_index.to(backend.device))
+                 rays.image_index.to(backend.device), rays.per_pixel)
     with torch.no_grad():
         return model.render(given, jitter_seed=seed, progress=0.4)
 
@@ -96,6 +96,26 @@ def test_nerf_renders_what_its_reference_does(backend, rays, seed):
         expected = reference.nerf(state, 2 * rays.origins, rays.directions, near, far, coarse=8, fine=6, skip=SKIP,
                                   levels=LEVELS, direction_levels=DIRECTION_LEVELS, last="bounded", seed=seed)
     assert_pictures(backend, rendered(backend, model, rays, seed).levels, expected, 2)
+
+
+@pytest.mark.parametrize("config", [
+    NeRFConfig(field=DEEP, coarse_samples=8, fine_samples=6, rays_per_pixel=4),
+    MipNeRF360Config(field=HASH, proposal=PROPOSAL, samples=6, proposal_samples=(8,), rays_per_pixel=4),
+])
+def test_a_pixel_of_several_rays_is_their_mean_at_every_level(backend, rays, config):
+    model, _ = prepared(backend, config, Box())
+    rays = rays[:8]
+    one = rendered(backend, model, rays, 5)
+    several = rendered(backend, model, dataclasses.replace(rays, per_pixel=4), 5)
+    for found, of_rays in zip(several.levels, one.levels):
+        assert torch.equal(found.weights, of_rays.weights)
+        if of_rays.colour is not None:
+            for name in ("colour", "opacity", "depth"):
+                values = getattr(of_rays, name)
+                backend.assert_close(getattr(found, name), values.view(2, 4, *values.shape[1:]).mean(dim=1), name)
+    background = torch.full((2, 3), 0.3).to(one.colour)
+    assert several.over(background).shape == several.colour.shape == (2, 3)
+    assert several.samples.ray_total == 8
 
 
 @pytest.mark.parametrize("seed", [None, 5])

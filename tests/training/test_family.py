@@ -22,6 +22,7 @@ from taichi_nerf.config import (
     SettingError,
     TrainingConfig,
     from_dict,
+    todays_run,
 )
 from taichi_nerf.models.mip_nerf import MipNeRF
 from taichi_nerf.models.views import render_view
@@ -48,6 +49,11 @@ SMALL = {
         field=HASH, proposal=HashProposalConfig(hash_grid=HASH.hash_grid), proposal_samples=(8, 6), samples=6,
         shared_proposal=False, initial_density=0.1, appearance=2),
 }
+SMALL["nerf-hash-rays"], SMALL["mip-nerf-360-rays"] = (
+    dataclasses.replace(SMALL[name], rays_per_pixel=4) for name in ("nerf-hash", "mip-nerf-360-hash"))
+
+
+BATCH = RayBatchConfig(rays=64, crop_steps=3, one_ray=0.2)
 
 
 @pytest.fixture(params=SMALL)
@@ -56,7 +62,7 @@ def make(request, small_scene):
 
     def make(**settings) -> Trainer:
         config = SMALL[request.param]
-        training = default_training(config, **{"steps": 20, "batch": RayBatchConfig(rays=64, crop_steps=3), **settings})
+        training = default_training(config, **{"steps": 20, "batch": BATCH, **settings})
         rates = {"learning_rate": 0.1, "network_learning_rate": 1e-2, "warmup_steps": 2}
         optimiser = dataclasses.replace(training.optimiser, **rates)
         return Trainer(make_model(small_scene, config), small_scene, dataclasses.replace(training, optimiser=optimiser))
@@ -65,7 +71,7 @@ def make(request, small_scene):
 
 
 def test_training_lowers_the_loss(make):
-    trainer, totals = make(steps=90), []
+    trainer, totals = make(steps=90, batch=dataclasses.replace(BATCH, rays=256)), []
     for _ in range(3):
         for _ in range(30):
             trainer.step()
@@ -194,7 +200,20 @@ def test_settings_of_every_model_survive_json():
                 assert from_dict(RunConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_settings_of_the_second_version_are_as_they_were(name):
+    """Which knew one ray for each pixel."""
+    found = recipe(name)
+    config = RunConfig(model=found.model, training=TrainingConfig(batch=found.batch, optimiser=found.optimiser))
+    values = dataclasses.asdict(config)
+    values["model"].pop("rays_per_pixel", None)
+    del values["training"]["batch"]["one_ray"]
+    assert from_dict(RunConfig, todays_run(values, 2)) == config
+
+
 def test_what_does_not_go_together_is_refused(small_scene):
+    with pytest.raises(SettingError, match="rays-per-pixel needs --encoding hash"):
+        dataclasses.replace(SMALL["mip-nerf-360"], rays_per_pixel=4)
     with pytest.raises(SettingError, match="gradients explicit is for instant-ngp alone"):
         RunConfig(model=NeRFConfig(), training=TrainingConfig(batch=RayBatchConfig(), gradients="explicit"))
     with pytest.raises(SettingError, match="a batch of nerf is a RayBatchConfig"):
