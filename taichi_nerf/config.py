@@ -357,7 +357,8 @@ class MipNeRF360Config:
     appearance: int = 0
     """Numbers that each training image has of its own, for its exposure and white balance; 0: none."""
     rays_per_pixel: RaysPerPixel = 1
-    """As that of instant-ngp, with a hash grid: the cones of a deep network see the whole pixel as it is."""
+    """Rays whose mean a pixel is, in training and in pictures: one through its centre, or a grid of them over its area,
+    for finer detail and smooth edges. With a hash grid alone: the cones of a deep network see the whole pixel."""
 
     def __post_init__(self):
         _require(isinstance(self.field, FieldConfig) == isinstance(self.proposal, HashProposalConfig),
