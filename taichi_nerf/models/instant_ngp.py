@@ -47,9 +47,8 @@ class InstantNGP(Model):
     def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> Rendered:
         """Pixels of `rays` in model space; with a `jitter_seed` the samples are shifted by a random part of a step.
 
-        A pixel of several rays is their mean, its samples are those of all.
-
-        A ray of no image has the appearance 0, which is that of a mean image.
+        A pixel of several rays is their mean, its samples are those of all. A ray of no image has the appearance 0,
+        which is that of a mean image.
         """
         sampling = self.config.sampling
         samples = self.grid.march(rays, cone_angle=self.cone_angle, near=self.box.near, seed=jitter_seed,

@@ -1,6 +1,6 @@
 """From samples along rays to pixels. The renderer knows no network: it is handed a field.
 
-R rays, S samples, K samples that are visible. What a field computes is feature-major, [features, samples].
+P pixels, R rays, S samples, K samples that are visible. What a field computes is feature-major, [features, samples].
 """
 
 from collections.abc import Callable
@@ -36,11 +36,11 @@ class Rendered:
     """Pixels, and what they cost."""
 
     colour: Tensor
-    """[R, 3], over black."""
+    """[P, 3], over black."""
     opacity: Tensor
-    """[R]"""
+    """[P]"""
     depth: Tensor
-    """[R], the sum of w t: divide by the opacity for a mean distance."""
+    """[P], the sum of w t: divide by the opacity for a mean distance."""
     weights: Tensor
     """[K]"""
     samples: PackedSamples
@@ -54,7 +54,7 @@ class Rendered:
         return len(self.samples)
 
     def over(self, background: Tensor) -> Tensor:
-        """[R, 3]: the colour over `background` [R, 3] or [3]."""
+        """[P, 3]: the colour over `background` [P, 3] or [3]."""
         return self.colour + (1 - self.opacity)[:, None] * background
 
     def averaged(self, per_pixel: int) -> "Rendered":

@@ -46,7 +46,9 @@ def test_exposures_of_left_halves_are_found_and_right_halves_scored():
         "nothing", "exposure, to the left halves"]
 
 
-def test_poses_of_left_halves_are_found(model):
+@pytest.mark.parametrize("per_pixel", [1, 4])
+def test_poses_of_left_halves_are_found(model, per_pixel):
+    model.rays_per_pixel = per_pixel
     scene = make_scene(model, [0, 0, 0], SIZE)
     truth = scene.splits["test"]
     pose = truth.cameras.camera_to_world.copy()
@@ -59,7 +61,9 @@ def test_poses_of_left_halves_are_found(model):
     assert pose_errors(fit.cameras, truth.cameras)[0].max() < 3
 
 
-def test_right_halves_have_no_say(model):
+@pytest.mark.parametrize("per_pixel", [1, 4])
+def test_right_halves_have_no_say(model, per_pixel):
+    model.rays_per_pixel = per_pixel
     scene = make_scene(model, [0, 0, 0], SIZE)
     test, _ = jitter_exposure(scene.splits["test"], 0.8, seed=2)
     settings = dict(poses=True, exposure=True, steps=5, rays=64)
