@@ -22,9 +22,8 @@ import torch
 from taichi_nerf_kernels import engine
 
 from .. import devices, runtime
-from ..config import TrainingConfig
 from ..data.builtin import builtin_scene
-from ..training.run import make_model, warm_up
+from ..training.run import default_training, make_model, warm_up
 from ..training.trainer import Trainer
 from . import measure
 from .cases import CASES, Case, Work
@@ -141,7 +140,8 @@ def _peers(case: Case, inputs: dict, items: int, budget: float):
 def training_speed(budget: float) -> dict:
     """Steps, rays and visible samples a second of the defaults on the built-in scene, small, past the warm-up."""
     scene = builtin_scene(resolution=64, views=(12, 0, 0), samples_per_pixel=1)
-    trainer = Trainer(make_model(scene), scene, TrainingConfig(steps=100_000))
+    model = make_model(scene)
+    trainer = Trainer(model, scene, default_training(model.config, steps=100_000))
     warm_up(trainer)
     settle = time.perf_counter() + budget / 2
     while trainer.steps_done < 20 or time.perf_counter() < settle:  # the batch finds its size, the grid its cells

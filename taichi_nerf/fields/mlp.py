@@ -5,6 +5,7 @@ Everything is feature-major, [features, N]: the layout in which the encodings wr
 
 import math
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -19,7 +20,8 @@ from ..ops.mlp import fused_mlp
 # or, where that is more, of an OCTAVE-th of a power of two. Without the offset rows would begin at multiples of 4 KB,
 # and all want the same cache lines.
 COLUMNS, OCTAVE, OFFSET = 512, 16, 32
-MEASURED = 8192  # samples with which the implementations are compared
+MOST_MEASURED = 2**18  # samples with which the implementations are compared, at the most
+MOMENT = 0.3  # seconds that a comparison goes on for
 
 
 class MLP(nn.Module):
@@ -130,37 +132,52 @@ def padded_columns(count: int) -> int:
 
 def implementation(x: Tensor, weights: list[Tensor]) -> str:
     """`torch` or `fused`, for inputs `x`."""
-    here = runtime.current()
-    if here.mlp != "auto":
-        return here.mlp
-    if here.backend == "cpu" or weights[0].dtype != torch.float32 or x.shape[1] == 0:
-        return "torch"  # faster in most rows of docs/benchmarks.md, and in all in bfloat16: not measured anew
+    chosen = chosen_implementation(weights[0].dtype)
+    if chosen != "auto":
+        return chosen
+    if x.shape[1] == 0:
+        return "torch"
     sizes = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
-    return faster_implementation(sizes, x.device, here)
+    samples = min(4 ** max(round(math.log(x.shape[1], 4)), 5), MOST_MEASURED)  # which of the two may depend on it
+    return faster_implementation(sizes, samples, x.device, runtime.current())
+
+
+def chosen_implementation(dtype: torch.dtype) -> str:
+    """`torch`, `fused`, or `auto` where a measurement has to decide, for weights of `dtype`."""
+    here = runtime.current()
+    if here.mlp == "auto" and (here.backend == "cpu" or dtype != torch.float32):
+        return "torch"  # faster in most rows of docs/benchmarks.md, and in all in bfloat16: not measured anew
+    return here.mlp
 
 
 @lru_cache
-def faster_implementation(sizes: tuple[int, ...], device: torch.device, here: runtime.Runtime) -> str:
-    """`torch` or `fused`: what takes less time for forward and backward of a step's samples on this runtime."""
+def faster_implementation(sizes: tuple[int, ...], samples: int, device: torch.device, here: runtime.Runtime) -> str:
+    """`torch` or `fused`: what takes less time for forward and backward of so many samples on this runtime."""
     random = torch.Generator().manual_seed(0)
     network = MLP(sizes[0], sizes[-1], width=max(sizes[1:-1], default=1), hidden_layers=len(sizes) - 2,
                   generator=random).to(device)
-    x = torch.rand(sizes[0], MEASURED, generator=random).to(device).requires_grad_()
+    x = torch.rand(sizes[0], samples, generator=random).to(device).requires_grad_()
     contestants = {"torch": network.in_torch, "fused": lambda x: fused_mlp(x, list(network.weights))}
-    seconds = {}
     with torch.enable_grad():
-        for name, forward in contestants.items():
-            seconds[name] = min([_seconds_of(forward, x) for _ in range(4)][1:])  # the first compiles
+        seconds = {name: best_seconds(lambda forward=forward: forward(x).float().sum().backward(), device)
+                   for name, forward in contestants.items()}
     return min(seconds, key=seconds.get)
 
 
-def _seconds_of(forward, x: Tensor) -> float:
-    """The time of a forward and a backward pass."""
-    started = time.perf_counter()
-    forward(x).float().sum().backward()
-    if x.device.type == "cuda":
-        torch.cuda.synchronize(x.device)
-    return time.perf_counter() - started
+def best_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """The best time of a few runs after a first one, which compiles."""
+    def once() -> float:
+        started = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    once()
+    times = [once()]
+    while len(times) < 5 and sum(times) < MOMENT:
+        times.append(once())
+    return min(times)
 
 
 def truncated_exp(x: Tensor) -> Tensor:

@@ -27,7 +27,15 @@ from taichi_nerf_kernels import training_step as kernels
 from taichi_nerf_kernels.engine import ti
 
 from .. import runtime
-from ..fields.mlp import MLP, fastest_precision, implementation, layers_backward, layers_forward, padded_columns
+from ..fields.mlp import (
+    MLP,
+    best_seconds,
+    chosen_implementation,
+    fastest_precision,
+    layers_backward,
+    layers_forward,
+    padded_columns,
+)
 from ..ops.ray_marching import RUNS, UNBOUNDED
 from ..samplers.occupancy import Visit
 
@@ -254,14 +262,37 @@ def _single_precision_sums():
 
 
 def make_network(arrays: DeviceArrays, module: MLP, columns: int) -> Network:
-    """Of the kind that the runtime says is to compute `module`; on Vulkan, and in double precision on a GPU, fused."""
-    weights = list(module.weights)
-    asked = torch.empty(weights[0].shape[1], 1, dtype=weights[0].dtype, device=weights[0].device)
-    if arrays.native or implementation(asked, weights) == "fused":
+    """Of the kind that the runtime says is to compute `module`; on Vulkan, and in double precision on a GPU, fused.
+
+    Where it leaves that open, the faster one on this device with as many samples as there is room for: with a few
+    thousand it is another one.
+    """
+    chosen, on_cpu = chosen_implementation(arrays.dtype), arrays.device.type == "cpu"
+    if arrays.native or chosen == "fused" or (arrays.dtype == torch.float64 and not on_cpu):
         return FusedNetwork(arrays, module, columns)
-    if arrays.device.type == "cpu":
-        return TorchNetwork(arrays, module, columns)
-    return (TensorCoreNetwork if arrays.dtype == torch.float32 else FusedNetwork)(arrays, module, columns)
+    network = (TorchNetwork if on_cpu else TensorCoreNetwork)(arrays, module, columns)
+    if chosen == "torch":
+        return network
+    return faster_network(arrays, columns, [network, FusedNetwork(arrays, module, columns)])
+
+
+def faster_network(arrays: DeviceArrays, columns: int, networks: Sequence[Network]) -> Network:
+    """Of some for one module the one whose passes over so many columns, all in use, take the least time. They leave
+    something in its gradient."""
+    x = arrays.like(torch.rand(networks[0].sizes[0], columns, generator=torch.Generator().manual_seed(0)))
+    y, x_gradient = arrays.new(networks[0].sizes[-1], columns), arrays.new(*x.shape)
+    count = arrays.like(torch.tensor([columns], dtype=torch.int32))
+
+    def seconds(network: Network) -> float:
+        arrays.put(_flat(list(network.module.weights)), network.weights)
+
+        def there_and_back():
+            network.forward(x, y, count)
+            network.backward(x, y, x_gradient, count)
+
+        return best_seconds(there_and_back, arrays.device)
+
+    return min(networks, key=seconds)
 
 
 @dataclass(frozen=True)

@@ -108,15 +108,29 @@ def test_the_runtime_says_what_computes_a_network(backend, monkeypatch, rng):
 def test_auto_takes_the_faster_one(monkeypatch, rng):
     here = dataclasses.replace(mlp.runtime.current(), backend="vulkan", mlp="auto")
     monkeypatch.setattr(mlp.runtime, "current", lambda: here)
-    monkeypatch.setattr(mlp, "fused_mlp", plain)
-    clock = {}
-    monkeypatch.setattr(mlp, "_seconds_of", lambda forward, x: clock[getattr(forward, "__name__", "")])
+    sizes = []
+    monkeypatch.setattr(mlp, "fused_mlp", lambda x, weights: sizes.append(x.shape[1]) or plain(x, weights))
     network = MLP(**SHAPES["density network"], generator=rng)
     for seconds, expected in (((1, 2), "torch"), ((2, 1), "fused")):
-        clock["in_torch"], clock["<lambda>"] = seconds
+        clock = iter(seconds)
+        monkeypatch.setattr(mlp, "best_seconds", lambda run, device, clock=clock: run() or next(clock))
         mlp.faster_implementation.cache_clear()
-        assert mlp.implementation(torch.zeros(12, 3), list(network.weights)) == expected
+        for samples in (3000, 5000):  # as many samples as about the same: measured once
+            assert mlp.implementation(torch.zeros(12, samples), list(network.weights)) == expected
     mlp.faster_implementation.cache_clear()
+    assert sizes == [4096, 4096]
+
+
+def test_which_is_faster_is_measured_again_for_another_number_of_samples(monkeypatch, rng):
+    here = dataclasses.replace(mlp.runtime.current(), backend="vulkan", mlp="auto")
+    monkeypatch.setattr(mlp.runtime, "current", lambda: here)
+    measured = []
+    monkeypatch.setattr(mlp, "faster_implementation",
+                        lambda sizes, samples, device, here: measured.append(samples) or "torch")
+    weights = list(MLP(**SHAPES["density network"], generator=rng).weights)
+    for samples in (0, 1, 5000, 70_000, 3_000_000):
+        mlp.implementation(torch.empty(12, samples, device="meta"), weights)
+    assert measured == [1024, 4096, 65_536, 262_144]
 
 
 def test_gradcheck(rng):

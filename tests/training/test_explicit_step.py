@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import TrainingConfig
+from taichi_nerf.config import InstantNGPConfig, TrainingConfig
 from taichi_nerf.data import with_scales
 from taichi_nerf.errors import UserError
 from taichi_nerf.fields import mlp
@@ -164,6 +164,22 @@ def test_a_network_in_bfloat16_is_the_network_but_for_rounding(rng, monkeypatch)
         assert (found.double() - value).norm() <= tolerance * value.norm()
 
 
+def test_auto_takes_the_network_that_is_faster_with_all_samples_of_a_step(backend, rng, monkeypatch):
+    if backend.dtype == torch.float64 or backend.name == "vulkan-f32":
+        pytest.skip("in double precision and on Vulkan networks are fused, whatever is faster")
+    monkeypatch.setattr(explicit_step, "chosen_implementation", lambda dtype: "auto")
+    monkeypatch.setattr(explicit_step, "TorchNetwork", explicit_step.TensorCoreNetwork)  # that of a GPU, on a CPU too
+    module = mlp.MLP(32, 16, width=64, hidden_layers=1, generator=rng).to(backend.device)
+    arrays, used = explicit_step.DeviceArrays(), []
+    for seconds, expected in (((1, 2), explicit_step.TensorCoreNetwork), ((2, 1), explicit_step.FusedNetwork)):
+        clock = iter(seconds)
+        monkeypatch.setattr(explicit_step, "best_seconds", lambda run, device, clock=clock: run() or next(clock))
+        network = explicit_step.make_network(arrays, module, 777)
+        assert type(network) is expected
+        used.append(network.gradient.abs().max().item())
+    assert min(used) > 0  # both had gone there and back
+
+
 def test_steps_in_bfloat16_have_the_gradients_but_for_rounding(small_scene, monkeypatch):
     runtime.init("cpu", torch.float32, threads=2)
     found = []
@@ -227,7 +243,7 @@ def test_steps_on_vulkan_stay_on_the_device(small_scene, moved_bytes):
     if runtime.why_missing("vulkan"):
         pytest.skip(f"vulkan: {runtime.why_missing('vulkan')}")
     runtime.init("vulkan")
-    trainer = Trainer(make_model(small_scene), small_scene, TrainingConfig(steps=100))
+    trainer = Trainer(make_model(small_scene, InstantNGPConfig()), small_scene, TrainingConfig(steps=100))
     trainer.steps_done = 60  # the next steps look at all cells of the occupancy grid, and at some
     before = moved_bytes[0]
     for _ in range(24):
