@@ -34,8 +34,11 @@ ROWS = {
     "lego-100-rays": (LEGO, ["--downscale", "4", "--steps", "4000", *RAYS]),
     "lego-240-rays": (LEGO, ["--downscale", "2", "--seconds", "240", *RAYS]),
     "lego-cpu": (LEGO, [*SHORT, "--backend", "cpu"]),
-    "lego-vulkan": (LEGO, [*SHORT, "--backend", "vulkan"]),
+    "lego-vulkan": (LEGO, [*SHORT, "--backend", "vulkan", "--preset", "small"]),
     "lego-cuda": (LEGO, [*SHORT, "--backend", "cuda", "--preset", "small"]),
+    "lego-cuda-15": (LEGO, ["--seconds", "15", "--backend", "cuda", "--orbit-frames", "0"]),
+    "lego-cuda-15-rays": (LEGO, ["--seconds", "15", "--backend", "cuda", "--orbit-frames", "0", *RAYS]),
+    "lego-vulkan-15": (LEGO, ["--seconds", "15", "--backend", "vulkan", "--orbit-frames", "0"]),
     "lego-cuda-20000": (LEGO, ["--steps", "20000", "--backend", "cuda", "--orbit-frames", "0"]),
     "lego-cuda-20000-rays": (LEGO, ["--steps", "20000", "--backend", "cuda", "--orbit-frames", "0", *RAYS]),
 }

@@ -26,7 +26,7 @@ def main():
     taichi_nerf.runtime.init(arguments.backend)
     scene = taichi_nerf.builtin_scene(resolution=resolution, views=views)
     model = taichi_nerf.make_model(scene)
-    taichi_nerf.fit(model, scene, taichi_nerf.TrainingConfig(**budget), on_report=print)
+    taichi_nerf.fit(model, scene, taichi_nerf.default_training(model.config, **budget), on_report=print)
     print(taichi_nerf.evaluate(model, scene, folder=arguments.output / "test"))
 
     cameras = taichi_nerf.orbit(scene, frames)

@@ -33,7 +33,7 @@ def main():
         print(f"{finding.severity}: {finding.text}")
 
     model = taichi_nerf.make_model(scene)
-    taichi_nerf.fit(model, scene, taichi_nerf.TrainingConfig(**budget), on_report=print)
+    taichi_nerf.fit(model, scene, taichi_nerf.default_training(model.config, **budget), on_report=print)
     print(taichi_nerf.evaluate(model, scene, folder=arguments.output / "test"))
     taichi_nerf.save_model(arguments.output / "model.safetensors", model)  # load_model reads it
 

@@ -22,12 +22,13 @@ def main():
     parser.add_argument("--small", action="store_true", help="tiny images and 250 steps")
     arguments = parser.parse_args()
     steps, resolution, views = (250, 40, (20, 0, 2)) if arguments.small else (arguments.steps, 200, (60, 0, 8))
-    batch = taichi_nerf.config.BatchConfig(**({"samples": 1024, "marched": 8192} if arguments.small else {}))
+    small = {"batch": taichi_nerf.config.BatchConfig(samples=1024, marched=8192)} if arguments.small else {}
 
     taichi_nerf.runtime.init("vulkan")
     scene = taichi_nerf.builtin_scene(resolution=resolution, views=views)
     model = taichi_nerf.make_model(scene)
-    taichi_nerf.fit(model, scene, taichi_nerf.TrainingConfig(steps=steps, batch=batch), on_report=print)
+    training = taichi_nerf.default_training(model.config, steps=steps, **small)
+    taichi_nerf.fit(model, scene, training, on_report=print)
     print(taichi_nerf.evaluate(model, scene, folder=arguments.output / "test"))
     view = taichi_nerf.render_view(model, taichi_nerf.orbit(scene, 8), 0, background=1.0)
     print(write_png(arguments.output / "vulkan.png", view.colour))

@@ -355,7 +355,7 @@ def train_defaults(
     """What `taichi-nerf train` does unless told otherwise. With `auto`, a driver on the path stands for the device."""
     if backend == "auto":
         backend = "cuda" if shutil.which("nvidia-smi") else "cpu"
-    preset = preset or preset_for(backend)
+    preset = preset or preset_for(backend, model)
     found = recipe(model, preset, encoding)
     return Train(model_name=model, preset=preset, encoding=encoding, batch=found.batch, optimiser=found.optimiser,
                  model=found.model)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 __all__ = ["VulkanDevice", "machine", "memory", "vulkan_devices"]
 
 VULKAN_LIBRARIES = {"win32": "vulkan-1.dll", "darwin": "libvulkan.dylib"}
-SOFTWARE = 4  # VK_PHYSICAL_DEVICE_TYPE_CPU
+DISCRETE, SOFTWARE = 2, 4  # VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, _CPU
 DEVICE_LOCAL = 1  # VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
 FLOAT_ATOMICS = b"VK_EXT_shader_atomic_float"
 ATOMIC_FEATURES = 1000260000  # VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT
@@ -26,6 +26,8 @@ class VulkanDevice:
     name: str
     software: bool
     """Computed by the processor, as by Mesa's lavapipe."""
+    discrete: bool
+    """A card with memory of its own."""
     memory: int
     """Bytes of its own memory."""
     float_atomics: bool
@@ -86,7 +88,7 @@ def _described(vulkan, device) -> VulkanDevice:
     heaps = _MemoryProperties()
     vulkan.vkGetPhysicalDeviceMemoryProperties(device, ctypes.byref(heaps))
     sizes = [heap.size for heap in heaps.heaps[: heaps.heap_count] if heap.flags & DEVICE_LOCAL]
-    return VulkanDevice(name=name, software=kind == SOFTWARE, memory=sum(sizes),
+    return VulkanDevice(name=name, software=kind == SOFTWARE, discrete=kind == DISCRETE, memory=sum(sizes),
                         float_atomics=_has_float_atomics(vulkan, device),
                         half_storage=_has_half_storage(vulkan, device))
 

@@ -23,6 +23,7 @@ from .config import (
     SamplingConfig,
     SettingError,
 )
+from .devices import vulkan_devices
 
 ModelName = Literal["instant-ngp", "nerf", "mip-nerf", "mip-nerf-360"]
 Preset = Literal["small", "paper"]
@@ -48,9 +49,10 @@ def recipe(model: ModelName = "instant-ngp", preset: Preset = "small", encoding:
     return found if encoding is None else WITH_ENCODING[model](found, preset, encoding)
 
 
-def preset_for(backend: str) -> Preset:
-    """The preset that `backend` trains in minutes."""
-    return "paper" if backend == "cuda" else "small"
+def preset_for(backend: str, model: ModelName = "instant-ngp") -> Preset:
+    """The preset of `model` that `backend` trains in minutes; on Vulkan Instant-NGP alone trains on the card."""
+    card = backend == "vulkan" and model == "instant-ngp" and any(found.discrete for found in vulkan_devices())
+    return "paper" if backend == "cuda" or card else "small"
 
 
 HASH_FIELD = FieldConfig()

@@ -118,7 +118,8 @@ def why_missing(backend: str, *, auto: bool = False) -> str | None:
     if not has_driver(ti.vulkan):
         return "no Vulkan driver was found (on Debian and Ubuntu: apt install mesa-vulkan-drivers libvulkan1)"
     if auto:
-        return "every launch copies its tensors through host memory, which is slower than the CPU"
+        return ("instant-ngp alone stays on the device: for all else every launch copies its tensors through host "
+                "memory, which is slower than the CPU")
     return None
 
 
@@ -130,7 +131,8 @@ def passed_over(backend: str) -> list[str]:
     if backend == "cpu":
         cards = [device.name for device in devices.vulkan_devices() if not device.software]
         reason = why_missing("vulkan", auto=True)
-        notes += [f"{', '.join(cards)} could be used by --backend vulkan, but {reason}"] if cards and reason else []
+        notes += [f"{', '.join(cards)} could be used by --backend vulkan, and train instant-ngp many times as fast, "
+                  f"but {reason}"] if cards and reason else []
     return notes
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taichi_nerf import cli, devices, runtime
+from taichi_nerf import cli, devices, presets, runtime
 from taichi_nerf.devices import VulkanDevice
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,9 +17,9 @@ from taichi_nerf.data.builtin import builtin_scene
 runtime.init("cpu", threads=1)
 print(len(builtin_scene(resolution=2, views=(1, 0, 0)).splits["train"]))
 """
-CARD = VulkanDevice(name="Fast Card", software=False, memory=2**33, float_atomics=True)
-OLD_CARD = VulkanDevice(name="Old Card", software=False, memory=2**31, float_atomics=False)
-SOFTWARE = VulkanDevice(name="llvmpipe", software=True, memory=2**31, float_atomics=True)
+CARD = VulkanDevice(name="Fast Card", software=False, discrete=True, memory=2**33, float_atomics=True)
+OLD_CARD = VulkanDevice(name="Old Card", software=False, discrete=True, memory=2**31, float_atomics=False)
+SOFTWARE = VulkanDevice(name="llvmpipe", software=True, discrete=False, memory=2**31, float_atomics=True)
 
 
 @pytest.fixture
@@ -52,8 +52,17 @@ def test_auto_says_why_it_leaves_a_card_with_vulkan(pretend, capfd):
     pretend(CARD, SOFTWARE)
     chosen = runtime.init("auto").backend
     said = capfd.readouterr().err
-    assert chosen == "vulkan" or "Fast Card could be used by --backend vulkan, but" in said
+    assert chosen == "cpu" and "Fast Card could be used by --backend vulkan, and train instant-ngp many times" in said
     assert "llvmpipe" not in said
+
+
+def test_a_card_with_vulkan_gets_the_sizes_of_a_gpu_for_what_stays_on_it(monkeypatch):
+    for found, model, expected in (([SOFTWARE], "instant-ngp", "small"), ([], "instant-ngp", "small"),
+                                   ([SOFTWARE, CARD], "instant-ngp", "paper"), ([CARD], "nerf", "small")):
+        monkeypatch.setattr(presets, "vulkan_devices", lambda found=found: found)
+        assert cli.train_defaults("vulkan", model).preset == expected
+        assert cli.train_defaults("cpu", model).preset == "small"
+    assert cli.train_defaults("vulkan", preset="paper").preset == "paper"
 
 
 def test_a_backend_that_was_asked_for_is_not_explained(pretend, capfd):

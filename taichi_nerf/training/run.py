@@ -115,7 +115,7 @@ def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0
 def default_training(model: ModelConfig, **settings) -> TrainingConfig:
     """How a model of this kind and encoding is trained on the current runtime; `settings` are of TrainingConfig."""
     encoding = "hash" if isinstance(model.field, FieldConfig) else "positional"
-    found = recipe(model.kind, preset_for(runtime.current().backend), encoding)
+    found = recipe(model.kind, preset_for(runtime.current().backend, model.kind), encoding)
     return TrainingConfig(**{"batch": found.batch, "optimiser": found.optimiser, **settings})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from taichi_nerf import runtime
-from taichi_nerf.config import BatchConfig, TrainingConfig
+from taichi_nerf.config import BatchConfig, InstantNGPConfig, TrainingConfig
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.models.views import render_view
@@ -13,7 +13,7 @@ from taichi_nerf.training.run import fit, make_model
 
 
 def trained(scene, steps: int, **batch):
-    model = make_model(scene)
+    model = make_model(scene, InstantNGPConfig())
     fit(model, scene, TrainingConfig(steps=steps, batch=BatchConfig(**batch)))
     return model
 
@@ -57,7 +57,7 @@ def test_vulkan_trains_to_what_the_cpu_trains_to(still_life):
     scores = {}
     for backend in ("cpu", "vulkan"):
         runtime.init(backend)
-        model = make_model(still_life)
+        model = make_model(still_life, InstantNGPConfig())
         fit(model, still_life, TrainingConfig(steps=200, batch=BatchConfig(samples=4096)))
         scores[backend] = evaluate(model, still_life, every=2).mean_psnr
     assert abs(scores["cpu"] - scores["vulkan"]) < 0.2 and min(scores.values()) > 16, scores
