@@ -131,8 +131,8 @@ def passed_over(backend: str) -> list[str]:
     if backend == "cpu":
         cards = [device.name for device in devices.vulkan_devices() if not device.software]
         reason = why_missing("vulkan", auto=True)
-        notes += [f"{', '.join(cards)} could be used by --backend vulkan, and train instant-ngp many times as fast, "
-                  f"but {reason}"] if cards and reason else []
+        notes += [f"{', '.join(cards)} could be used by --backend vulkan, and may train instant-ngp many times as "
+                  f"fast, but {reason}"] if cards and reason else []
     return notes
 
 
