@@ -101,11 +101,35 @@ def layers_backward(gradient: Tensor, x: Tensor, hidden: list[Tensor], weights: 
     inputs, samples = [x.t(), *hidden], gradient.t()
     weight_gradients = [torch.mm(gradient, inputs[-1])]
     for layer in reversed(range(1, len(weights))):
-        samples = torch.mm(samples, weights[layer])
-        kept = torch.ops.aten.threshold_backward(_sign_in_integers(samples), _sign_in_integers(inputs[layer]), 0)
-        samples = kept.view(samples.dtype)
+        samples = _rectified_backward(torch.mm(samples, weights[layer]), inputs[layer])
         weight_gradients.insert(0, torch.mm(inputs[layer - 1].t(), samples).t())
     return torch.mm(weights[0].t(), samples.t(), out=out) if to_x else None, weight_gradients
+
+
+def rectified(x: Tensor) -> Tensor:
+    """ReLU of x, in its place. Differentiable once."""
+    return _ReLU.apply(x)
+
+
+class _ReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        _sign_in_integers(x).relu_()
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (y,) = ctx.saved_tensors
+        return _rectified_backward(gradient, y)
+
+
+def _rectified_backward(gradient: Tensor, y: Tensor) -> Tensor:
+    """`gradient` where y = ReLU(..) is above zero, else zero."""
+    kept = torch.ops.aten.threshold_backward(_sign_in_integers(gradient), _sign_in_integers(y), 0)
+    return kept.view(gradient.dtype)
 
 
 def _sign_in_integers(x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mlp import fastest_precision, truncated_exp
+from .mlp import fastest_precision, rectified, truncated_exp
 
 __all__ = ["DENSITY_ACTIVATIONS", "PositionalField"]
 
@@ -97,12 +97,12 @@ class PositionalField(nn.Module):
 
         `noise` [N] is added before the activation: NeRF's regulariser for real scenes, in training.
         """
-        with self._precision(features):
-            hidden = features
+        with self._autocast(features):
+            inputs = hidden = features.to(self._precision(features))
             for i, layer in enumerate(self.trunk):
-                hidden = layer(hidden).relu_()
+                hidden = rectified(layer(hidden))
                 if i == self.skip:
-                    hidden = torch.cat([features.to(hidden.dtype), hidden], dim=1)
+                    hidden = torch.cat([inputs, hidden], dim=1)
             raw = self.density_layer(hidden)[:, 0].to(features.dtype)
         if noise is not None:
             raw = raw + noise
@@ -120,7 +120,7 @@ class PositionalField(nn.Module):
             wanted = "wants the encoded directions" if view is None else "was made without view_inputs"
             raise ValueError(f"the colour of this field {wanted}")
         padding, result = self.colour_padding, self.colour_layer.weight.dtype
-        with self._precision(hidden):
+        with self._autocast(hidden):
             if view is not None:
                 bottleneck = self.bottleneck_layer(hidden)
                 split = bottleneck.shape[1]
@@ -128,11 +128,17 @@ class PositionalField(nn.Module):
                 of_ray = F.linear(view, weight[:, split:], self.view_layer.bias)
                 of_sample = F.linear(bottleneck, weight[:, :split])
                 samples = len(hidden) // max(len(view), 1)
-                hidden = (of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]).relu_().flatten(0, 1)
+                hidden = of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]
+                hidden = rectified(hidden).flatten(0, 1)
             raw = self.colour_layer(hidden).to(result)
         return raw.sigmoid() * (1 + 2 * padding) - padding
 
-    def _precision(self, x: Tensor) -> torch.autocast:
-        """Within it products of float32 are taken in the type that is fastest."""
-        precision = fastest_precision(x.device) if self.density_layer.weight.dtype == torch.float32 else torch.float32
-        return torch.autocast(x.device.type, precision, enabled=precision != torch.float32)
+    def _precision(self, x: Tensor) -> torch.dtype:
+        """What products are taken in: of float32, the type that is fastest."""
+        dtype = self.density_layer.weight.dtype
+        return fastest_precision(x.device) if dtype == torch.float32 else dtype
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        """Within it products are taken in `_precision`."""
+        precision = self._precision(x)
+        return torch.autocast(x.device.type, precision, enabled=precision == torch.bfloat16)

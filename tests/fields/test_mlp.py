@@ -133,6 +133,18 @@ def test_which_is_faster_is_measured_again_for_another_number_of_samples(monkeyp
     assert measured == [1024, 4096, 65_536, 262_144]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_relu_in_place_is_relu(rng, dtype):
+    x = torch.cat([torch.randn(63, 5, generator=rng), torch.tensor([[0.0, -0.0, 1e-30, -1e-30, float("inf")]])])
+    found, expected = (x.to(dtype).requires_grad_() for _ in range(2))
+    cotangents = torch.randn(x.shape, generator=rng).to(dtype)
+    for start, rectify in ((found, mlp.rectified), (expected, torch.relu)):
+        y = rectify(start * 1)
+        y.backward(cotangents)
+        assert torch.equal(y, torch.relu(start))
+    assert torch.equal(found.grad, expected.grad) and (found.grad != 0).any()
+
+
 def test_gradcheck(rng):
     network, x, _ = make(rng, 5, SHAPES["colour network"], torch.float64)
     assert torch.autograd.gradcheck(lambda x, *weights: network(x), (x, *network.weights))
