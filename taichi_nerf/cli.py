@@ -35,6 +35,7 @@ from .config import (
     SceneFormat,
     SettingError,
 )
+from .devices import pytorch_is_for_cuda
 from .errors import UserError
 from .presets import ENCODINGS, MODELS, PRESETS, Encoding, ModelName, Preset, preset_for, recipe
 
@@ -97,7 +98,7 @@ class Train(_Common):
     """What is trained."""
     preset: Preset = "small"
     """Settings as a whole: those that two processor cores train in minutes, or those of the paper, which CUDA has by
-    default."""
+    default, and for instant-ngp Vulkan on a card."""
     encoding: Encoding | None = None
     """What represents space: sines and cosines before a deep network, or a hash grid before a small one, which is
     many times faster on a processor; by default what the model's paper has."""
@@ -352,9 +353,10 @@ class Bench:
 def train_defaults(
     backend: Backend, model: ModelName = "instant-ngp", preset: Preset | None = None, encoding: Encoding | None = None
 ) -> Train:
-    """What `taichi-nerf train` does unless told otherwise. With `auto`, a driver on the path stands for the device."""
+    """What `taichi-nerf train` does unless told otherwise. With `auto`, a driver on the path stands for the device, if
+    PyTorch is one for CUDA."""
     if backend == "auto":
-        backend = "cuda" if shutil.which("nvidia-smi") else "cpu"
+        backend = "cuda" if shutil.which("nvidia-smi") and pytorch_is_for_cuda() else "cpu"
     preset = preset or preset_for(backend, model)
     found = recipe(model, preset, encoding)
     return Train(model_name=model, preset=preset, encoding=encoding, batch=found.batch, optimiser=found.optimiser,

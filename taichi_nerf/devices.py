@@ -2,12 +2,15 @@
 
 import ctypes
 import ctypes.util
+import importlib.util
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["VulkanDevice", "machine", "memory", "vulkan_devices"]
+__all__ = ["VulkanDevice", "machine", "memory", "pytorch_is_for_cuda", "vulkan_devices"]
 
 VULKAN_LIBRARIES = {"win32": "vulkan-1.dll", "darwin": "libvulkan.dylib"}
 DISCRETE, SOFTWARE = 2, 4  # VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, _CPU
@@ -52,6 +55,18 @@ def memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def pytorch_is_for_cuda() -> bool:
+    """Whether the PyTorch that is installed was built for CUDA, without the second that importing it takes."""
+    package = importlib.util.find_spec("torch")
+    if package is None or package.origin is None:
+        return False
+    try:
+        version = Path(package.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return re.search(r"^cuda\b.*= *['\"]\d", version, re.MULTILINE) is not None
 
 
 def vulkan_devices() -> list[VulkanDevice]:

@@ -1,5 +1,6 @@
 """What `auto` takes, what it says about what it leaves, about a slow device, and where compiled kernels go."""
 
+import importlib.machinery
 import os
 import subprocess
 import sys
@@ -54,6 +55,26 @@ def test_auto_says_why_it_leaves_a_card_with_vulkan(pretend, capfd):
     said = capfd.readouterr().err
     assert chosen == "cpu" and "Fast Card could be used by --backend vulkan, and may train instant-ngp" in said
     assert "llvmpipe" not in said
+
+
+@pytest.mark.parametrize("version, expected", [
+    ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", "small"),
+    ("debug = False\ncuda: Optional[str] = '13.0'\n", "paper"),
+    ("cuda = '12.4'\n", "paper"),
+    (None, "small"),
+])
+def test_a_driver_without_a_pytorch_for_it_gets_the_sizes_of_a_processor(tmp_path, monkeypatch, version, expected):
+    (tmp_path / "__init__.py").touch()
+    if version is not None:
+        (tmp_path / "version.py").write_text(version)
+    package = importlib.machinery.ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: package)
+    monkeypatch.setattr(cli.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert cli.train_defaults("auto").preset == expected
+
+
+def test_what_pytorch_was_built_for_is_read_right():
+    assert devices.pytorch_is_for_cuda() == (runtime.torch.version.cuda is not None)
 
 
 def test_a_card_with_vulkan_gets_the_sizes_of_a_gpu_for_what_stays_on_it(monkeypatch):
