@@ -68,7 +68,7 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
         raise UserError(f"mlp must be one of {', '.join(MLPS)}, got {mlp!r}")
     threads = threads or usable_cpus()
     if backend == "auto":
-        backend = next(b for b in ("cuda", "vulkan", "cpu") if why_missing(b, auto=True) is None)
+        backend = "cpu" if why_missing("cuda") else "cuda"
         for note in passed_over(backend):
             print(f"taichi-nerf: --backend auto takes {backend}: {note}", file=sys.stderr, flush=True)
     reason = why_missing(backend)
@@ -105,8 +105,8 @@ def current() -> Runtime:
     return _current
 
 
-def why_missing(backend: str, *, auto: bool = False) -> str | None:
-    """Why `backend` cannot be used here, or None if it can. With `auto`, also why it should not be chosen unasked."""
+def why_missing(backend: str) -> str | None:
+    """Why `backend` cannot be used here, or None if it can."""
     if backend == "cpu":
         return None
     if backend == "cuda":
@@ -117,9 +117,6 @@ def why_missing(backend: str, *, auto: bool = False) -> str | None:
         return None if has_driver(ti.cuda) else "Taichi finds no CUDA driver"
     if not has_driver(ti.vulkan):
         return "no Vulkan driver was found (on Debian and Ubuntu: apt install mesa-vulkan-drivers libvulkan1)"
-    if auto:
-        return ("instant-ngp alone stays on the device: for all else every launch copies its tensors through host "
-                "memory, which is slower than the CPU")
     return None
 
 
@@ -130,9 +127,10 @@ def passed_over(backend: str) -> list[str]:
         notes.append(f"an NVIDIA driver is here, but {why_missing('cuda')}")
     if backend == "cpu":
         cards = [device.name for device in devices.vulkan_devices() if not device.software]
-        reason = why_missing("vulkan", auto=True)
+        reason = why_missing("vulkan") or ("for all else every launch copies its tensors through host memory, which is "
+                                           "slower than the CPU")
         notes += [f"{', '.join(cards)} could be used by --backend vulkan, and may train instant-ngp many times as "
-                  f"fast, but {reason}"] if cards and reason else []
+                  f"fast, but {reason}"] if cards else []
     return notes
 
 

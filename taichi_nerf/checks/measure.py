@@ -1,7 +1,4 @@
-"""Checks and times on the running backend: errors against the reference, seconds, and what the machine can do.
-
-A time is the least of several repetitions: what else the machine does can only add to it.
-"""
+"""Checks and times on the running backend: errors against the reference, seconds, and what the machine can do."""
 
 import time
 from collections.abc import Callable
@@ -15,12 +12,12 @@ from taichi_nerf_kernels.engine import ti
 from taichi_nerf_kernels.launch import kernel
 
 from .. import runtime
+from ..timing import best_seconds
 from .cases import Case
 
 __all__ = [
     "TOLERANCE",
     "Check",
-    "best_seconds",
     "check",
     "exact_copies",
     "launch_overhead",
@@ -28,7 +25,6 @@ __all__ = [
     "limits",
     "reference_work",
     "relative_error",
-    "synchronise",
     "timed_work",
 ]
 
@@ -129,27 +125,6 @@ def _autograd_work(function, inputs: dict[str, Tensor], case: Case):
         return torch.autograd.grad(outputs, list(leaves.values()), cotangents)
 
     return forward, both
-
-
-def best_seconds(work: Callable[[], object], budget: float, least: int = 3) -> float:
-    """Least time of one call, after one that compiles, within about `budget` seconds."""
-    work()
-    synchronise()
-    best, spent, calls = float("inf"), 0.0, 0
-    while calls < least or spent < budget:
-        start = time.perf_counter()
-        work()
-        synchronise()
-        seconds = time.perf_counter() - start
-        best, spent, calls = min(best, seconds), spent + seconds, calls + 1
-    return best
-
-
-def synchronise():
-    """Wait for the device."""
-    ti.sync()
-    if runtime.current().backend == "cuda":
-        torch.cuda.synchronize()
 
 
 def limits(budget: float) -> dict[str, float]:

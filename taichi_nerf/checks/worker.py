@@ -23,6 +23,7 @@ from taichi_nerf_kernels import engine
 
 from .. import devices, runtime
 from ..data.builtin import builtin_scene
+from ..timing import best_seconds
 from ..training.run import default_training, make_model, warm_up
 from ..training.trainer import Trainer
 from . import measure
@@ -110,7 +111,7 @@ def _timed(name: str, budget: float, machine: dict, tell) -> bool:
 
 def speed(work, items: int, least: Work, budget: float, machine: dict) -> dict:
     """Items/s, bytes/s and operations/s after the model, and their shares of the machine's limits."""
-    rate = items / measure.best_seconds(work, budget)
+    rate = items / best_seconds(work, budget)
     return {
         "items_per_second": rate,
         "bytes_per_second": rate * least.bytes,
@@ -129,9 +130,9 @@ def _peers(case: Case, inputs: dict, items: int, budget: float):
         try:
             forward, both, count = make()
             with runtime.current().device:  # as of the reference's inputs
-                rates = {"forward": count / measure.best_seconds(forward, budget / 2, least=1)}
+                rates = {"forward": count / best_seconds(forward, budget / 2, least=1)}
                 if both is not None and case.backward is not None:
-                    rates["both"] = count / measure.best_seconds(both, budget / 2, least=1)
+                    rates["both"] = count / best_seconds(both, budget / 2, least=1)
         except (ImportError, RuntimeError):  # not installed, without the compiler that it needs, or not for this device
             continue
         yield name, rates

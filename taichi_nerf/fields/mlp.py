@@ -4,8 +4,6 @@ Everything is feature-major, [features, N]: the layout in which the encodings wr
 """
 
 import math
-import time
-from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -15,13 +13,14 @@ from torch.autograd.function import once_differentiable
 
 from .. import runtime
 from ..ops.mlp import fused_mlp
+from ..timing import best_seconds
 
 # Half-precision products are compiled, and kept, for every shape they meet: N is OFFSET more than a multiple of COLUMNS
 # or, where that is more, of an OCTAVE-th of a power of two. Without the offset rows would begin at multiples of 4 KB,
 # and all want the same cache lines.
 COLUMNS, OCTAVE, OFFSET = 512, 16, 32
 MOST_MEASURED = 2**18  # samples with which the implementations are compared, at the most
-MOMENT = 0.3  # seconds that a comparison goes on for
+MOMENT = 0.05  # seconds in which each is repeated
 
 
 class MLP(nn.Module):
@@ -183,25 +182,9 @@ def faster_implementation(sizes: tuple[int, ...], samples: int, device: torch.de
     x = torch.rand(sizes[0], samples, generator=random).to(device).requires_grad_()
     contestants = {"torch": network.in_torch, "fused": lambda x: fused_mlp(x, list(network.weights))}
     with torch.enable_grad():
-        seconds = {name: best_seconds(lambda forward=forward: forward(x).float().sum().backward(), device)
+        seconds = {name: best_seconds(lambda forward=forward: forward(x).float().sum().backward(), MOMENT, 2)
                    for name, forward in contestants.items()}
     return min(seconds, key=seconds.get)
-
-
-def best_seconds(run: Callable[[], object], device: torch.device) -> float:
-    """The best time of a few runs after a first one, which compiles."""
-    def once() -> float:
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - started
-
-    once()
-    times = [once()]
-    while len(times) < 5 and sum(times) < MOMENT:
-        times.append(once())
-    return min(times)
 
 
 def truncated_exp(x: Tensor) -> Tensor:

@@ -97,8 +97,8 @@ class PositionalField(nn.Module):
 
         `noise` [N] is added before the activation: NeRF's regulariser for real scenes, in training.
         """
-        with self._autocast(features):
-            inputs = hidden = features.to(self._precision(features))
+        with self._autocast():
+            inputs = hidden = features.to(self._precision)
             for i, layer in enumerate(self.trunk):
                 hidden = rectified(layer(hidden))
                 if i == self.skip:
@@ -120,7 +120,7 @@ class PositionalField(nn.Module):
             wanted = "wants the encoded directions" if view is None else "was made without view_inputs"
             raise ValueError(f"the colour of this field {wanted}")
         padding, result = self.colour_padding, self.colour_layer.weight.dtype
-        with self._autocast(hidden):
+        with self._autocast():
             if view is not None:
                 bottleneck = self.bottleneck_layer(hidden)
                 split = bottleneck.shape[1]
@@ -133,12 +133,13 @@ class PositionalField(nn.Module):
             raw = self.colour_layer(hidden).to(result)
         return raw.sigmoid() * (1 + 2 * padding) - padding
 
-    def _precision(self, x: Tensor) -> torch.dtype:
+    @property
+    def _precision(self) -> torch.dtype:
         """What products are taken in: of float32, the type that is fastest."""
-        dtype = self.density_layer.weight.dtype
-        return fastest_precision(x.device) if dtype == torch.float32 else dtype
+        weight = self.density_layer.weight
+        return fastest_precision(weight.device) if weight.dtype == torch.float32 else weight.dtype
 
-    def _autocast(self, x: Tensor) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
         """Within it products are taken in `_precision`."""
-        precision = self._precision(x)
-        return torch.autocast(x.device.type, precision, enabled=precision == torch.bfloat16)
+        weight = self.density_layer.weight
+        return torch.autocast(weight.device.type, self._precision, enabled=self._precision != weight.dtype)

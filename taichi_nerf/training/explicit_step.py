@@ -29,7 +29,7 @@ from taichi_nerf_kernels.engine import ti
 from .. import runtime
 from ..fields.mlp import (
     MLP,
-    best_seconds,
+    MOMENT,
     chosen_implementation,
     fastest_precision,
     layers_backward,
@@ -38,6 +38,7 @@ from ..fields.mlp import (
 )
 from ..ops.ray_marching import RUNS, UNBOUNDED
 from ..samplers.occupancy import Visit
+from ..timing import best_seconds
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -290,7 +291,7 @@ def faster_network(arrays: DeviceArrays, columns: int, networks: Sequence[Networ
             network.forward(x, y, count)
             network.backward(x, y, x_gradient, count)
 
-        return best_seconds(there_and_back, arrays.device)
+        return best_seconds(there_and_back, MOMENT, 2)
 
     return min(networks, key=seconds)
 

@@ -113,7 +113,7 @@ def test_auto_takes_the_faster_one(monkeypatch, rng):
     network = MLP(**SHAPES["density network"], generator=rng)
     for seconds, expected in (((1, 2), "torch"), ((2, 1), "fused")):
         clock = iter(seconds)
-        monkeypatch.setattr(mlp, "best_seconds", lambda run, device, clock=clock: run() or next(clock))
+        monkeypatch.setattr(mlp, "best_seconds", lambda work, *budget, clock=clock: work() or next(clock))
         mlp.faster_implementation.cache_clear()
         for samples in (3000, 5000):  # as many samples as about the same: measured once
             assert mlp.implementation(torch.zeros(12, samples), list(network.weights)) == expected
@@ -134,10 +134,10 @@ def test_which_is_faster_is_measured_again_for_another_number_of_samples(monkeyp
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_relu_in_place_is_relu(rng, dtype):
+def test_relu_in_place_is_relu(backend, rng, dtype):
     x = torch.cat([torch.randn(63, 5, generator=rng), torch.tensor([[0.0, -0.0, 1e-30, -1e-30, float("inf")]])])
-    found, expected = (x.to(dtype).requires_grad_() for _ in range(2))
-    cotangents = torch.randn(x.shape, generator=rng).to(dtype)
+    found, expected = (backend.tensor(x, dtype).requires_grad_() for _ in range(2))
+    cotangents = backend.tensor(torch.randn(x.shape, generator=rng), dtype)
     for start, rectify in ((found, mlp.rectified), (expected, torch.relu)):
         y = rectify(start * 1)
         y.backward(cotangents)

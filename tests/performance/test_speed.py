@@ -12,6 +12,7 @@ import pytest
 
 from taichi_nerf.checks import measure
 from taichi_nerf.checks.cases import CASES
+from taichi_nerf.timing import synchronise
 
 pytest.importorskip("pytest_benchmark", reason="needs pytest-benchmark: pip install 'taichi-nerf[benchmark]'")
 pytestmark = pytest.mark.performance
@@ -41,7 +42,7 @@ def test_kernel(benchmark, f32, stem, passes):
 
     def run():
         work()
-        measure.synchronise()
+        synchronise()
 
     run()  # compiles
     benchmark.group = f"{stem} {passes}"
