@@ -30,6 +30,7 @@ _HOMES = {
     "RunConfig": "config",
     "Scene": "data",
     "Trainer": "training.trainer",
+    "trainer_for": "training.trainer",
     "TrainingConfig": "config",
     "UserError": "errors",
     "builtin_scene": "data.builtin",

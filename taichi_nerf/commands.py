@@ -30,7 +30,7 @@ from .training.folder import CONFIG_FILE, METRICS_FILE, RunFolder, check_output,
 from .training.half_image import HalfImageFit, fit_left_halves
 from .training.run import Report, make_model, warm_up, with_budget
 from .training.run import train as run_training
-from .training.trainer import Trainer
+from .training.trainer import Trainer, trainer_for
 
 __all__ = ["bench", "doctor", "eval", "info", "process", "render", "render_pictures", "train"]
 
@@ -59,7 +59,7 @@ def train(command: Train) -> int:
     run, scene = _resumed(command) if command.resume is not None else _begun(command)
     config = run.config
     model = make_model(scene, config.model, seed=config.training.seed)
-    trainer = Trainer(model, scene, config.training)
+    trainer = trainer_for(model, scene, config.training)
     if run.has_checkpoint:
         checkpoint.load_training(run.path, trainer)
         _say(f"{run.path} stands at step {trainer.steps_done}, after {trainer.seconds:.1f} s of training")
@@ -437,7 +437,7 @@ def _fitted_halves(model, scene: Scene, split: str, every: int, run: RunFolder, 
     line.wait("fitting left halves")
     return fit_left_halves(model, scene, chosen_views(scene, split, every), poses=training.refine.poses,
                            exposure=training.exposure.learned,
-                           appearance=getattr(model, "appearance", None) is not None, seed=training.seed)
+                           appearance="appearance" in model.codes, seed=training.seed)
 
 
 def _lines(scores: dict) -> list[str]:

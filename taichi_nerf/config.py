@@ -502,14 +502,10 @@ class TrainingConfig:
         _require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
         _require(self.seconds is None or self.seconds > 0, f"seconds must be positive, got {self.seconds}")
         _require(0 <= self.seed < 2**31, f"seed must be from 0 to 2^31 - 1, got {self.seed}")
-        _require(not self.more_than_colours or self.gradients != "explicit",
-                 "gradients explicit trains on colours alone, of cameras as they are: with refine, exposure or depth "
-                 "use autograd or auto")
-
-    @property
-    def more_than_colours(self) -> bool:
-        """Whether a step has more to it than the field and the colours of the images."""
-        return self.refine.active or self.exposure.learned or self.depth.weight > 0
+        _require(not self.refine.active or self.gradients != "explicit",
+                 "gradients explicit trains on cameras as they are: with refine use autograd or auto")
+        _require(self.optimiser.clip_norm is None or self.gradients != "explicit",
+                 "gradients explicit clips no gradients: with optimiser.clip-norm use autograd or auto")
 
 
 SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
@@ -586,8 +582,6 @@ def check_fit(model: ModelConfig, training: TrainingConfig) -> None:
              f"got a {type(training.batch).__name__}")
     _require(packed or training.gradients != "explicit",
              f"gradients explicit is for instant-ngp alone: {model.kind} has no step of kernels; use autograd or auto")
-    _require(not packed or model.appearance == 0 or training.gradients != "explicit",
-             "gradients explicit knows no appearance of images: with model.appearance use autograd or auto")
 
 
 def flattened(config, prefix: str = "") -> dict[str, object]:

@@ -1,18 +1,59 @@
-"""The nouns that travel whole: rays, the ragged samples along them, and what a step is trained on.
+"""The nouns that travel whole: rays and what they are of, samples along them, what a step is trained on, and where the
+training stands.
 
-Sizes: R rays, S samples in all.
+Sizes: R rays, P pixels, S samples in all.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-__all__ = ["Batch", "PackedSamples", "Rays"]
+__all__ = ["UNKNOWN", "Batch", "PackedSamples", "Rays", "Seeds", "Shot", "Standing", "of_samples"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """What rays are of besides their lines: a value a ray, or None where that is unknown or does not matter."""
+
+    image: Tensor | None = None
+    """[R] int32: the training image."""
+    time: Tensor | None = None
+    """[R] in [0, 1], of a scene that moves."""
+    ids: Mapping[str, Tensor] = field(default_factory=dict)
+    """[R] int32 by name (`appearance`, `warp`, `camera`): which rays share a latent code."""
+    codes: Mapping[str, Tensor] = field(default_factory=dict)
+    """[R, A] by the same names: given in place of what the model has learned."""
+
+    @classmethod
+    def single(cls, *, image: int | None = None, time: float | None = None, ids: Mapping[str, int] | None = None,
+               codes: Mapping[str, Tensor] | None = None) -> "Shot":
+        """That of one view, R = 1, on the CPU; `codes` [A] by name."""
+        return cls(image=None if image is None else torch.tensor([image], dtype=torch.int32),
+                   time=None if time is None else torch.tensor([time]),
+                   ids={name: torch.tensor([number], dtype=torch.int32) for name, number in (ids or {}).items()},
+                   codes={name: code[None] for name, code in (codes or {}).items()})
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Shot":
+        """The same with each tensor replaced by `change` of it."""
+        return Shot(image=None if self.image is None else change(self.image),
+                    time=None if self.time is None else change(self.time),
+                    ids={name: change(values) for name, values in self.ids.items()},
+                    codes={name: change(values) for name, values in self.codes.items()})
+
+    def __getitem__(self, index) -> "Shot":
+        """Those of some rays."""
+        return self.map(lambda values: values[index])
+
+
+UNKNOWN = Shot()  # of which nothing is known
 
 
 @dataclass(frozen=True)
 class Rays:
-    """Half-lines origin + t * direction in model space."""
+    """Half-lines origin + t * direction in model space. Changed with `dataclasses.replace`, never rebuilt."""
 
     origins: Tensor
     """[R, 3]"""
@@ -20,8 +61,8 @@ class Rays:
     """[R, 3], unit length, so that t is a distance"""
     radius: Tensor | None = None
     """[R] of the pixel's cone at distance 1, for models that see cones; else None"""
-    image_index: Tensor | None = None
-    """[R] int32: the training image whose appearance a ray has; None: that of none"""
+    shot: Shot = UNKNOWN
+    """What the rays are of"""
     per_pixel: int = 1
     """Rays of a pixel, which follow one another: what is rendered of them is their mean"""
 
@@ -30,8 +71,29 @@ class Rays:
 
     def __getitem__(self, index) -> "Rays":
         """Some of the rays, each a pixel of its own."""
-        values = (self.origins, self.directions, self.radius, self.image_index)
-        return Rays(*(None if value is None else value[index] for value in values))
+        return replace(self, origins=self.origins[index], directions=self.directions[index],
+                       radius=None if self.radius is None else self.radius[index], shot=self.shot[index], per_pixel=1)
+
+
+class Seeds(NamedTuple):
+    """Of the random numbers of one step, by purpose."""
+
+    rays: int
+    jitter: int
+    background: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a training stands before one of its steps: whatever changes in the course of a training is a function of
+    this value."""
+
+    step: int
+    """Steps done."""
+    progress: float
+    """Spent part of the budget, in [0, 1]."""
+    seeds: Seeds
+    """Of the step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +147,11 @@ class PackedSamples:
     def ray_total(self) -> int:
         """R"""
         return self.ray_start.shape[0]
+
+
+def of_samples(values: Tensor, samples: int, ray_index: Tensor | None = None, dim: int = 0) -> Tensor:
+    """Values of R rays, which lie along `dim`, for each of their `samples`: ragged ones of rays `ray_index` [S], or
+    without it equally many of each ray, one ray after the other."""
+    if ray_index is not None:
+        return values.index_select(dim, ray_index)
+    return values.repeat_interleave(samples // max(values.shape[dim], 1), dim=dim)

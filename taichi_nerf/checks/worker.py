@@ -25,7 +25,7 @@ from .. import devices, runtime
 from ..data.builtin import builtin_scene
 from ..timing import best_seconds
 from ..training.run import default_training, make_model, warm_up
-from ..training.trainer import Trainer
+from ..training.trainer import trainer_for
 from . import measure
 from .cases import CASES, Case, Work
 
@@ -142,7 +142,7 @@ def training_speed(budget: float) -> dict:
     """Steps, rays and visible samples a second of the defaults on the built-in scene, small, past the warm-up."""
     scene = builtin_scene(resolution=64, views=(12, 0, 0), samples_per_pixel=1)
     model = make_model(scene)
-    trainer = Trainer(model, scene, default_training(model.config, steps=100_000))
+    trainer = trainer_for(model, scene, default_training(model.config, steps=100_000))
     warm_up(trainer)
     settle = time.perf_counter() + budget / 2
     while trainer.steps_done < 20 or time.perf_counter() < settle:  # the batch finds its size, the grid its cells

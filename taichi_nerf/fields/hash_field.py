@@ -1,6 +1,10 @@
-"""Instant-NGP's radiance field: hash grid, density network, colour network (Mueller et al. 2022, section 5.4)."""
+"""Instant-NGP's radiance field: hash grid, density network, colour network (Mueller et al. 2022, section 5.4).
+
+S samples, R rays; L levels of F features. All is feature-major, [features, S], and stays so within the field.
+"""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,16 +13,27 @@ from torch import Tensor, nn
 from ..config import FieldConfig, HashGridConfig
 from ..ops.hash_grid import hash_grid_encode, hash_grid_layout
 from ..ops.spherical_harmonics import encode_direction
+from ..types import UNKNOWN, Shot, of_samples
+from .field import Field
 from .mlp import MLP, truncated_exp
 
 
-class HashDensity(nn.Module):
-    """Density at points of the box [-side / 2, side / 2]^3, and features of them: hash grid, then a small network.
+class Hidden(NamedTuple):
+    """What is known of samples besides their density."""
+
+    features: Tensor
+    """[L * F, S] of the hash grid."""
+    geometry: Tensor
+    """[G, S] of the density network: what the colour network needs to know of the point."""
+
+
+class HashDensity(Field):
+    """Density at points of the box [-side / 2, side / 2]^3: a hash grid, then a small network; a proposal is no more.
 
         features = encode(positions)            [L * F, S]
-        density, geometry = density(features)   [S], [G, S]
+        density, hidden = decode(features)      [S]
 
-    Features are feature-major; parameters are float32.
+    Parameters are float32.
     """
 
     def __init__(self, grid: HashGridConfig, side: float, outputs: int, width: int, generator: torch.Generator):
@@ -42,7 +57,7 @@ class HashDensity(nn.Module):
         known = None if features is None else features.t()
         return hash_grid_encode(unit, self.table, self.layout, features=known, table_gradient=self.table_gradient).t()
 
-    def show_levels(self, share: float) -> None:
+    def let_in(self, share: float) -> None:
         """Let the first `share` of the levels be seen, at least one, and all from 1 on.
 
         The gradients of fine levels change from cell to cell, and hide those of the coarse ones from cameras that are
@@ -56,38 +71,47 @@ class HashDensity(nn.Module):
             weight = 0.5 - 0.5 * torch.cos(math.pi * seen)
             self.level_weights = weight.repeat_interleave(self.layout.features)[:, None]
 
-    def density(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Density [S] per model unit, and what the colour network needs to know of the point, [G, S]."""
-        if self.level_weights is not None:
-            features = features * self.level_weights
-        geometry = self.density_network(features)
-        return truncated_exp(geometry[0].to(features.dtype)), geometry
+    def decode(self, features: Tensor) -> tuple[Tensor, Hidden]:
+        """Density [S] per model unit of features [L * F, S], and what else is known then."""
+        seen = features if self.level_weights is None else features * self.level_weights
+        geometry = self.density_network(seen)
+        return truncated_exp(geometry[0].to(features.dtype)), Hidden(features, geometry)
+
+    def density(self, samples: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
+        return self.decode(self.encode(samples))
+
+    def density_again(self, samples: Tensor, known: tuple[Tensor, Hidden], kept: Tensor, shot: Shot = UNKNOWN,
+                      ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
+        """The look-up is not made again, only its gradient."""
+        density, (features, geometry) = known
+        if torch.is_grad_enabled():
+            return self.decode(self.encode(samples, features.index_select(1, kept)))
+        return density.index_select(0, kept), Hidden(features, geometry.index_select(1, kept))
+
+    def tables(self) -> list[tuple[nn.Parameter, Tensor]]:
+        return [(self.table, self.table_gradient)]
 
 
 class HashField(HashDensity):
-    """Density and colour at points of the box [-side / 2, side / 2]^3.
-
-    The stages are separate, so that a renderer can encode every sample, find which are visible, and evaluate the rest
-    of the field and all gradients on those alone:
-
-        features = encode(positions)                            [L * F, S]
-        density, geometry = density(features)                   [S], [G, S]
-        colour = colour(geometry, view(directions)[:, rays])    [S, 3]
-    """
+    """Density and colour at points of the box [-side / 2, side / 2]^3: the colour network sees what the density network
+    says of the point, the direction in spherical harmonics, and a code of appearance where there is one."""
 
     def __init__(self, config: FieldConfig, side: float, generator: torch.Generator, appearance: int = 0):
         """`appearance`: further rows of the view, beside the encoded direction."""
         super().__init__(config.hash_grid, side, config.geometry_features, config.density_width, generator)
-        self.degree = config.direction_degree
+        self.degree, self.appearance = config.direction_degree, appearance
         self.colour_network = MLP(config.geometry_features + config.direction_degree**2 + appearance, 3,
                                   width=config.colour_width, hidden_layers=config.colour_layers, generator=generator)
 
-    def view(self, directions: Tensor) -> Tensor:
-        """[degree^2, R] of unit directions [R, 3]."""
-        return encode_direction(directions, self.degree).t().contiguous()
+    def view(self, directions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
+        """[degree^2 + appearance, R] of unit directions [R, 3]."""
+        harmonics = encode_direction(directions, self.degree).t().contiguous()
+        return torch.cat([harmonics, shot.codes["appearance"].t()]) if self.appearance else harmonics
 
-    def colour(self, geometry: Tensor, view: Tensor) -> Tensor:
-        """sRGB colour [S, 3] in [0, 1] from geometry [G, S] and view [degree^2 + appearance, S]."""
+    def colour(self, hidden: Hidden, directions: Tensor, shot: Shot = UNKNOWN,
+               ray_index: Tensor | None = None) -> Tensor:
+        geometry = hidden.geometry
+        view = of_samples(self.view(directions, shot), geometry.shape[1], ray_index, dim=1)
         raw = self.colour_network(torch.cat([geometry, view.to(geometry.dtype)]))
         return raw.t().to(view.dtype, memory_format=torch.contiguous_format).sigmoid()
 

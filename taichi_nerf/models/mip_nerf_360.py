@@ -8,27 +8,32 @@ With a hash grid as the encoding (--encoding hash) the intervals are points, whi
 fast variant, as nerfacto is (Tancik et al. 2023, Nerfstudio).
 """
 
-import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
 
 from ..config import FieldConfig, MipNeRF360Config, PositionalFieldConfig
 from ..data.scene import Scene
-from ..fields.encoded import EncodedGaussians, HashPoints, HashProposal
+from ..fields.codes import Codes, with_codes
+from ..fields.encoded import EncodedGaussians
+from ..fields.field import Field
+from ..fields.hash_field import HashDensity, HashField
 from ..losses import charbonnier
 from ..ops.conical_frustum import frustum_moments
 from ..ops.contraction import contract_points, off_axis_basis, project_gaussians
 from ..ops.distortion import interval_distortion_loss
-from ..ops.interval_sampling import distance_from_normalised, resample_mip_nerf_360
+from ..ops.interval_sampling import distance_from_normalised
 from ..ops.proposal_loss import proposal_bound_loss
 from ..ops.volume_rendering import composite_intervals, interval_weights
-from ..types import Batch, Rays
-from .intervals import IntervalModel, Level, RenderedIntervals, seed_of
+from ..samplers.proposals import Proposals
+from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from .intervals import IntervalModel
 from .mip_nerf import refuse_fisheye
 from .model import Box
+from .pixels import Level, Pixels, pixels_of_levels
 
 CONTRACTED_SIDE = 4.0  # of the cube around the ball that all space is drawn into
 FAR = 1e6  # model units: the end of contracted space
@@ -39,8 +44,8 @@ class MipNeRF360(IntervalModel):
 
     nearest = 0.1
 
-    def __init__(self, config: MipNeRF360Config, box: Box, seed: int = 0):
-        super().__init__(config, box)
+    def __init__(self, config: MipNeRF360Config, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
+        super().__init__(config, box, counts)
         self.contraction = not box.bounded if config.contraction is None else config.contraction
         self.range = config.range
         if not box.bounded:
@@ -53,8 +58,9 @@ class MipNeRF360(IntervalModel):
         generator = torch.Generator().manual_seed(seed)
         proposals = 1 if config.shared_proposal else len(config.proposal_samples)
         if self.hashed:
-            self.field = HashPoints(config.field, side, generator, config.appearance)
-            made = [HashProposal(config.proposal, side, generator) for _ in range(proposals)]
+            self.field = HashField(config.field, side, generator, config.appearance)
+            shape = config.proposal
+            made = [HashDensity(shape.hash_grid, side, 1, shape.width, generator) for _ in range(proposals)]
         else:
             basis = torch.from_numpy(off_axis_basis())
             self.register_buffer("basis", basis, persistent=False)  # in double precision
@@ -65,9 +71,10 @@ class MipNeRF360(IntervalModel):
             made = [EncodedGaussians(shape, len(basis), generator, colour=False, initial="he")
                     for _ in range(proposals)]
         self.proposals = nn.ModuleList(made)
-        self.appearance = None
         if config.appearance:
-            self.appearance = nn.Parameter(0.01 * torch.randn(box.images, config.appearance, generator=generator))
+            self.codes["appearance"] = Codes(self.counts.get("appearance", 0), config.appearance, generator)
+        self.sampler = Proposals((*config.proposal_samples, config.samples), dilation=config.dilation,
+                                 anneal_slope=config.anneal_slope, single_jitter=config.single_jitter)
 
     @classmethod
     def unit_scale(cls, config: MipNeRF360Config, box: Box) -> float:
@@ -79,34 +86,20 @@ class MipNeRF360(IntervalModel):
         if config.integrated and isinstance(config.field, PositionalFieldConfig):
             refuse_fisheye(scene, "mip-nerf-360")
 
-    def fields(self) -> list:
-        return [self.field, *self.proposals]
-
-    def networks(self) -> list[list[Parameter]]:
-        return super().networks() + ([] if self.appearance is None else [[self.appearance]])
-
-    def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> RenderedIntervals:
-        config, unit = self.config, self.unit_rays(rays)
+    def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
+        unit = self.unit_rays(replace(rays, shot=with_codes(rays.shot, self.codes, len(rays))))
         near, far = self.reach(unit, self.range)
-        s = torch.stack([torch.zeros_like(near), torch.ones_like(near)], dim=1)
-        weights, levels, counts = torch.ones_like(s[:, :1]), [], (*config.proposal_samples, config.samples)
-        slope = config.anneal_slope
-        anneal = slope * progress / ((slope - 1) * progress + 1)
-        for number, count in enumerate(counts):
-            reach = config.dilation * (0.0025 + 0.5 / math.prod(counts[:number])) if number else 0.0
-            s = resample_mip_nerf_360(s, weights, count, reach=reach, anneal=anneal, seed=seed_of(jitter_seed, number),
-                                      jitter="ray" if config.single_jitter else "sample")
-            t = distance_from_normalised(s, near, far, config.range.spacing)
-            levels.append(self._level(number, unit, s, t))
-            if number == len(counts) - 1 and config.range.spacing == "disparity":
-                levels[-1] = replace(levels[-1], depth=mean_distance(levels[-1], near, far) / self.scale)
-            weights = levels[-1].weights.detach()
-        return RenderedIntervals(rays, tuple(levels), self.scale).averaged(rays.per_pixel)
 
-    def losses(self, pixels: RenderedIntervals, batch: Batch) -> dict[str, Tensor]:
+        def look(number: int, s: Tensor) -> Level:
+            return self._level(number, unit, s, near, far)
+
+        levels = self.sampler.sample(near, look, standing)
+        return pixels_of_levels(rays, levels).averaged(rays.per_pixel)
+
+    def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         """Of the picture, of the proposals' bounds, and of how far the weights are spread along the rays."""
         config, (*proposals, last) = self.config, pixels.levels
-        prediction = last.over(batch.background)
+        prediction = last.pixels.over(batch.background)
         terms = {"colour": charbonnier(prediction, batch.target, config.charbonnier, batch.weight)}
         if config.proposal_weight > 0:
             bounds = [proposal_bound_loss(last.s, last.weights, level.s, level.weights) for level in proposals]
@@ -115,63 +108,59 @@ class MipNeRF360(IntervalModel):
             terms["distortion"] = config.distortion_weight * interval_distortion_loss(last.weights, last.s).mean()
         return terms
 
-    def density(self, positions: Tensor) -> Tensor:
+    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
         """At points, which have no extent."""
         origins = positions * self.scale
         if self.hashed:
-            return self._points_density(self.field, origins)[0] * self.scale
+            return self._points_density(self.field, origins, shot)[0] * self.scale
         zero = torch.zeros_like(origins[:, :1])
         ahead = torch.zeros_like(origins)
         ahead[:, 2] = 1.0
         mean, variance = project_gaussians(origins, ahead, zero, zero, zero, self._axes(), self.contraction)
-        return self.field.density(mean[:, 0], variance[:, 0])[0] * self.scale
+        return self.field.density((mean[:, 0], variance[:, 0]), shot)[0] * self.scale
 
-    def _level(self, number: int, unit: Rays, s: Tensor, t: Tensor) -> Level:
+    def _level(self, number: int, unit: Rays, s: Tensor, near: Tensor, far: Tensor) -> Level:
         """What a proposal, or last the field, finds in the intervals between s [R, S + 1]."""
         proposal, last = number < len(self.config.proposal_samples), "bounded" if self.box.bounded else "opaque"
         field = self.proposals[number % len(self.proposals)] if proposal else self.field
+        t = distance_from_normalised(s, near, far, self.config.range.spacing)  # [R, S + 1]
         density, hidden = self._density(field, unit, t)
-        density = density.view(len(t), -1)
+        density = density.view(len(t), -1)  # [R, S]
         if proposal:
-            return Level(s=s, t=t, weights=interval_weights(density, t, last))
-        colour = field.colour(hidden, unit.directions, self._appearance(unit)).view(*density.shape, 3)
+            return Level(s=s, t=t / self.scale, weights=interval_weights(density, t, last))
+        colour = field.colour(hidden, unit.directions, unit.shot).view(*density.shape, 3)  # [R, S, 3]
         colour, opacity, depth, weights = composite_intervals(density, colour, t, last)
-        return Level(s=s, t=t, weights=weights, colour=colour, opacity=opacity, depth=depth / self.scale)
+        if self.config.range.spacing == "disparity":
+            depth = mean_distance(weights, opacity, s, near, far)
+        return Level(s=s, t=t / self.scale, weights=weights,
+                     pixels=Pixels(colour=colour, opacity=opacity, depth=depth / self.scale))
 
-    def _density(self, field, unit: Rays, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the intervals between t [R, S + 1]."""
+    def _density(self, field: Field, unit: Rays, t: Tensor) -> tuple[Tensor, Any]:
+        """[R S] of the intervals between t [R, S + 1]."""
         if self.hashed:
             middle = (t[:, 1:] + t[:, :-1]) / 2
-            positions = unit.origins[:, None] + middle[..., None] * unit.directions[:, None]
-            return self._points_density(field, positions.view(-1, 3))
+            positions = unit.origins[:, None] + middle[..., None] * unit.directions[:, None]  # [R, S, 3]
+            return self._points_density(field, positions.view(-1, 3), unit.shot)
         radius = torch.zeros_like(t[:, 0]) if unit.radius is None else unit.radius
         moments = frustum_moments(t, radius)
         if not self.config.integrated:
             moments = moments[0], torch.zeros_like(moments[1]), torch.zeros_like(moments[2])
         mean, variance = project_gaussians(unit.origins, unit.directions, *moments, self._axes(), self.contraction)
-        return field.density(mean.flatten(0, 1), variance.flatten(0, 1))
+        return field.density((mean.flatten(0, 1), variance.flatten(0, 1)), unit.shot)
 
-    def _points_density(self, field, positions: Tensor) -> tuple[Tensor, Tensor]:
-        density, hidden = field.density(contract_points(positions) if self.contraction else positions)
+    def _points_density(self, field: Field, positions: Tensor, shot: Shot) -> tuple[Tensor, Any]:
+        density, hidden = field.density(contract_points(positions) if self.contraction else positions, shot)
         return self.config.initial_density * density, hidden
-
-    def _appearance(self, rays: Rays) -> Tensor | None:
-        """[R, A] of the images that the rays belong to, and 0 of none."""
-        if self.appearance is None:
-            return None
-        if rays.image_index is None:
-            return self.appearance.new_zeros(len(rays), self.appearance.shape[1])
-        return self.appearance[rays.image_index.long()]
 
     def _axes(self) -> Tensor:
         return self.basis.to(self.field.network.density_layer.weight)
 
 
-def mean_distance(level: Level, near: Tensor, far: Tensor) -> Tensor:
-    """[R]: the opacity times the distance at the mean disparity.
+def mean_distance(weights: Tensor, opacity: Tensor, s: Tensor, near: Tensor, far: Tensor) -> Tensor:
+    """[R]: the opacity times the distance at the mean disparity, of weights [R, S] between fenceposts s.
 
     The mean of distances themselves would be that of the last interval, which ends a million units away.
     """
-    middle = (level.s[:, 1:] + level.s[:, :-1]) / 2
-    s = (level.weights * middle).sum(dim=1) / level.opacity.clamp_min(1e-12)
-    return level.opacity / (s / far + (1 - s) / near)
+    middle = (s[:, 1:] + s[:, :-1]) / 2
+    s = (weights * middle).sum(dim=1) / opacity.clamp_min(1e-12)
+    return opacity / (s / far + (1 - s) / near)

@@ -3,18 +3,22 @@
 R rays. A new system is a field, a sampler and its losses behind this interface, and a configuration.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..data.scene import Cameras, Scene
-from ..fields.hash_field import HashDensity
-from ..types import Batch, PackedSamples, Rays
+from ..fields.field import Field
+from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from .pixels import Pixels
 
-__all__ = ["Box", "Model", "Pixels", "mean_of"]
+__all__ = ["Box", "Model", "ParameterGroup", "RayRenderer"]
+
+RayRenderer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+# origins, directions [R, 3] -> colour [R, 3] over black, opacity [R], depth [R], samples [R]; without gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +31,6 @@ class Box:
     """Nothing nearer to a ray's origin is sampled."""
     bounded: bool = False
     """Whether nothing that is seen lies outside of the box."""
-    images: int = 0
-    """Training images, each of which may have an appearance of its own."""
 
     @property
     def cascades(self) -> int:
@@ -36,75 +38,60 @@ class Box:
         return self.aabb_scale.bit_length()
 
 
-class Pixels(Protocol):
-    """What a model renders of rays: P pixels."""
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that are optimised alike, and clipped together."""
 
-    colour: Tensor
-    """[P, 3], over black."""
-    opacity: Tensor
-    """[P]"""
-    depth: Tensor
-    """[P], the sum of w t: divide by the opacity for a mean distance."""
-    weights: Tensor
-    """Of the samples, in their order."""
-    marched: int
-    """Evaluations of a field, which bound the memory."""
-    visible: int
-    """Samples that the pixels are made of."""
-
-    @property
-    def samples(self) -> PackedSamples:
-        """Those samples, in model space."""
-
-    def over(self, background: Tensor) -> Tensor:
-        """[P, 3]: the colour over `background` [P, 3] or [3]."""
-
-    def with_colours(self, change: Callable[[Tensor, Tensor], Tensor]) -> "Pixels":
-        """The same with each colour [P, 3], over black, replaced by `change` of it and its opacity [P]."""
-
-
-def mean_of(values: Tensor, per_pixel: int) -> Tensor:
-    """[P, ..]: the mean of every `per_pixel` of values [R, ..]."""
-    return values.unflatten(0, (-1, per_pixel)).mean(dim=1)
+    name: str
+    """By which their optimiser's state is saved."""
+    parameters: list[Parameter]
+    kind: Literal["table", "network", "code", "correction"]
+    """What they are, which decides on the optimiser: Adam of sparse steps for hash tables, else Adam."""
+    gradient: Tensor | None = None
+    """Of a table: the buffer that its gradient is added to."""
+    rate: Callable[[Standing], float] | None = None
+    """Learning rate; None: that of the settings for its kind."""
 
 
 class Model(nn.Module):
     """A radiance field that renders rays and says how it is trained.
 
-    `config` is its ModelConfig, `box` the part of space that it represents: together with the tensors of its state
-    they are the whole of it. Everything random in its making comes from a seed.
+    `config` is its ModelConfig, `box` the part of space that it represents, and `counts` how many ids of each name
+    have a code: together with the tensors of its state they are the whole of it. Everything random in its making comes
+    from a seed.
     """
 
     sees_cones = False
     """Whether rays need a radius."""
+    resident_step: str | None = None
+    """`module:Class` of what takes its training steps by kernels alone; None: autograd does."""
+
+    def __init__(self, config, box: Box, counts: Mapping[str, int] | None = None):
+        super().__init__()
+        self.config, self.box, self.counts = config, box, dict(counts or {})
+        self.codes = nn.ModuleDict()  # by the names of the ids
 
     @property
     def rays_per_pixel(self) -> int:
         """Rays that a pixel is the mean of."""
         return getattr(self.config, "rays_per_pixel", 1)
 
-    def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> Pixels:
-        """Pixels of rays in model space, each the mean of `rays.per_pixel` of them.
-
-        With a `jitter_seed`, as in training, at `progress` in [0, 1] of it.
-        """
+    def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
+        """Pixels of rays in model space, each the mean of `rays.per_pixel` of them: as in training where it stands, or
+        without a standing as in a picture."""
         raise NotImplementedError
 
-    def losses(self, pixels: Pixels, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         """The terms of the loss of what `render` gave for `batch.rays`, by name; the loss is their sum."""
         raise NotImplementedError
 
-    def density(self, positions: Tensor) -> Tensor:
-        """[M] at positions [M, 3] of model space, per model unit."""
+    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
+        """[M] at positions [M, 3] of model space, per model unit; `shot` of the positions, M = R."""
         raise NotImplementedError
 
-    def tables(self) -> list[tuple[Parameter, Tensor]]:
-        """Hash tables and the buffers that their gradients are added to: they have Adam of sparse steps."""
-        return []
-
-    def networks(self) -> list[list[Parameter]]:
-        """All other parameters, network by network; the gradient of each network is clipped on its own."""
-        raise NotImplementedError
+    def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer | None:
+        """What renders rays of one `shot`, R = 1, in one launch, in single precision; None: it has nothing that can."""
+        return None
 
     @classmethod
     def unit_scale(cls, config, box: Box) -> float:
@@ -115,17 +102,38 @@ class Model(nn.Module):
     def check_scene(cls, config, scene: Scene) -> None:
         """Raises UserError where a model of `config` cannot represent `scene`, saying why."""
 
+    def fields(self) -> dict[str, Field]:
+        """What it consists of, by name; fields that are parts of others are not among them."""
+        found: dict[str, Field] = {}
+        for name, module in self.named_modules():
+            if isinstance(module, Field) and not any(name.startswith(f"{outer}.") for outer in found):
+                found[name] = module
+        return found
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """All its parameters, in groups: hash tables, the networks of each field, and codes."""
+        tables = [(f"{name}.table", *table) for name, module in self.named_modules() if isinstance(module, Field)
+                  for table in module.tables()]
+        known = {id(table) for _, table, _ in tables}
+        groups = [ParameterGroup(name=name, parameters=[table], kind="table", gradient=gradient)
+                  for name, table, gradient in tables]
+        for name, field in self.fields().items():
+            networks = [parameter for parameter in field.parameters() if id(parameter) not in known]
+            groups += [ParameterGroup(name=name, parameters=networks, kind="network")] if networks else []
+        return groups + [ParameterGroup(name=f"codes.{name}", parameters=[codes.table], kind="code")
+                         for name, codes in self.codes.items()]
+
     def before_training(self, cameras: Cameras) -> None:
         """Learn what there is to learn of the training cameras, in model space."""
 
-    def show_levels(self, share: float) -> None:
-        """Let the first `share` of the levels of hash grids be seen, from coarse to fine; with 1 or more all are."""
+    def let_in(self, share: float) -> None:
+        """Let the first `share` of the detail of its fields be seen, from coarse to fine; from 1 on all is."""
         for module in self.modules():
-            if isinstance(module, HashDensity):
-                module.show_levels(share)
+            if isinstance(module, Field):
+                module.let_in(share)
 
-    def after_step(self, step: int) -> None:
-        """After step number `step` of the training, counted from 0."""
+    def after_step(self, standing: Standing) -> None:
+        """After the step that began where the training stood."""
 
     def rehearsal(self) -> tuple[int, ...]:
         """Steps that between them run every kernel of the training; the caller restores the state afterwards."""

@@ -6,6 +6,8 @@ coordinates, for cameras that all face one way, t runs from 0 on a plane in fron
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,28 +16,33 @@ from torch import Tensor
 from ..config import FieldConfig, NeRFConfig
 from ..data.scene import FISHEYE, Cameras, Scene
 from ..errors import UserError
-from ..fields.encoded import EncodedPoints, HashPoints
+from ..fields.encoded import EncodedPoints
+from ..fields.field import Field
+from ..fields.hash_field import HashField
 from ..losses import squared_error
 from ..ops.camera import ndc_rays
-from ..ops.interval_sampling import distance_from_normalised, merge_sorted, sample_histogram, sample_uniform
+from ..ops.interval_sampling import distance_from_normalised
 from ..ops.volume_rendering import composite_intervals
-from ..types import Batch, Rays
-from .intervals import IntervalModel, Level, RenderedIntervals, seed_of
+from ..samplers.coarse_to_fine import CoarseToFine
+from ..samplers.seeds import seed_of
+from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from .intervals import IntervalModel
 from .model import Box
+from .pixels import Level, Pixels, pixels_of_levels
 
-PADDING = 1e-5  # of the coarse weights, so that every part of a ray may be sampled
 WIDEST = math.radians(80)  # between the common direction of the cameras and what they see, for device coordinates
-COARSE, FINE, NOISE = range(3)  # purposes of random numbers; the noise has one for each network
+NOISE = 2  # purpose of the random numbers of the coarse network; the next is that of the fine one
 
 
 class NeRF(IntervalModel):
     """Two fields and where they are sampled. Everything random is a function of `seed`."""
 
-    def __init__(self, config: NeRFConfig, box: Box, seed: int = 0):
-        super().__init__(config, box)
+    def __init__(self, config: NeRFConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
+        super().__init__(config, box, counts)
         generator = torch.Generator().manual_seed(seed)
         made = [self._field(generator) for _ in range(2 if config.fine_samples else 1)]
         self.coarse, self.fine = made[0], made[1] if config.fine_samples else None
+        self.sampler = CoarseToFine(config.coarse_samples, config.fine_samples)
         self.noise = config.density_noise
         if self.noise is None:
             self.noise = 1.0 if config.ndc else 0.0
@@ -63,9 +70,6 @@ class NeRF(IntervalModel):
                 raise UserError(f"--model.ndc needs to know how near to the cameras {scene.name} begins, which its "
                                 "format does not say: read it with --format llff or colmap, or give --model.range.near")
 
-    def fields(self) -> list:
-        return [self.coarse] if self.fine is None else [self.coarse, self.fine]
-
     def before_training(self, cameras: Cameras) -> None:
         if self.config.ndc:
             near = self.box.near if self.config.range.near is None else self.config.range.near
@@ -73,61 +77,67 @@ class NeRF(IntervalModel):
             self.frame.copy_(torch.from_numpy(frame))
             self.frustum.copy_(torch.from_numpy(frustum))
 
-    def render(self, rays: Rays, *, jitter_seed: int | None = None, progress: float = 1.0) -> RenderedIntervals:
-        config = self.config
-        unit = self._device_rays(rays) if config.ndc else self.unit_rays(rays)
-        if config.ndc:
+    def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
+        if self.config.ndc:
+            unit = self._device_rays(rays)
             near, far = torch.zeros_like(unit.origins[:, 0]), torch.ones_like(unit.origins[:, 0])
         else:
-            near, far = self.reach(unit, config.range)
-        s = sample_uniform(len(rays), config.coarse_samples, like=near, seed=seed_of(jitter_seed, COARSE))
-        levels = [self._level(self.coarse, rays, unit, s, near, far, seed_of(jitter_seed, NOISE))]
-        if self.fine is not None:
-            middle = (s[:, 1:] + s[:, :-1]) / 2
-            more = sample_histogram(middle, levels[0].weights[:, 1:-1], config.fine_samples,
-                                    seed=seed_of(jitter_seed, FINE), padding=PADDING, ends=jitter_seed is None)
-            s = merge_sorted(s, more)
-            levels.append(self._level(self.fine, rays, unit, s, near, far, seed_of(jitter_seed, NOISE + 1)))
-        return RenderedIntervals(rays, tuple(levels), self.scale).averaged(rays.per_pixel)
+            unit = self.unit_rays(rays)
+            near, far = self.reach(unit, self.config.range)
 
-    def losses(self, pixels: RenderedIntervals, batch: Batch) -> dict[str, Tensor]:
+        def look(number: int, s: Tensor) -> Level:
+            return self._level(number, rays, unit, s, near, far, standing)
+
+        levels = self.sampler.sample(near, look, standing)
+        return pixels_of_levels(rays, levels).averaged(rays.per_pixel)
+
+    def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         names = ("coarse", "fine") if self.fine is not None else ("coarse",)
-        return {name: squared_error(level.over(batch.background), batch.target, batch.weight)
+        return {name: squared_error(level.pixels.over(batch.background), batch.target, batch.weight)
                 for name, level in zip(names, pixels.levels)}
 
-    def density(self, positions: Tensor) -> Tensor:
+    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
         """Raises UserError with normalised device coordinates, in which there is no density of a model unit."""
         if self.config.ndc:
             raise UserError("normals are not for --model.ndc, whose space is bent; leave them out")
-        return self.fields()[-1].density(positions * self.scale)[0] * self.scale
+        field = self.coarse if self.fine is None else self.fine
+        return field.density(positions * self.scale, shot)[0] * self.scale
 
-    def _field(self, generator: torch.Generator) -> EncodedPoints | HashPoints:
+    def _field(self, generator: torch.Generator) -> Field:
         if isinstance(self.config.field, FieldConfig):
-            return HashPoints(self.config.field, self.box.aabb_scale * self.scale, generator)
+            return HashField(self.config.field, self.box.aabb_scale * self.scale, generator)
         return EncodedPoints(self.config.field, generator)
 
-    def _level(self, field, rays: Rays, unit: Rays, s: Tensor, near: Tensor, far: Tensor, seed: int | None) -> Level:
+    def _level(self, number: int, rays: Rays, unit: Rays, s: Tensor, near: Tensor, far: Tensor,
+               standing: Standing | None) -> Level:
         """The points at s [R, S] and the pixels that they make."""
-        config, (count, samples) = self.config, s.shape
-        t = distance_from_normalised(s, near, far, config.range.spacing)
+        config, field = self.config, self.fine if number else self.coarse
+        # points along the rays
+        t = distance_from_normalised(s, near, far, config.range.spacing)  # [R, S]
         positions = unit.origins[:, None] + t[..., None] * unit.directions[:, None]  # [R, S, 3]
-        noise = None
-        if seed is not None and self.noise > 0:
-            generator = torch.Generator(t.device).manual_seed(seed)
-            noise = self.noise * torch.randn(s.numel(), generator=generator, dtype=t.dtype, device=t.device)
-        density, hidden = field.density(positions.view(-1, 3), noise)
-        colour = field.colour(hidden, rays.directions).view(count, samples, 3)
-        density = density.view(count, samples)
+        # the field there
+        density, hidden = field.density(positions.view(-1, 3), unit.shot, **self._noise(number, t, standing))
+        colour = field.colour(hidden, rays.directions, unit.shot).view(positions.shape)  # [R, S, 3]
+        density = density.view(s.shape)
         if config.ndc:
             density = density * unit.directions.norm(dim=1, keepdim=True)  # whose t is no length
-        t = torch.cat([t, far[:, None]], dim=1)
+        # a point's interval reaches to the next point, that of the last to the far end
+        t = torch.cat([t, far[:, None]], dim=1)  # [R, S + 1]
         last = "bounded" if self.box.bounded else "infinite"
         colour, opacity, depth, weights = composite_intervals(density, colour, t, last)
         if config.ndc:
             t = self._distance(rays, t)
             depth = (weights * (t[:, 1:] + t[:, :-1]) / 2).sum(dim=1)
-        return Level(s=torch.cat([s, torch.ones_like(s[:, :1])], dim=1), t=t, weights=weights, colour=colour,
-                     opacity=opacity, depth=depth / self.scale)
+        pixels = Pixels(colour=colour, opacity=opacity, depth=depth / self.scale)
+        return Level(s=torch.cat([s, torch.ones_like(s[:, :1])], dim=1), t=t / self.scale, weights=weights,
+                     pixels=pixels)
+
+    def _noise(self, number: int, t: Tensor, standing: Standing | None) -> dict[str, Tensor]:
+        """What is added to the density of samples at t [R, S] before its activation, in training."""
+        if standing is None or self.noise == 0:
+            return {}
+        generator = torch.Generator(t.device).manual_seed(seed_of(standing, NOISE + number))
+        return {"noise": self.noise * torch.randn(t.numel(), generator=generator, dtype=t.dtype, device=t.device)}
 
     def _device_rays(self, rays: Rays) -> Rays:
         """Rays in normalised device coordinates of the frame that the cameras share."""
@@ -135,7 +145,7 @@ class NeRF(IntervalModel):
         scale_x, scale_y, near = self.frustum.tolist()
         origins, directions = ndc_rays((rays.origins - position) @ rotation, rays.directions @ rotation,
                                        (scale_x, scale_y), (2.0, 2.0), near)
-        return Rays(origins, directions)
+        return replace(rays, origins=origins, directions=directions)
 
     def _distance(self, rays: Rays, t: Tensor) -> Tensor:
         """[R, S + 1] in unit space of t in device coordinates, up to where it is as good as infinite."""

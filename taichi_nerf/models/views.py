@@ -1,10 +1,15 @@
 """Whole pictures: the rays of one camera through a model, in pieces that fit the memory.
 
+What is rendered is anything that has `render(rays)`. It may say how many rays a pixel wants (`rays_per_pixel`) and
+whether they are cones (`sees_cones`), have `density(positions)`, for normals, and `one_launch()`, which renders rays in
+a single launch.
+
 H x W pixels of a view, P pixels of a piece, R rays of a piece, K visible samples of a piece.
 """
 
+import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,10 +20,10 @@ from .. import runtime
 from ..data.scene import Cameras
 from ..ops.camera import ray_offsets, rays_from_pixels
 from ..ops.conical_frustum import cone_radii
-from ..ops.field_rendering import FieldSettings, TaichiField, prepare_field, render_field, tile_order
-from ..types import Rays
-from .instant_ngp import InstantNGP
-from .model import Model, Pixels, mean_of
+from ..ops.field_rendering import tile_order
+from ..types import UNKNOWN, Rays, Shot
+from .model import RayRenderer
+from .pixels import Pixels, mean_of
 
 PIECES = {"cpu": (1024, 2**15, 2**17), "cuda": (2**16, 2**20, 2**23)}
 # rays of the first piece, rays of a piece at most, and marched samples of a piece to aim at: they bound the memory
@@ -29,6 +34,13 @@ ROW_STRIDE = 0.6180339887  # of the picture's height: the golden ratio spreads t
 PIECE = 2**19  # rays of a launch of the fast path
 
 Renderer = Literal["auto", "torch", "taichi"]
+
+
+PROBE_FROM = 0.5  # seconds of a frame from which on the faster renderer is looked for
+PROBED = 4096  # rays that are rendered by each to find it out, at least two rows
+FRAMES = 32  # for which the answer is taken to hold
+
+_faster: weakref.WeakKeyDictionary[nn.Module, tuple] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +57,8 @@ class View:
     """[H, W, 3] float32: unit normals pointing outwards, in the world's axes; 0 where there is nothing."""
     samples: int
     """Visible samples of all rays."""
+    renderer: Literal["torch", "taichi"] = "torch"
+    """What rendered it."""
 
 
 def render_view(
@@ -56,7 +70,7 @@ def render_view(
     normals: bool = False,
     chunk: int | None = None,
     renderer: Renderer = "auto",
-    image_index: int | None = None,
+    shot: Shot = UNKNOWN,
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -67,8 +81,9 @@ def render_view(
         chunk: pixels of a piece; by default as many as give a bounded number of samples.
         renderer: `taichi` renders in one launch, evaluates nothing behind surfaces, and computes the networks in the
             precision of the kernels; `torch` goes stage by stage, renders any model, and has normals; `auto` is
-            `chosen_renderer`.
-        image_index: the image whose appearance it has, for a model that knows several; by default that of none.
+            `chosen_renderer`, or of a frame that takes longer than half a second the one that is faster here and now.
+        shot: what the view is of besides its camera, R = 1: a time, the image or the ids whose codes it has, or codes;
+            by default nothing, which is the mean of the codes that a model has learned.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
@@ -83,132 +98,148 @@ def render_view(
     if not 0 <= index < len(cameras):
         raise IndexError(f"index must be in [0, {len(cameras)}), got {index}")
     background = np.broadcast_to(np.asarray(background, np.float32), (3,))
-    width, height = (int(length) for length in cameras.size[index])
-    camera = _camera_tensors(cameras, index, like=next(model.parameters()))
+    frame = _frame(model, cameras, index, shot)
+    launch = None if normals else _one_launch(model, frame.shot)
+    if renderer == "taichi" and launch is None:
+        what = "normals" if normals else type(model).__name__
+        raise ValueError(f"renderer must be torch or auto for {what}, got taichi")
     if renderer == "auto":
-        renderer = chosen_renderer(model, normals=normals or image_index is not None)
+        renderer = chosen_renderer(model, normals=normals)
+        if launch is not None:
+            renderer = _faster_renderer(model, frame, launch, renderer)
     if renderer == "taichi":
-        image, samples = _render_fast(model, camera, width, height, normals, chunk)
-        return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
-    pixels = _spread_rows(width, height)
-    image = torch.zeros(height * width, 8)
-    first_rays, most_rays, most_marched = PIECES[camera[0].device.type]
-    per_pixel = _per_pixel(model)
+        image, samples = _render_fast(launch, frame, chunk)
+    else:
+        image, samples = _render_pieces(model, frame, normals, chunk)
+    image = image.reshape(frame.height, frame.width, 8).numpy()
+    return replace(_view(image, background, normals, samples), renderer=renderer)
+
+
+def chosen_renderer(model: nn.Module, *, normals: bool = False) -> Literal["torch", "taichi"]:
+    """What `auto` begins with: `taichi` for a model that has it on `vulkan`, where tensors would travel at every stage,
+    else `torch`, whose half-precision networks are as fast on a CPU that has them and is not busy."""
+    if normals or runtime.current().backend != "vulkan":
+        return "torch"
+    return "torch" if _one_launch(model, Shot()) is None else "taichi"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """What one camera is asked for."""
+
+    camera: list[Tensor]
+    """Pose, focal, principal, distortion, lens: [1, ..] each."""
+    width: int
+    height: int
+    per_pixel: int
+    """Rays of a pixel."""
+    cones: bool
+    """Whether rays have a radius."""
+    shot: Shot
+    """R = 1"""
+
+    def rays(self, pixels: Tensor) -> Rays:
+        """Those of pixels [P], numbered row by row."""
+        x, y = pixels % self.width, pixels.div(self.width, rounding_mode="floor")
+        centre = torch.stack([x, y], dim=1).to(self.camera[0]) + 0.5  # [P, 2]
+        place = (centre[:, None] + ray_offsets(self.per_pixel).to(centre)).reshape(-1, 2)  # [R, 2]
+        of_camera = torch.zeros(len(place), dtype=torch.int32, device=place.device)
+        origins, directions = rays_from_pixels(of_camera, place, *self.camera)
+        radius = cone_radii(of_camera, place, *self.camera[1:]) if self.cones else None
+        shot = self.shot.map(lambda values: values.expand(len(place), *values.shape[1:]))
+        return Rays(origins, directions, radius, shot, self.per_pixel)
+
+
+def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot) -> _Frame:
+    width, height = (int(length) for length in cameras.size[index])
+    like = next(model.parameters())
+    return _Frame(camera=_camera_tensors(cameras, index, like), width=width, height=height,
+                  per_pixel=getattr(model, "rays_per_pixel", 1), cones=getattr(model, "sees_cones", False),
+                  shot=shot.map(lambda values: values.to(like.device)))
+
+
+def _one_launch(model: nn.Module, shot: Shot) -> RayRenderer | None:
+    return model.one_launch(shot) if hasattr(model, "one_launch") else None
+
+
+def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
+                     first: Literal["torch", "taichi"]) -> Literal["torch", "taichi"]:
+    """The renderer that takes less time for this frame here and now, found with some rows of it if it pays; `first` is
+    the one that is likely to. What it finds holds for some frames."""
+    running, count = runtime.current(), frame.width * frame.height
+    known = _faster.get(model)
+    if known is not None and known[0] is running and known[2] > 0:
+        _faster[model] = (running, known[1], known[2] - 1)
+        return known[1]
+    rows = _spread_rows(frame.width, frame.height)
+    tiles = rows[: max(PROBED // frame.per_pixel, 2 * frame.width)]
+    if len(tiles) * 8 > count:
+        return first
+
+    ways = {"torch": lambda pixels: _render_piece(model, frame, pixels, False),
+            "taichi": lambda pixels: _render_launch(launch, frame, pixels)}
+    seconds = {}
+    for name in sorted(ways, key=lambda name: name != first):
+        ways[name](tiles[:16])  # which compiles
+        start = time.perf_counter()
+        ways[name](tiles)
+        seconds[name] = time.perf_counter() - start
+        if seconds[first] * count / len(tiles) < PROBE_FROM:
+            return first
+    best = min(seconds, key=seconds.get)
+    _faster[model] = (running, best, FRAMES)
+    return best
+
+
+@torch.no_grad()
+def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None) -> tuple[Tensor, int]:
+    """[H * W, 8] as of `_render_piece`, and the number of samples."""
+    pixels = torch.from_numpy(tile_order(frame.width, frame.height))
+    image, samples = torch.zeros(frame.height * frame.width, 8), 0
+    for piece in pixels.split(chunk or PIECE // frame.per_pixel):
+        image[piece, :5], count = _render_launch(launch, frame, piece)
+        samples += count
+    return image, samples
+
+
+@torch.no_grad()
+def _render_launch(launch: RayRenderer, frame: _Frame, pixels: Tensor) -> tuple[Tensor, int]:
+    """[P, 5] colour, opacity and depth of pixels [P], on the host, and their samples."""
+    rays = frame.rays(pixels)
+    colour, opacity, depth, count = launch(rays.origins, rays.directions)
+    of_rays = torch.cat([colour, opacity[:, None], depth[:, None]], dim=1).float().cpu()
+    return mean_of(of_rays, frame.per_pixel), int(count.sum())
+
+
+def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | None) -> tuple[Tensor, int]:
+    """[H * W, 8] as of `_render_piece`, in pieces as large as the memory allows, and the number of samples."""
+    pixels, per_pixel = _spread_rows(frame.width, frame.height), frame.per_pixel
+    image = torch.zeros(frame.height * frame.width, 8)
+    first_rays, most_rays, most_marched = PIECES[frame.camera[0].device.type]
     done, marched, samples, count = 0, 0, 0, chunk or first_rays // per_pixel
     while done < len(pixels):
         piece = pixels[done : done + count]
-        image[piece], rendered = _render_piece(model, camera, piece, width, normals, image_index)
+        image[piece], rendered = _render_piece(model, frame, piece, normals)
         done += len(piece)
         marched += rendered.marched
         samples += rendered.visible
         count = chunk or min(2 * count, most_rays // per_pixel, max(1, most_marched * done // max(marched, 1)))
-    return _view(image.reshape(height, width, 8).numpy(), background, normals, samples)
-
-
-def chosen_renderer(model: nn.Module, *, normals: bool = False) -> Renderer:
-    """What `auto` stands for: `taichi` for Instant-NGP on `vulkan`, where tensors would travel at every stage, else
-    `torch`, whose half-precision networks are as fast on a CPU that has them."""
-    fast = isinstance(model, InstantNGP) and not normals and runtime.current().backend == "vulkan"
-    return "taichi" if fast else "torch"
-
-
-@torch.no_grad()
-def _render_fast(
-    model: nn.Module, camera: list[Tensor], width: int, height: int, normals: bool, chunk: int | None
-) -> tuple[Tensor, int]:
-    """[H * W, 8] as of `_render_piece`, and the number of samples."""
-    if not isinstance(model, InstantNGP) or normals:
-        what = "normals" if normals else type(model).__name__
-        raise ValueError(f"renderer must be torch or auto for {what}, got taichi")
-    field, pixels = taichi_field(model), torch.from_numpy(tile_order(width, height))
-    image, samples, per_pixel = torch.zeros(height * width, 8), 0, _per_pixel(model)
-    for piece in pixels.split(chunk or PIECE // per_pixel):
-        colour, opacity, depth, count = render_field(field, *_piece_rays(camera, piece, width, per_pixel))
-        of_rays = torch.cat([colour, opacity[:, None], depth[:, None]], dim=1).float().cpu()
-        image[piece, :5] = mean_of(of_rays, per_pixel)
-        samples += int(count.sum())
     return image, samples
 
 
-_fields: weakref.WeakKeyDictionary[nn.Module, tuple] = weakref.WeakKeyDictionary()
-
-
-def taichi_field(model: InstantNGP) -> TaichiField:
-    """The model's field for the fast path, which is made anew only when a tensor or the runtime has changed."""
-    tensors, running = [*model.field.parameters(), model.grid.bits], runtime.current()
-    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
-    known = _fields.get(model)
-    if known is None or known[0] is not running or known[1] != state:
-        known = _fields[model] = (running, state, _prepared(model))
-    return known[2]
-
-
-def _prepared(model: InstantNGP) -> TaichiField:
-    field, grid, sampling = model.field, model.grid, model.config.sampling
-    networks = [list(network.weights) for network in (field.density_network, field.colour_network)]
-    known = model.config.field.geometry_features + field.degree**2
-    networks[1][0] = networks[1][0][:, :known].contiguous()  # what lies behind is multiplied by an appearance of 0
-    density_sizes, colour_sizes = ((w[0].shape[1], *(layer.shape[0] for layer in w)) for w in networks)
-    settings = FieldSettings(
-        features=field.layout.features,
-        density_sizes=density_sizes,
-        colour_sizes=colour_sizes,
-        degree=field.degree,
-        side=float(field.side),
-        resolution=grid.resolution,
-        cascades=grid.cascades,
-        step=grid.step_min,
-        cone=model.cone_angle,
-        near=model.box.near,
-        max_samples=sampling.max_samples,
-        early_stop=sampling.early_stop,
-    )
-    return prepare_field(settings, field.layout, grid.bits, field.table, *networks)
-
-
-def _per_pixel(model: nn.Module) -> int:
-    return getattr(model, "rays_per_pixel", 1)
-
-
-def _piece_rays(camera: list[Tensor], pixels: Tensor, width: int, per_pixel: int) -> tuple[Tensor, Tensor]:
-    """Origins and directions [R, 3] of the rays of pixels [P] of a camera."""
-    return rays_from_pixels(*_piece_places(camera, pixels, width, per_pixel), *camera)
-
-
-def _piece_radii(camera: list[Tensor], pixels: Tensor, width: int, per_pixel: int) -> Tensor:
-    """Radii [R] at distance 1 of the cones of the rays of pixels [P] of a camera."""
-    return cone_radii(*_piece_places(camera, pixels, width, per_pixel), *camera[1:])
-
-
-def _piece_places(camera: list[Tensor], pixels: Tensor, width: int, per_pixel: int) -> tuple[Tensor, Tensor]:
-    """The only camera, for each ray of pixels [P], and where the rays pass in the picture [R, 2]."""
-    centre = torch.stack([pixels % width, pixels.div(width, rounding_mode="floor")], dim=1).to(camera[0]) + 0.5
-    place = (centre[:, None] + ray_offsets(per_pixel).to(centre)).reshape(-1, 2)
-    return torch.zeros(len(place), dtype=torch.int32, device=place.device), place
-
-
 @torch.no_grad()
-def _render_piece(
-    model: nn.Module, camera: list[Tensor], pixels: Tensor, width: int, normals: bool, image_index: int | None
-) -> tuple[Tensor, Pixels]:
-    """[P, 8] colour, opacity, depth and, where asked for, normal of pixels [P] of a camera, on the host."""
-    per_pixel = _per_pixel(model)
-    origins, directions = _piece_rays(camera, pixels, width, per_pixel)
-    sees_cones = isinstance(model, Model) and model.sees_cones
-    radius = _piece_radii(camera, pixels, width, per_pixel) if sees_cones else None
-    index = None
-    if image_index is not None:
-        index = torch.full((len(origins),), image_index, dtype=torch.int32, device=origins.device)
-    rendered = model.render(Rays(origins, directions, radius, index, per_pixel))
+def _render_piece(model: nn.Module, frame: _Frame, pixels: Tensor, normals: bool) -> tuple[Tensor, Pixels]:
+    """[P, 8] colour, opacity, depth and, where asked for, normal of pixels [P], on the host."""
+    rendered = model.render(frame.rays(pixels))
     colour = rendered.colour
     normal = torch.zeros_like(colour)
     if normals:
-        normal = mean_of(_composite_normals(model, rendered), per_pixel)
+        normal = mean_of(_composite_normals(model, rendered, frame.shot), frame.per_pixel)
     columns = (colour, rendered.opacity[:, None], rendered.depth[:, None], normal)
     return torch.cat(columns, dim=1).float().cpu(), rendered
 
 
-def _composite_normals(model: nn.Module, rendered: Pixels) -> Tensor:
+def _composite_normals(model: nn.Module, rendered: Pixels, shot: Shot) -> Tensor:
     """[R, 3]: the sum over the samples of each ray of w times the slope of its density, downwards.
 
     The slope is that of log(density h + 0.01), which does not see what is next to transparent, over a
@@ -217,13 +248,14 @@ def _composite_normals(model: nn.Module, rendered: Pixels) -> Tensor:
     section 3.2).
     """
     samples = rendered.samples
+    shot = shot.map(lambda values: values.expand(len(samples), *values.shape[1:]))
     reach = NORMAL_STEPS * samples.dt  # [K]
     slope = torch.zeros_like(samples.positions)
     for axis in range(3):
         for sign in (-1, 1):
             beside = samples.positions.clone()
             beside[:, axis] += sign * reach
-            density = model.density(beside)
+            density = model.density(beside, shot)
             slope[:, axis] -= sign * torch.log(density * reach + TRANSPARENT)
     return slope.new_zeros(samples.ray_total, 3).index_add_(0, samples.ray_index, rendered.weights[:, None] * slope)
 

@@ -24,15 +24,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import runtime
-from ..config import ModelConfig, from_dict, todays_model
+from ..config import ModelConfig, from_dict
 from ..errors import UserError
 from ..models.family import build_model
 from ..models.model import Box, Model
 from ..presets import MODELS
+from .migrations import todays_header, todays_state, todays_tensors
 from .trainer import Trainer, check_same_tensors
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
-FORMAT, VERSION = "taichi-nerf", 3
+FORMAT, VERSION = "taichi-nerf", 4
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -44,8 +45,8 @@ def save(folder: Path, trainer: Trainer) -> None:
     there is then as it was.
     """
     state = trainer.state_dict()
-    box = dataclasses.asdict(trainer.model.box)
-    header = {"content": "training", "kind": trainer.model.config.kind, "numbers": state["numbers"], "box": box}
+    header = {"content": "training", "kind": trainer.model.config.kind, "numbers": state["numbers"],
+              **_space(trainer.model)}
     _write(folder / STATE_FILE, state["tensors"], header)
     with trainer.averaged() as model:
         save_model(folder / MODEL_FILE, model, steps=trainer.steps_done, seconds=trainer.seconds)
@@ -56,8 +57,8 @@ def save_model(path: Path, model: Model, **about: float) -> None:
 
     Raises UserError where the file cannot be written.
     """
-    described = {"model": dataclasses.asdict(model.config), "box": dataclasses.asdict(model.box)}
-    header = {"content": "model", "kind": model.config.kind, **described, "about": about}
+    header = {"content": "model", "kind": model.config.kind, "model": dataclasses.asdict(model.config),
+              **_space(model), "about": about}
     _write(Path(path), model.state_dict(), header)
 
 
@@ -73,8 +74,8 @@ def load(path: Path) -> Model:
             from_dict(ModelConfig, header.get("model"), "model"),
             from_dict(Box, header.get("box"), "box"),
         )
-        model = build_model(config, box)
-        state = model.state_dict()
+        model = build_model(config, box, counts=_checked_counts(header.get("counts")))
+        state, tensors = model.state_dict(), todays_tensors(tensors, header["version"])
         check_same_tensors(tensors, state)
     except ValueError as error:
         raise UserError(
@@ -93,13 +94,15 @@ def load_training(folder: Path, trainer: Trainer) -> None:
     path = folder / STATE_FILE
     tensors, header = _read(path, "training")
     try:
-        box = dataclasses.asdict(trainer.model.box)
-        if header["version"] == 1:
-            box = {name: box[name] for name in ("aabb_scale", "near")}
-        if header.get("box") != box:
-            raise ValueError(f"its box is {header.get('box')}, not {box}")
+        for name, value in _space(trainer.model).items():
+            known = header.get(name)
+            if header["version"] < 4 and isinstance(known, dict):  # which said less
+                value = {key: value.get(key) for key in known}
+            if known != value:
+                raise ValueError(f"its {name} is {known}, not {value}")
         if header["kind"] != trainer.model.config.kind:
             raise ValueError(f"it is of {header['kind']}, not of {trainer.model.config.kind}")
+        tensors = todays_state(tensors, header["version"], trainer.optimisers)
         trainer.load_state_dict({"tensors": tensors, "numbers": _checked_numbers(header.get("numbers"))})
     except ValueError as error:
         raise UserError(
@@ -180,11 +183,7 @@ def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:
             f"{path} holds {header.get('content')} of {header.get('kind')}, where {content} of one of "
             f"{', '.join(MODELS)} is needed; give the folder of another run"
         )
-    if content == "model":
-        header["model"] = todays_model(header.get("model"), header["version"])
-        if header["version"] == 1 and isinstance(header.get("box"), dict):
-            header["box"] = {**dataclasses.asdict(Box()), **header["box"]}
-    return header
+    return todays_header(header)
 
 
 def _model_file(path: Path) -> Path:
@@ -198,6 +197,17 @@ def _checked_numbers(numbers: object) -> dict[str, float]:
         if type(value) not in (int, float) or not 0 <= value < float("inf"):
             raise ValueError(f"its {name} is {value!r}")
     return numbers
+
+
+def _space(model: Model) -> dict[str, dict]:
+    """Where a model lies, and for how many ids it has codes."""
+    return {"box": dataclasses.asdict(model.box), "counts": model.counts}
+
+
+def _checked_counts(counts: object) -> dict[str, int]:
+    if not isinstance(counts, dict) or any(type(count) is not int or count < 0 for count in counts.values()):
+        raise ValueError(f"its counts of ids are {counts!r}")
+    return counts
 
 
 def _digest(tensors: dict[str, Tensor], header: str) -> str:

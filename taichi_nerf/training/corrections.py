@@ -1,5 +1,6 @@
 """What a training learns besides the field: cameras, and exposures of the training images."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -7,7 +8,9 @@ from torch import Tensor, nn
 
 from ..config import TrainingConfig
 from ..data.scene import Cameras
-from ..models.model import Pixels
+from ..models.model import Model, ParameterGroup
+from ..models.pixels import Pixels
+from ..types import Batch, Standing
 from .exposure import ExposureCorrection
 from .refinement import CameraRefinement
 
@@ -30,23 +33,26 @@ class Corrections(nn.Module):
         if config.exposure.learned:
             self.exposure = ExposureCorrection(len(cameras), anchored=anchored)
 
-    def groups(self) -> list[dict]:
-        """The parameters in groups for an optimiser."""
-        modules = (module for module in (self.cameras, self.exposure) if module is not None)
-        return [{"params": [p for p in module.parameters() if p.requires_grad]} for module in modules]
-
-    def learning_rates(self, progress: float, field_factor: float) -> list[float]:
-        """Of each group, at `progress` in [0, 1] of the run; `field_factor` is that of the field's."""
-        rates = []
+    def parameter_groups(self, field_factor: Callable[[Standing], float]) -> list[ParameterGroup]:
+        """`field_factor`: how the learning rates of the field fall, which exposures follow."""
+        groups = []
         if self.cameras is not None:
-            rates.append(self.refine.learning_rate * self.refine.final_fraction**progress)
+            groups.append(self._group("cameras", self.cameras, lambda standing: (
+                self.refine.learning_rate * self.refine.final_fraction**standing.progress)))
         if self.exposure is not None:
-            rates.append(self.settings.learning_rate * field_factor)
-        return rates
+            groups.append(self._group("exposure", self.exposure, lambda standing: (
+                self.settings.learning_rate * field_factor(standing))))
+        return groups
 
-    def rays(self, image_index: Tensor, pixel: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def _group(name: str, module: nn.Module, rate: Callable[[Standing], float]) -> ParameterGroup:
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        return ParameterGroup(name=f"corrections.{name}", parameters=parameters, kind="correction", rate=rate)
+
+    def rays(self, image_index: Tensor, pixel: Tensor, standing: Standing | None) -> tuple[Tensor, Tensor]:
         """Origins and directions [R, 3] of pixels [R, 2] of images [R]; of refined cameras, once that has begun."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and step >= self.refine.start_step):
+        begun = standing is not None and standing.step >= self.refine.start_step
+        with torch.set_grad_enabled(torch.is_grad_enabled() and begun):
             return self.cameras.rays(image_index, pixel)
 
     def shown(self, pixels: Pixels, image_index: Tensor) -> Pixels:
@@ -55,6 +61,11 @@ class Corrections(nn.Module):
             return pixels
         return pixels.with_colours(partial(self.exposure, image_index=image_index))
 
-    def losses(self) -> dict[str, Tensor]:
-        """Terms of the loss that hold the corrections back."""
+    def open_levels(self, model: Model, standing: Standing) -> None:
+        """Let `model` show its detail from coarse to fine while cameras may be far off."""
+        if self.refine.active and self.refine.coarse > 0:
+            model.let_in(standing.progress / self.refine.coarse)
+
+    def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
+        """What holds the corrections back."""
         return {"pull": self.refine.pull * self.cameras.pull()} if self.refine.active and self.refine.pull > 0 else {}

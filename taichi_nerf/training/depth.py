@@ -11,6 +11,8 @@ matter behind. It is linear in the weights, and needs no deviation, which the li
 2022).
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,12 +20,17 @@ from torch import Tensor
 from taichi_nerf_kernels.random import uniform_forward
 
 from .. import runtime
+from ..config import DepthConfig
 from ..data.scene import Scene
 from ..errors import UserError
-from ..models.model import Pixels
-from ..ops.camera import TrainingImages
+from ..models.model import Model
+from ..models.pixels import Pixels
+from ..types import Batch, Seeds, Standing
+from .batches import PhotoRays
 
 __all__ = ["KnownDistances", "known_pixels", "transport_loss"]
+
+DEPTH_RAYS, DEPTH_JITTER = 0x2545F491, 0x1B873593  # purposes of random numbers, by what differs in their seeds
 
 
 def known_pixels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -70,12 +77,26 @@ def _of_points(scene: Scene) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 class KnownDistances:
-    """The pixels of the training images whose distance is known."""
+    """The pixels of the photos whose distance is known, as a term of the loss: rays of their own."""
 
-    def __init__(self, scene: Scene, images: TrainingImages):
+    def __init__(self, scene: Scene, source: PhotoRays, model: Model, config: DepthConfig):
         """Raises UserError where there is none."""
-        self.images, device = images, runtime.current().device
+        self.images, self.source, self.model, self.config = source.photos.images, source, model, config
+        device = runtime.current().device
         self.pixel_index, self.distance = (torch.from_numpy(values).to(device) for values in known_pixels(scene))
+
+    def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
+        """The transport loss of as many rays for those of `batch` as the settings say."""
+        count, own = max(1, round(self.config.rays * len(batch))), self.seeds(standing.seeds)
+        image_index, place, distance = self.draw(count, own.rays)
+        rays = self.source.through(image_index, place, standing)
+        seen = self.model.render(rays, replace(standing, seeds=own))
+        return {"depth": self.config.weight * transport_loss(seen, distance)}
+
+    @staticmethod
+    def seeds(seeds: Seeds) -> Seeds:
+        """Of its own random numbers in a step."""
+        return seeds._replace(rays=seeds.rays ^ DEPTH_RAYS, jitter=seeds.jitter ^ DEPTH_JITTER)
 
     def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """image_index [count] int32, pixel centres [count, 2] and distances [count], drawn with replacement."""

@@ -21,11 +21,13 @@ from ..data.scene import Scene, Split, every_view
 from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
-from ..models.views import Renderer, View, chosen_renderer, render_view
+from ..models.shots import shots_of
+from ..models.views import Renderer, View, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
+from ..types import Shot
 from .half_image import HalfImageFit
+from .photos import GREY
 
-GREY = {"white": 1.0, "black": 0.0}
 MASKED = np.uint8(128)  # what a masked pixel is in the pictures of truth and error
 
 
@@ -129,14 +131,16 @@ def evaluate(
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
-    scores, seconds = [], 0.0
+    times, scores, seconds, renderers = shots_of(chosen).time, [], 0.0, {}
     for n in range(len(chosen)):
         start = time.perf_counter()
         if halves is None:
-            view = render_view(model, cameras, n, background=background, renderer=renderer)
+            shot = Shot(time=None if times is None else times[n : n + 1])
+            view = render_view(model, cameras, n, background=background, renderer=renderer, shot=shot)
         else:
             view = halves.render(model, n, background, renderer)
         seconds += time.perf_counter() - start
+        renderers[view.renderer] = None
         truth = truth_picture(chosen, n, background)
         counted = _counted(chosen, n, whole=halves is None)
         if halves is not None:
@@ -155,7 +159,7 @@ def evaluate(
         lpips=None if lpips is None else tuple(s[2] for s in scores),
         seconds=seconds,
         scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
-        protocol={**_protocol(model, scene, chosen, split, every, seconds, renderer), **_scored(halves),
+        protocol={**_protocol(model, scene, chosen, split, every, seconds, list(renderers)), **_scored(halves),
                   **(protocol or {})},
     )
 
@@ -257,12 +261,11 @@ def _make_folder(folder: Path):
 
 
 def _protocol(
-    model: nn.Module, scene: Scene, chosen: Split, split: str, every: int, seconds: float, renderer: Renderer
+    model: nn.Module, scene: Scene, chosen: Split, split: str, every: int, seconds: float, renderers: list[str]
 ) -> dict[str, Any]:
     running, dtype = runtime.current(), next(model.parameters()).dtype
-    renderer = chosen_renderer(model) if renderer == "auto" else renderer
-    halves = renderer == "torch" and dtype == torch.float32
-    networks = fastest_precision(running.device) if halves else dtype
+    half = fastest_precision(running.device) if dtype == torch.float32 else dtype
+    networks = " and ".join(dict.fromkeys(_short(half if name == "torch" else dtype) for name in renderers))
     sizes = sorted({f"{width} x {height}" for width, height in chosen.cameras.size.tolist()})
     missing = why_no_lpips()
     return {
@@ -280,7 +283,7 @@ def _protocol(
         "backend": running.backend,
         "device": device_name(),
         "threads": running.threads,
-        "precision": f"kernels {_short(dtype)}, networks {_short(networks)}",
+        "precision": f"kernels {_short(dtype)}, networks {networks}",
         "lpips": "VGG" if missing is None else f"left out: {missing}",
     }
 

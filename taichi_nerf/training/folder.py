@@ -33,7 +33,7 @@ from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 REFINED_FILE = "refined_transforms.json"
-FORMAT, VERSION = "taichi-nerf run", 3
+FORMAT, VERSION = "taichi-nerf run", 4
 BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
 # with rotation, centre and scale, how a scene lies in the model

@@ -1,33 +1,42 @@
 """The half-image protocol: what only a test image can tell is learned from its left half, and scored on the right.
 
-An image's exposure, or where exactly its camera stood, is not known of a test image, whatever the field has learned.
-Both are fitted to the left half of the image, the field being left as it is, and the score is that of the right half,
-which nothing was fitted to (Martin-Brualla et al. 2021, section 5, of appearances; Lin et al. 2021, of poses).
+An image's exposure, its appearance, or where exactly its camera stood, is not known of a test image, whatever the field
+has learned. All are fitted to the left half of the image, the field being left as it is, and the score is that of the
+right half, which nothing was fitted to (Martin-Brualla et al. 2021, section 5, of appearances; Lin et al. 2021, of
+poses). The fit is a training of the codes alone: the same parts, put together otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import runtime
-from ..config import ExposureConfig, RefineConfig, TrainingConfig
+from ..config import ExposureConfig, OptimiserConfig, RefineConfig, TrainingConfig
 from ..data.scene import Cameras, Scene, Split
-from ..losses import squared_error
-from ..models.model import Model
+from ..models.model import Model, ParameterGroup
 from ..models.views import Renderer, View, render_view
 from ..ops.camera import TrainingRays, training_rays
-from ..types import Rays
+from ..types import Batch, Shot, Standing
+from .average import WeightAverage
+from .batches import PhotoRays
+from .clock import Clock
 from .corrections import Corrections
 from .exposure import exposed
-from .packed_images import packed_images
+from .optimisers import Optimisers
+from .photos import photos_of
+from .step import AutogradStep
+from .terms import SquaredError
+from .totals import Tally
+from .trainer import Trainer
 
-__all__ = ["HalfImageFit", "fit_left_halves"]
+__all__ = ["HalfImageFit", "LeftHalves", "fit_left_halves"]
 
 DRAWN = 3  # pixels drawn for one of the left halves, which are half of them
+FINAL_FRACTION = 0.01  # of the learning rates, at the end
 
 
 @dataclass(frozen=True)
@@ -36,30 +45,51 @@ class HalfImageFit:
 
     cameras: Cameras
     """Of the N images, in model space."""
-    stops: torch.Tensor | None
+    shots: Shot
+    """What each image is of, R = N: with the codes that were fitted, or nothing that the model has not learned."""
+    stops: Tensor | None
     """[N, 3] of exposure; None where that was not fitted."""
-    appearance: nn.Parameter | None
-    """[N, A] for a model that knows appearances; None where that was not fitted."""
     fitted: str
     """In words, for the protocol; empty if nothing was."""
 
     def render(self, model: Model, n: int, background: float, renderer: Renderer = "auto") -> View:
         """What camera n sees, as image n shows it."""
-        if self.appearance is None:
-            return self._shown(render_view(model, self.cameras, n, background=background, renderer=renderer), n,
-                               background)
-        with _with_appearance(model, self.appearance):
-            view = render_view(model, self.cameras, n, background=background, renderer=renderer, image_index=n)
-        return self._shown(view, n, background)
-
-    def _shown(self, view: View, n: int, background: float) -> View:
-        """A view of camera n over `background` at the exposure of image n."""
+        shot = self.shots[n : n + 1]
+        view = render_view(model, self.cameras, n, background=background, renderer=renderer, shot=shot)
         if self.stops is None:
             return view
         behind = (1 - view.opacity[..., None]) * background
         colour = torch.from_numpy(np.maximum(view.colour - behind, 0)).reshape(-1, 3)
         colour = exposed(colour, torch.from_numpy(view.opacity).reshape(-1), self.stops[n].cpu())
         return replace(view, colour=np.clip(colour.numpy().reshape(view.colour.shape) + behind, 0, 1))
+
+
+class LeftHalves:
+    """Batches of about `pixels` pixels of the left halves of photos; `codes` [N, A] by name are those of the images."""
+
+    def __init__(self, source: PhotoRays, pixels: int, per_pixel: int, codes: Mapping[str, Tensor]):
+        self.source, self.pixels, self.per_pixel, self.codes = source, pixels, per_pixel, codes
+
+    def draw(self, standing: Standing) -> Batch:
+        """The pixels of a step."""
+        photos, per_pixel = self.source.photos, self.per_pixel
+        drawn = training_rays(photos.images, DRAWN * self.pixels * per_pixel, standing.seeds.rays, per_pixel)
+        first = TrainingRays(*(values[::per_pixel] for values in drawn))
+        # those of left halves
+        u = photos.images.pixel_centres(first.image_index, first.pixel_index)[:, 0]
+        left = (u < 0.5 * photos.images.size[first.image_index.long(), 0]).nonzero()[: self.pixels, 0]
+        chosen = TrainingRays(*(values[left] for values in first))  # [P]
+        # the rays through them, with the codes of their images
+        left = (left[:, None] * per_pixel + torch.arange(per_pixel, device=left.device)).reshape(-1)  # [R]
+        of_rays = TrainingRays(*(values[left] for values in drawn))
+        rays = self.source.of(of_rays, standing, per_pixel)
+        codes = {name: values[of_rays.image_index.long()] for name, values in self.codes.items()}
+        rays = replace(rays, shot=Shot(time=rays.shot.time, codes=codes))
+        return Batch(rays=rays, rgba=chosen.rgba, background=torch.full_like(chosen.rgba[:, :3], photos.background),
+                     image_index=chosen.image_index, pixel_index=chosen.pixel_index)
+
+    def adapt(self, rays: int, marched: int, visible: int) -> None:
+        """A batch of fixed size learns nothing."""
 
 
 def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = False, exposure: bool = False,
@@ -73,59 +103,38 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
         steps, rays: Adam steps, and pixels of each.
         pose_rate, exposure_rate, appearance_rate: learning rates at the start; they fall to a hundredth.
     """
-    cameras = scene.model_cameras(split.cameras)
-    config = TrainingConfig(refine=RefineConfig(poses=poses, learning_rate=pose_rate, start_step=0),
-                            exposure=ExposureConfig(learned=exposure, learning_rate=exposure_rate))
+    cameras, photos = scene.model_cameras(split.cameras), photos_of(scene, split)
     wanted = {"pose": poses, "exposure": exposure, "appearance": appearance}
     what = " and ".join(name for name in wanted if wanted[name])
+    known = Shot(time=photos.shots.time)
     if not what:
-        return HalfImageFit(cameras, None, None, "")
+        return HalfImageFit(cameras, known, None, "")
+    # what is learned: corrections of the cameras and codes, in place of those of the training images
+    config = TrainingConfig(refine=RefineConfig(poses=poses, start_step=0, coarse=0.0, pull=0.0),
+                            exposure=ExposureConfig(learned=exposure))
     corrections = Corrections(cameras, config, anchored=True).to(runtime.current().device)
-    images = packed_images(split.images, cameras)
-    codes = nn.Parameter(torch.zeros_like(model.appearance[:1]).repeat(len(split), 1)) if appearance else None
-    groups, rates = corrections.groups(), corrections.learning_rates(0.0, 1.0)
+    codes = {}
     if appearance:
-        groups, rates = [*groups, {"params": [codes]}], [*rates, appearance_rate]
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
-    per_pixel = model.rays_per_pixel
-    background = {"white": 1.0, "black": 0.0}[scene.background]
-    with _frozen(model), _with_appearance(model, codes), torch.enable_grad():
-        for step in range(steps):
-            drawn = training_rays(images, DRAWN * rays * per_pixel, seed * 1_000_003 + step, per_pixel)
-            first = TrainingRays(*(values[::per_pixel] for values in drawn))
-            u = images.pixel_centres(first.image_index, first.pixel_index)[:, 0]
-            left = (u < 0.5 * images.size[first.image_index.long(), 0]).nonzero()[:rays, 0]
-            rgba, index = first.rgba[left], first.image_index[left]
-            left = (left[:, None] * per_pixel + torch.arange(per_pixel, device=left.device)).reshape(-1)
-            origins, directions, of_ray = drawn.origins[left], drawn.directions[left], drawn.image_index[left]
-            if poses:
-                place = images.ray_places(drawn.image_index, drawn.pixel_index, per_pixel)[left]
-                origins, directions = corrections.rays(of_ray, place, step)
-            known = Rays(origins, directions, None, of_ray if appearance else None, per_pixel)
-            pixels = corrections.shown(model.render(known), index)
-            target = rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:]) * background
-            loss = squared_error(pixels.over(torch.full_like(target, background)), target)
-            optimiser.zero_grad()
-            loss.backward()
-            for group, rate in zip(optimiser.param_groups, rates):
-                group["lr"] = rate * 0.01 ** (step / steps)
-            optimiser.step()
-    stops = corrections.exposure.stops.detach() if exposure else None
-    return HalfImageFit(corrections.cameras.refined() if poses else cameras, stops, codes, what)
-
-
-@contextmanager
-def _with_appearance(model: nn.Module, appearance: nn.Parameter | None) -> Iterator[None]:
-    """Within the context the model knows the appearances of other images, if any are given."""
-    if appearance is None:
-        yield
-        return
-    own = model.appearance
-    try:
-        model.appearance = appearance
-        yield
-    finally:
-        model.appearance = own
+        codes["appearance"] = nn.Parameter(model.codes["appearance"].mean.detach().repeat(len(split), 1))  # [N, A]
+    rates = {"corrections.cameras": pose_rate, "corrections.exposure": exposure_rate, "appearance": appearance_rate}
+    groups = [*corrections.parameter_groups(lambda standing: 1.0),
+              *(ParameterGroup(name=name, parameters=[code], kind="correction") for name, code in codes.items())]
+    groups = [replace(group, rate=lambda standing, start=rates[group.name]: start * FINAL_FRACTION**standing.progress)
+              for group in groups]
+    # a training of these alone: rays as a picture has them, and the error of the picture as the only term
+    source = PhotoRays(photos, corrections, cones=getattr(model, "sees_cones", False))
+    batches = LeftHalves(source, rays, getattr(model, "rays_per_pixel", 1), codes)
+    parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, OptimiserConfig()),
+             "tally": Tally()}
+    step = AutogradStep(lambda rays, standing: model.render(rays), terms=[SquaredError()], **parts)
+    trainer = Trainer(model, average=WeightAverage(model, 0.0, 1), clock=Clock(steps=steps, seed=seed), taker=step,
+                      **parts)
+    with _frozen(model), torch.enable_grad():
+        while trainer.progress < 1:
+            trainer.step()
+    shots = replace(known, codes={name: code.detach() for name, code in codes.items()})
+    return HalfImageFit(corrections.cameras.refined() if poses else cameras, shots,
+                        corrections.exposure.stops.detach() if exposure else None, what)
 
 
 @contextmanager

@@ -10,10 +10,11 @@ import torch
 from .. import runtime
 from ..config import FieldConfig, ModelConfig, TrainingConfig
 from ..data.scene import Scene
-from ..models.family import box_of, build_model, check_scene, settled
+from ..models.family import box_of, build_model, check_scene, counts_of, settled
 from ..models.model import Model
 from ..presets import preset_for, recipe
-from .trainer import Totals, Trainer
+from .totals import Totals
+from .trainer import Trainer, trainer_for
 
 DEFAULT_SECONDS, DEFAULT_STEPS_CUDA = 90.0, 20_000
 
@@ -109,7 +110,7 @@ def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0
     here = runtime.current()
     config = config or recipe(preset=preset_for(here.backend)).model
     check_scene(config, scene)
-    return build_model(settled(config, scene), box_of(scene), seed).to(here.device)
+    return build_model(settled(config, scene), box_of(scene), seed, counts_of(scene)).to(here.device)
 
 
 def default_training(model: ModelConfig, **settings) -> TrainingConfig:
@@ -145,7 +146,7 @@ def fit(
         The last report; None if the budget is no step.
     """
     config = config or default_training(model.config)
-    trainer = Trainer(model, scene, with_budget(config))
+    trainer = trainer_for(model, scene, with_budget(config))
     last = None
 
     def keep(report: Report):
@@ -203,10 +204,10 @@ def warm_up(trainer: Trainer) -> None:
         "numbers": state["numbers"],
     }
     for step in trainer.model.rehearsal():
-        trainer.steps_done = step
+        trainer.clock.steps_done = step
         trainer.step()
     if trainer.model.rays_per_pixel > 1:  # which a pixel has in the end
-        trainer.steps_done, trainer.seconds = trainer.config.steps or 0, trainer.config.seconds or 0.0
+        trainer.clock.go_to_end()
         trainer.step()
     with torch.no_grad(), trainer.averaged() as model:
         model.render(trainer.some_rays(16))
@@ -223,9 +224,9 @@ def keep_average(trainer: Trainer) -> None:
 
 
 def _seconds_left(trainer: Trainer, seconds_per_step: float) -> float:
-    config, left = trainer.config, []
-    if config.steps is not None:
-        left.append((config.steps - trainer.steps_done) * seconds_per_step)
-    if config.seconds is not None:
-        left.append(config.seconds - trainer.seconds)
+    clock, left = trainer.clock, []
+    if clock.budget_steps is not None:
+        left.append((clock.budget_steps - clock.steps_done) * seconds_per_step)
+    if clock.budget_seconds is not None:
+        left.append(clock.budget_seconds - clock.seconds)
     return max(0.0, min(left, default=0.0))

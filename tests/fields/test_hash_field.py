@@ -57,8 +57,8 @@ def reference_field(field, positions, directions):
 
 
 def evaluate(field, positions, directions):
-    density, geometry = field.density(field.encode(positions))
-    return density, field.colour(geometry, field.view(directions))
+    density, hidden = field.density(positions)
+    return density, field.colour(hidden, directions)
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 2000])
@@ -84,7 +84,7 @@ def test_the_density_gradient_by_position_is_its_slope(backend, rng, field):
     positions, _ = make_points(backend, rng, 20)
     positions.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: field.density(field.encode(x))[0], positions, eps=1e-8, atol=1e-4
+        lambda x: field.density(x)[0], positions, eps=1e-8, atol=1e-4
     )
 
 

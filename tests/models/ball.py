@@ -6,29 +6,25 @@ density(x) = peak / (1 + exp((|x - centre| - radius) / softness))
 import torch
 from torch import nn
 
+from taichi_nerf.fields.field import Field
 from taichi_nerf.models.render import render_samples
 from taichi_nerf.samplers.occupancy import OccupancyGrid
+from taichi_nerf.types import UNKNOWN
 
 
-class BallField(nn.Module):
+class BallField(Field):
     def __init__(self, centre, radius, peak, softness, colour):
         super().__init__()
         self.centre = nn.Parameter(centre)
         self.colour_everywhere = nn.Parameter(colour)
         self.radius, self.peak, self.softness = radius, peak, softness
 
-    def encode(self, positions, features=None):
-        return (positions - self.centre).t()
+    def density(self, samples, shot=UNKNOWN, ray_index=None):
+        distance = (samples - self.centre).square().sum(dim=1).sqrt()
+        return self.peak * torch.sigmoid((self.radius - distance) / self.softness), samples
 
-    def density(self, features):
-        distance = features.square().sum(dim=0).sqrt()
-        return self.peak * torch.sigmoid((self.radius - distance) / self.softness), features
-
-    def view(self, directions):
-        return directions.t()
-
-    def colour(self, geometry, view):
-        return self.colour_everywhere.expand(geometry.shape[1], 3)
+    def colour(self, hidden, directions, shot=UNKNOWN, ray_index=None):
+        return self.colour_everywhere.expand(len(hidden), 3)
 
 
 class Ball(nn.Module):
@@ -55,10 +51,10 @@ class Ball(nn.Module):
         self.grid = OccupancyGrid(16, step_min=3**0.5 / steps, dtype=dtype, device=device)
         self.pieces = []
 
-    def density(self, positions):
-        return self.field.density(self.field.encode(positions))[0]
+    def density(self, positions, shot=UNKNOWN):
+        return self.field.density(positions)[0]
 
-    def render(self, rays, *, jitter_seed=None):
+    def render(self, rays, standing=None):
         rendered = render_samples(self.field, self.grid.march(rays), rays.directions, 1e-4)
         self.pieces.append(rendered.marched)
         return rendered.averaged(rays.per_pixel)

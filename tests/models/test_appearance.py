@@ -1,5 +1,7 @@
 """Appearances of images in Instant-NGP: who has one, who has none, and who learns."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -9,15 +11,12 @@ from taichi_nerf.config import (
     HashGridConfig,
     InstantNGPConfig,
     SamplingConfig,
-    SettingError,
-    TrainingConfig,
-    check_fit,
 )
 from taichi_nerf.data.builtin import hemisphere_cameras
 from taichi_nerf.models.instant_ngp import InstantNGP
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
-from taichi_nerf.types import Rays
+from taichi_nerf.types import Rays, Shot
 
 CONFIG = InstantNGPConfig(
     field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64),
@@ -29,18 +28,18 @@ CONFIG = InstantNGPConfig(
 def model():
     before = runtime.current()
     runtime.init("cpu", torch.float32, threads=1)
-    model = InstantNGP(CONFIG, Box(images=5), seed=1)
+    model = InstantNGP(CONFIG, Box(), seed=1, counts={"appearance": 5})
     with torch.no_grad():
         model.field.table.normal_(generator=torch.Generator().manual_seed(0))
-        model.appearance.normal_(generator=torch.Generator().manual_seed(1))
+        model.codes["appearance"].table.normal_(generator=torch.Generator().manual_seed(1))
     yield model
     runtime.init(before.backend, before.dtype, threads=before.threads)
 
 
-def same_rays(image_index=None, count=6):
+def same_rays(ids=None, count=6):
     origins = torch.tensor([[0.0, 0.0, 1.0]]).repeat(count, 1)
-    index = None if image_index is None else torch.tensor(image_index, dtype=torch.int32)
-    return Rays(origins, torch.tensor([[0.0, 0.0, -1.0]]).repeat(count, 1), None, index)
+    shot = Shot() if ids is None else Shot(ids={"appearance": torch.tensor(ids, dtype=torch.int32)})
+    return Rays(origins, torch.tensor([[0.0, 0.0, -1.0]]).repeat(count, 1), None, shot)
 
 
 def test_images_differ_in_colour_and_not_in_matter(model):
@@ -49,29 +48,31 @@ def test_images_differ_in_colour_and_not_in_matter(model):
     assert (pixels.opacity == pixels.opacity[0]).all() and pixels.opacity[0] > 0
 
 
-def test_a_ray_of_no_image_has_the_appearance_zero(model):
+def test_a_ray_of_no_image_has_the_mean_appearance(model):
     found = model.render(same_rays()).colour
+    codes = model.codes["appearance"].table
     with torch.no_grad():
-        model.appearance[2] = 0
+        codes[2] = codes.mean(dim=0)  # it is the mean of the others, too, or the mean would move
+        codes[0] += codes[2] * len(codes) - codes.sum(dim=0)
     torch.testing.assert_close(model.render(same_rays([2] * 6)).colour, found)
 
 
 def test_only_images_that_were_drawn_learn_and_the_optimiser_knows_them(model):
     model.render(same_rays([3] * 6)).colour.sum().backward()
-    assert model.appearance.grad[3].any()
-    assert not model.appearance.grad[[0, 1, 2, 4]].any()
-    assert any(model.appearance is parameter for network in model.networks() for parameter in network)
+    codes = model.codes["appearance"].table
+    assert codes.grad[3].any()
+    assert not codes.grad[[0, 1, 2, 4]].any()
+    assert [group.name for group in model.parameter_groups() if group.parameters[0] is codes] == ["codes.appearance"]
 
 
 def test_a_view_has_the_appearance_that_is_asked_for_and_both_renderers_agree_on_none(model):
     cameras = hemisphere_cameras(1, 8)
     cameras.camera_to_world[:, :, 3] /= 3
-    views = [render_view(model, cameras, 0, background=1.0, renderer=renderer, image_index=index)
-             for renderer, index in (("torch", None), ("auto", 3), ("taichi", None))]
-    assert abs(views[0].colour - views[1].colour).max() > 0.01
-    assert abs(views[0].colour - views[2].colour).max() < 0.02  # PyTorch's networks may be in half precision
-
-
-def test_explicit_steps_know_no_appearance():
-    with pytest.raises(SettingError, match="explicit knows no appearance"):
-        check_fit(CONFIG, TrainingConfig(gradients="explicit"))
+    code = {"appearance": torch.tensor([1.0, -2.0, 0.5])}
+    shots = Shot(), Shot.single(ids={"appearance": 3}), Shot.single(codes=code)
+    views = [[render_view(model, cameras, 0, background=1.0, renderer=renderer, shot=shot)
+              for renderer in ("torch", "taichi")] for shot in shots]
+    for staged, fast in views:
+        assert abs(staged.colour - fast.colour).max() < 0.02  # PyTorch's networks may be in half precision
+    for (one, _), (other, _) in itertools.combinations(views, 2):
+        assert abs(one.colour - other.colour).max() > 0.01

@@ -29,7 +29,7 @@ from taichi_nerf.reference.models import family as reference
 from taichi_nerf.reference.models.fields import deep_colour, deep_density, hash_colour, part
 from taichi_nerf.reference.positional_encoding import encode
 from taichi_nerf.reference.ray_aabb import intersect_ray_aabb
-from taichi_nerf.types import Rays
+from taichi_nerf.types import Rays, Seeds, Shot, Standing
 
 RAYS, LEVELS, DIRECTION_LEVELS, SKIP, DEGREE = 9, 4, 2, 1, 3
 DEEP = PositionalFieldConfig(levels=LEVELS, direction_levels=DIRECTION_LEVELS, width=24, depth=4, skip=SKIP,
@@ -57,12 +57,12 @@ def rays(rng):
     radius = 0.002 + 0.01 * torch.rand(RAYS, generator=rng, dtype=torch.float64)
     index = torch.arange(RAYS, dtype=torch.int32) % 3
     values = (x.float().double() for x in (origins, directions, radius))  # the same numbers in either precision
-    return Rays(*values, index)
+    return Rays(*values, Shot(image=index, ids={"appearance": index}))
 
 
 def prepared(backend, config, box, seed=3):
     """A model whose weights are larger than at the start, in the precision of the backend; and its state."""
-    model = build_model(config, box, seed)
+    model = build_model(config, box, seed, {"appearance": 3})
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -75,9 +75,10 @@ def prepared(backend, config, box, seed=3):
 
 def rendered(backend, model, rays, seed):
     given = Rays(*(backend.tensor(x) for x in (rays.origins, rays.directions, rays.radius)),
-                 rays.image_index.to(backend.device), rays.per_pixel)
+                 rays.shot.map(lambda values: values.to(backend.device)), rays.per_pixel)
+    standing = None if seed is None else Standing(step=40, progress=0.4, seeds=Seeds(0, seed, 0))
     with torch.no_grad():
-        return model.render(given, jitter_seed=seed, progress=0.4)
+        return model.render(given, standing)
 
 
 def assert_pictures(backend, pixels, expected, scale):
@@ -85,7 +86,7 @@ def assert_pictures(backend, pixels, expected, scale):
     for level, (colour, opacity, depth, weights) in zip(pixels, expected):
         assert 0.05 < opacity.mean() <= 1.0 + 1e-9
         for name, value in (("colour", colour), ("opacity", opacity), ("depth", depth / scale), ("weights", weights)):
-            backend.assert_close(getattr(level, name), value, name)
+            backend.assert_close(getattr(level if name == "weights" else level.pixels, name), value, name)
 
 
 @pytest.mark.parametrize("seed", [None, 5])
@@ -109,10 +110,11 @@ def test_a_pixel_of_several_rays_is_their_mean_at_every_level(backend, rays, con
     several = rendered(backend, model, dataclasses.replace(rays, per_pixel=4), 5)
     for found, of_rays in zip(several.levels, one.levels):
         assert torch.equal(found.weights, of_rays.weights)
-        if of_rays.colour is not None:
+        if of_rays.pixels is not None:
             for name in ("colour", "opacity", "depth"):
-                values = getattr(of_rays, name)
-                backend.assert_close(getattr(found, name), values.view(2, 4, *values.shape[1:]).mean(dim=1), name)
+                values = getattr(of_rays.pixels, name)
+                mean = values.view(2, 4, *values.shape[1:]).mean(dim=1)
+                backend.assert_close(getattr(found.pixels, name), mean, name)
     background = torch.full((2, 3), 0.3).to(one.colour)
     assert several.over(background).shape == several.colour.shape == (2, 3)
     assert several.samples.ray_total == 8
@@ -138,10 +140,10 @@ def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, s
         field=HASH if hashed else DEEP, proposal=PROPOSAL if hashed else PositionalProposalConfig(width=12, depth=2),
         proposal_samples=(8, 6), samples=5, radius=0.5, appearance=2, initial_density=0.5,
         range=RangeConfig(spacing="disparity", near=0.1, far=50.0))
-    model, state = prepared(backend, config, Box(aabb_scale=16, images=3))
+    model, state = prepared(backend, config, Box(aabb_scale=16))
     o, d, radius = 2 * rays.origins, rays.directions, rays.radius
     near, far = torch.full((RAYS,), 0.2, dtype=torch.float64), torch.full((RAYS,), 100.0, dtype=torch.float64)
-    weights, appearance = part(state, "field"), state["appearance"][rays.image_index.long()]
+    weights, appearance = part(state, "field"), state["codes.appearance.table"][rays.shot.image.long()]
     if hashed:
         grids = {name: {**GRID, "max_resolution": size} for name, size in (("field", 32), ("proposals.0", 16))}
         density = reference.point_density(state, o, d, grids=grids, factor=0.5)
@@ -153,9 +155,10 @@ def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, s
             return hash_colour(weights, hidden, d, DEGREE, appearance)
         return deep_colour(weights, hidden, d, DIRECTION_LEVELS, 0.001, appearance)
 
+    progress = 1.0 if seed is None else 0.4  # a picture is of the end of the training
     with torch.no_grad():
         expected, levels = reference.mip_nerf_360(state, o, d, near, far, density, colour, counts=(8, 6, 5),
-                                                  anneal=10 * 0.4 / (9 * 0.4 + 1), seed=seed)
+                                                  anneal=10 * progress / (9 * progress + 1), seed=seed)
     pixels = rendered(backend, model, rays, seed)
     for level, (s, found) in zip(pixels.levels, levels):
         backend.assert_close(level.s, s, "fenceposts")
@@ -261,7 +264,7 @@ def test_a_coarse_network_alone_and_raw_coordinates_are_models_too(rays):
                                     range=RangeConfig(spacing="linear", near=0.1, far=20.0))):
         pixels = build_model(config, Box(aabb_scale=16), 0).render(given)
         assert torch.isfinite(pixels.colour).all() and pixels.visible == len(pixels.weights)
-    assert len(build_model(NeRFConfig(field=plain, fine_samples=0), Box()).fields()) == 1
+    assert list(build_model(NeRFConfig(field=plain, fine_samples=0), Box()).fields()) == ["coarse"]
 
 
 def test_the_finest_level_of_a_hash_grid_follows_the_pixels():

@@ -3,14 +3,15 @@
 import pytest
 import torch
 
+from taichi_nerf.fields.field import Field
 from taichi_nerf.models.render import render_samples, select_visible
 from taichi_nerf.reference import volume_rendering as reference
-from taichi_nerf.types import PackedSamples
+from taichi_nerf.types import UNKNOWN, PackedSamples
 
 EARLY_STOP = 1e-3
 
 
-class FreeField(torch.nn.Module):
+class FreeField(Field):
     """A field with any density and colour at each sample, so that a gradient belongs to one sample alone.
 
     The first coordinate of a position is the number of the sample.
@@ -22,23 +23,20 @@ class FreeField(torch.nn.Module):
         self.free_colour = torch.nn.Parameter(colour)
         self.colours_asked = 0
 
-    def encode(self, positions, features=None):
-        index = positions[:, 0].round().long()
-        own = torch.cat([self.free_density[index, None], self.free_colour[index]], dim=1).t()
-        if features is not None:
-            assert torch.equal(features, own), "the features handed in are not those of these positions"
-        return own
+    def density(self, samples, shot=UNKNOWN, ray_index=None):
+        assert len(ray_index) == len(samples)
+        index = samples[:, 0].round().long()
+        return self.free_density[index] * 1, self.free_colour[index]
 
-    def density(self, features):
-        return features[0] * 1, features[1:]
+    def density_again(self, samples, known, kept, shot=UNKNOWN, ray_index=None):
+        again = self.density(samples, shot, ray_index)
+        assert torch.equal(known[0][kept], again[0]), "what is known is not that of these samples"
+        return again
 
-    def view(self, directions):
-        return directions.t()
-
-    def colour(self, geometry, view):
-        assert geometry.shape[1] == view.shape[1]
-        self.colours_asked += geometry.shape[1]
-        return (geometry + 0.1 * view).t().contiguous()
+    def colour(self, hidden, directions, shot=UNKNOWN, ray_index=None):
+        assert len(hidden) == len(ray_index)
+        self.colours_asked += len(hidden)
+        return hidden + 0.1 * directions[ray_index.long()]
 
 
 def make_samples(backend, rng, counts):

@@ -17,7 +17,7 @@ from taichi_nerf.config import (
 )
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.training.run import make_model
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.trainer import Trainer, trainer_for
 
 SMALL = InstantNGPConfig(
     field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64)),
@@ -49,6 +49,6 @@ def make_trainer(small_scene):
         settings = {"steps": 20, "batch": BATCH, **settings}
         optimiser = OptimiserConfig(average_every=average_every)
         config = dataclasses.replace(TrainingConfig(optimiser=optimiser), **settings)
-        return Trainer(make_model(small_scene, model), small_scene, config)
+        return trainer_for(make_model(small_scene, model), small_scene, config)
 
     return make

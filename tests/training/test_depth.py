@@ -6,24 +6,35 @@ import numpy as np
 import pytest
 import torch
 
-from taichi_nerf.config import DepthConfig
+from taichi_nerf.config import DepthConfig, TrainingConfig
 from taichi_nerf.data.disturb import with_split
 from taichi_nerf.data.scene import Points, Sightings
 from taichi_nerf.errors import UserError
-from taichi_nerf.models.render import Rendered
+from taichi_nerf.models.pixels import Pixels
+from taichi_nerf.training.batches import PhotoRays
+from taichi_nerf.training.corrections import Corrections
 from taichi_nerf.training.depth import KnownDistances, known_pixels, transport_loss
-from taichi_nerf.training.trainer import device_images
+from taichi_nerf.training.photos import photos_of
+from taichi_nerf.training.run import make_model
 from taichi_nerf.types import PackedSamples
 
+from .conftest import SMALL
 
-def make_pixels(weights, t, dt=0.1) -> Rendered:
+
+def make_pixels(weights, t, dt=0.1) -> Pixels:
     """What one ray renders to, whose samples have these weights at these distances."""
     weights, t = torch.tensor(weights, dtype=torch.float64), torch.tensor(t, dtype=torch.float64)
     count = torch.tensor([len(t)], dtype=torch.int32)
     samples = PackedSamples(torch.zeros(len(t), 3), t, torch.full_like(t, dt), torch.zeros(len(t), dtype=torch.int32),
                             torch.zeros(1, dtype=torch.int32), count)
-    return Rendered(colour=torch.zeros(1, 3), opacity=weights.sum()[None], depth=(weights * t).sum()[None],
-                    weights=weights, samples=samples, marched=len(t))
+    return Pixels(colour=torch.zeros(1, 3), opacity=weights.sum()[None], depth=(weights * t).sum()[None],
+                  weights=weights, packed=samples, marched=len(t))
+
+
+def distances_of(scene) -> KnownDistances:
+    photos = photos_of(scene)
+    source = PhotoRays(photos, Corrections(scene.model_cameras("train"), TrainingConfig()), cones=False)
+    return KnownDistances(scene, source, make_model(scene, SMALL), DepthConfig(weight=1.0))
 
 
 def loss(weights, t, distance=1.0) -> float:
@@ -49,8 +60,7 @@ def test_a_ray_that_meets_nothing_costs_all_of_the_distance():
 
 
 def test_pixels_are_drawn_where_the_distance_is_known(small_scene):
-    images, _ = device_images(small_scene, "train")
-    known = KnownDistances(small_scene, images)
+    known = distances_of(small_scene)
     index, pixel, distance = known.draw(500, seed=3)
     depth = small_scene.splits["train"].depth
     for n, (x, y), d in zip(index.tolist(), pixel.tolist(), distance.tolist()):
@@ -66,7 +76,7 @@ def test_a_scene_that_knows_no_distances_is_refused(small_scene):
     for depth, message in ((None, "knows no distances"), (nowhere, "distance of no opaque pixel")):
         scene = with_split(small_scene, dataclasses.replace(split, depth=depth))
         with pytest.raises(UserError, match=message):
-            KnownDistances(scene, device_images(scene, "train")[0])
+            distances_of(scene)
 
 
 def test_points_of_structure_from_motion_are_distances_of_the_pixels_that_saw_them(small_scene):
@@ -85,9 +95,10 @@ def test_points_of_structure_from_motion_are_distances_of_the_pixels_that_saw_th
 
 
 def test_the_loss_is_trained_on(make_trainer):
-    plain, deep = make_trainer(gradients="autograd"), make_trainer(depth=DepthConfig(weight=1.0))
+    plain = make_trainer(gradients="autograd")
+    deep = make_trainer(gradients="autograd", depth=DepthConfig(weight=1.0))
     for trainer in (plain, deep):
         for _ in range(3):
             trainer.step()
-    assert deep.explicit is None and deep.totals().loss > plain.totals().loss
+    assert deep.totals().loss > plain.totals().loss
     assert not torch.equal(plain.model.field.table, deep.model.field.table)

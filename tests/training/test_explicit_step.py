@@ -8,32 +8,33 @@ import torch
 
 from taichi_nerf import runtime
 from taichi_nerf.config import InstantNGPConfig, TrainingConfig
-from taichi_nerf.data import with_scales
-from taichi_nerf.errors import UserError
 from taichi_nerf.fields import mlp
 from taichi_nerf.reference.mlp import mlp as reference_mlp
-from taichi_nerf.training import explicit_step, run
+from taichi_nerf.resident import instant_ngp, networks
+from taichi_nerf.resident.arrays import DeviceArrays
+from taichi_nerf.training import run
 from taichi_nerf.training import trainer as trainer_module
-from taichi_nerf.training.explicit_step import StepSeeds
 from taichi_nerf.training.run import make_model
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.step import AutogradStep
+from taichi_nerf.training.trainer import trainer_for
+from taichi_nerf.types import Seeds, Standing
 from taichi_nerf_kernels import launch
 from taichi_nerf_kernels.engine import ti
 
 from .conftest import BATCH, SMALL
 from .test_checkpoint import assert_same
 
-device_images = trainer_module.device_images
-SEEDS = StepSeeds(rays=11, jitter=12, background=13)
+photos_of = trainer_module.photos_of
+STANDING = Standing(step=5, progress=0.5, seeds=Seeds(rays=11, jitter=12, background=13))
 
 
 @pytest.fixture(params=[(True, 1), (False, 1), (True, 4)], ids=["random-background", "white", "rays-per-pixel"])
 def trainers(request, backend, small_scene, monkeypatch):
     """One that steps by autograd and one that steps explicitly, of equal models whose weights are not those of the
     start, all in the precision of the backend."""
-    for module in (mlp, explicit_step):
+    for module in (mlp, networks):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
-    monkeypatch.setattr(explicit_step.DeviceArrays, "__init__", without_half(explicit_step.DeviceArrays.__init__))
+    monkeypatch.setattr(DeviceArrays, "__init__", without_half(DeviceArrays.__init__))
 
     random_background, per_pixel = request.param
 
@@ -41,9 +42,9 @@ def trainers(request, backend, small_scene, monkeypatch):
         batch = dataclasses.replace(BATCH, random_background=random_background, one_ray=0.0)
         config = TrainingConfig(steps=20, batch=batch, gradients=kind)
         settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel)
-        return Trainer(make_model(small_scene, settings).to(backend.dtype), small_scene, config)
+        return trainer_for(make_model(small_scene, settings).to(backend.dtype), small_scene, config)
 
-    monkeypatch.setattr(trainer_module, "device_images", in_precision(backend.dtype))
+    monkeypatch.setattr(trainer_module, "photos_of", in_precision(backend.dtype))
     autograd, explicit = make("autograd"), make("explicit")
     generator = torch.Generator().manual_seed(3)
     for parameter in autograd.model.parameters():  # of a size that shows in the gradients
@@ -63,27 +64,28 @@ def without_half(init):
 
 
 def in_precision(dtype):
-    """`device_images` with cameras of `dtype`."""
+    """`photos_of` with cameras of `dtype`."""
 
-    def load(scene, split):
-        images, has_alpha = device_images(scene, split)
-        return dataclasses.replace(images, camera_table=images.camera_table.to(dtype)), has_alpha
+    def load(scene):
+        photos = photos_of(scene)
+        images = dataclasses.replace(photos.images, camera_table=photos.images.camera_table.to(dtype))
+        return dataclasses.replace(photos, images=images)
 
     return load
 
 
 def gradients(trainer):
     """Of table and networks after one batch, by name."""
-    if trainer.explicit is None:
-        trainer._optimise = lambda: None
-        trainer._step(SEEDS)
+    step = trainer.taker
+    if isinstance(step, AutogradStep):
+        step.optimisers.step = lambda standing: None
+        step.take(STANDING)
         field = trainer.model.field
         flat = [torch.cat([weight.grad.reshape(-1) for weight in network.weights])
                 for network in (field.density_network, field.colour_network)]
         return {"table": field.table_gradient, "density": flat[0], "colour": flat[1]}
-    step = trainer.explicit
-    step.differentiate(SEEDS)
-    found = {"table": step.table_gradient, "density": step.density_network.gradient,
+    step.differentiate(STANDING)
+    found = {"table": step.table.gradient, "density": step.density_network.gradient,
              "colour": step.colour_network.gradient}
     return {name: torch.from_numpy(step.arrays.numbers(array)) for name, array in found.items()}
 
@@ -101,7 +103,7 @@ def test_a_network_over_all_columns_is_the_network_of_those_in_use(backend, rng,
     """The network of a GPU, which knows no count on the host; in half precision as near as that comes."""
     if backend.dtype == torch.float64 or backend.name == "vulkan-f32":
         pytest.skip("single precision and tensors of PyTorch are what it is for")
-    monkeypatch.setattr(explicit_step, "fastest_precision", lambda device: precision)
+    monkeypatch.setattr(networks, "fastest_precision", lambda device: precision)
     room, n, scale = 700, 333, 1e-4
     module = mlp.MLP(32, 16, width=64, hidden_layers=2, generator=rng).to(backend.device)
     x, y_gradient = (torch.randn(rows, room, generator=rng).to(backend.device) for rows in (32, 16))
@@ -114,8 +116,8 @@ def test_a_network_over_all_columns_is_the_network_of_those_in_use(backend, rng,
     x[:, n:] = y_gradient[:, n:] = float("nan")
 
     count = torch.tensor([n], dtype=torch.int32, device=backend.device)
-    arrays = explicit_step.DeviceArrays()
-    network = explicit_step.TensorCoreNetwork(arrays, module, room)
+    arrays = DeviceArrays()
+    network = networks.TensorCoreNetwork(arrays, module, room)
     arrays.put(torch.cat([weight.reshape(-1) for weight in module.weights]), network.weights)
     y, first, x_gradient = backend.empty(16, room), backend.empty(1, room), backend.empty(32, room)
     network.first_output(x, first, count)
@@ -134,13 +136,13 @@ def test_a_network_over_all_columns_is_the_network_of_those_in_use(backend, rng,
 def test_a_network_in_bfloat16_is_the_network_but_for_rounding(rng, monkeypatch):
     """On a CPU, whatever stands in the columns that are not in use."""
     runtime.init("cpu", torch.float32, threads=1)
-    monkeypatch.setattr(explicit_step, "fastest_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr(networks, "fastest_precision", lambda device: torch.bfloat16)
     n = 333
     module = mlp.MLP(32, 16, width=64, hidden_layers=2, generator=rng)
-    arrays = explicit_step.DeviceArrays()
-    network = explicit_step.make_network(arrays, module, 700)
-    matrices = explicit_step.Matrices(arrays, [network], 700, x=32, y=20, y_gradient=20, x_gradient=32)
-    assert isinstance(network, explicit_step.TorchNetwork) and network.precision == torch.bfloat16
+    arrays = DeviceArrays()
+    network = networks.make_network(arrays, module, 700)
+    matrices = networks.Matrices(arrays, [network], 700, x=32, y=20, y_gradient=20, x_gradient=32)
+    assert isinstance(network, networks.TorchNetwork) and network.precision == torch.bfloat16
     arrays.put(torch.cat([weight.reshape(-1) for weight in module.weights]), network.weights)
     matrices.fit(torch.tensor([n]))
     half = {name: getattr(matrices, name).view(torch.bfloat16) for name in ("x", "y", "y_gradient", "x_gradient")}
@@ -167,23 +169,23 @@ def test_a_network_in_bfloat16_is_the_network_but_for_rounding(rng, monkeypatch)
 def test_auto_takes_the_network_that_is_faster_with_all_samples_of_a_step(backend, rng, monkeypatch):
     if backend.dtype == torch.float64 or backend.name == "vulkan-f32":
         pytest.skip("in double precision and on Vulkan networks are fused, whatever is faster")
-    monkeypatch.setattr(explicit_step, "chosen_implementation", lambda dtype: "auto")
-    monkeypatch.setattr(explicit_step, "TorchNetwork", explicit_step.TensorCoreNetwork)  # that of a GPU, on a CPU too
+    monkeypatch.setattr(networks, "chosen_implementation", lambda dtype: "auto")
+    monkeypatch.setattr(networks, "TorchNetwork", networks.TensorCoreNetwork)  # that of a GPU, on a CPU too
     passes = []
-    for kind in (explicit_step.TensorCoreNetwork, explicit_step.FusedNetwork):
+    for kind in (networks.TensorCoreNetwork, networks.FusedNetwork):
         for name in ("forward", "backward"):
             method = getattr(kind, name)
             monkeypatch.setattr(kind, name, lambda self, *arrays, method=method, name=name: (
                 passes.append((type(self), name, arrays[0].shape[1], int(arrays[-1][0]))), method(self, *arrays)))
     module = mlp.MLP(32, 16, width=64, hidden_layers=1, generator=rng).to(backend.device)
-    arrays = explicit_step.DeviceArrays()
-    for seconds, expected in (((1, 2), explicit_step.TensorCoreNetwork), ((2, 1), explicit_step.FusedNetwork)):
+    arrays = DeviceArrays()
+    for seconds, expected in (((1, 2), networks.TensorCoreNetwork), ((2, 1), networks.FusedNetwork)):
         clock = iter(seconds)
-        monkeypatch.setattr(explicit_step, "best_seconds", lambda work, *budget, clock=clock: work() or next(clock))
+        monkeypatch.setattr(networks, "best_seconds", lambda work, *budget, clock=clock: work() or next(clock))
         passes.clear()
-        assert type(explicit_step.make_network(arrays, module, 777)) is expected
-        assert passes == [(kind, name, 777, 777) for kind in (explicit_step.TensorCoreNetwork,
-                                                              explicit_step.FusedNetwork)
+        assert type(networks.make_network(arrays, module, 777)) is expected
+        assert passes == [(kind, name, 777, 777) for kind in (networks.TensorCoreNetwork,
+                                                              networks.FusedNetwork)
                           for name in ("forward", "backward")]
 
 
@@ -191,14 +193,15 @@ def test_steps_in_bfloat16_have_the_gradients_but_for_rounding(small_scene, monk
     runtime.init("cpu", torch.float32, threads=2)
     found = []
     for precision in (torch.float32, torch.bfloat16):
-        for module in (mlp, explicit_step):
+        for module in (mlp, networks):
             monkeypatch.setattr(module, "fastest_precision", lambda device, precision=precision: precision)
-        trainer = Trainer(make_model(small_scene, SMALL), small_scene, TrainingConfig(steps=20, batch=BATCH,
+        trainer = trainer_for(make_model(small_scene, SMALL), small_scene, TrainingConfig(steps=20, batch=BATCH,
                                                                                       gradients="explicit"))
         generator = torch.Generator().manual_seed(3)
-        trainer.explicit.table.add_(0.2 * torch.randn(trainer.explicit.table.shape, generator=generator))
+        weights = trainer.taker.table.weights
+        weights.add_(0.2 * torch.randn(weights.shape, generator=generator))
         found.append(gradients(trainer))
-        assert (trainer.explicit.at_visible.raw.dtype == torch.int16) == (precision == torch.bfloat16)
+        assert (trainer.taker.colours.at_visible.raw.dtype == torch.int16) == (precision == torch.bfloat16)
     for name, value in found[0].items():
         assert value.abs().max() > 0
         assert (found[1][name] - value).norm() <= 0.05 * value.norm(), name
@@ -212,8 +215,8 @@ def test_activations_in_half_precision_change_gradients_by_their_rounding(backen
     x, y_gradient = (torch.randn(16, room, generator=rng) for _ in range(2))
     expected = [weight.detach().double().cpu().requires_grad_() for weight in module.weights]
     reference_mlp(x[:, :n].double(), expected).backward(y_gradient[:, :n].double())
-    arrays = explicit_step.DeviceArrays()
-    network = explicit_step.FusedNetwork(arrays, module, room)
+    arrays = DeviceArrays()
+    network = networks.FusedNetwork(arrays, module, room)
     assert str(network.activations.dtype).endswith("f16") or network.activations.dtype == torch.float16
     arrays.put(torch.cat([weight.reshape(-1) for weight in module.weights]), network.weights)
     x, y_gradient, count = arrays.like(x), arrays.like(y_gradient), arrays.like(torch.tensor([n], dtype=torch.int32))
@@ -250,14 +253,14 @@ def test_steps_on_vulkan_stay_on_the_device(small_scene, moved_bytes):
     if runtime.why_missing("vulkan"):
         pytest.skip(f"vulkan: {runtime.why_missing('vulkan')}")
     runtime.init("vulkan")
-    trainer = Trainer(make_model(small_scene, InstantNGPConfig()), small_scene, TrainingConfig(steps=100))
-    trainer.steps_done = 60  # the next steps look at all cells of the occupancy grid, and at some
+    trainer = trainer_for(make_model(small_scene, InstantNGPConfig()), small_scene, TrainingConfig(steps=100))
+    trainer.clock.steps_done = 60  # the next steps look at all cells of the occupancy grid, and at some
     before = moved_bytes[0]
     for _ in range(24):
         trainer.step()
     trainer.totals()
     assert 0 < (moved_bytes[0] - before) / 24 < 64 * 1024
-    assert trainer.explicit.updates == 2
+    assert trainer.taker.occupancy.updates == 2
     before = moved_bytes[0]
     trainer.state_dict()
     assert moved_bytes[0] - before > 4 * trainer.model.field.table.numel()  # a checkpoint does move: it is counted
@@ -324,7 +327,7 @@ def test_both_steps_learn_alike(make_trainer, per_pixel):
 
 def test_explicit_steps_without_any_sample_are_skipped_and_counted(make_trainer):
     trainer, reports = make_trainer(gradients="explicit", steps=3), []
-    trainer.explicit.bits.zero_()
+    trainer.taker.occupancy.bits.zero_()
     before = trainer.state_dict()["tensors"]
     before = {name: before[name].clone() for name in before if name.startswith("model.field")}
     run.train(trainer, on_report=reports.append)
@@ -335,31 +338,20 @@ def test_explicit_steps_without_any_sample_are_skipped_and_counted(make_trainer)
 
 def test_overflowing_gradients_of_explicit_steps_are_counted(make_trainer):
     trainer, reports = make_trainer(gradients="explicit", steps=3), []
-    trainer.explicit.table_gradient[10] = 1e30
+    trainer.taker.table.gradient[10] = 1e30
     run.train(trainer, on_report=reports.append, report_seconds=0.0)
     assert [report.overflowed_entries for report in reports] == [1, 1, 1]
     assert torch.isfinite(trainer.state_dict()["tensors"]["model.field.table"]).all()
 
 
 def test_a_batch_without_room_is_cut_and_training_goes_on(make_trainer, monkeypatch):
-    monkeypatch.setattr(explicit_step, "ROOM_SAMPLES", 0.1)
+    monkeypatch.setattr(instant_ngp, "ROOM_SAMPLES", 0.1)
     batch = dataclasses.replace(BATCH, samples=4096, marched=8192)
     trainer, reports = make_trainer(gradients="explicit", steps=30, batch=batch), []
-    assert trainer.explicit.samples_room < batch.samples
+    assert trainer.taker.samples_room < batch.samples
     run.train(trainer, on_report=reports.append, report_seconds=1e9)
     assert reports[-1].skipped_steps == 0
     assert reports[-1].loss < 0.1
-
-
-def test_images_of_several_scales_are_trained_with_their_weights_by_autograd(small_scene):
-    scene = with_scales(small_scene, 2)
-    trainer = Trainer(make_model(scene, SMALL), scene, TrainingConfig(steps=20, batch=BATCH))
-    assert trainer.explicit is None
-    batch, weight = trainer._batch(SEEDS), torch.from_numpy(scene.splits["train"].area_weight)
-    assert set(weight.tolist()) == {1.0, 4.0}
-    assert torch.equal(batch.weight, weight[batch.image_index.long()])
-    with pytest.raises(UserError, match="several scales"):
-        Trainer(trainer.model, scene, TrainingConfig(steps=20, batch=BATCH, gradients="explicit"))
 
 
 @pytest.mark.parametrize("aabb_scale", [1, 4, 64])
@@ -367,9 +359,9 @@ def test_the_first_update_looks_at_every_cell_once(small_scene, aabb_scale):
     """Of 1, 3 and 7 cascades, more cells than fit into the arrays of a step at once."""
     scene = dataclasses.replace(small_scene, aabb_scale=aabb_scale)
     config = TrainingConfig(steps=20, batch=BATCH, gradients="explicit")
-    step = Trainer(make_model(scene, SMALL), scene, config).explicit
-    grid = step.trainer.model.grid
-    visited = [step.arrays.numbers(cells).copy() for cells, *_ in step._cells(grid.visit(grid.first_update, 0))]
+    step = trainer_for(make_model(scene, SMALL), scene, config).taker
+    grid, occupancy = step.model.grid, step.occupancy
+    visited = [step.arrays.numbers(cells).copy() for cells, *_ in occupancy.cells(grid.visit(grid.first_update, 0))]
     cells = grid.cascades * grid.resolution**3
     assert max(map(len, visited)) <= step.marched_room
     assert np.array_equal(np.concatenate(visited), np.arange(cells))

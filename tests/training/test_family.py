@@ -28,9 +28,9 @@ from taichi_nerf.models.mip_nerf import MipNeRF
 from taichi_nerf.models.views import render_view
 from taichi_nerf.presets import MODELS, PRESETS, recipe
 from taichi_nerf.training import checkpoint, run
-from taichi_nerf.training.explicit_step import StepSeeds
 from taichi_nerf.training.run import default_training, make_model
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.trainer import Trainer, trainer_for
+from taichi_nerf.types import Shot
 
 from ..models.test_family import facing
 from .test_checkpoint import assert_same
@@ -65,7 +65,8 @@ def make(request, small_scene):
         training = default_training(config, **{"steps": 20, "batch": BATCH, **settings})
         rates = {"learning_rate": 0.1, "network_learning_rate": 1e-2, "warmup_steps": 2}
         optimiser = dataclasses.replace(training.optimiser, **rates)
-        return Trainer(make_model(small_scene, config), small_scene, dataclasses.replace(training, optimiser=optimiser))
+        training = dataclasses.replace(training, optimiser=optimiser)
+        return trainer_for(make_model(small_scene, config), small_scene, training)
 
     return make
 
@@ -89,7 +90,7 @@ def test_steps_on_vulkan_are_those_on_the_cpu(name, small_scene):
         for backend in ("vulkan", "cpu"):
             runtime.init(backend, threads=1)
             training = default_training(SMALL[name], steps=5, batch=RayBatchConfig(rays=32))
-            trainer = Trainer(make_model(small_scene, SMALL[name]), small_scene, training)
+            trainer = trainer_for(make_model(small_scene, SMALL[name]), small_scene, training)
             for _ in range(3):
                 trainer.step()
             errors.append(trainer.totals().squared_error)
@@ -129,7 +130,7 @@ def test_device_coordinates_come_back_from_the_checkpoint(tmp_path):
     scene = facing()
     config = dataclasses.replace(SMALL["nerf"], ndc=True)
     training = default_training(config, steps=2, batch=RayBatchConfig(rays=32))
-    trainer = Trainer(make_model(scene, config), scene, training)
+    trainer = trainer_for(make_model(scene, config), scene, training)
     trainer.step()
     checkpoint.save(tmp_path, trainer)
     model, cameras = checkpoint.load(tmp_path), scene.model_cameras("train")
@@ -142,9 +143,9 @@ def test_device_coordinates_come_back_from_the_checkpoint(tmp_path):
 
 def test_rays_of_the_crop_are_of_the_central_half(make, small_scene):
     trainer = make()
-    drawn = trainer._drawn(1)
+    drawn = trainer.batches.drawn(trainer.clock.standing)
     size = torch.from_numpy(small_scene.splits["train"].cameras.size)[drawn.image_index.long()]
-    place = trainer.images.pixel_centres(drawn.image_index, drawn.pixel_index) / size
+    place = trainer.batches.photos.images.pixel_centres(drawn.image_index, drawn.pixel_index) / size
     assert len(drawn.rgba) == 64 and ((place - 0.5).abs() <= 0.25).all()
     pixels = small_scene.splits["train"].images.pixels[drawn.pixel_index.numpy()]
     np.testing.assert_allclose(drawn.rgba.numpy() * 255, pixels, atol=1e-3)
@@ -154,9 +155,9 @@ def test_images_without_alpha_are_not_cropped():
     scene = facing()
     config = SMALL["nerf"]
     training = default_training(config, steps=5, batch=RayBatchConfig(rays=64, crop_steps=3))
-    trainer = Trainer(make_model(scene, config), scene, training)
-    drawn = trainer._drawn(1)
-    place = trainer.images.pixel_centres(drawn.image_index, drawn.pixel_index) / torch.tensor([8.0, 6.0])
+    trainer = trainer_for(make_model(scene, config), scene, training)
+    drawn = trainer.batches.drawn(trainer.clock.standing)
+    place = trainer.batches.photos.images.pixel_centres(drawn.image_index, drawn.pixel_index) / torch.tensor([8.0, 6.0])
     assert ((place - 0.5).abs() > 0.25).any()
 
 
@@ -164,14 +165,15 @@ def test_pixels_weigh_as_much_as_their_area(small_scene):
     split = dataclasses.replace(small_scene.splits["train"], area_weight=np.arange(6, dtype=np.float32))
     scene = dataclasses.replace(small_scene, splits={**small_scene.splits, "train": split})
     config = SMALL["mip-nerf"]
-    trainer = Trainer(make_model(scene, config), scene, default_training(config, steps=5))
-    batch = trainer._batch(StepSeeds(rays=1, jitter=2, background=3))
+    trainer = trainer_for(make_model(scene, config), scene, default_training(config, steps=5))
+    standing = trainer.clock.standing
+    batch = trainer.batches.draw(standing)
     assert torch.equal(batch.weight, batch.image_index.float())
     pixels = trainer.model.render(batch.rays)
     error = (pixels.over(batch.background) - batch.target).square().mean(dim=1)
-    losses = trainer.model.losses(pixels, batch)
+    losses = trainer.model.losses(pixels, batch, standing)
     torch.testing.assert_close(losses["fine"], (batch.weight * error).sum() / batch.weight.sum())
-    even = MipNeRF(dataclasses.replace(config, area_weighting=False), trainer.model.box).losses(pixels, batch)
+    even = MipNeRF(dataclasses.replace(config, area_weighting=False), trainer.model.box).losses(pixels, batch, standing)
     torch.testing.assert_close(even["fine"], error.mean())
     assert even["coarse"] < losses["fine"]
 
@@ -179,15 +181,17 @@ def test_pixels_weigh_as_much_as_their_area(small_scene):
 def test_an_image_has_its_appearance_in_training_and_none_in_a_new_view(small_scene):
     config = SMALL["mip-nerf-360"]
     model = make_model(small_scene, config)
-    assert model.appearance.shape == (6, 2)
-    trainer = Trainer(model, small_scene, default_training(config, steps=5))
+    codes = model.codes["appearance"].table
+    assert codes.shape == (6, 2)
+    trainer = trainer_for(model, small_scene, default_training(config, steps=5))
     with torch.no_grad():
         rays = trainer.some_rays(32)
-        before = model.render(rays).colour, model.render(dataclasses.replace(rays, image_index=None)).colour
-        model.appearance.add_(3.0)
-        after = model.render(rays).colour, model.render(dataclasses.replace(rays, image_index=None)).colour
-    assert not torch.equal(before[0], after[0])
-    assert torch.equal(before[1], after[1])
+        before = model.render(rays).colour, model.render(dataclasses.replace(rays, shot=Shot())).colour
+        codes[::2] += 3.0
+        codes[1::2] -= 3.0
+        after = model.render(rays).colour, model.render(dataclasses.replace(rays, shot=Shot())).colour
+    assert not torch.allclose(before[0], after[0], atol=1e-3)
+    torch.testing.assert_close(before[1], after[1])
 
 
 def test_settings_of_every_model_survive_json():
@@ -217,6 +221,6 @@ def test_what_does_not_go_together_is_refused(small_scene):
     with pytest.raises(SettingError, match="gradients explicit is for instant-ngp alone"):
         RunConfig(model=NeRFConfig(), training=TrainingConfig(batch=RayBatchConfig(), gradients="explicit"))
     with pytest.raises(SettingError, match="a batch of nerf is a RayBatchConfig"):
-        Trainer(make_model(small_scene, SMALL["nerf"]), small_scene, TrainingConfig())
+        trainer_for(make_model(small_scene, SMALL["nerf"]), small_scene, TrainingConfig())
     with pytest.raises(SettingError, match="encoding positional is not for instant-ngp"):
         recipe("instant-ngp", "small", "positional")

@@ -20,7 +20,7 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.metrics import psnr
 from taichi_nerf.training.evaluate import evaluate
 from taichi_nerf.training.run import fit, make_model
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.trainer import trainer_for
 
 from .conftest import BATCH, SMALL
 from .test_checkpoint import assert_same
@@ -52,7 +52,8 @@ def test_the_colour_of_a_masked_pixel_changes_no_step(small_scene, gradients):
         pixels = images.pixels.copy()
         pixels[masked] = colour
         scene = with_images(small_scene, "train", pixels=pixels, allowed=allowed)
-        trainer = Trainer(make_model(scene, SMALL), scene, TrainingConfig(steps=20, batch=BATCH, gradients=gradients))
+        config = TrainingConfig(steps=20, batch=BATCH, gradients=gradients)
+        trainer = trainer_for(make_model(scene, SMALL), scene, config)
         for _ in range(6):
             trainer.step()
         trainers.append(trainer)

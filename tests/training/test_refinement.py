@@ -22,10 +22,11 @@ from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras
 from taichi_nerf.data.disturb import disturb_poses, with_split
 from taichi_nerf.fields.hash_field import HashField
 from taichi_nerf.ops.camera import rays_from_pixels
-from taichi_nerf.training.explicit_step import StepSeeds
 from taichi_nerf.training.refinement import CameraRefinement
 from taichi_nerf.training.run import make_model
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.step import AutogradStep
+from taichi_nerf.training.trainer import trainer_for
+from taichi_nerf.types import Seeds, Standing
 
 from .conftest import BATCH, SMALL
 
@@ -148,10 +149,10 @@ def test_gradients_of_twists_and_lenses_equal_finite_differences():
 
 
 def test_explicit_steps_refuse_and_auto_falls_back(make_trainer):
-    with pytest.raises(SettingError, match="gradients explicit trains on colours alone"):
+    with pytest.raises(SettingError, match="gradients explicit trains on cameras as they are"):
         TrainingConfig(gradients="explicit", refine=REFINE)
-    assert make_trainer(refine=REFINE).explicit is None
-    assert make_trainer().explicit is not None
+    assert isinstance(make_trainer(refine=REFINE).taker, AutogradStep)
+    assert not isinstance(make_trainer().taker, AutogradStep)
 
 
 def test_training_moves_the_cameras_and_begins_when_told(make_trainer):
@@ -168,8 +169,8 @@ def test_rays_of_one_pixel_are_corrected_each_at_its_own_place(make_trainer):
     model = dataclasses.replace(SMALL, rays_per_pixel=4)
     batch = dataclasses.replace(BATCH, one_ray=0.0)
     plain, refined = make_trainer(model, batch=batch), make_trainer(model, batch=batch, refine=REFINE)
-    seeds = StepSeeds(rays=11, jitter=12, background=13)
-    expected, found = plain._batch(seeds), refined._batch(seeds)
+    standing = Standing(step=0, progress=0.0, seeds=Seeds(rays=11, jitter=12, background=13))
+    expected, found = (trainer.batches.draw(standing) for trainer in (plain, refined))
     assert len(found.rays) == 4 * len(found) and found.rays.per_pixel == 4
     for name in ("origins", "directions"):
         torch.testing.assert_close(getattr(found.rays, name), getattr(expected.rays, name), rtol=0, atol=1e-6)
@@ -210,14 +211,14 @@ def test_levels_that_are_not_shown_have_neither_influence_nor_gradient():
     fine = int(field.layout.levels[2, 0])  # first entry of the third level
     with torch.no_grad():
         field.table.normal_(generator=torch.Generator().manual_seed(2))
-    field.show_levels(1 / 3)  # of four levels the first two
-    before = field.density(field.encode(positions))[0]
+    field.let_in(1 / 3)  # of four levels the first two
+    before = field.density(positions)[0]
     before.sum().backward()
     assert field.table_gradient[:fine].any() and not field.table_gradient[fine:].any()
     with torch.no_grad():
         field.table[fine:] += 1
-    assert torch.equal(field.density(field.encode(positions))[0], before)
-    field.show_levels(1.0)
+    assert torch.equal(field.density(positions)[0], before)
+    field.let_in(1.0)
     assert field.level_weights is None
 
 
@@ -230,7 +231,7 @@ def test_disturbed_poses_are_found_again():
     given = with_split(scene, dataclasses.replace(split, cameras=wrong))
     config = TrainingConfig(steps=800, batch=BatchConfig(samples=6144), refine=RefineConfig(poses=True))
     model = make_model(given, InstantNGPConfig(sampling=SamplingConfig(steps=128)))
-    trainer = Trainer(model, given, config)
+    trainer = trainer_for(model, given, config)
     while trainer.progress < 1:
         trainer.step()
     before, _ = pose_errors(wrong, split.cameras)

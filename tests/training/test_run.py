@@ -11,7 +11,7 @@ from taichi_nerf.config import RunConfig, SceneConfig, TrainingConfig, from_dict
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import run
 from taichi_nerf.training.folder import RunFolder, check_output, load_training_scene
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.trainer import trainer_for
 
 from .conftest import BATCH, SMALL
 from .test_checkpoint import assert_same
@@ -133,7 +133,7 @@ def test_overflowing_gradients_are_counted_and_training_goes_on(make_trainer):
 
 def test_fit_leaves_a_model_that_is_nearer_to_the_images(small_scene):
     model = run.make_model(small_scene, SMALL)
-    trainer = Trainer(model, small_scene, TrainingConfig(steps=1, batch=BATCH))
+    trainer = trainer_for(model, small_scene, TrainingConfig(steps=1, batch=BATCH))
     trainer.step()
     model = run.make_model(small_scene, SMALL)
     reports = []

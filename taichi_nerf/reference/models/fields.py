@@ -52,8 +52,8 @@ def network(w, name, x):
 
 def hash_density(w, positions, side, grid):
     """Density [N] and geometry [N, G] at positions [N, 3] of [-side / 2, side / 2]^3; `grid`: settings of the grid."""
-    features = hash_grid_encode(positions / side + 0.5, w["field.table"], **grid)
-    geometry = network(w, "field.density_network", features)
+    features = hash_grid_encode(positions / side + 0.5, w["table"], **grid)
+    geometry = network(w, "density_network", features)
     return geometry[:, 0].exp(), geometry
 
 
@@ -63,4 +63,4 @@ def hash_colour(w, geometry, directions, degree, appearance=None):
     if appearance is not None:
         view = torch.cat([view, appearance], dim=1)
     view = view.repeat_interleave(len(geometry) // len(directions), dim=0)
-    return network(w, "field.colour_network", torch.cat([geometry, view], dim=1)).sigmoid()
+    return network(w, "colour_network", torch.cat([geometry, view], dim=1)).sigmoid()

@@ -1,0 +1,50 @@
+"""What models and samplers ask of a radiance field, so that none knows what it is made of.
+
+R rays, N samples. Samples are points [N, 3], or means and variances of Gaussians along D axes, [N, D] each. Directions
+and what else a shot has are of rays; sample n belongs to ray ray_index[n], or without an index to the rays in order,
+equally many to each. At single points each is a ray of its own.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..types import UNKNOWN, Shot
+
+__all__ = ["Field"]
+
+Samples = Tensor | tuple[Tensor, Tensor]
+
+
+class Field(nn.Module):
+    """Density and colour of samples, in two stages: a proposal, and what lies behind a surface, need the first alone.
+
+        density, hidden = field.density(samples, shot, ray_index)
+        colour = field.colour(hidden, directions, shot, ray_index)
+
+    `hidden` is the field's own business.
+    """
+
+    def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Density [N] per unit of the space in which the samples lie, and what `colour` needs to know of them."""
+        raise NotImplementedError
+
+    def colour(self, hidden: Any, directions: Tensor, shot: Shot = UNKNOWN,
+               ray_index: Tensor | None = None) -> Tensor:
+        """sRGB colour [N, 3], of unit directions [R, 3]."""
+        raise NotImplementedError
+
+    def density_again(self, samples: Tensor, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
+                      ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
+        """`density` of some samples of which it is `known` without gradients: those numbered `kept` [K].
+
+        A field takes over what would be costly to compute once more.
+        """
+        return self.density(samples, shot, ray_index)
+
+    def tables(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Hash tables of its own, and the buffers that their gradients are added to."""
+        return []
+
+    def let_in(self, share: float) -> None:
+        """Let the first `share` of the detail be seen, from coarse to fine, and from 1 on all of it."""

@@ -1,0 +1,75 @@
+"""Instant-NGP's field and occupancy grid as one kernel from rays to pixels.
+
+A code of appearance, the same for all rays, enters the colour network as a constant: it is added to the weights of the
+first spherical harmonic, which is a constant, too, so that the kernel need not know of codes.
+"""
+
+import weakref
+
+import torch
+from torch import Tensor
+
+from .. import runtime
+from ..fields.codes import with_codes
+from ..ops.field_rendering import FieldSettings, TaichiField, prepare_field, render_field
+from ..types import UNKNOWN, Shot
+from .model import Model, RayRenderer
+
+__all__ = ["field_renderer", "taichi_field"]
+
+CONSTANT_HARMONIC = 0.5 / torch.pi**0.5  # of degree 0, in any direction
+
+_fields: weakref.WeakKeyDictionary[Model, tuple] = weakref.WeakKeyDictionary()
+
+
+def field_renderer(model: Model, shot: Shot) -> RayRenderer:
+    """For a model with a hash field and an occupancy grid: colour over black [R, 3], opacity, depth and samples [R] of
+    rays [R, 3] of one `shot`. Not differentiable."""
+    field = taichi_field(model, shot)
+    return lambda origins, directions: render_field(field, origins, directions)
+
+
+@torch.no_grad()
+def taichi_field(model: Model, shot: Shot = UNKNOWN) -> TaichiField:
+    """The model's field as one `shot`, R = 1, sees it; made anew only when a tensor, the code or the runtime has
+    changed."""
+    code = with_codes(shot, model.codes, 1).codes.get("appearance")
+    tensors, running = [*model.field.parameters(), model.grid.bits], runtime.current()
+    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    state.append(None if code is None else code.tolist())
+    known = _fields.get(model)
+    if known is None or known[0] is not running or known[1] != state:
+        known = _fields[model] = (running, state, _prepared(model, code))
+    return known[2]
+
+
+def _prepared(model: Model, code: Tensor | None) -> TaichiField:
+    """`code` [1, A]"""
+    field, grid, sampling = model.field, model.grid, model.config.sampling
+    networks = [list(network.weights) for network in (field.density_network, field.colour_network)]
+    if code is not None:
+        networks[1][0] = _with_code(networks[1][0], code, model.config.field.geometry_features, field.degree)
+    density_sizes, colour_sizes = ((w[0].shape[1], *(layer.shape[0] for layer in w)) for w in networks)
+    settings = FieldSettings(
+        features=field.layout.features,
+        density_sizes=density_sizes,
+        colour_sizes=colour_sizes,
+        degree=field.degree,
+        side=float(field.side),
+        resolution=grid.resolution,
+        cascades=grid.cascades,
+        step=grid.step_min,
+        cone=model.cone_angle,
+        near=model.box.near,
+        max_samples=sampling.max_samples,
+        early_stop=sampling.early_stop,
+    )
+    return prepare_field(settings, field.layout, grid.bits, field.table, *networks)
+
+
+def _with_code(weights: Tensor, code: Tensor, geometry: int, degree: int) -> Tensor:
+    """Weights [H, G + degree^2] of the first layer of the colour network for one code [1, A], from [H, .. + A]."""
+    known = geometry + degree**2
+    folded = weights[:, :known].clone()
+    folded[:, geometry] += (weights[:, known:] @ code[0]) / CONSTANT_HARMONIC
+    return folded

@@ -1,0 +1,39 @@
+"""What the images of a split are of, as models are told: a value an image."""
+
+import numpy as np
+import torch
+
+from ..data.scene import Split
+from ..types import Shot
+
+__all__ = ["counts_of", "ids_of", "shots_of"]
+
+
+def ids_of(split: Split) -> dict[str, np.ndarray]:
+    """[N] int32 by name: those of the file, and where it has none of appearances, a number for each photo.
+
+    Images of one photo in several sizes have one appearance.
+    """
+    return {"appearance": _photo_numbers(split), **split.ids}
+
+
+def counts_of(split: Split) -> dict[str, int]:
+    """For how many ids of each name there must be codes."""
+    return {name: 1 + int(values.max(initial=-1)) for name, values in ids_of(split).items()}
+
+
+def shots_of(split: Split) -> Shot:
+    """Of the N images of `split`, R = N."""
+    image = torch.arange(len(split), dtype=torch.int32)
+    time = None if split.time is None else torch.from_numpy(split.time)
+    return Shot(image=image, time=time, ids={name: torch.from_numpy(values) for name, values in ids_of(split).items()})
+
+
+def _photo_numbers(split: Split) -> np.ndarray:
+    """[N]: of the images of each size the n-th are of one photo, as `every_view` has it."""
+    numbers = np.arange(len(split), dtype=np.int32)
+    if split.scale is not None:
+        for scale in np.unique(split.scale):
+            same = split.scale == scale
+            numbers[same] = np.arange(same.sum())
+    return numbers

@@ -1,0 +1,267 @@
+"""The stages of a step of Instant-NGP on the device, each with the arrays it works in, its forward pass, and what it
+has to do backward.
+
+    R rays, S marched samples, K visible ones: what arrays have room for; how many are in use only the device knows, in
+    the `count` of a stage, an array of one number
+    matrices [.., S] and [.., K] have a column for each sample, and hold bfloat16 where the networks read that
+"""
+
+import math
+
+import torch
+
+from taichi_nerf_kernels import camera, hash_grid, ray_marching, scan
+from taichi_nerf_kernels import training_step as kernels
+
+from ..fields.hash_field import HashField
+from ..models.model import Model
+from ..ops.ray_marching import RUNS, UNBOUNDED
+from .arrays import DeviceArrays, Stage, Wanted
+from .networks import Matrices, Network
+from .parameters import Table
+
+__all__ = ["Colours", "Comparison", "Density", "Distances", "DrawnRays", "KnownRays", "March", "Pack"]
+
+
+class Pack(Stage):
+    """From how many each ray has to where those of a ray begin; rays that find no room are left out."""
+
+    def wanted(self) -> dict[str, Wanted]:
+        return {"partial": Wanted(("scanned",), integer=True)}
+
+    def __call__(self, counts, starts, room: int, rays, total) -> None:
+        scan.inclusive_scan(counts, self.partial, starts)
+        ray_marching.pack_samples(counts, starts, room, rays, total)
+
+
+class DrawnRays(Stage):
+    """Rays through pixels drawn from the photos, and the colours of these pixels."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], photos):
+        super().__init__(arrays, rooms)
+        self.pixels, self.allowed = photos.images.pixels, photos.images.allowed
+        self.image_table = arrays.like(photos.images.image_table)
+        self.camera_table = arrays.like(photos.images.camera_table)
+
+    def wanted(self) -> dict[str, Wanted]:
+        return {"origins": Wanted(("rays", 3)), "directions": Wanted(("rays", 3)), "rgba": Wanted(("rays", 4)),
+                "image_index": Wanted(("rays",), integer=True), "pixel_index": Wanted(("rays",), integer=True),
+                "count": Wanted((1,), integer=True)}
+
+    def forward(self, seed: int, per_pixel: int) -> None:
+        """count[0] of them."""
+        camera.gather_rays(self.pixels, self.image_table, self.camera_table, seed, self.origins, self.directions,
+                           self.rgba, self.image_index, self.pixel_index, self.count, self.allowed,
+                           math.isqrt(per_pixel))
+
+
+class KnownRays(Stage):
+    """Rays through pixels whose distance is known: as many as are a share of the step's pixels."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], drawn: DrawnRays, pixel_index: torch.Tensor,
+                 distance: torch.Tensor, share: float):
+        super().__init__(arrays, rooms)
+        self.drawn, self.share, self.room = drawn, share, rooms["rays"]
+        self.known_pixel, self.known_distance = arrays.like(pixel_index), arrays.like(distance.to(arrays.dtype))
+
+    def wanted(self) -> dict[str, Wanted]:
+        return {"origins": Wanted(("rays", 3)), "directions": Wanted(("rays", 3)), "rgba": Wanted(("rays", 4)),
+                "image_index": Wanted(("rays",), integer=True), "pixel_index": Wanted(("rays",), integer=True),
+                "distance": Wanted(("rays",)), "count": Wanted((1,), integer=True)}
+
+    def forward(self, seed: int, per_pixel: int) -> None:
+        kernels.known_rays_of_step(self.drawn.count, per_pixel, self.share, self.room, self.count)
+        kernels.draw_known_rays(self.known_pixel, self.known_distance, self.drawn.pixels, self.drawn.image_table,
+                                self.drawn.camera_table, seed, self.origins, self.directions, self.rgba,
+                                self.image_index, self.pixel_index, self.distance, self.count)
+
+
+class March(Stage):
+    """The samples of rays in occupied cells."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], model: Model, occupancy, pack: Pack):
+        super().__init__(arrays, rooms)
+        self.model, self.occupancy, self.pack, self.room = model, occupancy, pack, rooms["marched"]
+
+    def wanted(self) -> dict[str, Wanted]:
+        of_rays, of_samples = Wanted(("rays",), integer=True), Wanted(("marched",))
+        return {"ray_count": of_rays, "ray_start": of_rays, "runs": Wanted(("rays", 2 * RUNS), integer=True),
+                "positions": Wanted(("marched", 3)), "t": of_samples, "dt": of_samples,
+                "ray_index": Wanted(("marched",), integer=True), "count": Wanted((1,), integer=True)}
+
+    def forward(self, rays: DrawnRays | KnownRays, seed: int) -> None:
+        model, grid, occupancy = self.model, self.model.grid, self.occupancy
+        lattice = (grid.resolution, grid.cascades, model.cone_angle, math.log1p(model.cone_angle), grid.step_min,
+                   UNBOUNDED, model.box.near, UNBOUNDED, seed)
+        ray_marching.march_count(rays.origins, rays.directions, occupancy.bits, occupancy.blocks, *lattice,
+                                 model.config.sampling.max_samples, self.ray_count, self.runs, rays.count)
+        self.pack(self.ray_count, self.ray_start, self.room, rays.count, self.count)
+        ray_marching.fill_samples(rays.origins, rays.directions, occupancy.bits, occupancy.blocks, *lattice, self.runs,
+                                  self.ray_start, self.ray_count, self.positions, self.t, self.dt, self.ray_index,
+                                  rays.count)
+
+
+class Density(Stage):
+    """Hash grid and density network at all marched samples, and once more at those that are visible."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], field: HashField, table: Table, network: Network,
+                 pack: Pack, early_stop: float, networks: tuple[Network, ...]):
+        """`networks`: all that read matrices of the step, which must agree on what these hold."""
+        super().__init__(arrays, rooms)
+        self.field, self.table, self.network, self.pack = field, table, network, pack
+        self.early_stop, self.room = early_stop, rooms["samples"]
+        self.levels = arrays.like(torch.from_numpy(field.layout.levels))
+        self.scales = arrays.like(torch.from_numpy(field.layout.scales))
+        encoded = field.layout.outputs
+        self.at_marched = Matrices(arrays, networks, rooms["marched"], features=encoded,
+                                   geometry=network.first_rows)
+        self.at_visible = Matrices(arrays, networks, rooms["samples"], features=encoded, features_gradient=encoded)
+
+    def wanted(self) -> dict[str, Wanted]:
+        of_rays = Wanted(("rays",), integer=True)
+        return {"unit": Wanted(("marched", 3)), "kept_count": of_rays, "kept_start": of_rays,
+                "visible_unit": Wanted(("samples", 3)), "visible_dt": Wanted(("samples",)),
+                "visible_ray": Wanted(("samples",), integer=True), "count": Wanted((1,), integer=True)}
+
+    def at(self, positions, count) -> None:
+        """Features and log density, the first row of the geometry, at the first `count` of positions [.., 3]."""
+        marched = self.at_marched
+        kernels.unit_positions(positions, self.field.side, self.unit, count)
+        marched.fit(count)
+        hash_grid.hash_grid_forward(self.unit, self.table.weights, self.levels, self.scales, marched.features,
+                                    self.field.layout.features, count)
+        self.network.first_output(marched.features, marched.geometry, count)
+
+    def cut(self, rays: DrawnRays | KnownRays, march: March) -> None:
+        """What is visible of the marched samples: their places and features."""
+        marched, visible = self.at_marched, self.at_visible
+        self.at(march.positions, march.count)
+        kernels.count_visible_rays(marched.geometry, march.dt, march.ray_start, march.ray_count, self.early_stop,
+                                   self.kept_count, rays.count)
+        self.pack(self.kept_count, self.kept_start, self.room, rays.count, self.count)
+        visible.fit(self.count)
+        kernels.gather_visible(march.ray_start, self.kept_start, self.kept_count, self.unit, march.dt,
+                               marched.features, self.visible_unit, self.visible_dt, self.visible_ray,
+                               visible.features, rays.count, self.count)
+
+    def forward(self, geometry) -> None:
+        """Geometry [G.., K] of the visible samples."""
+        self.network.forward(self.at_visible.features, geometry, self.count)
+
+    def backward(self, geometry_gradient) -> None:
+        """Add to the gradients of network and table."""
+        visible = self.at_visible
+        self.network.backward(visible.features, geometry_gradient, visible.features_gradient, self.count)
+        hash_grid.hash_grid_backward_table(self.visible_unit, visible.features_gradient, self.levels, self.scales,
+                                           self.table.gradient, self.field.layout.features, self.count)
+
+
+class Colours(Stage):
+    """The colour network at the visible samples: its inputs are geometry, direction and, where there is one, the code
+    of the image's appearance."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], field: HashField, network: Network,
+                 networks: tuple[Network, ...], codes, image_code):
+        """`codes` are learned; image n has the one of number `image_code[n]`. None: there are none."""
+        super().__init__(arrays, rooms)
+        self.field, self.network, self.codes = field, network, codes
+        self.geometry_rows = field.density_network.weights[-1].shape[0]
+        self.known_rows = self.geometry_rows + field.degree**2  # without the code
+        inputs = self.known_rows + field.appearance
+        self.at_visible = Matrices(arrays, networks, rooms["samples"], inputs=inputs, inputs_gradient=inputs, raw=3,
+                                   raw_gradient=3)
+        self.image_code = None if codes is None else arrays.like(image_code)
+
+    def fit(self, count) -> None:
+        """From now on count[0] columns are in use."""
+        self.at_visible.fit(count)
+
+    def forward(self, rays: DrawnRays, density: Density) -> None:
+        """The geometry is there already."""
+        visible = self.at_visible
+        kernels.view_rows(rays.directions, density.visible_ray, self.geometry_rows, visible.inputs, density.count,
+                          self.field.degree)
+        if self.codes is not None:
+            kernels.code_rows(self.codes.weights, self.image_code, rays.image_index, density.visible_ray,
+                              self.known_rows, visible.inputs, density.count)
+        self.network.forward(visible.inputs, visible.raw, density.count)
+
+    def backward(self, rays: DrawnRays, density: Density) -> None:
+        visible = self.at_visible
+        self.network.backward(visible.inputs, visible.raw_gradient, visible.inputs_gradient, density.count)
+        if self.codes is not None:
+            kernels.gather_code_gradient(visible.inputs_gradient, self.image_code, rays.image_index,
+                                         density.kept_start, density.kept_count, self.known_rows, self.codes.gradient,
+                                         rays.count)
+
+
+class Comparison(Stage):
+    """Pixels, as their images show them, against the truth: the loss, and its gradient."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], batches, huber: float, stops):
+        """`stops` are learned, of each image; None: all images are exposed alike."""
+        super().__init__(arrays, rooms)
+        self.batches, self.huber, self.stops = batches, huber, stops
+        photos = batches.photos
+        self.weighted = photos.area_weight is not None
+        one = torch.ones(1)
+        self.area_weight = arrays.like(photos.area_weight if self.weighted else one)
+        self.total, self.centred = arrays.like(one), arrays.new(1 if stops is None else len(stops.weights))
+        of_rays = 1 if stops is None else rooms["rays"]
+        self.stops_gradient = arrays.new(of_rays, 3)
+
+    def wanted(self) -> dict[str, Wanted]:
+        return {"weights": Wanted(("samples",)), "log_density_gradient": Wanted(("samples",)),
+                "shown": Wanted(("shown", 4)), "errors": Wanted((2,))}
+
+    def differentiate(self, rays: DrawnRays, density: Density, colours: Colours, background_seed: int,
+                      per_pixel: int) -> None:
+        """Write the gradients of raw colours and log densities, and of the stops."""
+        visible, batches = colours.at_visible, self.batches
+        seed = background_seed if batches.random_background else -1
+        made = (visible.inputs, visible.raw, density.visible_dt, density.kept_start, density.kept_count, rays.rgba,
+                batches.photos.background, seed, self.huber)
+        written = (self.weights, self.shown, visible.raw_gradient, self.log_density_gradient)
+        if not self.weighted and self.stops is None:
+            kernels.differentiate_rays(*made, *written, self.errors, rays.count, per_pixel)
+            return
+        if self.weighted:
+            kernels.total_weight(self.area_weight, rays.image_index, self.total, rays.count)
+        if self.stops is not None:
+            kernels.centred_stops(self.stops.weights, self.centred)
+        kernels.differentiate_rays_of_images(
+            *made, rays.image_index, self.area_weight, self.total, self.centred, *written, self.stops_gradient,
+            self.errors, rays.count, per_pixel, self.weighted, self.stops is not None)
+        if self.stops is not None:
+            kernels.gather_stops_gradient(self.stops_gradient, rays.image_index, self.stops.gradient, rays.count)
+
+    def add_density_gradient(self, colours: Colours, density: Density) -> None:
+        """To that which the colours have of the geometry."""
+        kernels.add_to_row(self.log_density_gradient, colours.at_visible.inputs_gradient, density.count)
+
+
+class Distances(Stage):
+    """Where rays end against the distances that are known: a pass of its own, from rays to the table's gradient."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], rays: KnownRays, march: March, density: Density,
+                 networks: tuple[Network, ...], weight: float):
+        super().__init__(arrays, rooms)
+        self.rays, self.march, self.density, self.weight = rays, march, density, weight
+        rows = density.field.density_network.weights[-1].shape[0]
+        self.at_visible = Matrices(arrays, networks, rooms["samples"], geometry=rows, geometry_gradient=rows)
+
+    def wanted(self) -> dict[str, Wanted]:
+        return {"weights": Wanted(("samples",))}
+
+    def differentiate(self, ray_seed: int, jitter_seed: int, per_pixel: int, errors) -> None:
+        """Add to the gradients of density network and table, and to the loss in `errors`."""
+        rays, march, density, visible = self.rays, self.march, self.density, self.at_visible
+        rays.forward(ray_seed, per_pixel)
+        march.forward(rays, jitter_seed)
+        density.cut(rays, march)
+        visible.fit(density.count)
+        density.forward(visible.geometry)
+        kernels.differentiate_distances(visible.geometry, march.t, march.dt, march.ray_start, density.kept_start,
+                                        density.kept_count, rays.distance, self.weight, self.weights,
+                                        visible.geometry_gradient, errors, rays.count)
+        density.backward(visible.geometry_gradient)

@@ -1,0 +1,50 @@
+"""What the steps of a training did."""
+
+from dataclasses import dataclass
+
+__all__ = ["Tally", "Totals"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What the steps of a trainer did so far; sums over all of them."""
+
+    rays: int
+    marched: int
+    """Samples in occupied cells."""
+    samples: int
+    """Of those, the visible ones, which were trained on."""
+    skipped_steps: int
+    """Steps in which no ray met a sample: they changed nothing."""
+    overflowed_entries: int
+    """Entries of the hash table that were left alone in a step because their gradient overflowed."""
+    loss: float
+    """Of a step: the mean over rays and channels."""
+    squared_error: float
+    """Likewise."""
+
+    def __sub__(self, other: "Totals") -> "Totals":
+        return Totals(**{name: value - getattr(other, name) for name, value in vars(self).items()})
+
+
+class Tally:
+    """Adds up what steps did; errors may be tensors on the device, so that no step waits for them."""
+
+    def __init__(self):
+        self.rays = self.marched = self.samples = self.skipped_steps = 0
+        self.loss = self.squared_error = 0.0
+
+    def add(self, *, rays: int, marched: int, samples: int, skipped: int, loss, squared_error) -> None:
+        """What one step did, or some."""
+        self.rays += rays
+        self.marched += marched
+        self.samples += samples
+        self.skipped_steps += skipped
+        self.loss = self.loss + loss
+        self.squared_error = self.squared_error + squared_error
+
+    def totals(self, overflowed_entries: int) -> Totals:
+        """So far; waits for the device."""
+        return Totals(rays=self.rays, marched=self.marched, samples=self.samples, skipped_steps=self.skipped_steps,
+                      overflowed_entries=overflowed_entries, loss=float(self.loss),
+                      squared_error=float(self.squared_error))
