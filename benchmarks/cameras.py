@@ -38,7 +38,7 @@ from taichi_nerf.models.views import render_view
 from taichi_nerf.training.evaluate import evaluate
 from taichi_nerf.training.half_image import fit_left_halves
 from taichi_nerf.training.run import keep_average, warm_up
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.trainer import Trainer, trainer_for
 
 DEGREES, SHARE, STOPS = 1.5, 0.015, 1.0
 POSE_ARMS = ["exact", "exact, refined", "disturbed", "disturbed, refined"]
@@ -57,7 +57,7 @@ def trained(scene: Scene, settings: Settings, **training) -> Trainer:
     config = TrainingConfig(steps=settings.steps, batch=BatchConfig(samples=settings.samples), seed=settings.seed,
                             gradients="autograd", **training)
     model = make_model(scene, InstantNGPConfig(sampling=SamplingConfig(steps=settings.march)), seed=settings.seed)
-    trainer = Trainer(model, scene, config)
+    trainer = trainer_for(model, scene, config)
     warm_up(trainer)
     while trainer.progress < 1:
         trainer.step()

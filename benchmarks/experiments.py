@@ -149,7 +149,7 @@ def floater_mass(model, scene: Scene) -> float:
         for part in torch.arange(len(pixel), device=device).split(2048):
             pixels = model.render(Rays(origins[part], directions[part], radius[part]))
             level = pixels.levels[-1]
-            middle = (level.t[:, 1:] + level.t[:, :-1]) / 2 / pixels.scale
+            middle = (level.t[:, 1:] + level.t[:, :-1]) / 2
             hit = torch.isfinite(depth[part, 0])
             nearer = level.weights * (middle < 0.5 * depth[part])
             total += float(nearer[hit].sum())

@@ -13,13 +13,13 @@ from taichi_nerf import builtin_scene, make_model, runtime
 from taichi_nerf.config import TrainingConfig
 from taichi_nerf.devices import machine
 from taichi_nerf.training.run import warm_up
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.trainer import trainer_for
 
 
 def milliseconds_per_step(images: int, settle: int, steps: int) -> float:
     """Of `steps` steps behind the first `settle`, on the built-in scene with `images` images."""
     scene = builtin_scene(resolution=64, views=(images, 0, 0), samples_per_pixel=1)
-    trainer = Trainer(make_model(scene), scene, TrainingConfig(steps=settle + steps))
+    trainer = trainer_for(make_model(scene), scene, TrainingConfig(steps=settle + steps))
     warm_up(trainer)
     for _ in range(settle):
         trainer.step()

@@ -24,7 +24,7 @@ from taichi_nerf.config import TrainingConfig
 from taichi_nerf.devices import machine
 from taichi_nerf.presets import recipe
 from taichi_nerf.training.run import make_model, train, warm_up
-from taichi_nerf.training.trainer import Trainer
+from taichi_nerf.training.trainer import Trainer, trainer_for
 from taichi_nerf_kernels import launch
 
 WORD = 4  # bytes
@@ -33,7 +33,7 @@ NAME = re.compile(r"(.*?)_c\d+_\d+_kernel_\d+_\w+")  # of a kernel of Taichi in 
 
 def floors(trainer: Trainer, rays: float, marched: float, samples: float) -> dict[str, float]:
     """Bytes that the kernels of a step must move, by name."""
-    layout, room = trainer.model.field.layout, trainer.explicit.samples_room
+    layout, room = trainer.model.field.layout, trainer.taker.samples_room
     encoded, entries = layout.outputs, layout.entries
     table = entries * layout.features * WORD
     return {
@@ -91,7 +91,7 @@ def timed_calls(trainer: Trainer, steps: int) -> dict[str, list[float]]:
         timed(f"{kernel.__module__.rpartition('.')[2]}: {kernel.__name__}", launch_kernel)(kernel, *arguments)
 
     launch_kernel, launch._Launcher.__call__ = launch._Launcher.__call__, launched
-    for name, network in (("density", trainer.explicit.density_network), ("colour", trainer.explicit.colour_network)):
+    for name, network in (("density", trainer.taker.density_network), ("colour", trainer.taker.colour_network)):
         for method in ("forward", "first_output", "backward"):
             setattr(network, method, timed(f"{name} network: {method}", getattr(network, method)))
     for _ in range(steps):
@@ -118,7 +118,7 @@ def main():
     settings = recipe(preset="small" if on_cpu else "paper")
     config = TrainingConfig(seconds=arguments.settle, batch=settings.batch, optimiser=settings.optimiser,
                             gradients="explicit")
-    trainer = Trainer(make_model(scene, settings.model), scene, config)
+    trainer = trainer_for(make_model(scene, settings.model), scene, config)
     warm_up(trainer)
     train(trainer)
     before, steps = trainer.totals(), trainer.steps_done

@@ -206,7 +206,7 @@ class Comparison(Stage):
         self.weighted = photos.area_weight is not None
         one = torch.ones(1)
         self.area_weight = arrays.like(photos.area_weight if self.weighted else one)
-        self.total, self.centred = arrays.like(one), arrays.new(1 if stops is None else len(stops.weights))
+        self.total, self.centred = arrays.like(one), arrays.new(1 if stops is None else stops.weights.shape[0])
         of_rays = 1 if stops is None else rooms["rays"]
         self.stops_gradient = arrays.new(of_rays, 3)
 

@@ -83,8 +83,10 @@ class RunFolder:
                 "backend": str(content["runtime"]["backend"]),
                 "threads": int(content["runtime"]["threads"]),
             }
-            settings = todays_run(content["run"], content["version"])
-            run = cls(path, from_dict(RunConfig, settings, "run"), content["scene"], started)
+            settings, facts = todays_run(content["run"], content["version"]), content["scene"]
+            if content["version"] < 4:  # until then each image had a code, of whichever photo it was
+                facts = {**facts, "ids_by_image": True}
+            run = cls(path, from_dict(RunConfig, settings, "run"), facts, started)
             Scene(**run._scene_basis(), splits={})
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{file} is damaged: {error}; restore it or train again") from None
@@ -132,6 +134,9 @@ class RunFolder:
         """The scene of the run with its images. Raises UserError where its training images differ."""
         scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
         split = scene.splits["train"]
+        if self.facts.get("ids_by_image"):
+            split = dataclasses.replace(split, ids={"appearance": np.arange(len(split))})
+            scene = dataclasses.replace(scene, splits={**scene.splits, "train": split})
         before, now = self._cameras()["train"], _camera_values(split.images.names, split.cameras)
         if any(before[key] != now[key] for key in ("names", "size")):
             raise UserError(

@@ -28,7 +28,7 @@ def todays_header(header: dict) -> dict:
     if not isinstance(header.get("box"), dict):
         return header
     box = dict(header["box"])
-    counts = {"appearance": box.pop("images")} if "images" in box else {}
+    counts = {"appearance": box.pop("images")} if "images" in box else {}  # a code for each image
     if header["version"] == 1 and "model" in header:
         box = {"bounded": False, **box}
     return {**header, "counts": counts, "box": box}

@@ -84,7 +84,9 @@ class CameraRefinement(nn.Module):
         It pulls with the same force at any length: a camera that is right stays, because noise is weaker, and one that
         is far off is hardly held back. The mean square would let the first drift, or hold the second.
         """
-        return sum(((part.square().sum(dim=1) + SHORT**2).sqrt() - SHORT).mean() for part in (self.twist, self.offset))
+        square = self.twist.new_tensor(SHORT) ** 2  # whose root, unlike SHORT, is that of a correction of length 0
+        return sum(((part.square().sum(dim=1) + square).sqrt() - square.sqrt()).mean()
+                   for part in (self.twist, self.offset))
 
     @torch.no_grad()
     def refined(self) -> Cameras:

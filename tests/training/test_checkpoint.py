@@ -136,7 +136,9 @@ def test_flipped_bit_is_found(saved, make_trainer, name):
         ({"format": "other"}, "was not written by taichi-nerf"),
         ({"model": {"field": 3}}, "does not fit"),
         ({"model": None}, "does not fit"),
-        ({"box": {"aabb_scale": "wide", "near": 0.0, "bounded": True, "images": 6}}, "wrong kind"),
+        ({"box": {"aabb_scale": "wide", "near": 0.0, "bounded": True}}, "wrong kind"),
+        ({"counts": None}, "counts of ids"),
+        ({"counts": {"appearance": -1}}, "counts of ids"),
     ],
 )
 def test_header_of_something_else_is_refused(saved, change, message):

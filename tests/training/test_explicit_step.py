@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import InstantNGPConfig, TrainingConfig
+from taichi_nerf.config import DepthConfig, ExposureConfig, InstantNGPConfig, TrainingConfig
+from taichi_nerf.data import with_scales
+from taichi_nerf.data.scene import Images
 from taichi_nerf.fields import mlp
 from taichi_nerf.reference.mlp import mlp as reference_mlp
 from taichi_nerf.resident import instant_ngp, networks
 from taichi_nerf.resident.arrays import DeviceArrays
 from taichi_nerf.training import run
 from taichi_nerf.training import trainer as trainer_module
+from taichi_nerf.training.depth import KnownDistances
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.step import AutogradStep
 from taichi_nerf.training.trainer import trainer_for
@@ -28,7 +31,23 @@ photos_of = trainer_module.photos_of
 STANDING = Standing(step=5, progress=0.5, seeds=Seeds(rays=11, jitter=12, background=13))
 
 
-@pytest.fixture(params=[(True, 1), (False, 1), (True, 4)], ids=["random-background", "white", "rays-per-pixel"])
+CASES = {
+    "random-background": {},
+    "white": {"random_background": False},
+    "rays-per-pixel": {"per_pixel": 4},
+    "appearance": {"appearance": 3},
+    "exposure": {"training": {"exposure": ExposureConfig(learned=True)}},
+    "exposure-rays-per-pixel": {"training": {"exposure": ExposureConfig(learned=True)}, "per_pixel": 4},
+    "depth": {"training": {"depth": DepthConfig(weight=0.3)}},
+    "depth-rays-per-pixel": {"training": {"depth": DepthConfig(weight=0.3)}, "per_pixel": 4},
+    "scales": {"scales": 2},
+    "masks": {"masked": True},
+    "all": {"appearance": 2, "scales": 2, "masked": True, "per_pixel": 4, "random_background": False,
+            "training": {"exposure": ExposureConfig(learned=True)}},
+}
+
+
+@pytest.fixture(params=CASES)
 def trainers(request, backend, small_scene, monkeypatch):
     """One that steps by autograd and one that steps explicitly, of equal models whose weights are not those of the
     start, all in the precision of the backend."""
@@ -36,21 +55,40 @@ def trainers(request, backend, small_scene, monkeypatch):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
     monkeypatch.setattr(DeviceArrays, "__init__", without_half(DeviceArrays.__init__))
 
-    random_background, per_pixel = request.param
-
-    def make(kind):
+    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, training=None):
+        scene = with_scales(masked_half(small_scene) if masked else small_scene, scales)
         batch = dataclasses.replace(BATCH, random_background=random_background, one_ray=0.0)
-        config = TrainingConfig(steps=20, batch=batch, gradients=kind)
-        settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel)
-        return trainer_for(make_model(small_scene, settings).to(backend.dtype), small_scene, config)
+        settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel, appearance=appearance)
 
+        def make(kind):
+            config = TrainingConfig(steps=20, batch=batch, gradients=kind, **(training or {}))
+            return trainer_for(make_model(scene, settings).to(backend.dtype), scene, config)
+
+        return make
+
+    make = case(**CASES[request.param])
     monkeypatch.setattr(trainer_module, "photos_of", in_precision(backend.dtype))
     autograd, explicit = make("autograd"), make("explicit")
+    autograd.corrections.to(backend.dtype)
+    for term in autograd.taker.terms:
+        if isinstance(term, KnownDistances):
+            term.distance = term.distance.to(backend.dtype)
     generator = torch.Generator().manual_seed(3)
-    for parameter in autograd.model.parameters():  # of a size that shows in the gradients
+    learned = [*autograd.model.parameters(), *autograd.corrections.parameters()]
+    for parameter in learned:  # of a size that shows in the gradients
         parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=generator).to(parameter))
+    explicit.corrections.to(backend.dtype)
     explicit.load_state_dict(autograd.state_dict())
     return autograd, explicit
+
+
+def masked_half(scene):
+    """With masks that leave about half of the pixels of the training images."""
+    split, rng = scene.splits["train"], np.random.default_rng(0)
+    pictures = [split.images.image(n) for n in range(len(split))]
+    masks = [rng.random(picture.shape[:2]) < 0.5 for picture in pictures]
+    images = Images.from_list(pictures, split.images.names, allowed=masks)
+    return dataclasses.replace(scene, splits={**scene.splits, "train": dataclasses.replace(split, images=images)})
 
 
 def without_half(init):
@@ -75,24 +113,31 @@ def in_precision(dtype):
 
 
 def gradients(trainer):
-    """Of table and networks after one batch, by name."""
+    """Of all that is learned after one batch, by name, and the loss."""
     step = trainer.taker
     if isinstance(step, AutogradStep):
         step.optimisers.step = lambda standing: None
         step.take(STANDING)
-        field = trainer.model.field
+        field, model = trainer.model.field, trainer.model
         flat = [torch.cat([weight.grad.reshape(-1) for weight in network.weights])
                 for network in (field.density_network, field.colour_network)]
-        return {"table": field.table_gradient, "density": flat[0], "colour": flat[1]}
+        found = {"table": field.table_gradient, "density": flat[0], "colour": flat[1]}
+        found |= {"codes": model.codes["appearance"].table.grad} if model.codes else {}
+        if trainer.corrections.exposure is not None:
+            found["stops"] = trainer.corrections.exposure.stops.grad
+        return found | {"loss": torch.as_tensor(trainer.totals().loss)}
     step.differentiate(STANDING)
     found = {"table": step.table.gradient, "density": step.density_network.gradient,
              "colour": step.colour_network.gradient}
-    return {name: torch.from_numpy(step.arrays.numbers(array)) for name, array in found.items()}
+    found |= {name: learned.gradient for name, learned in (("codes", step.codes), ("stops", step.stops)) if learned}
+    found = {name: torch.from_numpy(step.arrays.numbers(array)) for name, array in found.items()}
+    return found | {"loss": torch.as_tensor(trainer.totals().loss)}
 
 
 def test_gradients_are_those_of_autograd(backend, trainers):
     autograd, explicit = trainers
     expected, found = gradients(autograd), gradients(explicit)
+    assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert value.abs().max() > 0
         backend.assert_close(found[name].reshape(value.shape), value, name)

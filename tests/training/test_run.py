@@ -37,7 +37,7 @@ def test_a_pixel_has_one_ray_at_first_and_all_of_them_later(make_trainer, gradie
     model, batch = dataclasses.replace(SMALL, rays_per_pixel=4), dataclasses.replace(BATCH, one_ray=0.5)
     trainer, seen = make_trainer(model, batch=batch, gradients=gradients, steps=4), []
     while trainer.progress < 1:
-        seen.append(trainer.rays_per_pixel)
+        seen.append(trainer.batches.rays_per_pixel(trainer.clock.standing))
         before = trainer.totals()
         trainer.step()
         assert (trainer.totals() - before).rays % 4 == 0
