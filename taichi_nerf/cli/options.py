@@ -19,7 +19,6 @@ Backend = Literal["auto", "cpu", "cuda", "vulkan"]
 MLP = Literal["auto", "torch", "fused"]
 RealBackend = Literal["cpu", "cuda", "vulkan"]
 Renderer = Literal["auto", "torch", "taichi"]
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)

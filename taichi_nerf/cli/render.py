@@ -9,13 +9,14 @@ from tyro.conf import Positional, arg
 from ..config import SettingError
 from ..errors import UserError
 from ..progress import Progress
-from .options import SPLITS, Common, Renderer, check_renderer, make_folder
+from .options import Common, Renderer, check_renderer, make_folder
 
 if TYPE_CHECKING:
     from ..data.scene import Cameras, Scene
     from ..training.folder import RunFolder
 
 What = Literal["colour", "depth", "opacity", "normals"]
+SPLITS = ("train", "val", "test")
 DEFAULT_FRAMES = 60
 NO_VIDEO = (".avi", ".gif", ".jpeg", ".jpg", ".mkv", ".mov", ".png", ".webm")
 

@@ -69,6 +69,7 @@ class Train(Common):
     """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
     resume: Annotated[Path | None, arg(metavar="RUN")] = None
     """Go on with this run exactly where it stood, with its settings; --steps or --seconds set another end."""
+    # quoted, so that it is evaluated when arguments are parsed: by then there may be more systems
     model_name: "Annotated[Literal[tuple(SYSTEMS)], arg(name='model')]" = "instant-ngp"
     """What is trained."""
     preset: Preset = "small"
