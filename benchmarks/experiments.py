@@ -35,6 +35,7 @@ from taichi_nerf.config import (
     RangeConfig,
     RayBatchConfig,
     TrainingConfig,
+    recipe,
 )
 from taichi_nerf.data import Scene, with_scales
 from taichi_nerf.data.multiscale import scale_words
@@ -43,7 +44,6 @@ from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
 from taichi_nerf.ops.conical_frustum import cone_radii
 from taichi_nerf.pictures import to_uint8, write_png
-from taichi_nerf.presets import recipe
 from taichi_nerf.training.evaluate import GREY, device_name, evaluate
 from taichi_nerf.training.run import fit, make_model
 from taichi_nerf.types import Rays
@@ -210,8 +210,8 @@ EXPERIMENTS = {
 
 def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int):
     """A trained model, and the seconds that its training took."""
-    hashed = isinstance(config.field, FieldConfig)
-    optimiser = recipe(config.kind, "small", "hash" if hashed else "positional").optimiser
+    hashed = config.encoding == "hash"
+    optimiser = recipe(config.kind, "small", config.encoding).optimiser
     if not hashed:
         optimiser = replace(optimiser, network_learning_rate=5e-3)
     crop_steps = steps // 8 if scene.bounded and not hashed else 0

@@ -20,9 +20,8 @@ from pathlib import Path
 import taichi_nerf
 from taichi_nerf import runtime
 from taichi_nerf.checks import measure
-from taichi_nerf.config import TrainingConfig
+from taichi_nerf.config import TrainingConfig, recipe
 from taichi_nerf.devices import machine
-from taichi_nerf.presets import recipe
 from taichi_nerf.training.run import make_model, train, warm_up
 from taichi_nerf.training.trainer import Trainer, trainer_for
 from taichi_nerf_kernels import launch

@@ -40,7 +40,7 @@ _HOMES = {
     "make_model": "training.run",
     "default_training": "training.run",
     "orbit": "paths",
-    "recipe": "presets",
+    "recipe": "config",
     "render_view": "models.views",
     "spiral": "paths",
 }

@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from taichi_nerf import cli, commands, runtime
+from taichi_nerf import cli, runtime
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.export import orbit
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
 
@@ -179,9 +180,9 @@ def test_a_built_in_scene_that_there_is_not_is_one_sentence(capsys):
 
 
 def test_a_score_that_a_picture_is_too_small_for_is_called_undefined():
-    from taichi_nerf.commands import _means
+    from taichi_nerf.cli.scores import means
 
-    assert _means({"psnr": None, "ssim": None, "lpips": 0.25}) == "PSNR infinite, SSIM undefined, LPIPS 0.2500"
+    assert means({"psnr": None, "ssim": None, "lpips": 0.25}) == "PSNR infinite, SSIM undefined, LPIPS 0.2500"
 
 
 def test_eval_repeats_the_scores_of_the_training(run, capsys):
@@ -287,15 +288,15 @@ def test_resume_keeps_its_settings(run, capsys):
     [(10.0, (300, 512)), (60.0, (300, 512)), (240.0, (150, 256)), (1e9, (75, 128)), (0.0, (300, 512))],
 )
 def test_frames_of_the_orbit_shrink_with_the_time_that_they_take(seconds, size):
-    assert commands.affordable_size((300, 512), seconds, 60.0) == size
-    assert commands.affordable_size((40, 30), seconds, 60.0) == (40, 30)
+    assert orbit.affordable_size((300, 512), seconds, 60.0) == size
+    assert orbit.affordable_size((40, 30), seconds, 60.0) == (40, 30)
 
 
 def test_an_orbit_that_takes_too_long_gets_smaller_frames(scene_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "LEAST_VIDEO_SIDE", 6)
-    monkeypatch.setattr(commands, "VIDEO_SECONDS", 0.0)
+    monkeypatch.setattr(orbit, "LEAST_VIDEO_SIDE", 6)
+    monkeypatch.setattr(orbit, "VIDEO_SECONDS", 0.0)
     rendered = []
-    monkeypatch.setattr(commands, "render_pictures", lambda model, cameras, *a, **k: rendered.append(cameras.size))
+    monkeypatch.setattr(orbit, "render_pictures", lambda model, cameras, *a, **k: rendered.append(cameras.size))
     command = ["train", str(scene_folder), "--steps", "2", "--test-every", "4", "--output", str(tmp_path / "slow")]
     assert cli.main([*command, *SMALL, "--orbit-frames", "2000"]) == 0
     said = re.search(r"orbit\.mp4 gets frames of (\d+) x \1 pixels, since 18 x 18 would", capsys.readouterr().err)

@@ -2,13 +2,15 @@
 
 import importlib.machinery
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from taichi_nerf import cli, devices, presets, runtime
+from taichi_nerf import cli, devices, runtime
+from taichi_nerf.config import systems
 from taichi_nerf.devices import VulkanDevice
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,7 +71,7 @@ def test_a_driver_without_a_pytorch_for_it_gets_the_sizes_of_a_processor(tmp_pat
         (tmp_path / "version.py").write_text(version)
     package = importlib.machinery.ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: package)
-    monkeypatch.setattr(cli.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     assert cli.train_defaults("auto").preset == expected
 
 
@@ -80,7 +82,7 @@ def test_what_pytorch_was_built_for_is_read_right():
 def test_a_card_with_vulkan_gets_the_sizes_of_a_gpu_for_what_stays_on_it(monkeypatch):
     for found, model, expected in (([SOFTWARE], "instant-ngp", "small"), ([], "instant-ngp", "small"),
                                    ([SOFTWARE, CARD], "instant-ngp", "paper"), ([CARD], "nerf", "small")):
-        monkeypatch.setattr(presets, "vulkan_devices", lambda found=found: found)
+        monkeypatch.setattr(systems, "vulkan_devices", lambda found=found: found)
         assert cli.train_defaults("vulkan", model).preset == expected
         assert cli.train_defaults("cpu", model).preset == "small"
     assert cli.train_defaults("vulkan", preset="paper").preset == "paper"

@@ -4,5 +4,5 @@
     measure   the check of a case, a clock, the limits of the machine
     peers     the same work by other libraries
     worker    one backend in a process of its own
-    report    the commands: processes, tables, JSON
+    report    doctor and bench: processes, tables, JSON
 """

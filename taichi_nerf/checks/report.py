@@ -1,4 +1,4 @@
-"""The commands `doctor` and `bench`: a worker process for each backend, one after the other, and what they found."""
+"""Reports on this machine: a worker process for each backend, one after the other, and what they found."""
 
 import json
 import os
@@ -7,12 +7,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from ..cli import Bench, Doctor
 from ..devices import machine
 from ..errors import UserError
 from ..progress import Progress
@@ -26,16 +25,23 @@ COMPILING_SECONDS = 240.0  # granted to a benchmark besides its budget
 Result = dict[str, list[dict]]
 
 
-def doctor(command: Doctor) -> int:
-    """`taichi-nerf doctor`: 0 if the CPU is healthy and no check failed, else 1."""
+def doctor(
+    backends: Sequence[str] = BACKENDS, *, kernels: Sequence[str] = (), threads: int | None = None,
+    timeout: float = 180.0, as_json: bool = False,
+) -> int:
+    """Check `kernels`, or all, on each of `backends`, and print what was found.
+
+    `timeout` are the seconds after which a backend is given up. Returns 0 if the CPU is healthy and no check failed,
+    else 1. Raises UserError for a kernel that there is not, and for fewer than one of `threads`.
+    """
     start = time.perf_counter()
-    results = _all_backends("doctor", command.backends, command.timeout, command.threads, command.kernels, None, False)
+    results = _all_backends("doctor", backends, timeout, threads, kernels, None, False)
     for result in results.values():
         result["healthy"] = _is_healthy(result)
     cpu_failed = "cpu" in results and not results["cpu"]["healthy"]
     failed = cpu_failed or any(result.get("device") and not result["healthy"] for result in results.values())
     failed = failed or any(result.get("error") for result in results.values())
-    if command.json:
+    if as_json:
         print(json.dumps({"machine": machine(), "backends": results, "healthy": not failed}))
     else:
         console = _console()
@@ -46,14 +52,20 @@ def doctor(command: Doctor) -> int:
     return int(failed)
 
 
-def bench(command: Bench) -> int:
-    """`taichi-nerf bench`: 0, or 1 if a check failed or a backend that works here broke off."""
-    training = command.training and not command.kernels
-    results = _all_backends("bench", command.backends, command.seconds + COMPILING_SECONDS, command.threads,
-                            command.kernels, command.seconds, training)
+def bench(
+    backends: Sequence[str] = BACKENDS, *, kernels: Sequence[str] = (), threads: int | None = None,
+    seconds: float = 20.0, training: bool = True, as_json: bool = False,
+) -> int:
+    """Measure `kernels`, or all and the `training` step, on each of `backends`, and print what was found.
+
+    `seconds` are for the measurements on one backend. Returns 0, or 1 if a check failed or a backend that works here
+    broke off. Raises UserError as `doctor` does.
+    """
+    results = _all_backends("bench", backends, seconds + COMPILING_SECONDS, threads, kernels, seconds,
+                            training and not kernels)
     failed = any(result.get("error") or not all(check["passed"] for check in result["checks"].values())
                  for result in results.values())
-    if command.json:
+    if as_json:
         print(json.dumps({"machine": machine(), "backends": results}))
         return int(failed)
     console = _console()

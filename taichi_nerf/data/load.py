@@ -1,17 +1,16 @@
-"""`load_scene`: recognise what lies in a folder and load it."""
+"""`load_scene`: recognise what lies in a folder and load it, or compute a built-in scene."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
+from ..config import SceneConfig, SettingError
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
-from .cache import CacheMode
 from .colmap import find_model, load_colmap
 from .frames import Problems
 from .llff import load_llff
-from .multiscale import METADATA_FILE, load_multiscale
+from .multiscale import METADATA_FILE, load_multiscale, with_scales
 from .nerfies import is_nerfies, load_nerfies
 from .nsvf import is_nsvf, load_nsvf
 from .phototourism import is_phototourism, load_phototourism
@@ -37,6 +36,7 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Request], Scene
         lambda folder, request: load_multiscale(folder / METADATA_FILE, request),
     ),
 }
+BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 _MARKS = (
     "transforms.json, transforms_train.json, transforms_val.json or transforms_test.json, a COLMAP model (cameras.bin "
     "and images.bin, or .txt, in sparse/0), poses_bounds.npy, metadata.json (multi-scale), nor the folder of Nerfies, "
@@ -45,69 +45,86 @@ _MARKS = (
 
 
 def load_scene(
-    path: str | Path,
+    path: str | Path | SceneConfig,
     *,
-    downscale: int = 1,
-    test_every: int = 8,
     splits: Sequence[str] | None = None,
     every: Mapping[str, int] | None = None,
     strict: bool = True,
-    format: str | None = None,
-    orient: str | None = None,
-    exposure: float = 0.0,
-    alpha: Literal["background", "mask"] = "background",
-    masks: bool = True,
-    cut_out: bool = False,
-    cache: CacheMode = "auto",
     on_image: Callable[[int, int], None] | None = None,
+    **settings,
 ) -> Scene:
-    """Load the scene in the folder `path`, or in the transforms file `path`.
+    """Load the scene in the folder `path`, or in the transforms file `path`, or what a SceneConfig says.
 
-    The format is recognised from what the folder holds; FORMATS has all, docs/formats.md describes them.
+    The format is recognised from what the folder holds; FORMATS has all, docs/formats.md describes them. A built-in
+    scene is computed on the current runtime.
 
     Args:
-        downscale: make the images smaller by this whole number (area filter, premultiplied alpha); cameras
-        follow. test_every: in a format without splits, hold out every K-th image for testing; 0 holds out
-        none. splits: the splits to load, all by default. Images of the others are not opened. every: for
-        splits that the scene itself brings, load every K-th view only, as in `{"test": 8}`; the other
+        splits: the splits to load, all by default. Images of the others are not opened.
+        every: for splits that the scene itself brings, load every K-th view only, as in `{"test": 8}`; the other
             images are not opened. It does not apply where `test_every` chose the test images.
         strict: raise at the first image or pose that cannot be used; otherwise leave it out and say so in
             `Scene.problems`.
-        format: one of FORMATS: what to read a folder as that is of several formats.
-        orient: `up`, `pca` or `none`: how the model is turned against the file, see `placement.py`; by default as the
-            format wants.
-        exposure: stops by which images of more than 8 bits are made brighter.
-        alpha: `background`, a transparent pixel shows the background; `mask`, it is left out.
-        masks: leave out of training and scores what the masks of the scene cover.
-        cut_out: take what the masks of an object cover for empty instead: the object alone, before the background.
-        cache: where the pixels are kept: in `memory`, on `disk`, or `auto`: on disk if they need more than half of
-            the memory.
         on_image: `on_image(done, total)` is told of each decoded image.
+        settings: `downscale`, `scales`, `test_every`, `background`, `format`, `orient`, `exposure`, `alpha`, `masks`,
+            `cut_out`, `cache`, as SceneConfig describes them; beside a SceneConfig, in place of its own. `test_every`
+            holds out images where the scene has no splits, and `cut_out` is for scenes whose masks are read.
 
     Raises:
         UserError: one sentence that names the file, what is wrong with it and what to do.
     """
-    path = Path(path).expanduser()
-    if not _exists(path):
-        raise UserError(f"{path} does not exist; give the folder of a scene")
+    config = _scene_config(path, settings)
     request = Request(
-        downscale=_whole("downscale", downscale, 1),
-        test_every=_whole("test-every", test_every, 0),
+        downscale=config.downscale,
+        test_every=config.test_interval,
         splits=None if splits is None else tuple(_known_splits(splits)),
         every={name: _whole(f"every {name}", k, 1) for name, k in (every or {}).items()},
         problems=Problems(strict),
-        orient=_one_of("orient", orient, ORIENTATIONS),
-        exposure=_stops(exposure),
-        alpha=alpha,
-        masks=masks,
-        cut_out=cut_out,
-        cache=cache,
-        folder=path if path.is_dir() else path.parent,
+        orient=config.orient,
+        exposure=config.exposure,
+        alpha=config.alpha,
+        masks=config.masks,
+        cut_out=config.cut_out,
+        cache=config.cache,
         on_image=on_image,
     )
-    _one_of("format", format, FORMATS)
+    scene = _computed(config.builtin, request) if config.builtin is not None else _read(config, request)
+    return with_scales(replace(scene, background=config.background or scene.background), config.scales)
+
+
+def _scene_config(path: str | Path | SceneConfig, settings: Mapping) -> SceneConfig:
+    """The settings of a scene, checked. Raises UserError."""
+    found = {**(vars(path) if isinstance(path, SceneConfig) else {"path": str(Path(path))}), **settings}
+    found |= {name: check(name.replace("_", "-"), found[name]) for name, check in _CHECKS.items() if name in found}
+    if not found.get("masks", True):
+        found["cut_out"] = False  # there is nothing to cut out with
     try:
-        return _load(path, request, format)
+        return SceneConfig(**found)
+    except SettingError as error:
+        raise UserError(f"{error}; give another value") from None
+
+
+def _computed(name: str, request: Request) -> Scene:
+    """The built-in scene `name`."""
+    from .builtin import builtin_scene  # which needs a runtime
+
+    wanted = [split for split in BUILTIN_VIEWS if request.wants(split)]
+    views = tuple(count if split in wanted else int(split == "train") for split, count in BUILTIN_VIEWS.items())
+    scene = builtin_scene(name, resolution=max(BUILTIN_RESOLUTION // request.downscale, 1), views=views)
+    splits = {split: scene.splits[split] for split in wanted}
+    for split, k in request.every.items():
+        if split in splits and k > 1:
+            splits[split] = splits[split].subset(slice(None, None, k))
+    return replace(scene, splits=splits)
+
+
+def _read(config: SceneConfig, request: Request) -> Scene:
+    """The scene in a folder or a file."""
+    path = Path(config.path).expanduser()
+    if not _exists(path):
+        raise UserError(f"{path} does not exist; give the folder of a scene")
+    request = replace(request, folder=path if path.is_dir() else path.parent)
+    try:
+        return _load(path, request, config.format)
     except UserError as error:
         found = request.problems.found
         if not found:
@@ -178,10 +195,19 @@ def _one_of(name: str, value, options) -> str | None:
     return value
 
 
-def _stops(value: float) -> float:
+def _stops(name: str, value: float) -> float:
     if not -64 <= value <= 64:
-        raise UserError(f"--exposure is {value}; it must be a number of stops from -64 to 64")
+        raise UserError(f"--{name} is {value}; it must be a number of stops from -64 to 64")
     return float(value)
+
+
+_CHECKS: dict[str, Callable] = {
+    "downscale": lambda name, value: _whole(name, value, 1),
+    "test_every": lambda name, value: None if value is None else _whole(name, value, 0),
+    "orient": lambda name, value: _one_of(name, value, ORIENTATIONS),
+    "exposure": _stops,
+    "format": lambda name, value: _one_of(name, value, FORMATS),
+}
 
 
 def _known_splits(names: Sequence[str]) -> Sequence[str]:

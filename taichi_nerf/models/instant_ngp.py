@@ -28,8 +28,6 @@ class InstantNGP(Model):
     Everything random is a function of `seed`.
     """
 
-    resident_step = "taichi_nerf.resident.instant_ngp:InstantNGPStep"
-
     def __init__(self, config: InstantNGPConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, counts)
         sampling = config.sampling

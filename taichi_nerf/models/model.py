@@ -63,8 +63,6 @@ class Model(nn.Module):
 
     sees_cones = False
     """Whether rays need a radius."""
-    resident_step: str | None = None
-    """`module:Class` of what takes its training steps by kernels alone; None: autograd does."""
 
     def __init__(self, config, box: Box, counts: Mapping[str, int] | None = None):
         super().__init__()

@@ -24,11 +24,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import runtime
-from ..config import ModelConfig, from_dict
+from ..config import SYSTEMS, ModelConfig, from_dict
 from ..errors import UserError
 from ..models.family import build_model
 from ..models.model import Box, Model
-from ..presets import MODELS
 from .migrations import todays_header, todays_state, todays_tensors
 from .trainer import Trainer, check_same_tensors
 
@@ -178,10 +177,10 @@ def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:
             f"{path} has version {header.get('version')} of the checkpoint format, this program reads "
             f"1 to {VERSION}; use the release of taichi-nerf that wrote it"
         )
-    if header.get("kind") not in MODELS or header.get("content") != content:
+    if header.get("kind") not in tuple(SYSTEMS) or header.get("content") != content:
         raise UserError(
             f"{path} holds {header.get('content')} of {header.get('kind')}, where {content} of one of "
-            f"{', '.join(MODELS)} is needed; give the folder of another run"
+            f"{', '.join(SYSTEMS)} is needed; give the folder of another run"
         )
     return todays_header(header)
 

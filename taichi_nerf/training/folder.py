@@ -25,7 +25,7 @@ import torch
 
 from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, todays_run
-from ..data import load_scene, with_scales
+from ..data import load_scene
 from ..data.export import transforms_content
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
@@ -34,8 +34,6 @@ from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 REFINED_FILE = "refined_transforms.json"
 FORMAT, VERSION = "taichi-nerf run", 4
-BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
-DEFAULT_TEST_EVERY = 8
 # with rotation, centre and scale, how a scene lies in the model
 PLACE = ("aabb_scale", "near", "far", "forward_facing", "background")
 PACKAGES = ("taichi-nerf", "taichi", "numpy", "safetensors")
@@ -147,7 +145,7 @@ class RunFolder:
 
     def default_every(self, split: str) -> int:
         """Of how many views of a split the training scores one."""
-        return 1 if self.facts["held_out"] or split != "test" else max(_test_every(self.config.scene), 1)
+        return 1 if self.facts["held_out"] or split != "test" else max(self.config.scene.test_interval, 1)
 
     def split(
         self, name: str, *, path: Path | None = None, every: int | None = None
@@ -156,24 +154,14 @@ class RunFolder:
 
         Images that `every` leaves out are not opened where the scene itself brings its splits.
         """
-        settings, test_every = self.config.scene, _test_every(self.config.scene)
+        settings = self.config.scene
+        if path is not None:
+            settings = dataclasses.replace(settings, path=str(path), test_every=settings.test_interval)
         every = self.default_every(name) if every is None else every
-        if path is None and settings.builtin is not None:
-            scene = _builtin(dataclasses.replace(settings, test_every=1), [name])
-            return self._with_refined(self.placed(with_scales(scene, settings.scales)), 1), every, every
-        scene = load_scene(
-            path or settings.path,
-            downscale=settings.downscale,
-            test_every=test_every,
-            splits=[name],
-            every={name: every},
-            format=settings.format,
-            orient=settings.orient,
-            **_image_settings(settings),
-        )
-        scene = self.placed(with_scales(scene, settings.scales))
-        scene = self._with_refined(scene, 1 if scene.held_out else every)
-        return scene, every, every if scene.held_out else 1
+        computed = settings.builtin is not None
+        scene = self.placed(load_scene(settings, splits=[name], every={} if computed else {name: every}))
+        loaded = 1 if computed or scene.held_out else every  # every so many-th view
+        return self._with_refined(scene, loaded), every, every // loaded
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""
@@ -303,52 +291,17 @@ def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int],
 
     Raises UserError where it cannot be loaded or has no training split.
     """
-    if settings.builtin is not None:
-        scene = _builtin(settings, ["train", "test"])
-    else:
-        test_every = _test_every(settings)
-        scene = load_scene(
-            settings.path,
-            downscale=settings.downscale,
-            test_every=test_every,
-            every={"test": max(test_every, 1), "val": 10**9},  # of the validation images just one
-            format=settings.format,
-            orient=settings.orient,
-            on_image=on_image,
-            **_image_settings(settings),
-        )
+    every = {"test": max(settings.test_interval, 1), "val": 10**9}  # of the validation images just one
+    wanted = None if settings.builtin is None else ("train", "test")
+    scene = load_scene(settings, splits=wanted, every=every, on_image=on_image)
     if "train" not in scene.splits:
         raise UserError(
             f"{settings.path} has no training images, only {', '.join(scene.splits)}; "
             "give a scene with a training split"
         )
-    wanted = ("train",) if _test_every(settings) == 0 else ("train", "test")
-    splits = {name: scene.splits[name] for name in wanted if name in scene.splits and len(scene.splits[name])}
-    scene = dataclasses.replace(scene, splits=splits, background=settings.background or scene.background)
-    return with_scales(scene, settings.scales)
-
-
-def _image_settings(settings: SceneConfig) -> dict:
-    """How the images are read."""
-    return {name: getattr(settings, name) for name in ("exposure", "alpha", "masks", "cut_out", "cache")}
-
-
-def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
-    from ..data.builtin import builtin_scene
-
-    resolution = max(BUILTIN_RESOLUTION // settings.downscale, 1)
-    views = tuple(count if name in names else int(name == "train") for name, count in BUILTIN_VIEWS.items())
-    scene = builtin_scene(settings.builtin, resolution=resolution, views=views)
-    splits = {name: scene.splits[name] for name in names}
-    if "test" in splits and _test_every(settings) > 1:
-        splits["test"] = splits["test"].subset(slice(None, None, _test_every(settings)))
+    names = ("train",) if settings.test_interval == 0 else ("train", "test")
+    splits = {name: scene.splits[name] for name in names if name in scene.splits and len(scene.splits[name])}
     return dataclasses.replace(scene, splits=splits)
-
-
-def _test_every(settings: SceneConfig) -> int:
-    if settings.test_every is not None:
-        return settings.test_every
-    return DEFAULT_TEST_EVERY if settings.builtin is None else 1
 
 
 def _facts(scene: Scene) -> dict:

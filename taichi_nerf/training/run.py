@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from .. import runtime
-from ..config import FieldConfig, ModelConfig, TrainingConfig
+from ..config import ModelConfig, TrainingConfig, preset_for, recipe
 from ..data.scene import Scene
 from ..models.family import box_of, build_model, check_scene, counts_of, settled
 from ..models.model import Model
-from ..presets import preset_for, recipe
 from .totals import Totals
 from .trainer import Trainer, trainer_for
 
@@ -115,8 +114,7 @@ def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0
 
 def default_training(model: ModelConfig, **settings) -> TrainingConfig:
     """How a model of this kind and encoding is trained on the current runtime; `settings` are of TrainingConfig."""
-    encoding = "hash" if isinstance(model.field, FieldConfig) else "positional"
-    found = recipe(model.kind, preset_for(runtime.current().backend, model.kind), encoding)
+    found = recipe(model.kind, preset_for(runtime.current().backend, model.kind), model.encoding)
     return TrainingConfig(**{"batch": found.batch, "optimiser": found.optimiser, **settings})
 
 

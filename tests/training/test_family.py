@@ -9,6 +9,8 @@ import torch
 
 from taichi_nerf import runtime
 from taichi_nerf.config import (
+    PRESETS,
+    SYSTEMS,
     FieldConfig,
     HashGridConfig,
     HashProposalConfig,
@@ -22,11 +24,11 @@ from taichi_nerf.config import (
     SettingError,
     TrainingConfig,
     from_dict,
+    recipe,
     todays_run,
 )
 from taichi_nerf.models.mip_nerf import MipNeRF
 from taichi_nerf.models.views import render_view
-from taichi_nerf.presets import MODELS, PRESETS, recipe
 from taichi_nerf.training import checkpoint, run
 from taichi_nerf.training.run import default_training, make_model
 from taichi_nerf.training.trainer import Trainer, trainer_for
@@ -195,7 +197,7 @@ def test_an_image_has_its_appearance_in_training_and_none_in_a_new_view(small_sc
 
 
 def test_settings_of_every_model_survive_json():
-    for name in MODELS:
+    for name in SYSTEMS:
         for preset in PRESETS:
             for encoding in (None, "positional" if name == "mip-nerf" else "hash"):
                 found = recipe(name, preset, encoding)
@@ -204,7 +206,7 @@ def test_settings_of_every_model_survive_json():
                 assert from_dict(RunConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_settings_of_the_second_version_are_as_they_were(name):
     """Which knew one ray for each pixel."""
     found = recipe(name)

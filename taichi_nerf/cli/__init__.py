@@ -1,0 +1,15 @@
+"""The command line: `taichi-nerf train | eval | render | process | info | doctor | bench`.
+
+    options    what the commands share
+    main       parsing, sentences for errors, exit codes
+    train eval render process info doctor bench
+               a command each: its settings, and what it does
+    scores     scores as a table
+
+Importing it loads neither PyTorch nor Taichi, so that --help is quick: a command imports what it needs when it runs.
+"""
+
+from .main import main, sentence_for
+from .train import Train, train_defaults
+
+__all__ = ["Train", "main", "sentence_for", "train_defaults"]

@@ -1,0 +1,87 @@
+"""`taichi-nerf eval`: the scores of a trained model."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from ..config import SettingError
+from ..progress import Progress
+from .options import Common, Renderer, check_renderer
+
+if TYPE_CHECKING:
+    from ..data.scene import Scene
+    from ..training.folder import RunFolder
+    from ..training.half_image import HalfImageFit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Common):
+    """Score a trained model: PSNR, SSIM and, where its package is installed, LPIPS.
+
+    Try `taichi-nerf eval runs/lego-20260101-120000 --every 1`.
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder that train wrote."""
+    split: Literal["train", "val", "test"] = "test"
+    """Whose images are compared with."""
+    every: Annotated[int | None, arg(metavar="K")] = None
+    """Score every K-th view; by default the views that training scored."""
+    scene: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Where the scene is now, if it has moved since training."""
+    pictures: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Write each view beside its ground truth into this new folder."""
+    renderer: Renderer = "auto"
+    """As of `render`."""
+    half_image: bool = False
+    """Score right halves of images, after poses and exposures, where training corrected them, were fitted to the left
+    halves."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+    def __post_init__(self):
+        if self.every is not None and self.every < 1:
+            raise SettingError(f"every must be at least 1, got {self.every}")
+
+
+def eval(command: Eval) -> int:
+    """`taichi-nerf eval`"""
+    from .. import runtime
+    from ..training import checkpoint
+    from ..training.evaluate import evaluate
+    from ..training.folder import RunFolder, check_output
+    from .scores import lines, plain_scores, summary
+
+    run = RunFolder.open(command.run)
+    check_renderer(run, command.renderer)
+    if command.pictures is not None:
+        check_output(command.pictures, option="--pictures")
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+    model, about = checkpoint.load(run.path), checkpoint.describe(run.path)["about"]
+    scene, every, left = run.split(command.split, path=command.scene, every=command.every)
+    with Progress("evaluating") as line:
+        halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
+        evaluation = evaluate(
+            model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
+            renderer=command.renderer, halves=halves,
+        )
+    scores = plain_scores(evaluation, about, every)
+    print(json.dumps(scores) if command.json else "\n".join([*lines(scores), summary(scores)]))
+    return 0
+
+
+def _fitted_halves(
+    model, scene: "Scene", split: str, every: int, run: "RunFolder", line: Progress
+) -> "HalfImageFit":
+    """What the run corrected of its training images, fitted to the left halves of those that are scored."""
+    from ..training.evaluate import chosen_views
+    from ..training.half_image import fit_left_halves
+
+    training = run.config.training
+    line.wait("fitting left halves")
+    return fit_left_halves(model, scene, chosen_views(scene, split, every), poses=training.refine.poses,
+                           exposure=training.exposure.learned,
+                           appearance="appearance" in model.codes, seed=training.seed)

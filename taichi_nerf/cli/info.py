@@ -1,0 +1,117 @@
+"""`taichi-nerf info`: what is in a scene or a run."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from ..config import Orientation, SceneConfig, SceneFormat
+from ..errors import UserError
+from .options import Common, make_folder
+
+if TYPE_CHECKING:
+    from ..data.inspect import Finding
+    from ..training.folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Common):
+    """Say what is in a scene or a run, and what is suspicious about it.
+
+    Without an argument it describes the built-in scene.
+    """
+
+    path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN]")] = None
+    """Folder of a scene, its transforms file, builtin:NAME, or a folder that train wrote."""
+    format: SceneFormat | None = None
+    """As of `train`."""
+    orient: Orientation | None = None
+    """As of `train`."""
+    picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
+    """Draw the cameras' frusta into this new file."""
+    json: bool = False
+    """Print one JSON object instead of sentences."""
+
+
+def info(command: Info) -> int:
+    """`taichi-nerf info`"""
+    from .. import runtime
+    from ..data import load_scene
+    from ..data.inspect import Finding, describe, draw_frusta
+    from ..pictures import write_png
+    from ..training.folder import CONFIG_FILE, RunFolder, load_training_scene
+
+    if command.picture is not None and command.picture.exists():
+        raise UserError(f"{command.picture} exists; choose another --picture")
+    facts, scene = [], None
+    if command.path is not None and (command.path / CONFIG_FILE).is_file():
+        run = RunFolder.open(command.path)
+        facts, scene = _run_facts(run), run.cameras_scene()
+        settings = run.config.scene
+    else:
+        path = None if command.path is None else str(command.path)
+        settings = SceneConfig(path=path, format=command.format, orient=command.orient)
+    try:
+        if settings.builtin is not None:
+            runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+            scene = load_training_scene(settings)
+        else:
+            plain = SceneConfig(path=settings.path, format=settings.format, orient=settings.orient)
+            scene = load_scene(plain, strict=False)
+        facts += describe(scene)
+    except UserError as error:
+        if scene is None:
+            raise
+        facts.append(Finding(severity="warning", text=f"the scene cannot be read: {error}"))
+    if command.picture is not None:
+        make_folder(command.picture.parent)
+        write_png(command.picture, draw_frusta(scene))
+    if command.json:
+        print(
+            json.dumps(
+                {
+                    "name": scene.name,
+                    "format": scene.format,
+                    "findings": [dataclasses.asdict(finding) for finding in facts],
+                }
+            )
+        )
+    else:
+        print("\n".join(f"warning: {f.text}" if f.severity == "warning" else f.text for f in facts))
+    return 0
+
+
+def _run_facts(run: "RunFolder") -> "list[Finding]":
+    """What a run folder says of its training."""
+    from ..data.inspect import Finding
+    from ..training import checkpoint
+    from ..training.folder import METRICS_FILE
+    from .scores import number
+
+    training, facts = run.config.training, []
+    budget = [f"{training.steps} steps"] if training.steps is not None else []
+    budget += [f"{training.seconds:g} s"] if training.seconds is not None else []
+    facts.append(
+        f"run of {run.config.model.kind} on {run.config.scene.path or 'the built-in scene'}, "
+        f"downscale {run.config.scene.downscale}, for {' or '.join(budget)}, on {run.runtime['backend']} with "
+        f"{run.runtime['threads']} threads"
+    )
+    warnings = []
+    try:
+        about = checkpoint.describe(run.path)["about"]
+        facts.append(f"the model has had {about['steps']} steps in {about['seconds']:.1f} s")
+        if (run.path / METRICS_FILE).is_file():
+            scores = checkpoint.read_json(run.path / METRICS_FILE)
+            facts.append(
+                f"scores: PSNR {number(scores.get('psnr'), 'psnr')}, SSIM {number(scores.get('ssim'), 'ssim')} over "
+                f"{scores.get('images')} images"
+            )
+    except UserError as error:
+        warnings.append(str(error))
+    return [
+        *(Finding(severity="info", text=text) for text in facts),
+        *(Finding(severity="warning", text=text) for text in warnings),
+    ]

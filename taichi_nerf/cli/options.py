@@ -1,0 +1,59 @@
+"""What the commands share: options, and what they do with them."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from ..config import SYSTEMS, system_of
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..training.folder import RunFolder
+
+STARTED = time.perf_counter()
+Backend = Literal["auto", "cpu", "cuda", "vulkan"]
+MLP = Literal["auto", "torch", "fused"]
+RealBackend = Literal["cpu", "cuda", "vulkan"]
+Renderer = Literal["auto", "torch", "taichi"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Of the commands that compute."""
+
+    backend: Backend = "auto"
+    """What the kernels run on; auto: CUDA where there is a device, else the CPU."""
+    threads: Annotated[int | None, arg(metavar="N")] = None
+    """Processor threads; by default as many as this process may use."""
+    mlp: MLP = "auto"
+    """What computes the networks: PyTorch, or fused kernels in single precision; auto: the faster, on a CPU PyTorch."""
+    debug: Annotated[bool, arg(name="debug")] = False
+    """Show where in the program an error came from."""
+
+
+def check_renderer(run: "RunFolder", renderer: Renderer) -> None:
+    """Raises UserError where `renderer` has no kernel for the model of `run`."""
+    kind = run.config.model.kind
+    if renderer == "taichi" and not system_of(kind).one_launch:
+        able = ", ".join(each for each, system in SYSTEMS.items() if system.one_launch)
+        raise UserError(f"--renderer taichi is for {able} alone, and {run.path} is a run of {kind}, which has no "
+                        "kernel from rays to pixels; use --renderer auto")
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` and the folders above it. Raises UserError where that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be made: {(error.strerror or str(error)).lower()}; choose another one"
+        ) from None
+
+
+def say(text: str) -> None:
+    """Something beside the results."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,78 @@
+"""`taichi-nerf process`: from photos to a scene."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from ..config import SettingError
+
+CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """Turn a folder of photos, or a video, into a scene that train reads: find out where the cameras stood.
+
+    COLMAP does it (pip install 'taichi-nerf[colmap]'). Photos without a pose are listed with the likely reason.
+
+    Try `taichi-nerf process photos -o garden`, then `taichi-nerf train garden`.
+    """
+
+    source: Annotated[Positional[Path], arg(metavar="PHOTOS|VIDEO")]
+    """Folder of photos, or a video file, of which the sharpest frames are taken."""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="SCENE")]
+    """Folder of the scene, which must be new or empty."""
+    max_images: Annotated[int, arg(metavar="N")] = 200
+    """Photos or frames at the most; of more, the sharpest of every few are taken."""
+    max_size: Annotated[int, arg(metavar="PIXELS")] = 1600
+    """Photos that are larger along a side are made smaller."""
+    camera_model: CameraModel = "SIMPLE_RADIAL"
+    """How the lens bends what it sees. More coefficients fit a real lens better, and need more and better photos."""
+    single_camera: bool = True
+    """Photos of one size were taken by one camera with one zoom."""
+    matching: Literal["auto", "exhaustive", "sequential", "vocabulary"] = "auto"
+    """Which photos are compared: all with all; with those that follow; with the most similar; auto: sequential for a
+    video, all for up to 80 photos, the most similar for more."""
+    threads: Annotated[int | None, arg(metavar="N")] = None
+    """Processor threads; by default as many as this process may use."""
+    json: bool = False
+    """Print one JSON object instead of sentences."""
+    debug: Annotated[bool, arg(name="debug")] = False
+    """Show where in the program an error came from."""
+
+    def __post_init__(self):
+        if self.max_images < 3:
+            raise SettingError(f"max-images must be at least 3, got {self.max_images}")
+        if not 64 <= self.max_size <= 16384:
+            raise SettingError(f"max-size must be from 64 to 16384 pixels, got {self.max_size}")
+        if self.threads is not None and self.threads < 1:
+            raise SettingError(f"threads must be at least 1, got {self.threads}")
+
+
+def process(command: Process) -> int:
+    """`taichi-nerf process`"""
+    from ..capture import process as process_capture
+
+    done = process_capture(
+        command.source,
+        command.output,
+        **{name: getattr(command, name) for name in
+           ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
+    )
+    if command.json:
+        print(json.dumps({**dataclasses.asdict(done), "folder": str(done.folder)}))
+        return 0
+    for name, reason in done.unplaced.items():
+        print(f"no pose for {name}: {reason}")
+    for finding in done.findings:
+        print(f"warning: {finding.text}")
+    print(
+        f"{done.placed} of {done.images} images have a pose; {done.points} points, reprojection error "
+        f"{done.reprojection_error:.2f} pixels\n"
+        f"{done.folder}: train on it with: taichi-nerf train {done.folder}"
+    )
+    return 0

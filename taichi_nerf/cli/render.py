@@ -1,0 +1,151 @@
+"""`taichi-nerf render`: new views of a trained model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from ..config import SettingError
+from ..errors import UserError
+from ..progress import Progress
+from .options import Common, Renderer, check_renderer, make_folder
+
+if TYPE_CHECKING:
+    from ..data.scene import Cameras, Scene
+    from ..training.folder import RunFolder
+
+What = Literal["colour", "depth", "opacity", "normals"]
+SPLITS = ("train", "val", "test")
+DEFAULT_FRAMES = 60
+NO_VIDEO = (".avi", ".gif", ".jpeg", ".jpg", ".mkv", ".mov", ".png", ".webm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render(Common):
+    """Render new views of a trained model: a video, or a folder of PNG files.
+
+    Try `taichi-nerf render runs/lego-20260101-120000 --what colour depth --size 800 800 --frames 120`.
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder that train wrote."""
+    path: Annotated[str, arg(metavar="orbit|spiral|train|val|test|FILE.json")] = "orbit"
+    """Where the camera goes: around the scene, a spiral in front of it, the poses of a split, or those of a
+    camera-path file."""
+    what: tuple[What, ...] = ("colour",)
+    """What is shown; each gets a video or its own pictures."""
+    size: Annotated[tuple[int, int] | None, arg(metavar="W H")] = None
+    """Width and height in pixels; by default those of the training images, or what the camera path says."""
+    frames: Annotated[int | None, arg(metavar="N")] = None
+    """Number of frames: of an orbit or spiral, by default 60, or through the poses of a camera-path file."""
+    fps: Annotated[float, arg(metavar="N")] = 30.0
+    """Frames per second of the video."""
+    every: Annotated[int, arg(metavar="K")] = 1
+    """Of a split, render every K-th view."""
+    scene: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Where the scene is now, if it has moved; only the poses of a split need it."""
+    renderer: Renderer = "auto"
+    """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
+    without normals; auto: what suits the backend."""
+    output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE.mp4|DIR")] = None
+    """A new video file, or a new folder for PNG files; by default a video in RUN/renders."""
+
+    def __post_init__(self):
+        if self.frames is not None and self.frames < 1:
+            raise SettingError(f"frames must be at least 1, got {self.frames}")
+        if self.every < 1:
+            raise SettingError(f"every must be at least 1, got {self.every}")
+        if not 0 < self.fps <= 1000:
+            raise SettingError(f"fps must be above 0 and at most 1000, got {self.fps}")
+        if self.size is not None and not all(1 <= side <= 16384 for side in self.size):
+            raise SettingError(f"size must be from 1 to 16384 pixels, got {self.size[0]} {self.size[1]}")
+        if self.renderer == "taichi" and "normals" in self.what:
+            raise SettingError("renderer taichi gives no normals; use --renderer auto")
+        if len(self.what) == 0:
+            raise SettingError("what must name at least one of colour, depth, opacity, normals")
+
+
+def render(command: Render) -> int:
+    """`taichi-nerf render`"""
+    import numpy as np
+
+    from .. import runtime
+    from ..export.pictures import render_pictures
+    from ..training import checkpoint
+    from ..training.evaluate import GREY
+    from ..training.folder import RunFolder
+
+    run = RunFolder.open(command.run)
+    if command.path not in ("orbit", "spiral", *SPLITS) and Path(command.path).suffix.lower() != ".json":
+        raise UserError(
+            f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
+        )
+    check_renderer(run, command.renderer)
+    outputs = _outputs(command, run.path)
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+    model = checkpoint.load(run.path)
+    scene, cameras = _path_cameras(command, run)
+    if len(np.unique(cameras.size, axis=0)) > 1 and any(
+        output.suffix == ".mp4" for output in outputs.values()
+    ):
+        raise UserError(
+            f"--path {command.path} has pictures of several sizes; give one --size, or a folder as --output"
+        )
+    for output in outputs.values():
+        make_folder(output.parent if output.suffix == ".mp4" else output)
+    with Progress("rendering") as line:
+        render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
+                        renderer=command.renderer)
+    width, height = cameras.size[0]
+    print(
+        f"{len(cameras)} frames of {width} x {height} pixels: "
+        f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
+    )
+    return 0
+
+
+def _path_cameras(command: Render, run: "RunFolder") -> "tuple[Scene, Cameras]":
+    """The cameras to render, in model space."""
+    from .. import paths
+
+    if command.path in SPLITS:
+        if command.frames is not None:
+            raise UserError("--frames does not go with the poses of a split; use --every to render fewer")
+        scene, _, left = run.split(command.path, path=command.scene, every=command.every)
+        return scene, paths.of_split(scene, command.path, left, size=command.size)
+    scene = run.cameras_scene()
+    if command.path in ("orbit", "spiral"):
+        make = paths.orbit if command.path == "orbit" else paths.spiral
+        return scene, make(scene, command.frames or DEFAULT_FRAMES, size=command.size)
+    return scene, paths.from_json(command.path, scene, size=command.size, frames=command.frames)
+
+
+def _outputs(command: Render, run: Path) -> dict[str, Path]:
+    """Where each thing that is shown goes: a new .mp4 file, or a new or empty folder for all of them."""
+    from ..training.folder import check_output
+
+    whats = list(dict.fromkeys(command.what))
+    output = command.output
+    if output is None:
+        stem, number = Path(command.path).stem, 1
+        while any(
+            (run / "renders" / f"{stem}{'' if number == 1 else f'_{number}'}{end}.mp4").exists()
+            for end in ("", *(f"-{what}" for what in whats))
+        ):
+            number += 1
+        output = run / "renders" / f"{stem}{'' if number == 1 else f'_{number}'}.mp4"
+    if output.suffix.lower() in NO_VIDEO:
+        raise UserError(f"--output {output} is neither a video (.mp4) nor a folder; give one of these")
+    if output.suffix.lower() != ".mp4":
+        check_output(output)
+        return {what: output for what in whats}
+    plain = output.with_suffix(".mp4")
+    files = {
+        what: plain if len(whats) == 1 else plain.with_name(f"{plain.stem}-{what}.mp4") for what in whats
+    }
+    for file in files.values():
+        if file.exists():
+            raise UserError(f"{file} exists; choose another --output")
+        check_output(file)
+    return files

@@ -1,0 +1,55 @@
+"""Scores as plain values, and as a table."""
+
+from ..data.multiscale import scale_words
+from ..training.evaluate import Evaluation, scored_sentence
+
+
+def plain_scores(evaluation: Evaluation, about: dict, every: int) -> dict:
+    """Scores and their protocol as plain values; `seconds` are those of the training."""
+    scores = evaluation.as_json()
+    trained = {
+        "seconds": round(float(about["seconds"]), 3),
+        "steps": int(about["steps"]),
+        "render_seconds": scores["seconds"],
+    }
+    return {**scores, **trained, "protocol": {**scores["protocol"], "every": every, **trained}}
+
+
+def lines(scores: dict) -> list[str]:
+    """One line for each image."""
+    names = [name for name in ("psnr", "ssim", "lpips") if name in scores]
+    width = max(len(image["name"]) for image in scores["per_image"])
+    return [
+        f"{image['name']:{width}}  " + "  ".join(f"{name} {number(image[name], name)}" for name in names)
+        for image in scores["per_image"]
+    ]
+
+
+def summary(scores: dict) -> str:
+    """The means, also those of each scale, and what they were measured under."""
+    p = scores["protocol"]
+    scales = [
+        f"scale {scale_words(each['scale']):5}  {means(each)}: mean over {each['images']} images\n"
+        for each in scores.get("per_scale", ())
+    ]
+    return (
+        f"{''.join(scales)}{means(scores)}: mean over {scores['images']} images\n"
+        f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}, "
+        f"{'masked: ' + p['masked'] + ', ' if 'masked' in p else ''}{scored_sentence(p)}; "
+        f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
+        f"on {p['device']} ({p['backend']}, {p['threads']} threads)"
+    )
+
+
+def means(scores: dict) -> str:
+    """The mean of each score."""
+    return ", ".join(
+        f"{name.upper()} {number(scores[name], name)}" for name in ("psnr", "ssim", "lpips") if name in scores
+    )
+
+
+def number(value: float | None, name: str) -> str:
+    """A value of the score `name`."""
+    if value is None:  # equal pictures, or pictures too small for the window of SSIM
+        return "infinite" if name == "psnr" else "undefined"
+    return f"{value:.4f}"

@@ -1,0 +1,316 @@
+"""`taichi-nerf train`: from images with poses to a trained model, with scores, pictures and a video."""
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from ..config import (
+    SYSTEMS,
+    Encoding,
+    InstantNGPConfig,
+    ModelConfig,
+    Preset,
+    RunConfig,
+    SceneConfig,
+    SettingError,
+    TrainingConfig,
+    flattened,
+    preset_for,
+    recipe,
+)
+from ..devices import pytorch_is_for_cuda
+from ..errors import UserError
+from ..progress import Progress
+from .options import STARTED, Backend, Common, say
+from .stop import Stop
+
+if TYPE_CHECKING:
+    from ..data.scene import Scene
+    from ..training.folder import RunFolder
+    from ..training.run import Report
+    from ..training.trainer import Trainer
+
+FREE_ON_RESUME = {
+    "resume",
+    "training.steps",
+    "training.seconds",
+    "backend",
+    "threads",
+    "mlp",
+    "debug",
+    "checkpoint_seconds",
+    "orbit_frames",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Common):
+    """Train a model on images with poses; leave scores, pictures and a video in a folder.
+
+    SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
+    nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
+    Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:satin` has no
+    mirrors, `builtin:open-field` has no end.
+
+    Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
+    `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
+
+    --model, --preset and --encoding choose the settings below: `taichi-nerf train --model nerf --help` shows those of
+    NeRF.
+    """
+
+    output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
+    """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
+    resume: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Go on with this run exactly where it stood, with its settings; --steps or --seconds set another end."""
+    # quoted, so that it is evaluated when arguments are parsed: by then there may be more systems
+    model_name: "Annotated[Literal[tuple(SYSTEMS)], arg(name='model')]" = "instant-ngp"
+    """What is trained."""
+    preset: Preset = "small"
+    """Settings as a whole: those that two processor cores train in minutes, or those of the paper, which CUDA has by
+    default, and for instant-ngp Vulkan on a card."""
+    encoding: Encoding | None = None
+    """What represents space: sines and cosines before a deep network, or a hash grid before a small one, which is
+    many times faster on a processor; by default what the model's paper has."""
+    checkpoint_seconds: Annotated[float, arg(metavar="S")] = 30.0
+    """Seconds between two checkpoints: what a run that is killed can lose."""
+    orbit_frames: Annotated[int, arg(metavar="N")] = 60
+    """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
+    than the training."""
+    training: Annotated[TrainingConfig, arg(name="")] = dataclasses.field(default_factory=TrainingConfig)
+    scene: Annotated[SceneConfig, arg(name="")] = dataclasses.field(default_factory=SceneConfig)
+    model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
+
+    def __post_init__(self):
+        if self.checkpoint_seconds < 0 or self.orbit_frames < 0:
+            raise SettingError("checkpoint-seconds and orbit-frames must not be negative")
+        if self.resume is not None and (self.scene.path is not None or self.output is not None):
+            raise SettingError(
+                "--resume takes the scene and the folder from the run; leave SCENE and --output out"
+            )
+
+
+def train_defaults(
+    backend: Backend, model: str = "instant-ngp", preset: Preset | None = None, encoding: Encoding | None = None
+) -> Train:
+    """What `taichi-nerf train` does unless told otherwise. With `auto`, a driver on the path stands for the device, if
+    PyTorch is one for CUDA."""
+    if backend == "auto":
+        backend = "cuda" if shutil.which("nvidia-smi") and pytorch_is_for_cuda() else "cpu"
+    preset = preset or preset_for(backend, model)
+    found = recipe(model, preset, encoding)
+    training = TrainingConfig(batch=found.batch, optimiser=found.optimiser)
+    return Train(model_name=model, preset=preset, encoding=encoding, training=training, model=found.model)
+
+
+def train(command: Train) -> int:
+    """`taichi-nerf train`"""
+    from ..training import checkpoint
+    from ..training.run import make_model, warm_up
+    from ..training.run import train as run_training
+    from ..training.trainer import trainer_for
+
+    run, scene = _resumed(command) if command.resume is not None else _begun(command)
+    config = run.config
+    model = make_model(scene, config.model, seed=config.training.seed)
+    trainer = trainer_for(model, scene, config.training)
+    if run.has_checkpoint:
+        checkpoint.load_training(run.path, trainer)
+        say(f"{run.path} stands at step {trainer.steps_done}, after {trainer.seconds:.1f} s of training")
+    if command.resume is not None:
+        run.cut_log(trainer.steps_done)
+        run.write_config()
+    if trainer.progress < 1:
+        warm_up(trainer)
+        waited = time.perf_counter() - STARTED
+        say(f"training in {run.path} on {_runtime_name()}; the first step begins after {waited:.1f} s")
+    with Stop() as stop, Progress("training") as line:
+        done = run_training(
+            trainer,
+            on_report=_Reporter(run, line),
+            save=lambda: _save(run, scene, trainer),
+            checkpoint_seconds=command.checkpoint_seconds,
+            stopped=stop,
+        )
+    if not done:
+        say(
+            f"taichi-nerf: stopped and saved at step {trainer.steps_done}; go on with: "
+            f"taichi-nerf train --resume {run.path}"
+        )
+        return 128 + stop.signal
+    try:
+        with trainer.averaged():
+            _finish(command, run, scene, trainer)
+    except KeyboardInterrupt:
+        say(
+            f"taichi-nerf: stopped after the training; score and render with: taichi-nerf train --resume {run.path}"
+        )
+        return 130
+    return 0
+
+
+class _Reporter:
+    """Writes reports to the log and the progress line, and says when something was skipped."""
+
+    def __init__(self, run: "RunFolder", line: Progress):
+        self.run, self.line = run, line
+        self.noted = {"skipped_steps": 0, "overflowed_entries": 0}
+
+    def __call__(self, report: "Report"):
+        self.run.log(report.as_json())
+        self.line.show(report.progress, str(report))
+        self._note(report, "skipped_steps", "steps so far met no sample on any ray and were skipped")
+        self._note(
+            report,
+            "overflowed_entries",
+            "times so far the gradient of an entry of the hash table overflowed, "
+            "and the entry was left alone",
+        )
+
+    def _note(self, report: "Report", name: str, text: str):
+        count = getattr(report, name)
+        if count >= max(1, 2 * self.noted[name]):
+            self.noted[name] = count
+            self.line.note(f"step {report.step}: {count} {text}")
+
+
+def _begun(command: Train) -> "tuple[RunFolder, Scene]":
+    """A new run."""
+    from .. import runtime
+    from ..models.family import check_scene, settled
+    from ..training.depth import known_pixels
+    from ..training.folder import RunFolder, check_output, load_training_scene
+    from ..training.run import with_budget
+
+    if command.output is not None:
+        check_output(command.output)
+    with _settings_errors():
+        config = _new_config(command)
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+    config = dataclasses.replace(config, training=with_budget(config.training))
+    with Progress("loading") as line:
+        line.wait(config.scene.path or "the built-in scene")
+        scene = load_training_scene(config.scene, on_image=line.decoded)
+    check_scene(config.model, scene)
+    config = dataclasses.replace(config, model=settled(config.model, scene))
+    if config.training.depth.weight > 0:
+        known_pixels(scene)  # or say that there are none, before there is a folder
+    return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
+
+
+def _save(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
+    """The checkpoint, and the cameras as they are now."""
+    from ..training import checkpoint
+
+    checkpoint.save(run.path, trainer)
+    if trainer.corrections.cameras is not None:
+        run.write_refined(scene, trainer.corrections.cameras.refined())
+
+
+def _resumed(command: Train) -> "tuple[RunFolder, Scene]":
+    """A run that is there already, with another end if the command says so."""
+    from .. import runtime
+    from ..training.folder import RunFolder
+
+    run, end = RunFolder.open(command.resume), command.training
+    default = flattened(train_defaults(command.backend))
+    for name, value in flattened(command).items():
+        if name not in FREE_ON_RESUME and value != default.get(name):
+            raise UserError(
+                f"{_option(name)} cannot be changed by --resume, which takes the settings of {run.path}; leave it out, "
+                "or train anew"
+            )
+    if end.steps is not None or end.seconds is not None:
+        with _settings_errors():
+            training = dataclasses.replace(run.config.training, steps=end.steps, seconds=end.seconds)
+            run.config = dataclasses.replace(run.config, training=training)
+    backend = run.runtime["backend"] if command.backend == "auto" else command.backend
+    threads = command.threads or min(run.runtime["threads"], runtime.usable_cpus())
+    runtime.init(backend, threads=threads, mlp=command.mlp)
+    with Progress("loading") as line:
+        line.wait(run.config.scene.path or "the built-in scene")
+        scene = run.training_scene(on_image=line.decoded)
+    return run, scene
+
+
+def _option(name: str) -> str:
+    """As it is on the command line, of a setting of Train by its dotted name."""
+    plain = name.removeprefix("training.").removeprefix("scene.")
+    return f"--{'model' if plain == 'model_name' else plain.replace('_', '-')}"
+
+
+def _new_config(command: Train) -> RunConfig:
+    """The settings of a new run, with the scene where it is found from any folder."""
+    scene = command.scene
+    if scene.path is not None:
+        scene = dataclasses.replace(scene, path=str(Path(scene.path)))
+    if scene.builtin is None:
+        scene = dataclasses.replace(scene, path=str(Path(scene.path).expanduser().absolute()))
+    return RunConfig(scene=scene, model=command.model, training=command.training)
+
+
+@contextlib.contextmanager
+def _settings_errors():
+    """What a configuration refuses is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{error}; see taichi-nerf train --help") from error
+
+
+def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"):
+    """Scores, pictures and the video."""
+    from ..training import checkpoint
+    from ..training.evaluate import evaluate
+    from ..training.folder import METRICS_FILE
+    from .scores import plain_scores, summary
+
+    if "test" in scene.splits:
+        with Progress("evaluating") as line:
+            evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=line.count)
+        about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
+        scores = plain_scores(evaluation, about, run.default_every("test"))
+        checkpoint.write_json(run.path / METRICS_FILE, scores)
+        print(summary(scores))
+    else:
+        say("there are no test images: nothing is scored")
+    if command.orbit_frames > 0:
+        _film(run, scene, trainer, command.orbit_frames)
+    print(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
+
+
+def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int):
+    """The closing video: in smaller frames where they would keep the user waiting."""
+    from ..export import orbit
+    from ..training.evaluate import GREY
+
+    full, background, around = orbit.frame_size(scene), GREY[scene.background], run.cameras_scene()
+    size, seconds = orbit.orbit_size(
+        trainer.model, around, full, frames, background=background, trained=trainer.seconds)
+    if size != full:
+        say(f"orbit.mp4 gets frames of {size[0]} x {size[1]} pixels, since {full[0]} x {full[1]} would take "
+            f"{seconds:.0f} s; these can be had with: taichi-nerf render {run.path}")
+    with Progress("orbit video") as line:
+        orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", frames, size=size, background=background,
+                          on_view=line.count)
+
+
+def _new_folder(scene: "Scene") -> Path:
+    """runs/SCENE-TIME, which does not exist."""
+    name = "".join(c if c.isalnum() or c in "_." else "-" for c in scene.name).strip("-.") or "scene"
+    stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbered = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in range(1, 1000))
+    return next(path for path in numbered if not path.exists())
+
+
+def _runtime_name() -> str:
+    from .. import runtime
+
+    started = runtime.current()
+    return f"{started.backend} with {started.threads} {'thread' if started.threads == 1 else 'threads'}"

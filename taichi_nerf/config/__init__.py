@@ -1,0 +1,96 @@
+"""Every setting of a run, and the systems that can be trained. Free of PyTorch: the command line's --help reads it.
+
+    settings                    how a setting is refused, and how settings are listed
+    hash_grid fields intervals  what models are made of
+    batch optimiser corrections what a training is made of
+    model systems               what all models have in common; the one list of them
+    instant_ngp nerf mip_nerf mip_nerf_360
+                                a system each: its settings, its presets, what --encoding does with them
+    training scene run          a run as a whole
+    reading migrations          from JSON, of this version and of earlier ones
+"""
+
+from . import instant_ngp, mip_nerf, mip_nerf_360, nerf
+from .batch import BatchConfig, RayBatchConfig
+from .corrections import DepthConfig, ExposureConfig, RefineConfig
+from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig
+from .hash_grid import CELLS_PER_PIXEL, FINEST, HashGridConfig
+from .instant_ngp import InstantNGPConfig, SamplingConfig
+from .intervals import RangeConfig, Spacing
+from .migrations import todays_model, todays_run
+from .mip_nerf import MipNeRFConfig
+from .mip_nerf_360 import MipNeRF360Config
+from .model import ModelConfig, RaysPerPixel
+from .nerf import NeRFConfig
+from .optimiser import OptimiserConfig
+from .reading import from_dict
+from .run import RunConfig, check_fit
+from .scene import BUILTIN, STILL_LIFE, Orientation, SceneConfig, SceneFormat
+from .settings import SettingError, flattened
+from .systems import (
+    ENCODINGS,
+    PRESETS,
+    SYSTEMS,
+    Preset,
+    Recipe,
+    System,
+    named,
+    preset_for,
+    recipe,
+    register,
+    system_of,
+)
+from .training import TrainingConfig
+
+__all__ = [
+    "BUILTIN",
+    "CELLS_PER_PIXEL",
+    "ENCODINGS",
+    "FINEST",
+    "PRESETS",
+    "STILL_LIFE",
+    "SYSTEMS",
+    "BatchConfig",
+    "DepthConfig",
+    "Encoding",
+    "ExposureConfig",
+    "FieldConfig",
+    "HashGridConfig",
+    "HashProposalConfig",
+    "InstantNGPConfig",
+    "MipNeRF360Config",
+    "MipNeRFConfig",
+    "ModelConfig",
+    "NeRFConfig",
+    "OptimiserConfig",
+    "Orientation",
+    "PositionalFieldConfig",
+    "PositionalProposalConfig",
+    "Preset",
+    "RangeConfig",
+    "RayBatchConfig",
+    "RaysPerPixel",
+    "Recipe",
+    "RefineConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "SceneConfig",
+    "SceneFormat",
+    "SettingError",
+    "Spacing",
+    "System",
+    "TrainingConfig",
+    "check_fit",
+    "flattened",
+    "from_dict",
+    "named",
+    "preset_for",
+    "recipe",
+    "register",
+    "system_of",
+    "todays_model",
+    "todays_run",
+]
+
+for _stem in (instant_ngp, nerf, mip_nerf, mip_nerf_360):
+    register(_stem.SYSTEM)

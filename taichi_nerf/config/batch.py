@@ -1,0 +1,48 @@
+"""What one step is trained on."""
+
+from dataclasses import dataclass
+
+from .settings import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """What one step is trained on."""
+
+    samples: int = 20480
+    """Visible samples of a step to aim at: the number of rays follows from how many of them a ray has."""
+    marched: int = 2**17
+    """Samples of a step before those behind surfaces are cut, to aim at when there are many: it bounds the memory."""
+    max_rays: int = 2**14
+    """Rays of a step at the most."""
+    one_ray: float = 0.75
+    """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
+    large is learned sooner from more pixels."""
+    random_background: bool = True
+    """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
+
+    def __post_init__(self):
+        require(min(self.samples, self.marched, self.max_rays) >= 16,
+                "samples, marched and max-rays must be at least 16")
+        require(0 <= self.one_ray <= 1, f"one-ray must be in [0, 1], got {self.one_ray}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayBatchConfig:
+    """What one step is trained on, where every ray has equally many samples."""
+
+    rays: int = 1024
+    """Rays of a step."""
+    one_ray: float = 0.75
+    """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
+    large is learned sooner from more pixels."""
+    random_background: bool = True
+    """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
+    crop_steps: int = 0
+    """Steps in the beginning that see the central half of images with alpha alone, so that not all of a small object
+    is given up for background."""
+
+    def __post_init__(self):
+        require(self.rays >= 1, f"rays must be at least 1, got {self.rays}")
+        require(0 <= self.one_ray <= 1, f"one-ray must be in [0, 1], got {self.one_ray}")
+        require(self.crop_steps >= 0, f"crop-steps must not be negative, got {self.crop_steps}")

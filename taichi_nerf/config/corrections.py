@@ -1,0 +1,64 @@
+"""What is learned or known beside the field: cameras, exposures, distances."""
+
+from dataclasses import dataclass
+
+from .settings import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """Corrections of training cameras that are not quite right, learned with the field."""
+
+    poses: bool = False
+    """Correct where the cameras stand and how they are turned."""
+    lenses: bool = False
+    """Correct focal lengths and principal points, of all images of a lens together."""
+    learning_rate: float = 1e-3
+    """Adam's at the start, in radians and model units; 1e-4 is enough for poses from structure from motion."""
+    final_fraction: float = 0.03
+    """The learning rate falls exponentially, to this fraction of its start."""
+    start_step: int = 100
+    """Step of the first correction: before there is a field, nothing tells where a camera is."""
+    coarse: float = 0.25
+    """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine."""
+    pull: float = 2e-3
+    """Weight of the mean length of the corrections in the loss."""
+
+    def __post_init__(self):
+        require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
+        require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
+        require(self.start_step >= 0, f"start-step must not be negative, got {self.start_step}")
+        require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
+        require(self.pull >= 0, f"pull must not be negative, got {self.pull}")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is corrected."""
+        return self.poses or self.lenses
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExposureConfig:
+    """Exposure and white balance of each training image, learned with the field."""
+
+    learned: bool = False
+    """Give each image gains of its own for red, green and blue; pictures are then rendered at the mean exposure."""
+    learning_rate: float = 3e-2
+    """Adam's, in stops; it falls as that of the field."""
+
+    def __post_init__(self):
+        require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthConfig:
+    """Supervision by known distances of some pixels: of depth images, or of points of structure from motion."""
+
+    weight: float = 0.0
+    """Of the loss of the depth, next to that of the colour; 0: none."""
+    rays: float = 0.25
+    """Rays with a known distance in a step, as a part of its other rays."""
+
+    def __post_init__(self):
+        require(self.weight >= 0, f"weight must not be negative, got {self.weight}")
+        require(0 < self.rays <= 1, f"rays must be in (0, 1], got {self.rays}")

@@ -1,0 +1,102 @@
+"""The fields, with a hash grid or a positional encoding, and the proposals of mip-NeRF 360."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from .hash_grid import HashGridConfig
+from .settings import require
+
+Encoding = Literal["positional", "hash"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldConfig:
+    """Instant-NGP's field: hash grid -> density network -> colour network with the viewing direction."""
+
+    encoding: ClassVar[Encoding] = "hash"
+    hash_grid: HashGridConfig = dataclasses.field(default_factory=HashGridConfig)
+    geometry_features: int = 16
+    """Outputs of the density network; the first is the logarithm of the density, all feed the colour network."""
+    density_width: int = 64
+    """Width of the density network's hidden layer."""
+    colour_width: int = 64
+    """Width of the colour network's hidden layers."""
+    colour_layers: int = 1
+    """Hidden layers of the colour network."""
+    direction_degree: int = 4
+    """Degree of the spherical harmonics of the viewing direction, 1 to 5; degree d gives d^2 inputs."""
+
+    def __post_init__(self):
+        require(self.geometry_features >= 1, "geometry-features must be at least 1")
+        require(min(self.density_width, self.colour_width) >= 1, "widths must be at least 1")
+        require(0 <= self.colour_layers <= 8, f"colour-layers must be from 0 to 8, got {self.colour_layers}")
+        require(1 <= self.direction_degree <= 5, f"direction-degree must be from 1 to 5, got {self.direction_degree}")
+
+    def settled(self, pixels: float) -> "FieldConfig":
+        """The same with a finest level of its grid, for images with so many `pixels` across a side of 1."""
+        return dataclasses.replace(self, hash_grid=self.hash_grid.settled(pixels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionalFieldConfig:
+    """NeRF's field: a deep network behind sines and cosines of the position, and of the viewing direction."""
+
+    encoding: ClassVar[Encoding] = "positional"
+    levels: int = 10
+    """Frequencies of a coordinate, from 1 in powers of two; 0: the coordinates themselves."""
+    direction_levels: int = 4
+    """Frequencies of the viewing direction."""
+    view_dependent: bool = True
+    """Whether the colour depends on the viewing direction."""
+    width: int = 256
+    """Width of the hidden layers."""
+    depth: int = 8
+    """Hidden layers."""
+    skip: int = 4
+    """Hidden layer, counted from 0, after which the encoded position enters once more."""
+    bottleneck: int = 256
+    """Features that the colour network has of the point."""
+    view_width: int = 128
+    """Width of the colour network's hidden layer."""
+
+    def __post_init__(self):
+        require(0 <= min(self.levels, self.direction_levels) and max(self.levels, self.direction_levels) <= 16,
+                f"levels and direction-levels must be from 0 to 16, got {self.levels} and {self.direction_levels}")
+        require(min(self.width, self.depth, self.bottleneck, self.view_width) >= 1,
+                "width, depth, bottleneck and view-width must be at least 1")
+
+    def settled(self, pixels: float) -> "PositionalFieldConfig":
+        """The same: its frequencies are always given."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionalProposalConfig:
+    """The proposal network of mip-NeRF 360: density alone, behind the encoding of the field."""
+
+    width: int = 256
+    """Width of the hidden layers."""
+    depth: int = 4
+    """Hidden layers."""
+
+    def __post_init__(self):
+        require(min(self.width, self.depth) >= 1, "width and depth must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashProposalConfig:
+    """A small hash grid and network for a proposal: density alone."""
+
+    hash_grid: HashGridConfig = dataclasses.field(
+        default_factory=lambda: HashGridConfig(levels=5, features=2, log2_entries=16, max_resolution=64))
+    width: int = 16
+    """Width of the hidden layer."""
+
+    def __post_init__(self):
+        require(self.width >= 1, f"width must be at least 1, got {self.width}")
+
+
+HASH_FIELD = FieldConfig()
+LARGE_HASH_FIELD = FieldConfig(
+    hash_grid=HashGridConfig(levels=16, features=2, log2_entries=19), colour_layers=2)

@@ -1,0 +1,44 @@
+"""The multiresolution hash encoding."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from .settings import require
+
+CELLS_PER_PIXEL, FINEST = 1.25, 2048  # of the finest level of a hash grid; the latter is Instant-NGP's
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashGridConfig:
+    """The multiresolution hash encoding."""
+
+    levels: int = 8
+    """Resolution levels."""
+    features: int = 4
+    """Features per entry."""
+    log2_entries: int = 16
+    """Largest number of entries of a level, as a power of two."""
+    base_resolution: int = 16
+    """Vertices along the coarsest level."""
+    max_resolution: int | None = None
+    """Vertices of the finest level along a side of 1: that of the base cube in instant-ngp, half the box in nerf, the
+    radius of the uncontracted ball in mip-nerf-360.
+    None: 1.25 for each pixel that the training images have across it, at most 2048."""
+
+    def __post_init__(self):
+        require(self.levels >= 1, f"levels must be at least 1, got {self.levels}")
+        require(self.features in (1, 2, 4, 8), f"features must be 1, 2, 4 or 8, got {self.features}")
+        require(8 <= self.log2_entries <= 24, f"log2-entries must be from 8 to 24, got {self.log2_entries}")
+        finest = FINEST if self.max_resolution is None else self.max_resolution
+        require(2 <= self.base_resolution <= finest,
+                f"resolutions must satisfy 2 <= base <= max, got {self.base_resolution} and {finest}")
+
+    def settled(self, pixels: float) -> "HashGridConfig":
+        """The same with a finest level, if it has none, for images with so many `pixels` across a side of 1.
+
+        Details much finer than a pixel are not seen; a grid that has them learns each image by heart.
+        """
+        if self.max_resolution is not None:
+            return self
+        finest = round(min(CELLS_PER_PIXEL * pixels, FINEST))
+        return dataclasses.replace(self, max_resolution=max(finest, self.base_resolution))

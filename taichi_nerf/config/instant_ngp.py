@@ -1,0 +1,108 @@
+"""Instant-NGP: its settings, and what it is trained with."""
+
+import dataclasses
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from tyro.conf import Suppress
+
+from .batch import BatchConfig
+from .fields import LARGE_HASH_FIELD, Encoding, FieldConfig
+from .model import ModelConfig, RaysPerPixel
+from .optimiser import OptimiserConfig
+from .settings import SettingError, require
+from .systems import Preset, Recipe, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Where a ray is sampled: the occupancy grid and the steps through it."""
+
+    grid_resolution: int = 64
+    """Cells of the occupancy grid along each cascade, a power of two."""
+    steps: int = 256
+    """Steps along the base cube's diagonal: a step is sqrt(3) / steps."""
+    cone_angle: float | None = None
+    """Growth of a step with distance; none: 0 in a scene of one cascade, else 1/256."""
+    max_samples: int = 1024
+    """Samples of one ray at the most."""
+    early_stop: float = 1e-4
+    """Transmittance behind which a ray ends."""
+    update_every: int = 16
+    """Training steps between two updates of the occupancy grid."""
+    first_update: int = 64
+    """Training step of the first update, which looks at all cells; until then the whole grid counts as occupied."""
+    warmup_updates: int = 16
+    """Updates in the beginning that look at cells of the whole grid alone."""
+    cells_per_update: int = 2**14
+    """Cells whose density an update looks at."""
+    decay: float = 0.95
+    """What an update multiplies the density of a cell with before it takes the maximum with the new one."""
+    threshold: float = 0.01
+    """Optical thickness of a step above which a cell is occupied."""
+    mark_invisible: bool = True
+    """Leave out for good the cells that no training camera sees."""
+
+    def __post_init__(self):
+        require(self.grid_resolution in (16, 32, 64, 128, 256, 512),
+                f"grid-resolution must be a power of two from 16 to 512, got {self.grid_resolution}")
+        require(self.steps >= 8, f"steps must be at least 8, got {self.steps}")
+        require(self.cone_angle is None or 0 <= self.cone_angle <= 0.05,
+                f"cone-angle must be from 0 to 0.05, got {self.cone_angle}")
+        require(min(self.max_samples, self.update_every, self.cells_per_update) >= 1,
+                "max-samples, update-every and cells-per-update must be at least 1")
+        require(0 <= self.early_stop < 1, f"early-stop must be in [0, 1), got {self.early_stop}")
+        require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
+        require(self.threshold >= 0, f"threshold must not be negative, got {self.threshold}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantNGPConfig(ModelConfig):
+    """Instant-NGP: a hash field, sampled where an occupancy grid says there is something (Mueller et al. 2022)."""
+
+    kind: Annotated[Literal["instant-ngp"], Suppress] = dataclasses.field(default="instant-ngp", init=False)
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+    huber: float = 0.1
+    """Error at which the loss turns from quadratic to linear."""
+    appearance: int = 0
+    """Numbers that tell the colour network of the appearance of each training image; 0: none."""
+    rays_per_pixel: RaysPerPixel = 1
+    """Rays whose mean a pixel is, in training and in pictures: one through its centre, or a grid of them over its area,
+    for finer detail and smooth edges. Pictures take as many times longer."""
+
+    def __post_init__(self):
+        require(self.huber > 0, f"huber must be positive, got {self.huber}")
+        require(self.appearance >= 0, f"appearance must not be negative, got {self.appearance}")
+
+    @property
+    def encoding(self) -> Encoding:
+        return self.field.encoding
+
+    def settled(self, pixels: float) -> "InstantNGPConfig":
+        return replace(self, field=self.field.settled(pixels))
+
+
+INSTANT_NGP = Recipe(model=InstantNGPConfig(), batch=BatchConfig(), optimiser=OptimiserConfig())
+INSTANT_NGP_PAPER = Recipe(
+    model=InstantNGPConfig(
+        field=LARGE_HASH_FIELD,
+        sampling=SamplingConfig(grid_resolution=128, steps=1024, first_update=0, cells_per_update=2**20)),
+    batch=BatchConfig(samples=2**18, marched=2**21, max_rays=2**18),  # a GPU wants few large steps
+    optimiser=OptimiserConfig())
+
+
+def _with_encoding(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+    raise SettingError(f"encoding {encoding} is not for instant-ngp, whose samples are too many for a deep network: "
+                       "use --model nerf")
+
+
+SYSTEM = System(
+    settings=InstantNGPConfig,
+    model="taichi_nerf.models.instant_ngp:InstantNGP",
+    presets={"small": INSTANT_NGP, "paper": INSTANT_NGP_PAPER},
+    batch=BatchConfig,
+    with_encoding=_with_encoding,
+    resident_step="taichi_nerf.resident.instant_ngp:InstantNGPStep",
+    one_launch=True,
+)

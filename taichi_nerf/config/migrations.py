@@ -1,0 +1,65 @@
+"""Settings of earlier versions of the formats, as of today's: a step from each version to the next.
+
+Values that are not what a step takes them for stay as they are: what is wrong with them is said where they are read.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from .batch import BatchConfig
+from .corrections import DepthConfig, ExposureConfig, RefineConfig
+from .optimiser import OptimiserConfig
+from .scene import SceneConfig
+
+
+def _models_of_other_systems(model: dict) -> dict:
+    """The first version knew Instant-NGP alone; its loss stood with the batch."""
+    return {"kind": "instant-ngp", "huber": 0.1, "appearance": 0, **model}
+
+
+def _several_rays_for_a_pixel(model: dict) -> dict:
+    """The second knew one, and mip-NeRF does to this day."""
+    return model if model.get("kind") == "mip-nerf" else {"rays_per_pixel": 1, **model}
+
+
+def _runs_of_other_systems(run: dict) -> dict:
+    """Beside the model: Adam's other numbers, corrections, and how a scene is loaded."""
+    training, batch = run["training"], {**run["training"]["batch"]}
+    added = ("warmup_steps", "beta2", "epsilon", "clip_norm")
+    optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
+    model = {**MODEL_STEPS[0](run["model"]), "huber": batch.pop("huber")}
+    corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
+    corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
+    training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
+    return {**run, "scene": {**dataclasses.asdict(SceneConfig()), **run["scene"]}, "model": model, "training": training}
+
+
+def _runs_with_several_rays_for_a_pixel(run: dict) -> dict:
+    batch = {"one_ray": BatchConfig.one_ray, **run["training"]["batch"]}
+    return {**run, "model": todays_model(run["model"], 2), "training": {**run["training"], "batch": batch}}
+
+
+# the first makes the second version of the first version, and so on
+MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel]
+RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel]
+
+
+def todays_model(values: object, version: int) -> object:
+    """The values of a model of some version of the formats, as of today's."""
+    return _stepped(values, MODEL_STEPS[version - 1 :])
+
+
+def todays_run(values: object, version: int) -> object:
+    """Those of a run."""
+    return _stepped(values, RUN_STEPS[version - 1 :])
+
+
+def _stepped(values: object, steps: list[Callable[[dict], dict]]) -> object:
+    """What `steps` make of `values`, one after the other."""
+    found = values
+    try:
+        for step in steps:
+            found = step(found)
+    except (AttributeError, KeyError, TypeError):
+        return values
+    return found

@@ -1,0 +1,69 @@
+"""Mip-NeRF: its settings, and what it is trained with."""
+
+import dataclasses
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from tyro.conf import Suppress
+
+from .batch import RayBatchConfig
+from .fields import Encoding, PositionalFieldConfig
+from .intervals import RangeConfig
+from .model import ModelConfig
+from .nerf import NERF, NERF_PAPER
+from .settings import SettingError, require
+from .systems import Preset, Recipe, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class MipNeRFConfig(ModelConfig):
+    """Mip-NeRF: cones instead of rays, one network for both levels (Barron et al. 2021)."""
+
+    kind: Annotated[Literal["mip-nerf"], Suppress] = dataclasses.field(default="mip-nerf", init=False)
+    field: PositionalFieldConfig = dataclasses.field(default_factory=lambda: PositionalFieldConfig(levels=16))
+    range: RangeConfig = dataclasses.field(default_factory=RangeConfig)
+    samples: int = 128
+    """Intervals of each level."""
+    padding: float = 0.01
+    """Added to the blurred weights of the first level, so that every part of a ray may be sampled."""
+    integrated: bool = True
+    """Average the encoding over the cone; else it is that of the middle of each interval."""
+    colour_padding: float = 0.001
+    """By how much a colour may leave [0, 1]."""
+    coarse_weight: float = 0.1
+    """Of the first level's loss; that of the second has weight 1."""
+    area_weighting: bool = True
+    """Weigh the error of a pixel with its area, where images differ in scale."""
+
+    def __post_init__(self):
+        require(self.samples >= 2, f"samples must be at least 2, got {self.samples}")
+        require(min(self.padding, self.colour_padding, self.coarse_weight) >= 0,
+                "padding, colour-padding and coarse-weight must not be negative")
+
+    @property
+    def encoding(self) -> Encoding:
+        return self.field.encoding
+
+
+MIP_NERF = Recipe(
+    model=MipNeRFConfig(
+        field=PositionalFieldConfig(levels=16, width=128, depth=4, skip=2, bottleneck=64, view_width=64), samples=32),
+    batch=NERF.batch,
+    optimiser=replace(NERF.optimiser, warmup_steps=100))
+MIP_NERF_PAPER = Recipe(
+    model=MipNeRFConfig(),
+    batch=RayBatchConfig(rays=4096),
+    optimiser=replace(NERF_PAPER.optimiser, final_fraction=0.01, warmup_steps=2500))
+
+
+def _with_encoding(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+    raise SettingError(f"encoding {encoding} is not for mip-nerf, which averages its encoding over a cone, and a hash "
+                       "table has no such average: use --model nerf or --model mip-nerf-360")
+
+
+SYSTEM = System(
+    settings=MipNeRFConfig,
+    model="taichi_nerf.models.mip_nerf:MipNeRF",
+    presets={"small": MIP_NERF, "paper": MIP_NERF_PAPER},
+    with_encoding=_with_encoding,
+)

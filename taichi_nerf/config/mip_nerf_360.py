@@ -1,0 +1,125 @@
+"""Mip-NeRF 360: its settings, and what it is trained with."""
+
+import dataclasses
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from tyro.conf import Suppress
+
+from .batch import RayBatchConfig
+from .fields import (
+    LARGE_HASH_FIELD,
+    Encoding,
+    FieldConfig,
+    HashProposalConfig,
+    PositionalFieldConfig,
+    PositionalProposalConfig,
+)
+from .hash_grid import HashGridConfig
+from .intervals import RangeConfig
+from .model import ModelConfig, RaysPerPixel
+from .optimiser import OptimiserConfig
+from .settings import require
+from .systems import Preset, Recipe, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class MipNeRF360Config(ModelConfig):
+    """Mip-NeRF 360: a contraction of unbounded space, and proposals of where to sample (Barron et al. 2022)."""
+
+    kind: Annotated[Literal["mip-nerf-360"], Suppress] = dataclasses.field(default="mip-nerf-360", init=False)
+    field: PositionalFieldConfig | FieldConfig = dataclasses.field(
+        default_factory=lambda: PositionalFieldConfig(levels=12, width=1024))
+    proposal: PositionalProposalConfig | HashProposalConfig = dataclasses.field(
+        default_factory=PositionalProposalConfig)
+    range: RangeConfig = dataclasses.field(default_factory=lambda: RangeConfig(spacing="disparity"))
+    radius: float = 0.7
+    """Of the ball around the centre that is left as it is, in model units; the median camera stands at 0.6."""
+    contraction: bool | None = None
+    """Whether all space beyond that ball is drawn together around it; none: of an unbounded scene."""
+    proposal_samples: tuple[int, ...] = (64, 64)
+    """Intervals of each proposal."""
+    samples: int = 32
+    """Intervals of the field."""
+    shared_proposal: bool = True
+    """One proposal network for all levels."""
+    integrated: bool = True
+    """Average the encoding over the cone; a hash grid sees the middle of each interval in any case."""
+    single_jitter: bool = True
+    """All samples of a ray are shifted alike in training."""
+    anneal_slope: float = 10.0
+    """How soon in the training proposals are trusted; 1: linearly."""
+    dilation: float = 1.0
+    """Factor on the paper's widening of a proposal's histogram; 0: none."""
+    initial_density: float = 1.0
+    """Factor on the density of a hash field, which begins near it."""
+    charbonnier: float = 1e-3
+    """Error at which the loss turns from quadratic to linear."""
+    proposal_weight: float = 1.0
+    """Of the loss that lets proposals bound the weights of the field."""
+    distortion_weight: float = 0.01
+    """Of the loss that pulls the weights of a ray together."""
+    appearance: int = 0
+    """Numbers that each training image has of its own, for its exposure and white balance; 0: none."""
+    rays_per_pixel: RaysPerPixel = 1
+    """Rays whose mean a pixel is, in training and in pictures: one through its centre, or a grid of them over its area,
+    for finer detail and smooth edges. With a hash grid alone: the cones of a deep network see the whole pixel."""
+
+    def __post_init__(self):
+        require(isinstance(self.field, FieldConfig) == isinstance(self.proposal, HashProposalConfig),
+                "field and proposal must both have a hash grid, or neither")
+        require(len(self.proposal_samples) >= 1 and min(*self.proposal_samples, self.samples) >= 2,
+                "proposal-samples must be one or more numbers, and each of them and samples at least 2")
+        require(self.radius > 0, f"radius must be positive, got {self.radius}")
+        require(self.anneal_slope >= 1, f"anneal-slope must be at least 1, got {self.anneal_slope}")
+        require(min(self.dilation, self.proposal_weight, self.distortion_weight, self.appearance) >= 0,
+                "dilation, proposal-weight, distortion-weight and appearance must not be negative")
+        require(min(self.charbonnier, self.initial_density) > 0, "charbonnier and initial-density must be positive")
+        require(self.rays_per_pixel == 1 or isinstance(self.field, FieldConfig),
+                "rays-per-pixel needs --encoding hash: without it a cone sees the whole pixel")
+
+    @property
+    def encoding(self) -> Encoding:
+        return self.field.encoding
+
+    def settled(self, pixels: float) -> "MipNeRF360Config":
+        return replace(self, field=self.field.settled(pixels))
+
+
+MIP_NERF_360 = Recipe(
+    model=MipNeRF360Config(
+        field=PositionalFieldConfig(levels=8, width=128, depth=4, skip=2, bottleneck=64, view_width=64),
+        proposal=PositionalProposalConfig(width=32, depth=2), proposal_samples=(32, 24), samples=16),
+    batch=RayBatchConfig(rays=512),
+    optimiser=OptimiserConfig(network_learning_rate=2e-3, decay_start=0.0, final_fraction=0.05, warmup_steps=100,
+                              beta2=0.99, epsilon=1e-8, clip_norm=0.1, weight_decay=0.0))
+MIP_NERF_360_PAPER = Recipe(
+    model=MipNeRF360Config(),
+    batch=RayBatchConfig(rays=16384),
+    optimiser=OptimiserConfig(network_learning_rate=2e-3, decay_start=0.0, final_fraction=0.01, warmup_steps=512,
+                              beta2=0.999, epsilon=1e-6, clip_norm=1e-3, weight_decay=0.0, average_decay=0.0))
+HASH_360 = Recipe(
+    model=MipNeRF360Config(
+        field=FieldConfig(hash_grid=HashGridConfig(log2_entries=17)),
+        proposal=HashProposalConfig(), proposal_samples=(48, 24), samples=24, initial_density=0.1, charbonnier=0.03),
+    batch=RayBatchConfig(rays=1024),
+    optimiser=OptimiserConfig())
+HASH_360_PAPER = Recipe(
+    model=MipNeRF360Config(
+        field=replace(LARGE_HASH_FIELD, hash_grid=replace(LARGE_HASH_FIELD.hash_grid, max_resolution=512)),
+        proposal=HashProposalConfig(hash_grid=HashGridConfig(levels=5, features=2, log2_entries=17, max_resolution=64)),
+        proposal_samples=(256, 96), samples=48, shared_proposal=False, initial_density=0.1),
+    batch=RayBatchConfig(rays=4096),
+    optimiser=OptimiserConfig())
+
+
+def _with_encoding(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+    return HASH_360 if preset == "small" else HASH_360_PAPER
+
+
+SYSTEM = System(
+    settings=MipNeRF360Config,
+    model="taichi_nerf.models.mip_nerf_360:MipNeRF360",
+    presets={"small": MIP_NERF_360, "paper": MIP_NERF_360_PAPER},
+    with_encoding=_with_encoding,
+)

@@ -1,0 +1,70 @@
+"""Which scene a run is of, and how it is loaded: the options of every reader of scenes."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from .settings import require
+
+SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
+Orientation = Literal["up", "pca", "none"]
+BUILTIN, STILL_LIFE = "builtin:", "still-life"  # how the path of a built-in scene begins; the one without a path
+DEFAULT_TEST_EVERY = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    """Which scene a run is of, and how it is loaded."""
+
+    path: Annotated[Positional[str | None], arg(metavar="[SCENE]")] = None
+    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:satin, builtin:open-field."""
+    downscale: Annotated[int, arg(metavar="N")] = 1
+    """Make the images smaller by this factor."""
+    scales: Annotated[int, arg(metavar="N")] = 1
+    """Train and score on each view at so many sizes: as it is, 1/2, 1/4, ..., all in one pool; a pixel weighs as much
+    as its area. mip-NeRF's multi-scale data are --scales 4."""
+    test_every: Annotated[int | None, arg(metavar="K")] = None
+    """Score every K-th test view or, in a format without splits, hold out every K-th image; 0: none.
+
+    By default 8, and every test view of a built-in scene."""
+    background: Literal["white", "black"] | None = None
+    """Colour behind what is transparent; by default white where images have alpha."""
+    format: SceneFormat | None = None
+    """What the scene is read as, where its folder could be several; by default the first of these that it is."""
+    orient: Orientation | None = None
+    """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
+    the file. By default none where the format fixes the axes (all but colmap, llff and phototourism), else up."""
+    exposure: Annotated[float, arg(metavar="STOPS")] = 0.0
+    """Make images of more than 8 bits (16-bit PNG, OpenEXR, Radiance) brighter by as many stops."""
+    alpha: Literal["background", "mask"] = "background"
+    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    masks: bool = True
+    """Leave out of training and scores what the masks of the scene cover."""
+    cut_out: bool = False
+    """Take what the masks of an object cover for empty instead: the object stands alone before the background, and its
+    outline tells its shape. Masks of moving things (dynamic_mask_*) still leave out."""
+    cache: Literal["auto", "memory", "disk"] = "auto"
+    """Where the decoded images are kept; auto: on disk, beside the scene, if they need more than half of the memory."""
+
+    def __post_init__(self):
+        require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")
+        require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
+        require(self.masks or not self.cut_out, "cut-out needs the masks that no-masks leaves unread: use one of them")
+        require(1 <= self.scales <= 8, f"scales must be from 1 to 8, got {self.scales}")
+        require(self.test_every is None or self.test_every >= 0,
+                f"test-every must not be negative, got {self.test_every}")
+
+    @property
+    def builtin(self) -> str | None:
+        """Name of the built-in scene that it is; none: it comes from a path."""
+        if self.path is None:
+            return STILL_LIFE
+        return self.path.removeprefix(BUILTIN) if self.path.startswith(BUILTIN) else None
+
+    @property
+    def test_interval(self) -> int:
+        """`test_every`, or what it is by default."""
+        if self.test_every is not None:
+            return self.test_every
+        return DEFAULT_TEST_EVERY if self.builtin is None else 1

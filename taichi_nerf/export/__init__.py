@@ -1,0 +1,5 @@
+"""What is made of a trained model for others to look at.
+
+    pictures    views along any cameras, as videos or PNG files
+    orbit       the video around the scene, in frames that do not keep anybody waiting
+"""

@@ -1,0 +1,58 @@
+"""The package as a whole: what it imports, and that an option has one home."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+
+import pytest
+
+from taichi_nerf import cli, config
+from taichi_nerf.cli.main import _parsed
+from taichi_nerf.config import SceneConfig, TrainingConfig, flattened
+
+VALUES = {
+    "path": ("lego", "lego"), "downscale": ("4", 4), "scales": ("2", 2), "test_every": ("3", 3),
+    "background": ("black", "black"), "format": ("llff", "llff"), "orient": ("pca", "pca"), "exposure": ("-2.5", -2.5),
+    "alpha": ("mask", "mask"), "masks": (None, False), "cut_out": (None, True), "cache": ("disk", "disk"),
+}  # of each option another than its default, as written and as read
+
+
+@pytest.mark.parametrize("module", ["config", "cli"])
+def test_help_needs_neither_torch_nor_taichi(module):
+    code = f"import sys, taichi_nerf.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "taichi", "quadrants", "numpy"} & set(done.stdout.split())
+
+
+def test_every_name_of_the_face_exists():
+    for name in config.__all__:
+        assert getattr(config, name) is not None
+
+
+def options(help_text: str) -> list[str]:
+    """Names of the options in a --help, each as often as it has an entry; SCENE as `scene`."""
+    entries = re.findall(r"^  (\[SCENE\]|--?[a-z].*?) *$", help_text, re.MULTILINE)
+    return ["scene" if entry == "[SCENE]" else re.search(r"--([a-z0-9.-]+)", entry)[1] for entry in entries]
+
+
+@pytest.mark.parametrize("model", config.SYSTEMS)
+def test_every_setting_of_a_scene_and_of_a_training_is_one_option_of_train(capsys, monkeypatch, model):
+    monkeypatch.setenv("COLUMNS", "100")  # on wider terminals groups stand side by side
+    assert cli.main(["train", "--model", model, "--help"]) == 0
+    shown = options(capsys.readouterr().out)
+    assert len(shown) == len(set(shown))
+    scene = ["scene" if field.name == "path" else field.name for field in dataclasses.fields(SceneConfig)]
+    found = config.recipe(model)
+    training = flattened(TrainingConfig(batch=found.batch, optimiser=found.optimiser))
+    settings = [name for name in flattened(found.model) if name != "kind"]
+    for name in (*scene, *training, *(f"model.{name}" for name in settings)):
+        assert shown.count(name.replace("_", "-")) == 1, name
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(SceneConfig)])
+def test_an_option_of_train_is_read_into_the_scene(name):
+    written, read = VALUES[name]
+    option = f"--{'no-' if read is False else ''}{name.replace('_', '-')}"
+    arguments = [written] if name == "path" else [option, *([written] if written else [])]
+    assert _parsed(["train", *arguments]).scene == dataclasses.replace(SceneConfig(), **{name: read})

@@ -1,0 +1,103 @@
+"""Settings of earlier versions: each step adds what its version did not know, and touches nothing else."""
+
+import copy
+import dataclasses
+
+import pytest
+
+from taichi_nerf.config import (
+    SYSTEMS,
+    RunConfig,
+    SceneConfig,
+    TrainingConfig,
+    from_dict,
+    recipe,
+    todays_model,
+    todays_run,
+)
+from taichi_nerf.config.migrations import MODEL_STEPS, RUN_STEPS
+from taichi_nerf.training import checkpoint, folder
+
+
+def settings(kind: str = "instant-ngp") -> dict:
+    found = recipe(kind)
+    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser)
+    return dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2), model=found.model, training=training))
+
+
+def of_the_second_version(run: dict) -> dict:
+    """Which knew one ray for each pixel."""
+    run["model"].pop("rays_per_pixel", None)
+    del run["training"]["batch"]["one_ray"]
+    return run
+
+
+def of_the_first_version(run: dict) -> dict:
+    """Which knew Instant-NGP alone, no corrections, and less of scenes and of Adam."""
+    run = of_the_second_version(run)
+    del run["model"]["kind"], run["model"]["appearance"]
+    run["training"]["batch"]["huber"] = run["model"].pop("huber")
+    for name in ("warmup_steps", "beta2", "epsilon", "clip_norm"):
+        del run["training"]["optimiser"][name]
+    for name in ("refine", "exposure", "depth"):
+        del run["training"][name]
+    run["scene"] = {name: run["scene"][name] for name in ("path", "downscale", "test_every", "background")}
+    return run
+
+
+def test_there_is_a_step_for_every_version_but_todays():
+    assert len(MODEL_STEPS) == checkpoint.VERSION - 1 and len(RUN_STEPS) == folder.VERSION - 1
+
+
+def test_the_first_version_is_read():
+    today = settings()
+    found = todays_run(of_the_first_version(settings()), 1)
+    assert found == today and from_dict(RunConfig, found).scene.downscale == 2
+    old = {name: today["model"][name] for name in ("field", "sampling")}
+    assert todays_model(old, 1) == today["model"]
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_the_second_version_is_read(kind):
+    today = settings(kind)
+    assert todays_run(of_the_second_version(settings(kind)), 2) == today
+    assert todays_model(of_the_second_version(settings(kind))["model"], 2) == today["model"]
+
+
+def test_what_a_version_knew_stays_as_it_is():
+    old = of_the_first_version(settings())
+    old["training"]["batch"]["huber"], old["model"]["appearance"] = 0.5, 4
+    old["training"]["optimiser"]["beta2"], old["scene"]["exposure"] = 0.5, 2.0
+    before = copy.deepcopy(old)
+    found = todays_run(old, 1)
+    assert old == before, "the values that are given are not changed"
+    assert (found["model"]["huber"], found["model"]["appearance"]) == (0.5, 4)
+    assert (found["training"]["optimiser"]["beta2"], found["scene"]["exposure"]) == (0.5, 2.0)
+    assert todays_model({"rays_per_pixel": 9}, 2) == {"rays_per_pixel": 9}
+
+
+def test_todays_version_is_left_alone():
+    today = {"anything": 3}
+    assert todays_run(today, folder.VERSION) is today and todays_model(today, checkpoint.VERSION) is today
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("values", [None, 3, "run", [], ["model"], {}, {"model": {}}, {"model": {}, "training": None},
+                                    {"model": {}, "training": {"batch": 3}}, {"model": {}, "training": {"batch": []}}])
+def test_what_is_no_run_is_handed_on_to_the_reader(values, version):
+    assert todays_run(values, version) is values
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("values", [None, 3, "model", [], ["kind"]])
+def test_what_is_no_model_is_handed_on_to_the_reader(values, version):
+    assert todays_model(values, version) is values
+
+
+def test_a_damaged_model_does_not_keep_the_rest_of_a_run_from_being_read():
+    """So that the reader names the model, and nothing else."""
+    run = {**of_the_second_version(settings()), "model": 3}
+    found = todays_run(run, 2)
+    assert found["training"] == settings()["training"]
+    with pytest.raises(ValueError, match="model must be an object, got 3"):
+        from_dict(RunConfig, found)
