@@ -2,12 +2,15 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from taichi_nerf.config import SYSTEMS
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "kernels" / "taichi_nerf_kernels"
@@ -35,12 +38,19 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def stem_of(path: Path) -> str:
+    """Of a module of the kernels: its name, or that of the folder that a stem with several schedules is."""
+    inside = path.relative_to(KERNELS)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
 STANDARD = set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("path", modules(KERNELS), ids=relative)
 def test_kernels_import_taichi_and_numpy_alone(path):
-    allowed = {"numpy", "."} | ({"taichi", "quadrants"} if path.stem == "engine" else set())
+    inner = {"."} if path.parent == KERNELS else {".", ".."}
+    allowed = {"numpy", *inner} | ({"taichi", "quadrants"} if path.stem == "engine" else set())
     assert imported(path) - STANDARD <= allowed
 
 
@@ -68,33 +78,123 @@ def test_the_reference_imports_torch_alone(path):
     assert imported(path) - STANDARD <= {"torch", *inner}
 
 
-def test_leaves_know_nothing_of_models_and_training():
-    package = ROOT / "taichi_nerf"
-    leaves = [package / f"{name}.py" for name in ("devices", "losses", "metrics", "types", "errors")]
-    for path in [*leaves, *modules(package / "config")]:
-        tree, outwards = ast.parse(path.read_text(encoding="utf-8")), len(path.relative_to(package).parts)
-        inner = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level >= outwards}
-        assert inner <= {"errors", "types", "devices"}, f"{relative(path)} imports {inner}"
+LOWEST = {"", "devices", "errors", "types", "losses", "metrics", "progress"}  # they know nothing of each other, but
+# the top of the package knows itself
+BELOW = {  # package or module -> what it may import, besides the lowest
+    "config": set(),
+    "runtime": set(),
+    "timing": {"runtime"},
+    "pictures": set(),
+    "reference": set(),
+    "data": {"config", "runtime"},
+    "paths": {"data"},
+    "capture": {"data"},
+    "ops": {"runtime"},
+    "fields": {"config", "ops", "runtime", "timing"},
+    "samplers": {"ops"},
+    "models": {"config", "data", "fields", "ops", "runtime", "samplers"},
+    "resident": {"config", "fields", "models", "ops", "runtime", "samplers", "timing"},
+    "training": {"config", "data", "fields", "models", "ops", "pictures", "resident", "runtime"},
+    "export": {"data", "models", "paths", "pictures"},
+    "checks": {"data", "ops", "reference", "runtime", "timing", "training"},
+    "cli": {"capture", "checks", "config", "data", "export", "models", "paths", "pictures", "runtime", "training"},
+    "__main__": {"cli"},
+}
 
 
-@pytest.mark.parametrize(
-    "layer, above",
-    [
-        ("ops", {"fields", "samplers", "models", "training", "data"}),
-        ("fields", {"models", "training", "data"}),
-        ("samplers", {"models", "training"}),
-        ("models", {"training"}),
-        ("data", {"fields", "samplers", "models", "training", "capture"}),
-        ("capture", {"fields", "samplers", "models", "training"}),
-    ],
-)
-def test_a_layer_imports_nothing_that_stands_above_it(layer, above):
-    for path in modules(ROOT / "taichi_nerf" / layer):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                home = path.parent.relative_to(ROOT / "taichi_nerf").parts
-                target = [*home[: len(home) - node.level + 1], *(node.module or "").split(".")]
-                assert target[0] not in above, f"{relative(path)} imports {'.'.join(target)}"
+def module_name(path: Path) -> str:
+    """`taichi_nerf.data.scene` of its file; a package is named as its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in modules(ROOT / "taichi_nerf")}
+
+
+def imported_modules(name: str) -> set[str]:
+    """The modules of the package that a module imports, wherever in it, for whatever reason."""
+    path, found = MODULES[name], set()
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            targets = [".".join([*base, alias.name]) for alias in node.names]
+            found |= {target if target in MODULES else ".".join(base) for target in targets}
+    return found & MODULES.keys()
+
+
+def test_there_is_no_import_circle():
+    """Not even one that is closed within a function, or for the sake of types."""
+    seen, under_way = set(), []
+
+    def visit(name: str):
+        assert name not in under_way, f"circle: {' -> '.join([*under_way[under_way.index(name):], name])}"
+        if name not in seen:
+            under_way.append(name)
+            for other in sorted(imported_modules(name)):
+                visit(other)
+            under_way.pop()
+            seen.add(name)
+
+    for name in MODULES:
+        visit(name)
+
+
+def part_of(name: str) -> str:
+    return (name.split(".") + [""])[1]
+
+
+@pytest.mark.parametrize("part", sorted({part_of(name) for name in MODULES} - LOWEST))
+def test_a_layer_imports_only_what_stands_below_it(part):
+    assert part in BELOW, f"{part} has no row"
+    for name in (name for name in MODULES if part_of(name) == part):
+        above = {part_of(other) for other in imported_modules(name)} - LOWEST - BELOW[part] - {part}
+        assert not above, f"{name} imports {', '.join(sorted(above))}"
+
+
+@pytest.mark.parametrize("part", sorted(LOWEST))
+def test_the_lowest_know_nothing(part):
+    for name in (name for name in MODULES if part_of(name) == part and name != "taichi_nerf"):
+        assert not imported_modules(name), name
+
+
+SYSTEM_CLASSES = {system.model.split(":")[1] for system in SYSTEMS.values()} | {
+    system.settings.__name__ for system in SYSTEMS.values()}
+
+
+HISTORY = {"taichi_nerf.config.migrations"}  # what the files of earlier versions said of the systems of their time
+
+
+def own_stem(name: str) -> bool:
+    """Whether a module is of one system alone: that of its name."""
+    return name.split(".")[-1].replace("_", "-") in SYSTEMS
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not own_stem(name) and name not in HISTORY))
+def test_nobody_asks_which_model_it_is(name):
+    """What differs between systems, they say themselves: their model, their settings, their row in the registry."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            asked = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            assert not asked & SYSTEM_CLASSES, f"{name}, line {node.lineno}: {ast.unparse(node)}"
+        elif isinstance(node, ast.Compare):
+            words = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+            names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            assert not words & set(SYSTEMS) and not names & SYSTEM_CLASSES, (
+                f"{name}, line {node.lineno}: {ast.unparse(node)}")
+
+
+def calls(name: str, pattern: str) -> bool:
+    """Whether a module calls what `pattern` matches."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    return any(isinstance(node, ast.Call) and re.search(pattern, ast.unparse(node.func)) for node in ast.walk(tree))
+
+
+def test_weights_take_their_steps_in_one_file():
+    """The checks, which measure the kernel of a step, aside."""
+    trained = [name for name in MODULES if part_of(name) != "checks"]
+    for pattern in (r"(optimiser|tables|networks|corrections)\.step$", r"(torch\.optim\.Adam|SparseAdam)$"):
+        assert [name for name in trained if calls(name, pattern)] == ["taichi_nerf.training.optimisers"]
 
 
 def test_kernels_folder_is_a_source_root():
@@ -102,7 +202,7 @@ def test_kernels_folder_is_a_source_root():
     assert not (ROOT / "kernels" / "__init__.py").exists()
 
 
-@pytest.mark.parametrize("stem", sorted({path.stem for path in modules(KERNELS)} - HELPERS - COMPOSITIONS))
+@pytest.mark.parametrize("stem", sorted({stem_of(path) for path in modules(KERNELS)} - HELPERS - COMPOSITIONS))
 def test_a_stem_has_its_rooms(stem):
     rooms = [
         ROOT / "taichi_nerf" / "ops" / f"{stem}.py",
@@ -116,7 +216,7 @@ def test_a_stem_has_its_rooms(stem):
 @pytest.mark.parametrize("room", ["taichi_nerf/ops", "taichi_nerf/reference", "tests/kernels", "tests/ops"])
 def test_a_room_without_a_kernel_is_empty(room):
     stems = {path.stem.removeprefix("test_") for path in (ROOT / room).glob("*.py") if not path.stem.startswith("_")}
-    assert stems - {"conftest"} <= {path.stem for path in modules(KERNELS)}
+    assert stems - {"conftest"} <= {stem_of(path) for path in modules(KERNELS)}
 
 
 COPY = """

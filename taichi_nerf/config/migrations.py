@@ -39,9 +39,14 @@ def _runs_with_several_rays_for_a_pixel(run: dict) -> dict:
     return {**run, "model": todays_model(run["model"], 2), "training": {**run["training"], "batch": batch}}
 
 
+def _codes_by_id(values: dict) -> dict:
+    """The third had a code for each image, which the settings do not show."""
+    return values
+
+
 # the first makes the second version of the first version, and so on
-MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel]
-RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel]
+MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id]
+RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id]
 
 
 def todays_model(values: object, version: int) -> object:

@@ -111,5 +111,6 @@ def recipe(model: str = "instant-ngp", preset: Preset = "small", encoding: Encod
 
 def preset_for(backend: str, model: str = "instant-ngp") -> Preset:
     """The preset of `model` that `backend` trains in minutes; on Vulkan only a resident step stays on the card."""
-    on_card = backend == "vulkan" and system_of(model).resident_step and any(found.discrete for found in vulkan_devices())
+    stays = backend == "vulkan" and system_of(model).resident_step is not None
+    on_card = stays and any(found.discrete for found in vulkan_devices())
     return "paper" if backend == "cuda" or on_card else "small"

@@ -102,3 +102,26 @@ def test_masked_pixels_of_left_halves_tell_nothing():
         found.append(fit_left_halves(model, scene, split, exposure=True, steps=5, rays=64).stops)
         assert evaluate(model, with_split(scene, split)).protocol["masked"].startswith("10.00 %")
     assert torch.equal(*found) and found[0].abs().max() > 0
+
+
+def test_the_fit_and_the_score_see_the_same_rays(monkeypatch):
+    """Cones and all: of a pixel of a left half the fit sees the ray that a picture has there."""
+    model = make_ball()
+    model.sees_cones, seen, render = True, [], model.render
+    monkeypatch.setattr(model, "render", lambda rays, standing=None: seen.append(rays) or render(rays))
+    scene = make_scene(model, [0, 0], SIZE)
+    split = scene.splits["test"]
+    scene = with_split(scene, replace(split, time=np.array([0.25, 0.75], np.float32)[: len(split)]))
+    seen.clear()
+    fit = fit_left_halves(model, scene, scene.splits["test"], exposure=True, steps=2, rays=64)
+    fitted = list(seen)
+    seen.clear()
+    evaluate(model, scene, halves=fit)
+
+    def lines(rays):
+        return zip(*(values.tolist() for values in (rays.origins, rays.directions, rays.radius, rays.shot.time)))
+
+    shown = {str(line) for rays in seen for line in lines(rays)}
+    assert len(fitted) == 2 and all(rays.radius.min() > 0 for rays in fitted)
+    for rays in fitted:
+        assert len(rays) > 40 and {str(line) for line in lines(rays)} <= shown

@@ -1,0 +1,75 @@
+"""What rays carry reaches whatever a model is made of, and what is rendered of them."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from taichi_nerf import runtime
+from taichi_nerf.config import SYSTEMS, recipe
+from taichi_nerf.models.family import build_model
+from taichi_nerf.models.model import Box
+from taichi_nerf.types import Rays, Seeds, Shot, Standing
+
+COUNT = 7
+SHOT = {"image": torch.arange(COUNT, dtype=torch.int32), "time": torch.linspace(0, 1, COUNT),
+        "ids": {name: torch.arange(COUNT, dtype=torch.int32) % n for name, n in (("appearance", 3), ("warp", 2))},
+        "codes": {"mood": torch.ones(COUNT, 2)}}
+MODELS = [(kind, encoding) for kind in SYSTEMS for encoding in (None, "hash")
+          if not (kind == "mip-nerf" and encoding == "hash")]
+
+
+@pytest.fixture
+def on_cpu():
+    before = runtime.current()
+    runtime.init("cpu", torch.float32, threads=1)
+    yield
+    runtime.init(before.backend, before.dtype, threads=before.threads)
+
+
+def some_rays():
+    directions = torch.nn.functional.normalize(torch.tensor([[0.1, 0.2, -1.0]]).repeat(COUNT, 1), dim=1)
+    return Rays(torch.tensor([[0.0, 0.0, 1.2]]).repeat(COUNT, 1), directions, torch.full((COUNT,), 0.01), Shot(**SHOT),
+                1)
+
+
+@pytest.mark.parametrize(("kind", "encoding"), MODELS)
+@pytest.mark.parametrize("standing", [None, Standing(step=3, progress=0.5, seeds=Seeds(1, 2, 3))])
+def test_every_field_of_rays_survives_every_model(on_cpu, monkeypatch, kind, encoding, standing):
+    """What a field is told of them has all that the rays have; and the rays are given back as they were."""
+    model = build_model(recipe(kind, "small", encoding).model, Box(bounded=True), counts={"appearance": 3})
+    told, rays = [], some_rays()
+
+    def listening(original):
+        def listen(self, samples, shot, ray_index=None, **others):
+            told.append((shot, samples, ray_index))
+            return original(self, samples, shot, ray_index, **others)
+
+        return listen
+
+    for field in {type(field) for field in model.fields().values()}:
+        monkeypatch.setattr(field, "density", listening(field.density))
+    pixels = model.render(rays, standing)
+    assert told
+    for shot, *_ in told:
+        for name in ("image", "time"):
+            assert torch.equal(getattr(shot, name), SHOT[name]), name
+        for name in ("ids", "codes"):
+            for key, values in SHOT[name].items():
+                assert torch.equal(getattr(shot, name)[key], values), (name, key)
+    if pixels.rays is not None:
+        for field in dataclasses.fields(Rays):
+            assert getattr(pixels.rays, field.name) is getattr(rays, field.name), field.name
+    assert len(pixels.colour) == COUNT
+
+
+def test_rays_that_are_picked_keep_what_they_are_of():
+    rays = dataclasses.replace(some_rays(), per_pixel=7)
+    index = torch.tensor([4, 1])
+    picked = rays[index]
+    assert picked.per_pixel == 1 and len(picked) == 2
+    assert torch.equal(picked.shot.time, SHOT["time"][index]) and torch.equal(picked.radius, rays.radius[index])
+    assert torch.equal(picked.shot.ids["appearance"], SHOT["ids"]["appearance"][index])
+    assert picked.shot.codes["mood"].shape == (2, 2)
+
+
