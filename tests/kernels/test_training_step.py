@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch.nn.functional import huber_loss
 
+from taichi_nerf.training.exposure import exposed
 from taichi_nerf_kernels import training_step as kernels
+from taichi_nerf_kernels.engine import ti
+from taichi_nerf_kernels.launch import kernel
+from taichi_nerf_kernels.training_step.exposure import exposed as kernel_of_exposure
 
 WHITE, DELTA = 0.7, 0.1
 
@@ -69,3 +73,156 @@ def test_the_next_batch_is_of_whole_pixels(backend, most, per_pixel, expected):
     pace, totals = backend.tensor([10.0, 4.0]), backend.tensor([0] * 4, torch.int32)
     kernels.next_batch(*integers, pace, totals, 0.9, 10**6, 1000, most, per_pixel)
     assert integers[0].item() == expected and totals.tolist() == [50, 500, 200, 0]
+
+
+IMAGES = 4
+
+
+def composited(log_density, raw, dt, count):
+    """Colour over black [R, 3] and opacity [R], ray by ray; differentiable."""
+    colour, shown, opacity, start = torch.sigmoid(raw), [], [], 0
+    for n in count:
+        tau = log_density[start : start + n].exp() * dt[start : start + n]
+        through = torch.cat([torch.ones(1, dtype=tau.dtype), (-tau.cumsum(0)).exp()])
+        shown.append((colour[:, start : start + n] * (through[:-1] - through[1:])).sum(1))
+        opacity.append(1 - through[-1])
+        start += n
+    return torch.stack(shown), torch.stack(opacity)
+
+
+def single(tensor):
+    """The same numbers in either precision."""
+    return tensor.float().double()
+
+
+@pytest.mark.parametrize("rays", [1, 4, 6, 63])
+@pytest.mark.parametrize("per_pixel", [1, 4])
+@pytest.mark.parametrize(("weighted", "exposing"), [(True, False), (False, True), (True, True)])
+def test_images_differ_in_weight_and_in_exposure(backend, rng, per_pixel, rays, weighted, exposing):
+    """The loss, and its gradients by what the networks put out and by the stops, in whatever order the images come."""
+    count = torch.randint(0, 6, (rays,), generator=rng)
+    count[rays // 2] = 0  # a ray with no samples
+    count[-1] = 3
+    pixel = torch.arange(rays) // per_pixel
+    image = torch.randint(0, IMAGES, (int(pixel[-1]) + 1,), generator=rng)[pixel].int()
+    total = int(count.sum())
+    geometry, raw = (single(torch.randn(rows, total, generator=rng)).requires_grad_() for rows in (4, 3))
+    stops = single(0.5 * torch.randn(IMAGES, 3, generator=rng)).requires_grad_()
+    dt, weight = (single(torch.rand(size, generator=rng) + 0.1) for size in (total, IMAGES))
+    rgba = single(torch.rand(int(pixel[-1]) + 1, 4, generator=rng))[pixel]
+
+    colour, opacity = composited(geometry[0], raw, dt, count.tolist())
+    mean = [torch.stack([value[pixel == p].mean(dim=0) for p in pixel.tolist()]) for value in (colour, opacity)]
+    shown = exposed(*mean, (stops - stops.mean(dim=0))[image.long()]) if exposing else mean[0]
+    error = shown + (1 - mean[1])[:, None] * WHITE - (rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:]) * WHITE)
+    of_ray = weight[image.long()] if weighted else torch.ones(rays, dtype=torch.float64)
+    huber = huber_loss(error, torch.zeros_like(error), delta=DELTA, reduction="none").mean(dim=1)
+    loss = (of_ray * huber).sum() / of_ray.sum()
+    expected = torch.autograd.grad(loss, [raw, geometry, stops], materialize_grads=True)
+
+    start, number = count.cumsum(0) - count, backend.tensor([rays], torch.int32)
+    index, flat = backend.tensor(image, torch.int32), backend.tensor(stops.detach().reshape(-1))
+    sum_of_weights, centred = backend.empty(1), backend.empty(3 * IMAGES)
+    kernels.total_weight(backend.tensor(weight), index, sum_of_weights, number)
+    kernels.centred_stops(flat, centred)
+    raw_gradient, density_gradient, of_pixels = backend.empty(3, total), backend.empty(total), backend.empty(rays, 3)
+    errors, stops_gradient = (torch.zeros(size, dtype=backend.dtype, device=backend.device) for size in (2, 3 * IMAGES))
+    kernels.differentiate_rays_of_images(
+        backend.tensor(geometry.detach()), backend.tensor(raw.detach()), backend.tensor(dt),
+        backend.tensor(start, torch.int32), backend.tensor(count, torch.int32), backend.tensor(rgba), WHITE, -1, DELTA,
+        index, backend.tensor(weight), sum_of_weights, centred, backend.empty(total), backend.empty(rays, 4),
+        raw_gradient, density_gradient, of_pixels, errors, number, per_pixel, weighted, exposing)
+    backend.assert_close(errors, torch.stack([loss.detach(), error.detach().square().mean()]), "errors")
+    backend.assert_close(raw_gradient, expected[0], "raw")
+    backend.assert_close(density_gradient, expected[1][0], "log density")
+    if exposing:
+        kernels.gather_stops_gradient(of_pixels, index, stops_gradient, number)
+        backend.assert_close(stops_gradient.view(IMAGES, 3), expected[2], "stops")
+
+
+def test_exposure_is_that_of_pytorch_in_the_dark_and_beyond_white(backend):
+    """At the foot of the sRGB curve, where a picture ends, and where there is next to nothing."""
+    colour = torch.tensor([[0.0, 1e-3, 0.03], [0.5, 0.9, 0.99], [2e-4, 5e-4, 1e-3]], dtype=torch.float64)
+    opacity, stops = torch.tensor([1.0, 1.0, 5e-4]).double(), torch.tensor([[2.0, -3.0, 0.1]] * 3).double()
+    inputs = [single(value).requires_grad_() for value in (colour, opacity, stops)]
+    loss = (exposed(*inputs) * torch.tensor([1.0, -2.0, 0.5])).sum()
+    expected = torch.autograd.grad(loss, inputs)
+    out = backend.empty(3, 3, 4)
+    exposures(*(backend.tensor(value.detach()) for value in inputs), out)
+    cotangent = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    found = out.double().cpu()
+    backend.assert_close(found[..., 0], exposed(*(value.detach() for value in inputs)), "shown")
+    backend.assert_close(found[..., 1] * cotangent, expected[0], "by colour")
+    backend.assert_close((found[..., 2] * cotangent).sum(dim=1), expected[1], "by opacity")
+    backend.assert_close(found[..., 3] * cotangent, expected[2], "by stops")
+
+
+@kernel
+def exposures(colour: ti.types.ndarray(ndim=2), opacity: ti.types.ndarray(ndim=1), stops: ti.types.ndarray(ndim=2),
+              out: ti.types.ndarray(ndim=3)):
+    for ray, channel in ti.ndrange(colour.shape[0], 3):
+        found = kernel_of_exposure(colour[ray, channel], opacity[ray], stops[ray, channel])
+        for k in ti.static(range(4)):
+            out[ray, channel, k] = found[k]
+
+
+@pytest.mark.parametrize("rays", [1, 6, 63])
+def test_the_loss_of_known_distances_and_its_gradient(backend, rng, rays):
+    """Of visible samples, which are the first of those marched; a ray without any lacks all of the distance."""
+    kept = torch.randint(0, 6, (rays,), generator=rng)
+    kept[rays // 2] = 0
+    kept[-1] = 3
+    marched = kept + torch.randint(0, 3, (rays,), generator=rng)
+    start, marched_start = kept.cumsum(0) - kept, marched.cumsum(0) - marched
+    geometry = single(torch.randn(4, int(kept.sum()), generator=rng)).requires_grad_()
+    t, dt = (single(torch.rand(int(marched.sum()), generator=rng) + 0.1) for _ in range(2))
+    distance, loss = single(torch.rand(rays, generator=rng) + 0.2), 0.0
+    for ray in range(rays):
+        here = slice(int(marched_start[ray]), int(marched_start[ray] + kept[ray]))
+        tau = geometry[0, int(start[ray]) : int(start[ray] + kept[ray])].exp() * dt[here]
+        through = torch.cat([torch.ones(1, dtype=torch.float64), (-tau.cumsum(0)).exp()])
+        miss = ((t[here] - distance[ray]).abs() - 0.5 * dt[here]).clamp_min(0) / distance[ray]
+        loss = loss + 0.7 / rays * (((through[:-1] - through[1:]) * miss).sum() + through[-1])
+    (expected,) = torch.autograd.grad(loss, [geometry])
+    gradient, errors = backend.empty(*geometry.shape), torch.zeros(2, dtype=backend.dtype, device=backend.device)
+    kernels.differentiate_distances(
+        backend.tensor(geometry.detach()), backend.tensor(t), backend.tensor(dt),
+        *(backend.tensor(value, torch.int32) for value in (marched_start, start, kept)), backend.tensor(distance), 0.7,
+        backend.empty(geometry.shape[1]), gradient, errors, backend.tensor([rays], torch.int32))
+    backend.assert_close(errors[:1], loss.detach()[None], "loss")
+    backend.assert_close(gradient, expected, "geometry")
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 2000])
+def test_codes_are_rows_and_their_gradient_is_the_sum_over_the_samples(backend, rng, count):
+    size, first = 3, 5
+    samples = torch.randint(0, 9, (max(count // 4, 1),), generator=rng)
+    samples[-1] = max(count - int(samples[:-1].sum()), 0)
+    ray_of = torch.arange(len(samples)).repeat_interleave(samples)[:count]
+    counts = torch.bincount(ray_of, minlength=len(samples))
+    image = torch.randint(0, IMAGES, (len(samples),), generator=rng)
+    image_code, codes = torch.tensor([2, 0, 2, 1]), single(torch.randn(3, size, generator=rng))
+    rows, cotangent = backend.empty(first + size, count), single(torch.randn(first + size, count, generator=rng))
+    integers = {name: backend.tensor(value, torch.int32) for name, value in (
+        ("image_code", image_code), ("image", image), ("ray_of", ray_of), ("start", counts.cumsum(0) - counts),
+        ("counts", counts), ("samples", [count]), ("rays", [len(samples)]))}
+    flat, gradient = backend.tensor(codes.reshape(-1)), backend.tensor(torch.ones(3 * size))
+    kernels.code_rows(flat, integers["image_code"], integers["image"], integers["ray_of"], first, rows,
+                      integers["samples"])
+    of_sample = image_code[image[ray_of]]
+    backend.assert_close(rows[first:], codes[of_sample].t(), "rows")
+    if backend.name != "vulkan-f32":  # where a tensor that is only written comes back whole from the device
+        assert torch.isnan(rows[:first]).all()  # the rows of others
+    kernels.gather_code_gradient(backend.tensor(cotangent), integers["image_code"], integers["image"],
+                                 integers["start"], integers["counts"], first, gradient, integers["rays"])
+    expected = torch.ones(3, size).double().index_add(0, of_sample, cotangent[first:].t())
+    backend.assert_close(gradient.view(3, size), expected, "gradient")
+
+
+@pytest.mark.parametrize(("rays", "per_pixel", "share", "known"), [
+    (1000, 1, 0.25, 250), (10, 1, 0.25, 2), (6, 1, 0.25, 2), (2, 1, 0.25, 1), (64, 4, 0.5, 8), (2000, 1, 1.0, 300)])
+def test_as_many_known_rays_as_are_a_share_of_the_pixels(backend, rays, per_pixel, share, known):
+    """Rounded as Python does, at least one, and no more than there is room for."""
+    count = backend.tensor([0], torch.int32)
+    kernels.known_rays_of_step(backend.tensor([rays], torch.int32), per_pixel, share, 300, count)
+    assert count.tolist() == [known]
