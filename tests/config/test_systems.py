@@ -58,7 +58,8 @@ class Glow(NeRF):
 
 
 SMALL = GlowConfig(
-    field=FieldConfig(hash_grid=HashGridConfig(levels=2, features=2, log2_entries=8), density_width=8, colour_width=8),
+    field=FieldConfig(hash_grid=HashGridConfig(levels=2, features=2, log2_entries=8, base_resolution=4),
+                      density_width=8, colour_width=8),
     coarse_samples=4, fine_samples=4)
 RECIPE = Recipe(model=SMALL, batch=RayBatchConfig(rays=48), optimiser=OptimiserConfig(beta2=0.5))
 GLOW = System(settings=GlowConfig, model=Glow, presets={"small": RECIPE, "paper": RECIPE})

@@ -1,0 +1,104 @@
+"""`auto` takes the renderer that is faster here and now, where a frame is long enough for that to matter."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf import runtime
+from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
+from taichi_nerf.data.builtin import hemisphere_cameras
+from taichi_nerf.models import views
+from taichi_nerf.models.instant_ngp import InstantNGP
+from taichi_nerf.models.model import Box
+from taichi_nerf.models.views import render_view
+
+
+@pytest.fixture
+def model():
+    before = runtime.current()
+    runtime.init("cpu", torch.float32, threads=1)
+    field = FieldConfig(hash_grid=HashGridConfig(levels=2, features=2, log2_entries=8, base_resolution=4,
+                                                 max_resolution=8), density_width=8, colour_width=8)
+    model = InstantNGP(InstantNGPConfig(field=field, sampling=SamplingConfig(grid_resolution=16, steps=16)), Box())
+    with torch.no_grad():
+        model.field.table.mul_(3e4)
+    yield model
+    runtime.init(before.backend, before.dtype, threads=before.threads)
+
+
+@pytest.fixture
+def paced(monkeypatch, model):
+    """`paced(torch=.., taichi=..)`: seconds that 1000 rays take by each renderer, as a clock tells that counts nothing
+    else; and the rays that each has rendered so far."""
+    rays, now = {"torch": 0, "taichi": 0}, [0.0]
+
+    def pace(**seconds):
+        rays.update(torch=0, taichi=0)
+
+        def counted(name, original):
+            def render(*arguments):
+                pixels = next(value for value in arguments if isinstance(value, torch.Tensor))
+                rays[name] += len(pixels)
+                now[0] += seconds[name] * len(pixels) / 1000
+                return original(*arguments)
+
+            return render
+
+        monkeypatch.setattr(views, "PROBED", 512)
+        monkeypatch.setattr(views, "_render_piece", counted("torch", PIECE))
+        monkeypatch.setattr(views, "_render_launch", counted("taichi", LAUNCH))
+        monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+        return rays
+
+    return pace
+
+
+SIDE = 128
+PIECE, LAUNCH = views._render_piece, views._render_launch
+CAMERAS = hemisphere_cameras(2, SIDE)
+
+
+def shown(model, index=0):
+    return render_view(model, CAMERAS, index, background=1.0)
+
+
+def test_the_faster_one_renders_the_frame_and_those_that_follow(paced, model):
+    rays = paced(torch=0.05, taichi=0.01)  # 0.82 s a frame, and 0.16
+    first = shown(model)
+    assert first.renderer == "taichi" and rays["taichi"] >= SIDE * SIDE
+    tried = rays["torch"]
+    assert 0 < tried < SIDE * SIDE / 8
+    assert shown(model, 1).renderer == "taichi" and rays["torch"] == tried, "what was found holds for the next frames"
+    alone = render_view(model, CAMERAS, 0, background=1.0, renderer="taichi")
+    assert np.array_equal(alone.colour, first.colour), "a picture is of one renderer alone"
+
+
+def test_where_the_usual_one_is_faster_it_stays(paced, model):
+    rays = paced(torch=0.04, taichi=0.2)
+    assert shown(model).renderer == "torch" and 0 < rays["taichi"] < SIDE * SIDE / 8
+
+
+def test_a_frame_that_takes_no_time_is_not_worth_the_question(paced, model):
+    rays = paced(torch=0.001, taichi=0.0)
+    assert shown(model).renderer == "torch" and rays["taichi"] == 0
+    small = CAMERAS.resized([40, 40])
+    paced(torch=100.0, taichi=1.0)
+    assert render_view(model, small, 0, background=1.0).renderer == "torch"
+
+
+def test_the_answer_is_asked_for_again_after_some_frames_and_in_another_runtime(paced, model, monkeypatch):
+    monkeypatch.setattr(views, "FRAMES", 2)
+    paced(torch=0.05, taichi=0.01)
+    assert [shown(model).renderer for _ in range(3)] == ["taichi"] * 3
+    paced(torch=0.04, taichi=0.2)
+    assert shown(model).renderer == "torch"
+    runtime.init("cpu", torch.float32, threads=1)
+    paced(torch=0.05, taichi=0.01)
+    assert shown(model).renderer == "taichi"
+
+
+def test_normals_have_one_renderer(paced, model):
+    paced(torch=0.05, taichi=0.01)
+    assert render_view(model, CAMERAS, 0, background=1.0, normals=True).renderer == "torch"
