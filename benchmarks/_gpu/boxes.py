@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-GRACE = 10.0  # seconds from SIGTERM, at which a training saves itself, to SIGKILL
+GRACE = 6.0  # seconds from one signal to the next
 
 
 def run_in_box(command: list[str], environment: dict[str, str], folder: Path, log: Path,
@@ -28,14 +28,19 @@ def run_in_box(command: list[str], environment: dict[str, str], folder: Path, lo
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """SIGTERM to the whole session of `process`, then SIGKILL to what remains of it."""
+    """End the whole session of `process`.
+
+    First by SIGINT: a training saves itself, and Taichi writes what it has compiled, without which the same job would
+    get no further the next time. Then by SIGTERM, and then by SIGKILL.
+    """
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-        latest = time.monotonic() + GRACE
-        while time.monotonic() < latest:
-            process.poll()
-            os.killpg(process.pid, 0)  # is there anybody?
-            time.sleep(0.05)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.killpg(process.pid, number)
+            latest = time.monotonic() + GRACE
+            while time.monotonic() < latest:
+                process.poll()
+                os.killpg(process.pid, 0)  # is there anybody?
+                time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -61,7 +61,8 @@ def training(work: Path, log: str) -> Found:
     if (work / "metrics.json").is_file():
         scores = json.loads((work / "metrics.json").read_text())
         figures |= {name: scores[name] for name in ("psnr", "ssim", "images")}
-        said = f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}, over {scores['images']} of the views"
+        ssim = "" if scores["ssim"] is None else f", SSIM {scores['ssim']:.3f}"  # of a tiny picture there is none
+        said = f"{scores['psnr']:.2f} dB{ssim}, test views: {scores['images']}"
     said += (f"; {last['step']:,} steps in {last['seconds']:.1f} s, {figures['samples_per_second'] / 1e6:.3g} M "
              f"samples/s, first step after {first[1] if first else '?'} s")
     return Found(figures=figures, sentence=said)
