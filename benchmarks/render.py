@@ -7,6 +7,8 @@ the PyTorch path, timed one after the other, each to its end, so that their sum 
 """
 
 import argparse
+import json
+import math
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -78,6 +80,7 @@ def main():
     parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"))
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
     parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
     runtime.init(arguments.backend, threads=arguments.threads)
     run, model = RunFolder.open(arguments.run), checkpoint.load(arguments.run)
@@ -99,9 +102,16 @@ def main():
     print(f"taichi {seconds['taichi']:.3f} s a frame, {views['taichi'].samples} samples evaluated; torch "
           f"{seconds['torch']:.3f} s, {seconds['torch'] / seconds['taichi']:.2f} times as long")
     pictures = [to_uint8(views[renderer].colour).astype(np.float64) / 255 for renderer in RENDERERS]
-    print(f"PSNR between the two 8-bit pictures: {psnr(*pictures):.1f} dB")
+    apart = psnr(*pictures)
+    print(f"PSNR between the two 8-bit pictures: {apart:.1f} dB")
     parts = ", ".join(f"{name} {milliseconds:.0f} ms" for name, milliseconds in spent.items())
     print(f"torch: {marched} samples marched, {visible} visible; {parts}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({
+            "size": list(arguments.size), "backend": arguments.backend, "frame_seconds": seconds,
+            "samples": {renderer: views[renderer].samples for renderer in RENDERERS},
+            "psnr": apart if math.isfinite(apart) else None,
+            "stage_milliseconds": spent, "marched": marched, "visible": visible, "machine": machine()}) + "\n")
 
 
 if __name__ == "__main__":

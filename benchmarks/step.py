@@ -11,6 +11,7 @@ for every call of a kernel and of a network, with what Python and the threads ne
 """
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -106,6 +107,7 @@ def main():
     parser.add_argument("--downscale", type=int, default=1)
     parser.add_argument("--settle", type=float, default=5.0, metavar="S", help="seconds of training before")
     parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
     if missing := runtime.why_missing(arguments.backend):
         sys.exit(f"no {arguments.backend} device: {missing}")
@@ -133,16 +135,24 @@ def main():
     rays, marched, samples = (count / arguments.steps for count in (did.rays, did.marched, did.samples))
     bound = {} if on_cpu else floors(trainer, rays, marched, samples)
     total = sum(seconds for _, seconds in kernels.values()) / arguments.steps
+    rows = [{"kernel": name, "seconds": spent / arguments.steps, "launches": launches / arguments.steps,
+             "floor_seconds": bound[name] / copied if name in bound else None}
+            for name, (launches, spent) in sorted(kernels.items(), key=lambda item: -item[1][1])]
+    if arguments.json:
+        arguments.json.write_text(json.dumps({
+            "steps": steps, "rays": rays, "marched": marched, "samples": samples,
+            "samples_per_second": did.samples / seconds, "step_seconds": seconds / arguments.steps,
+            "host_seconds": host / arguments.steps, "kernel_seconds": total, "copy_bytes_per_second": copied,
+            "machine": machine(), "kernels": rows}) + "\n")
     print(f"after {steps} steps: {rays:.0f} rays, {marched:.0f} marched and {samples:.0f} visible samples a step, "
           f"{did.samples / seconds / 1e6:.2f} M visible samples a second")
     print(f"a step {1e3 * seconds / arguments.steps:.2f} ms; the host needs {1e3 * host / arguments.steps:.2f} ms, "
           f"its kernels {1e3 * total:.2f} ms; a copy {copied / 1e9:.0f} GB/s; {machine()}")
     print("| kernel | us a step | launches | floor, us | floor / time |\n|---|---|---|---|---|")
-    for name, (launches, spent) in sorted(kernels.items(), key=lambda item: -item[1][1])[:24]:
-        microseconds = 1e6 * spent / arguments.steps
-        floor = 1e6 * bound[name] / copied if name in bound else None
-        columns = ("", "") if floor is None else (f"{floor:.0f}", f"{floor / microseconds:.2f}")
-        print(f"| {name[:60]} | {microseconds:.0f} | {launches / arguments.steps:.1f} | {columns[0]} | {columns[1]} |")
+    for row in rows[:24]:
+        microseconds, floor = 1e6 * row["seconds"], row["floor_seconds"]
+        columns = ("", "") if floor is None else (f"{1e6 * floor:.0f}", f"{1e6 * floor / microseconds:.2f}")
+        print(f"| {row['kernel'][:60]} | {microseconds:.0f} | {row['launches']:.1f} | {columns[0]} | {columns[1]} |")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,28 @@
-"""Every benchmark can be started and says what it measures."""
+"""Every benchmark can be started and says what it measures; the plan for a GPU goes through whatever its jobs do."""
 
+import dataclasses
+import json
+import os
 import runpy
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from taichi_nerf import cli
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.append(str(BENCHMARKS))  # as for a script there
+
+from _gpu import boxes, figures, jobs, session, summary  # noqa: E402
+from _gpu.jobs import JOBS, Job, Row  # noqa: E402
+
+HERE = session.Machine(missing={"cpu": None, "cuda": "no card", "vulkan": None}, versions={"engine": "taichi 0"},
+                       devices={"cpu": "a processor", "cuda": None, "vulkan": "a card"},
+                       small={"cpu": True, "cuda": False, "vulkan": False})
 
 
 @pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("[a-z]*.py")), ids=lambda path: path.stem)
@@ -16,3 +33,334 @@ def test_benchmark_explains_itself(script, monkeypatch, capsys):
         runpy.run_path(str(script), run_name="__main__")
     assert end.value.code == 0
     assert f"python benchmarks/{script.name}" in capsys.readouterr().out
+
+
+@pytest.fixture
+def gpu(tmp_path, monkeypatch):
+    """`gpu(programs, *arguments)` runs the command with jobs of the given Python programs, on a machine like HERE."""
+    monkeypatch.setattr(session.Machine, "asked", lambda environment: HERE)
+    monkeypatch.setattr(boxes, "GRACE", 0.5)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def run(programs: dict[str, str] | None, *arguments, seconds: float = 60.0, needs: float = 0.0) -> int:
+        if programs is not None:
+            monkeypatch.setattr(jobs, "JOBS", tuple(job_of(name, text) for name, text in programs.items()))
+        monkeypatch.setattr(jobs, "SMALL_MOST", seconds)
+        monkeypatch.setattr(jobs, "SMALL_LEAST", needs)
+        monkeypatch.setattr("sys.argv", ["gpu.py", "--backends", "cpu", *map(str, arguments)])
+        return runpy.run_path(str(BENCHMARKS / "gpu.py"), run_name="gpu")["main"]()
+
+    def job_of(name: str, text: str) -> Job:
+        program = tmp_path / f"{name}.py"
+        program.write_text(text)
+        return Job(name=name, what=f"what {name} does", worth="", backends=("cpu",), command=f"{program} {{work}}",
+                   card="", small="", least=1, most=60,
+                   reads=lambda work, log: figures.Found(sentence=log.strip() or "nothing"))
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def result(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"{name}-cpu.json").read_text())
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it still does something: one that has ended may wait for a parent that never asks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_the_list_names_every_job_on_every_backend(gpu, capsys):
+    assert gpu(None, "--list", "--backends", "cuda", "vulkan", "cpu") == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    names = [f"{job.name}-{backend}" for job in JOBS for backend in job.backends]
+    assert [line.split()[:2] for line in lines] == [[str(number), name] for number, name in enumerate(names, 1)]
+    assert all(job.what in line and job.worth in line for job in JOBS for line in lines if f" {job.name}-cpu " in line)
+
+
+def test_only_picks_a_job_on_all_backends_or_on_one(gpu, capsys):
+    gpu(None, "--list", "--backends", "cuda", "vulkan", "--only", "render", "lego-vulkan")
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "lego-vulkan", "render-cuda", "render-vulkan"]
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["--only", "colour"], "there is no job colour; there are tests-kernels, step, "),
+    (["--only", "step", "--backends", "vulkan"], "no job of --only is for vulkan"),
+    (["--minutes", "0", "--output", "x"], "--minutes must be above 0"),
+    ([], "--output DIR is needed"),
+    (["--output", "x", "--data", "absent"], "--data absent is no folder"),
+    (["--output", __file__], "is a file; give a folder"),
+    (["--backends", "metal"], "invalid choice: 'metal'"),
+])
+def test_bad_arguments_end_in_one_sentence(gpu, capsys, arguments, sentence):
+    with pytest.raises(SystemExit) as end:
+        gpu(None, *arguments)
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert sentence in said and said.startswith("gpu.py: ") and said.count("\n") == 1
+
+
+def test_a_job_that_runs_over_is_killed_with_its_children(gpu, tmp_path):
+    child = """
+import signal, time
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(600)
+"""
+    parent = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    folder, start = tmp_path / "results", time.monotonic()
+    assert gpu({"slow": parent, "next": "print('fine')"}, "--output", folder, seconds=8.0) == 1
+    came = result(folder, "slow")
+    assert came["status"] == "out of time" and came["exit_code"] is None
+    assert not is_alive(int(came["found"].split()[0]))
+    assert time.monotonic() - start < 60
+    assert result(folder, "next")["status"] == "done"
+
+
+def test_a_job_whose_child_outlives_it_leaves_nothing(gpu, tmp_path):
+    program = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid)"
+    assert gpu({"parent": program}, "--output", tmp_path / "results") == 0
+    assert not is_alive(int(result(tmp_path / "results", "parent")["found"]))
+
+
+def test_a_job_that_fails_stops_nothing(gpu, tmp_path, capsys):
+    programs = {"wrong": "raise ValueError('no such thing')", "crashes": "import os; os.abort()",
+                "right": "print('fine')"}
+    assert gpu(programs, "--output", tmp_path) == 1
+    assert [result(tmp_path, name)["status"] for name in programs] == ["failed", "failed", "done"]
+    assert "exit code 1: ValueError: no such thing" in result(tmp_path, "wrong")["found"]
+    assert result(tmp_path, "crashes")["exit_code"] == -signal.SIGABRT
+    table = (tmp_path / "summary.md").read_text()
+    assert all(f"| `{name}-cpu` | what {name} does | " in table for name in programs)
+    assert "1 of 3 jobs passed, not wrong-cpu, crashes-cpu" in capsys.readouterr().err
+
+
+def test_a_job_whose_figures_cannot_be_read_has_failed(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "Found", None)
+    assert gpu({"odd": "", "next": ""}, "--output", tmp_path) == 1
+    assert "its figures cannot be read" in result(tmp_path, "odd")["found"]
+
+
+def test_the_same_folder_goes_on_with_what_is_not_done(gpu, tmp_path, capsys):
+    count = "import sys; name = {!r}; open(name, 'a').write('x'); sys.exit({})"
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    programs = {"good": count.format(str(good), 0), "bad": count.format(str(bad), 1)}
+    for _ in range(2):
+        assert gpu(programs, "--output", tmp_path / "results") == 1
+    assert (good.read_text(), bad.read_text()) == ("x", "xx")
+    assert "done already, on a processor" in capsys.readouterr().err
+    assert gpu(programs, "--output", tmp_path / "results", "--only", "good", "--again") == 0
+    assert good.read_text() == "xx"
+
+
+def test_what_has_too_little_time_left_is_left_out_and_said(gpu, tmp_path, capsys):
+    assert gpu({"long": ""}, "--output", tmp_path, "--minutes", "0.5", needs=31.0) == 1
+    assert result(tmp_path, "long")["status"] == "left out"
+    assert "it needs 31 s, and 30 s are left" in capsys.readouterr().err
+    assert "it needs 31 s" in (tmp_path / "summary.md").read_text()
+
+
+def test_to_be_left_out_takes_no_result_away(gpu, tmp_path):
+    assert gpu({"job": "raise SystemExit(3)"}, "--output", tmp_path) == 1
+    assert gpu({"job": ""}, "--output", tmp_path, "--minutes", "0.5", needs=31.0) == 1
+    assert result(tmp_path, "job")["exit_code"] == 3
+
+
+def test_ctrl_c_keeps_what_is_there(gpu, tmp_path, capsys):
+    stop = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(600)"
+    assert gpu({"first": "print('fine')", "stops": stop, "never": ""}, "--output", tmp_path) == 130
+    assert result(tmp_path, "first")["found"] == "fine"
+    assert not (tmp_path / "never-cpu.json").exists()
+    assert "`first-cpu`" in (tmp_path / "summary.md").read_text()
+    assert capsys.readouterr().err.splitlines()[-1].startswith("gpu.py: stopped; ")
+
+
+def test_a_result_says_what_was_run_where(gpu, tmp_path):
+    gpu({"job": "print('fine')"}, "--output", tmp_path / "a folder")
+    came = result(tmp_path / "a folder", "job")
+    assert came["command"] == [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "a folder/runs/job-cpu")]
+    assert came["device"] == "a processor" and came["versions"] == HERE.versions and came["small"]
+    assert came.keys() >= {"status", "seconds", "figures", "date", "commit"}
+    plan = json.loads((tmp_path / "a folder/plan.json").read_text())
+    assert [job["name"] for job in plan["jobs"]] == ["job-cpu"]
+
+
+def test_jobs_are_left_out_where_backend_or_data_are_missing(gpu, tmp_path):
+    assert gpu(None, "--output", tmp_path, "--backends", "cuda", "--only", "step") == 1
+    assert json.loads((tmp_path / "step-cuda.json").read_text())["found"] == "no card"
+    assert gpu(None, "--output", tmp_path, "--only", "lego-rays-15", "render") == 1
+    assert result(tmp_path, "lego-rays-15")["found"] == "needs --data DIR with nerf_synthetic/lego"
+    assert result(tmp_path, "render")["found"] == "needs the run of lego-cpu, which is not there"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A session on a machine like HERE, with an hour."""
+    monkeypatch.setattr(session.Machine, "asked", lambda environment: HERE)
+    return session.Session(tmp_path, None, 3600.0, set())
+
+
+@pytest.mark.parametrize("minutes", [5, 20, 60, 240])
+def test_boxes_lie_within_what_jobs_need_and_sum_to_no_more_than_there_is(here, monkeypatch, minutes):
+    rows, clock = [Row(job=job, backend="vulkan") for job in JOBS], 0.0
+    monkeypatch.setattr(session.time, "monotonic", lambda: clock)
+    here.deadline = 60.0 * minutes
+    for number, row in enumerate(rows, 1):
+        box = here.box(row, rows[number:])
+        if box is not None:
+            assert row.job.least <= box <= row.job.most
+            clock += box
+    assert clock <= 60 * minutes
+    assert minutes < 240 or clock == sum(row.job.most for row in rows)
+
+
+def test_what_grows_leaves_the_others_what_they_need(here, monkeypatch):
+    monkeypatch.setattr(session.time, "monotonic", lambda: 0.0)
+    grows, fixed = (dataclasses.replace(JOBS[0], grows=grows, least=10, most=100) for grows in (True, False))
+    row, other = (Row(job=job, backend="vulkan") for job in (grows, fixed))
+    here.deadline = 90.0
+    assert here.box(row, [other, row]) == 40.0
+    assert here.box(other, [row, row]) == 90.0
+
+
+def test_training_gets_what_its_box_leaves():
+    nerf = next(job for job in JOBS if job.name == "nerf")
+    words = Row(job=nerf, backend="cuda").words(False, 350.0, {"scene": "a scene", "work": "x"})
+    assert words[words.index("--seconds") + 1] == f"{350 - nerf.besides:.0f}"
+    assert "a scene" in words
+
+
+def test_times_to_the_target_are_tried_only_where_they_are_undecided(here):
+    def scored(seconds: int, psnr: float):
+        (here.folder / f"lego-rays-{seconds}-cpu.json").write_text(json.dumps({"figures": {"psnr": psnr}}))
+
+    rows = {job.trained: Row(job=job, backend="cpu") for job in JOBS if job.trained}
+    assert not any(here.why_not_now(row) for row in rows.values())
+    scored(15, 35.2)
+    assert [seconds for seconds, row in rows.items() if here.why_not_now(row)] == [20]
+    scored(10, 34.8)
+    assert {seconds for seconds, row in rows.items() if here.why_not_now(row)} == {8, 20}
+    here.stale = {row.name for row in rows.values()}
+    assert not any(here.why_not_now(row) for row in rows.values())
+
+
+def test_the_time_to_the_target_is_the_shortest_run_that_came_to_it():
+    results = [{"name": f"lego-rays-{seconds}-cuda", "small": False, "figures": {"psnr": psnr}}
+               for seconds, psnr in ((15, 35.6), (10, 34.9), (12, 35.1), (8, None))]
+    assert summary.time_to_target(results) == [
+        "", "35 dB on lego: reached after 12 s of training (10 s 34.90 dB, 12 s 35.10 dB, 15 s 35.60 dB)."]
+    assert "not reached" in summary.time_to_target(results[1:2])[1]
+    assert summary.time_to_target([]) == []
+
+
+def test_a_rehearsal_is_done_anew_where_more_can_be_had(here):
+    row = Row(job=JOBS[0], backend="vulkan")
+    (here.folder / f"{row.name}.json").write_text(json.dumps({"status": "done", "small": True}))
+    assert not here.is_done(row)
+    (here.folder / f"{row.name}.json").write_text(json.dumps({"status": "done", "small": False}))
+    assert here.is_done(row)
+
+
+def test_jobs_have_the_code_of_this_checkout_and_a_place_for_kernels(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", "/packages")
+    monkeypatch.delenv("CUDA_CACHE_PATH", raising=False)
+    monkeypatch.setenv("TI_OFFLINE_CACHE_FILE_PATH", "/mine")
+    monkeypatch.setattr(session.os, "access", lambda path, mode: False)
+    environment = session.environment_for(tmp_path, Path("/data"))
+    root = BENCHMARKS.parent
+    assert environment["PYTHONPATH"].split(os.pathsep) == [str(root), str(root / "kernels"), "/packages"]
+    assert environment["TAICHI_NERF_DATA"] == "/data"
+    assert environment["TI_OFFLINE_CACHE_FILE_PATH"] == "/mine"
+    assert environment["CUDA_CACHE_PATH"] == str(tmp_path / "cache")
+
+
+LOG = """collecting ... collected 9 items / 3 deselected / 6 selected
+
+tests/ops/test_a.py::test_one[cuda-f32] PASSED                           [ 16%]
+tests/ops/test_a.py::test_two[cuda-f32-a b] FAILED                       [ 33%]
+tests/ops/test_a.py::test_three[cuda-f32] SKIPPED (not here)             [ 50%]
+tests/ops/test_a.py::test_four[cuda-f32] """
+
+
+@pytest.mark.parametrize("end", ["", "Fatal Python error: Segmentation fault\n"])
+def test_of_tests_that_were_cut_off_the_rest_and_the_culprit_are_known(end):
+    found = figures.tests(Path(), LOG + end)
+    assert found.figures == {"passed": 1, "failed": 1, "skipped": 1, "not_reached": 3,
+                             "failures": ["tests/ops/test_a.py::test_two[cuda-f32-a b]"],
+                             "running": "tests/ops/test_a.py::test_four[cuda-f32]"}
+    assert found.sentence == ("1 passed, 1 failed, 1 skipped, 3 not reached, ended in "
+                              "tests/ops/test_a.py::test_four[cuda-f32]")
+
+
+def test_of_tests_that_came_to_their_end_none_was_running():
+    found = figures.tests(Path(), LOG + "PASSED [ 66%]\n" + "".join(
+        f"tests/ops/test_b.py::test_{n} PASSED\n" for n in range(2)) + "==== 4 passed ====\n")
+    assert found.sentence == "4 passed, 1 failed, 1 skipped"
+    assert figures.tests(Path(), "ImportError: no pytest").sentence == "0 passed, 0 failed, 0 skipped, none reached"
+
+
+def test_of_a_training_that_was_cut_off_its_speed_is_known(tmp_path):
+    line = {"seconds": 2.0, "psnr": 20.5, "rays_per_second": 1e6, "samples_per_ray": 20.0}
+    (tmp_path / "log.jsonl").write_text(json.dumps({**line, "step": 500}) + "\n" + '{"step": 7')
+    found = figures.training(tmp_path, "the first step begins after 18.5 s\n")
+    assert found.sentence == "not scored; 500 steps in 2.0 s, 20 M samples/s, first step after 18.5 s"
+    assert found.figures["steps_per_second"] == 250.0 and found.figures["training_psnr"] == 20.5
+
+
+TRAININGS = [pytest.param(job, small, id=f"{job.name}{'-small' if small else ''}")
+             for job in JOBS if " train " in job.command for small in (True, False)]
+
+
+@pytest.mark.parametrize("job, small", TRAININGS)
+def test_the_trainings_of_the_plan_have_settings_that_there_are(job, small, tmp_path, capsys):
+    """All that is refused is the scene."""
+    places = {"scene": str(tmp_path / "absent"), "work": str(tmp_path / "run")}
+    words = Row(job=job, backend="cpu").words(small, 100.0, places)
+    assert words[:2] == ["-m", "taichi_nerf"]
+    assert cli.main(words[2:]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"taichi-nerf: {tmp_path / 'absent'}")
+
+
+@pytest.mark.parametrize("job", [job for job in JOBS if "pytest" in job.command], ids=lambda job: job.name)
+def test_the_tests_of_the_plan_are_there(job):
+    places = [word for word in f"{job.card} {job.small}".split() if word.startswith("tests/")]
+    assert places and all((BENCHMARKS.parent / place).exists() for place in places)
+
+
+def rehearse(folder: Path, *names: str) -> tuple[int, dict[str, dict]]:
+    command = [sys.executable, BENCHMARKS / "gpu.py", "--backends", "cpu", "--output", folder, "--only", *names]
+    code = subprocess.run(command, capture_output=True, text=True, timeout=580).returncode
+    return code, {name: result(folder, name) for name in names}
+
+
+def test_a_rehearsal_on_the_cpu(tmp_path):
+    """Without data the built-in scene is trained."""
+    code, results = rehearse(tmp_path, "lego", "doctor")
+    assert code == 0, results
+    assert results["lego"]["figures"]["steps"] == 5 and results["lego"]["figures"]["psnr"] > 0
+    assert results["lego"]["what"].endswith("on builtin:still-life instead")
+    assert results["doctor"]["found"] == "1 of 1 kernels passed"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_rehearsal_of_what_is_measured(tmp_path):
+    code, results = rehearse(tmp_path, "step", "lego", "render", "bench", "tests-kernels")
+    assert code == 0, results
+    assert results["step"]["figures"]["step_seconds"] > 0 and len(results["step"]["table"]) > 4
+    assert results["render"]["figures"]["frame_seconds"].keys() == {"taichi", "torch"}
+    assert results["bench"]["figures"]["cpu"]["speeds"].keys() == {"ray_aabb"}
+    assert results["tests-kernels"]["figures"]["not_reached"] == 0
+    assert "| ray_aabb |" in (tmp_path / "summary.md").read_text()
