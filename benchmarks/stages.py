@@ -1,0 +1,83 @@
+"""What appearance, exposure, known distances, masks and images of several scales cost a training step of Instant-NGP.
+
+    python benchmarks/stages.py                                   the built-in scene, which knows its distances
+    python benchmarks/stages.py --settle 20 --steps 200 --only plain depth
+
+For each of these a step by autograd and a resident one, which has them as stages, in turn: milliseconds, after some
+seconds of training by the same step, so that the batch has found its size and the grid its cells. A masked pixel is one
+of four.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+
+import numpy as np
+
+import taichi_nerf
+from taichi_nerf import runtime
+from taichi_nerf.config import DepthConfig, ExposureConfig, TrainingConfig, recipe
+from taichi_nerf.data import with_scales
+from taichi_nerf.data.scene import Images, Scene
+from taichi_nerf.devices import machine
+from taichi_nerf.training.run import make_model, train, warm_up
+from taichi_nerf.training.trainer import trainer_for
+
+CASES = {  # settings of the model, settings of the training, scales, masks
+    "plain": ({}, {}, 1, False),
+    "appearance": ({"appearance": 8}, {}, 1, False),
+    "exposure": ({}, {"exposure": ExposureConfig(learned=True)}, 1, False),
+    "depth": ({}, {"depth": DepthConfig(weight=0.1)}, 1, False),
+    "masks": ({}, {}, 1, True),
+    "scales": ({}, {}, 2, False),
+    "appearance and exposure": ({"appearance": 8}, {"exposure": ExposureConfig(learned=True)}, 1, False),
+}
+
+
+def masked(scene: Scene) -> Scene:
+    """Every fourth pixel of the training images lies under a mask."""
+    split = scene.splits["train"]
+    pictures = [split.images.image(n) for n in range(len(split))]
+    masks = [np.arange(picture[..., 0].size).reshape(picture.shape[:2]) % 4 > 0 for picture in pictures]
+    images = Images.from_list(pictures, split.images.names, allowed=masks)
+    return replace(scene, splits={**scene.splits, "train": replace(split, images=images)})
+
+
+def milliseconds(scene: Scene, gradients: str, case: tuple, settle: float, steps: int) -> float:
+    """Of a step."""
+    of_model, of_training, scales, masks = case
+    found = recipe()
+    config = TrainingConfig(seconds=settle, batch=found.batch, gradients=gradients, **of_training)
+    scene = with_scales(masked(scene) if masks else scene, scales)
+    trainer = trainer_for(make_model(scene, replace(found.model, **of_model)), scene, config)
+    warm_up(trainer)
+    train(trainer)
+    start = time.perf_counter()
+    for _ in range(steps):
+        trainer.step()
+    trainer.totals()  # waits for the device
+    return 1e3 * (time.perf_counter() - start) / steps
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settle", type=float, default=10.0, metavar="S", help="seconds of training before")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--resolution", type=int, default=200)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--backend", default="cpu")
+    arguments = parser.parse_args()
+    runtime.init(arguments.backend)
+    views = (30, 0, 1) if arguments.resolution > 64 else (6, 0, 1)
+    scene = taichi_nerf.builtin_scene(resolution=arguments.resolution, views=views)
+    print(f"{arguments.backend}, {runtime.current().threads} threads, {machine()}; the built-in scene at "
+          f"{arguments.resolution} x {arguments.resolution}")
+    print("| | autograd | resident | ratio |\n|---|---|---|---|")
+    for name in arguments.only:
+        times = [milliseconds(scene, gradients, CASES[name], arguments.settle, arguments.steps)
+                 for gradients in ("autograd", "explicit")]
+        print(f"| {name} | {times[0]:.1f} ms | {times[1]:.1f} ms | {times[1] / times[0]:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
