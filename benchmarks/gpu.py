@@ -117,6 +117,7 @@ def main() -> int:
         stale = {row.name for row in options.rows} if options.again else set()
         session = Session(folder, data, 60 * options.minutes, stale)
         write(folder / "plan.json", plan(session, options.rows))
+        write(folder / "summary.md", summary(results_of(folder)))  # of the calls before
         ran = go_through(session, options.rows)
     except KeyboardInterrupt:
         say(f"gpu.py: stopped; {folder}/summary.md has what was done, and the same command goes on")
