@@ -23,7 +23,7 @@ demo: .venv/installed-demo
 
 test: .venv/installed-test
 	.venv/bin/python -m ruff check .
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 .venv/installed-demo: pyproject.toml constraints.txt scripts/install.sh
 	@PYTHON='$(PYTHON)' sh scripts/install.sh .

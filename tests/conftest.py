@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
+os.environ.setdefault("TI_ENABLE_PYBUF", "0")  # else Taichi takes pytest for a notebook, and says so at the very end
 from taichi_nerf import runtime
 
 REAL_DATA = os.environ.get("TAICHI_NERF_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+# Backend, precision, and threads of the kernels: two where a race would show against the narrowest tolerance.
 CONFIGURATIONS = {
-    "cpu-f64": ("cpu", torch.float64),
-    "cpu-f32": ("cpu", torch.float32),
-    "vulkan-f32": ("vulkan", torch.float32),
-    "cuda-f32": ("cuda", torch.float32),
+    "cpu-f64": ("cpu", torch.float64, 2),
+    "cpu-f32": ("cpu", torch.float32, None),
+    "vulkan-f32": ("vulkan", torch.float32, None),
+    "cuda-f32": ("cuda", torch.float32, None),
 }
+MOST_WORKERS = 8  # each compiles and holds kernels of its own
+_started: runtime.Runtime | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,31 @@ class Backend:
         assert error <= self.tolerance, f"{name}: relative error {error:.3g} > {self.tolerance:g} on {self.name}"
 
 
+def _is_about_speed(config: pytest.Config) -> bool:
+    return "performance" in config.option.markexpr
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config) -> int:
+    """Processes of `pytest -n auto`; none beside what measures speed."""
+    return 0 if _is_about_speed(config) else min(runtime.usable_cpus(), MOST_WORKERS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread(request):
+    """A test that asks for no number of threads has one: others run beside it, and of what Taichi compiles it takes
+    again only what was compiled for as many."""
+    if _is_about_speed(request.config):
+        yield
+        return
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "usable_cpus", lambda: 1)
+        yield
+
+
 def _parameters():
-    for name, (backend, _) in CONFIGURATIONS.items():
+    for name, (backend, *_) in CONFIGURATIONS.items():
         reason = runtime.why_missing(backend)
         marks = [pytest.mark.skip(reason=f"{backend}: {reason}")] if reason else []
         yield pytest.param(name, marks=marks)
@@ -63,18 +90,26 @@ def _parameters():
 @pytest.fixture(scope="session", params=list(_parameters()))
 def configuration(request) -> str:
     """The name of each backend and precision of this machine in turn; those missing are skipped, saying why."""
-    runtime.init(*CONFIGURATIONS[request.param], seed=1, mlp="torch")
+    _start(request.param)
     return request.param
 
 
 @pytest.fixture
 def backend(configuration) -> Backend:
     """What runs now: the configured backend, even if the test before this one started another."""
-    name, dtype = CONFIGURATIONS[configuration]
     running = runtime.current()
-    if (running.backend, running.dtype) != (name, dtype):
-        running = runtime.init(name, dtype, seed=1, mlp="torch")
-    return Backend(name=configuration, dtype=dtype, device=running.device)
+    if running != _started:
+        running = _start(configuration)
+    return Backend(name=configuration, dtype=running.dtype, device=running.device)
+
+
+def _start(configuration: str) -> runtime.Runtime:
+    global _started
+    backend, dtype, threads = CONFIGURATIONS[configuration]
+    _started = runtime.init(backend, dtype, threads, mlp="torch")
+    if threads is not None:
+        torch.set_num_threads(1)  # PyTorch computes what they are compared with
+    return _started
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def one_runtime():
     runtime.init = init
     yield
     runtime.init = original
-    original(before.backend, before.dtype, before.threads, seed=1)
+    original(before.backend, before.dtype, before.threads)
 
 
 @pytest.fixture(scope="module")

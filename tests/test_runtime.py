@@ -15,10 +15,11 @@ from taichi_nerf.devices import VulkanDevice
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
+import torch
 from taichi_nerf import runtime
-from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.ops.spherical_harmonics import encode_direction
 runtime.init("cpu", threads=1)
-print(len(builtin_scene(resolution=2, views=(1, 0, 0)).splits["train"]))
+print(len(encode_direction(torch.eye(3)[:1])))
 """
 CARD = VulkanDevice(name="Fast Card", software=False, discrete=True, memory=2**33, float_atomics=True)
 OLD_CARD = VulkanDevice(name="Old Card", software=False, discrete=True, memory=2**31, float_atomics=False)

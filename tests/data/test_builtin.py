@@ -47,7 +47,7 @@ def _on_the_cpu():
     before = runtime.current()
     runtime.init("cpu")
     yield
-    runtime.init(before.backend, before.dtype, before.threads, seed=1)
+    runtime.init(before.backend, before.dtype, before.threads)
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def test_splits_share_no_view_and_look_at_the_origin_from_above(scene):
 
 
 def test_the_same_seed_gives_the_same_scene(scene):
-    runtime.init("cpu", threads=1)
+    runtime.init("cpu", threads=2)
     again = builtin_scene(resolution=96, views=(3, 1, 2))
     other = builtin_scene(resolution=16, views=(3, 0, 0), seed=1)
     for name, split in scene.splits.items():

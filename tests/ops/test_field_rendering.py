@@ -19,7 +19,7 @@ NAMES = ("colour", "opacity", "depth")
 
 
 def make_settings(cascades=1, **changes):
-    values = {"features": 2, "density_sizes": (6, 8, 4), "colour_sizes": (13, 8, 3), "degree": 3,
+    values = {"features": 2, "density_sizes": (6, 8, 4), "colour_sizes": (8, 8, 3), "degree": 2,
               "side": 2.0 ** (cascades - 1), "resolution": SIZE, "cascades": cascades, "step": 0.03}
     return FieldSettings(**{**values, **changes})
 
@@ -101,9 +101,9 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
                 for sizes in (settings.density_sizes, settings.colour_sizes)]
     with pytest.raises(ValueError, match="density_weights must have 2 layers, got 1"):
         prepare_field(settings, layout, bits, table, networks[0][:1], networks[1])
-    with pytest.raises(ValueError, match=r"colour_weights\[0\] must have shape \(8, 13\)"):
+    with pytest.raises(ValueError, match=r"colour_weights\[0\] must have shape \(8, 8\)"):
         prepare_field(settings, layout, bits, table, networks[0], networks[1][::-1])
     with pytest.raises(TypeError, match=r"bits must be torch\.int32"):
         prepare_field(settings, layout, bits.long(), table, *networks)
     with pytest.raises(ValueError, match="colour network must go from"):
-        dataclasses.replace(settings, degree=2)
+        dataclasses.replace(settings, degree=3)

@@ -9,6 +9,8 @@ from taichi_nerf.ops.mlp import fused_mlp
 from taichi_nerf.reference import mlp as reference
 from taichi_nerf_kernels.engine import on_cpu
 
+from ..kernels.test_mlp import DEEP, LINEAR, ONE_HIDDEN, TWO_HIDDEN, on_backend
+
 
 def random_weights(sizes, rng):
     return [torch.randn(b, a, generator=rng, dtype=torch.float64) * (2 / a) ** 0.5 for a, b in pairwise(sizes)]
@@ -17,10 +19,11 @@ def random_weights(sizes, rng):
 LARGE = (31, 64, 64, 3)
 
 
-@pytest.mark.parametrize("sizes", [(19, 33, 6), (5, 8, 4, 12, 1), (7, 5), (3, 18, 20, 9), LARGE], ids=str)
+@pytest.mark.parametrize("sizes", [ONE_HIDDEN, DEEP, LINEAR, TWO_HIDDEN, LARGE], ids=str)
 def test_value_and_gradients_match_the_reference(backend, rng, sizes):
     if sizes == LARGE and on_cpu():
         pytest.skip("a CPU has one path for all sizes, and takes long to compile this one")
+    sizes = on_backend(sizes)
     for count in (0, 1, 63, 2000):
         x = torch.randn(sizes[0], count, generator=rng, dtype=torch.float64)
         weights = random_weights(sizes, rng)
@@ -41,8 +44,9 @@ def test_value_and_gradients_match_the_reference(backend, rng, sizes):
 def test_gradcheck(backend, rng):
     if backend.dtype != torch.float64:
         pytest.skip("finite differences need float64")
-    x = torch.randn(5, 5, generator=rng, dtype=torch.float64).requires_grad_()
-    weights = [weight.requires_grad_() for weight in random_weights((5, 8, 4, 12, 1), rng)]
+    sizes = on_backend(DEEP)
+    x = torch.randn(sizes[0], 5, generator=rng, dtype=torch.float64).requires_grad_()
+    weights = [weight.requires_grad_() for weight in random_weights(sizes, rng)]
     assert torch.autograd.gradcheck(lambda x, *weights: fused_mlp(x, weights), (x, *weights), eps=1e-7)
 
 
