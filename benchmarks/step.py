@@ -37,8 +37,8 @@ def floors(trainer: Trainer, rays: float, marched: float, samples: float) -> dic
     encoded, entries = layout.outputs, layout.entries
     table = entries * layout.features * WORD
     return {
-        "_forward_gpu": WORD * marched * (3 + encoded) + table,
-        "_backward_table_gpu": WORD * samples * (3 + encoded) + 2 * table,
+        "encode_samples": WORD * marched * (3 + encoded) + table,
+        "splat_samples": WORD * samples * (3 + encoded) + 2 * table,
         "adam_step": 4 * table + 3 * table + 2 * WORD * entries,
         "gather_visible": 2 * WORD * samples * (3 + 1 + encoded) + WORD * samples,
         "_fill_samples": WORD * marched * (3 + 1 + 1 + 1),
@@ -88,7 +88,7 @@ def timed_calls(trainer: Trainer, steps: int) -> dict[str, list[float]]:
         return call
 
     def launched(kernel, *arguments):
-        timed(f"{kernel.__module__.rpartition('.')[2]}: {kernel.__name__}", launch_kernel)(kernel, *arguments)
+        timed(f"{kernel.__module__.partition('.')[2]}: {kernel.__name__}", launch_kernel)(kernel, *arguments)
 
     launch_kernel, launch._Launcher.__call__ = launch._Launcher.__call__, launched
     for name, network in (("density", trainer.taker.density_network), ("colour", trainer.taker.colour_network)):

@@ -233,8 +233,8 @@ import importlib, pkgutil
 import numpy as np
 import taichi as ti
 import vendored
-for module in pkgutil.iter_modules(vendored.__path__):
-    importlib.import_module(f"vendored.{module.name}")
+for module in pkgutil.walk_packages(vendored.__path__, "vendored."):
+    importlib.import_module(module.name)
 from vendored import hash_grid, volume_rendering
 
 ti.init(arch=ti.cpu, default_fp=ti.f64, log_level=ti.ERROR)

@@ -63,6 +63,27 @@ def adam_moments(m, v, g, beta1, beta2):
     return beta1 * m + (1.0 - beta1) * g, beta2 * v + (1.0 - beta2) * g * g
 
 
+@ti.func
+def adam_change(m, v, n, bias_correction: ti.template(), learning_rate, epsilon):
+    """What step number n takes off a parameter."""
+    row = ti.min(n, bias_correction.shape[0] - 1)
+    step_size = learning_rate * bias_correction[row, 0]
+    return step_size * m / (ti.sqrt(v) * bias_correction[row, 1] + epsilon)
+
+
+@ti.func
+def list_touched(gradient: ti.template(), first, end, touched: ti.template(), features: ti.template()):
+    """How many of the entries first .. end - 1 have a gradient; they are written to `touched` from `first` on."""
+    count = 0
+    for entry in range(first, end):
+        bits = 0
+        for f in ti.static(range(features)):
+            bits |= float_bits(gradient[entry * features + f])
+        touched[first + count] = entry
+        count += ti.cast((bits & _MAGNITUDE) != 0, ti.i32)
+    return count
+
+
 @kernel
 def adam_step(
     parameter: ti.types.ndarray(ndim=1),  # in, out [E F]
@@ -84,19 +105,13 @@ def adam_step(
     stride = ti.static(stride_for(1))
     block = ti.static(ENTRIES_PER_TASK if on_cpu() else 1)
     entries = step_count.shape[0]
-    last_row = bias_correction.shape[0] - 1
     for slot in range(((entries + block - 1) // block) * stride):
         if slot % stride != 0:
             continue
-        task = slot // stride
-        first = task * block
-        count = 0
-        for entry in range(first, ti.min(first + block, entries)):
-            bits = 0
-            for f in ti.static(range(features)):
-                bits |= float_bits(gradient[entry * features + f])
-            touched[first + count] = entry
-            count += ti.cast((bits & _MAGNITUDE) != 0, ti.i32)
+        # A list of the entries with a gradient.
+        first = slot // stride * block
+        count = list_touched(gradient, first, ti.min(first + block, entries), touched, features)
+        # A step of each.
         for k in range(first, first + count):
             entry = touched[k]
             base = entry * features
@@ -108,9 +123,7 @@ def adam_step(
             n = step_count[entry] + 1
             if is_finite(g.dot(g)):
                 m, v = adam_moments(m, v, g, beta1, beta2)
-                row = ti.min(n, last_row)
-                step_size = learning_rate * bias_correction[row, 0]
-                value -= step_size * m / (ti.sqrt(v) * bias_correction[row, 1] + epsilon)
+                value -= adam_change(m, v, n, bias_correction, learning_rate, epsilon)
                 for f in ti.static(range(features)):
                     parameter[base + f] = value[f]
                     first_moment[base + f] = m[f]
@@ -153,11 +166,9 @@ def adam_step_dense(
     ti.loop_config(serialize=ti.static(on_cpu()))
     for i in range(parameter.shape[0]):
         if step_count[1] == 1:
-            row = ti.min(step_count[0], bias_correction.shape[0] - 1)
             g = gradient[i] + weight_decay * parameter[i]
             m, v = adam_moments(first_moment[i], second_moment[i], g, beta1, beta2)
             first_moment[i] = m
             second_moment[i] = v
-            step_size = learning_rate * bias_correction[row, 0]
-            parameter[i] -= step_size * m / (ti.sqrt(v) * bias_correction[row, 1] + epsilon)
+            parameter[i] -= adam_change(m, v, step_count[0], bias_correction, learning_rate, epsilon)
         gradient[i] = 0.0

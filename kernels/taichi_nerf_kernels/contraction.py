@@ -111,6 +111,15 @@ def jacobian_product_gradient(x, z, p):
 
 
 @ti.func
+def _factors_where(x, contracted: ti.template()):
+    """u, a and b of a point, or, if it is not `contracted`, those inside the unit ball."""
+    u, a, b = 0.0 * x, 1.0, 1.0
+    if ti.static(contracted):
+        u, _, a, b = _factors(x)
+    return u, a, b
+
+
+@ti.func
 def _row(array: ti.template(), i):
     return ti.Vector([array[i, 0], array[i, 1], array[i, 2]])
 
@@ -161,9 +170,7 @@ def project_forward(
         i = (slot // stride) % t_mean.shape[1]
         d = _row(directions, ray)
         x = _row(origins, ray) + t_mean[ray, i] * d
-        u, a, b = 0.0 * x, 1.0, 1.0
-        if ti.static(contracted):
-            u, _, a, b = _factors(x)
+        u, a, b = _factors_where(x, contracted)
         square = d.norm_sqr()
         for k in range(basis.shape[0]):
             p = _row(basis, k)
@@ -172,6 +179,30 @@ def project_forward(
             mean[ray, i, k] = a * x.dot(p)
             variance[ray, i, k] = (t_variance[ray, i] * along * along
                                    + radial_variance[ray, i] * (y - along / square * d).norm_sqr())
+
+
+@ti.func
+def _gaussian_gradient(ray, i, x, d, along_variance, across_variance, basis: ti.template(),
+                       mean_gradient: ti.template(), variance_gradient: ti.template(), contracted: ti.template()):
+    """Gradient of one Gaussian's mean x, of d by way of the variances, and of the variances along and across d."""
+    square = d.norm_sqr()
+    u, a, b = _factors_where(x, contracted)
+    at_x, at_d = ti.Vector([0.0, 0.0, 0.0]), ti.Vector([0.0, 0.0, 0.0])
+    at_along, at_across = 0.0, 0.0
+    for k in range(basis.shape[0]):
+        p = _row(basis, k)
+        y = _stretch(p, u, a, b)
+        along = d.dot(y)
+        across = y - along / square * d
+        g = variance_gradient[ray, i, k]
+        at_along += g * along * along
+        at_across += g * across.norm_sqr()
+        at_x += mean_gradient[ray, i, k] * y
+        at_d += 2.0 * g * along * (along_variance * y - across_variance / square * across)
+        if ti.static(contracted):
+            z = 2.0 * g * (along_variance * along * d + across_variance * across)
+            at_x += jacobian_product_gradient(x, z, p)
+    return at_x, at_d, at_along, at_across
 
 
 @kernel
@@ -198,29 +229,12 @@ def project_backward(
             continue
         ray = slot // stride
         o, d = _row(origins, ray), _row(directions, ray)
-        square = d.norm_sqr()
         at_origin, at_direction = ti.Vector([0.0, 0.0, 0.0]), ti.Vector([0.0, 0.0, 0.0])
         for i in range(t_mean.shape[1]):
             x = o + t_mean[ray, i] * d
-            u, a, b = 0.0 * x, 1.0, 1.0
-            if ti.static(contracted):
-                u, _, a, b = _factors(x)
-            along_variance, across_variance = t_variance[ray, i], radial_variance[ray, i]
-            at_x, at_d = ti.Vector([0.0, 0.0, 0.0]), ti.Vector([0.0, 0.0, 0.0])
-            at_along, at_across = 0.0, 0.0
-            for k in range(basis.shape[0]):
-                p = _row(basis, k)
-                y = _stretch(p, u, a, b)
-                along = d.dot(y)
-                across = y - along / square * d
-                g = variance_gradient[ray, i, k]
-                at_along += g * along * along
-                at_across += g * across.norm_sqr()
-                at_x += mean_gradient[ray, i, k] * y
-                at_d += 2.0 * g * along * (along_variance * y - across_variance / square * across)
-                if ti.static(contracted):
-                    z = 2.0 * g * (along_variance * along * d + across_variance * across)
-                    at_x += jacobian_product_gradient(x, z, p)
+            at_x, at_d, at_along, at_across = _gaussian_gradient(
+                ray, i, x, d, t_variance[ray, i], radial_variance[ray, i], basis, mean_gradient, variance_gradient,
+                contracted)
             t_mean_gradient[ray, i] = at_x.dot(d)
             t_variance_gradient[ray, i] = at_along
             radial_variance_gradient[ray, i] = at_across

@@ -49,6 +49,7 @@ __all__ = [
 
 LINEAR, DISPARITY, PIECEWISE = 0, 1, 2
 CENTRE, ENDS, JITTERED, JITTERED_RAY = 0, 1, 2, 3
+OPENS, STAYS, CLOSES = 0, 1, 2  # what a fencepost of the dilated histogram is to an old interval
 SHORTEST = 1e-8  # an interval counts as at least that long where its density is asked for
 
 
@@ -148,6 +149,34 @@ def interval_mass(weight, length, padding, exponent):
     return mass
 
 
+@ti.func
+def total_mass(fenceposts: ti.template(), weights: ti.template(), ray, padding, exponent):
+    """The mass of all intervals of a ray."""
+    total = 0.0
+    for i in range(weights.shape[1]):
+        total += interval_mass(weights[ray, i], fenceposts[ray, i + 1] - fenceposts[ray, i], padding, exponent)
+    return total
+
+
+@ti.func
+def place_in_interval(target, mass, start, length, end):
+    """Where an interval has `target` of its `mass` in front."""
+    share = 1.0
+    if mass > 0.0:
+        share = ti.min(1.0, ti.max(0.0, target / mass))
+    return ti.min(end, start + share * length)
+
+
+@ti.func
+def write_between(samples: ti.template(), ray, k, low, previous, value):
+    """The fencepost between the samples k - 1, `previous`, and k, `value`; with the first of these the one before."""
+    if k > 0:
+        middle = 0.5 * (previous + value)
+        samples[ray, k] = middle
+        if k == 1:
+            samples[ray, 0] = ti.max(low, 2.0 * previous - middle)
+
+
 @kernel
 def sample_histogram(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1]
@@ -174,17 +203,18 @@ def sample_histogram(
         if ti.static(between):
             count -= 1
         low, high = fenceposts[ray, 0], fenceposts[ray, intervals]
-        total = 0.0
-        for i in range(intervals):
-            total += interval_mass(weights[ray, i], fenceposts[ray, i + 1] - fenceposts[ray, i], padding, exponent)
+        # The mass to share out; where there is none the length takes its place.
+        total = total_mass(fenceposts, weights, ray, padding, exponent)
         massless = not (total > 0.0)
         if massless:
             total = high - low
+        # One sweep over samples and intervals.
         i = -1
         passed, mass = 0.0, 0.0  # of the intervals before i, and of i
         start, length = low, 0.0 * low
         previous, before = low, low  # the last sample, and the one before
         for k in range(count):
+            # To the interval that holds the sample's part of the mass.
             target = position_in_part(seed, ray, k, count, mode) * total
             while i < intervals - 1 and passed + mass <= target:
                 i += 1
@@ -194,16 +224,9 @@ def sample_histogram(
                 mass = length
                 if not massless:
                     mass = interval_mass(weights[ray, i], length, padding, exponent)
-            share = 1.0
-            if mass > 0.0:
-                share = ti.min(1.0, ti.max(0.0, (target - passed) / mass))
-            value = ti.min(fenceposts[ray, i + 1], start + share * length)
+            value = place_in_interval(target - passed, mass, start, length, fenceposts[ray, i + 1])
             if ti.static(between):
-                if k > 0:
-                    middle = 0.5 * (previous + value)
-                    samples[ray, k] = middle
-                    if k == 1:
-                        samples[ray, 0] = ti.max(low, 2.0 * previous - middle)
+                write_between(samples, ray, k, low, previous, value)
                 before = previous
                 previous = value
             else:
@@ -262,6 +285,36 @@ def _density(fenceposts: ti.template(), weights: ti.template(), ray, i):
     return weights[ray, i] / ti.max(fenceposts[ray, i + 1] - fenceposts[ray, i], SHORTEST)
 
 
+@ti.func
+def next_end(fenceposts: ti.template(), ray, intervals, reach, opened, kept, closed):
+    """The least of s_i - reach of start `opened`, s_i of fencepost `kept` and s_i + reach of the end of interval
+    `closed`, and which it is."""
+    at, which = 3e38 * 1.0, OPENS
+    if closed < intervals:
+        at, which = fenceposts[ray, closed + 1] + reach, CLOSES
+    if kept <= intervals and fenceposts[ray, kept] <= at:
+        at, which = fenceposts[ray, kept], STAYS
+    if opened < intervals and fenceposts[ray, opened] - reach <= at:
+        at, which = fenceposts[ray, opened] - reach, OPENS
+    return at, which
+
+
+@ti.func
+def queue_up(fenceposts: ti.template(), weights: ti.template(), ray, interval, queue: ti.template(), head, tail):
+    """Puts an interval at the tail of the queue, behind those that are denser; the others are gone. Returns the tail.
+    """
+    fresh = _density(fenceposts, weights, ray, interval)
+    end = tail
+    covering = end > head  # by itself: a function's arguments are evaluated whatever stands before `and`
+    while covering:
+        covering = _density(fenceposts, weights, ray, queue[ray, end - 1]) <= fresh
+        if covering:
+            end -= 1
+            covering = end > head
+    queue[ray, end] = interval
+    return end + 1
+
+
 @kernel
 def dilate(
     fenceposts: ti.types.ndarray(ndim=2),  # [R, S + 1], S >= 1
@@ -281,37 +334,25 @@ def dilate(
         ray = slot // stride
         intervals = weights.shape[1]
         # Merge s_i of all i, s_i - reach of the starts and s_i + reach of the ends.
-        kept, opened, closed = 0, 0, 0
+        opened, kept, closed = 0, 0, 0
         head, tail = 0, 0  # the queue holds the open intervals that no later and denser one covers
         total = 0.0
         last, density = 0.0, 0.0
         for k in range(3 * intervals + 1):
-            at, which = 3e38 * 1.0, 0
-            if closed < intervals:
-                at, which = fenceposts[ray, closed + 1] + reach, 2
-            if kept <= intervals and fenceposts[ray, kept] <= at:
-                at, which = fenceposts[ray, kept], 1
-            if opened < intervals and fenceposts[ray, opened] - reach <= at:
-                at, which = fenceposts[ray, opened] - reach, 0
+            at, which = next_end(fenceposts, ray, intervals, reach, opened, kept, closed)
             at = ti.max(low, ti.min(high, at))
             new_fenceposts[ray, k] = at
+            # From the last one to here the density has been the highest of the open intervals.
             if k > 0:
                 mass = density * (at - last)
                 new_weights[ray, k - 1] = mass
                 total += mass
             last = at
-            if which == 0:
-                fresh = _density(fenceposts, weights, ray, opened)
-                covering = tail > head  # by itself: a function's arguments are evaluated whatever stands before `and`
-                while covering:
-                    covering = _density(fenceposts, weights, ray, queue[ray, tail - 1]) <= fresh
-                    if covering:
-                        tail -= 1
-                        covering = tail > head
-                queue[ray, tail] = opened
-                tail += 1
+            # Which intervals are open from here on.
+            if which == OPENS:
+                tail = queue_up(fenceposts, weights, ray, opened, queue, head, tail)
                 opened += 1
-            elif which == 1:
+            elif which == STAYS:
                 kept += 1
             else:
                 if tail > head and queue[ray, head] == closed:

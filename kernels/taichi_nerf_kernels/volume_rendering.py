@@ -110,6 +110,7 @@ def composite_forward(
         passed = 0.0  # optical depth
         through = 1.0  # transmittance
         red, green, blue, distance = 0.0, 0.0, 0.0, 0.0
+        # What is in front of the early stop.
         i = begin
         while i < end and passed <= limit:
             passed += density[i] * dt[i]
@@ -122,6 +123,7 @@ def composite_forward(
             distance += weight * t[i]
             weights[i] = weight
             i += 1
+        # What is behind.
         kept_count[ray] = i - begin
         for k in range(i, end):
             weights[k] = 0.0

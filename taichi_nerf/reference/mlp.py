@@ -1,4 +1,4 @@
-"""Small fully connected networks, layer by layer (notation: taichi_nerf_kernels/mlp.py)."""
+"""Small fully connected networks, layer by layer (notation: taichi_nerf_kernels/mlp)."""
 
 from collections.abc import Sequence
 

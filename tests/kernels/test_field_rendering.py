@@ -57,6 +57,15 @@ def test_a_ray_that_misses_shows_the_background_beside_one_that_hits(backend, rn
     assert not colour[1:].any() and not opacity[1:].any() and not depth[1:].any() and not samples[1:].any()
 
 
+def test_the_next_picture_is_not_compiled_anew(backend, rng):
+    field = make_field(make_arrays(rng), make_occupancy("cubes", 1, rng, SIZE))
+    rays = make_rays(backend, 20, 1, rng)
+    rendered(backend, field, *rays)
+    made = [schedule.render_kernel.cache_info().misses for schedule in (kernels.by_ray, kernels.by_slot)]
+    rendered(backend, field, *rays)
+    assert made == [schedule.render_kernel.cache_info().misses for schedule in (kernels.by_ray, kernels.by_slot)]
+
+
 def test_an_opaque_first_sample_hides_the_rest(backend, rng):
     arrays = make_arrays(rng, thickness=60.0)
     field = make_field(arrays, make_occupancy("full", 1, rng, SIZE))

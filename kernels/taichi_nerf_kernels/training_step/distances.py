@@ -6,7 +6,7 @@ As `taichi_nerf.training.depth`, which says why.
 """
 
 from ..bfloat16 import load, store
-from ..camera import _scaled, _write_ray
+from ..camera.gather import _scaled, _write_ray
 from ..engine import live, on_cpu, stride_for, ti
 from ..launch import kernel
 from ..random import random_bits

@@ -1,0 +1,118 @@
+"""One level at one point: its features, their adjoint, and the gradient to the point. For use within any kernel."""
+
+from ..engine import ti
+from ..integers import wrapping_multiply_signed
+
+PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
+PRIME_Z = 805459861
+
+
+@ti.func
+def locate(x, scale, resolution):
+    """The cell of coordinate `x` along one axis, and the fraction within it."""
+    p = ti.min(ti.max(x, 0.0), 1.0) * scale + 0.5
+    cell = ti.min(ti.max(ti.cast(p, ti.i32), 0), resolution - 1)
+    return cell, p - cell
+
+
+@ti.func
+def hashed_entry(x: int, y: int, z: int, size: int):
+    """Entry of vertex (x, y, z) in a hashed level of `size` entries, a power of two."""
+    return (x ^ wrapping_multiply_signed(y, PRIME_Y) ^ wrapping_multiply_signed(z, PRIME_Z)) & (size - 1)
+
+
+@ti.func
+def dense_entry(x: int, y: int, z: int, resolution: int, size: int):
+    """Entry of vertex (x, y, z) in a dense level; the half-cell offset lets the last vertex wrap around."""
+    entry = x + resolution * (y + resolution * z)
+    return ti.select(entry >= size, entry - size, entry)
+
+
+@ti.func
+def vertex_entry(x: int, y: int, z: int, levels: ti.template(), level: int):
+    """Entry of vertex (x, y, z) of `level` in the table of all levels."""
+    size, resolution = levels[level, 1], levels[level, 2]
+    entry = 0
+    if levels[level, 3] == 1:
+        entry = hashed_entry(x, y, z, size)
+    else:
+        entry = dense_entry(x, y, z, resolution, size)
+    return levels[level, 0] + entry
+
+
+@ti.func
+def encode_level(x, table: ti.template(), levels: ti.template(), scales: ti.template(), level: int,
+                 features: ti.template()):
+    """The F features of one level at position `x` (a 3-vector): for use within other kernels."""
+    cell_x, fx = locate(x[0], scales[level], levels[level, 2])
+    cell_y, fy = locate(x[1], scales[level], levels[level, 2])
+    cell_z, fz = locate(x[2], scales[level], levels[level, 2])
+    y = ti.Vector.zero(float, features)
+    for corner in ti.static(range(8)):
+        cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
+        w = (fx if ti.static(cx) else 1 - fx) * (fy if ti.static(cy) else 1 - fy) * (fz if ti.static(cz) else 1 - fz)
+        entry = vertex_entry(cell_x + cx, cell_y + cy, cell_z + cz, levels, level)
+        for k in ti.static(range(features)):
+            y[k] += w * table[entry * features + k]
+    return y
+
+
+@ti.func
+def splat_cell(cell, sums: ti.template(), table_gradient: ti.template(), levels: ti.template(), level: int,
+               features: ti.template()):
+    """Adds row c of `sums` [8, F] to corner c of a cell, atomically."""
+    for corner in ti.static(range(8)):
+        cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
+        entry = vertex_entry(cell[0] + cx, cell[1] + cy, cell[2] + cz, levels, level)
+        for k in ti.static(range(features)):
+            ti.atomic_add(table_gradient[entry * features + k], sums[corner, k])
+
+
+@ti.func
+def add_to_corners(fraction, gradient, sums: ti.template(), features: ti.template()):
+    """sums[c] += w_c * gradient"""
+    for corner in ti.static(range(8)):
+        w = 1.0
+        for axis in ti.static(range(3)):
+            w *= fraction[axis] if ti.static(corner >> axis & 1) else 1 - fraction[axis]
+        for k in ti.static(range(features)):
+            sums[corner, k] += w * gradient[k]
+
+
+@ti.func
+def splat_level(x, gradient, table_gradient: ti.template(), levels: ti.template(), scales: ti.template(), level: int,
+                features: ti.template()):
+    """The adjoint of `encode_level`: adds w_c * gradient to the eight corners, atomically."""
+    cell, fraction = ti.Vector.zero(ti.i32, 3), ti.Vector.zero(float, 3)
+    for axis in ti.static(range(3)):
+        cell[axis], fraction[axis] = locate(x[axis], scales[level], levels[level, 2])
+    sums = ti.Matrix.zero(float, 8, features)
+    add_to_corners(fraction, gradient, sums, features)
+    splat_cell(cell, sums, table_gradient, levels, level, features)
+
+
+@ti.func
+def level_position_gradient(x, gradient, table: ti.template(), levels: ti.template(), scales: ti.template(),
+                            level: int, features: ti.template()):
+    """d(gradient . y_l) / dx: per axis, scale times the weighted differences along the four edges of the cell."""
+    scale = scales[level]
+    cell_x, fx = locate(x[0], scale, levels[level, 2])
+    cell_y, fy = locate(x[1], scale, levels[level, 2])
+    cell_z, fz = locate(x[2], scale, levels[level, 2])
+    d = ti.Vector.zero(float, 3)
+    for corner in ti.static(range(8)):
+        cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
+        wx = fx if ti.static(cx) else 1 - fx
+        wy = fy if ti.static(cy) else 1 - fy
+        wz = fz if ti.static(cz) else 1 - fz
+        entry = vertex_entry(cell_x + cx, cell_y + cy, cell_z + cz, levels, level)
+        value = 0.0
+        for k in ti.static(range(features)):
+            value += gradient[k] * table[entry * features + k]
+        d[0] += ti.static(2 * cx - 1) * wy * wz * value
+        d[1] += ti.static(2 * cy - 1) * wx * wz * value
+        d[2] += ti.static(2 * cz - 1) * wx * wy * value
+    for axis in ti.static(range(3)):
+        inside = ti.cast(x[axis] > 0.0 and x[axis] < 1.0, float)
+        d[axis] *= scale * inside
+    return d
