@@ -17,6 +17,8 @@ from importlib import import_module
 
 # PyTorch's idle threads would spin on the cores that the kernels' threads need; read when PyTorch is first imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# at the first start of a day Taichi would ask its makers' server whether there is a newer one, and say who asks
+os.environ["TI_SKIP_VERSION_CHECK"] = "ON"
 
 _HOMES = {
     "Box": "models.model",

@@ -184,11 +184,19 @@ class VideoWriter:
         if self.frames == 0:
             raise UserError(f"{self.path} was not written: a video needs at least one picture")
         try:
-            if self._aside.stat().st_size == 0:
-                raise OSError("ffmpeg wrote an empty file")
+            self._check_whole()
             os.replace(self._aside, self.path)
         except OSError as error:
             raise self._failed(error) from None
+
+    def _check_whole(self):
+        """That every picture can be read back: what became of ffmpeg when it closed the file, imageio does not tell."""
+        try:
+            found, _ = self._ffmpeg.count_frames_and_secs(str(self._aside))
+        except RuntimeError:
+            found = 0
+        if found != self.frames:
+            raise OSError(f"ffmpeg ended early: {found} of {self.frames} pictures are in the file")
 
     def _failed(self, error: Exception) -> UserError:
         said = str(error).strip().splitlines()

@@ -1,9 +1,11 @@
 """What a person looks at: colour maps that read the right way, and files that are whole or not there."""
 
 import importlib
+import os
 import re
 import shutil
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -218,6 +220,32 @@ def test_an_ffmpeg_that_fails_is_a_user_error(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"v\.mp4 cannot be written \(Unknown encoder"):
         with VideoWriter(tmp_path / "v.mp4") as video:
             video.write(np.zeros((16, 16, 3)))
+    assert list(tmp_path.iterdir()) == []
+
+
+PROGRAM = """
+import resource, sys
+import numpy as np
+from taichi_nerf.errors import UserError
+from taichi_nerf.pictures import VideoWriter
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+random = np.random.default_rng(0)
+try:
+    with VideoWriter(sys.argv[1]) as video:
+        for _ in range(30):
+            video.write(random.random((64, 64, 3)))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_video_that_the_disk_did_not_take_whole_is_none(ffmpeg, tmp_path):
+    """Whose end alone fails, when all pictures have been handed over."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "v.mp4")], env=environment,
+                          capture_output=True, text=True, timeout=120)
+    assert "cannot be written" in done.stdout and done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
