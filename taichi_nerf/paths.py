@@ -24,7 +24,7 @@ import numpy as np
 
 from .data.frames import finite
 from .data.placement import up_axis
-from .data.scene import FISHEYE, PERSPECTIVE, Cameras, Scene, every_view
+from .data.scene import FISHEYE, PERSPECTIVE, Cameras, Scene, Split, every_view
 from .errors import UserError
 
 WIDEST = math.radians(100)  # a wider lens would show a stretched picture
@@ -109,12 +109,23 @@ def of_split(scene: Scene, split: str, every: int = 1, *, size: tuple[int, int] 
         )
     if every < 1:
         raise UserError(f"every must be at least 1, got {every}")
-    scale = scene.splits[split].scale
-    chosen = every_view(scale, len(scene.splits[split]), every)
-    if size is not None and scale is not None:
-        chosen = chosen[scale[chosen] == scale[chosen].min()]
-    cameras = scene.model_cameras(split).subset(chosen)
+    cameras = scene.model_cameras(split).subset(_chosen(scene.splits[split], every, size))
     return cameras if size is None else cameras.resized(_checked_size(size))
+
+
+def times_of_split(scene: Scene, split: str, every: int = 1, *,
+                   size: tuple[int, int] | None = None) -> np.ndarray | None:
+    """[N] when the views that `of_split` gives were taken, in [0, 1]; None of a scene that does not move."""
+    time = scene.splits[split].time
+    return None if time is None else time[_chosen(scene.splits[split], every, size)]
+
+
+def _chosen(split: Split, every: int, size: tuple[int, int] | None) -> np.ndarray:
+    """Numbers of every `every`-th view with all its images, or with a `size` of one image of each."""
+    chosen = every_view(split.scale, len(split), every)
+    if size is not None and split.scale is not None:
+        chosen = chosen[split.scale[chosen] == split.scale[chosen].min()]
+    return chosen
 
 
 def from_json(

@@ -1,5 +1,6 @@
 """A system from outside of the package: a field, a term of the loss, settings, a line in the registry are enough."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,8 +8,11 @@ import torch
 
 from taichi_nerf import runtime
 from taichi_nerf.cli import main
-from taichi_nerf.config import SYSTEMS, recipe, register
+from taichi_nerf.config import SYSTEMS, TrainingConfig, recipe, register
+from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.training import checkpoint
+from taichi_nerf.training.run import make_model
+from taichi_nerf.training.trainer import trainer_for
 
 from .blobs import SYSTEM, Blobs
 
@@ -51,6 +55,15 @@ def test_steps_before_and_after_its_checkpoint_are_those_without_one(blobs, tmp_
     assert main(["train", "--resume", str(runs[1]), "--steps", "8", "--orbit-frames", "0"]) == 0
     whole, halves = (checkpoint.load(run).state_dict() for run in runs)
     assert all(torch.equal(value, halves[name]) for name, value in whole.items())
+
+
+def test_a_parameter_that_nothing_trains_is_named(blobs, monkeypatch):
+    scene, groups = builtin_scene(resolution=8, views=(3, 0, 1), samples_per_pixel=1), Blobs.parameter_groups
+    monkeypatch.setattr(Blobs, "parameter_groups", lambda model: [
+        dataclasses.replace(group, parameters=group.parameters[1:]) for group in groups(model)])
+    found = recipe("blobs")
+    with pytest.raises(ValueError, match=r"'field\.centre' of Blobs is in no group"):
+        trainer_for(make_model(scene, found.model), scene, TrainingConfig(batch=found.batch, steps=1))
 
 
 def test_it_is_offered_and_its_settings_are_shown(blobs, capsys):

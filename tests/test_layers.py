@@ -195,6 +195,8 @@ def test_weights_take_their_steps_in_one_file():
     trained = [name for name in MODULES if part_of(name) != "checks"]
     for pattern in (r"(optimiser|tables|networks|corrections)\.step$", r"(torch\.optim\.Adam|SparseAdam)$"):
         assert [name for name in trained if calls(name, pattern)] == ["taichi_nerf.training.optimisers"]
+    on_the_device = [name for name in trained if calls(name, r"adam\.adam_step") and part_of(name) != "ops"]
+    assert on_the_device == ["taichi_nerf.resident.parameters"]
 
 
 def test_kernels_folder_is_a_source_root():

@@ -37,8 +37,8 @@ class Eval(Common):
     renderer: Renderer = "auto"
     """As of `render`."""
     half_image: bool = False
-    """Score right halves of images, after poses and exposures, where training corrected them, were fitted to the left
-    halves."""
+    """Score right halves of images, after poses and exposures, where training corrected them, and appearances, where
+    the model has them, were fitted to the left halves."""
     json: bool = False
     """Print one JSON object instead of a table."""
 

@@ -12,6 +12,8 @@ from ..progress import Progress
 from .options import Common, Renderer, check_renderer, make_folder
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..data.scene import Cameras, Scene
     from ..training.folder import RunFolder
 
@@ -69,12 +71,14 @@ class Render(Common):
 def render(command: Render) -> int:
     """`taichi-nerf render`"""
     import numpy as np
+    import torch
 
     from .. import runtime
     from ..export.pictures import render_pictures
     from ..training import checkpoint
     from ..training.evaluate import GREY
     from ..training.folder import RunFolder
+    from ..types import Shot
 
     run = RunFolder.open(command.run)
     if command.path not in ("orbit", "spiral", *SPLITS) and Path(command.path).suffix.lower() != ".json":
@@ -85,7 +89,7 @@ def render(command: Render) -> int:
     outputs = _outputs(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     model = checkpoint.load(run.path)
-    scene, cameras = _path_cameras(command, run)
+    scene, cameras, times = _path_cameras(command, run)
     if len(np.unique(cameras.size, axis=0)) > 1 and any(
         output.suffix == ".mp4" for output in outputs.values()
     ):
@@ -96,7 +100,8 @@ def render(command: Render) -> int:
         make_folder(output.parent if output.suffix == ".mp4" else output)
     with Progress("rendering") as line:
         render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
-                        renderer=command.renderer)
+                        renderer=command.renderer,
+                        shots=Shot(time=None if times is None else torch.from_numpy(times)))
     width, height = cameras.size[0]
     print(
         f"{len(cameras)} frames of {width} x {height} pixels: "
@@ -105,20 +110,21 @@ def render(command: Render) -> int:
     return 0
 
 
-def _path_cameras(command: Render, run: "RunFolder") -> "tuple[Scene, Cameras]":
-    """The cameras to render, in model space."""
+def _path_cameras(command: Render, run: "RunFolder") -> "tuple[Scene, Cameras, np.ndarray | None]":
+    """The cameras to render, in model space, and their times where they are known."""
     from .. import paths
 
     if command.path in SPLITS:
         if command.frames is not None:
             raise UserError("--frames does not go with the poses of a split; use --every to render fewer")
         scene, _, left = run.split(command.path, path=command.scene, every=command.every)
-        return scene, paths.of_split(scene, command.path, left, size=command.size)
+        return (scene, paths.of_split(scene, command.path, left, size=command.size),
+                paths.times_of_split(scene, command.path, left, size=command.size))
     scene = run.cameras_scene()
     if command.path in ("orbit", "spiral"):
         make = paths.orbit if command.path == "orbit" else paths.spiral
-        return scene, make(scene, command.frames or DEFAULT_FRAMES, size=command.size)
-    return scene, paths.from_json(command.path, scene, size=command.size, frames=command.frames)
+        return scene, make(scene, command.frames or DEFAULT_FRAMES, size=command.size), None
+    return scene, paths.from_json(command.path, scene, size=command.size, frames=command.frames), None
 
 
 def _outputs(command: Render, run: Path) -> dict[str, Path]:

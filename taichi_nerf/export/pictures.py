@@ -9,19 +9,20 @@ import numpy as np
 from ..data.scene import Cameras
 from ..models.views import Renderer, View, render_view
 from ..pictures import VideoWriter, depth_limits, depth_picture, normal_picture, to_uint8, write_png
+from ..types import UNKNOWN, Shot
 
 __all__ = ["render_pictures"]
 
 
 def render_pictures(
     model, cameras: Cameras, background: float, outputs: dict[str, Path], *, fps: float = 30.0,
-    on_view: Callable[[int, int], None] | None = None, renderer: Renderer = "auto",
+    on_view: Callable[[int, int], None] | None = None, renderer: Renderer = "auto", shots: Shot = UNKNOWN,
 ) -> None:
     """Render what all `cameras`, in model space, see.
 
     `outputs` says for `colour`, `depth`, `opacity` and `normals` where each goes: to a video `.mp4`, or to
     PNG files in a folder that exists. `on_view` is told how many views are done and how many there are.
-    `renderer` as of `render_view`.
+    `renderer` as of `render_view`; `shots` are what the N views are of besides their cameras, R = N.
     """
     with contextlib.ExitStack() as stack:
         videos = {
@@ -32,7 +33,7 @@ def render_pictures(
         limits = None
         for n in range(len(cameras)):
             view = render_view(model, cameras, n, background=background, normals="normals" in outputs,
-                               renderer=renderer)
+                               renderer=renderer, shot=shots[n : n + 1])
             limits = limits or depth_limits(
                 view.depth, view.opacity
             )  # of the first view: a video must not flicker

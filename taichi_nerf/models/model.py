@@ -109,7 +109,8 @@ class Model(nn.Module):
         return found
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """All its parameters, in groups: hash tables, the networks of each field, and codes."""
+        """All its parameters, in groups: hash tables, the networks of each field, and codes. A model that has others
+        adds their groups."""
         tables = [(f"{name}.table", *table) for name, module in self.named_modules() if isinstance(module, Field)
                   for table in module.tables()]
         known = {id(table) for _, table, _ in tables}

@@ -81,7 +81,8 @@ def render_view(
         chunk: pixels of a piece; by default as many as give a bounded number of samples.
         renderer: `taichi` renders in one launch, evaluates nothing behind surfaces, and computes the networks in the
             precision of the kernels; `torch` goes stage by stage, renders any model, and has normals; `auto` is
-            `chosen_renderer`, or of a frame that takes longer than half a second the one that is faster here and now.
+            `taichi` on Vulkan where the model has it, else `torch`, or where a frame takes longer than half a second
+            the one that is faster here and now, which holds for the frames that follow.
         shot: what the view is of besides its camera, R = 1: a time, the image or the ids whose codes it has, or codes;
             by default nothing, which is the mean of the codes that a model has learned.
 
@@ -99,28 +100,20 @@ def render_view(
         raise IndexError(f"index must be in [0, {len(cameras)}), got {index}")
     background = np.broadcast_to(np.asarray(background, np.float32), (3,))
     frame = _frame(model, cameras, index, shot)
-    launch = None if normals else _one_launch(model, frame.shot)
+    launch = None if normals or renderer == "torch" else _one_launch(model, frame.shot)
     if renderer == "taichi" and launch is None:
         what = "normals" if normals else type(model).__name__
         raise ValueError(f"renderer must be torch or auto for {what}, got taichi")
     if renderer == "auto":
-        renderer = chosen_renderer(model, normals=normals)
-        if launch is not None:
-            renderer = _faster_renderer(model, frame, launch, renderer)
+        # on Vulkan tensors would travel at every stage; elsewhere networks in half precision are as fast, if not busy
+        usual = "taichi" if launch is not None and runtime.current().backend == "vulkan" else "torch"
+        renderer = usual if launch is None else _faster_renderer(model, frame, launch, usual)
     if renderer == "taichi":
         image, samples = _render_fast(launch, frame, chunk)
     else:
         image, samples = _render_pieces(model, frame, normals, chunk)
     image = image.reshape(frame.height, frame.width, 8).numpy()
     return replace(_view(image, background, normals, samples), renderer=renderer)
-
-
-def chosen_renderer(model: nn.Module, *, normals: bool = False) -> Literal["torch", "taichi"]:
-    """What `auto` begins with: `taichi` for a model that has it on `vulkan`, where tensors would travel at every stage,
-    else `torch`, whose half-precision networks are as fast on a CPU that has them and is not busy."""
-    if normals or runtime.current().backend != "vulkan":
-        return "torch"
-    return "torch" if _one_launch(model, Shot()) is None else "taichi"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ __all__ = ["InstantNGPStep"]
 
 ROOM_MARCHED, ROOM_SAMPLES = 1.25, 1.5  # of the numbers aimed at
 ROOM_SAMPLES_CUDA = 1.125  # there the networks compute over all that there is room for, and batches are large and even
+STEPS_COUNTED = 256  # after which the host takes over the totals, whose 32 bits hold those of some hundreds of steps
 ROOM_DISTANCES = 1.5  # of the share that rays with a known distance are of the step's
 
 
@@ -71,6 +72,8 @@ class InstantNGPStep:
         kernels.next_batch(self.drawn.count, self.march.count, self.density.count, self.pace, self.totals,
                            self.batches.smoothing, config.marched, config.samples, self.rays_room,
                            self.model.rays_per_pixel)
+        if (standing.step + 1) % STEPS_COUNTED == 0:
+            self.add_totals()
 
     def differentiate(self, standing: Standing) -> None:
         """Add the gradients of the loss of one batch to those of all that is learned."""
@@ -171,7 +174,7 @@ class InstantNGPStep:
         if distances is not None:
             share = distances.config.rays
             few = {name: min(room, room_for(ROOM_DISTANCES * share * room)) for name, room in rooms.items()}
-            few |= {"rays": math.ceil(share * rooms["rays"]) + 1, "scanned": rooms["scanned"] + 1}
+            few["rays"] = math.ceil(share * rooms["rays"]) + 1
             known = KnownRays(arrays, few, self.drawn, distances.pixel_index, distances.distance, share)
             march = March(arrays, few, model, self.occupancy, pack)
             density = Density(arrays, few, field, self.table, self.density_network, pack, early_stop, networks)

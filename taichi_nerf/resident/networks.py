@@ -156,12 +156,12 @@ class TensorCoreNetwork(Network):
     def _prepare(self, arrays, columns):
         half = fastest_precision(arrays.device) != torch.float32
         self.precision, self.scale = (torch.float16, 1024.0) if half else (torch.float32, 1.0)
-        rows = self.sizes[0], self.sizes[-1]
-        self.input, self.output_gradient = (
-            torch.zeros(count, columns, dtype=self.precision, device=arrays.device) for count in rows)
+        self.scratch = {}  # number of columns -> the input, and the gradient of the output, in that precision
+        self.device = arrays.device
         self.unscale = torch.tensor([1 / self.scale], device=arrays.device)  # an array: the product is in float32
 
     def forward(self, x, y, count):
+        self.input, self.output_gradient = self._scratch(x.shape[1])
         kernels.columns_in_use(x, 1.0, count, self.input)
         self.inputs = [self.input]
         self.layers = [weight.to(self.precision) for weight in self._per_layer(self.weights)]
@@ -179,6 +179,14 @@ class TensorCoreNetwork(Network):
                 if layer > 0:
                     gradient = torch.ops.aten.threshold_backward(gradient, self.inputs[layer], 0)
         torch.mul(gradient, self.unscale, out=x_gradient)
+
+    def _scratch(self, columns: int) -> tuple[Tensor, Tensor]:
+        """For matrices of so many columns, of which the passes of a step have one number each."""
+        if columns not in self.scratch:
+            self.scratch[columns] = tuple(
+                torch.zeros(rows, columns, dtype=self.precision, device=self.device)
+                for rows in (self.sizes[0], self.sizes[-1]))
+        return self.scratch[columns]
 
 
 @contextmanager

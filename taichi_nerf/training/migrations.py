@@ -6,6 +6,7 @@ the box, state of optimisers by number, and one more level in the names of hash 
 
 import re
 
+import torch
 from torch import Tensor
 
 from ..config import todays_model
@@ -38,7 +39,11 @@ def todays_tensors(tensors: dict[str, Tensor], version: int) -> dict[str, Tensor
     """Of a model, or of a training besides its optimisers."""
     if version > 3:
         return tensors
-    return {CODES.sub(r"\1codes.appearance.table", NESTED.sub(r"\1.", name)): value for name, value in tensors.items()}
+    found = {CODES.sub(r"\1codes.appearance.table", NESTED.sub(r"\1.", name)): value for name, value in tensors.items()}
+    for part in ("", "model."):  # each was of an image
+        if (table := found.get(f"{part}codes.appearance.table")) is not None:
+            found[f"{part}codes.appearance.known"] = torch.ones(len(table), dtype=torch.bool)
+    return found
 
 
 def todays_state(tensors: dict[str, Tensor], version: int, optimisers: Optimisers) -> dict[str, Tensor]:

@@ -1,4 +1,5 @@
-"""Optimisers made from groups of parameters, one for each kind: the only place where weights take a step."""
+"""Optimisers made from groups of parameters, one for each kind: the place where weights take their steps, but for those
+that `resident.parameters` moves on the device."""
 
 import math
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 takes a step. Which model it is no part knows; what differs from model to model, the model says (`models.model.Model`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import runtime
 from ..config import TrainingConfig, check_fit
 from ..data.scene import Scene
-from ..models.model import Model
+from ..models.model import Model, ParameterGroup
 from ..resident import resident_step, why_not_resident
 from ..types import Rays
 from .average import WeightAverage
@@ -143,9 +143,12 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     corrections = Corrections(cameras, config).to(runtime.current().device)
     source = PhotoRays(photos, corrections, cones=model.sees_cones)
     distances = KnownDistances(scene, source, model, config.depth) if config.depth.weight > 0 else None
-    of_corrections = corrections.parameter_groups(partial(rate_factor, settings))
+    for name, codes in model.codes.items():
+        codes.know(photos.shots.ids[name])
+    groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
+    _check_all_are_trained(model, groups)
     parts = {"batches": batches_for(model, source, config.batch), "corrections": corrections,
-             "optimisers": Optimisers([*model.parameter_groups(), *of_corrections], settings), "tally": Tally()}
+             "optimisers": Optimisers(groups, settings), "tally": Tally()}
     average = WeightAverage(model, settings.average_decay, settings.average_every)
     model.before_training(cameras)
     explicit = config.gradients == "explicit" or (
@@ -158,6 +161,14 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
                              after=model.after_step, **parts)
     clock = Clock(steps=config.steps, seconds=config.seconds, seed=config.seed)
     return Trainer(model, average=average, clock=clock, taker=taker, **parts)
+
+
+def _check_all_are_trained(model: Model, groups: Sequence[ParameterGroup]) -> None:
+    """Raises ValueError naming a parameter of `model` that none of the `groups` has."""
+    trained = {id(parameter) for group in groups for parameter in group.parameters}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in trained:
+            raise ValueError(f"the parameter '{name}' of {type(model).__name__} is in no group of parameter_groups()")
 
 
 def check_same_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor]):

@@ -58,6 +58,8 @@ def test_images_of_one_photo_learn_one_code(scene, gradients):
         trainer.state_dict()  # which brings what was learned on the device here
         moved = (model.codes["appearance"].table - start).detach().abs().amax(dim=1)
         assert len(start) == 4 and (moved[[0, 1, 3]] > 1e-3).all() and moved[2] < 1e-5
+        codes = model.codes["appearance"]  # that nobody has is no part of the mean
+        torch.testing.assert_close(codes.mean, codes.table[[0, 1, 3]].mean(dim=0))
     finally:
         runtime.init(before.backend, before.dtype, threads=before.threads)
 

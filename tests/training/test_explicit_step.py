@@ -168,6 +168,12 @@ def test_a_network_over_all_columns_is_the_network_of_those_in_use(backend, rng,
     network.first_output(x, first, count)
     network.forward(x, y, count)
     network.backward(x, y_gradient, x_gradient, count)
+    few = 400  # columns of another pass of the step
+    y_few, x_few = backend.empty(16, few), backend.empty(32, few)
+    network.forward(x[:, :few].contiguous(), y_few, count)
+    network.backward(x[:, :few].contiguous(), y_gradient[:, :few].contiguous(), x_few, count)
+    assert torch.allclose(y_few[:, :n], y[:, :n]) and torch.allclose(x_few[:, :n], x_gradient[:, :n])
+    network.gradient *= 0.5  # of both passes
     # by norm; rounding cuts a unit near zero, whose whole gradient is lost: the square root of the share of these units
     of_values, of_gradients = (2e-3, 4e-2) if precision == torch.float16 else (1e-5, 1e-5)
     weights_gradient = torch.cat([weight.grad.reshape(-1) for weight in expected])

@@ -37,8 +37,7 @@ def gather_code_gradient(
     gradient: ti.types.ndarray(ndim=1),  # in, out [C A]: added to
     rays: ti.types.ndarray(ndim=1),  # [1] int32
 ):
-    """On a CPU a thread for each number of a code, whose sums are then those of one order; on a GPU one for each ray
-    as well."""
+    """On a CPU in the order of the rays; on a GPU a thread for each ray and number of a code."""
     size = inputs_gradient.shape[0] - first
     if ti.static(on_cpu()):
         ti.loop_config(serialize=True)

@@ -6,7 +6,7 @@
 As `taichi_nerf.training.exposure`, whose gradients these are.
 """
 
-from ..engine import on_cpu, ti
+from ..engine import live, on_cpu, ti
 from ..launch import kernel
 
 THIN = 1e-3  # opacity below which the colour of a ray is that of nothing
@@ -76,13 +76,22 @@ def gather_stops_gradient(
     gradient: ti.types.ndarray(ndim=1),  # [3 N] out: with respect to the stops
     rays: ti.types.ndarray(ndim=1),  # [1] int32
 ):
-    """A thread for each channel: the sums are those of one order, whatever the backend."""
+    """The sums over the rays of each image, zero before, less their mean: on a CPU in the order of the rays, on a GPU a
+    thread for each ray and channel."""
+    if ti.static(on_cpu()):
+        ti.loop_config(serialize=True)
+        for ray in range(live(of_pixel.shape[0], rays, True)):
+            for channel in ti.static(range(3)):
+                gradient[3 * image_index[ray] + channel] += of_pixel[ray, channel]
+    else:
+        for thread in range(live(of_pixel.shape[0], rays, True) * 3):
+            ray, channel = thread // 3, thread % 3
+            ti.atomic_add(gradient[3 * image_index[ray] + channel], of_pixel[ray, channel])
     ti.loop_config(serialize=ti.static(on_cpu()))
     for channel in range(3):
         images = gradient.shape[0] // 3
         total = 0.0
-        for ray in range(ti.min(rays[0], of_pixel.shape[0])):
-            gradient[3 * image_index[ray] + channel] += of_pixel[ray, channel]
-            total += of_pixel[ray, channel]
+        for n in range(images):
+            total += gradient[3 * n + channel]
         for n in range(images):
             gradient[3 * n + channel] -= total / ti.cast(images, float)
