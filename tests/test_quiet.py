@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from taichi_nerf_kernels.engine import ti
+
 FORBIDDING = """
 import os, socket
 
@@ -34,12 +36,13 @@ def command(tmp_path):
     (tmp_path / "forbidding" / "sitecustomize.py").write_text(FORBIDDING, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "TI_SKIP_VERSION_CHECK"}
     environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "forbidding"), *filter(None, sys.path)]),
-                    "HOME": str(tmp_path), "CONNECTIONS": str(tmp_path / "connections")}
+                    "HOME": str(tmp_path), "CONNECTIONS": str(tmp_path / "connections"),
+                    "TI_OFFLINE_CACHE_FILE_PATH": ti.lang.impl.default_cfg().offline_cache_file_path}
 
     def run(*arguments):
         done = subprocess.run([sys.executable, "-m", "taichi_nerf", *arguments], env=environment, capture_output=True,
                               text=True, timeout=300, cwd=tmp_path)
-        return done.returncode, done.stdout + done.stderr
+        return done.returncode, done.stdout, done.stderr
 
     return run
 
@@ -48,12 +51,12 @@ def test_the_commands_connect_to_nothing(command, tmp_path):
     run, common = str(tmp_path / "run"), ("--backend", "cpu", "--threads", "1")
     trained = command("train", "--downscale", "8", "--steps", "2", "--test-every", "16", "--orbit-frames", "2",
                       "--output", run, *common)
-    assert trained[0] == 0, trained[1]
+    assert trained[0] == 0, trained[2]
     assert command("eval", run, "--every", "16", *common)[0] == 0
     assert command("render", run, "--frames", "1", "--size", "16", "16", *common)[0] == 0
     assert command("info", run)[0] == 0
-    code, said = command("doctor", "--backends", "cpu", "--kernels", "ray_aabb", "--threads", "1", "--json")
-    assert code == 0 and json.loads(said.splitlines()[-1])["healthy"], said
+    code, said, _ = command("doctor", "--backends", "cpu", "--kernels", "ray_aabb", "--threads", "1", "--json")
+    assert code == 0 and json.loads(said)["healthy"], said
     (tmp_path / "photos").mkdir()
     assert command("process", "photos", "--output", "scene")[0] == 2  # there are none, which it says
     assert not (tmp_path / "connections").exists(), (tmp_path / "connections").read_text()

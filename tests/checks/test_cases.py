@@ -1,16 +1,15 @@
 """The registry of cases: complete, right on every backend, and able to tell right from wrong."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
 
 from taichi_nerf.checks import measure
 from taichi_nerf.checks.cases import CASES
-from tests.test_layers import COMPOSITIONS, HELPERS, KERNELS
+from tests.test_layers import COMPOSITIONS, HELPERS, KERNELS, modules, stem_of
 
-STEMS = sorted({path.stem for path in Path(KERNELS).glob("*.py")} - HELPERS - COMPOSITIONS)
+STEMS = sorted({stem_of(path) for path in modules(KERNELS)} - HELPERS - COMPOSITIONS)
 
 
 def test_every_kernel_stem_has_a_case():

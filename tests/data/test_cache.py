@@ -15,7 +15,7 @@ from taichi_nerf import runtime
 from taichi_nerf.data import cache, images, load_scene
 from taichi_nerf.errors import UserError
 from taichi_nerf.ops.camera import training_rays
-from taichi_nerf.training.trainer import device_images
+from taichi_nerf.training.photos import photos_of
 
 from .conftest import picture
 from .test_masks import with_masks
@@ -56,9 +56,9 @@ def test_training_rays_are_the_same_from_disk_as_from_memory(backend, capture, m
     for mode in ("memory", "disk", "disk"):
         scene = load_scene(folder, cache=mode)
         assert isinstance(scene.splits["train"].images.pixels.base, np.memmap) == (mode == "disk")
-        packed, has_alpha = device_images(scene, "train")
-        assert not has_alpha and (packed.allowed is not None) == masked
-        batches.append(training_rays(packed, 500, seed=9))
+        photos = photos_of(scene)
+        assert not photos.has_alpha and (photos.images.allowed is not None) == masked
+        batches.append(training_rays(photos.images, 500, seed=9))
     for batch in batches[1:]:
         for one, other in zip(batches[0], batch):
             assert torch.equal(one, other)
@@ -194,7 +194,7 @@ def test_only_what_is_drawn_is_read_into_memory(tmp_path):
 
     runtime.init("cpu", torch.float32)
     scene = load_scene_of(mapped, side=2**13)
-    packed, _ = device_images(scene, "train")
+    packed = photos_of(scene).images
     before = resident()
     training_rays(packed, 64, seed=1)
     assert resident() - before < 2**24
