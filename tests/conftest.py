@@ -67,6 +67,12 @@ def pytest_xdist_auto_num_workers(config) -> int:
     return 0 if _is_about_speed(config) else min(runtime.usable_cpus(), MOST_WORKERS)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Slow tests first: at the end they would leave all processes but one idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread(request):
     """A test that asks for no number of threads has one: others run beside it, and of what Taichi compiles it takes
