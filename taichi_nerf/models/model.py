@@ -84,7 +84,8 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
-        """[M] at positions [M, 3] of model space, per model unit; `shot` of the positions, M = R."""
+        """[M] at positions [M, 3] of model space, per model unit; `shot` of the positions, M = R, may lack the codes of
+        its ids (`fields.codes.with_codes`)."""
         raise NotImplementedError
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer | None:

@@ -8,8 +8,9 @@
     distances the same for rays whose end is known, if there are any
     update    Adam of all that is learned, the moving average, the size of the next batch
 
-The host launches, and never waits: how many rays and samples a step has only the device knows, so that every array has
-room for more than are aimed at, and rays that find no room are left out.
+The host launches and does not wait, but for once in some hundreds of steps, to take over the totals: how many rays and
+samples a step has only the device knows, so that every array has room for more than are aimed at, and rays that find no
+room are left out.
 """
 
 import math
