@@ -81,6 +81,7 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
             default_fp=_FLOATS[dtype],
             cpu_max_num_threads=threads,
             random_seed=seed,
+            cfg_optimization=backend != "cpu",  # a second of three to compile, for what LLVM does again
             offline_cache=True,
             offline_cache_file_path=_cache_folder(),
             enable_fallback=False,

@@ -76,7 +76,7 @@ def scene():
     before = runtime.current()
     runtime.init("cpu", torch.float32, threads=1)
     yield builtin_scene(resolution=8, views=(3, 0, 1), samples_per_pixel=1)
-    runtime.init(before.backend, before.dtype, before.threads, seed=1)
+    runtime.init(before.backend, before.dtype, before.threads, mlp=before.mlp)
 
 
 def test_the_systems_of_the_package_are_known_in_their_order():

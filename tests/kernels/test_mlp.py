@@ -11,7 +11,7 @@ from taichi_nerf_kernels.engine import on_cpu, ti
 
 ONE_HIDDEN, TWO_HIDDEN, DEEP, LINEAR = (19, 33, 6), (3, 18, 20, 9), (5, 8, 4, 12, 1), (7, 5)
 NETWORKS = [ONE_HIDDEN, DEEP, LINEAR]
-LARGE = (16, 128, 96, 1)  # more weights than a GPU's shared memory takes
+LARGE = (90, 64, 40, 1)  # more weights than a GPU's shared memory takes
 # A CPU, whose tiles are smaller, compiles the longer the wider a network is.
 NARROW = {ONE_HIDDEN: (5, 18, 6), DEEP: (3, 6, 4, 5, 1), TWO_HIDDEN: (3, 6, 7, 9)}
 

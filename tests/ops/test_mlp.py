@@ -16,7 +16,7 @@ def random_weights(sizes, rng):
     return [torch.randn(b, a, generator=rng, dtype=torch.float64) * (2 / a) ** 0.5 for a, b in pairwise(sizes)]
 
 
-LARGE = (31, 64, 64, 3)
+LARGE = (31, 40, 33, 3)
 
 
 @pytest.mark.parametrize("sizes", [ONE_HIDDEN, DEEP, LINEAR, TWO_HIDDEN, LARGE], ids=str)

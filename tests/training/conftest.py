@@ -32,7 +32,7 @@ def one_runtime():
     before = runtime.current()
     runtime.init("cpu", torch.float32, threads=1)
     yield
-    runtime.init(before.backend, before.dtype, before.threads, seed=1)
+    runtime.init(before.backend, before.dtype, before.threads, mlp=before.mlp)
 
 
 @pytest.fixture(scope="session")

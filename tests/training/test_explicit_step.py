@@ -304,14 +304,15 @@ def test_steps_on_vulkan_stay_on_the_device(small_scene, moved_bytes):
     if runtime.why_missing("vulkan"):
         pytest.skip(f"vulkan: {runtime.why_missing('vulkan')}")
     runtime.init("vulkan")
-    trainer = trainer_for(make_model(small_scene, InstantNGPConfig()), small_scene, TrainingConfig(steps=100))
+    narrow = dataclasses.replace(SMALL, field=dataclasses.replace(SMALL.field, density_width=16, colour_width=16))
+    trainer = trainer_for(make_model(small_scene, narrow), small_scene, TrainingConfig(steps=100, batch=BATCH))
     trainer.clock.steps_done = 60  # the next steps look at all cells of the occupancy grid, and at some
     before = moved_bytes[0]
     for _ in range(24):
         trainer.step()
     trainer.totals()
     assert 0 < (moved_bytes[0] - before) / 24 < 64 * 1024
-    assert trainer.taker.occupancy.updates == 2
+    assert trainer.taker.occupancy.updates == 24 // SMALL.sampling.update_every
     before = moved_bytes[0]
     trainer.state_dict()
     assert moved_bytes[0] - before > 4 * trainer.model.field.table.numel()  # a checkpoint does move: it is counted
