@@ -94,6 +94,8 @@ class Train(_Common):
     """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
     resume: Annotated[Path | None, arg(metavar="RUN")] = None
     """Go on with this run exactly where it stood, with its settings; --steps or --seconds set another end."""
+    moved: Annotated[Path | None, arg(name="scene", metavar="PATH")] = None
+    """With --resume: where the scene is now, if it has moved since training began."""
     model_name: Annotated[ModelName, arg(name="model")] = "instant-ngp"
     """What is trained."""
     preset: Preset = "small"
@@ -122,10 +124,17 @@ class Train(_Common):
     orient: Orientation | None = None
     """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
     the file. By default none where the format fixes the axes (all but colmap, llff and phototourism), else up."""
+    axes: Literal["opengl", "opencv"] = "opengl"
+    """What the axes of cameras in transforms files are: x right, y up, z back, or right, down, forward."""
+    world_to_camera: bool = False
+    """The matrices of transforms files are world to camera."""
+    skip_missing: bool = False
+    """Leave out images that are not there. A few are left out in any case, with a warning."""
     image_exposure: Annotated[float, arg(name="exposure", metavar="STOPS")] = 0.0
     """Make images of more than 8 bits (16-bit PNG, OpenEXR, Radiance) brighter by as many stops."""
-    alpha: Literal["background", "mask"] = "background"
-    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    alpha: Literal["auto", "background", "mask"] = "auto"
+    """What a transparent pixel is: the background seen, or left out of training and scores; auto: the background where
+    an object stands before it, left out where a few pixels are transparent, or empty corners."""
     masks: bool = True
     """Leave out of training and scores what the masks of the scene cover."""
     cut_out: bool = False
@@ -157,6 +166,8 @@ class Train(_Common):
             raise SettingError(
                 "--resume takes the scene and the folder from the run; leave SCENE and --output out"
             )
+        if self.moved is not None and self.resume is None:
+            raise SettingError("--scene says where that of a run to --resume is now; give a scene to train on as SCENE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +297,10 @@ class Info(_Common):
     format: SceneFormat | None = None
     """As of `train`."""
     orient: Orientation | None = None
+    """As of `train`."""
+    axes: Literal["opengl", "opencv"] = "opengl"
+    """As of `train`."""
+    world_to_camera: bool = False
     """As of `train`."""
     picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
     """Draw the cameras' frusta into this new file."""

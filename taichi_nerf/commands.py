@@ -15,6 +15,7 @@ from .checks.report import bench, doctor
 from .cli import STARTED, Eval, Info, Process, Render, Train, train_defaults
 from .config import RunConfig, SceneConfig, TrainingConfig, flattened
 from .data import load_scene
+from .data.foreign import quoted
 from .data.inspect import Finding, describe, draw_frusta
 from .data.multiscale import scale_words
 from .data.scene import Cameras, Scene
@@ -49,14 +50,16 @@ FREE_ON_RESUME = {
     "debug",
     "checkpoint_seconds",
     "orbit_frames",
+    "moved",
 }
-RENAMED = {"model_name": "model"}
+RENAMED = {"model_name": "model", "moved": "scene"}
 NO_VIDEO = (".avi", ".gif", ".jpeg", ".jpg", ".mkv", ".mov", ".png", ".webm")
 
 
 def train(command: Train) -> int:
     """`taichi-nerf train`"""
     run, scene = _resumed(command) if command.resume is not None else _begun(command)
+    _tell(scene)
     config = run.config
     model = make_model(scene, config.model, seed=config.training.seed)
     trainer = Trainer(model, scene, config.training)
@@ -81,7 +84,7 @@ def train(command: Train) -> int:
     if not done:
         _say(
             f"taichi-nerf: stopped and saved at step {trainer.steps_done}; go on with: "
-            f"taichi-nerf train --resume {run.path}"
+            f"taichi-nerf train --resume {quoted(run.path)}"
         )
         return 128 + stop.signal
     try:
@@ -89,7 +92,8 @@ def train(command: Train) -> int:
             _finish(command, run, scene, trainer)
     except KeyboardInterrupt:
         _say(
-            f"taichi-nerf: stopped after the training; score and render with: taichi-nerf train --resume {run.path}"
+            "taichi-nerf: stopped after the training; score and render with: "
+            f"taichi-nerf train --resume {quoted(run.path)}"
         )
         return 130
     return 0
@@ -150,12 +154,17 @@ def process(command: Process) -> int:
     """`taichi-nerf process`"""
     from .capture import process as process_capture
 
-    done = process_capture(
-        command.source,
-        command.output,
-        **{name: getattr(command, name) for name in
-           ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
-    )
+    try:
+        with Terminated.as_exception():
+            done = process_capture(
+                command.source,
+                command.output,
+                **{name: getattr(command, name) for name in
+                   ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
+            )
+    except Terminated:
+        _say("taichi-nerf: stopped")
+        return 128 + signal.SIGTERM
     if command.json:
         print(json.dumps({**dataclasses.asdict(done), "folder": str(done.folder)}))
         return 0
@@ -166,7 +175,7 @@ def process(command: Process) -> int:
     print(
         f"{done.placed} of {done.images} images have a pose; {done.points} points, reprojection error "
         f"{done.reprojection_error:.2f} pixels\n"
-        f"{done.folder}: train on it with: taichi-nerf train {done.folder}"
+        f"{done.folder}: train on it with: taichi-nerf train {quoted(done.folder)}"
     )
     return 0
 
@@ -182,13 +191,15 @@ def info(command: Info) -> int:
         settings = run.config.scene
     else:
         path = None if command.path is None else str(command.path)
-        settings = SceneConfig(path=path, format=command.format, orient=command.orient)
+        settings = SceneConfig(path=path, format=command.format, orient=command.orient, axes=command.axes,
+                               world_to_camera=command.world_to_camera)
     try:
         if settings.builtin is not None:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
-            scene = load_scene(settings.path, strict=False, format=settings.format, orient=settings.orient)
+            names = ("format", "orient", "axes", "world_to_camera", "alpha")
+            scene = load_scene(settings.path, strict=False, **{name: getattr(settings, name) for name in names})
         facts += describe(scene)
     except UserError as error:
         if scene is None:
@@ -243,6 +254,26 @@ def render_pictures(
                     write_png(output / f"{what}_{n:04d}.png", picture)
             if on_view is not None:
                 on_view(n + 1, len(cameras))
+
+
+class Terminated(BaseException):
+    """SIGTERM as an exception: what was begun is cleaned up on its way."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def as_exception(cls):
+        """Within this context."""
+        def end(number, frame):
+            raise cls
+
+        before = None
+        with contextlib.suppress(ValueError):  # only the main thread may
+            before = signal.signal(signal.SIGTERM, end)
+        try:
+            yield
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
 
 
 class Stop:
@@ -323,6 +354,9 @@ def _save(run: RunFolder, scene: Scene, trainer: Trainer):
 def _resumed(command: Train) -> tuple[RunFolder, Scene]:
     """A run that is there already, with another end if the command says so."""
     run = RunFolder.open(command.resume)
+    if command.moved is not None:
+        scene = dataclasses.replace(run.config.scene, path=str(command.moved.expanduser().absolute()))
+        run.config = dataclasses.replace(run.config, scene=scene)
     default = flattened(train_defaults(command.backend))
     for name, value in flattened(command).items():
         if name not in FREE_ON_RESUME and value != default.get(name):
@@ -350,8 +384,9 @@ def _new_config(command: Train) -> RunConfig:
         path = str(command.scene.expanduser().absolute())
     scene = SceneConfig(
         path=path,
-        **{name: getattr(command, name) for name in ("downscale", "scales", "test_every", "background", "format",
-                                                     "orient", "alpha", "masks", "cut_out", "cache")},
+        **{name: getattr(command, name) for name in
+           ("downscale", "scales", "test_every", "background", "format", "orient", "axes", "world_to_camera",
+            "skip_missing", "alpha", "masks", "cut_out", "cache")},
         exposure=command.image_exposure,
     )
     training = TrainingConfig(
@@ -404,7 +439,7 @@ def _render_orbit(run: RunFolder, scene: Scene, trainer: Trainer, frames: int):
         full, size = size, affordable_size(size, seconds * frames, max(VIDEO_SECONDS, trainer.seconds))
         if size != full:
             _say(f"orbit.mp4 gets frames of {size[0]} x {size[1]} pixels, since {full[0]} x {full[1]} would take "
-                 f"{seconds * frames:.0f} s; these can be had with: taichi-nerf render {run.path}")
+                 f"{seconds * frames:.0f} s; these can be had with: taichi-nerf render {quoted(run.path)}")
     cameras = paths.orbit(run.cameras_scene(), frames, size=size)
     with Progress("orbit video") as line:
         render_pictures(trainer.model, cameras, background, {"colour": run.path / "orbit.mp4"}, on_view=line.count)
@@ -589,6 +624,16 @@ def _make_folder(path: Path):
 def _runtime_name() -> str:
     started = runtime.current()
     return f"{started.backend} with {started.threads} {'thread' if started.threads == 1 else 'threads'}"
+
+
+def _tell(scene: Scene):
+    """What a scene from disk was taken for, and what looks wrong with it."""
+    if scene.format == "built-in":
+        return
+    _say(f"{scene.name}: {'; '.join(scene.notes)}")
+    for finding in describe(scene):
+        if finding.severity == "warning":
+            _say(f"warning: {finding.text}")
 
 
 def _say(text: str):

@@ -536,10 +536,17 @@ class SceneConfig:
     """What the scene is read as; none: what its folder looks like."""
     orient: Orientation | None = None
     """How the model is turned against the scene's file; none: as the format wants."""
+    axes: Literal["opengl", "opencv"] = "opengl"
+    """Of the cameras in transforms files: x right, y up, z back, or right, down, forward."""
+    world_to_camera: bool = False
+    """The matrices of transforms files are world to camera."""
+    skip_missing: bool = False
+    """Leave out images that are not there, however many they are."""
     exposure: float = 0.0
     """Stops by which images of more than 8 bits are made brighter."""
-    alpha: Literal["background", "mask"] = "background"
-    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    alpha: Literal["auto", "background", "mask"] = "auto"
+    """What a transparent pixel is: the background seen, or left out of training and scores; auto: as share and place
+    of such pixels say."""
     masks: bool = True
     """Leave out of training and scores what the masks of the scene cover."""
     cut_out: bool = False
@@ -628,6 +635,7 @@ def todays_model(values: object, version: int) -> object:
 
 def todays_run(values: object, version: int) -> object:
     """Those of a run."""
+    values = _with_todays_scene(values) if version <= 3 else values
     if version > 2:
         return values
     try:
@@ -641,10 +649,17 @@ def todays_run(values: object, version: int) -> object:
         corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
         corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
         training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
-        scene = {**dataclasses.asdict(SceneConfig()), **values["scene"]}
-        return {**values, "scene": scene, "model": model, "training": training}
+        return {**values, "model": model, "training": training}
     except (TypeError, KeyError):
         return values  # what is wrong with it is said where it is read
+
+
+def _with_todays_scene(values: object) -> object:
+    """Up to the third version a scene had no axes, and took any alpha for a background."""
+    scene = values.get("scene") if isinstance(values, dict) else None
+    if not isinstance(scene, dict):
+        return values  # what is wrong with it is said where it is read
+    return {**values, "scene": {**dataclasses.asdict(SceneConfig(alpha="background")), **scene}}
 
 
 def _checked(wanted, value, name: str):

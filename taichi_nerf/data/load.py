@@ -8,7 +8,9 @@ from typing import Literal
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
 from .cache import CacheMode
-from .colmap import find_model, load_colmap
+from .colmap import load_colmap
+from .colmap_model import find_model
+from .foreign import advice_on_pictures, advice_on_video, export_of, is_video
 from .frames import Problems
 from .llff import load_llff
 from .multiscale import METADATA_FILE, load_multiscale
@@ -16,6 +18,7 @@ from .nerfies import is_nerfies, load_nerfies
 from .nsvf import is_nsvf, load_nsvf
 from .phototourism import is_phototourism, load_phototourism
 from .placement import ORIENTATIONS
+from .poses import AXES
 from .scene import Scene
 from .splits import Request
 from .transforms import load_transforms
@@ -33,7 +36,7 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Request], Scene
     "colmap": (lambda folder: find_model(folder) is not None, load_colmap),
     "llff": (lambda folder: (folder / "poses_bounds.npy").is_file(), load_llff),
     "multiscale": (
-        lambda folder: (folder / METADATA_FILE).is_file() and not is_nerfies(folder),
+        lambda folder: (folder / METADATA_FILE).is_file() and not is_nerfies(folder) and export_of(folder) is None,
         lambda folder, request: load_multiscale(folder / METADATA_FILE, request),
     ),
 }
@@ -54,8 +57,11 @@ def load_scene(
     strict: bool = True,
     format: str | None = None,
     orient: str | None = None,
+    axes: Literal["opengl", "opencv"] = "opengl",
+    world_to_camera: bool = False,
+    skip_missing: bool | None = False,
     exposure: float = 0.0,
-    alpha: Literal["background", "mask"] = "background",
+    alpha: Literal["auto", "background", "mask"] = "auto",
     masks: bool = True,
     cut_out: bool = False,
     cache: CacheMode = "auto",
@@ -76,8 +82,12 @@ def load_scene(
         format: one of FORMATS: what to read a folder as that is of several formats.
         orient: `up`, `pca` or `none`: how the model is turned against the file, see `placement.py`; by default as the
             format wants.
+        axes: of the cameras in transforms files: `opengl` (x right, y up, z back) or `opencv` (right, down, forward).
+        world_to_camera: the matrices of transforms files are world to camera.
+        skip_missing: leave out images that are not there, and warn of them; None: as long as they are few.
         exposure: stops by which images of more than 8 bits are made brighter.
-        alpha: `background`, a transparent pixel shows the background; `mask`, it is left out.
+        alpha: `background`, a transparent pixel shows the background; `mask`, it is left out; `auto`, as their share
+            and place say, in `ground.py`.
         masks: leave out of training and scores what the masks of the scene cover.
         cut_out: take what the masks of an object cover for empty instead: the object alone, before the background.
         cache: where the pixels are kept: in `memory`, on `disk`, or `auto`: on disk if they need more than half of
@@ -95,10 +105,12 @@ def load_scene(
         test_every=_whole("test-every", test_every, 0),
         splits=None if splits is None else tuple(_known_splits(splits)),
         every={name: _whole(f"every {name}", k, 1) for name, k in (every or {}).items()},
-        problems=Problems(strict),
+        problems=Problems(strict, skip_missing),
         orient=_one_of("orient", orient, ORIENTATIONS),
+        axes=_one_of("axes", axes, AXES),
+        world_to_camera=bool(world_to_camera),
         exposure=_stops(exposure),
-        alpha=alpha,
+        alpha=_one_of("alpha", alpha, ("auto", "background", "mask")),
         masks=masks,
         cut_out=cut_out,
         cache=cache,
@@ -107,7 +119,8 @@ def load_scene(
     )
     _one_of("format", format, FORMATS)
     try:
-        return _load(path, request, format)
+        scene = _load(path, request, format)
+        return replace(scene, problems=[*scene.problems, *request.problems.warnings])
     except UserError as error:
         found = request.problems.found
         if not found:
@@ -122,6 +135,7 @@ def _load(path: Path, request: Request, format: str | None) -> Scene:
         return _load_file(path, request)
     for name, (recognised, load) in FORMATS.items():
         if (format is None or name == format) and recognised(path):
+            _check_axes(name, request)
             scene = load(path, request)
             also = [other for other, (known, _) in FORMATS.items() if other != name and known(path)]
             hint = [f"the folder is also one of {', '.join(also)}: --format reads it as that"] if also else []
@@ -131,10 +145,21 @@ def _load(path: Path, request: Request, format: str | None) -> Scene:
         raise UserError(
             f"{path} is no scene of the format {format}; it is {' and '.join(known) or 'of no known format'}"
         )
+    if (export := export_of(path)) is not None:
+        raise UserError(export)
     raise UserError(f"{path} is no scene of a known format: it holds neither {_MARKS}; {_advice(path)}")
 
 
+def _check_axes(format: str, request: Request):
+    """Raises UserError where the axes are those of the format, and others are asked for."""
+    if format not in ("blender", "transforms", "multiscale") and (request.axes != "opengl" or request.world_to_camera):
+        raise UserError(f"--axes and --world-to-camera are for transforms files; the format {format} says itself what "
+                        "its poses are: leave them out")
+
+
 def _load_file(path: Path, request: Request) -> Scene:
+    if is_video(path):
+        raise UserError(advice_on_video(path))
     if path.suffix.lower() != ".json":
         raise UserError(f"{path} is not a transforms file (*.json); give the folder of a scene")
     if path in split_files(path.parent).values():
@@ -156,6 +181,8 @@ def _advice(folder: Path) -> str:
         return f"it cannot be listed ({(error.strerror or str(error)).lower()})"
     if inside:
         return f"give one of the scenes in it: {', '.join(inside[:8])}"
+    if (advice := advice_on_pictures(folder)) is not None:
+        return advice
     return "give the folder that holds one of them"
 
 

@@ -27,13 +27,14 @@ from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene, with_scales
 from ..data.export import transforms_content
+from ..data.foreign import quoted
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 REFINED_FILE = "refined_transforms.json"
-FORMAT, VERSION = "taichi-nerf run", 3
+FORMAT, VERSION = "taichi-nerf run", 4
 BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
 DEFAULT_TEST_EVERY = 8
 # with rotation, centre and scale, how a scene lies in the model
@@ -130,6 +131,7 @@ class RunFolder:
 
     def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images differ."""
+        self._check_place(self.config.scene.path)
         scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
         split = scene.splits["train"]
         before, now = self._cameras()["train"], _camera_values(split.images.names, split.cameras)
@@ -156,19 +158,25 @@ class RunFolder:
         if path is None and settings.builtin is not None:
             scene = _builtin(dataclasses.replace(settings, test_every=1), [name])
             return self._with_refined(self.placed(with_scales(scene, settings.scales)), 1), every, every
+        if path is None:
+            self._check_place(settings.path)
         scene = load_scene(
             path or settings.path,
             downscale=settings.downscale,
             test_every=test_every,
             splits=[name],
             every={name: every},
-            format=settings.format,
-            orient=settings.orient,
-            **_image_settings(settings),
+            **_loading_settings(settings),
         )
         scene = self.placed(with_scales(scene, settings.scales))
         scene = self._with_refined(scene, 1 if scene.held_out else every)
         return scene, every, every if scene.held_out else 1
+
+    def _check_place(self, path: str | None):
+        """Raises UserError where the scene of the run has moved."""
+        if self.config.scene.builtin is None and not os.path.exists(path):
+            raise UserError(f"{path}, the scene of {self.path}, does not exist; if it has moved, say where it is now "
+                            "with --scene")
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""
@@ -241,6 +249,7 @@ class RunFolder:
             "name": str(facts["name"]),
             "format": str(facts["format"]),
             "rotation": np.array(facts["rotation"], float),
+            "origin": np.array(facts.get("origin", np.zeros(3)), float),
             "centre": np.array(facts["centre"], float),
             "scale": float(facts["scale"]),
             "aabb_scale": int(facts["aabb_scale"]),
@@ -282,7 +291,7 @@ def check_output(path: Path, *, option: str = "--output") -> None:
     """
     try:
         if path.is_dir() and any(path.iterdir()):
-            resume = f" or go on with --resume {path}" if (path / CONFIG_FILE).is_file() else ""
+            resume = f" or go on with --resume {quoted(path)}" if (path / CONFIG_FILE).is_file() else ""
             raise UserError(f"{path} exists and is not empty; choose another {option}{resume}")
         parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
         if not parent.is_dir():
@@ -307,10 +316,8 @@ def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int],
             downscale=settings.downscale,
             test_every=test_every,
             every={"test": max(test_every, 1), "val": 10**9},  # of the validation images just one
-            format=settings.format,
-            orient=settings.orient,
             on_image=on_image,
-            **_image_settings(settings),
+            **_loading_settings(settings),
         )
     if "train" not in scene.splits:
         raise UserError(
@@ -323,9 +330,10 @@ def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int],
     return with_scales(scene, settings.scales)
 
 
-def _image_settings(settings: SceneConfig) -> dict:
-    """How the images are read."""
-    return {name: getattr(settings, name) for name in ("exposure", "alpha", "masks", "cut_out", "cache")}
+def _loading_settings(settings: SceneConfig) -> dict:
+    """How the poses and the images are read; a few missing images are left out in any case."""
+    names = ("format", "orient", "axes", "world_to_camera", "exposure", "alpha", "masks", "cut_out", "cache")
+    return {**{name: getattr(settings, name) for name in names}, "skip_missing": settings.skip_missing or None}
 
 
 def _builtin(settings: SceneConfig, names: list[str]) -> Scene:
@@ -351,6 +359,7 @@ def _facts(scene: Scene) -> dict:
         "name": scene.name,
         "format": scene.format,
         "rotation": scene.rotation.tolist(),
+        "origin": scene.origin.tolist(),
         "centre": scene.centre.tolist(),
         "scale": float(scene.scale),
         "held_out": scene.held_out,
