@@ -239,8 +239,7 @@ def _frame(model: Model, view: View, images: Path, known: Mapping) -> Frame:
         )
     image = find_image(images, view.name)
     if image is None:
-        raise MissingImage(f"{where}: the image {images / view.name[:200]} does not exist; put it there, or leave out "
-                           "what is missing with --skip-missing")
+        raise MissingImage(where, images / view.name[:200], "put it there")
     focal = (value["f"], value["f"]) if "f" in value else (value["fx"], value["fy"])
     known = dict(known)
     return make_frame(

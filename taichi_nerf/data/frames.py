@@ -91,6 +91,11 @@ class Frame:
 class MissingImage(UserError):
     """The image of a frame is not there."""
 
+    def __init__(self, where: str, image: Path, remedy: str):
+        super().__init__(f"{where}: the image {image} does not exist; {remedy}, or leave out what is missing with "
+                         "--skip-missing")
+        self.image = image
+
 
 class Problems:
     """Errors on the way: the first is raised, or (not strict) all are collected and their frames left out.
@@ -116,7 +121,7 @@ class Problems:
         """Images that are not there, of `total`; `expected` where the format lets them be taken out."""
         few = len(errors) <= FEW_MISSING * total and (expected or self.skip_missing is None)
         if errors and self.strict and (self.skip_missing or few):
-            names = ", ".join(str(error).split(": the image ")[-1].split(" does not exist")[0] for error in errors[:3])
+            names = ", ".join(str(error.image) for error in errors[:3])
             more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
             self.warn(f"{len(errors)} of {total} images are missing and left out: {names}{more}")
             return
@@ -154,10 +159,7 @@ def parse_frame(path: Path, content: dict, number: int, poses: PoseReader) -> Fr
     found = find_copy(path.parent, own.get("file_path"), ENDINGS)
     if found is None:
         stated = _file_path(path, number, own)
-        raise MissingImage(
-            f"{where}: the image {path.parent / stated} does not exist; "
-            "put it there, take the frame out of the list, or leave out what is missing with --skip-missing"
-        )
+        raise MissingImage(where, path.parent / stated, "put it there, take the frame out of the list")
     check_geometry(own, FRAME, where)
     image, smaller = found
     keys = merged(own, content)

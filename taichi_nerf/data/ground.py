@@ -87,8 +87,8 @@ def _by_alpha(looks: Sequence[_Look]) -> Ground:
     otherwise = "; --alpha background takes it for an object before a background"
     if share < LEAST_OUTLINE:
         most = max(look.transparent for look in looks)
-        return OPAQUE._replace(masks_alpha=True, note=f"images have alpha, and hardly a transparent pixel (at most "
-                               f"{most:.2%}), which is left out: black background{otherwise}")
+        what = f"at most {most:.2%} of an image is transparent, and left out" if most else "no pixel is transparent"
+        return OPAQUE._replace(masks_alpha=True, note=f"images have alpha, but {what}: black background{otherwise}")
     corners = float(np.median([look.corners for look in usual])) >= 2
     outside = float(np.median([look.outside for look in usual])) >= OUTSIDE
     if share < MOST_EMPTY_CORNERS and corners and outside:

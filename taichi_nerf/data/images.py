@@ -30,6 +30,7 @@ from .room import Room
 from .scene import Images, downscaled_size, pixel_offsets
 
 MOST_PIXELS = 2**31 - 1  # of all images of a split: indices of pixels have 32 bits
+HDR_WEIGHT = 3  # a pixel of linear light needs so many times the memory on its way
 
 
 class Mask(NamedTuple):
@@ -194,7 +195,7 @@ def read_images(
         not _cuts(mask, decoding) for of_image in masks for mask in of_image)
 
     def decode(n: int) -> tuple[np.ndarray, np.ndarray | None]:
-        with room.of(int(full[n].prod())):
+        with room.of(int(full[n].prod()) * (HDR_WEIGHT if is_hdr(paths[n]) else 1)):
             return decode_image(paths[n], masks[n], decoding, seen[n])
 
     def fill(pixels: np.ndarray, add_allowed: Callable[[np.ndarray], object]) -> Facts:

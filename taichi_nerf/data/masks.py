@@ -40,6 +40,18 @@ def unused_masks(frames: Sequence[Frame], images: Path | None = None, *, stated:
     return found
 
 
+def unread_beside(frames: Sequence[Frame]) -> list[str]:
+    """In words, what instant-ngp would read beside the images, and what is not read here: rays, and images of alpha."""
+    parents = sorted({frame.path.parent for frame in frames})
+    found = []
+    for pattern, what in (("rays_*.dat", "rays of their own"), ("*.alpha.*", "images of their alpha")):
+        files = [path for parent in parents for path in sorted(parent.glob(pattern))]
+        if files:
+            found.append(f"{len(files)} files beside the images are not read, such as {files[0].name}, which "
+                         f"instant-ngp takes for {what}")
+    return found
+
+
 def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if is_picture(path) and path.is_file())
 

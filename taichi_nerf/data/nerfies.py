@@ -143,8 +143,7 @@ def _frame(folder: Path, item: str, images: Path, **known) -> Frame:
     camera = _object(path)
     image = find_image(images, f"{item}.png")
     if image is None:
-        raise MissingImage(f"{path}: the image {images / f'{item}.png'} does not exist; put it there, take its id out "
-                           "of dataset.json, or leave out what is missing with --skip-missing")
+        raise MissingImage(str(path), images / f"{item}.png", "put it there, take its id out of dataset.json")
     focal = number_of(camera, "focal_length", None, str(path))
     aspect = number_of(camera, "pixel_aspect_ratio", 1.0, str(path))
     skew = number_of(camera, "skew", 0.0, str(path))

@@ -25,7 +25,7 @@ from .folders import pick_size
 from .frames import Frame, check_frames, fill_times, parse_frames, read_transforms
 from .ground import judge
 from .json_files import number_of, rows_of, short
-from .masks import unused_masks
+from .masks import unread_beside, unused_masks
 from .names import find_file, usable
 from .placement import with_bounds
 from .ply import read_ply
@@ -64,7 +64,7 @@ def load_transforms(path: Path, request: Request) -> Scene:
     everything = list(frames.values())
     request = _for_copies(everything, request)
     ground = judge(everything, request)
-    request.problems.warn(*likely_mistake(everything, request))
+    request.problems.warn(*likely_mistake(everything, request), *unread_beside(everything))
     request = replace(request, orient=request.orient or orientation_of(path, content))
     placement, why = placed(box, everything, ground.is_object, request, points)
     if request.masks:
@@ -243,7 +243,7 @@ def _check_members(path: Path, images: dict[int, Path], members: dict[str, list[
 
 def _unlisted(stated: dict[str, list[int]] | None, count: int) -> list[str]:
     missing = 0 if stated is None else count - len(set().union(*stated.values()))
-    return [f"{missing} frames are in no split and are not used"] if missing else []
+    return [f"{missing} frames are in no split and are not used"] if missing > 0 else []
 
 
 def _plain(file_path) -> str:

@@ -648,3 +648,12 @@ def test_pipes_and_other_formats_are_refused_as_images(tmp_path):
     scene.frames[1]["mask_path"] = "mask.png"
     with pytest.raises(UserError, match=r"the mask .*mask\.png cannot be read as an image \(it is a pipe"):
         load_scene(scene.write())
+
+
+def test_what_instant_ngp_would_read_beside_the_images_is_named(tmp_path):
+    scene = Transforms(tmp_path)
+    (tmp_path / "images" / "rays_0001.dat").write_bytes(b"")
+    save(tmp_path / "images" / "0001.png.alpha.png", half_mask())
+    said = load_scene(scene.folder).problems
+    assert [text.split(" are not read, such as ")[1].split(",")[0] for text in said] == ["rays_0001.dat",
+                                                                                       "0001.png.alpha.png"]
