@@ -101,15 +101,18 @@ def process(source: Path, output: Path, *, max_images: int = 200, max_size: int 
             if matching == "auto":
                 exhaustive = len(sharpness) <= MOST_EXHAUSTIVE
                 matching = "sequential" if video else "exhaustive" if exhaustive else "vocabulary"
-            models, unplaced, findings = _reconstruct(
-                aside, sharpness, camera_model=camera_model, single_camera=single_camera, matching=matching,
-                ordered=video, threads=threads,
-            )
+            left = left_out(source, sharpness, unread, video)
+            try:
+                models, unplaced, findings = _reconstruct(
+                    aside, sharpness, camera_model=camera_model, single_camera=single_camera, matching=matching,
+                    ordered=video, threads=threads,
+                )
+            except UserError as error:
+                raise UserError("; ".join([str(error), *(finding.text for finding in left)])) from None
             summary = Processed(folder=output, images=len(sharpness), placed=models[0].num_reg_images(),
                                 points=models[0].num_points3D(),
                                 reprojection_error=models[0].compute_mean_reprojection_error(),
-                                unplaced=unread | unplaced,
-                                findings=[*left_out(source, sharpness, unread, video), *findings])
+                                unplaced=unread | unplaced, findings=[*left, *findings])
             settings = {"source": printable(source.name), "max_images": max_images, "max_size": max_size,
                         "camera_model": camera_model, "single_camera": single_camera, "matching": matching}
             _write(aside, models, summary, settings)

@@ -219,6 +219,7 @@ class RunFolder:
     def placed(self, scene: Scene) -> Scene:
         """`scene` where the model of this run has it."""
         basis = self._scene_basis()
+        basis["centre"] = basis["centre"] + (basis["origin"] - scene.origin)  # older runs took nothing from positions
         return dataclasses.replace(scene, **{key: basis[key] for key in ("rotation", "centre", "scale", *PLACE)})
 
     def log(self, line: dict):

@@ -260,6 +260,14 @@ def test_what_is_left_out_is_told(tmp_path, monkeypatch):
     assert texts[1].startswith("1 photos in the folders of photos are not taken")
 
 
+def test_what_is_left_out_is_told_where_nothing_was_found_either(tmp_path, colmap, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photos = noise_photos(tmp_path / "photos", 3)
+    (photos / "IMG_9.HEIC").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no poses were found .*; 1 of 4 photos were not read, such as IMG_9\.HEIC"):
+        process(photos, tmp_path / "scene", max_size=160)
+
+
 def test_a_name_that_colmap_cannot_have_is_refused(tmp_path, colmap):
     photos = noise_photos(tmp_path / "photos", 3)
     with pytest.raises(UserError, match="is no name in UTF-8, which COLMAP needs"):

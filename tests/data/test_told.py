@@ -105,6 +105,11 @@ def test_a_run_remembers_what_was_taken_from_all_positions(tmp_path):
     del content["scene"]["origin"]  # a run of an older release
     (tmp_path / "run" / "config.json").write_text(json.dumps(content))
     assert not RunFolder.open(tmp_path / "run").cameras_scene().origin.any()
+    content["scene"]["centre"] = (np.array(content["scene"]["centre"]) + scene.origin).tolist()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(content))
+    again = RunFolder.open(tmp_path / "run").training_scene()
+    np.testing.assert_allclose(again.model_cameras("train").camera_to_world,
+                               scene.model_cameras("train").camera_to_world, atol=1e-6)
 
 
 def moved_poses(far: np.ndarray) -> np.ndarray:
