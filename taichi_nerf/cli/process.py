@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ..config import SettingError
-from ..data.foreign import quoted
+from ..errors import quoted
 from .options import say
 from .stop import Terminated
 

@@ -24,9 +24,8 @@ from ..config import (
     preset_for,
     recipe,
 )
-from ..data.foreign import quoted
 from ..devices import pytorch_is_for_cuda
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..progress import Progress
 from .options import STARTED, Backend, Common, say
 from .stop import Stop
