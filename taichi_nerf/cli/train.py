@@ -122,7 +122,6 @@ def train(command: Train) -> int:
     from ..training.trainer import trainer_for
 
     run, scene = _resumed(command) if command.resume is not None else _begun(command)
-    _tell(scene)
     config = run.config
     model = make_model(scene, config.model, seed=config.training.seed)
     trainer = trainer_for(model, scene, config.training)
@@ -132,6 +131,7 @@ def train(command: Train) -> int:
     if command.resume is not None:
         run.cut_log(trainer.steps_done)
         run.write_config()
+    _tell(scene)
     if trainer.progress < 1:
         warm_up(trainer)
         waited = time.perf_counter() - STARTED
