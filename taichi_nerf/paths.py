@@ -11,7 +11,8 @@ The file of a camera path is a JSON object:
                 {"camera_to_world": ..., "fov": 35}]}       what a frame states wins
 
 `focal` in pixels of `size` may stand in place of `fov`. nerfstudio's `camera_path.json` is read as well; its
-poses are taken to be in the world of the scene's file, too.
+poses are taken to be in the world of the scene's file, too. So is a transforms file: its poses, sizes and fields of
+view.
 """
 
 import json
@@ -22,7 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .data.frames import finite
+from .data.intrinsics import lens_of
+from .data.json_files import finite
+from .data.keys import LENS
 from .data.placement import up_axis
 from .data.scene import FISHEYE, PERSPECTIVE, Cameras, Scene, Split, every_view
 from .errors import UserError
@@ -31,6 +34,7 @@ WIDEST = math.radians(100)  # a wider lens would show a stretched picture
 HIGHEST = math.radians(55)  # elevation of an orbit
 OPEN_ARC = math.radians(110)  # a gap between cameras from which on an orbit turns back
 LONGEST_SIDE = 16384
+_OF_TRANSFORMS = ("fl_x", "fl_y", "x_fov", "y_fov", "camera_angle_x", "camera_angle_y")
 
 
 def orbit(scene: Scene, frames: int, *, size: tuple[int, int] | None = None) -> Cameras:
@@ -153,12 +157,15 @@ def from_json(
         where = f"{path}: {key} {number}"
         if not isinstance(entry, dict):
             raise UserError(f"{where} is {_short(entry)}, not an object; correct it or take it out")
+        if "w" in entry and "h" in entry:
+            entry = {"size": [entry["w"], entry["h"]], **entry}
         values = ChainMap(entry, shared)
         own = _checked_size(size or values.get("size") or default, where)
         poses.append(_pose(entry, where))
-        focal.append(_focal(values, own, where))
+        focal.append(_focal(entry, shared, own, where))
         sizes.append(own)
     poses, focal, sizes = np.array(poses), np.array(focal), np.array(sizes)
+    poses[:, :, 3] -= scene.origin
     if frames is not None:
         _check_frames(frames)
         poses, focal = interpolate(poses, focal, frames)
@@ -313,7 +320,9 @@ def _entries(path: Path, content) -> tuple[list, Mapping, str]:
             f"{path} has no frames; a camera path has a list 'frames' (or nerfstudio's 'camera_path') of one "
             "camera or more"
         )
-    shared = {name: value for name, value in content.items() if name in ("size", "fov", "focal")}
+    shared = {name: value for name, value in content.items() if name in ("size", "fov", "focal") or name in LENS}
+    if "w" in content and "h" in content:
+        shared.setdefault("size", [content["w"], content["h"]])
     if "render_width" in content and "render_height" in content:
         shared.setdefault("size", [content["render_width"], content["render_height"]])
     if content.get("camera_type", "perspective") not in ("perspective", "pinhole"):
@@ -349,8 +358,9 @@ def _pose(entry: Mapping, where: str) -> np.ndarray:
     return matrix[:3]
 
 
-def _focal(values: Mapping, size: tuple[int, int], where: str) -> float:
+def _focal(entry: Mapping, shared: Mapping, size: tuple[int, int], where: str) -> float:
     """Focal length in pixels of a picture of `size`: from the vertical field of view, or as stated."""
+    values = ChainMap(entry, shared)
     if values.get("fov") is not None:
         fov = finite(values["fov"], f"{where}: 'fov'")
         if not 0 < fov < 175:
@@ -358,6 +368,9 @@ def _focal(values: Mapping, size: tuple[int, int], where: str) -> float:
                 f"{where}: 'fov' is {fov:g}; a field of view is between 0 and 175 degrees, correct it"
             )
         return 0.5 * size[1] / math.tan(0.5 * math.radians(fov))
+    if values.get("focal") is None and any(name in values for name in _OF_TRANSFORMS):
+        stated = _checked_size(values["size"], where) if values.get("size") is not None else size
+        return lens_of(entry, shared, stated, where)[0].focal[1] * size[1] / stated[1]
     if values.get("focal") is None:
         raise UserError(
             f"{where} states neither 'fov' nor 'focal'; add the vertical field of view in degrees as 'fov'"

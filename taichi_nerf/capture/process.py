@@ -9,7 +9,6 @@
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +16,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image
 
+from ..data.aside import finish, folder_aside
 from ..data.images import processors
 from ..data.inspect import Finding
+from ..data.names import printable
+from ..data.opening import open_image
 from ..errors import UserError
 from ..progress import Progress
 from .diagnosis import reasons, suspicions
-from .photos import copy_photos, find_photos
+from .photos import copy_photos, find_photos, photos_below, unread_photos
 from .reconstruction import (
     FEWEST_IN_MODEL,
     Matching,
@@ -93,37 +94,49 @@ def process(source: Path, output: Path, *, max_images: int = 200, max_size: int 
     import_pycolmap()
     _check(source, output)
     video, threads = source.is_file(), threads or processors()
-    aside = None
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-        (aside / "images").mkdir()
-        sharpness, unread = _gather(source, aside / "images", video, max_images, max_size)
-        if matching == "auto":
-            exhaustive = len(sharpness) <= MOST_EXHAUSTIVE
-            matching = "sequential" if video else "exhaustive" if exhaustive else "vocabulary"
-        models, unplaced, findings = _reconstruct(
-            aside, sharpness, camera_model=camera_model, single_camera=single_camera, matching=matching, ordered=video,
-            threads=threads,
-        )
-        summary = Processed(folder=output, images=len(sharpness), placed=models[0].num_reg_images(),
-                            points=models[0].num_points3D(),
-                            reprojection_error=models[0].compute_mean_reprojection_error(),
-                            unplaced=unread | unplaced, findings=findings)
-        settings = {"source": source.name, "max_images": max_images, "max_size": max_size, "camera_model": camera_model,
-                    "single_camera": single_camera, "matching": matching}
-        _write(aside, models, summary, settings)
-        aside.chmod(0o755)
-        if output.is_dir():
-            output.rmdir()
-        os.rename(aside, output)
+        with folder_aside(output.parent, f".{output.name}-") as aside:
+            (aside / "images").mkdir()
+            sharpness, unread = _gather(source, aside / "images", video, max_images, max_size)
+            if matching == "auto":
+                exhaustive = len(sharpness) <= MOST_EXHAUSTIVE
+                matching = "sequential" if video else "exhaustive" if exhaustive else "vocabulary"
+            left = left_out(source, sharpness, unread, video)
+            try:
+                models, unplaced, findings = _reconstruct(
+                    aside, sharpness, camera_model=camera_model, single_camera=single_camera, matching=matching,
+                    ordered=video, threads=threads,
+                )
+            except UserError as error:
+                raise UserError("; ".join([str(error), *(finding.text for finding in left)])) from None
+            summary = Processed(folder=output, images=len(sharpness), placed=models[0].num_reg_images(),
+                                points=models[0].num_points3D(),
+                                reprojection_error=models[0].compute_mean_reprojection_error(),
+                                unplaced=unread | unplaced, findings=[*left, *findings])
+            settings = {"source": printable(source.name), "max_images": max_images, "max_size": max_size,
+                        "camera_model": camera_model, "single_camera": single_camera, "matching": matching}
+            _write(aside, models, summary, settings)
+            if output.is_dir():
+                output.rmdir()
+            finish(aside, output)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"{output} cannot be written ({reason}); name another place with room") from None
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
     return summary
+
+
+def left_out(source: Path, sharpness: dict[str, float], unread: dict[str, str], video: bool) -> list[Finding]:
+    """What of the source was not even tried."""
+    if video:
+        return []
+    texts = []
+    if unread:
+        name, reason = next(iter(unread.items()))
+        texts.append(f"{len(unread)} of {len(unread) + len(sharpness)} photos were not read, such as {name} ({reason})")
+    if below := photos_below(source):
+        texts.append(f"{len(below)} photos in the folders of {printable(source.name)} are not taken, since it has some "
+                     "of its own: move them together, or make a scene of each folder")
+    return [Finding(severity="warning", text=text) for text in texts]
 
 
 def transforms(model) -> dict:
@@ -140,7 +153,8 @@ def transforms(model) -> dict:
     if all(lens == lenses[0] for lens in lenses):
         frames = [{key: frame[key] for key in ("file_path", "transform_matrix")} for frame in frames]
         return {**lenses[0], "frames": frames}
-    return {"frames": frames}
+    kinds = {lens["camera_model"] for lens in lenses}  # nerfstudio looks for it in the head alone
+    return {**({"camera_model": kinds.pop()} if len(kinds) == 1 else {}), "frames": frames}
 
 
 def _lens(camera) -> dict:
@@ -161,6 +175,8 @@ def _check(source: Path, output: Path):
         raise UserError(f"{source} does not exist; give a folder of photos or a video")
     if taken:
         raise UserError(f"{output} exists already; name a new folder with --output or remove it first")
+    if printable(output.absolute()) != str(output.absolute()):
+        raise UserError(f"{printable(output)} is no name in UTF-8, which COLMAP needs; name another one with --output")
 
 
 def _gather(source: Path, folder: Path, video: bool, most: int,
@@ -169,7 +185,8 @@ def _gather(source: Path, folder: Path, video: bool, most: int,
     with Progress("frames" if video else "photos") as line:
         if video:
             return pick_frames(source, folder, most=most, max_size=max_size, told=line.frames), {}
-        sharpness, unread = copy_photos(find_photos(source), folder, most=most, max_size=max_size, told=line.images)
+        sharpness, failed = copy_photos(find_photos(source), folder, most=most, max_size=max_size, told=line.images)
+        unread = unread_photos(source) | failed
     if len(sharpness) < FEWEST_IN_MODEL:
         name, reason = next(iter(unread.items()))
         raise UserError(
@@ -211,7 +228,7 @@ def _by_size(folder: Path, names) -> list[list[str]]:
     """The names in groups of images of one size: another size is another zoom or another camera."""
     groups = {}
     for name in sorted(names):
-        with Image.open(folder / name) as image:
+        with open_image(folder / name) as image:
             groups.setdefault(image.size, []).append(name)
     return list(groups.values())
 

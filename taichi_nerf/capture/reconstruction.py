@@ -24,6 +24,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..data.colmap_model import load_pycolmap
 from ..errors import UserError
 from ..progress import Progress
 
@@ -41,7 +42,7 @@ _POLL_SECONDS = 0.5
 def import_pycolmap():
     """The module. Raises UserError where it is not installed."""
     try:
-        import pycolmap
+        pycolmap = load_pycolmap()
     except ImportError:
         raise UserError(
             "taichi-nerf process needs pycolmap, which is not installed; pip install 'taichi-nerf[colmap]'"
@@ -185,6 +186,6 @@ def _watched(work: Callable, tell: Callable[[], None]):
                 if future.done():  # it raised such an error itself
                     return future.result()
                 tell()
-        except KeyboardInterrupt:
+        except BaseException:  # an interruption, or a signal that was made one
             token.cancel()
             raise

@@ -50,8 +50,8 @@ def pick_frames(path: Path, folder: Path, *, most: int, max_size: int,
 
 def look_at(path: Path, told: Callable[[int], None] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Of each frame the sharpness, and the motion since the frame before, in widths of the picture."""
-    command = [_ffmpeg(), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:v:0", "-vf",
-               f"scale={WIDTH}:{HEIGHT}:flags=area,format=gray", "-fps_mode", "passthrough", "-f", "rawvideo", "-"]
+    command = [*_reading(path), "-vf", f"scale={WIDTH}:{HEIGHT}:flags=area,format=gray", "-fps_mode", "passthrough",
+               "-f", "rawvideo", "-"]
     sharp, motion, before = [], [], None
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as process:
@@ -69,10 +69,12 @@ def look_at(path: Path, told: Callable[[int], None] | None = None) -> tuple[np.n
                 process.kill()
                 raise
         said.seek(0)
-        reason = said.read().decode(errors="replace").strip().splitlines()
+        lines = said.read().decode(errors="replace").strip().splitlines()
+    reason = lines[-1].split("] ")[-1].removeprefix(f"file:{path}: ") if lines else "no frames"
     if not sharp:
-        reason = reason[-1].split("] ")[-1].removeprefix(f"{path}: ") if reason else "no frames"
         raise UserError(f"{path} cannot be read as a video ({reason}); give a video file, or a folder of photos")
+    if process.returncode:
+        raise UserError(f"{path} can be read up to frame {len(sharp)} only ({reason}); copy it again, or convert it")
     return np.array(sharp), np.array(motion)
 
 
@@ -100,16 +102,22 @@ def pick(sharp: np.ndarray, motion: np.ndarray, most: int) -> list[int]:
 def _extract(path: Path, folder: Path, picked: list[int], max_size: int) -> list[str]:
     """The names of the files written."""
     chosen = "+".join(rf"eq(n\,{n})" for n in picked)
+    square = r"scale=w='if(gt(sar\,0)\,round(iw*sar)\,iw)':h=ih,setsar=1"  # an anamorphic video has wider pixels
     smaller = rf"scale=w='if(gt(iw\,ih)\,min(iw\,{max_size})\,-2)':h='if(gt(iw\,ih)\,-2\,min(ih\,{max_size}))'"
-    command = [_ffmpeg(), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:v:0",
-               "-vf", f"select='{chosen}',{smaller}", "-fps_mode", "passthrough", "-pix_fmt", "yuvj444p", "-q:v", "2",
-               str(folder / "picked_%06d.jpg")]
+    pattern = str(folder).replace("%", "%%") + "/picked_%06d.jpg"
+    command = [*_reading(path), "-vf", f"select='{chosen}',{square},{smaller}", "-fps_mode", "passthrough",
+               "-pix_fmt", "yuvj444p", "-q:v", "2", f"file:{pattern}"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     written = sorted(folder.glob("picked_*.jpg"))
     if done.returncode or len(written) != len(picked):
         reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["it ended early"])[-1]
         raise UserError(f"{path} cannot be read as a video ({reason}); give a video file, or a folder of photos")
     return [file.rename(folder / f"frame_{n:06d}.jpg").name for file, n in zip(written, picked)]
+
+
+def _reading(path: Path) -> list[str]:
+    """The beginning of a command that reads the video, and no other file: its name is no address, whatever it holds."""
+    return [_ffmpeg(), "-v", "error", "-nostdin", "-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:v:0"]
 
 
 def _ffmpeg() -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -15,6 +15,9 @@ from .options import Common, make_folder
 if TYPE_CHECKING:
     from ..data.inspect import Finding
     from ..training.folder import RunFolder
+
+
+AS_READ = ("path", "format", "orient", "axes", "world_to_camera", "alpha")  # settings of a run's scene that count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,10 @@ class Info(Common):
     format: SceneFormat | None = None
     """As of `train`."""
     orient: Orientation | None = None
+    """As of `train`."""
+    axes: Literal["opengl", "opencv"] = "opengl"
+    """As of `train`."""
+    world_to_camera: bool = False
     """As of `train`."""
     picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
     """Draw the cameras' frusta into this new file."""
@@ -53,13 +60,14 @@ def info(command: Info) -> int:
         settings = run.config.scene
     else:
         path = None if command.path is None else str(command.path)
-        settings = SceneConfig(path=path, format=command.format, orient=command.orient)
+        settings = SceneConfig(path=path, format=command.format, orient=command.orient, axes=command.axes,
+                               world_to_camera=command.world_to_camera)
     try:
         if settings.builtin is not None:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
-            plain = SceneConfig(path=settings.path, format=settings.format, orient=settings.orient)
+            plain = dataclasses.replace(SceneConfig(), **{name: getattr(settings, name) for name in AS_READ})
             scene = load_scene(plain, strict=False)
         facts += describe(scene)
     except UserError as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,9 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ..config import SettingError
+from ..errors import quoted
+from .options import say
+from .stop import Terminated
 
 CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]
 
@@ -57,12 +61,17 @@ def process(command: Process) -> int:
     """`taichi-nerf process`"""
     from ..capture import process as process_capture
 
-    done = process_capture(
-        command.source,
-        command.output,
-        **{name: getattr(command, name) for name in
-           ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
-    )
+    try:
+        with Terminated.as_exception():
+            done = process_capture(
+                command.source,
+                command.output,
+                **{name: getattr(command, name) for name in
+                   ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
+            )
+    except Terminated:
+        say("taichi-nerf: stopped")
+        return 128 + signal.SIGTERM
     if command.json:
         print(json.dumps({**dataclasses.asdict(done), "folder": str(done.folder)}))
         return 0
@@ -73,6 +82,6 @@ def process(command: Process) -> int:
     print(
         f"{done.placed} of {done.images} images have a pose; {done.points} points, reprojection error "
         f"{done.reprojection_error:.2f} pixels\n"
-        f"{done.folder}: train on it with: taichi-nerf train {done.folder}"
+        f"{done.folder}: train on it with: taichi-nerf train {quoted(done.folder)}"
     )
     return 0

@@ -4,6 +4,26 @@ import contextlib
 import signal
 
 
+class Terminated(BaseException):
+    """SIGTERM as an exception: what was begun is cleaned up on its way."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def as_exception(cls):
+        """Within this context."""
+        def end(number, frame):
+            raise cls
+
+        before = None
+        with contextlib.suppress(ValueError):  # only the main thread may
+            before = signal.signal(signal.SIGTERM, end)
+        try:
+            yield
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+
+
 class Stop:
     """Within this context the first SIGINT or SIGTERM is only noted; the second interrupts."""
 

@@ -25,7 +25,7 @@ from ..config import (
     recipe,
 )
 from ..devices import pytorch_is_for_cuda
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..progress import Progress
 from .options import STARTED, Backend, Common, say
 from .stop import Stop
@@ -46,6 +46,7 @@ FREE_ON_RESUME = {
     "debug",
     "checkpoint_seconds",
     "orbit_frames",
+    "moved",
 }
 
 
@@ -69,6 +70,8 @@ class Train(Common):
     """Folder of the run, which must be new or empty; by default runs/SCENE-TIME."""
     resume: Annotated[Path | None, arg(metavar="RUN")] = None
     """Go on with this run exactly where it stood, with its settings; --steps or --seconds set another end."""
+    moved: Annotated[str | None, arg(name="scene", metavar="PATH")] = None
+    """With --resume: where the scene is now, if it has moved since training began."""
     # quoted, so that it is evaluated when arguments are parsed: by then there may be more systems
     model_name: "Annotated[Literal[tuple(SYSTEMS)], arg(name='model')]" = "instant-ngp"
     """What is trained."""
@@ -94,6 +97,8 @@ class Train(Common):
             raise SettingError(
                 "--resume takes the scene and the folder from the run; leave SCENE and --output out"
             )
+        if self.moved is not None and self.resume is None:
+            raise SettingError("--scene says where that of a run to --resume is now; give a scene to train on as SCENE")
 
 
 def train_defaults(
@@ -126,6 +131,7 @@ def train(command: Train) -> int:
     if command.resume is not None:
         run.cut_log(trainer.steps_done)
         run.write_config()
+    _tell(scene)
     if trainer.progress < 1:
         warm_up(trainer)
         waited = time.perf_counter() - STARTED
@@ -141,7 +147,7 @@ def train(command: Train) -> int:
     if not done:
         say(
             f"taichi-nerf: stopped and saved at step {trainer.steps_done}; go on with: "
-            f"taichi-nerf train --resume {run.path}"
+            f"taichi-nerf train --resume {quoted(run.path)}"
         )
         return 128 + stop.signal
     try:
@@ -149,7 +155,8 @@ def train(command: Train) -> int:
             _finish(command, run, scene, trainer)
     except KeyboardInterrupt:
         say(
-            f"taichi-nerf: stopped after the training; score and render with: taichi-nerf train --resume {run.path}"
+            "taichi-nerf: stopped after the training; score and render with: "
+            f"taichi-nerf train --resume {quoted(run.path)}"
         )
         return 130
     return 0
@@ -219,6 +226,9 @@ def _resumed(command: Train) -> "tuple[RunFolder, Scene]":
     from ..training.folder import RunFolder
 
     run, end = RunFolder.open(command.resume), command.training
+    if command.moved is not None:
+        scene = dataclasses.replace(run.config.scene, path=str(Path(command.moved).expanduser().absolute()))
+        run.config = dataclasses.replace(run.config, scene=scene)
     default = flattened(train_defaults(command.backend))
     for name, value in flattened(command).items():
         if name not in FREE_ON_RESUME and value != default.get(name):
@@ -295,7 +305,7 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int):
         trainer.model, around, full, frames, background=background, trained=trainer.seconds)
     if size != full:
         say(f"orbit.mp4 gets frames of {size[0]} x {size[1]} pixels, since {full[0]} x {full[1]} would take "
-            f"{seconds:.0f} s; these can be had with: taichi-nerf render {run.path}")
+            f"{seconds:.0f} s; these can be had with: taichi-nerf render {quoted(run.path)}")
     with Progress("orbit video") as line:
         orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", frames, size=size, background=background,
                           on_view=line.count)
@@ -307,6 +317,18 @@ def _new_folder(scene: "Scene") -> Path:
     stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in range(1, 1000))
     return next(path for path in numbered if not path.exists())
+
+
+def _tell(scene: "Scene"):
+    """What a scene from disk was taken for, and what looks wrong with it."""
+    from ..data.inspect import describe
+
+    if scene.format == "built-in":
+        return
+    say(f"{scene.name}: {'; '.join(scene.notes)}")
+    for finding in describe(scene):
+        if finding.severity == "warning":
+            say(f"warning: {finding.text}")
 
 
 def _runtime_name() -> str:

@@ -31,7 +31,7 @@ def _runs_of_other_systems(run: dict) -> dict:
     corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
     corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
     training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
-    return {**run, "scene": {**dataclasses.asdict(SceneConfig()), **run["scene"]}, "model": model, "training": training}
+    return {**_scenes_with_axes(run), "model": model, "training": training}
 
 
 def _runs_with_several_rays_for_a_pixel(run: dict) -> dict:
@@ -44,9 +44,15 @@ def _codes_by_id(values: dict) -> dict:
     return values
 
 
+def _scenes_with_axes(run: dict) -> dict:
+    """The fourth knew one kind of axes, and took any alpha for a background."""
+    return {**run, "scene": {**dataclasses.asdict(SceneConfig(alpha="background")), **run["scene"]}}
+
+
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id]
-RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id]
+RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
+                                           _scenes_with_axes]
 
 
 def todays_model(values: object, version: int) -> object:

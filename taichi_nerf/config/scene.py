@@ -35,10 +35,17 @@ class SceneConfig:
     orient: Orientation | None = None
     """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
     the file. By default none where the format fixes the axes (all but colmap, llff and phototourism), else up."""
+    axes: Literal["opengl", "opencv"] = "opengl"
+    """What the axes of cameras in transforms files are: x right, y up, z back, or right, down, forward."""
+    world_to_camera: bool = False
+    """The matrices of transforms files are world to camera."""
+    skip_missing: bool = False
+    """Leave out images that are not there. A few are left out in any case, with a warning."""
     exposure: Annotated[float, arg(metavar="STOPS")] = 0.0
     """Make images of more than 8 bits (16-bit PNG, OpenEXR, Radiance) brighter by as many stops."""
-    alpha: Literal["background", "mask"] = "background"
-    """What a transparent pixel is: the background seen, or left out of training and scores."""
+    alpha: Literal["auto", "background", "mask"] = "auto"
+    """What a transparent pixel is: the background seen, or left out of training and scores; auto: the background where
+    an object stands before it, left out where a few pixels are transparent, or empty corners."""
     masks: bool = True
     """Leave out of training and scores what the masks of the scene cover."""
     cut_out: bool = False

@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,11 +23,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from .aside import finish, folder_aside
 
 CacheMode = Literal["auto", "memory", "disk"]
 MEMORY_SHARE = 0.5  # of the memory: pixels that need more stay on disk
 FOLDER, VARIABLE = ".taichi-nerf-cache", "TAICHI_NERF_CACHE"
 VERSION = 1
+_BLOCK = 2**24  # bytes
 CHECKED_IMAGES = 16  # whose checksums are looked at when a cache is opened
 
 
@@ -164,9 +165,9 @@ def _build(folder: Path, name: str, stamp: list, count: int, offset: np.ndarray,
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"it needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
-    aside = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
-    try:
-        pixels = np.memmap(aside / "pixels.bin", np.uint8, "w+", shape=(count, 4))
+    with folder_aside(folder, f"{name}-") as aside:
+        _reserve(aside / "pixels.bin", needed)
+        pixels = np.memmap(aside / "pixels.bin", np.uint8, "r+", shape=(count, 4))
         with (aside / "allowed.bin").open("wb") as file:
             facts = fill(pixels, lambda indices: file.write(np.ascontiguousarray(indices, np.int32)))
             allowed = file.tell() // 4
@@ -183,9 +184,18 @@ def _build(folder: Path, name: str, stamp: list, count: int, offset: np.ndarray,
         pixels.flush()
         del pixels
         (aside / "about.json").write_text(json.dumps(about), encoding="utf-8")
-        os.replace(aside, old)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        finish(aside, old)
+
+
+def _reserve(path: Path, size: int):
+    """A file whose every byte has its place on the disk: to write into a mapping of one that has not, when the disk is
+    full, would end the process. Raises OSError."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        for start in range(0, size, _BLOCK):
+            file.write(bytes(min(_BLOCK, size - start)))
 
 
 def _read(folder: Path, stamp: list, count: int, offset: np.ndarray) -> Pixels | None:

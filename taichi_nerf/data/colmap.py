@@ -13,83 +13,24 @@ position, scale and orientation are arbitrary: `placement.py` says how the scene
 image is held out for testing.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ..errors import UserError
-from .colmap_files import check_binary_model
-from .folders import (
-    OPENGL_FROM_OPENCV,
-    background_note,
-    find_image,
-    image_folders,
-    make_frame,
-    make_splits,
-    pick_size,
-    reason,
-    size_note,
-)
-from .frames import Frame
+from .colmap_model import MODELS, Model, View, count_images, find_model, models_in, read_model
+from .folders import find_image, image_folders, make_frame, make_splits, pick_size, size_note
+from .frames import Frame, MissingImage
+from .ground import judge
 from .images import Mask
+from .masks import mask_folder, unused_masks
+from .names import find_file
 from .placement import place, with_bounds
-from .scene import FISHEYE, PERSPECTIVE, Points, Scene, Sightings
-from .splits import Request, any_transparent, check_counts, hold_out, hold_out_note, natural
-
-PLACES = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", ".")
-# The parameters of the camera models by name; f is both focal lengths, k4 to k6 of FULL_OPENCV are called d4 to d6.
-MODELS = {
-    "SIMPLE_PINHOLE": (PERSPECTIVE, ("f", "cx", "cy")),
-    "PINHOLE": (PERSPECTIVE, ("fx", "fy", "cx", "cy")),
-    "SIMPLE_RADIAL": (PERSPECTIVE, ("f", "cx", "cy", "k1")),
-    "RADIAL": (PERSPECTIVE, ("f", "cx", "cy", "k1", "k2")),
-    "OPENCV": (PERSPECTIVE, ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")),
-    "FULL_OPENCV": (
-        PERSPECTIVE,
-        ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "d4", "d5", "d6"),
-    ),
-    "OPENCV_FISHEYE": (FISHEYE, ("fx", "fy", "cx", "cy", "k1", "k2", "k3", "k4")),
-    "SIMPLE_RADIAL_FISHEYE": (FISHEYE, ("f", "cx", "cy", "k1")),
-    "RADIAL_FISHEYE": (FISHEYE, ("f", "cx", "cy", "k1", "k2")),
-}
-_FARTHEST_POINT = 1e6
-# What COLMAP's reader raises for files that contradict themselves.
-_DAMAGED = (ValueError, IndexError, KeyError, RuntimeError, TypeError, OverflowError, MemoryError)
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """A registered image of a model."""
-
-    name: str
-    """Path below the folder of the images."""
-    image_id: int
-    camera_id: int
-    pose: np.ndarray
-    """[3, 4]: camera to world, OpenGL axes."""
-    camera_model: str
-    parameters: np.ndarray
-    """[...]: as MODELS names them."""
-    size: tuple[int, int]
-    """Width, height of the camera."""
-    sightings: Sightings | None
-    """In pixels of the camera; None where the model has points without tracks."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A sparse model: its views in the natural order of their names, and its points."""
-
-    path: Path
-    views: Sequence[View]
-    points: Points
-
-
-def find_model(folder: Path) -> Path | None:
-    """The folder below `folder` that holds a sparse model, or None."""
-    return next((folder / place for place in PLACES if _is_model(folder / place)), None)
+from .poses import far_note
+from .scene import Points, Scene
+from .splits import Request, check_counts, hold_out, hold_out_note
 
 
 def load_colmap(folder: Path, request: Request) -> Scene:
@@ -104,27 +45,31 @@ def load_colmap(folder: Path, request: Request) -> Scene:
     images = folders[size]
     frames = model_frames(model, images, request)
     everything = list(frames.values())
-    transparent = any_transparent(everything, request)
+    ground = judge(everything, request)
     placement, why = place(
-        everything, orient=request.orient or "up", transparent=transparent, points=model.points.position
+        everything, orient=request.orient or "up", transparent=ground.is_object, points=model.points.position
     )
     chosen = {name: [frames[n] for n in numbers if n in frames] for name, numbers in members.items()}
+    if request.masks:
+        request.problems.warn(*unused_masks(everything, images))
     return Scene(
         name=root.resolve().name,
         format="colmap",
-        splits=make_splits(path, chosen, request, left, held_out=True),
+        splits=make_splits(path, chosen, request, left, ground, held_out=True),
         points=model.points if len(model.points) else None,
         **vars(placement),
-        background="white" if transparent else "black",
+        origin=model.origin,
+        background=ground.colour,
         held_out=True,
-        bounded=transparent and placement.aabb_scale == 1,
+        bounded=ground.is_object and placement.aabb_scale == 1,
         notes=[
             *model_notes(model),
             *_other_models(path),
             *size_note(images, left),
             hold_out_note(request.test_every),
             *why,
-            background_note(transparent),
+            ground.note,
+            *far_note(model.origin),
         ],
         problems=request.problems.found,
     )
@@ -132,32 +77,26 @@ def load_colmap(folder: Path, request: Request) -> Scene:
 
 def _with_masks(folders: Mapping[int, Path]) -> Mapping[int, Path]:
     """Those of the folders of images beside which there are masks; all, if there are none."""
-    return {size: path for size, path in folders.items() if _mask_folder(path).is_dir()} or folders
-
-
-def _mask_folder(images: Path) -> Path:
-    """`masks` beside `images`, `masks_2` beside `images_2`."""
-    return images.with_name(images.name.replace("images", "masks", 1))
+    return {size: path for size, path in folders.items() if mask_folder(path).is_dir()} or folders
 
 
 def _masks(images: Path, name: str) -> tuple[Mask, ...]:
     """The mask of the image `name`, called as COLMAP or as the image is."""
-    folder = _mask_folder(images)
+    folder = mask_folder(images)
     if folder == images or not folder.is_dir():
         return ()
-    path = next((folder / f"{name}{ending}" for ending in (".png", "") if (folder / f"{name}{ending}").is_file()), None)
-    path = path or find_image(folder, name)
+    path = find_file(folder, f"{name}.png", tails=False) or find_image(folder, name, tails=False)
     return () if path is None else (Mask(path),)
 
 
 def points_beside(
-    folder: Path, frames: Mapping[int, Frame], transform: np.ndarray
+    folder: Path, frames: Mapping[int, Frame], transform: np.ndarray | None, origin: np.ndarray
 ) -> tuple[dict[int, Frame], Points | None, list[str]]:
     """The points of the model in `folder`, if there is one with these cameras, and the frames with what they saw.
 
-    For frames that came from another file. `transform` [3, 4] takes the model's world to theirs. A frame without masks
-    gets the one that lies as those of a COLMAP scene do. A model that cannot be read, or has other poses, is mentioned
-    in the notes and not used.
+    For frames that came from another file, from whose positions `origin` was taken. `transform` [3, 4], a similarity,
+    takes the model's world to that of the file; None: it is not stated. A frame without masks gets the one that lies as
+    those of a COLMAP scene do. A model that cannot be read, or has other poses, is mentioned in the notes and not used.
     """
     path = find_model(folder)
     if path is None or not frames:
@@ -166,19 +105,38 @@ def points_beside(
         model = read_model(path)
     except UserError as error:
         return dict(frames), None, [f"the points of the COLMAP model are not used: {error}"]
-    views = {view.name: view for view in model.views}
+    views = {_plain(view.name): view for view in model.views}
     matched = {number: _view_of(frame, views) for number, frame in frames.items()}
-    if not len(model.points) or not all(_same_pose(frames[n], view, transform) for n, view in matched.items()):
+    moved = (_moved(each, model.origin, origin) for each in ([transform] if transform is not None else _USUAL))
+    fitting = next((each for each in moved if _fits(frames, matched, each)), None)
+    if not len(model.points) or fitting is None:
         return dict(frames), None, [f"the COLMAP model {path} has other cameras: its points are not used"]
-    position = model.points.position @ transform[:, :3].T + transform[:, 3]
+    position = model.points.position @ fitting[:, :3].T + fitting[:, 3]
     seen = {}
     for number, frame in frames.items():
         view, sightings = matched[number], matched[number].sightings
         if sightings is not None:
             sightings = replace(sightings, pixel=sightings.pixel * np.divide(frame.size, view.size))
-        images = frame.path.parents[len(Path(view.name).parts) - 1]
-        seen[number] = replace(frame, sightings=sightings, masks=frame.masks or _masks(images, view.name))
+        name = _plain(view.name)
+        images = frame.path.parents[len(PurePosixPath(name).parts) - 1]
+        seen[number] = replace(frame, sightings=sightings, masks=frame.masks or _masks(images, name))
     return with_bounds(seen, position), replace(model.points, position=position), model_notes(model)
+
+
+# The file's world is COLMAP's, or turned as nerfstudio turned it before it wrote that down.
+_USUAL = (np.eye(3, 4), np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]))
+
+
+def _moved(transform: np.ndarray, model_origin: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """[3, 4]: the same map between worlds from whose positions these points were taken."""
+    moved = transform.copy()
+    moved[:, 3] += transform[:, :3] @ model_origin - origin
+    return moved
+
+
+def _plain(name: str) -> str:
+    """The name of an image below the folder of the images, with slashes."""
+    return name.replace("\\", "/").removeprefix("./").removeprefix("images/")
 
 
 def _view_of(frame: Frame, views: Mapping[str, View]) -> View | None:
@@ -188,10 +146,15 @@ def _view_of(frame: Frame, views: Mapping[str, View]) -> View | None:
     return next((views[name] for name in names if name in views), None)
 
 
+def _fits(frames: Mapping[int, Frame], matched: Mapping[int, View | None], transform: np.ndarray) -> bool:
+    return all(_same_pose(frames[n], view, transform) for n, view in matched.items())
+
+
 def _same_pose(frame: Frame, view: View | None, transform: np.ndarray) -> bool:
     if view is None:
         return False
     pose = transform[:, :3] @ view.pose
+    pose[:, :3] /= np.cbrt(np.linalg.det(transform[:, :3]))
     pose[:, 3] += transform[:, 3]
     tolerance = 1e-3 * np.array([1, 1, 1, max(1.0, np.abs(pose[:, 3]).max())])
     return bool((np.abs(pose - frame.camera_to_world) < tolerance).all())
@@ -217,15 +180,30 @@ def model_frames(
 
     `names`, where given, are the views that are wanted, each with what else its frame knows.
     """
-    frames = {}
+    frames, missing, wanted = {}, [], 0
     for number, view in enumerate(model.views):
         if names is not None and view.name not in names:
             continue
+        wanted += 1
         try:
             frames[number] = _frame(model, view, images, names[view.name] if names else {})
+        except MissingImage as error:
+            missing.append(error)
         except UserError as error:
             request.problems.add(error)
+    request.problems.add_missing(missing, wanted)
+    _check_distinct(model, frames)
     return with_bounds(frames, model.points.position)
+
+
+def _check_distinct(model: Model, frames: Mapping[int, Frame]):
+    """Raises UserError where two images of the model were found in one file, by the ends of their names."""
+    found: dict[Path, int] = {}
+    for number, frame in frames.items():
+        if (other := found.setdefault(frame.path, number)) != number:
+            names = " and ".join(model.views[n].name[:200] for n in (other, number))
+            raise UserError(f"{model.path}: both {names} would be the image {frame.path}; put the images into the "
+                            "folders that their names say")
 
 
 def model_notes(model: Model) -> list[str]:
@@ -240,70 +218,6 @@ def model_notes(model: Model) -> list[str]:
         f"COLMAP model of {len(model.views)} images and {len(cameras)} camera{'s'[: len(cameras) != 1]} ({kinds})",
         f"{len(points)} points{tracks}" if len(points) else "the model has no points",
     ]
-
-
-def read_model(path: Path) -> Model:
-    """The sparse model in the folder `path`. Raises UserError where it is damaged, or pycolmap is missing."""
-    try:
-        import pycolmap
-    except ImportError:
-        raise UserError(
-            f"{path} is a COLMAP model, which is read with pycolmap; install it: pip install 'taichi-nerf[colmap]'"
-        ) from None
-    for stem in ("cameras", "images", "points3D"):
-        if not any((path / f"{stem}{ending}").is_file() for ending in _endings(path)):
-            raise UserError(f"{path} lacks {stem}{_endings(path)[0]}; copy the whole model")
-    check_binary_model(path)
-    try:
-        with np.errstate(all="ignore"):  # what is not finite is refused with its image, or left out with its point
-            return _converted(path, pycolmap.Reconstruction(str(path)))
-    except _DAMAGED as error:
-        raise UserError(f"{path} is a damaged COLMAP model ({reason(error)}); export it again") from None
-
-
-def _converted(path: Path, read) -> Model:
-    points, index = _points(read)
-    tracked = points.views is not None
-    images = sorted((image for image in read.images.values() if image.has_pose), key=lambda i: natural(i.name))
-    return Model(path=path, views=[_view(read, image, index if tracked else None) for image in images], points=points)
-
-
-def _points(read) -> tuple[Points, dict[int, int]]:
-    """The points within reach, and their numbers by COLMAP's ids."""
-    found = sorted(read.points3D.items())
-    position = np.array([point.xyz for _, point in found]).reshape(-1, 3)
-    kept = np.flatnonzero((np.abs(position) < _FARTHEST_POINT).all(axis=1))  # not where it is no number
-    views = np.array([found[n][1].track.length() for n in kept], dtype=np.int32)
-    error = np.array([found[n][1].error for n in kept])
-    points = Points(
-        position=position[kept],
-        colour=np.array([found[n][1].color for n in kept], dtype=np.uint8).reshape(-1, 3),
-        error=error if len(kept) and np.isfinite(error).all() and (error >= 0).all() else None,
-        views=views if len(kept) and views.any() else None,
-    )
-    return points, {found[n][0]: k for k, n in enumerate(kept)}
-
-
-def _view(read, image, index: Mapping[int, int] | None) -> View:
-    camera = read.cameras[image.camera_id]
-    from_world = image.cam_from_world().matrix()
-    axes = from_world[:, :3].T
-    seen = []
-    if index is not None:
-        seen = [(index[p.point3D_id], *p.xy) for p in image.points2D if p.point3D_id in index]
-    seen = np.array(seen).reshape(-1, 3)
-    seen = seen[np.isfinite(seen).all(axis=1)]
-    sightings = None if index is None else Sightings(point=seen[:, 0], pixel=np.clip(seen[:, 1:], -1e6, 1e6))
-    return View(
-        name=image.name,
-        image_id=int(image.image_id),
-        camera_id=int(image.camera_id),
-        pose=np.concatenate([axes @ OPENGL_FROM_OPENCV, -axes @ from_world[:, 3:]], axis=1),
-        camera_model=camera.model.name,
-        parameters=np.array(camera.params, dtype=np.float64),
-        size=(int(camera.width), int(camera.height)),
-        sightings=sightings,
-    )
 
 
 def _frame(model: Model, view: View, images: Path, known: Mapping) -> Frame:
@@ -325,7 +239,7 @@ def _frame(model: Model, view: View, images: Path, known: Mapping) -> Frame:
         )
     image = find_image(images, view.name)
     if image is None:
-        raise UserError(f"{where}: {images / view.name[:200]} does not exist; put the image there")
+        raise MissingImage(where, images / view.name[:200], "put it there")
     focal = (value["f"], value["f"]) if "f" in value else (value["fx"], value["fy"])
     known = dict(known)
     return make_frame(
@@ -338,25 +252,16 @@ def _frame(model: Model, view: View, images: Path, known: Mapping) -> Frame:
         lens=lens,
         size=view.size,
         sightings=view.sightings,
-        masks=_masks(images, view.name),
+        masks=_masks(images, view.name) or _masks(images, image.relative_to(images).as_posix()),
         ids={"camera": view.camera_id, **known.pop("ids", {})},
         **known,
     )
 
 
-def _is_model(folder: Path) -> bool:
-    return any(all((folder / f"{stem}{e}").is_file() for stem in ("cameras", "images")) for e in (".bin", ".txt"))
-
-
-def _endings(folder: Path) -> tuple[str]:
-    """COLMAP takes the binary files where both are there."""
-    binary = all((folder / f"{stem}.bin").is_file() for stem in ("cameras", "images"))
-    return (".bin",) if binary else (".txt",)
-
-
 def _other_models(path: Path) -> list[str]:
-    if not path.name.isdecimal():
+    models = models_in(path.parent) if path.name.isdecimal() else []
+    if len(models) < 2:
         return []
-    others = sum(p != path and p.name.isdecimal() and _is_model(p) for p in path.parent.iterdir())
-    return [f"of {others + 1} models in {path.parent.name} the one called {path.name} is used"] if others else []
-
+    counts = sorted((count_images(model) for model in models), reverse=True)
+    largest = f", the largest: they have {', '.join(map(str, counts[:6]))} images" if counts[0] > counts[-1] else ""
+    return [f"of {len(models)} models in {path.parent.name} the one called {path.name} is used{largest}"]

@@ -1,4 +1,4 @@
-"""The layout of COLMAP's binary files, checked before a library reads them.
+"""What COLMAP's files hold, and the layout of the binary ones, checked before a library reads them.
 
 COLMAP's own reader trusts the counts in its files: a file that is cut off or damaged makes it loop over, or ask for
 memory for, billions of entries. Here each count is held to the size of the file. Little-endian, without padding:
@@ -14,13 +14,54 @@ memory for, billions of entries. Here each count is held to the size of the file
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import UserError
 
-PARAMETERS = (3, 4, 4, 5, 8, 8, 12, 5, 4, 5, 12)  # by model number: SIMPLE_PINHOLE, PINHOLE, ... THIN_PRISM_FISHEYE
+# By model number: SIMPLE_PINHOLE, PINHOLE, ... SIMPLE_FISHEYE, FISHEYE
+PARAMETERS = (3, 4, 4, 5, 8, 8, 12, 5, 4, 5, 12, 16, 4, 5, 3, 4)
 _MOST_PIXELS = 2**32
+
+
+class Camera(NamedTuple):
+    """As a file has it."""
+
+    model: str
+    parameters: np.ndarray
+    size: tuple[int, int]
+
+
+class Image(NamedTuple):
+    """As a file has it."""
+
+    name: str
+    image_id: int
+    camera_id: int
+    from_world: np.ndarray
+    """[3, 4] float64: world to camera, OpenCV's axes."""
+    seen: Sequence[tuple[int, float, float]]
+    """Id of a point, and the pixel where it was seen."""
+
+
+class Point(NamedTuple):
+    """As a file has it."""
+
+    position: Sequence[float]
+    colour: Sequence[int]
+    error: float
+    views: int
+
+
+class Sparse(NamedTuple):
+    """What the files of a model hold, by COLMAP's ids."""
+
+    cameras: Mapping[int, Camera]
+    images: Sequence[Image]
+    points: Mapping[int, Point]
 
 
 class _Cursor:

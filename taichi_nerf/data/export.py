@@ -13,8 +13,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,10 +20,13 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from .aside import finish, folder_aside
 from .multiscale import METADATA_FILE
-from .scene import FISHEYE, Cameras, Scene, Split
+from .scene import FISHEYE, PERSPECTIVE, Cameras, Scene, Split
 
 __all__ = ["transforms_content", "write_blender", "write_multiscale"]
+
+_MODELS = {PERSPECTIVE: "OPENCV", FISHEYE: "OPENCV_FISHEYE"}
 
 
 def write_blender(scene: Scene, folder: str | os.PathLike) -> Path:
@@ -61,19 +62,13 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder aside, which becomes the new `folder` when what is done within has succeeded. Raises UserError."""
     if os.path.lexists(folder):
         raise UserError(f"{folder} exists already; name a new folder or remove it first")
-    aside = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        yield aside
-        aside.chmod(0o755)
-        os.rename(aside, folder)
+        with folder_aside(folder.parent, f".{folder.name}-") as aside:
+            yield aside
+            finish(aside, folder)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"{folder} cannot be written ({reason}); name another place with room") from None
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_scales(scene: Scene, split: Split, folder: Path) -> dict[str, list]:
@@ -89,7 +84,7 @@ def _write_scales(scene: Scene, split: Split, folder: Path) -> dict[str, list]:
     (folder / f"images_{split.name}").mkdir()
     for n, file in enumerate(files):
         Image.fromarray(split.images.image(n)).save(folder / file, compress_level=2)
-    pose = np.concatenate([cameras.camera_to_world, np.tile([[[0, 0, 0, 1]]], (count, 1, 1))], axis=1)  # [N, 4, 4]
+    pose = np.array([_pose(scene, cameras, n) for n in range(count)]).reshape(-1, 4, 4)
     (fx, fy), (cx, cy) = cameras.focal.T.astype(float), cameras.principal.T.astype(float)
     zero, one = np.zeros(count), np.ones(count)
     pixel_to_camera = np.array([[one / fx, zero, -cx / fx], [zero, -one / fy, cy / fy], [zero, zero, -one]])
@@ -105,8 +100,8 @@ def _write_scales(scene: Scene, split: Split, folder: Path) -> dict[str, list]:
 
 def transforms_content(scene: Scene, cameras: Cameras, file_paths: Sequence[str]) -> dict:
     """What a `transforms.json` says of `cameras`, in the world of `scene`, and of where its model lies."""
-    frames = [{"file_path": path, **_frame(cameras, n, whole=True)} for n, path in enumerate(file_paths)]
-    return {**_box(scene), "frames": frames}
+    frames = [{"file_path": path, **_frame(scene, cameras, n, whole=True)} for n, path in enumerate(file_paths)]
+    return {**_common_model(cameras), **_box(scene), "frames": frames}
 
 
 def _write_split(scene: Scene, split: Split, folder: Path):
@@ -122,29 +117,42 @@ def _write_split(scene: Scene, split: Split, folder: Path):
             if values:
                 np.save(f"{path}_{kind}.npy", values[n])
         time = {} if split.time is None else {"time": float(split.time[n])}
-        frames.append({"file_path": f"./{split.name}/{name}", **time, **_frame(split.cameras, n)})
+        frames.append({"file_path": f"./{split.name}/{name}", **time, **_frame(scene, split.cameras, n)})
     content = {**_shared(split.cameras), **_box(scene), "frames": frames}
     (folder / f"transforms_{split.name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _frame(cameras: Cameras, n: int, *, whole: bool = False) -> dict:
-    """The pose of a frame, and its lens unless `camera_angle_x` says all about it or the `whole` frame is wanted."""
+def _pose(scene: Scene, cameras: Cameras, n: int) -> np.ndarray:
+    """[4, 4] float64: camera to world, in the world of the scene's file."""
     pose = np.vstack([cameras.camera_to_world[n].astype(float), [0.0, 0.0, 0.0, 1.0]])
-    frame = {"transform_matrix": pose.tolist()}
+    pose[:3, 3] += scene.origin
+    return pose
+
+
+def _frame(scene: Scene, cameras: Cameras, n: int, *, whole: bool = False) -> dict:
+    """The pose of a frame, and its lens unless `camera_angle_x` says all about it or the `whole` frame is wanted."""
+    frame = {"transform_matrix": _pose(scene, cameras, n).tolist()}
     if whole or not _is_plain(cameras):
         pairs = zip(("fl_x", "fl_y", "cx", "cy"), (*cameras.focal[n], *cameras.principal[n]))
         frame |= {key: float(value) for key, value in pairs}
         frame |= {key: int(value) for key, value in zip(("w", "h"), cameras.size[n])}
         coefficients = zip(("k1", "k2", "k3", "k4", "p1", "p2"), cameras.distortion[n])
         frame |= {key: float(value) for key, value in coefficients}
-        frame["camera_model"] = "OPENCV_FISHEYE" if cameras.lens[n] == FISHEYE else "OPENCV"
+        frame["camera_model"] = _MODELS[int(cameras.lens[n])]
     return frame
+
+
+def _common_model(cameras: Cameras) -> dict:
+    """The kind of the lenses for the head of the file, where alone nerfstudio looks for it; nothing if they differ."""
+    kinds = np.unique(cameras.lens)
+    return {"camera_model": _MODELS[int(kinds[0])]} if len(kinds) == 1 else {}
 
 
 def _shared(cameras: Cameras) -> dict:
     if len(cameras) == 0:
         return {}
-    return {"camera_angle_x": 2 * math.atan(0.5 * float(cameras.size[0, 0]) / float(cameras.focal[0, 0]))}
+    angle = 2 * math.atan(0.5 * float(cameras.size[0, 0]) / float(cameras.focal[0, 0]))
+    return {"camera_angle_x": angle, **({} if _is_plain(cameras) else _common_model(cameras))}
 
 
 def _is_plain(cameras: Cameras) -> bool:
@@ -161,7 +169,8 @@ def _is_plain(cameras: Cameras) -> bool:
 def _box(scene: Scene) -> dict:
     """The model box as instant-ngp states it, unless it is that of the Blender scenes; how it is turned."""
     turned = {} if np.array_equal(scene.rotation, np.eye(3)) else {"model_rotation": scene.rotation.tolist()}
-    if scene.aabb_scale == 1 and math.isclose(scene.scale, 1 / 3) and not scene.centre.any() and not turned:
+    centre = scene.centre + scene.origin
+    if scene.aabb_scale == 1 and math.isclose(scene.scale, 1 / 3) and not centre.any() and not turned:
         return {}
-    offset = 0.5 - scene.centre * scene.scale
+    offset = 0.5 - centre * scene.scale
     return {"aabb_scale": scene.aabb_scale, "scale": scene.scale, "offset": offset.tolist(), **turned}

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .frames import Frame, check_intrinsics, check_pose
+from .frames import SIZES, Frame
+from .ground import Ground
 from .images import ENDINGS, image_size
+from .intrinsics import check_intrinsics
+from .names import find_file, usable
+from .poses import OPENGL_FROM_OPENCV as OPENGL_FROM_OPENCV
+from .poses import check_pose
 from .scene import Sightings
 from .splits import Request, check_counts, check_disjoint, read_split
 
-SIZES = (1, 2, 4, 8, 16)
-# Axes right, down, forward (OpenCV) to right, up, back (OpenGL).
-OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
 # numpy's reader raises all of these for damaged files.
 _DAMAGED = (
     OSError,
@@ -59,15 +61,19 @@ def size_note(folder: Path, left: int) -> list[str]:
     return [f"images of {folder.name}" + (f", made smaller by {left}" if left > 1 else "")]
 
 
-def find_image(folder: Path, name: str) -> Path | None:
-    """The image `name` of a folder, or one that differs in the ending: smaller copies are often stored otherwise."""
-    if not name or "\0" in name:
+def find_image(folder: Path, name: str, *, tails: bool = True) -> Path | None:
+    """The image `name` of a folder, or one that differs in the ending: smaller copies are often stored otherwise.
+
+    It may be spelled as another machine did; `tails` off: the end of the path alone is not enough.
+    """
+    if not usable(name):
         return None
     path = folder / name
     try:
         if path.is_file():
             return path
-        return next((p for ending in ENDINGS if (p := path.with_suffix(ending)).is_file()), None)
+        other = next((p for ending in ENDINGS if (p := path.with_suffix(ending)).is_file()), None)
+        return other or find_file(folder, name, tails=tails)
     except (OSError, ValueError):  # a name that no file can have
         return None
 
@@ -117,7 +123,7 @@ def make_frame(
 
 
 def make_splits(
-    where: Path, members: Mapping[str, Sequence[Frame]], request: Request, left: int, held_out: bool
+    where: Path, members: Mapping[str, Sequence[Frame]], request: Request, left: int, ground: Ground, held_out: bool
 ) -> dict:
     """The splits asked for, their images made smaller by `left`. Raises UserError where one has too few images."""
     request.check_present(where, list(members))
@@ -130,16 +136,9 @@ def make_splits(
     for name, frames in members.items():
         if request.wants(name):
             frames = frames[:: 1 if held_out else request.every.get(name, 1)]
-            splits[name] = read_split(name, frames, request)
+            splits[name] = read_split(name, frames, request, masks_alpha=ground.masks_alpha)
             check_counts(where, name, len(splits[name]))
     return splits
-
-
-def background_note(scene_is_transparent: bool) -> str:
-    """Behind what images are composited, and why."""
-    if scene_is_transparent:
-        return "images have alpha: white background"
-    return "images have no alpha: black background"
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -134,7 +134,7 @@ def _decoded(path: Path, width: int, height: int) -> np.ndarray:
         ffmpeg = get_ffmpeg_exe()
     except RuntimeError:
         raise UserError(f"{path} needs ffmpeg to be read, which is not there; pip install imageio-ffmpeg") from None
-    command = [ffmpeg, "-v", "error", "-f", "image2", "-pattern_type", "none", "-i", str(path),
+    command = [ffmpeg, "-v", "error", "-f", "image2", "-pattern_type", "none", "-i", f"file:{path}",
                "-f", "rawvideo", "-"]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=DECODING_SECONDS)

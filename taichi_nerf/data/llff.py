@@ -12,7 +12,6 @@ import numpy as np
 
 from ..errors import UserError
 from .folders import (
-    background_note,
     image_folders,
     make_frame,
     make_splits,
@@ -21,10 +20,12 @@ from .folders import (
     size_note,
 )
 from .frames import Frame
-from .images import ENDINGS
+from .ground import judge
+from .opening import is_picture
 from .placement import place
+from .poses import far_note, far_origin
 from .scene import PERSPECTIVE, Scene
-from .splits import Request, any_transparent, check_counts, hold_out, hold_out_note
+from .splits import Request, check_counts, hold_out, hold_out_note
 
 FILE = "poses_bounds.npy"
 
@@ -39,7 +40,7 @@ def load_llff(folder: Path, request: Request) -> Scene:
         raise UserError(f"{folder} has {FILE} but no folder 'images' (or images_4, images_8); put the images there")
     size, left = pick_size(folders, request.downscale)
     images = sorted(
-        p for p in folders[size].iterdir() if p.suffix in ENDINGS and not p.name.startswith("dynamic_mask_")
+        p for p in folders[size].iterdir() if is_picture(p) and not p.name.startswith("dynamic_mask_")
     )
     if len(images) != len(rows):
         raise UserError(
@@ -47,29 +48,31 @@ def load_llff(folder: Path, request: Request) -> Scene:
             "no others, that the poses are of"
         )
     members = hold_out(path, [image.name for image in images], request.test_every)
-    frames = {}
+    frames, origin = {}, far_origin(rows[:, [3, 8, 13]])
     for number, (row, image) in enumerate(zip(rows, images)):
         try:
-            frames[number] = _frame(f"{path}: row {number} ({image.name})", image, row)
+            frames[number] = _frame(f"{path}: row {number} ({image.name})", image, row, origin)
         except UserError as error:
             request.problems.add(error)
-    transparent = any_transparent(list(frames.values()), request)
-    placement, why = place(list(frames.values()), orient=request.orient or "up", transparent=transparent)
+    ground = judge(list(frames.values()), request)
+    placement, why = place(list(frames.values()), orient=request.orient or "up", transparent=ground.is_object)
     chosen = {name: [frames[n] for n in numbers if n in frames] for name, numbers in members.items()}
     return Scene(
         name=folder.resolve().name,
         format="llff",
-        splits=make_splits(path, chosen, request, left, held_out=True),
+        splits=make_splits(path, chosen, request, left, ground, held_out=True),
         **vars(placement),
-        background="white" if transparent else "black",
+        origin=origin,
+        background=ground.colour,
         held_out=True,
-        bounded=transparent and placement.aabb_scale == 1,
+        bounded=ground.is_object and placement.aabb_scale == 1,
         notes=[
             f"{FILE} of {len(rows)} images",
             *size_note(folders[size], left),
             hold_out_note(request.test_every),
             *why,
-            background_note(transparent),
+            ground.note,
+            *far_note(origin),
         ],
         problems=request.problems.found,
     )
@@ -85,7 +88,7 @@ def read_rows_of_poses(path: Path) -> np.ndarray:
     return rows
 
 
-def _frame(where: str, image: Path, row: np.ndarray) -> Frame:
+def _frame(where: str, image: Path, row: np.ndarray, origin: np.ndarray) -> Frame:
     matrix = row[:15].reshape(3, 5)
     down, right, back, position = matrix[:, :4].T
     height, width, focal = matrix[:, 4]
@@ -99,7 +102,7 @@ def _frame(where: str, image: Path, row: np.ndarray) -> Frame:
     frame = make_frame(
         where,
         image,
-        pose=np.stack([right, -down, back, position], axis=1),
+        pose=np.stack([right, -down, back, position - origin], axis=1),
         focal=(focal, focal),
         principal=(0.5 * width, 0.5 * height),
         size=(width, height),

@@ -7,7 +7,9 @@ from pathlib import Path
 from ..config import SceneConfig, SettingError
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
-from .colmap import find_model, load_colmap
+from .colmap import load_colmap
+from .colmap_model import find_model
+from .foreign import advice_on_pictures, advice_on_video, export_of, is_video
 from .frames import Problems
 from .llff import load_llff
 from .multiscale import METADATA_FILE, load_multiscale, with_scales
@@ -15,6 +17,7 @@ from .nerfies import is_nerfies, load_nerfies
 from .nsvf import is_nsvf, load_nsvf
 from .phototourism import is_phototourism, load_phototourism
 from .placement import ORIENTATIONS
+from .poses import AXES
 from .scene import Scene
 from .splits import Request
 from .transforms import load_transforms
@@ -32,7 +35,7 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Request], Scene
     "colmap": (lambda folder: find_model(folder) is not None, load_colmap),
     "llff": (lambda folder: (folder / "poses_bounds.npy").is_file(), load_llff),
     "multiscale": (
-        lambda folder: (folder / METADATA_FILE).is_file() and not is_nerfies(folder),
+        lambda folder: (folder / METADATA_FILE).is_file() and not is_nerfies(folder) and export_of(folder) is None,
         lambda folder, request: load_multiscale(folder / METADATA_FILE, request),
     ),
 }
@@ -65,9 +68,10 @@ def load_scene(
         strict: raise at the first image or pose that cannot be used; otherwise leave it out and say so in
             `Scene.problems`.
         on_image: `on_image(done, total)` is told of each decoded image.
-        settings: `downscale`, `scales`, `test_every`, `background`, `format`, `orient`, `exposure`, `alpha`, `masks`,
-            `cut_out`, `cache`, as SceneConfig describes them; beside a SceneConfig, in place of its own. `test_every`
-            holds out images where the scene has no splits, and `cut_out` is for scenes whose masks are read.
+        settings: `downscale`, `scales`, `test_every`, `background`, `format`, `orient`, `axes`, `world_to_camera`,
+            `skip_missing`, `exposure`, `alpha`, `masks`, `cut_out`, `cache`, as SceneConfig describes them; beside a
+            SceneConfig, in place of its own. `test_every` holds out images where the scene has no splits, and
+            `cut_out` is for scenes whose masks are read.
 
     Raises:
         UserError: one sentence that names the file, what is wrong with it and what to do.
@@ -78,8 +82,10 @@ def load_scene(
         test_every=config.test_interval,
         splits=None if splits is None else tuple(_known_splits(splits)),
         every={name: _whole(f"every {name}", k, 1) for name, k in (every or {}).items()},
-        problems=Problems(strict),
+        problems=Problems(strict, config.skip_missing or None),
         orient=config.orient,
+        axes=config.axes,
+        world_to_camera=config.world_to_camera,
         exposure=config.exposure,
         alpha=config.alpha,
         masks=config.masks,
@@ -124,7 +130,8 @@ def _read(config: SceneConfig, request: Request) -> Scene:
         raise UserError(f"{path} does not exist; give the folder of a scene")
     request = replace(request, folder=path if path.is_dir() else path.parent)
     try:
-        return _load(path, request, config.format)
+        scene = _load(path, request, config.format)
+        return replace(scene, problems=[*scene.problems, *request.problems.warnings])
     except UserError as error:
         found = request.problems.found
         if not found:
@@ -139,6 +146,7 @@ def _load(path: Path, request: Request, format: str | None) -> Scene:
         return _load_file(path, request)
     for name, (recognised, load) in FORMATS.items():
         if (format is None or name == format) and recognised(path):
+            _check_axes(name, request)
             scene = load(path, request)
             also = [other for other, (known, _) in FORMATS.items() if other != name and known(path)]
             hint = [f"the folder is also one of {', '.join(also)}: --format reads it as that"] if also else []
@@ -148,10 +156,21 @@ def _load(path: Path, request: Request, format: str | None) -> Scene:
         raise UserError(
             f"{path} is no scene of the format {format}; it is {' and '.join(known) or 'of no known format'}"
         )
+    if (export := export_of(path)) is not None:
+        raise UserError(export)
     raise UserError(f"{path} is no scene of a known format: it holds neither {_MARKS}; {_advice(path)}")
 
 
+def _check_axes(format: str, request: Request):
+    """Raises UserError where the axes are those of the format, and others are asked for."""
+    if format not in ("blender", "transforms", "multiscale") and (request.axes != "opengl" or request.world_to_camera):
+        raise UserError(f"--axes and --world-to-camera are for transforms files; the format {format} says itself what "
+                        "its poses are: leave them out")
+
+
 def _load_file(path: Path, request: Request) -> Scene:
+    if is_video(path):
+        raise UserError(advice_on_video(path))
     if path.suffix.lower() != ".json":
         raise UserError(f"{path} is not a transforms file (*.json); give the folder of a scene")
     if path in split_files(path.parent).values():
@@ -173,6 +192,8 @@ def _advice(folder: Path) -> str:
         return f"it cannot be listed ({(error.strerror or str(error)).lower()})"
     if inside:
         return f"give one of the scenes in it: {', '.join(inside[:8])}"
+    if (advice := advice_on_pictures(folder)) is not None:
+        return advice
     return "give the folder that holds one of them"
 
 
@@ -205,6 +226,8 @@ _CHECKS: dict[str, Callable] = {
     "downscale": lambda name, value: _whole(name, value, 1),
     "test_every": lambda name, value: None if value is None else _whole(name, value, 0),
     "orient": lambda name, value: _one_of(name, value, ORIENTATIONS),
+    "axes": lambda name, value: _one_of(name, value, AXES),
+    "alpha": lambda name, value: _one_of(name, value, ("auto", "background", "mask")),
     "exposure": _stops,
     "format": lambda name, value: _one_of(name, value, FORMATS),
 }

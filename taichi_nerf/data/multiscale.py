@@ -17,12 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .area import downscaled
+from .axes import likely_mistake
 from .blender import SPLIT_NAMES, placed_object
-from .frames import Problems, finite, parse_frames, read_object
-from .images import downscaled
+from .box import stated_box
+from .frames import Problems, parse_frames
+from .ground import Ground, judge
+from .json_files import finite, read_object
+from .poses import PoseReader, pose_reader
 from .scene import Images, Scene, Split, every_view
-from .splits import Request, any_transparent, check_counts, check_disjoint, existing_images, read_split
-from .transforms import stated_box
+from .splits import Request, check_counts, check_disjoint, existing_images, read_split
 
 METADATA_FILE = "metadata.json"
 LISTS = ("file_path", "cam2world", "width", "height", "focal", "label", "lossmult", "pix2cam")
@@ -83,36 +87,44 @@ def load_multiscale(path: Path, request: Request) -> Scene:
     frames = {name: _frames(path, name, lists) for name, lists in present.items()}
     if "train" in present and "test" in present:
         check_disjoint(path, *(existing_images(path, frames[name]) for name in ("train", "test")))
-    splits = {name: _read(path, name, frames[name], present[name], request) for name in present if request.wants(name)}
+    poses = pose_reader({path: {"frames": [frame for split in frames.values() for frame in split["frames"]]}},
+                        axes=request.axes, world_to_camera=request.world_to_camera)
     some = frames[next(iter(frames))]
-    numbers = sorted({0, len(some["frames"]) // 2, len(some["frames"]) - 1})
-    transparent = any_transparent(list(parse_frames(path, some, numbers, Problems(strict=False)).values()), request)
-    box, why = placed_object(path, some, stated_box(path, content), transparent, request)
+    everything = list(parse_frames(path, some, range(len(some["frames"])), Problems(strict=False), poses).values())
+    ground = judge(everything, request)
+    request.problems.warn(*likely_mistake(everything, request))
+    splits = {name: _read(path, name, frames[name], present[name], request, poses, ground)
+              for name in present if request.wants(name)}
+    box, why = placed_object(stated_box(path, content, poses.origin), everything, ground, request)
     scales = sorted({int(s) for split in splits.values() for s in split.scale})
     return Scene(
         name=path.resolve().parent.name,
         format="multiscale",
         splits=splits,
         **vars(box),
-        background="white" if transparent else "black",
+        origin=poses.origin,
+        background=ground.colour,
         bounded=box.aabb_scale == 1,
         notes=[f"multi-scale layout of mip-NeRF with the splits {', '.join(present)}",
                f"scales {', '.join(map(scale_words, scales))}",
                *why,
-               "images have alpha: white background" if transparent else "images have no alpha: black background"],
+               ground.note,
+               *poses.notes],
         problems=request.problems.found,
     )
 
 
-def _read(path: Path, name: str, frames: dict, lists: Mapping, request: Request) -> Split:
+def _read(path: Path, name: str, frames: dict, lists: Mapping, request: Request, poses: PoseReader,
+          ground: Ground) -> Split:
     count = len(frames["frames"])
     check_counts(path, name, count)
     label = np.array([_label(path, name, value) for value in lists.get("label", [0] * count)])
     weight = np.array([_weight(path, name, value) for value in lists.get("lossmult", 4.0**label)])
     chosen = every_view(label, count, request.every.get(name, 1))
-    kept = parse_frames(path, frames, [int(n) for n in chosen], request.problems)
+    kept = parse_frames(path, frames, [int(n) for n in chosen], request.problems, poses)
     numbers = list(kept)
-    split = read_split(name, list(kept.values()), request, scale=2 ** label[numbers], area_weight=weight[numbers])
+    split = read_split(name, list(kept.values()), request, masks_alpha=ground.masks_alpha, scale=2 ** label[numbers],
+                       area_weight=weight[numbers])
     check_counts(path, name, len(split))
     return split
 

@@ -20,8 +20,6 @@ import numpy as np
 from ..errors import UserError
 from .folders import (
     OPENGL_FROM_OPENCV,
-    SIZES,
-    background_note,
     find_image,
     make_frame,
     make_splits,
@@ -29,10 +27,12 @@ from .folders import (
     read_array,
     size_note,
 )
-from .frames import Frame, finite, number_of, read_json
+from .frames import SIZES, Frame, MissingImage
+from .ground import judge
+from .json_files import finite, number_of, read_json
 from .placement import Placement, is_forward_facing, place, power_of_two
 from .scene import PERSPECTIVE, Points, Scene
-from .splits import Request, any_transparent
+from .splits import Request
 
 ID_NAMES = ("warp", "appearance", "camera")
 _MOST_SKEW = 0.01  # pixels
@@ -66,22 +66,22 @@ def load_nerfies(folder: Path, request: Request) -> Scene:
                 request.problems.add(error)
     everything = [frame for chosen in frames.values() for frame in chosen]
     points = _points(folder / "points.npy")
-    transparent = any_transparent(everything, request)
-    placement, why = _placement(folder / "scene.json", everything, points, transparent, request)
+    ground = judge(everything, request)
+    placement, why = _placement(folder / "scene.json", everything, points, ground.is_object, request)
     return Scene(
         name=folder.resolve().name,
         format="nerfies",
-        splits=make_splits(folder, frames, request, left, held_out=False),
+        splits=make_splits(folder, frames, request, left, ground, held_out=False),
         points=points,
         **vars(placement),
-        background="white" if transparent else "black",
+        background=ground.colour,
         bounded=False,
         notes=[
             f"Nerfies folder of {len(everything)} images, {', '.join(f'{len(v)} in {k}' for k, v in members.items())}",
             *([f"{len(points)} points that do not move"] if points else []),
             *size_note(folders[size], left),
             *why,
-            background_note(transparent),
+            ground.note,
         ],
         problems=request.problems.found,
     )
@@ -143,7 +143,7 @@ def _frame(folder: Path, item: str, images: Path, **known) -> Frame:
     camera = _object(path)
     image = find_image(images, f"{item}.png")
     if image is None:
-        raise UserError(f"{images / f'{item}.png'} does not exist; put it there or take its id out of dataset.json")
+        raise MissingImage(str(path), images / f"{item}.png", "put it there, take its id out of dataset.json")
     focal = number_of(camera, "focal_length", None, str(path))
     aspect = number_of(camera, "pixel_aspect_ratio", 1.0, str(path))
     skew = number_of(camera, "skew", 0.0, str(path))

@@ -16,10 +16,12 @@ import numpy as np
 from ..errors import UserError
 from .folders import OPENGL_FROM_OPENCV, make_frame, make_splits, pick_size, read_rows
 from .frames import Frame
-from .images import ENDINGS, image_size, read_image
+from .ground import judge
+from .images import image_size, read_image
+from .opening import is_picture
 from .placement import NEAR, Placement, place
 from .scene import PERSPECTIVE, Scene
-from .splits import Request, any_transparent, natural
+from .splits import Request, natural
 
 SPLIT_OF_PREFIX = {"0": "train", "1": "val", "2": "test"}
 
@@ -32,7 +34,7 @@ def is_nsvf(folder: Path) -> bool:
 def load_nsvf(folder: Path, request: Request) -> Scene:
     """Load the splits asked for. Raises UserError."""
     images = sorted(
-        (p for p in (folder / "rgb").iterdir() if p.suffix in ENDINGS and p.name[:2] in ("0_", "1_", "2_")),
+        (p for p in (folder / "rgb").iterdir() if is_picture(p) and p.name[:2] in ("0_", "1_", "2_")),
         key=lambda p: natural(p.name),
     )
     if not images:
@@ -54,20 +56,21 @@ def load_nsvf(folder: Path, request: Request) -> Scene:
         except UserError as error:
             request.problems.add(error)
     everything = [frame for chosen in frames.values() for frame in chosen]
-    transparent = any_transparent(everything, request)
-    white = transparent or _has_white_border(images[0])
-    placement, why = _placement(folder / "bbox.txt", everything, transparent, request)
+    ground = judge(everything, request)
+    white = ground.white or _has_white_border(images[0])
+    placement, why = _placement(folder / "bbox.txt", everything, ground.is_object, request)
     return Scene(
         name=folder.resolve().name,
         format="nsvf",
-        splits=make_splits(folder, frames, request, pick_size({1: folder}, request.downscale)[1], held_out=False),
+        splits=make_splits(folder, frames, request, pick_size({1: folder}, request.downscale)[1], ground,
+                           held_out=False),
         **vars(placement),
         background="white" if white else "black",
         bounded=placement.aabb_scale == 1,
         notes=[
             f"NSVF folder with the splits {', '.join(frames)}",
             *why,
-            f"images have {'' if transparent else 'no '}alpha: {'white' if white else 'black'} background",
+            ground.note if ground.is_object else f"images have no alpha: {'white' if white else 'black'} background",
         ],
         problems=request.problems.found,
     )

@@ -14,11 +14,14 @@ import io
 from pathlib import Path
 
 from ..errors import UserError
-from .colmap import find_model, model_frames, model_notes, read_model
-from .folders import background_note, make_splits, pick_size, read_text
+from .colmap import model_frames, model_notes
+from .colmap_model import find_model, read_model
+from .folders import make_splits, pick_size, read_text
+from .ground import judge
 from .placement import place
+from .poses import far_note
 from .scene import Scene
-from .splits import Request, any_transparent
+from .splits import Request
 
 _MOST_BYTES = 2**26
 
@@ -46,9 +49,9 @@ def load_phototourism(folder: Path, request: Request) -> Scene:
         raise UserError(f"{table} names no image of the model {model.path}; use the table of this scene")
     frames = model_frames(model, folder / "dense" / "images", request, ids)
     everything = list(frames.values())
-    transparent = any_transparent(everything, request)
+    ground = judge(everything, request)
     placement, why = place(
-        everything, orient=request.orient or "up", transparent=transparent, points=model.points.position
+        everything, orient=request.orient or "up", transparent=ground.is_object, points=model.points.position
     )
     members = {name: [] for name in dict.fromkeys(split_of.values())}
     for number, frame in frames.items():
@@ -57,16 +60,19 @@ def load_phototourism(folder: Path, request: Request) -> Scene:
     return Scene(
         name=folder.resolve().name,
         format="phototourism",
-        splits=make_splits(table, members, request, pick_size({1: folder}, request.downscale)[1], held_out=False),
+        splits=make_splits(table, members, request, pick_size({1: folder}, request.downscale)[1], ground,
+                           held_out=False),
         points=model.points if len(model.points) else None,
         **vars(placement),
-        background="white" if transparent else "black",
+        origin=model.origin,
+        background=ground.colour,
         notes=[
             f"Phototourism table of {len(split_of)} images",
             *model_notes(model),
             *([f"{missing} images of the table are not in the model and not used"] if missing else []),
             *why,
-            background_note(transparent),
+            ground.note,
+            *far_note(model.origin),
         ],
         problems=request.problems.found,
     )

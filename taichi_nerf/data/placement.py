@@ -258,7 +258,16 @@ def box_around_cameras(frames: Sequence[Frame], transparent: bool) -> tuple[np.n
 
 
 def focus_point(position: np.ndarray, forward: np.ndarray) -> np.ndarray | None:
-    """[3]: the point nearest to all optical axes, or None where no such point lies in front of the cameras.
+    """[3]: the point nearest to all optical axes, or None where no such point lies in front of the cameras."""
+    point = nearest_to_axes(position, forward)
+    if point is None:
+        return None
+    in_front = np.einsum("ni,ni->n", forward, point - position) > 0
+    return point if in_front.mean() > 0.75 else None
+
+
+def nearest_to_axes(position: np.ndarray, forward: np.ndarray) -> np.ndarray | None:
+    """[3]: the point nearest to all optical axes, before or behind the cameras; None where they hardly converge.
 
     Least squares of the distances, sum_i w_i (I - d_i d_i^T) (x - o_i) = 0, reweighted ten times by 1 /
     distance so that cameras that look elsewhere hardly pull.
@@ -276,5 +285,4 @@ def focus_point(position: np.ndarray, forward: np.ndarray) -> np.ndarray | None:
         )
         distance = np.linalg.norm(np.einsum("nij,nj->ni", across, point - position), axis=-1)
         weight = 1 / np.maximum(distance, 1e-2 * np.median(np.linalg.norm(position - point, axis=-1)) + 1e-9)
-    in_front = np.einsum("ni,ni->n", forward, point - position) > 0
-    return point if in_front.mean() > 0.75 else None
+    return point

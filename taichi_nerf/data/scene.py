@@ -212,7 +212,7 @@ class Split:
     paths: Sequence[Path] = ()
     """The N image files; empty for a scene that was computed."""
     depth: Sequence[np.ndarray] | None = None
-    """N arrays [H, W] float32: distance along the ray in world units, infinite where it hits nothing."""
+    """N arrays [H, W] float32: distance along the ray in world units, infinite where it hits nothing, or is unknown."""
     normals: Sequence[np.ndarray] | None = None
     """N arrays [H, W, 3] float32: unit surface normals in the world, zero where the ray hits nothing."""
     time: np.ndarray | None = None
@@ -255,6 +255,8 @@ class Split:
         chosen = np.arange(len(self))[index]
 
         def pick(values):
+            if hasattr(values, "subset"):
+                return values.subset(chosen)
             return values if not values else tuple(values[n] for n in chosen)
 
         return Split(
@@ -293,6 +295,9 @@ class Scene:
     """Model units: nothing nearer to a camera is sampled."""
     rotation: np.ndarray = field(default_factory=lambda: np.eye(3))
     """[3, 3]: turns the axes of the file's world into those of the model."""
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    """[3] float64: what was taken from all positions of the file, where single precision would lose them (UTM); the
+    file's world below, and in all splits, is what is left."""
     far: float | None = None
     """Model units: how far from a camera the farthest things that are known of lie; None where that is unknown."""
     forward_facing: bool = False
@@ -309,10 +314,11 @@ class Scene:
     notes: list[str] = field(default_factory=list)
     """What was recognised, in sentences."""
     problems: list[str] = field(default_factory=list)
-    """What was left out because it could not be used (only `load_scene(..., strict=False)`)."""
+    """What was left out because it could not be used, and what the user should know although the scene is loaded."""
 
     def __post_init__(self):
         _coerce(self, "centre", np.float64, (3,))
+        _coerce(self, "origin", np.float64, (3,))
         _coerce(self, "rotation", np.float64, (3, 3))
         deviation = np.abs(self.rotation.T @ self.rotation - np.eye(3)).max()
         if not deviation < 1e-6 or np.linalg.det(self.rotation) < 0:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,15 +11,14 @@ import numpy as np
 
 from ..errors import UserError
 from .cache import CacheMode, ImageCache
+from .depth import DepthImages
 from .frames import Frame, Problems, image_path, stack_cameras
-from .images import Mask, dynamic_mask, read_image, read_images
-from .scene import Sightings, Split
+from .images import Mask, dynamic_mask, read_images
+from .keys import unused
+from .lenses import seen_pixels, within_radius
+from .scene import Images, Sightings, Split
 
 FEWEST_TRAINING_IMAGES = 2
-IGNORED_KEYS = {
-    "depth_file_path": "depth maps",
-    "rolling_shutter": "rolling shutter",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +32,12 @@ class Request:
     problems: Problems
     orient: str | None = None
     """One of `placement.ORIENTATIONS`, or what the format does by itself."""
+    axes: str = "opengl"
+    """Of the cameras in transforms files, one of `poses.AXES`."""
+    world_to_camera: bool = False
+    """What the matrices of transforms files are."""
     exposure: float = 0.0
-    alpha: Literal["background", "mask"] = "background"
+    alpha: Literal["auto", "background", "mask"] = "auto"
     masks: bool = True
     cut_out: bool = False
     cache: CacheMode = "auto"
@@ -52,10 +55,12 @@ class Request:
                 raise UserError(f"{path} has no split '{name}'; it has {', '.join(present) or 'none'}")
 
 
-def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: np.ndarray) -> Split:
+def read_split(name: str, frames: Sequence[Frame], request: Request, *, masks_alpha: bool = False,
+               **labels: np.ndarray) -> Split:
     """Decode the images of the frames, made smaller as asked, with the cameras to match.
 
-    `labels` are the split's `scale` and `area_weight`, where it has them.
+    `masks_alpha`: transparent pixels are left out. `labels` are the split's `scale` and `area_weight`, where it has
+    them.
     """
     for frame in frames:
         if request.downscale > min(frame.size):
@@ -63,7 +68,7 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: n
                 f"{frame.path} is {frame.size[0]} x {frame.size[1]} pixels, too small for --downscale "
                 f"{request.downscale}; use a smaller number"
             )
-    if frames and request.masks and request.cut_out and not any(map(_has_outline, frames)):
+    if frames and request.masks and request.cut_out and not any(map(has_outline, frames)):
         raise UserError(f"{frames[0].path.parent}: no image of the split '{name}' has a mask of an object; add masks, "
                         "or leave --cut-out out")
     failed = set()
@@ -77,9 +82,11 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: n
         downscale=request.downscale,
         on_error=None if request.problems.strict else on_error,
         masks=[_masks(frame) for frame in frames] if request.masks else None,
+        seen=_seen(name, frames, request.problems),
         exposure=request.exposure,
-        alpha_masks=request.alpha == "mask",
+        alpha_masks=masks_alpha,
         cut_out=request.cut_out,
+        clear=frames[0].clear if frames else (),
         cache=ImageCache(scene=request.folder or _common_folder(frames), mode=request.cache),
         on_image=request.on_image,
     )
@@ -90,8 +97,9 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: n
     split = Split(
         name=name,
         cameras=cameras,
-        images=images,
+        images=_without_full_masks(images) if request.alpha == "auto" and masks_alpha else images,
         paths=tuple(frame.path for frame in frames),
+        depth=DepthImages([frame.depth for frame in frames], cameras) if any(f.depth for f in frames) else None,
         sightings=_sightings(frames, cameras.size / full.size),
         **_known(frames),
         **labels,
@@ -99,6 +107,29 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, **labels: n
     if not failed:
         return split
     return split.subset([n for n in range(len(frames)) if n not in failed])
+
+
+def _seen(name: str, frames: Sequence[Frame], problems: Problems) -> list[np.ndarray | None]:
+    """Of each image, [H, W] bool of the pixels that its lens sees and that a circle leaves; None for all of them."""
+    lenses = {lens: seen_pixels(lens) for lens in dict.fromkeys(frame.optics for frame in frames)}
+    lost = [1 - float(lenses[frame.optics].mean()) for frame in frames if lenses[frame.optics] is not None]
+    if lost:
+        problems.warn(f"{name}: the lens folds inside the picture of {len(lost)} of {len(frames)} images; "
+                      f"{np.mean(lost):.1%} of their pixels, which no ray meets, are left out: check k1, k2 and k3")
+    circles = {(frame.size, frame.crop_radius) for frame in frames if frame.crop_radius is not None}
+    circles = {circle: within_radius(*circle) for circle in circles}
+    seen = {}
+    for frame in frames:
+        parts = [lenses[frame.optics], circles.get((frame.size, frame.crop_radius))]
+        parts = [part for part in parts if part is not None]
+        seen.setdefault((frame.optics, frame.crop_radius), np.logical_and.reduce(parts) if parts else None)
+    return [seen[frame.optics, frame.crop_radius] for frame in frames]
+
+
+def _without_full_masks(images: Images) -> Images:
+    """Where masks leave every pixel, as without any."""
+    whole = images.allowed is not None and len(images.allowed) == len(images.pixels)
+    return replace(images, allowed=None) if whole else images
 
 
 def _known(frames: Sequence[Frame]) -> dict:
@@ -160,7 +191,7 @@ def _masks(frame: Frame) -> list[Mask]:
     return [*frame.masks, *([beside] if beside else [])]
 
 
-def _has_outline(frame: Frame) -> bool:
+def has_outline(frame: Frame) -> bool:
     """Whether a mask keeps an object of the image."""
     return any(mask.white_counts for mask in frame.masks)
 
@@ -197,36 +228,9 @@ def existing_images(path: Path, content: dict) -> list[Path]:
     return [image for image in found if image is not None]
 
 
-def any_transparent(frames: Sequence[Frame], request: Request) -> bool:
-    """Whether the first, the middle or the last image has a pixel that is not opaque, or any is to be cut out.
-
-    Alpha that is a mask does not count.
-
-    Three are enough to tell a scene with masks from photographs, and the answer is the same whichever
-    splits are loaded.
-    """
-    if request.masks and request.cut_out and any(map(_has_outline, frames)):
-        return True
-    if request.alpha == "mask":
-        return False
-    for index in sorted({0, len(frames) // 2, len(frames) - 1} if frames else ()):
-        try:
-            if int(read_image(frames[index].path)[..., 3].min()) < 255:
-                return True
-        except UserError:
-            continue  # reported where the image itself is asked for
-    return False
-
-
 def describe_frames(contents: Mapping[Path, dict]) -> list[str]:
     """Notes on keys that are understood and not used, and on images that a file lists twice."""
-    notes = []
-    for key, what in IGNORED_KEYS.items():
-        if any(
-            key in content or any(key in frame for frame in content["frames"])
-            for content in contents.values()
-        ):
-            notes.append(f"{what} ('{key}') are not used")
+    notes = unused(contents)
     for path, content in contents.items():
         images = [image.resolve() for image in existing_images(path, content)]
         if len(set(images)) < len(images):

@@ -28,12 +28,12 @@ from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene
 from ..data.export import transforms_content
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
-from ..errors import UserError
+from ..errors import UserError, quoted
 from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 REFINED_FILE = "refined_transforms.json"
-FORMAT, VERSION = "taichi-nerf run", 4
+FORMAT, VERSION = "taichi-nerf run", 5
 # with rotation, centre and scale, how a scene lies in the model
 PLACE = ("aabb_scale", "near", "far", "forward_facing", "background")
 PACKAGES = ("taichi-nerf", "taichi", "numpy", "safetensors")
@@ -130,6 +130,7 @@ class RunFolder:
 
     def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images differ."""
+        self._check_place(self.config.scene.path)
         scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
         split = scene.splits["train"]
         if self.facts.get("ids_by_image"):
@@ -158,10 +159,18 @@ class RunFolder:
         if path is not None:
             settings = dataclasses.replace(settings, path=str(path), test_every=settings.test_interval)
         every = self.default_every(name) if every is None else every
+        if path is None:
+            self._check_place(settings.path)
         computed = settings.builtin is not None
         scene = self.placed(load_scene(settings, splits=[name], every={} if computed else {name: every}))
         loaded = 1 if computed or scene.held_out else every  # every so many-th view
         return self._with_refined(scene, loaded), every, every // loaded
+
+    def _check_place(self, path: str | None):
+        """Raises UserError where the scene of the run has moved."""
+        if self.config.scene.builtin is None and not os.path.exists(path):
+            raise UserError(f"{path}, the scene of {self.path}, does not exist; if it has moved, say where it is now "
+                            "with --scene")
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""
@@ -204,6 +213,7 @@ class RunFolder:
     def placed(self, scene: Scene) -> Scene:
         """`scene` where the model of this run has it."""
         basis = self._scene_basis()
+        basis["centre"] = basis["centre"] + (basis["origin"] - scene.origin)  # older runs took nothing from positions
         return dataclasses.replace(scene, **{key: basis[key] for key in ("rotation", "centre", "scale", *PLACE)})
 
     def log(self, line: dict):
@@ -234,6 +244,7 @@ class RunFolder:
             "name": str(facts["name"]),
             "format": str(facts["format"]),
             "rotation": np.array(facts["rotation"], float),
+            "origin": np.array(facts.get("origin", np.zeros(3)), float),
             "centre": np.array(facts["centre"], float),
             "scale": float(facts["scale"]),
             "aabb_scale": int(facts["aabb_scale"]),
@@ -275,7 +286,7 @@ def check_output(path: Path, *, option: str = "--output") -> None:
     """
     try:
         if path.is_dir() and any(path.iterdir()):
-            resume = f" or go on with --resume {path}" if (path / CONFIG_FILE).is_file() else ""
+            resume = f" or go on with --resume {quoted(path)}" if (path / CONFIG_FILE).is_file() else ""
             raise UserError(f"{path} exists and is not empty; choose another {option}{resume}")
         parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
         if not parent.is_dir():
@@ -309,6 +320,7 @@ def _facts(scene: Scene) -> dict:
         "name": scene.name,
         "format": scene.format,
         "rotation": scene.rotation.tolist(),
+        "origin": scene.origin.tolist(),
         "centre": scene.centre.tolist(),
         "scale": float(scene.scale),
         "held_out": scene.held_out,

@@ -1,7 +1,11 @@
 """Photos and videos become scenes whose cameras stand where they stood."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,8 @@ from PIL import Image
 
 from taichi_nerf import cli, runtime
 from taichi_nerf.capture import CAMERA_MODELS, process, reconstruction
-from taichi_nerf.capture.process import transforms
+from taichi_nerf.capture.photos import unread_photos
+from taichi_nerf.capture.process import left_out, transforms
 from taichi_nerf.capture.reconstruction import import_pycolmap
 from taichi_nerf.data import Cameras, load_scene
 from taichi_nerf.data.builtin import render
@@ -218,3 +223,65 @@ def test_a_dozen_real_photos_are_registered_as_the_original_model_has_them(tmp_p
     extent = np.linalg.norm(np.ptp(truth[:, :, 3], axis=0))
     print(f"rotation {degrees.mean():.3f} degrees; position {100 * distances.mean() / extent:.2f} % of the path")
     assert degrees.mean() < 1.0 and distances.mean() < 0.02 * extent
+
+
+def noise_photos(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for n in range(count):
+        noise = np.random.default_rng(n).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((960, 720), Image.Resampling.BICUBIC).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_leaves_nothing(tmp_path, colmap, number):
+    photos = noise_photos(tmp_path / "photos", 12)
+    command = [sys.executable, "-m", "taichi_nerf", "process", str(photos), "-o", str(tmp_path / "scene")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as process:
+        while not list(tmp_path.glob(".scene-*/database.db")) and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number, said
+    assert said.splitlines()[-1] == "taichi-nerf: stopped"
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_what_is_left_out_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photos = noise_photos(tmp_path / "photos", 3)
+    (photos / "IMG_9.HEIC").write_bytes(b"")
+    noise_photos(photos / "more", 1)
+    unread = unread_photos(photos)
+    texts = [finding.text for finding in left_out(photos, {"0.png": 1.0}, unread, video=False)]
+    assert texts[0].startswith("1 of 2 photos were not read, such as IMG_9.HEIC (HEIC is not read without pillow-heif")
+    assert texts[1].startswith("1 photos in the folders of photos are not taken")
+
+
+def test_what_is_left_out_is_told_where_nothing_was_found_either(tmp_path, colmap, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photos = noise_photos(tmp_path / "photos", 3)
+    (photos / "IMG_9.HEIC").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no poses were found .*; 1 of 4 photos were not read, such as IMG_9\.HEIC"):
+        process(photos, tmp_path / "scene", max_size=160)
+
+
+def test_a_name_that_colmap_cannot_have_is_refused(tmp_path, colmap):
+    photos = noise_photos(tmp_path / "photos", 3)
+    with pytest.raises(UserError, match="is no name in UTF-8, which COLMAP needs"):
+        process(photos, tmp_path / os.fsdecode(b"caf\xe9"))
+
+
+def test_a_kind_of_lens_that_all_share_is_in_the_head_of_the_file(colmap):
+    colmap.set_random_seed(1)
+    options = colmap.SyntheticDatasetOptions(
+        num_rigs=2, num_frames_per_rig=2, num_points3D=10, camera_width=64, camera_height=48,
+        camera_model_id=colmap.CameraModelId.OPENCV_FISHEYE, camera_params=PARAMETERS["OPENCV_FISHEYE"],
+    )
+    model = colmap.synthesize_dataset(options)
+    next(iter(model.cameras.values())).params = [41.0, *PARAMETERS["OPENCV_FISHEYE"][1:]]
+    content = transforms(model)
+    assert content["camera_model"] == "OPENCV_FISHEYE" and "fl_x" not in content
+    assert {frame["fl_x"] for frame in content["frames"]} == {40.0, 41.0}

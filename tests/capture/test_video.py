@@ -1,13 +1,17 @@
 """Which frames of a video are taken."""
 
+import stat
+import subprocess
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from taichi_nerf.capture import video
 from taichi_nerf.capture.photos import sharpness
-from taichi_nerf.capture.video import STEP, displacement, look_at, pick, pick_frames
+from taichi_nerf.capture.video import HEIGHT, STEP, WIDTH, displacement, look_at, pick, pick_frames
 from taichi_nerf.errors import UserError
 from taichi_nerf.pictures import VideoWriter
 
@@ -104,3 +108,45 @@ def test_what_is_no_video_and_what_does_not_move_is_one_sentence(tmp_path):
     still = write_video(tmp_path / "still.mp4", [texture(96, 160)] * 5)
     with pytest.raises(UserError, match=r"still\.mp4 has 5 frames and shows hardly any motion"):
         pick_frames(still, tmp_path, most=10, max_size=100)
+
+
+def test_pixels_that_are_wider_than_high_become_square(tmp_path):
+    plain, wide = tmp_path / "plain.mp4", tmp_path / "wide.mp4"
+    write_video(plain, [texture(96, 400)[:, 4 * n : 4 * n + 160] for n in range(20)])
+    subprocess.run([video._ffmpeg(), "-v", "error", "-i", str(plain), "-vf", "setsar=4/3", str(wide)],
+                   check=True)
+    sizes = []
+    for path in (plain, wide):
+        (tmp_path / path.stem).mkdir()
+        names = list(pick_frames(path, tmp_path / path.stem, most=5, max_size=1000))
+        with Image.open(tmp_path / path.stem / names[0]) as image:
+            sizes.append(image.size)
+    assert sizes == [(160, 96), (213, 96)]
+    (tmp_path / "small").mkdir()
+    name = next(iter(pick_frames(wide, tmp_path / "small", most=5, max_size=106)))
+    with Image.open(tmp_path / "small" / name) as image:
+        assert image.size == (106, 48)
+
+
+def test_names_of_videos_and_folders_are_no_addresses_and_no_patterns(pan, tmp_path):
+    folder = tmp_path / "100% done %d"
+    folder.mkdir()
+    odd = pan.rename(folder / "12:30 %03d.mp4")
+    (folder / "frames").mkdir()
+    picked = pick_frames(odd, folder / "frames", most=9, max_size=160)
+    assert len(picked) >= 3 and {path.name for path in (folder / "frames").iterdir()} == set(picked)
+
+
+def test_a_video_that_points_at_other_files_is_refused(pan, tmp_path):
+    (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/{pan.name}\n")
+    with pytest.raises(UserError, match=r"list\.mp4 cannot be read as a video"):
+        pick_frames(tmp_path / "list.mp4", tmp_path, most=10, max_size=100)
+
+
+def test_a_reader_that_fails_half_way_is_not_believed(pan, tmp_path, monkeypatch):
+    reader = tmp_path / "reader"
+    reader.write_text(f"#!/bin/sh\nhead -c {5 * WIDTH * HEIGHT} /dev/zero\necho 'a [x @ 1] broken' >&2\nexit 1\n")
+    reader.chmod(reader.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(video, "_ffmpeg", lambda: str(reader))
+    with pytest.raises(UserError, match=r"pan\.mp4 can be read up to frame 5 only \(broken\); copy it again"):
+        look_at(pan)

@@ -19,10 +19,10 @@ from taichi_nerf.config.migrations import MODEL_STEPS, RUN_STEPS
 from taichi_nerf.training import checkpoint, folder
 
 
-def settings(kind: str = "instant-ngp") -> dict:
+def settings(kind: str = "instant-ngp", **scene) -> dict:
     found = recipe(kind)
     training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser)
-    return dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2), model=found.model, training=training))
+    return dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
 
 
 def of_the_second_version(run: dict) -> dict:
@@ -50,7 +50,7 @@ def test_there_is_a_step_for_every_version_but_todays():
 
 
 def test_the_first_version_is_read():
-    today = settings()
+    today = settings(alpha="background")
     found = todays_run(of_the_first_version(settings()), 1)
     assert found == today and from_dict(RunConfig, found).scene.downscale == 2
     old = {name: today["model"][name] for name in ("field", "sampling")}

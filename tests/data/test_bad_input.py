@@ -68,8 +68,9 @@ def test_transforms_that_is_a_folder(tmp_path):
     assert "known format" in refusal(tmp_path)
 
 
-def test_missing_image(capture):
-    (capture.folder / "images" / "0004.png").unlink()
+def test_missing_images(capture):
+    for n in (4, 5, 6):
+        (capture.folder / "images" / f"000{n}.png").unlink()
     message = refusal(capture.folder)
     assert "frame 4" in message and "0004.png does not exist" in message
 
@@ -162,7 +163,8 @@ def test_intrinsics_and_other_keys_that_make_no_sense(capture, changes, expected
     "file_path", ["", "  ", None, 3, [], "\0", "x" * 5000, "images", "../../nothing.png"]
 )
 def test_file_paths_that_lead_nowhere(capture, file_path):
-    capture.frames[2]["file_path"] = file_path
+    for frame in capture.frames[2:6]:  # of one alone, that is not there, the user would be warned
+        frame["file_path"] = file_path
     assert "frame 2" in refusal(capture.write())
 
 

@@ -220,7 +220,7 @@ def cut(path, size):
         (lambda f: cut(f / "sparse/0/points3D.bin", -9), "points3D.bin is cut off or damaged"),
         (lambda f: cut(f / "sparse/0/cameras.bin", 3), "cameras.bin is cut off or damaged"),
         (lambda f: (f / "sparse/0/points3D.bin").unlink(), "lacks points3D.bin"),
-        (lambda f: (f / "images/view_004.png").unlink(), "view_004.png does not exist"),
+        (lambda f: [(f / f"images/view_00{n}.png").unlink() for n in (4, 5, 6)], "view_004.png does not exist"),
         (lambda f: (f / "images").rename(f / "photos"), "a COLMAP model but no images"),
         (lambda f: write_images(f / "images", ["view_004.png"], (32, 32)), "its camera 48 x 32"),
     ],
