@@ -10,7 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["VulkanDevice", "machine", "memory", "pytorch_is_for_cuda", "vulkan_devices"]
+__all__ = ["MOST_THREADS", "VulkanDevice", "machine", "memory", "pytorch_is_for_cuda", "vulkan_devices"]
+
+MOST_THREADS = 1024  # of a process: Taichi and PyTorch start three times as many, and the largest machines have so many
 
 VULKAN_LIBRARIES = {"win32": "vulkan-1.dll", "darwin": "libvulkan.dylib"}
 DISCRETE, SOFTWARE = 2, 4  # VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, _CPU

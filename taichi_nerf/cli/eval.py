@@ -1,6 +1,5 @@
 """`taichi-nerf eval`: the scores of a trained model."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ..config import SettingError
+from ..output import result, result_json
 from ..progress import Progress
 from .options import Common, Renderer, check_renderer
 
@@ -69,7 +69,10 @@ def eval(command: Eval) -> int:
             renderer=command.renderer, halves=halves,
         )
     scores = plain_scores(evaluation, about, every)
-    print(json.dumps(scores) if command.json else "\n".join([*lines(scores), summary(scores)]))
+    if command.json:
+        result_json(scores)
+    else:
+        result(*lines(scores), *summary(scores))
     return 0
 
 

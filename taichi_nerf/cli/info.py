@@ -1,7 +1,6 @@
 """`taichi-nerf info`: what is in a scene or a run."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from ..config import Orientation, SceneConfig, SceneFormat
 from ..errors import UserError
+from ..output import result, result_json
 from .options import Common, make_folder
 
 if TYPE_CHECKING:
@@ -78,17 +78,10 @@ def info(command: Info) -> int:
         make_folder(command.picture.parent)
         write_png(command.picture, draw_frusta(scene))
     if command.json:
-        print(
-            json.dumps(
-                {
-                    "name": scene.name,
-                    "format": scene.format,
-                    "findings": [dataclasses.asdict(finding) for finding in facts],
-                }
-            )
-        )
+        result_json({"name": scene.name, "format": scene.format,
+                     "findings": [dataclasses.asdict(finding) for finding in facts]})
     else:
-        print("\n".join(f"warning: {f.text}" if f.severity == "warning" else f.text for f in facts))
+        result(*(f"warning: {f.text}" if f.severity == "warning" else f.text for f in facts))
     return 0
 
 

@@ -1,6 +1,5 @@
 """What the commands share: options, and what they do with them."""
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +51,3 @@ def make_folder(path: Path) -> None:
         raise UserError(
             f"{path} cannot be made: {(error.strerror or str(error)).lower()}; choose another one"
         ) from None
-
-
-def say(text: str) -> None:
-    """Something beside the results."""
-    print(text, file=sys.stderr, flush=True)

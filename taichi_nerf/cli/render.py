@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from ..config import SettingError
 from ..errors import UserError
+from ..output import result
 from ..progress import Progress
 from .options import Common, Renderer, check_renderer, make_folder
 
@@ -103,7 +104,7 @@ def render(command: Render) -> int:
                         renderer=command.renderer,
                         shots=Shot(time=None if times is None else torch.from_numpy(times)))
     width, height = cameras.size[0]
-    print(
+    result(
         f"{len(cameras)} frames of {width} x {height} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
     )
