@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import sys
 
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -34,6 +35,11 @@ def say(text: str) -> None:
 def visible(text: object) -> str:
     """`text` as one line that a terminal shows and does not obey."""
     return _OBEYED.sub(_escaped, str(text))
+
+
+def quoted(path) -> str:
+    """A path as it is typed into a shell."""
+    return shlex.quote(str(path))
 
 
 def _escaped(found: re.Match) -> str:

@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ..config import SettingError
-from ..data.foreign import quoted
 from ..devices import MOST_THREADS
-from ..output import result, result_json, say
+from ..output import quoted, result, result_json, say
 from .stop import Terminated
 
 CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]

@@ -24,10 +24,9 @@ from ..config import (
     preset_for,
     recipe,
 )
-from ..data.foreign import quoted
 from ..devices import pytorch_is_for_cuda
 from ..errors import UserError
-from ..output import result, say
+from ..output import quoted, result, say
 from ..progress import Progress
 from .options import STARTED, Backend, Common
 from .stop import Stop

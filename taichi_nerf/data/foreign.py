@@ -1,18 +1,13 @@
 """What people give instead of a scene, and what to do with it: photos, a video, exports of capturing programs."""
 
-import shlex
 from pathlib import Path
 
+from ..output import quoted
 from .opening import is_picture
 
 VIDEO_ENDINGS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mts", ".mpg", ".mpeg", ".wmv", ".3gp"}
 PHONE_ENDINGS = {".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 _FEWEST_PHOTOS = 3
-
-
-def quoted(path) -> str:
-    """A path as it is typed into a shell."""
-    return shlex.quote(str(path))
 
 
 def is_video(path: Path) -> bool:

@@ -15,6 +15,7 @@ VALUES = {
     "path": ("lego", "lego"), "downscale": ("4", 4), "scales": ("2", 2), "test_every": ("3", 3),
     "background": ("black", "black"), "format": ("llff", "llff"), "orient": ("pca", "pca"), "exposure": ("-2.5", -2.5),
     "alpha": ("mask", "mask"), "masks": (None, False), "cut_out": (None, True), "cache": ("disk", "disk"),
+    "axes": ("opencv", "opencv"), "world_to_camera": (None, True), "skip_missing": (None, True),
 }  # of each option another than its default, as written and as read
 
 
@@ -31,9 +32,9 @@ def test_every_name_of_the_face_exists():
 
 
 def options(help_text: str) -> list[str]:
-    """Names of the options in a --help, each as often as it has an entry; SCENE as `scene`."""
+    """Names of the options in a --help, each as often as it has an entry; SCENE as `path`."""
     entries = re.findall(r"^  (\[SCENE\]|--?[a-z].*?) *$", help_text, re.MULTILINE)
-    return ["scene" if entry == "[SCENE]" else re.search(r"--([a-z0-9.-]+)", entry)[1] for entry in entries]
+    return ["path" if entry == "[SCENE]" else re.search(r"--([a-z0-9.-]+)", entry)[1] for entry in entries]
 
 
 @pytest.mark.parametrize("model", config.SYSTEMS)
@@ -42,7 +43,7 @@ def test_every_setting_of_a_scene_and_of_a_training_is_one_option_of_train(capsy
     assert cli.main(["train", "--model", model, "--help"]) == 0
     shown = options(capsys.readouterr().out)
     assert len(shown) == len(set(shown))
-    scene = ["scene" if field.name == "path" else field.name for field in dataclasses.fields(SceneConfig)]
+    scene = [field.name for field in dataclasses.fields(SceneConfig)]
     found = config.recipe(model)
     training = flattened(TrainingConfig(batch=found.batch, optimiser=found.optimiser))
     settings = [name for name in flattened(found.model) if name != "kind"]
