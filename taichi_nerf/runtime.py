@@ -152,6 +152,14 @@ def check_threads(threads: int | None) -> None:
         raise UserError(f"threads must be from 1 to {devices.MOST_THREADS}, got {threads}")
 
 
+def require_memory(needed: int, what: str, remedy: str) -> None:
+    """Raises UserError where `what` needs more bytes than are free: the system would end the process without a word."""
+    free = devices.free_memory()
+    if free is not None and needed > free:
+        raise UserError(f"{what} needs {needed / 2**30:.1f} GiB of memory, of which {free / 2**30:.1f} GiB are free; "
+                        f"{remedy}")
+
+
 def _check_room_for_threads(count: int):
     """Raises RuntimeError where the system does not start so many threads: the libraries would crash or hang."""
     done, started = threading.Event(), []

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from tyro.conf import Positional, Suppress
 
-from ..config import SettingError
+from ..config import LARGEST, SettingError
 
-LARGEST_INDEX, LARGEST_FLOAT = 2**31 - 1, 3.4028234e38  # of kernels: int32 and float32
+LARGEST_FLOAT = 3.4028234e38  # of kernels
 _POSITIONAL, _SUPPRESSED = (get_args(marker[int])[1] for marker in (Positional, Suppress))
 _NOUNS = {int: "whole number", float: "number"}
 
@@ -107,7 +107,7 @@ def check_numbers(command: Any) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and not abs(number) <= LARGEST_FLOAT:
                 raise SettingError(f"{option.names[0]} must be finite, got {number}")
-            if isinstance(number, int) and abs(number) > LARGEST_INDEX:
+            if isinstance(number, int) and abs(number) > LARGEST:
                 raise SettingError(f"{option.names[0]} must be below 2^31, got {number}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import SettingError
+from ..config import LARGEST, within
 from ..output import result, result_json
 from ..progress import Progress
 from .options import Common, Renderer, check_renderer
@@ -43,8 +43,7 @@ class Eval(Common):
     """Print one JSON object instead of a table."""
 
     def __post_init__(self):
-        if self.every is not None and self.every < 1:
-            raise SettingError(f"every must be at least 1, got {self.every}")
+        within(self, 1, LARGEST, "every")
 
 
 def eval(command: Eval) -> int:

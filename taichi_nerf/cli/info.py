@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import Orientation, SceneConfig, SceneFormat
+from ..config import Orientation, SceneConfig, SceneFormat, SettingError
 from ..errors import UserError
 from ..output import result, result_json
 from .options import Common, make_folder
@@ -41,6 +41,10 @@ class Info(Common):
     """Draw the cameras' frusta into this new file."""
     json: bool = False
     """Print one JSON object instead of sentences."""
+
+    def __post_init__(self):
+        if self.picture is not None and self.picture.suffix.lower() != ".png":
+            raise SettingError(f"picture must end in .png, which is what is written, got {self.picture}")
 
 
 def info(command: Info) -> int:

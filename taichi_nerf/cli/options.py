@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..training.folder import RunFolder
 
 STARTED = time.perf_counter()
+MOST_FRAMES = 100_000  # of a video: an hour
 Backend = Literal["auto", "cpu", "cuda", "vulkan"]
 MLP = Literal["auto", "torch", "fused"]
 RealBackend = Literal["cpu", "cuda", "vulkan"]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import SettingError
+from ..config import LARGEST, within
 from ..devices import MOST_THREADS
 from ..output import quoted, result, result_json, say
 from .stop import Terminated
@@ -48,12 +48,9 @@ class Process:
     """Show where in the program an error came from."""
 
     def __post_init__(self):
-        if self.max_images < 3:
-            raise SettingError(f"max-images must be at least 3, got {self.max_images}")
-        if not 64 <= self.max_size <= 16384:
-            raise SettingError(f"max-size must be from 64 to 16384 pixels, got {self.max_size}")
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise SettingError(f"threads must be from 1 to {MOST_THREADS}, got {self.threads}")
+        within(self, 3, LARGEST, "max_images")
+        within(self, 64, 16384, "max_size")
+        within(self, 1, MOST_THREADS, "threads")
 
 
 def process(command: Process) -> int:

@@ -23,12 +23,13 @@ from ..config import (
     flattened,
     preset_for,
     recipe,
+    within,
 )
 from ..devices import pytorch_is_for_cuda
 from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
-from .options import STARTED, Backend, Common
+from .options import MOST_FRAMES, STARTED, Backend, Common
 from .stop import Stop
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Train(Common):
             )
         if self.moved is not None and self.resume is None:
             raise SettingError("--scene says where that of a run to --resume is now; give a scene to train on as SCENE")
+        within(self, 0, MOST_FRAMES, "orbit_frames")
 
 
 def train_defaults(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from .hash_grid import HashGridConfig
-from .settings import within
+from .settings import LARGEST, within
 
 Encoding = Literal["positional", "hash"]
 WIDEST, DEEPEST = 8192, 64  # of a network: the weights of a layer then take 256 MiB
@@ -64,6 +64,7 @@ class PositionalFieldConfig:
         within(self, 0, 16, "levels", "direction_levels")
         within(self, 1, WIDEST, "width", "bottleneck", "view_width")
         within(self, 1, DEEPEST, "depth")
+        within(self, 0, LARGEST, "skip")
 
     def settled(self, pixels: float) -> "PositionalFieldConfig":
         """The same: its frequencies are always given."""

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import FieldConfig, HashGridConfig
+from .. import runtime
+from ..config import FieldConfig, HashGridConfig, SettingError
 from ..ops.hash_grid import hash_grid_encode, hash_grid_layout
 from ..ops.spherical_harmonics import encode_direction
 from ..types import UNKNOWN, Shot, of_samples
@@ -41,9 +42,13 @@ class HashDensity(Field):
         super().__init__()
         self.side = side
         finest = grid.settled(math.inf).max_resolution
-        self.layout = hash_grid_layout(levels=grid.levels, features=grid.features, log2_entries=grid.log2_entries,
-                                       base_resolution=grid.base_resolution,
-                                       max_resolution=int(finest * side))
+        try:
+            self.layout = hash_grid_layout(levels=grid.levels, features=grid.features, log2_entries=grid.log2_entries,
+                                           base_resolution=grid.base_resolution, max_resolution=int(finest * side))
+        except ValueError as error:  # the settings alone do not say how large the box is
+            raise SettingError(f"{error}; use a smaller hash-grid.log2-entries, levels or max-resolution") from None
+        runtime.require_memory(2 * 4 * self.layout.entries * self.layout.features, "the hash table with its gradient",
+                               "use a smaller hash-grid.log2-entries or fewer levels")
         self.table = nn.Parameter(_large_zeros(self.layout.entries, self.layout.features))
         with torch.no_grad():
             self.table.uniform_(-1e-4, 1e-4, generator=generator)

@@ -118,7 +118,7 @@ def test_without_pycolmap_the_message_says_what_to_install(tmp_path, monkeypatch
 
 def test_settings_out_of_range_are_refused(capsys):
     assert cli.main(["process", "photos", "-o", "scene", "--max-images", "2"]) == 2
-    assert "max-images must be at least 3, got 2" in capsys.readouterr().err
+    assert "max-images must be from 3 to 2^31 - 1, got 2" in capsys.readouterr().err
 
 
 def arc(count: int, resolution: int) -> Cameras:
