@@ -136,7 +136,7 @@ def _code_of_loss(error: OSError | None) -> int:
 def _help() -> list[str]:
     """What there is, a line or two a command."""
     width = min(shutil.get_terminal_size().columns, 100)
-    lines = ["usage: taichi-nerf COMMAND [OPTIONS]", "", DESCRIPTION, ""]
+    lines = ["usage: taichi-nerf COMMAND [OPTIONS]", "", *textwrap.wrap(DESCRIPTION, width), ""]
     for command in COMMANDS:
         summary = command.__doc__.split("\n\n")[0]
         lines += textwrap.wrap(" ".join(summary.split()), width, initial_indent=f"  {_name(command):9}",
