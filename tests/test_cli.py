@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from taichi_nerf import cli, runtime
+from taichi_nerf import cli, devices, runtime
 from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
 from taichi_nerf.config import SYSTEMS
@@ -410,6 +410,13 @@ def test_render_overwrites_nothing(run, tmp_path, capsys):
     assert "not empty" in refused(capsys, "render", run, "--output", tmp_path)
     assert "neither a video" in refused(capsys, "render", run, "--output", tmp_path / "new.gif")
     assert contents(tmp_path) == before
+
+
+def test_a_picture_that_does_not_fit_into_the_memory_is_a_sentence(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(devices, "free_memory", lambda: 2**26)
+    message = refused(capsys, "render", run, "--size", "16000", "16000", "--output", tmp_path / "new")
+    assert "a picture of 16000 x 16000 pixels needs 19.1 GiB of memory, of which 0.1 GiB are free; use a" in message
+    assert not list(tmp_path.iterdir())
 
 
 def test_info_of_a_scene_and_of_a_run(run, scene_folder, tmp_path, capsys):

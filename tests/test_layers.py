@@ -203,6 +203,12 @@ def test_weights_take_their_steps_in_one_file():
     assert on_the_device == ["taichi_nerf.resident.parameters"]
 
 
+def test_all_that_is_printed_goes_through_one_module():
+    """Which nothing ends; the worker of the checks writes to its parent."""
+    printing = [name for name in MODULES if calls(name, r"^(print|sys\.(stdout|stderr)\.\w+)$")]
+    assert printing == ["taichi_nerf.checks.worker"]
+
+
 def test_kernels_folder_is_a_source_root():
     """With an __init__.py it would become a package named `kernels`, which others have, too."""
     assert not (ROOT / "kernels" / "__init__.py").exists()
