@@ -382,9 +382,18 @@ def test_every_model_goes_through_every_command(other_runs, name, tmp_path, caps
     assert "taichi is for instant-ngp alone" in refused(capsys, "eval", run, "--renderer", "taichi")
 
 
-def test_what_a_scene_does_not_allow_leaves_no_folder(scene_folder, tmp_path, capsys):
+LARGEST_TABLE = ("--model.field.hash-grid.levels 32 --model.field.hash-grid.features 8 "
+                 "--model.field.hash-grid.log2-entries 24 --model.field.hash-grid.max-resolution 100000").split()
+
+
+def test_what_a_scene_or_the_memory_does_not_allow_leaves_no_folder(scene_folder, tmp_path, monkeypatch, capsys):
     command = ["train", scene_folder, "--model", "nerf", "--model.ndc", "--output", tmp_path / "run"]
     assert "do not all face one way" in refused(capsys, *command)
+    command = ["train", scene_folder, *LARGEST_TABLE, "--output", tmp_path / "run"]
+    assert "fewer than 2^31 parameters, got" in refused(capsys, *command)
+    monkeypatch.setattr(devices, "free_memory", lambda: 2**20)
+    command = ["train", scene_folder, "--backend", "cpu", "--output", tmp_path / "run"]
+    assert "the hash table with its gradient needs" in refused(capsys, *command)
     command = ["train", scene_folder, "--model", "nerf", "--model.range.far", "0.01", "--output", tmp_path / "run"]
     assert "far is 0.01, and rays of still begin at 0.05" in refused(capsys, *command)
     assert not (tmp_path / "run").exists()
