@@ -1,8 +1,27 @@
-"""`python -m taichi_nerf` is `taichi-nerf`."""
+"""`taichi-nerf`, and `python -m taichi_nerf`: the command line from the first moment on."""
 
+import os
+import signal
 import sys
 
-from .cli import main
+from .output import open_closed_streams
+
+
+def main() -> int:
+    """Run the command of this process's arguments and return its exit code."""
+    open_closed_streams()
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, as in the background
+    if ours:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # nothing has begun, and an import would be torn
+    from .cli import main as run
+
+    if ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = run()
+    if ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left is to tidy up
+    return code
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,5 +1,6 @@
 """What this machine has to compute on: processor, memory, CUDA and Vulkan devices, as far as the system tells."""
 
+import contextlib
 import ctypes
 import ctypes.util
 import importlib.util
@@ -10,7 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["VulkanDevice", "machine", "memory", "pytorch_is_for_cuda", "vulkan_devices"]
+__all__ = ["MOST_THREADS", "VulkanDevice", "free_memory", "machine", "memory", "pytorch_is_for_cuda", "vulkan_devices"]
+
+MOST_THREADS = 1024  # of a process: Taichi and PyTorch start three times as many, and the largest machines have so many
 
 VULKAN_LIBRARIES = {"win32": "vulkan-1.dll", "darwin": "libvulkan.dylib"}
 DISCRETE, SOFTWARE = 2, 4  # VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, _CPU
@@ -55,6 +58,18 @@ def memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def free_memory() -> int | None:
+    """Bytes that a program may still take: of the machine, or of its control group; None where nobody says."""
+    found = []
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
+        group = Path("/sys/fs/cgroup")
+        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return min(found, default=memory())
 
 
 def pytorch_is_for_cuda() -> bool:

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from .output import Unfailing, is_terminal, say, visible
+
 EVERY_SECONDS = 10.0  # between two lines where there is no terminal
 
 
@@ -15,17 +17,17 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._began = time.monotonic()
-        if sys.stderr.isatty() and not self.quiet:
+        if is_terminal(sys.stderr) and not self.quiet:
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Live
 
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=20),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
             )
-            self._live = Live(*columns, console=Console(stderr=True), refresh_per_second=4)
+            self._live = Live(*columns, console=Console(file=Unfailing(sys.stderr)), refresh_per_second=4)
             self._task = self._live.add_task(self.title, total=1.0, text="")
             self._live.start()
         return self
@@ -38,15 +40,15 @@ class Progress:
         """`share` of the task, in [0, 1], is done; `text` says more."""
         now = time.monotonic()
         if self._live is not None:
-            self._live.update(self._task, completed=share, text=text)
+            self._live.update(self._task, completed=share, text=visible(text))
         elif not self.quiet and (share >= 1 or now - self._shown >= EVERY_SECONDS):
-            print(f"{self.title}: {100 * share:.0f} %, {text}", file=sys.stderr, flush=True)
+            say(f"{self.title}: {100 * share:.0f} %, {text}")
             self._shown = now
 
     def wait(self, text: str):
         """Something of unknown length goes on: said on a terminal alone."""
         if self._live is not None:
-            self._live.update(self._task, total=None, text=text)
+            self._live.update(self._task, total=None, text=visible(text))
 
     def count(self, done: int, total: int, what: str = "views"):
         """`done` of `total` are done."""
@@ -68,6 +70,6 @@ class Progress:
     def note(self, text: str):
         """Print `text`, which stays."""
         if self._live is not None:
-            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._live.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
         elif not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            say(text)

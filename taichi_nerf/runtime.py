@@ -13,8 +13,8 @@ import contextlib
 import io
 import os
 import shutil
-import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from taichi_nerf_kernels.engine import QUIET, configuration, has_driver, is_runn
 
 from . import devices
 from .errors import UserError
+from .output import say
 
 BACKENDS = ("auto", "cpu", "cuda", "vulkan")
 MLPS = ("auto", "torch", "fused")
@@ -62,18 +63,18 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
     global _current
     if backend not in BACKENDS:
         raise UserError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    if threads is not None and threads < 1:
-        raise UserError(f"threads must be at least 1, got {threads}")
+    check_threads(threads)
     if mlp not in MLPS:
         raise UserError(f"mlp must be one of {', '.join(MLPS)}, got {mlp!r}")
     threads = threads or usable_cpus()
     if backend == "auto":
         backend = "cpu" if why_missing("cuda") else "cuda"
         for note in passed_over(backend):
-            print(f"taichi-nerf: --backend auto takes {backend}: {note}", file=sys.stderr, flush=True)
+            say(f"taichi-nerf: --backend auto takes {backend}: {note}")
     reason = why_missing(backend)
     if reason is not None:
         raise UserError(f"backend {backend} does not work on this machine: {reason}; use --backend auto or cpu")
+    _check_room_for_threads(3 * threads)  # Taichi's, and PyTorch's of two libraries
     torch.set_num_threads(threads)
     with contextlib.redirect_stdout(io.StringIO()):  # Taichi announces its backend there, whatever it is told
         ti.init(
@@ -91,7 +92,7 @@ def init(backend: str = "auto", dtype: torch.dtype = torch.float32, threads: int
     _current = _describe(dtype, threads, mlp)
     if backend == "vulkan":
         for note in vulkan_notes(devices.vulkan_devices()):
-            print(f"taichi-nerf: {note}", file=sys.stderr, flush=True)
+            say(f"taichi-nerf: {note}")
     return _current
 
 
@@ -144,6 +145,31 @@ def vulkan_notes(found: list[devices.VulkanDevice]) -> list[str]:
         names = ", ".join(device.name for device in found if not device.float_atomics)
         notes.append(f"{names} cannot add floats atomically: sums go through compare-and-exchange, which is slow")
     return notes
+
+
+def check_threads(threads: int | None) -> None:
+    """Raises UserError for a number of threads that no process can have; None: as many as there are processors."""
+    if threads is not None and not 1 <= threads <= devices.MOST_THREADS:
+        raise UserError(f"threads must be from 1 to {devices.MOST_THREADS}, got {threads}")
+
+
+def require_memory(needed: int, what: str, remedy: str) -> None:
+    """Raises UserError where `what` needs more bytes than are free: the system would end the process without a word."""
+    free = devices.free_memory()
+    if free is not None and needed > free:
+        raise UserError(f"{what} needs {needed / 2**30:.1f} GiB of memory, of which {free / 2**30:.1f} GiB are free; "
+                        f"{remedy}")
+
+
+def _check_room_for_threads(count: int):
+    """Raises RuntimeError where the system does not start so many threads: the libraries would crash or hang."""
+    done, started = threading.Event(), []
+    try:
+        for _ in range(count):
+            started.append(threading.Thread(target=done.wait, daemon=True))
+            started[-1].start()
+    finally:
+        done.set()
 
 
 def usable_cpus() -> int:

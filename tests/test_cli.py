@@ -3,6 +3,8 @@
 Most commands run in this process, on a runtime that is started once; those that are killed have their own.
 """
 
+import errno
+import io
 import json
 import math
 import os
@@ -19,7 +21,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from taichi_nerf import cli, runtime
+from taichi_nerf import cli, devices, runtime
+from taichi_nerf.cli.arguments import options_of
+from taichi_nerf.cli.main import COMMANDS, _defaults, _name
+from taichi_nerf.config import SYSTEMS
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.export import orbit
@@ -377,9 +382,18 @@ def test_every_model_goes_through_every_command(other_runs, name, tmp_path, caps
     assert "taichi is for instant-ngp alone" in refused(capsys, "eval", run, "--renderer", "taichi")
 
 
-def test_what_a_scene_does_not_allow_leaves_no_folder(scene_folder, tmp_path, capsys):
+LARGEST_TABLE = ("--model.field.hash-grid.levels 32 --model.field.hash-grid.features 8 "
+                 "--model.field.hash-grid.log2-entries 24 --model.field.hash-grid.max-resolution 100000").split()
+
+
+def test_what_a_scene_or_the_memory_does_not_allow_leaves_no_folder(scene_folder, tmp_path, monkeypatch, capsys):
     command = ["train", scene_folder, "--model", "nerf", "--model.ndc", "--output", tmp_path / "run"]
     assert "do not all face one way" in refused(capsys, *command)
+    command = ["train", scene_folder, *LARGEST_TABLE, "--output", tmp_path / "run"]
+    assert "fewer than 2^31 parameters, got" in refused(capsys, *command)
+    monkeypatch.setattr(devices, "free_memory", lambda: 2**20)
+    command = ["train", scene_folder, "--backend", "cpu", "--output", tmp_path / "run"]
+    assert "the hash table with its gradient needs" in refused(capsys, *command)
     command = ["train", scene_folder, "--model", "nerf", "--model.range.far", "0.01", "--output", tmp_path / "run"]
     assert "far is 0.01, and rays of still begin at 0.05" in refused(capsys, *command)
     assert not (tmp_path / "run").exists()
@@ -405,6 +419,13 @@ def test_render_overwrites_nothing(run, tmp_path, capsys):
     assert "not empty" in refused(capsys, "render", run, "--output", tmp_path)
     assert "neither a video" in refused(capsys, "render", run, "--output", tmp_path / "new.gif")
     assert contents(tmp_path) == before
+
+
+def test_a_picture_that_does_not_fit_into_the_memory_is_a_sentence(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(devices, "free_memory", lambda: 2**26)
+    message = refused(capsys, "render", run, "--size", "16000", "16000", "--output", tmp_path / "new")
+    assert "a picture of 16000 x 16000 pixels needs 19.1 GiB of memory, of which 0.1 GiB are free; use a" in message
+    assert not list(tmp_path.iterdir())
 
 
 def test_info_of_a_scene_and_of_a_run(run, scene_folder, tmp_path, capsys):
@@ -434,18 +455,18 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
     ("arguments", "message"),
     [
         ("train /no/such/scene", "/no/such/scene does not exist"),
-        ("train --steps -1", "steps must not be negative, got -1"),
-        ("train --seconds 0", "seconds must be positive"),
-        ("train --seconds inf", "seconds must be finite"),
-        ("train --optimiser.learning-rate nan", "learning rates must be positive"),
-        ("train --optimiser.learning-rate inf", "learning_rate must be finite"),
-        ("train --downscale 0", "downscale must be at least 1"),
-        ("train --test-every -2", "test-every must not be negative"),
-        ("train --batch.samples 0", "must be at least 16"),
+        ("train --steps -1", "steps must be from 0 to 2^31 - 1, got -1"),
+        ("train --seconds 0", "seconds must be above 0 and at most 1000000000, got 0.0"),
+        ("train --seconds inf", "seconds must be above 0 and at most 1000000000, got inf"),
+        ("train --optimiser.learning-rate nan", "learning-rate must be above 0 and at most a million, got nan"),
+        ("train --optimiser.learning-rate inf", "learning-rate must be above 0 and at most a million, got inf"),
+        ("train --downscale 0", "downscale must be from 1 to 2^31 - 1, got 0"),
+        ("train --test-every -2", "test-every must be from 0"),
+        ("train --batch.samples 0", "samples must be from 16 to 16777216, got 0"),
         ("train --checkpoint-seconds -1", "must not be negative"),
-        ("train --model.field.hash-grid.levels 0", "levels must be at least 1"),
-        ("train --threads 0", "threads must be at least 1"),
-        ("train --model nerf --batch.rays 0", "rays must be at least 1"),
+        ("train --model.field.hash-grid.levels 0", "levels must be from 1 to 32, got 0"),
+        ("train --threads 0", "threads must be from 1 to 1024, got 0"),
+        ("train --model nerf --batch.rays 0", "rays must be from 1 to 262144, got 0"),
         ("train --model nerf --gradients explicit", "explicit is for instant-ngp alone"),
         ("train --model nerf --encoding hash --model.ndc", "ndc needs --encoding positional"),
         ("train --model mip-nerf --encoding hash", "encoding hash is not for mip-nerf"),
@@ -453,14 +474,14 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --model mip-nerf-360 --model.range.near 3 --model.range.far 2", "far must be beyond near"),
         ("train --resume /no/such/run", "/no/such/run is no run"),
         ("eval /no/such/run", "/no/such/run is no run"),
-        ("eval /no/such/run --every 0", "every must be at least 1"),
+        ("eval /no/such/run --every 0", "every must be from 1 to 2^31 - 1, got 0"),
         ("render /no/such/run", "/no/such/run is no run"),
-        ("render /no/such/run --frames 0", "frames must be at least 1"),
+        ("render /no/such/run --frames 0", "frames must be from 1 to 100000, got 0"),
         ("render /no/such/run --size 0 4", "size must be from 1"),
         ("render /no/such/run --fps 0", "fps must be above 0"),
         ("info /no/such/scene", "/no/such/scene does not exist"),
         ("doctor --timeout 0", "timeout must be above 0"),
-        ("doctor --threads 0", "threads must be at least 1"),
+        ("doctor --threads 0", "threads must be from 1 to 1024, got 0"),
         ("bench --seconds -1", "seconds must be above 0"),
         ("bench --kernels nothing", "there is no kernel nothing"),
     ],
@@ -484,14 +505,114 @@ def refuse_threads(init):
 ORIGINAL_INIT = runtime.init
 
 
-@pytest.mark.parametrize(
-    "arguments", ["", "trian", "train --stepz 3", "train --steps many", "eval", "train a b"]
-)
-def test_what_the_parser_does_not_know_ends_with_code_2(capsys, arguments):
-    assert cli.main(arguments.split()) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    ("", "the command is missing; there are train, eval, render, process, info, doctor, bench; see taichi-nerf --help"),
+    ("trian", "trian is no command; there are train, eval, render, process, info, doctor, bench; did you mean train? "
+              "see taichi-nerf --help"),
+    ("train --stps 3", "--stps is no option of train; did you mean --steps? see taichi-nerf train --help"),
+    ("train --log2-entries 3", "--log2-entries is no option of train; did you mean "
+                               "--model.field.hash-grid.log2-entries? see taichi-nerf train --help"),
+    ("train --steps many", "--steps takes a whole number, got many; see taichi-nerf train --help"),
+    ("train --steps=1.5", "--steps takes a whole number, got 1.5; see taichi-nerf train --help"),
+    ("train --seconds soon", "--seconds takes a number, got soon; see taichi-nerf train --help"),
+    ("train --seconds", "--seconds takes a number, got none; see taichi-nerf train --help"),
+    ("train --output --steps 3", "--output takes a value, got none; see taichi-nerf train --help"),
+    ("train --backend gpu", "--backend takes one of auto, cpu, cuda, vulkan, got gpu; see taichi-nerf train --help"),
+    ("train --model nerf --model.rays-per-pixel 5",
+     "--model.rays-per-pixel takes one of 1, 4, 9, 16, got 5; see taichi-nerf train --help"),
+    ("train --no-masks --axes up", "--axes takes one of opengl, opencv, got up; see taichi-nerf train --help"),
+    ("train a b", "b is one argument too many: train takes SCENE; see taichi-nerf train --help"),
+    ("doctor cpu", "cpu is one argument too many: doctor takes no argument without a name; see taichi-nerf doctor "
+                   "--help"),
+    ("eval", "eval needs RUN; see taichi-nerf eval --help"),
+    ("process photos", "process needs --output; see taichi-nerf process --help"),
+    ("render run --size 3", "--size takes 2 whole numbers, got 3; see taichi-nerf render --help"),
+    ("render run --what color", "--what takes any of colour, depth, opacity, normals, got color; see taichi-nerf "
+                                "render --help"),
+    ("info --picture a.jpg", "picture must end in .png, which is what is written, got a.jpg; see taichi-nerf info "
+                             "--help"),
+])
+def test_what_the_parser_refuses_is_a_sentence(capsys, arguments, sentence):
+    assert refused(capsys, *arguments.split()) == f"taichi-nerf: {sentence}"
+
+
+@pytest.mark.parametrize("arguments", [
+    "train --checkpoint-seconds nan", "train --checkpoint-seconds inf", "train --seconds nan", "train --exposure inf",
+    "train --orbit-frames 2147483648", "train --model.field.hash-grid.levels 99999999999", "render r --fps nan",
+    "render r --frames 99999999999", "render r --size 99999999999 1", "eval r --every 99999999999",
+    "bench --seconds nan", "doctor --timeout inf", "process p -o s --max-images 99999999999",
+])
+def test_no_option_takes_a_number_that_is_none_or_without_end(capsys, arguments):
+    assert "must be" in refused(capsys, *arguments.split())
+
+
+@pytest.mark.parametrize("arguments", [["train", "--model", kind] for kind in SYSTEMS] + [
+    [name] for name in ("eval", "render", "process", "info", "doctor", "bench")], ids=" ".join)
+def test_options_are_known_as_the_parser_has_them(capsys, monkeypatch, arguments):
+    monkeypatch.setenv("COLUMNS", "100")
+    command = {_name(each): each for each in COMMANDS}[arguments[0]]
+    known = options_of(_defaults(arguments) if arguments[0] == "train" else command)
+    assert cli.main([*arguments, "--help"]) == 0
+    shown = re.findall(r"^  (?:-[a-z][^,]*, )?(--[a-z][a-z0-9.-]*)", capsys.readouterr().out, re.MULTILINE)
+    assert {option.names[0] for option in known if not option.positional} | {"--help"} == set(shown)
+
+
+def test_help_of_all_is_a_line_or_two_a_command(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for flag in ("-h", "--help"):
+        assert cli.main([flag]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) <= 25 and max(map(len, lines)) <= 80
+        assert all(any(line.startswith(f"  {_name(command)} ") for line in lines) for command in COMMANDS)
+
+
+def narrow(encoding: str = "ascii") -> io.TextIOWrapper:
+    """A terminal that can show little."""
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+
+
+class Refusing(io.StringIO):
+    """A stream that takes nothing."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+    def write(self, text):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(("stdout", "code"), [
+    (narrow(), 0), (None, 0), (Refusing(errno.EPIPE), 141), (Refusing(errno.ENOSPC), 2)])
+def test_a_training_is_not_lost_by_its_last_line(scene_folder, tmp_path, monkeypatch, stdout, code):
+    folder = tmp_path / "\u00fcbung [/x] \x1b[31m \udce9"
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "stderr", narrow())
+    command = ["train", str(scene_folder), "--steps", "2", "--test-every", "4", "--output", str(folder), *SMALL]
+    assert cli.main([*command, "--orbit-frames", "0"]) == code
+    assert (folder / "metrics.json").is_file() and (folder / "model.safetensors").is_file()
+    said = sys.stderr.buffer.getvalue().decode("ascii")
+    assert "\x1b" not in said and "\\xfcbung [/x] \\x1b[31m \\xe9" in said
+    assert ("the results cannot be printed: no space left" in said) == (code == 2)
+
+
+def test_an_interruption_while_modules_load_is_no_traceback():
+    for seconds in (0.05, 0.1, 0.2, 0.5):
+        process = start("info", "/no/such/scene")
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=60)[1]
+        assert process.returncode in (130, -signal.SIGINT, 2), err
+        assert "Traceback" not in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell")
+@pytest.mark.parametrize(("redirection", "code"), [
+    (">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0), ("> /dev/full", 2), ("2> /dev/full", 0)])
+def test_streams_that_are_closed_or_full_are_no_traceback(redirection, code):
+    command = [sys.executable, "-m", "taichi_nerf", "info", "--help"]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {redirection}', "sh", *command], capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr and "Exception" not in done.stderr
 
 
 @pytest.mark.parametrize(

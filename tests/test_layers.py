@@ -78,17 +78,18 @@ def test_the_reference_imports_torch_alone(path):
     assert imported(path) - STANDARD <= {"torch", *inner}
 
 
-LOWEST = {"", "devices", "errors", "types", "losses", "metrics", "progress"}  # they know nothing of each other, but
+LOWEST = {"", "devices", "errors", "types", "losses", "metrics", "output"}  # they know nothing of each other, but
 # the top of the package knows itself
 BELOW = {  # package or module -> what it may import, besides the lowest
     "config": set(),
     "runtime": set(),
     "timing": {"runtime"},
+    "progress": set(),
     "pictures": set(),
     "reference": set(),
     "data": {"config", "runtime"},
     "paths": {"data"},
-    "capture": {"data"},
+    "capture": {"data", "progress"},
     "ops": {"runtime"},
     "fields": {"config", "ops", "runtime", "timing"},
     "samplers": {"ops"},
@@ -96,8 +97,11 @@ BELOW = {  # package or module -> what it may import, besides the lowest
     "resident": {"config", "fields", "models", "ops", "runtime", "samplers", "timing"},
     "training": {"config", "data", "fields", "models", "ops", "pictures", "resident", "runtime"},
     "export": {"data", "models", "paths", "pictures"},
-    "checks": {"data", "ops", "reference", "runtime", "timing", "training"},
-    "cli": {"capture", "checks", "config", "data", "export", "models", "paths", "pictures", "runtime", "training"},
+    "checks": {"data", "ops", "progress", "reference", "runtime", "timing", "training"},
+    "cli": {
+        "capture", "checks", "config", "data", "export", "models", "paths", "pictures", "progress", "runtime",
+        "training",
+    },
     "__main__": {"cli"},
 }
 
@@ -197,6 +201,12 @@ def test_weights_take_their_steps_in_one_file():
         assert [name for name in trained if calls(name, pattern)] == ["taichi_nerf.training.optimisers"]
     on_the_device = [name for name in trained if calls(name, r"adam\.adam_step") and part_of(name) != "ops"]
     assert on_the_device == ["taichi_nerf.resident.parameters"]
+
+
+def test_all_that_is_printed_goes_through_one_module():
+    """Which nothing ends; the worker of the checks writes to its parent."""
+    printing = [name for name in MODULES if calls(name, r"^(print|sys\.(stdout|stderr)\.\w+)$")]
+    assert printing == ["taichi_nerf.checks.worker"]
 
 
 def test_kernels_folder_is_a_source_root():

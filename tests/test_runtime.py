@@ -1,17 +1,24 @@
 """What `auto` takes, what it says about what it leaves, about a slow device, and where compiled kernels go."""
 
+import contextlib
 import importlib.machinery
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from taichi_nerf import cli, devices, runtime
-from taichi_nerf.config import systems
+from taichi_nerf.config import InstantNGPConfig, systems
 from taichi_nerf.devices import VulkanDevice
+from taichi_nerf.errors import UserError
+from taichi_nerf.fields.mlp import MLP
+from taichi_nerf.models.family import build_model
+from taichi_nerf.models.model import Box
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -118,6 +125,40 @@ def test_no_vulkan_loader_means_no_devices(monkeypatch):
 def test_a_full_vulkan_device_is_a_sentence():
     error = RuntimeError("[gfx_program.cpp:allocate_memory_on_device@51] Assertion failure: res == RhiResult::success")
     assert "the memory does not suffice" in cli.sentence_for(error)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, 100_000, 2**31 - 1])
+def test_a_number_of_threads_that_no_process_has_is_refused(threads):
+    with pytest.raises(UserError, match=f"threads must be from 1 to 1024, got {threads}"):
+        runtime.init("cpu", threads=threads)
+
+
+def test_a_machine_that_has_no_thread_left_is_a_sentence(monkeypatch):
+    """Before Taichi or PyTorch ask for one, which would end the process."""
+    class Refused(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(runtime.threading, "Thread", Refused)
+    monkeypatch.setattr(runtime.ti, "init", lambda **_: pytest.fail("too late"))
+    with pytest.raises(RuntimeError) as error:
+        runtime.init("cpu", threads=2)
+    assert "the system starts no further threads" in cli.sentence_for(error.value)
+
+
+def test_memory_that_is_not_there_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(devices, "free_memory", lambda: 2**20)
+    with pytest.raises(UserError, match=r"hash table with its gradient needs 0\.0 GiB of memory, of which"):
+        build_model(InstantNGPConfig(), Box(bounded=True))
+    for width, refused in ((64, False), (2048, True)):
+        with pytest.raises(UserError, match="a network of this width") if refused else contextlib.nullcontext():
+            MLP(16, 16, width=width, hidden_layers=2, generator=torch.Generator())
+    monkeypatch.setattr(devices, "free_memory", lambda: None)
+    runtime.require_memory(2**60, "all", "nothing")
+
+
+def test_free_memory_is_less_than_all():
+    assert 2**20 < devices.free_memory() <= devices.memory()
 
 
 def test_a_cache_folder_that_cannot_be_written_does_no_harm(tmp_path):

@@ -176,7 +176,7 @@ def _check(source: Path, output: Path):
     if taken:
         raise UserError(f"{output} exists already; name a new folder with --output or remove it first")
     if printable(output.absolute()) != str(output.absolute()):
-        raise UserError(f"{printable(output)} is no name in UTF-8, which COLMAP needs; name another one with --output")
+        raise UserError(f"{output} is no name in UTF-8, which COLMAP needs; name another one with --output")
 
 
 def _gather(source: Path, folder: Path, video: bool, most: int,

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from ..devices import machine
 from ..errors import UserError
+from ..output import Unfailing, is_terminal, result_json, visible
 from ..progress import Progress
-from ..runtime import usable_cpus
+from ..runtime import check_threads, usable_cpus
 from .cases import CASES
 
 __all__ = ["bench", "doctor", "run_worker"]
@@ -42,7 +43,7 @@ def doctor(
     failed = cpu_failed or any(result.get("device") and not result["healthy"] for result in results.values())
     failed = failed or any(result.get("error") for result in results.values())
     if as_json:
-        print(json.dumps({"machine": machine(), "backends": results, "healthy": not failed}))
+        result_json({"machine": machine(), "backends": results, "healthy": not failed})
     else:
         console = _console()
         console.print(f"taichi-nerf on {machine()}: {_versions(results)}")
@@ -66,7 +67,7 @@ def bench(
     failed = any(result.get("error") or not all(check["passed"] for check in result["checks"].values())
                  for result in results.values())
     if as_json:
-        print(json.dumps({"machine": machine(), "backends": results}))
+        result_json({"machine": machine(), "backends": results})
         return int(failed)
     console = _console()
     console.print(f"taichi-nerf on {machine()}: {_versions(results)}")
@@ -89,8 +90,7 @@ def _all_backends(title: str, backends, timeout: float, threads: int | None, ker
     if unknown:
         raise UserError(f"there is no kernel {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     names, results = list(kernels) or list(CASES), {}
-    if threads is not None and threads < 1:
-        raise UserError(f"threads must be at least 1, got {threads}")
+    check_threads(threads)
     with Progress(title) as line:
         for number, backend in enumerate(backends):
             task = {"backend": backend, "threads": threads or usable_cpus(), "kernels": names, "seconds": seconds,
@@ -140,7 +140,7 @@ def run_worker(task: dict, timeout: float) -> Iterator[dict]:
     elif code < 0:
         yield {"kind": "error", "reason": f"the process was killed by signal {-code}, as by a driver that crashes"}
     elif code > 0:
-        yield {"kind": "error", "reason": said[-1].strip() if said else f"the process ended with code {code}"}
+        yield {"kind": "error", "reason": visible(said[-1].strip()) if said else f"the process ended with code {code}"}
 
 
 def _is_healthy(result: dict) -> bool:
@@ -164,7 +164,8 @@ def _versions(results: dict[str, dict]) -> str:
 
 def _console() -> Console:
     """A terminal's own width; elsewhere as wide as the text, so that nothing is cut."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    width = None if is_terminal(sys.stdout) else 200
+    return Console(file=Unfailing(sys.stdout, results=True), highlight=False, markup=False, width=width)
 
 
 def _backend_table(results: dict[str, dict]) -> Table:

@@ -1,13 +1,13 @@
 """`taichi-nerf eval`: the scores of a trained model."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import SettingError
+from ..config import LARGEST, within
+from ..output import result, result_json
 from ..progress import Progress
 from .options import Common, Renderer, check_renderer
 
@@ -43,8 +43,7 @@ class Eval(Common):
     """Print one JSON object instead of a table."""
 
     def __post_init__(self):
-        if self.every is not None and self.every < 1:
-            raise SettingError(f"every must be at least 1, got {self.every}")
+        within(self, 1, LARGEST, "every")
 
 
 def eval(command: Eval) -> int:
@@ -69,7 +68,10 @@ def eval(command: Eval) -> int:
             renderer=command.renderer, halves=halves,
         )
     scores = plain_scores(evaluation, about, every)
-    print(json.dumps(scores) if command.json else "\n".join([*lines(scores), summary(scores)]))
+    if command.json:
+        result_json(scores)
+    else:
+        result(*lines(scores), *summary(scores))
     return 0
 
 

@@ -1,15 +1,15 @@
 """`taichi-nerf info`: what is in a scene or a run."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import Orientation, SceneConfig, SceneFormat
+from ..config import Orientation, SceneConfig, SceneFormat, SettingError
 from ..errors import UserError
+from ..output import result, result_json
 from .options import Common, make_folder
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class Info(Common):
     """Draw the cameras' frusta into this new file."""
     json: bool = False
     """Print one JSON object instead of sentences."""
+
+    def __post_init__(self):
+        if self.picture is not None and self.picture.suffix.lower() != ".png":
+            raise SettingError(f"picture must end in .png, which is what is written, got {self.picture}")
 
 
 def info(command: Info) -> int:
@@ -78,17 +82,10 @@ def info(command: Info) -> int:
         make_folder(command.picture.parent)
         write_png(command.picture, draw_frusta(scene))
     if command.json:
-        print(
-            json.dumps(
-                {
-                    "name": scene.name,
-                    "format": scene.format,
-                    "findings": [dataclasses.asdict(finding) for finding in facts],
-                }
-            )
-        )
+        result_json({"name": scene.name, "format": scene.format,
+                     "findings": [dataclasses.asdict(finding) for finding in facts]})
     else:
-        print("\n".join(f"warning: {f.text}" if f.severity == "warning" else f.text for f in facts))
+        result(*(f"warning: {f.text}" if f.severity == "warning" else f.text for f in facts))
     return 0
 
 

@@ -1,14 +1,17 @@
 """From the arguments to a command and its exit code.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 bad input or a full disk, 130 and
-143 stopped by a signal, 1 a mistake of the program, or what `doctor` and `bench` find to be wrong.
+143 stopped by a signal, 141 done, but who read stdout has gone, 1 a mistake of the program, or what `doctor` and
+`bench` find to be wrong.
 """
 
 import contextlib
 import errno
 import io
-import os
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Any, get_args
@@ -18,6 +21,8 @@ from tyro.conf import AvoidSubcommands, subcommand
 
 from ..config import ENCODINGS, PRESETS, SYSTEMS, SettingError
 from ..errors import UserError
+from ..output import Unfailing, loss, result, say
+from .arguments import check_numbers, refusal
 from .bench import Bench, bench
 from .doctor import Doctor, doctor
 from .eval import Eval, eval
@@ -51,12 +56,16 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad
              "allocate_memory_on_device")  # the last: Taichi, when a Vulkan device is full
 
 
-def _command_type(argv: list[str]):
-    """The union of the commands; the defaults that --help shows are those of the choices in `argv`."""
-    defaults = train_defaults(
+def _defaults(argv: list[str]) -> Train:
+    """Of train, under the choices in `argv`: those that --help shows."""
+    return train_defaults(
         _chosen(argv, "--backend", get_args(Backend)) or "auto",
         _chosen(argv, "--model", tuple(SYSTEMS)) or "instant-ngp",
         _chosen(argv, "--preset", PRESETS), _chosen(argv, "--encoding", ENCODINGS))
+
+
+def _command_type(defaults: Train):
+    """The union of the commands."""
     return Annotated[
         Annotated[Train, subcommand("train", default=defaults)]
         | Annotated[Eval, subcommand("eval")]
@@ -81,16 +90,10 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         command = _parsed(argv)
-        if isinstance(command, int):
-            return command
-        code = COMMANDS[type(command)](command)
-        sys.stdout.flush()
-        return code
+        code = 0 if command is None else COMMANDS[type(command)](command)
+        return code or _code_of_loss(loss())
     except KeyboardInterrupt:
         return _fail("stopped", 130)
-    except BrokenPipeError:  # who read stdout has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         sentence = sentence_for(error)
         if sentence is None or "--debug" in argv:
@@ -100,8 +103,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def sentence_for(error: Exception) -> str | None:
     """What to tell about an error that the user can mend; None if it is a mistake of the program."""
-    if isinstance(error, UserError):
-        return " ".join(str(error).split())
+    if isinstance(error, (UserError, SettingError)):
+        return re.sub(r"[ \r\n]+", " ", str(error)).strip()
     if isinstance(error, ImportError) and error.name == "TAICHI_NERF_ENGINE":
         return str(error)
     text = str(error).lower()
@@ -112,24 +115,66 @@ def sentence_for(error: Exception) -> str | None:
             "the memory does not suffice; use smaller images (--downscale 2), smaller batches "
             "(--batch.samples, --batch.marched, --batch.rays) or a smaller model (--preset small)"
         )
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+        return ("the system starts no further threads (ulimit -u and the limits of a container say how many); use "
+                "fewer --threads, or end other programs")
     if isinstance(error, OSError) and error.errno in FULL | REFUSED:
         reason = "the disk is full" if error.errno in FULL else (error.strerror or text).lower()
         return f"{error.filename or 'a file'} cannot be written or read: {reason}; mend that and try again"
     return None
 
 
-def _parsed(argv: list[str]) -> "Train | Eval | Render | Process | Info | Doctor | Bench | int":
-    """The command, or the exit code of a parser that has said all there is to say."""
-    said = io.StringIO()
+def _code_of_loss(error: OSError | None) -> int:
+    """The exit code of a command whose work is done, where its results could not be printed for `error`."""
+    if error is None:
+        return 0
+    if isinstance(error, BrokenPipeError):
+        return 141  # as of a program that SIGPIPE ends
+    return _fail(f"the results cannot be printed: {(error.strerror or str(error)).lower()}", 2)
+
+
+def _help() -> list[str]:
+    """What there is, a line or two a command."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    lines = ["usage: taichi-nerf COMMAND [OPTIONS]", "", *textwrap.wrap(DESCRIPTION, width), ""]
+    for command in COMMANDS:
+        summary = command.__doc__.split("\n\n")[0]
+        lines += textwrap.wrap(" ".join(summary.split()), width, initial_indent=f"  {_name(command):9}",
+                               subsequent_indent=" " * 11)
+    return [*lines, "", "taichi-nerf COMMAND --help says all of a command."]
+
+
+def _name(command: type) -> str:
+    return command.__name__.lower()
+
+
+def _parsed(argv: list[str]) -> "Train | Eval | Render | Process | Info | Doctor | Bench | None":
+    """The command; None where the help was asked for, and is printed."""
+    if argv[:1] in (["-h"], ["--help"]):
+        result(*_help())
+        return None
+    said, defaults = io.StringIO(), _defaults(argv)
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(_command_type(argv), prog="taichi-nerf", args=argv, description=DESCRIPTION)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(Unfailing(sys.stdout, results=True)):
+            command = tyro.cli(_command_type(defaults), prog="taichi-nerf", args=argv, description=DESCRIPTION)
+        check_numbers(command)
+        return command
     except (SettingError, SystemExit) as end:
         refused = _setting_error(end)
-        if refused is not None:  # the parser would print it as a box of several lines
-            raise UserError(f"{refused}; see taichi-nerf {argv[0]} --help") from refused
-        sys.stderr.write(said.getvalue())
-        return 2 if end.code else 0
+        if refused is None and not end.code:
+            return None
+        # the parser would print either as a box of several lines
+        sentence = refused or refusal(argv, {**{_name(each): each for each in COMMANDS}, "train": defaults})
+        of_command = f" {argv[0]}" if argv and argv[0] in map(_name, COMMANDS) else ""
+        sentence = str(sentence or _unboxed(said.getvalue()))
+        more = f"see taichi-nerf{of_command} --help"
+        raise UserError(f"{sentence}{' ' if sentence.endswith('?') else '; '}{more}") from refused
+
+
+def _unboxed(text: str) -> str:
+    """The sentence in a box of the parser's."""
+    inside = re.split("[─-]{9,}", re.sub("[╭╮╰╯│|]", " ", text))[1:2] or [text]
+    return " ".join(inside[0].split())
 
 
 def _setting_error(error: BaseException | None) -> SettingError | None:
@@ -140,5 +185,5 @@ def _setting_error(error: BaseException | None) -> SettingError | None:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"taichi-nerf: {sentence}", file=sys.stderr, flush=True)
+    say(f"taichi-nerf: {sentence}")
     return code

@@ -1,6 +1,5 @@
 """What the commands share: options, and what they do with them."""
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from ..training.folder import RunFolder
 
 STARTED = time.perf_counter()
+MOST_FRAMES = 100_000  # of a video: an hour
 Backend = Literal["auto", "cpu", "cuda", "vulkan"]
 MLP = Literal["auto", "torch", "fused"]
 RealBackend = Literal["cpu", "cuda", "vulkan"]
@@ -52,8 +52,3 @@ def make_folder(path: Path) -> None:
         raise UserError(
             f"{path} cannot be made: {(error.strerror or str(error)).lower()}; choose another one"
         ) from None
-
-
-def say(text: str) -> None:
-    """Something beside the results."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
 """`taichi-nerf process`: from photos to a scene."""
 
 import dataclasses
-import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import SettingError
-from ..errors import quoted
-from .options import say
+from ..config import LARGEST, within
+from ..devices import MOST_THREADS
+from ..output import quoted, result, result_json, say
 from .stop import Terminated
 
 CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]
@@ -49,12 +48,9 @@ class Process:
     """Show where in the program an error came from."""
 
     def __post_init__(self):
-        if self.max_images < 3:
-            raise SettingError(f"max-images must be at least 3, got {self.max_images}")
-        if not 64 <= self.max_size <= 16384:
-            raise SettingError(f"max-size must be from 64 to 16384 pixels, got {self.max_size}")
-        if self.threads is not None and self.threads < 1:
-            raise SettingError(f"threads must be at least 1, got {self.threads}")
+        within(self, 3, LARGEST, "max_images")
+        within(self, 64, 16384, "max_size")
+        within(self, 1, MOST_THREADS, "threads")
 
 
 def process(command: Process) -> int:
@@ -73,15 +69,13 @@ def process(command: Process) -> int:
         say("taichi-nerf: stopped")
         return 128 + signal.SIGTERM
     if command.json:
-        print(json.dumps({**dataclasses.asdict(done), "folder": str(done.folder)}))
+        result_json({**dataclasses.asdict(done), "folder": str(done.folder)})
         return 0
-    for name, reason in done.unplaced.items():
-        print(f"no pose for {name}: {reason}")
-    for finding in done.findings:
-        print(f"warning: {finding.text}")
-    print(
+    result(
+        *(f"no pose for {name}: {reason}" for name, reason in done.unplaced.items()),
+        *(f"warning: {finding.text}" for finding in done.findings),
         f"{done.placed} of {done.images} images have a pose; {done.points} points, reprojection error "
-        f"{done.reprojection_error:.2f} pixels\n"
-        f"{done.folder}: train on it with: taichi-nerf train {quoted(done.folder)}"
+        f"{done.reprojection_error:.2f} pixels",
+        f"{done.folder}: train on it with: taichi-nerf train {quoted(done.folder)}",
     )
     return 0

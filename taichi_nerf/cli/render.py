@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import SettingError
+from ..config import LARGEST, SettingError, within
 from ..errors import UserError
+from ..output import result
 from ..progress import Progress
-from .options import Common, Renderer, check_renderer, make_folder
+from .options import MOST_FRAMES, Common, Renderer, check_renderer, make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 What = Literal["colour", "depth", "opacity", "normals"]
 SPLITS = ("train", "val", "test")
 DEFAULT_FRAMES = 60
-NO_VIDEO = (".avi", ".gif", ".jpeg", ".jpg", ".mkv", ".mov", ".png", ".webm")
+BYTES_A_PIXEL = 80  # of a view: eight float32 and the order of the pixels, and what its pictures are made of
+NO_VIDEO = (".avi", ".bmp", ".exr", ".gif", ".jpeg", ".jpg", ".m4v", ".mkv", ".mov", ".mpeg", ".mpg", ".png", ".tif",
+            ".tiff", ".webm", ".webp", ".wmv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +57,8 @@ class Render(Common):
     """A new video file, or a new folder for PNG files; by default a video in RUN/renders."""
 
     def __post_init__(self):
-        if self.frames is not None and self.frames < 1:
-            raise SettingError(f"frames must be at least 1, got {self.frames}")
-        if self.every < 1:
-            raise SettingError(f"every must be at least 1, got {self.every}")
+        within(self, 1, MOST_FRAMES, "frames")
+        within(self, 1, LARGEST, "every")
         if not 0 < self.fps <= 1000:
             raise SettingError(f"fps must be above 0 and at most 1000, got {self.fps}")
         if self.size is not None and not all(1 <= side <= 16384 for side in self.size):
@@ -96,6 +97,9 @@ def render(command: Render) -> int:
         raise UserError(
             f"--path {command.path} has pictures of several sizes; give one --size, or a folder as --output"
         )
+    width, height = (int(side) for side in cameras.size[cameras.size.prod(axis=1).argmax()])
+    runtime.require_memory(BYTES_A_PIXEL * width * height, f"a picture of {width} x {height} pixels",
+                           "use a smaller --size")
     for output in outputs.values():
         make_folder(output.parent if output.suffix == ".mp4" else output)
     with Progress("rendering") as line:
@@ -103,7 +107,7 @@ def render(command: Render) -> int:
                         renderer=command.renderer,
                         shots=Shot(time=None if times is None else torch.from_numpy(times)))
     width, height = cameras.size[0]
-    print(
+    result(
         f"{len(cameras)} frames of {width} x {height} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
     )

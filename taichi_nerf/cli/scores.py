@@ -25,20 +25,18 @@ def lines(scores: dict) -> list[str]:
     ]
 
 
-def summary(scores: dict) -> str:
-    """The means, also those of each scale, and what they were measured under."""
+def summary(scores: dict) -> list[str]:
+    """Lines with the means, also those of each scale, and what they were measured under."""
     p = scores["protocol"]
-    scales = [
-        f"scale {scale_words(each['scale']):5}  {means(each)}: mean over {each['images']} images\n"
-        for each in scores.get("per_scale", ())
-    ]
-    return (
-        f"{''.join(scales)}{means(scores)}: mean over {scores['images']} images\n"
+    return [
+        *(f"scale {scale_words(each['scale']):5}  {means(each)}: mean over {each['images']} images"
+          for each in scores.get("per_scale", ())),
+        f"{means(scores)}: mean over {scores['images']} images",
         f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}, "
         f"{'masked: ' + p['masked'] + ', ' if 'masked' in p else ''}{scored_sentence(p)}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
-        f"on {p['device']} ({p['backend']}, {p['threads']} threads)"
-    )
+        f"on {p['device']} ({p['backend']}, {p['threads']} threads)",
+    ]
 
 
 def means(scores: dict) -> str:

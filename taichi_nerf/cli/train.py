@@ -23,11 +23,13 @@ from ..config import (
     flattened,
     preset_for,
     recipe,
+    within,
 )
 from ..devices import pytorch_is_for_cuda
-from ..errors import UserError, quoted
+from ..errors import UserError
+from ..output import quoted, result, say
 from ..progress import Progress
-from .options import STARTED, Backend, Common, say
+from .options import MOST_FRAMES, STARTED, Backend, Common
 from .stop import Stop
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class Train(Common):
             )
         if self.moved is not None and self.resume is None:
             raise SettingError("--scene says where that of a run to --resume is now; give a scene to train on as SCENE")
+        within(self, 0, MOST_FRAMES, "orbit_frames")
 
 
 def train_defaults(
@@ -287,12 +290,12 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
         about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
         scores = plain_scores(evaluation, about, run.default_every("test"))
         checkpoint.write_json(run.path / METRICS_FILE, scores)
-        print(summary(scores))
+        result(*summary(scores))
     else:
         say("there are no test images: nothing is scored")
     if command.orbit_frames > 0:
         _film(run, scene, trainer, command.orbit_frames)
-    print(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
+    result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
 
 
 def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int):

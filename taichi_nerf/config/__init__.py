@@ -26,7 +26,7 @@ from .optimiser import OptimiserConfig
 from .reading import from_dict
 from .run import RunConfig, check_fit
 from .scene import BUILTIN, STILL_LIFE, Orientation, SceneConfig, SceneFormat
-from .settings import SettingError, flattened
+from .settings import LARGEST, SettingError, above, flattened, within
 from .systems import (
     ENCODINGS,
     PRESETS,
@@ -47,6 +47,7 @@ __all__ = [
     "CELLS_PER_PIXEL",
     "ENCODINGS",
     "FINEST",
+    "LARGEST",
     "PRESETS",
     "STILL_LIFE",
     "SYSTEMS",
@@ -80,6 +81,7 @@ __all__ = [
     "Spacing",
     "System",
     "TrainingConfig",
+    "above",
     "check_fit",
     "flattened",
     "from_dict",
@@ -90,6 +92,7 @@ __all__ = [
     "system_of",
     "todays_model",
     "todays_run",
+    "within",
 ]
 
 for _stem in (instant_ngp, nerf, mip_nerf, mip_nerf_360):

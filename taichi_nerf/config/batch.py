@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from .settings import require
+from .settings import LARGEST, within
+
+MOST_SAMPLES = 2**24  # of a step: with 64 numbers each, kernels still count in 31 bits
+MOST_RAYS = 2**18  # of a step whose rays have up to `intervals.MOST_SAMPLES`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +25,8 @@ class BatchConfig:
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
 
     def __post_init__(self):
-        require(min(self.samples, self.marched, self.max_rays) >= 16,
-                "samples, marched and max-rays must be at least 16")
-        require(0 <= self.one_ray <= 1, f"one-ray must be in [0, 1], got {self.one_ray}")
+        within(self, 16, MOST_SAMPLES, "samples", "marched", "max_rays")
+        within(self, 0, 1, "one_ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,6 @@ class RayBatchConfig:
     is given up for background."""
 
     def __post_init__(self):
-        require(self.rays >= 1, f"rays must be at least 1, got {self.rays}")
-        require(0 <= self.one_ray <= 1, f"one-ray must be in [0, 1], got {self.one_ray}")
-        require(self.crop_steps >= 0, f"crop-steps must not be negative, got {self.crop_steps}")
+        within(self, 1, MOST_RAYS, "rays")
+        within(self, 0, 1, "one_ray")
+        within(self, 0, LARGEST, "crop_steps")

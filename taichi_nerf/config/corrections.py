@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .settings import require
+from .settings import LARGEST, MANY, above, require, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,11 @@ class RefineConfig:
     """Weight of the mean length of the corrections in the loss."""
 
     def __post_init__(self):
-        require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
-        require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
-        require(self.start_step >= 0, f"start-step must not be negative, got {self.start_step}")
+        above(self, 0, MANY, "learning_rate")
+        above(self, 0, 1, "final_fraction")
+        within(self, 0, LARGEST, "start_step")
         require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
-        require(self.pull >= 0, f"pull must not be negative, got {self.pull}")
+        within(self, 0, MANY, "pull")
 
     @property
     def active(self) -> bool:
@@ -47,7 +47,7 @@ class ExposureConfig:
     """Adam's, in stops; it falls as that of the field."""
 
     def __post_init__(self):
-        require(self.learning_rate > 0, f"learning-rate must be positive, got {self.learning_rate}")
+        above(self, 0, MANY, "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,5 +60,5 @@ class DepthConfig:
     """Rays with a known distance in a step, as a part of its other rays."""
 
     def __post_init__(self):
-        require(self.weight >= 0, f"weight must not be negative, got {self.weight}")
-        require(0 < self.rays <= 1, f"rays must be in (0, 1], got {self.rays}")
+        within(self, 0, MANY, "weight")
+        above(self, 0, 1, "rays")

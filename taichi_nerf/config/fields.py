@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from .hash_grid import HashGridConfig
-from .settings import require
+from .settings import LARGEST, within
 
 Encoding = Literal["positional", "hash"]
+WIDEST, DEEPEST = 8192, 64  # of a network: the weights of a layer then take 256 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,9 @@ class FieldConfig:
     """Degree of the spherical harmonics of the viewing direction, 1 to 5; degree d gives d^2 inputs."""
 
     def __post_init__(self):
-        require(self.geometry_features >= 1, "geometry-features must be at least 1")
-        require(min(self.density_width, self.colour_width) >= 1, "widths must be at least 1")
-        require(0 <= self.colour_layers <= 8, f"colour-layers must be from 0 to 8, got {self.colour_layers}")
-        require(1 <= self.direction_degree <= 5, f"direction-degree must be from 1 to 5, got {self.direction_degree}")
+        within(self, 1, WIDEST, "geometry_features", "density_width", "colour_width")
+        within(self, 0, 8, "colour_layers")
+        within(self, 1, 5, "direction_degree")
 
     def settled(self, pixels: float) -> "FieldConfig":
         """The same with a finest level of its grid, for images with so many `pixels` across a side of 1."""
@@ -61,10 +61,10 @@ class PositionalFieldConfig:
     """Width of the colour network's hidden layer."""
 
     def __post_init__(self):
-        require(0 <= min(self.levels, self.direction_levels) and max(self.levels, self.direction_levels) <= 16,
-                f"levels and direction-levels must be from 0 to 16, got {self.levels} and {self.direction_levels}")
-        require(min(self.width, self.depth, self.bottleneck, self.view_width) >= 1,
-                "width, depth, bottleneck and view-width must be at least 1")
+        within(self, 0, 16, "levels", "direction_levels")
+        within(self, 1, WIDEST, "width", "bottleneck", "view_width")
+        within(self, 1, DEEPEST, "depth")
+        within(self, 0, LARGEST, "skip")
 
     def settled(self, pixels: float) -> "PositionalFieldConfig":
         """The same: its frequencies are always given."""
@@ -81,7 +81,8 @@ class PositionalProposalConfig:
     """Hidden layers."""
 
     def __post_init__(self):
-        require(min(self.width, self.depth) >= 1, "width and depth must be at least 1")
+        within(self, 1, WIDEST, "width")
+        within(self, 1, DEEPEST, "depth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ class HashProposalConfig:
     """Width of the hidden layer."""
 
     def __post_init__(self):
-        require(self.width >= 1, f"width must be at least 1, got {self.width}")
+        within(self, 1, WIDEST, "width")
 
 
 HASH_FIELD = FieldConfig()

@@ -3,9 +3,11 @@
 import dataclasses
 from dataclasses import dataclass
 
-from .settings import require
+from .settings import require, within
 
 CELLS_PER_PIXEL, FINEST = 1.25, 2048  # of the finest level of a hash grid; the latter is Instant-NGP's
+MOST_LEVELS = 32  # each is a part of the kernels
+MOST_VERTICES = 2**20  # along a side: float32 tells no more positions apart, with 4 bits within a cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +28,13 @@ class HashGridConfig:
     None: 1.25 for each pixel that the training images have across it, at most 2048."""
 
     def __post_init__(self):
-        require(self.levels >= 1, f"levels must be at least 1, got {self.levels}")
+        within(self, 1, MOST_LEVELS, "levels")
         require(self.features in (1, 2, 4, 8), f"features must be 1, 2, 4 or 8, got {self.features}")
-        require(8 <= self.log2_entries <= 24, f"log2-entries must be from 8 to 24, got {self.log2_entries}")
+        within(self, 8, 24, "log2_entries")
         finest = FINEST if self.max_resolution is None else self.max_resolution
-        require(2 <= self.base_resolution <= finest,
-                f"resolutions must satisfy 2 <= base <= max, got {self.base_resolution} and {finest}")
+        require(2 <= self.base_resolution <= finest <= MOST_VERTICES,
+                f"resolutions must satisfy 2 <= base <= max <= {MOST_VERTICES}, got {self.base_resolution} and "
+                f"{finest}")
 
     def settled(self, pixels: float) -> "HashGridConfig":
         """The same with a finest level, if it has none, for images with so many `pixels` across a side of 1.

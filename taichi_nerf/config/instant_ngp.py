@@ -6,12 +6,14 @@ from typing import Annotated, Literal
 
 from tyro.conf import Suppress
 
-from .batch import BatchConfig
+from .batch import MOST_SAMPLES, BatchConfig
 from .fields import LARGE_HASH_FIELD, Encoding, FieldConfig
-from .model import ModelConfig, RaysPerPixel
+from .model import LONGEST_CODE, ModelConfig, RaysPerPixel
 from .optimiser import OptimiserConfig
-from .settings import SettingError, require
+from .settings import LARGEST, MANY, SettingError, above, require, within
 from .systems import Preset, Recipe, System
+
+MOST_STEPS = 2**16  # along a ray: a step is then as long as float32 tells distances apart, with room for a hundred more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +48,15 @@ class SamplingConfig:
     def __post_init__(self):
         require(self.grid_resolution in (16, 32, 64, 128, 256, 512),
                 f"grid-resolution must be a power of two from 16 to 512, got {self.grid_resolution}")
-        require(self.steps >= 8, f"steps must be at least 8, got {self.steps}")
-        require(self.cone_angle is None or 0 <= self.cone_angle <= 0.05,
-                f"cone-angle must be from 0 to 0.05, got {self.cone_angle}")
-        require(min(self.max_samples, self.update_every, self.cells_per_update) >= 1,
-                "max-samples, update-every and cells-per-update must be at least 1")
+        within(self, 8, MOST_STEPS, "steps")
+        within(self, 1, MOST_STEPS, "max_samples")
+        within(self, 0, 0.05, "cone_angle")
+        within(self, 1, LARGEST, "update_every")
+        within(self, 0, LARGEST, "first_update", "warmup_updates")
+        within(self, 1, MOST_SAMPLES, "cells_per_update")
         require(0 <= self.early_stop < 1, f"early-stop must be in [0, 1), got {self.early_stop}")
-        require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
-        require(self.threshold >= 0, f"threshold must not be negative, got {self.threshold}")
+        above(self, 0, 1, "decay")
+        within(self, 0, MANY, "threshold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +75,8 @@ class InstantNGPConfig(ModelConfig):
     for finer detail and smooth edges. Pictures take as many times longer."""
 
     def __post_init__(self):
-        require(self.huber > 0, f"huber must be positive, got {self.huber}")
-        require(self.appearance >= 0, f"appearance must not be negative, got {self.appearance}")
+        above(self, 0, MANY, "huber")
+        within(self, 0, LONGEST_CODE, "appearance")
 
     @property
     def encoding(self) -> Encoding:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .settings import require
+from .settings import require, within
 
+MOST_SAMPLES = 4096  # of a ray: a step of `batch.MOST_RAYS` still has fewer than 2^31 of them
+FARTHEST = 10**9  # model units
 Spacing = Literal["linear", "disparity", "piecewise"]
 
 
@@ -20,7 +22,7 @@ class RangeConfig:
     """Farthest distance; none: where the ray leaves the box, or a million where space is contracted."""
 
     def __post_init__(self):
-        require(self.near is None or self.near >= 0, f"near must not be negative, got {self.near}")
+        within(self, 0, FARTHEST, "near", "far")
         require(self.far is None or self.far > (self.near or 0), f"far must be beyond near, got {self.far}")
         require(self.spacing != "disparity" or self.near is None or self.near > 0,
                 "near must be positive where samples are even in disparity")

@@ -8,10 +8,10 @@ from tyro.conf import Suppress
 
 from .batch import RayBatchConfig
 from .fields import Encoding, PositionalFieldConfig
-from .intervals import RangeConfig
+from .intervals import MOST_SAMPLES, RangeConfig
 from .model import ModelConfig
 from .nerf import NERF, NERF_PAPER
-from .settings import SettingError, require
+from .settings import MANY, SettingError, within
 from .systems import Preset, Recipe, System
 
 
@@ -36,9 +36,8 @@ class MipNeRFConfig(ModelConfig):
     """Weigh the error of a pixel with its area, where images differ in scale."""
 
     def __post_init__(self):
-        require(self.samples >= 2, f"samples must be at least 2, got {self.samples}")
-        require(min(self.padding, self.colour_padding, self.coarse_weight) >= 0,
-                "padding, colour-padding and coarse-weight must not be negative")
+        within(self, 2, MOST_SAMPLES, "samples")
+        within(self, 0, MANY, "padding", "colour_padding", "coarse_weight")
 
     @property
     def encoding(self) -> Encoding:

@@ -16,11 +16,13 @@ from .fields import (
     PositionalProposalConfig,
 )
 from .hash_grid import HashGridConfig
-from .intervals import RangeConfig
-from .model import ModelConfig, RaysPerPixel
+from .intervals import MOST_SAMPLES, RangeConfig
+from .model import LONGEST_CODE, ModelConfig, RaysPerPixel
 from .optimiser import OptimiserConfig
-from .settings import require
+from .settings import MANY, above, require, within
 from .systems import Preset, Recipe, System
+
+MOST_PROPOSALS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +70,13 @@ class MipNeRF360Config(ModelConfig):
     def __post_init__(self):
         require(isinstance(self.field, FieldConfig) == isinstance(self.proposal, HashProposalConfig),
                 "field and proposal must both have a hash grid, or neither")
-        require(len(self.proposal_samples) >= 1 and min(*self.proposal_samples, self.samples) >= 2,
-                "proposal-samples must be one or more numbers, and each of them and samples at least 2")
-        require(self.radius > 0, f"radius must be positive, got {self.radius}")
-        require(self.anneal_slope >= 1, f"anneal-slope must be at least 1, got {self.anneal_slope}")
-        require(min(self.dilation, self.proposal_weight, self.distortion_weight, self.appearance) >= 0,
-                "dilation, proposal-weight, distortion-weight and appearance must not be negative")
-        require(min(self.charbonnier, self.initial_density) > 0, "charbonnier and initial-density must be positive")
+        require(1 <= len(self.proposal_samples) <= MOST_PROPOSALS,
+                f"proposal-samples must be from 1 to {MOST_PROPOSALS} numbers, got {len(self.proposal_samples)}")
+        within(self, 2, MOST_SAMPLES, "proposal_samples", "samples")
+        within(self, 1, MANY, "anneal_slope")
+        within(self, 0, MANY, "dilation", "proposal_weight", "distortion_weight")
+        within(self, 0, LONGEST_CODE, "appearance")
+        above(self, 0, MANY, "radius", "charbonnier", "initial_density")
         require(self.rays_per_pixel == 1 or isinstance(self.field, FieldConfig),
                 "rays-per-pixel needs --encoding hash: without it a cone sees the whole pixel")
 

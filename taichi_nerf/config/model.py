@@ -9,6 +9,7 @@ from tyro.conf import Suppress
 from .fields import Encoding
 
 RaysPerPixel = Literal[1, 4, 9, 16]
+LONGEST_CODE = 1024  # of the appearance of an image: further inputs of a network
 
 
 @dataclass(frozen=True, kw_only=True)

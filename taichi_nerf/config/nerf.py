@@ -8,10 +8,10 @@ from tyro.conf import Suppress
 
 from .batch import RayBatchConfig
 from .fields import HASH_FIELD, LARGE_HASH_FIELD, Encoding, FieldConfig, PositionalFieldConfig
-from .intervals import RangeConfig
+from .intervals import MOST_SAMPLES, RangeConfig
 from .model import ModelConfig, RaysPerPixel
 from .optimiser import OptimiserConfig
-from .settings import require
+from .settings import MANY, require, within
 from .systems import Preset, Recipe, System
 
 
@@ -35,10 +35,9 @@ class NeRFConfig(ModelConfig):
     for finer detail and smooth edges. Pictures take as many times longer."""
 
     def __post_init__(self):
-        require(self.coarse_samples >= 3, f"coarse-samples must be at least 3, got {self.coarse_samples}")
-        require(self.fine_samples >= 0, f"fine-samples must not be negative, got {self.fine_samples}")
-        require(self.density_noise is None or self.density_noise >= 0,
-                f"density-noise must not be negative, got {self.density_noise}")
+        within(self, 3, MOST_SAMPLES, "coarse_samples")
+        within(self, 0, MOST_SAMPLES, "fine_samples")
+        within(self, 0, MANY, "density_noise")
         require(not self.ndc or self.range == RangeConfig(near=self.range.near),
                 "ndc reaches from range.near to infinity: leave far and spacing as they are")
         require(not self.ndc or isinstance(self.field, PositionalFieldConfig),

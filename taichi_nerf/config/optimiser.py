@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .settings import require
+from .settings import LARGEST, MANY, above, require, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,11 @@ class OptimiserConfig:
     """Steps between two updates of the average."""
 
     def __post_init__(self):
-        require(self.learning_rate > 0 and self.network_learning_rate > 0, "learning rates must be positive")
-        require(0 < self.final_fraction <= 1, f"final-fraction must be in (0, 1], got {self.final_fraction}")
+        above(self, 0, MANY, "learning_rate", "network_learning_rate", "epsilon", "clip_norm")
+        above(self, 0, 1, "final_fraction")
         require(0 <= self.decay_start < 1, f"decay-start must be in [0, 1), got {self.decay_start}")
-        require(self.warmup_steps >= 0, f"warmup-steps must not be negative, got {self.warmup_steps}")
+        within(self, 0, LARGEST, "warmup_steps")
         require(0 <= self.beta2 < 1, f"beta2 must be in [0, 1), got {self.beta2}")
-        require(self.epsilon > 0, f"epsilon must be positive, got {self.epsilon}")
-        require(self.clip_norm is None or self.clip_norm > 0, f"clip-norm must be positive, got {self.clip_norm}")
         require(0 <= self.average_decay < 1, f"average-decay must be in [0, 1), got {self.average_decay}")
-        require(self.average_every >= 1, f"average-every must be at least 1, got {self.average_every}")
-        require(self.weight_decay >= 0, f"weight-decay must not be negative, got {self.weight_decay}")
+        within(self, 1, LARGEST, "average_every")
+        within(self, 0, MANY, "weight_decay")

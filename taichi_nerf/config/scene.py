@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from .settings import require
+from .settings import LARGEST, require, within
 
 SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
 Orientation = Literal["up", "pca", "none"]
@@ -56,11 +56,10 @@ class SceneConfig:
 
     def __post_init__(self):
         require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")
-        require(self.downscale >= 1, f"downscale must be at least 1, got {self.downscale}")
+        within(self, 1, LARGEST, "downscale")
         require(self.masks or not self.cut_out, "cut-out needs the masks that no-masks leaves unread: use one of them")
-        require(1 <= self.scales <= 8, f"scales must be from 1 to 8, got {self.scales}")
-        require(self.test_every is None or self.test_every >= 0,
-                f"test-every must not be negative, got {self.test_every}")
+        within(self, 1, 8, "scales")
+        within(self, 0, LARGEST, "test_every")
 
     @property
     def builtin(self) -> str | None:

@@ -9,7 +9,9 @@ from tyro.conf import arg
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, RefineConfig
 from .optimiser import OptimiserConfig
-from .settings import require
+from .settings import LARGEST, above, require, within
+
+LONGEST = 10**9  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +34,8 @@ class TrainingConfig:
     depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
 
     def __post_init__(self):
-        require(self.steps is None or self.steps >= 0, f"steps must not be negative, got {self.steps}")
-        require(self.seconds is None or self.seconds > 0, f"seconds must be positive, got {self.seconds}")
-        require(0 <= self.seed < 2**31, f"seed must be from 0 to 2^31 - 1, got {self.seed}")
+        within(self, 0, LARGEST, "steps", "seed")
+        above(self, 0, LONGEST, "seconds")
         require(not self.refine.active or self.gradients != "explicit",
                 "gradients explicit trains on cameras as they are: with refine use autograd or auto")
         require(self.optimiser.clip_norm is None or self.gradients != "explicit",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..errors import quoted
+from ..output import quoted
 from .opening import is_picture
 
 VIDEO_ENDINGS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mts", ".mpg", ".mpeg", ".wmv", ".3gp"}

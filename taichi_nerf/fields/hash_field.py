@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import FieldConfig, HashGridConfig
-from ..ops.hash_grid import hash_grid_encode, hash_grid_layout
+from .. import runtime
+from ..config import FieldConfig, HashGridConfig, SettingError
+from ..ops.hash_grid import HashGridLayout, hash_grid_encode, hash_grid_layout
 from ..ops.spherical_harmonics import encode_direction
 from ..types import UNKNOWN, Shot, of_samples
 from .field import Field
@@ -27,6 +28,20 @@ class Hidden(NamedTuple):
     """[G, S] of the density network: what the colour network needs to know of the point."""
 
 
+def layout_of(grid: HashGridConfig, side: float) -> HashGridLayout:
+    """Of a grid over a box with this side. Raises SettingError where it cannot be indexed, and UserError where its
+    table, with the gradient, does not fit into the memory."""
+    finest = grid.settled(math.inf).max_resolution
+    try:
+        layout = hash_grid_layout(levels=grid.levels, features=grid.features, log2_entries=grid.log2_entries,
+                                  base_resolution=grid.base_resolution, max_resolution=int(finest * side))
+    except ValueError as error:  # the settings alone do not say how large the box is
+        raise SettingError(f"{error}; use a smaller hash-grid.log2-entries, levels or max-resolution") from None
+    runtime.require_memory(2 * 4 * layout.entries * layout.features, "the hash table with its gradient",
+                           "use a smaller hash-grid.log2-entries or fewer levels")
+    return layout
+
+
 class HashDensity(Field):
     """Density at points of the box [-side / 2, side / 2]^3: a hash grid, then a small network; a proposal is no more.
 
@@ -40,10 +55,7 @@ class HashDensity(Field):
         """`side` of the box in model units; `outputs` G; initial weights come from `generator`."""
         super().__init__()
         self.side = side
-        finest = grid.settled(math.inf).max_resolution
-        self.layout = hash_grid_layout(levels=grid.levels, features=grid.features, log2_entries=grid.log2_entries,
-                                       base_resolution=grid.base_resolution,
-                                       max_resolution=int(finest * side))
+        self.layout = layout_of(grid, side)
         self.table = nn.Parameter(_large_zeros(self.layout.entries, self.layout.features))
         with torch.no_grad():
             self.table.uniform_(-1e-4, 1e-4, generator=generator)

@@ -4,6 +4,7 @@ Everything is feature-major, [features, N]: the layout in which the encodings wr
 """
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -23,6 +24,12 @@ MOST_MEASURED = 2**18  # samples with which the implementations are compared, at
 MOMENT = 0.05  # seconds in which each is repeated
 
 
+def require_memory_of_weights(layers: Iterable[tuple[int, int]]) -> None:
+    """Raises UserError where the weights of layers of so many inputs and outputs do not fit into the memory."""
+    runtime.require_memory(4 * sum(fan_in * fan_out for fan_in, fan_out in layers), "a network of this width and depth",
+                           "make it narrower")
+
+
 class MLP(nn.Module):
     """Fully connected layers with ReLU between them and no bias: [inputs, N] -> [outputs, N].
 
@@ -35,6 +42,7 @@ class MLP(nn.Module):
         """Weights are drawn from Xavier's uniform distribution (Glorot and Bengio 2010)."""
         super().__init__()
         sizes = [inputs, *[width] * hidden_layers, outputs]
+        require_memory_of_weights(pairwise(sizes))
         self.weights = nn.ParameterList()
         for fan_in, fan_out in pairwise(sizes):
             bound = math.sqrt(6 / (fan_in + fan_out))

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mlp import fastest_precision, rectified, truncated_exp
+from .mlp import fastest_precision, rectified, require_memory_of_weights, truncated_exp
 
 __all__ = ["DENSITY_ACTIVATIONS", "PositionalField"]
 
@@ -83,6 +83,7 @@ class PositionalField(nn.Module):
             return layer
 
         sizes = [inputs] + [width + (inputs if i - 1 == self.skip else 0) for i in range(1, depth)]
+        require_memory_of_weights((fan_in, width) for fan_in in sizes)
         self.trunk = nn.ModuleList(linear(fan_in, width) for fan_in in sizes)
         self.density_layer = linear(width, 1)
         self.bottleneck_layer = self.view_layer = self.colour_layer = None

@@ -1,9 +1,11 @@
 """The model of any settings, and what of a scene it needs to know before it is made."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 
-from ..config import ModelConfig, system_of
+from ..config import HashGridConfig, ModelConfig, system_of
 from ..data.scene import Scene
+from ..fields.hash_field import layout_of
 from .model import Box, Model
 from .shots import counts_of as counts_of_split
 
@@ -31,5 +33,17 @@ def settled(config: ModelConfig, scene: Scene) -> ModelConfig:
 
 
 def check_scene(config: ModelConfig, scene: Scene) -> None:
-    """Raises UserError where the model of `config` cannot represent `scene`, saying why."""
+    """Raises UserError where the model of `config` cannot represent `scene`, saying why, or does not fit into the
+    memory."""
     system_of(config).model_class.check_scene(config, scene)
+    for grid in _hash_grids(config):
+        layout_of(grid, 1.0)  # the least that it has in any box
+
+
+def _hash_grids(config) -> Iterator[HashGridConfig]:
+    """Those anywhere in `config`."""
+    for value in (getattr(config, field.name) for field in dataclasses.fields(config)):
+        if isinstance(value, HashGridConfig):
+            yield value
+        elif dataclasses.is_dataclass(value):
+            yield from _hash_grids(value)

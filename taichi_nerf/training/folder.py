@@ -28,7 +28,8 @@ from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene
 from ..data.export import transforms_content
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
-from ..errors import UserError, quoted
+from ..errors import UserError
+from ..output import quoted
 from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"

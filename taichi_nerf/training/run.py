@@ -109,7 +109,12 @@ def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0
     here = runtime.current()
     config = config or recipe(preset=preset_for(here.backend)).model
     check_scene(config, scene)
-    return build_model(settled(config, scene), box_of(scene), seed, counts_of(scene)).to(here.device)
+    model = build_model(settled(config, scene), box_of(scene), seed, counts_of(scene)).to(here.device)
+    if here.device.type == "cpu":
+        numbers = sum(parameter.numel() for parameter in model.parameters())
+        runtime.require_memory(3 * 4 * numbers, f"Adam, with the average of {numbers} weights,",
+                               "use a smaller model (--preset small)")
+    return model
 
 
 def default_training(model: ModelConfig, **settings) -> TrainingConfig:

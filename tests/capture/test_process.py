@@ -1,5 +1,6 @@
 """Photos and videos become scenes whose cameras stand where they stood."""
 
+import io
 import json
 import os
 import signal
@@ -118,7 +119,7 @@ def test_without_pycolmap_the_message_says_what_to_install(tmp_path, monkeypatch
 
 def test_settings_out_of_range_are_refused(capsys):
     assert cli.main(["process", "photos", "-o", "scene", "--max-images", "2"]) == 2
-    assert "max-images must be at least 3, got 2" in capsys.readouterr().err
+    assert "max-images must be from 3 to 2^31 - 1, got 2" in capsys.readouterr().err
 
 
 def arc(count: int, resolution: int) -> Cameras:
@@ -272,6 +273,26 @@ def test_a_name_that_colmap_cannot_have_is_refused(tmp_path, colmap):
     photos = noise_photos(tmp_path / "photos", 3)
     with pytest.raises(UserError, match="is no name in UTF-8, which COLMAP needs"):
         process(photos, tmp_path / os.fsdecode(b"caf\xe9"))
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="every name is in UTF-8")
+@pytest.mark.parametrize("command", ["photos", "video", "folder"])
+def test_names_that_are_no_utf8_end_in_a_sentence(tmp_path, colmap, capsys, monkeypatch, command):
+    """Of photos, of their folder, and of a video, on a terminal that shows ASCII alone."""
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict"))
+    source = noise_photos(tmp_path / "photos", 3)
+    if command == "photos":
+        for path in list(source.iterdir()):
+            path.rename(path.with_name(os.fsdecode(b"caf\xe9_") + path.name))
+    elif command == "folder":
+        source = source.rename(tmp_path / os.fsdecode(b"caf\xe9 [b]"))
+        (source / "0.png").write_text("no photo")
+    else:
+        source = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+        source.write_text("no video")
+    assert cli.main(["process", str(source), "-o", str(tmp_path / "scene"), "--max-size", "160"]) == 2
+    said = sys.stderr.buffer.getvalue().decode("ascii").splitlines()[-1]
+    assert ("(caf__0.png: " if command == "photos" else r"caf\xe9") in said and said.startswith("taichi-nerf: ")
 
 
 def test_a_kind_of_lens_that_all_share_is_in_the_head_of_the_file(colmap):

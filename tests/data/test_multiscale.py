@@ -192,7 +192,7 @@ BROKEN = {
     "no matrix": (lambda m: m["train"]["pix2cam"].__setitem__(2, "x"), "'pix2cam' of image 2 of 'train'"),
     "half a label": (lambda m: m["train"]["label"].__setitem__(0, 0.5), "'label' of 'train' has the entry 0.5"),
     "no weight": (lambda m: m["train"]["lossmult"].__setitem__(0, 0), "'lossmult' of 'train' has the entry 0"),
-    "a missing image": (lambda m: m["train"]["file_path"].__setitem__(slice(0, 6), ["gone.png"] * 6), "gone.png does not exist"),
+    "missing images": (lambda m: m["train"].update(file_path=["gone.png"] * 12), "gone.png does not exist"),
     "a scaled pose": (lambda m: m["train"]["cam2world"][0][0].__setitem__(0, 7), "is not a rotation"),
     "shared images": (lambda m: m.update(test=m["train"]), "is in the training images and in the test images"),
 }

@@ -12,7 +12,8 @@ from taichi_nerf.cli.train import _resumed, _tell
 from taichi_nerf.config import RunConfig, SceneConfig, from_dict, todays_run
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.export import transforms_content, write_blender
-from taichi_nerf.errors import UserError, quoted
+from taichi_nerf.errors import UserError
+from taichi_nerf.output import quoted
 from taichi_nerf.training.folder import RunFolder, load_training_scene
 
 from .odd import FLIP, FOCAL, SIZE, VIEWS, Transforms, assert_same, poses

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import DepthConfig, ExposureConfig, InstantNGPConfig, TrainingConfig
+from taichi_nerf.config import DepthConfig, ExposureConfig, TrainingConfig
 from taichi_nerf.data import with_scales
 from taichi_nerf.data.scene import Images
 from taichi_nerf.fields import mlp

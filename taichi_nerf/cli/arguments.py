@@ -1,0 +1,166 @@
+"""The options of a command, and why arguments do not fit them: a sentence, where the parser has a box of many lines."""
+
+import dataclasses
+import difflib
+import re
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from tyro.conf import Positional, Suppress
+
+from ..config import LARGEST, SettingError
+
+LARGEST_FLOAT = 3.4028234e38  # of kernels
+_POSITIONAL, _SUPPRESSED = (get_args(marker[int])[1] for marker in (Positional, Suppress))
+_NOUNS = {int: "whole number", float: "number"}
+
+
+class Option(NamedTuple):
+    """A field of a command, as it is given on the command line."""
+
+    path: str
+    """Dotted names of the fields that lead to it."""
+    names: tuple[str, ...]
+    """How it is spelled; of a positional argument what stands for it."""
+    kind: Any
+    """Its type, without None."""
+    optional: bool
+    """None is one of its values."""
+    positional: bool
+    required: bool
+
+    @property
+    def count(self) -> int | None:
+        """How many values it takes; None: any number."""
+        if self.kind is bool and not self.optional:
+            return 0
+        if get_origin(self.kind) is not tuple:
+            return 1
+        return None if ... in get_args(self.kind) else len(get_args(self.kind))
+
+    @property
+    def wanted(self) -> str:
+        """What it takes."""
+        each = self._each
+        if get_origin(each) is Literal:
+            return f"{'one' if self.count == 1 else 'any'} of {', '.join(map(str, get_args(each)))}"
+        noun = _NOUNS.get(each, "value")
+        return f"a {noun}" if self.count == 1 else f"{self.count or 'any number of'} {noun}s"
+
+    def reads(self, word: str) -> bool:
+        """Whether `word` is one of its values."""
+        if self.optional and word == "None":
+            return True
+        if get_origin(self._each) is Literal:
+            return word in map(str, get_args(self._each))
+        try:
+            return self._each not in _NOUNS or self._each(word) is not None
+        except ValueError:
+            return False
+
+    @property
+    def _each(self):
+        each = get_args(self.kind)[0] if get_origin(self.kind) is tuple else self.kind
+        return Literal[True, False] if each is bool else each
+
+
+def options_of(command: Any, path: str = "", prefix: str = "") -> Iterator[Option]:
+    """Of a command: its class, or an instance whose settings have the types of its defaults."""
+    hints = get_type_hints(command if isinstance(command, type) else type(command), include_extras=True)
+    for field in dataclasses.fields(command):
+        hint = hints[field.name]
+        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        if _SUPPRESSED in notes:
+            continue
+        name = next((note.name for note in notes if getattr(note, "name", None) is not None), field.name)
+        name = f"{prefix}{name.replace('_', '-')}"
+        value = None if isinstance(command, type) else getattr(command, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from options_of(value, f"{path}{field.name}.", f"{name}." if name else "")
+            continue
+        of_union = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        positional = _POSITIONAL in notes
+        shown = next((note.metavar for note in notes if getattr(note, "metavar", None)), field.name.upper())
+        aliases = [alias for note in notes for alias in getattr(note, "aliases", None) or ()]
+        names = (shown,) if positional else (f"--{name}", *aliases)
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        yield Option(path + field.name, names, next(each for each in of_union if each is not type(None)),
+                     type(None) in of_union, positional, required)
+
+
+def refusal(argv: Sequence[str], commands: Mapping[str, Any]) -> str | None:
+    """Why `argv` is none of `commands`, which are given as to `options_of`; None where it looks right."""
+    if not argv or argv[0] not in commands:
+        found = f"{argv[0]} is no command" if argv else "the command is missing"
+        return f"{found}; there are {', '.join(commands)}{_close(argv[0], commands) if argv else ''}"
+    options = list(options_of(commands[argv[0]]))
+    return next(_faults(argv[0], list(argv[1:]), options), None)
+
+
+def check_numbers(command: Any) -> None:
+    """Raises SettingError for a number that no kernel can have: infinite, none at all, or beyond 32 bits."""
+    for option in options_of(command):
+        value = command
+        for name in option.path.split("."):
+            value = getattr(value, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not abs(number) <= LARGEST_FLOAT:
+                raise SettingError(f"{option.names[0]} must be finite, got {number}")
+            if isinstance(number, int) and abs(number) > LARGEST:
+                raise SettingError(f"{option.names[0]} must be below 2^31, got {number}")
+
+
+def _faults(command: str, words: list[str], options: list[Option]) -> Iterator[str]:
+    """What is wrong with the words after `command`, as they come."""
+    known = {name: option for option in options if not option.positional for name in option.names}
+    known |= {f"--{_negated(option.names[0])}": option for option in known.values() if option.kind is bool}
+    given, loose = set(), []
+    while words:
+        word = words.pop(0)
+        if not _is_option(word):
+            loose.append(word)
+            continue
+        name, equals, attached = word.partition("=")
+        name = name.replace("_", "-")
+        option = known.get(name)
+        if option is None:
+            yield f"{name} is no option of {command}{_close(name, known)}"
+            return
+        given.add(option)
+        values = [attached] if equals else []
+        while words and not _is_option(words[0]) and (option.count is None or len(values) < option.count):
+            values.append(words.pop(0))
+        yield from _wrong_values(name, option, values)
+    positional = [option for option in options if option.positional]
+    if len(loose) > len(positional):
+        shown = " and ".join(option.names[0].strip("[]") for option in positional) or "no argument without a name"
+        yield f"{loose[len(positional)]} is one argument too many: {command} takes {shown}"
+    yield from (f"{command} needs {option.names[0]}" for option in positional[len(loose) :] if option.required)
+    yield from (f"{command} needs {option.names[0]}" for option in options
+                if option.required and not option.positional and option not in given)
+
+
+def _wrong_values(name: str, option: Option, values: list[str]) -> Iterator[str]:
+    if option.count == 0 and values:
+        yield f"{name} takes no value, got {values[0]}"
+    elif option.count is not None and len(values) < option.count:
+        yield f"{name} takes {option.wanted}, got {' '.join(values) or 'none'}"
+    yield from (f"{name} takes {option.wanted}, got {value}" for value in values if not option.reads(value))
+
+
+def _is_option(word: str) -> bool:
+    return re.match("--?[A-Za-z]", word) is not None
+
+
+def _negated(name: str) -> str:
+    """`--a.no-b` of `--a.b`, without the dashes."""
+    *groups, last = name.removeprefix("--").split(".")
+    return ".".join([*groups, f"no-{last}"])
+
+
+def _close(word: str, known: Mapping[str, Any]) -> str:
+    """What may have been meant."""
+    ends = [name for name in known if name.endswith(f".{word.lstrip('-')}")]
+    found = ends or difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {' or '.join(found)}?" if found else ""
