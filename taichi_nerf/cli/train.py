@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import shutil
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -117,12 +118,25 @@ def train_defaults(
 
 def train(command: Train) -> int:
     """`taichi-nerf train`"""
+    from ..training.folder import check_run, writing
+
+    with contextlib.ExitStack() as held:  # of the run's folder, as long as this writes into it
+        if command.resume is None:
+            run, scene = _begun(command, held)
+        else:
+            check_run(command.resume)
+            held.enter_context(writing(command.resume))
+            run, scene = _resumed(command)
+        return _trained(command, run, scene)
+
+
+def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
+    """The exit code, after the training and what follows it."""
     from ..training import checkpoint
     from ..training.run import make_model, warm_up
     from ..training.run import train as run_training
     from ..training.trainer import trainer_for
 
-    run, scene = _resumed(command) if command.resume is not None else _begun(command)
     _tell(scene)
     config = run.config
     model = make_model(scene, config.model, seed=config.training.seed)
@@ -188,16 +202,17 @@ class _Reporter:
             self.line.note(f"step {report.step}: {count} {text}")
 
 
-def _begun(command: Train) -> "tuple[RunFolder, Scene]":
-    """A new run."""
+def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scene]":
+    """A new run, whose folder is held."""
     from .. import runtime
     from ..models.family import check_scene, settled
     from ..training.depth import known_pixels
-    from ..training.folder import RunFolder, check_output, load_training_scene
+    from ..training.folder import RunFolder, check_new, load_training_scene, writing
     from ..training.run import with_budget
 
     if command.output is not None:
-        check_output(command.output)
+        check_new(command.output)
+    there = command.output is not None and command.output.is_dir()  # and as good as empty
     with _settings_errors():
         config = _new_config(command)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
@@ -209,7 +224,9 @@ def _begun(command: Train) -> "tuple[RunFolder, Scene]":
     config = dataclasses.replace(config, model=settled(config.model, scene))
     if config.training.depth.weight > 0:
         known_pixels(scene)  # or say that there are none, before there is a folder
-    return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
+    path = _made([command.output] if command.output is not None else _default_folders(scene), there)
+    held.enter_context(writing(path))
+    return RunFolder.create(path, config, scene), scene
 
 
 def _save(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
@@ -277,8 +294,8 @@ def _settings_errors():
 
 def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"):
     """Scores, pictures and the video."""
-    from ..training import checkpoint
     from ..training.evaluate import evaluate
+    from ..training.files import write_json
     from ..training.folder import METRICS_FILE
     from .scores import plain_scores, summary
 
@@ -287,7 +304,7 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
             evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=line.count)
         about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
         scores = plain_scores(evaluation, about, run.default_every("test"))
-        checkpoint.write_json(run.path / METRICS_FILE, scores)
+        write_json(run.path / METRICS_FILE, scores)
         print(summary(scores))
     else:
         say("there are no test images: nothing is scored")
@@ -312,12 +329,24 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int):
                           on_view=line.count)
 
 
-def _new_folder(scene: "Scene") -> Path:
-    """runs/SCENE-TIME, which does not exist."""
+def _made(paths: Iterable[Path], there: bool) -> Path:
+    """The first of `paths` that nobody else has made; one that is `there` already is taken."""
+    from ..training.folder import make_folder
+
+    for path in paths:
+        try:
+            make_folder(path, exist_ok=there)
+            return path
+        except FileExistsError:
+            taken = path
+    raise UserError(f"{taken} was made by another process just now; choose another --output")
+
+
+def _default_folders(scene: "Scene") -> Iterator[Path]:
+    """runs/SCENE-TIME, and more for those who begin in the same second."""
     name = "".join(c if c.isalnum() or c in "_." else "-" for c in scene.name).strip("-.") or "scene"
     stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    numbered = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in range(1, 1000))
-    return next(path for path in numbered if not path.exists())
+    return (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in range(1, 1000))
 
 
 def _tell(scene: "Scene"):
