@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from taichi_nerf import cli, runtime
-from taichi_nerf.cli.train import _default_folders, _made
+from taichi_nerf.cli.train import _default_folders, _made, _Reporter
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.errors import UserError
@@ -504,6 +504,9 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --test-every -2", "test-every must not be negative"),
         ("train --batch.samples 0", "must be at least 16"),
         ("train --checkpoint-seconds -1", "must not be negative"),
+        ("train --checkpoint-seconds nan", "checkpoint-seconds must be finite and must not be negative, got nan"),
+        ("train --checkpoint-seconds inf", "checkpoint-seconds must be finite"),
+        ("train --orbit-frames -1", "orbit-frames must not be negative, got -1"),
         ("train --model.field.hash-grid.levels 0", "levels must be at least 1"),
         ("train --threads 0", "threads must be at least 1"),
         ("train --model nerf --batch.rays 0", "rays must be at least 1"),
@@ -603,6 +606,17 @@ def test_checkpoint_of_another_run_is_named(run, tmp_path, capsys):
     before = contents(tmp_path)
     assert f"{state} holds model" in refused(capsys, "train", "--resume", tmp_path, "--steps", "99")
     assert contents(tmp_path) == before
+
+
+def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles():
+    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0)
+    tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append))
+    for step, loss in enumerate([0.1, math.nan, math.inf, 0.2, math.nan, -math.inf, math.nan]):
+        report.step, report.loss = step, loss
+        tell(report)
+    said = "reports so far have a loss that is not finite; if that goes on, train anew with a smaller --optimiser.learn"
+    assert [note.partition("ing-rate")[0] for note in notes] == [
+        f"step {step}: {count} {said}" for step, count in ((1, 1), (2, 2), (5, 4))]
 
 
 @pytest.mark.parametrize(

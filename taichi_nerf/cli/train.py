@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -93,8 +94,11 @@ class Train(Common):
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
 
     def __post_init__(self):
-        if self.checkpoint_seconds < 0 or self.orbit_frames < 0:
-            raise SettingError("checkpoint-seconds and orbit-frames must not be negative")
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise SettingError("checkpoint-seconds must be finite and must not be negative, got "
+                               f"{self.checkpoint_seconds}")
+        if self.orbit_frames < 0:
+            raise SettingError(f"orbit-frames must not be negative, got {self.orbit_frames}")
         if self.resume is not None and (self.scene.path is not None or self.output is not None):
             raise SettingError(
                 "--resume takes the scene and the folder from the run; leave SCENE and --output out"
@@ -178,27 +182,30 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
 
 
 class _Reporter:
-    """Writes reports to the log and the progress line, and says when something was skipped."""
+    """Writes reports to the log and the progress line, and says when something was skipped or came to nothing."""
 
     def __init__(self, run: "RunFolder", line: Progress):
         self.run, self.line = run, line
-        self.noted = {"skipped_steps": 0, "overflowed_entries": 0}
+        self.noted, self.not_finite = {}, 0
 
     def __call__(self, report: "Report"):
         self.run.log(report.as_json())
         self.line.show(report.progress, str(report))
-        self._note(report, "skipped_steps", "steps so far met no sample on any ray and were skipped")
+        self.not_finite += not math.isfinite(report.loss)
+        self._note(report, report.skipped_steps, "steps so far met no sample on any ray and were skipped")
         self._note(
             report,
-            "overflowed_entries",
+            report.overflowed_entries,
             "times so far the gradient of an entry of the hash table overflowed, "
             "and the entry was left alone",
         )
+        self._note(report, self.not_finite, "reports so far have a loss that is not finite; if that goes on, train "
+                   "anew with a smaller --optimiser.learning-rate")
 
-    def _note(self, report: "Report", name: str, text: str):
-        count = getattr(report, name)
-        if count >= max(1, 2 * self.noted[name]):
-            self.noted[name] = count
+    def _note(self, report: "Report", count: int, text: str):
+        """Say how often something has happened: the first time, and when it has doubled."""
+        if count >= max(1, 2 * self.noted.get(text, 0)):
+            self.noted[text] = count
             self.line.note(f"step {report.step}: {count} {text}")
 
 
