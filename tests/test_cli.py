@@ -9,11 +9,13 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,12 +26,14 @@ from safetensors.torch import load_file
 from taichi_nerf import cli, devices, runtime
 from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
+from taichi_nerf.cli.train import _default_folders, _made, _Reporter
 from taichi_nerf.config import SYSTEMS
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
 from taichi_nerf.training import checkpoint
-from taichi_nerf.training.folder import RunFolder
+from taichi_nerf.training.folder import RunFolder, writing
 
 SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
@@ -288,6 +292,50 @@ def test_resume_keeps_its_settings(run, capsys):
     assert contents(run) == before
 
 
+def test_one_process_trains_in_a_run_and_those_that_read_it_do_not_wait(run, tmp_path, capsys):
+    pytest.importorskip("fcntl", reason="this system has no locks")
+    before = contents(run)
+    with writing(run):
+        message = refused(capsys, "train", "--resume", run, "--steps", "99")
+        assert f"another process trains in {run}; wait for its end, or train in another folder" in message
+        assert cli.main(["info", str(run)]) == 0
+        assert cli.main(["eval", str(run), "--every", "4", "--json"]) == 0
+        assert cli.main(["render", str(run), "--frames", "1", "--size", "4", "4", "-o", str(tmp_path / "a.mp4")]) == 0
+    assert contents(run) == before
+
+
+def test_runs_that_begin_in_one_second_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "20260101-120000")
+    scene = SimpleNamespace(name="my lego")
+    assert [str(_made(_default_folders(scene), there=False)) for _ in range(3)] == [
+        f"runs/my-lego-20260101-120000{end}" for end in ("", "-2", "-3")]
+    with pytest.raises(UserError, match="runs was made by another process just now; choose another --output"):
+        _made([Path("runs")], there=False)
+    assert _made([Path("runs")], there=True) == Path("runs")
+
+
+def test_a_run_whose_pictures_have_changed_does_not_go_on(scene_folder, tmp_path, capsys):
+    """Nor one whose poses have; where the scene lies does not matter."""
+    scene, folder = tmp_path / "scene", tmp_path / "run"
+    shutil.copytree(scene_folder, scene)
+    command = ["train", scene, "--steps", "1", "--test-every", "4", "-o", folder, *SMALL, "--orbit-frames", "0"]
+    assert cli.main([str(part) for part in command]) == 0
+    moved = scene.rename(tmp_path / "moved")
+    resume = ["train", "--resume", folder, "--scene", moved, "--orbit-frames", "0"]
+    assert cli.main([str(part) for part in resume]) == 0
+    before = contents(folder)
+    picture = moved / "train" / "r_2.png"
+    Image.fromarray(255 - opened(picture)).save(picture)
+    assert f"{picture} has other pixels than when {folder} was begun; restore what was" in refused(capsys, *resume)
+    shutil.copy(scene_folder / "train" / "r_2.png", picture)
+    content = json.loads((moved / "transforms_train.json").read_text())
+    content["frames"][4]["transform_matrix"][0][3] += 0.01
+    (moved / "transforms_train.json").write_text(json.dumps(content))
+    assert "r_4.png has another pose than when" in refused(capsys, *resume)
+    assert contents(folder) == before
+
+
 @pytest.mark.parametrize(
     ("seconds", "size"),
     [(10.0, (300, 512)), (60.0, (300, 512)), (240.0, (150, 256)), (1e9, (75, 128)), (0.0, (300, 512))],
@@ -439,6 +487,19 @@ def test_info_of_a_scene_and_of_a_run(run, scene_folder, tmp_path, capsys):
     assert "the model has had 8 steps" in out and "PSNR" in out and "6 images" in out
 
 
+@pytest.mark.parametrize("text", ['{"psnr": "high", "ssim": 0.5, "images": 2}', '{"psnr": 9.0, "ssim": 0.5}', "{}", "[",
+                                  "[" * 100_000, '{"psnr": ' + "9" * 400 + ', "ssim": 0.5, "images": 2}'])
+def test_info_says_that_scores_are_damaged(run, capsys, text):
+    before = (run / "metrics.json").read_bytes()
+    (run / "metrics.json").write_text(text)
+    try:
+        assert cli.main(["info", str(run)]) == 0
+    finally:
+        (run / "metrics.json").write_bytes(before)
+    out = capsys.readouterr().out
+    assert f"warning: {run / 'metrics.json'} " in out and "8 steps" in out and "scores: " not in out
+
+
 def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path, capsys):
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -463,10 +524,13 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --downscale 0", "downscale must be from 1 to 2^31 - 1, got 0"),
         ("train --test-every -2", "test-every must be from 0"),
         ("train --batch.samples 0", "samples must be from 16 to 16777216, got 0"),
-        ("train --checkpoint-seconds -1", "must not be negative"),
+        ("train --checkpoint-seconds -1", "checkpoint-seconds must be from 0"),
         ("train --model.field.hash-grid.levels 0", "levels must be from 1 to 32, got 0"),
         ("train --threads 0", "threads must be from 1 to 1024, got 0"),
         ("train --model nerf --batch.rays 0", "rays must be from 1 to 262144, got 0"),
+        ("train --checkpoint-seconds nan", "checkpoint-seconds must be from 0 to 2^31 - 1, got nan"),
+        ("train --checkpoint-seconds inf", "checkpoint-seconds must be from 0 to 2^31 - 1, got inf"),
+        ("train --orbit-frames -1", "orbit-frames must be from 0"),
         ("train --model nerf --gradients explicit", "explicit is for instant-ngp alone"),
         ("train --model nerf --encoding hash --model.ndc", "ndc needs --encoding positional"),
         ("train --model mip-nerf --encoding hash", "encoding hash is not for mip-nerf"),
@@ -665,6 +729,17 @@ def test_checkpoint_of_another_run_is_named(run, tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
+def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles():
+    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0)
+    tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append))
+    for step, loss in enumerate([0.1, math.nan, math.inf, 0.2, math.nan, -math.inf, math.nan]):
+        report.step, report.loss = step, loss
+        tell(report)
+    said = "reports so far have a loss that is not finite; if that goes on, train anew with a smaller --optimiser.learn"
+    assert [note.partition("ing-rate")[0] for note in notes] == [
+        f"step {step}: {count} {said}" for step, count in ((1, 1), (2, 2), (5, 4))]
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -691,8 +766,6 @@ def test_mistakes_of_the_program_are_not_hidden():
 
 
 def test_debug_shows_where_an_error_came_from(tmp_path):
-    from taichi_nerf.errors import UserError
-
     with pytest.raises(UserError):
         cli.main(["eval", str(tmp_path), "--debug"])
 

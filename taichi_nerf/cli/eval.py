@@ -59,7 +59,7 @@ def eval(command: Eval) -> int:
     if command.pictures is not None:
         check_output(command.pictures, option="--pictures")
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
-    model, about = checkpoint.load(run.path), checkpoint.describe(run.path)["about"]
+    model, about = checkpoint.load_trained(run.path)  # at once: a training may replace the file
     scene, every, left = run.split(command.split, path=command.scene, every=command.every)
     with Progress("evaluating") as line:
         halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None

@@ -93,8 +93,9 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     """What a run folder says of its training."""
     from ..data.inspect import Finding
     from ..training import checkpoint
+    from ..training.files import read_json
     from ..training.folder import METRICS_FILE
-    from .scores import number
+    from .scores import checked_scores, number
 
     training, facts = run.config.training, []
     budget = [f"{training.steps} steps"] if training.steps is not None else []
@@ -109,10 +110,10 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
         about = checkpoint.describe(run.path)["about"]
         facts.append(f"the model has had {about['steps']} steps in {about['seconds']:.1f} s")
         if (run.path / METRICS_FILE).is_file():
-            scores = checkpoint.read_json(run.path / METRICS_FILE)
+            scores = checked_scores(read_json(run.path / METRICS_FILE), str(run.path / METRICS_FILE))
             facts.append(
-                f"scores: PSNR {number(scores.get('psnr'), 'psnr')}, SSIM {number(scores.get('ssim'), 'ssim')} over "
-                f"{scores.get('images')} images"
+                f"scores: PSNR {number(scores['psnr'], 'psnr')}, SSIM {number(scores['ssim'], 'ssim')} over "
+                f"{scores['images']} images"
             )
     except UserError as error:
         warnings.append(str(error))

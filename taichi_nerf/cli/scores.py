@@ -1,6 +1,8 @@
 """Scores as plain values, and as a table."""
 
+from ..data.json_files import short
 from ..data.multiscale import scale_words
+from ..errors import UserError
 from ..training.evaluate import Evaluation, scored_sentence
 
 
@@ -13,6 +15,16 @@ def plain_scores(evaluation: Evaluation, about: dict, every: int) -> dict:
         "render_seconds": scores["seconds"],
     }
     return {**scores, **trained, "protocol": {**scores["protocol"], "every": every, **trained}}
+
+
+def checked_scores(scores: dict, file: str) -> dict:
+    """The means in what a file says. Raises UserError where one is no number; only of the images there must be some."""
+    found = {name: scores.get(name) for name in ("psnr", "ssim", "images")}
+    for name, value in found.items():
+        if type(value) not in (int, float) and (value is not None or name == "images"):
+            raise UserError(f"{file} is damaged: {name} is {short(value)}, not a number; score again with "
+                            "taichi-nerf train --resume")
+    return found
 
 
 def lines(scores: dict) -> list[str]:

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import math
 import shutil
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from ..config import (
+    LARGEST,
     SYSTEMS,
     Encoding,
     InstantNGPConfig,
@@ -93,15 +96,14 @@ class Train(Common):
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
 
     def __post_init__(self):
-        if self.checkpoint_seconds < 0 or self.orbit_frames < 0:
-            raise SettingError("checkpoint-seconds and orbit-frames must not be negative")
+        within(self, 0, LARGEST, "checkpoint_seconds")
+        within(self, 0, MOST_FRAMES, "orbit_frames")
         if self.resume is not None and (self.scene.path is not None or self.output is not None):
             raise SettingError(
                 "--resume takes the scene and the folder from the run; leave SCENE and --output out"
             )
         if self.moved is not None and self.resume is None:
             raise SettingError("--scene says where that of a run to --resume is now; give a scene to train on as SCENE")
-        within(self, 0, MOST_FRAMES, "orbit_frames")
 
 
 def train_defaults(
@@ -119,12 +121,25 @@ def train_defaults(
 
 def train(command: Train) -> int:
     """`taichi-nerf train`"""
+    from ..training.folder import check_run, writing
+
+    with contextlib.ExitStack() as held:  # of the run's folder, as long as this writes into it
+        if command.resume is None:
+            run, scene = _begun(command, held)
+        else:
+            check_run(command.resume)
+            held.enter_context(writing(command.resume))
+            run, scene = _resumed(command)
+        return _trained(command, run, scene)
+
+
+def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
+    """The exit code, after the training and what follows it."""
     from ..training import checkpoint
     from ..training.run import make_model, warm_up
     from ..training.run import train as run_training
     from ..training.trainer import trainer_for
 
-    run, scene = _resumed(command) if command.resume is not None else _begun(command)
     config = run.config
     model = make_model(scene, config.model, seed=config.training.seed)
     trainer = trainer_for(model, scene, config.training)
@@ -166,40 +181,44 @@ def train(command: Train) -> int:
 
 
 class _Reporter:
-    """Writes reports to the log and the progress line, and says when something was skipped."""
+    """Writes reports to the log and the progress line, and says when something was skipped or came to nothing."""
 
     def __init__(self, run: "RunFolder", line: Progress):
         self.run, self.line = run, line
-        self.noted = {"skipped_steps": 0, "overflowed_entries": 0}
+        self.noted, self.not_finite = {}, 0
 
     def __call__(self, report: "Report"):
         self.run.log(report.as_json())
         self.line.show(report.progress, str(report))
-        self._note(report, "skipped_steps", "steps so far met no sample on any ray and were skipped")
+        self.not_finite += not math.isfinite(report.loss)
+        self._note(report, report.skipped_steps, "steps so far met no sample on any ray and were skipped")
         self._note(
             report,
-            "overflowed_entries",
+            report.overflowed_entries,
             "times so far the gradient of an entry of the hash table overflowed, "
             "and the entry was left alone",
         )
+        self._note(report, self.not_finite, "reports so far have a loss that is not finite; if that goes on, train "
+                   "anew with a smaller --optimiser.learning-rate")
 
-    def _note(self, report: "Report", name: str, text: str):
-        count = getattr(report, name)
-        if count >= max(1, 2 * self.noted[name]):
-            self.noted[name] = count
+    def _note(self, report: "Report", count: int, text: str):
+        """Say how often something has happened: the first time, and when it has doubled."""
+        if count >= max(1, 2 * self.noted.get(text, 0)):
+            self.noted[text] = count
             self.line.note(f"step {report.step}: {count} {text}")
 
 
-def _begun(command: Train) -> "tuple[RunFolder, Scene]":
-    """A new run."""
+def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scene]":
+    """A new run, whose folder is held."""
     from .. import runtime
     from ..models.family import check_scene, settled
     from ..training.depth import known_pixels
-    from ..training.folder import RunFolder, check_output, load_training_scene
+    from ..training.folder import RunFolder, check_new, load_training_scene, writing
     from ..training.run import with_budget
 
     if command.output is not None:
-        check_output(command.output)
+        check_new(command.output)
+    there = command.output is not None and command.output.is_dir()  # and as good as empty
     with _settings_errors():
         config = _new_config(command)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
@@ -211,7 +230,9 @@ def _begun(command: Train) -> "tuple[RunFolder, Scene]":
     config = dataclasses.replace(config, model=settled(config.model, scene))
     if config.training.depth.weight > 0:
         known_pixels(scene)  # or say that there are none, before there is a folder
-    return RunFolder.create(command.output or _new_folder(scene), config, scene), scene
+    path = _made([command.output] if command.output is not None else _default_folders(scene), there)
+    held.enter_context(writing(path))
+    return RunFolder.create(path, config, scene), scene
 
 
 def _save(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
@@ -279,8 +300,8 @@ def _settings_errors():
 
 def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"):
     """Scores, pictures and the video."""
-    from ..training import checkpoint
     from ..training.evaluate import evaluate
+    from ..training.files import write_json
     from ..training.folder import METRICS_FILE
     from .scores import plain_scores, summary
 
@@ -289,7 +310,7 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
             evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=line.count)
         about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
         scores = plain_scores(evaluation, about, run.default_every("test"))
-        checkpoint.write_json(run.path / METRICS_FILE, scores)
+        write_json(run.path / METRICS_FILE, scores)
         result(*summary(scores))
     else:
         say("there are no test images: nothing is scored")
@@ -314,12 +335,24 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int):
                           on_view=line.count)
 
 
-def _new_folder(scene: "Scene") -> Path:
-    """runs/SCENE-TIME, which does not exist."""
+def _made(paths: Iterable[Path], there: bool) -> Path:
+    """The first of `paths` that nobody else has made; one that is `there` already is taken."""
+    from ..training.folder import make_folder
+
+    for path in paths:
+        try:
+            make_folder(path, exist_ok=there)
+            return path
+        except FileExistsError:
+            taken = path
+    raise UserError(f"{taken} was made by another process just now; choose another --output")
+
+
+def _default_folders(scene: "Scene") -> Iterator[Path]:
+    """runs/SCENE-TIME, and more for those who begin in the same second."""
     name = "".join(c if c.isalnum() or c in "_." else "-" for c in scene.name).strip("-.") or "scene"
     stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    numbered = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in range(1, 1000))
-    return next(path for path in numbered if not path.exists())
+    return (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in range(1, 1000))
 
 
 def _tell(scene: "Scene"):

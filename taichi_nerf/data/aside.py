@@ -12,10 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from .locks import lock
 
 MARK = ".taichi-nerf-unfinished"
 
@@ -28,7 +25,7 @@ def folder_aside(parent: Path, prefix: str) -> Iterator[Path]:
     aside = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     held = None
     try:
-        held = _hold(aside / MARK, create=True)
+        held = _marked(aside)
         yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -46,25 +43,31 @@ def finish(aside: Path, target: Path):
 def remove_abandoned(parent: Path):
     """Remove the folders in `parent` that were filled by processes that are gone."""
     for folder in [path.parent for path in parent.glob(f"*/{MARK}")]:
-        held = None if folder.is_symlink() else _hold(folder / MARK, create=False)
+        held = None if folder.is_symlink() else _hold(folder / MARK)
         if held is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(held)
 
 
-def _hold(mark: Path, *, create: bool) -> int | None:
+def _marked(folder: Path) -> int | None:
+    """Mark `folder` as one that is filled; the lock on the mark, as its descriptor, None where there are no locks."""
+    new = folder / f"{MARK}-new"  # nobody looks for it before it is locked
+    new.touch(mode=0o600)
+    held = _hold(new)
+    if held is None:
+        new.unlink()
+    else:
+        new.rename(folder / MARK)
+    return held
+
+
+def _hold(mark: Path) -> int | None:
     """A lock on the file, as its descriptor; None where another process has it, or there are no locks."""
-    if fcntl is None:
-        return None
     try:
-        descriptor = os.open(mark, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+        descriptor = os.open(mark, os.O_RDWR)
     except OSError:
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        if create:  # a file system without locks: nobody may take it for abandoned
-            mark.unlink(missing_ok=True)
-        return None
-    return descriptor
+    if lock(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None

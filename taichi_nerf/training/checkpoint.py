@@ -8,14 +8,9 @@ Of a run that is killed at any moment both files are therefore sound, though one
 The header carries a digest of everything else, which finds damage; it is no signature.
 """
 
-import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
-import os
-import re
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -28,13 +23,12 @@ from ..config import SYSTEMS, ModelConfig, from_dict
 from ..errors import UserError
 from ..models.family import build_model
 from ..models.model import Box, Model
+from .files import parsed, replace
 from .migrations import todays_header, todays_state, todays_tensors
 from .trainer import Trainer, check_same_tensors
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
 FORMAT, VERSION = "taichi-nerf", 4
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def save(folder: Path, trainer: Trainer) -> None:
@@ -66,6 +60,11 @@ def load(path: Path) -> Model:
 
     Raises UserError naming the file if it is missing, damaged, or no such model.
     """
+    return load_trained(path)[0]
+
+
+def load_trained(path: Path) -> tuple[Model, dict]:
+    """The model, as of `load`, and what the same file says about its training: `steps` and `seconds`."""
     path = _model_file(path)
     tensors, header = _read(path, "model")
     try:
@@ -82,7 +81,7 @@ def load(path: Path) -> Model:
         ) from None
     for name, value in state.items():
         value.copy_(tensors[name])
-    return model.to(runtime.current().device)
+    return model.to(runtime.current().device), header["about"]
 
 
 def load_training(folder: Path, trainer: Trainer) -> None:
@@ -115,34 +114,12 @@ def describe(path: Path) -> dict:
     return _read(_model_file(path), "model")[1]
 
 
-def write_json(path: Path, content) -> None:
-    """Replace `path` by `content` as a whole. Raises UserError where it cannot be written."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    _replace(path, lambda aside: aside.write_text(text, encoding="utf-8"))
-
-
-def read_json(path: Path) -> dict:
-    """The object in a JSON file. Raises UserError naming the file if it is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; give the folder of a run of taichi-nerf train") from None
-    except json.JSONDecodeError as error:
-        place = f"{error.msg} in line {error.lineno}, column {error.colno}"
-        raise UserError(f"{path} is not valid JSON: {place}; restore it or train again") from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8
-        raise UserError(f"{path} cannot be read ({error}); restore it or train again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold one JSON object; restore it or train again")
-    return content
-
-
 def _write(path: Path, tensors: dict[str, Tensor], header: dict):
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {"format": FORMAT, "version": VERSION, **header}
     text = json.dumps(header, allow_nan=False)
     metadata = {"header": text, "digest": _digest(tensors, text)}
-    _replace(path, lambda aside: save_file(tensors, aside, metadata=metadata))
+    replace(path, lambda aside: save_file(tensors, aside, metadata=metadata))
 
 
 def _read(path: Path, content: str) -> tuple[dict[str, Tensor], dict]:
@@ -165,7 +142,7 @@ def _read(path: Path, content: str) -> tuple[dict[str, Tensor], dict]:
 
 def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:
     try:
-        header = json.loads(metadata["header"])
+        header = parsed(metadata["header"])
     except (KeyError, ValueError):
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
@@ -216,50 +193,3 @@ def _digest(tensors: dict[str, Tensor], header: str) -> str:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _replace(path: Path, write: Callable[[Path], object]):
-    """Let `write` make a file beside `path`, and rename it to `path` once it is on the disk."""
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        aside.touch()
-        mode = aside.stat().st_mode
-        write(aside)
-        os.chmod(aside, mode)  # safetensors makes files that the user alone may read
-        _flush(aside)
-        os.replace(aside, path)
-        _flush(path.parent)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        reason, remedy = write_trouble(error, path.parent)
-        kept = "; the one from before is as it was" if os.path.lexists(path) else ""
-        raise UserError(f"{path} could not be written: {reason}{kept}; {remedy}") from error
-
-
-def _flush(path: Path):
-    if os.name == "nt" and path.is_dir():  # Windows has no handle for a folder
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_trouble(error: Exception, folder: Path) -> tuple[str, str]:
-    """Why nothing could be written into `folder`, in the system's words, and what its user can do about it.
-
-    Errors of safetensors have the system's number in their text alone.
-    """
-    number = getattr(error, "errno", None)
-    if number is None and (found := re.search(r"os error (\d+)", str(error))):
-        number = int(found[1])
-    reason = os.strerror(number).lower() if number else str(error)
-    if number in _FULL:
-        return "the disk is full", f"make room in {folder}, or write to another folder"
-    if number == errno.EFBIG:
-        return reason, "raise the limit on the size of files (ulimit -f), or write to another folder"
-    if number in _REFUSED:
-        return reason, f"see to it that you may write into {folder}, or write to another folder"
-    return reason, "mend that, or write to another folder"

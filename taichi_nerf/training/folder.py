@@ -9,6 +9,9 @@ refined_transforms.json       the training cameras where they were refined, for 
 metrics.json                  the scores after training
 test/                         each test view: rendered, truth, error, depth
 orbit.mp4                     a turn around the scene
+
+One process at a time writes into it, and holds a lock as long (`writing`); those that read never wait. A folder has a
+config.json when all that a run needs to begin is there.
 """
 
 import contextlib
@@ -16,7 +19,8 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -27,13 +31,18 @@ from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene
 from ..data.export import transforms_content
+from ..data.locks import holding
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from ..output import quoted
-from .checkpoint import STATE_FILE, read_json, write_json, write_trouble
+from .cameras_file import camera_values, changes, digest, finite_numbers, stored_cameras, training_values
+from .checkpoint import STATE_FILE
+from .files import ASIDE, parsed, read_json, write_json, write_text, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 REFINED_FILE = "refined_transforms.json"
+LOCK_FILE = ".taichi-nerf-lock"  # there while a process writes into the folder, or since one was killed
+LEFT_ASIDE = (f"{ASIDE}*", ".orbit-*.mp4", "test/.*.png.*")  # by a process that was killed in the middle of a file
 FORMAT, VERSION = "taichi-nerf run", 5
 # with rotation, centre and scale, how a scene lies in the model
 PLACE = ("aabb_scale", "near", "far", "forward_facing", "background")
@@ -52,25 +61,25 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, config: RunConfig, scene: Scene) -> "RunFolder":
         """Write the settings and the cameras of a new run. Raises UserError where that is not possible."""
-        check_output(path)
+        check_new(path)
+        make_folder(path, exist_ok=True)
+        cameras = {name: camera_values(split.images.names, split.cameras) for name, split in scene.splits.items()}
+        cameras["train"] = training_values(scene.splits["train"])
+        run = cls(path, config, {**_facts(scene), "cameras_digest": digest(cameras)}, {})
         try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path} cannot be made: {_reason(error)}; choose another --output") from None
-        run = cls(path, config, _facts(scene), {})
-        write_json(path / CAMERAS_FILE, {name: _camera_values(split.images.names, split.cameras)
-                                         for name, split in scene.splits.items()})
-        run.write_config()
+            write_json(path / CAMERAS_FILE, cameras)
+            run.write_config()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                (path / CAMERAS_FILE).unlink()
+            raise
         return run
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """Raises UserError if `path` is no run folder, or its settings are damaged."""
+        check_run(path)
         file = path / CONFIG_FILE
-        if not file.is_file():
-            raise UserError(
-                f"{path} is no run: it has no {CONFIG_FILE}; give the folder that taichi-nerf train wrote"
-            )
         content = read_json(file)
         if content.get("format") != FORMAT or content.get("version") not in range(1, VERSION + 1):
             raise UserError(
@@ -87,7 +96,7 @@ class RunFolder:
                 facts = {**facts, "ids_by_image": True}
             run = cls(path, from_dict(RunConfig, settings, "run"), facts, started)
             Scene(**run._scene_basis(), splits={})
-        except (ValueError, TypeError, KeyError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"{file} is damaged: {error}; restore it or train again") from None
         return run
 
@@ -122,7 +131,8 @@ class RunFolder:
         refined = scene.world_cameras(cameras)
         names = split.images.names
         paths = [str(path.absolute()) for path in split.paths] or [f"./train/{name}" for name in names]
-        write_json(self.path / CAMERAS_FILE, {**self._cameras(), "refined": _camera_values(names, refined)})
+        values = camera_values(names, refined)
+        write_json(self.path / CAMERAS_FILE, {**self._cameras(), "refined": {**values, "digest": digest(values)}})
         write_json(self.path / REFINED_FILE, transforms_content(scene, refined, paths))
 
     @property
@@ -130,19 +140,14 @@ class RunFolder:
         return (self.path / STATE_FILE).is_file()
 
     def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
-        """The scene of the run with its images. Raises UserError where its training images differ."""
+        """The scene of the run with its images. Raises UserError where its training images or their cameras differ."""
         self._check_place(self.config.scene.path)
         scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
         split = scene.splits["train"]
         if self.facts.get("ids_by_image"):
             split = dataclasses.replace(split, ids={"appearance": np.arange(len(split))})
             scene = dataclasses.replace(scene, splits={**scene.splits, "train": split})
-        before, now = self._cameras()["train"], _camera_values(split.images.names, split.cameras)
-        if any(before[key] != now[key] for key in ("names", "size")):
-            raise UserError(
-                f"{self.config.scene.path or 'the built-in scene'} has other training images than when "
-                f"{self.path} was begun; restore them, or train anew"
-            )
+        self._check_same(scene, split)
         return scene
 
     def default_every(self, split: str) -> int:
@@ -167,6 +172,26 @@ class RunFolder:
         loaded = 1 if computed or scene.held_out else every  # every so many-th view
         return self._with_refined(scene, loaded), every, every // loaded
 
+    def _check_same(self, scene: Scene, split: Split):
+        """Raises UserError where these training images are not those that the run was begun with."""
+        place, before = self.config.scene.path or "the built-in scene", self._cameras()["train"]
+        if before["names"] != list(split.images.names) or before["size"] != split.cameras.size.tolist():
+            raise UserError(f"{place} has other training images than when {self.path} was begun; restore them, or "
+                            "train anew")
+        if "origin" not in self.facts:  # older runs have positions of another origin
+            return
+        moved = scene.origin - self._scene_basis()["origin"]
+        try:
+            found = changes(before, split, moved)
+        except (IndexError, TypeError, ValueError) as error:
+            raise self._damaged_cameras(error) from None
+        if found:
+            n, what = next(iter(found.items()))
+            image = split.paths[n] if split.paths else f"image {split.images.names[n]}"
+            also = f", and {len(found) - 1} more are not what they were" if len(found) > 1 else ""
+            raise UserError(f"{place} has changed: {image} has {what} than when {self.path} was begun{also}; restore "
+                            "what was there, or train anew")
+
     def _check_place(self, path: str | None):
         """Raises UserError where the scene of the run has moved."""
         if self.config.scene.builtin is None and not os.path.exists(path):
@@ -175,26 +200,18 @@ class RunFolder:
 
     def cameras_scene(self) -> Scene:
         """The scene as far as its cameras go: the images are blank."""
-        splits = {}
-        try:
-            stored = self._cameras()
-            stored["train"] = stored.pop("refined", stored["train"])
-            for name, values in stored.items():
-                cameras = _stored_cameras(values)
+        splits, stored = {}, self._cameras()
+        stored["train"] = stored.pop("refined", stored["train"])
+        for name, values in stored.items():
+            cameras = stored_cameras(values)
+            try:
                 pixels = np.broadcast_to(
                     np.zeros(4, np.uint8), (int(cameras.size.astype(np.int64).prod(1).sum()), 4)
                 )
-                images = Images(
-                    pixels=pixels,
-                    offset=pixel_offsets(cameras.size),
-                    size=cameras.size,
-                    names=values["names"],
-                )
-                splits[name] = Split(name=name, cameras=cameras, images=images)
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.path / CAMERAS_FILE} is damaged ({error}); restore it or train again"
-            ) from None
+            except ValueError as error:  # more than there can be
+                raise self._damaged_cameras(error) from None
+            images = Images(pixels=pixels, offset=pixel_offsets(cameras.size), size=cameras.size, names=values["names"])
+            splits[name] = Split(name=name, cameras=cameras, images=images)
         return self.placed(Scene(**self._scene_basis(), splits=splits))
 
     def _with_refined(self, scene: Scene, every: int) -> Scene:
@@ -205,7 +222,7 @@ class RunFolder:
         refined = self._cameras().get("refined")
         if refined is None or "train" not in scene.splits:
             return scene
-        split, cameras = scene.splits["train"], _stored_cameras(refined).subset(slice(None, None, every))
+        split, cameras = scene.splits["train"], stored_cameras(refined).subset(slice(None, None, every))
         if list(split.images.names) != refined["names"][::every] or not np.array_equal(cameras.size, split.images.size):
             raise UserError(f"{scene.name} has other training images than those whose cameras {self.path} refined; "
                             "restore them, or train anew")
@@ -225,32 +242,29 @@ class RunFolder:
     def cut_log(self, steps: int):
         """Drop the lines about steps after `steps`, which a run that goes on takes again."""
         kept = [line for line in self.read_log() if line.get("step", 0) <= steps]
-        with self._log_errors():
-            (self.path / LOG_FILE).write_text(
-                "".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8"
-            )
+        write_text(self.path / LOG_FILE, "".join(json.dumps(line) + "\n" for line in kept))
 
     def read_log(self) -> list[dict]:
         """The whole lines of the log."""
-        lines = []
-        if (self.path / LOG_FILE).is_file():
-            for text in (self.path / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines():
-                with contextlib.suppress(ValueError):  # the last line of a run that was killed
-                    lines.append(json.loads(text))
-        return [line for line in lines if isinstance(line, dict)]
+        if not (self.path / LOG_FILE).is_file():
+            return []
+        with self._log_errors():
+            text = (self.path / LOG_FILE).read_text(encoding="utf-8", errors="replace")
+        return [line for line in map(_log_line, text.splitlines()) if line is not None]
 
     def _scene_basis(self) -> dict:
         facts = dict(self.facts)
+        numbers = {name: finite_numbers(name, facts[name]) for name in ("rotation", "centre", "scale", "near")}
         return {
             "name": str(facts["name"]),
             "format": str(facts["format"]),
-            "rotation": np.array(facts["rotation"], float),
-            "origin": np.array(facts.get("origin", np.zeros(3)), float),
-            "centre": np.array(facts["centre"], float),
-            "scale": float(facts["scale"]),
+            "rotation": numbers["rotation"],
+            "origin": finite_numbers("origin", facts.get("origin", [0.0, 0.0, 0.0])),
+            "centre": numbers["centre"],
+            "scale": float(numbers["scale"]),
             "aabb_scale": int(facts["aabb_scale"]),
-            "near": float(facts["near"]),
-            "far": None if facts["far"] is None else float(facts["far"]),
+            "near": float(numbers["near"]),
+            "far": None if facts["far"] is None else float(finite_numbers("far", facts["far"])),
             "forward_facing": bool(facts["forward_facing"]),
             "background": facts["background"],
             "held_out": bool(facts["held_out"]),
@@ -258,16 +272,22 @@ class RunFolder:
         }
 
     def _cameras(self) -> dict[str, dict]:
-        """What the file of the cameras says of each split. Raises UserError where it lacks something."""
-        file = self.path / CAMERAS_FILE
-        cameras = read_json(file)
+        """What the file of the cameras says of each split. Raises UserError where it is not as it was written."""
+        cameras = read_json(self.path / CAMERAS_FILE)
         for name, values in {"train": {}, **cameras}.items():
-            wanted = ("names", *(field.name for field in dataclasses.fields(Cameras)))
-            missing = [key for key in wanted if not isinstance(values, dict) or not values.get(key)]
-            if missing:
-                lack = f"the split '{name}' has no {missing[0]}"
-                raise UserError(f"{file} is damaged ({lack}); restore it or train again")
+            try:
+                stored_cameras(values)
+            except ValueError as error:
+                raise self._damaged_cameras(f"the split '{name}': {error}") from None
+        begun, refined = {**cameras}, {**cameras.get("refined", {})}
+        begun.pop("refined", None)
+        stated = (self.facts.get("cameras_digest"), refined.pop("digest", None))
+        if any(known not in (None, digest(content)) for known, content in zip(stated, (begun, refined))):
+            raise self._damaged_cameras("its digest is another: a value is not as it was written")
         return cameras
+
+    def _damaged_cameras(self, what) -> UserError:
+        return UserError(f"{self.path / CAMERAS_FILE} is damaged ({what}); restore it or train again")
 
     @contextlib.contextmanager
     def _log_errors(self):
@@ -296,6 +316,66 @@ def check_output(path: Path, *, option: str = "--output") -> None:
             raise UserError(f"{path} cannot be written: no permission in {parent}; choose another {option}")
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise UserError(f"{path} cannot be used: {_reason(error)}; choose another {option}") from None
+
+
+def check_run(path: Path) -> None:
+    """Raises UserError where `path` is no run folder."""
+    if not (path / CONFIG_FILE).is_file():
+        raise UserError(f"{path} is no run: it has no {CONFIG_FILE}; give the folder that taichi-nerf train wrote")
+
+
+def check_new(path: Path) -> None:
+    """Raises UserError where no run can begin in `path`: as `check_output`, but for what is left of a beginning."""
+    if not _is_unbegun(path):
+        check_output(path)
+
+
+def _is_unbegun(path: Path) -> bool:
+    """Whether the folder holds nothing but what a process writes before a run has begun; it may have been killed."""
+    try:
+        names = {file.name for file in path.iterdir() if not file.name.startswith(ASIDE)}
+    except (OSError, ValueError):
+        return False
+    return LOCK_FILE in names and names <= {LOCK_FILE, CAMERAS_FILE}
+
+
+def make_folder(path: Path, *, exist_ok: bool) -> None:
+    """Make the folder of a new run. Raises UserError where that is not possible, FileExistsError for one that is there
+    but must not be."""
+    try:
+        path.mkdir(parents=True, exist_ok=exist_ok)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.is_dir():
+            raise
+        raise UserError(f"{path} cannot be made: {_reason(error)}; choose another --output") from None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within this context no other process writes into the folder of a run; what a killed one left aside is removed.
+
+    Raises UserError where another one does.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            alone = held.enter_context(holding(path / LOCK_FILE))
+        except BlockingIOError:
+            raise UserError(f"another process trains in {path}; wait for its end, or train in another folder") from None
+        except OSError as error:
+            reason, remedy = write_trouble(error, path)
+            raise UserError(f"{path} cannot be written: {reason}; {remedy}") from None
+        if alone:
+            _remove_left_aside(path)
+        yield
+
+
+def _remove_left_aside(path: Path):
+    for left in [left for pattern in LEFT_ASIDE for left in path.glob(pattern)]:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
@@ -330,13 +410,13 @@ def _facts(scene: Scene) -> dict:
     }
 
 
-def _camera_values(names: Sequence[str], cameras: Cameras) -> dict:
-    return {"names": list(names),
-            **{field.name: getattr(cameras, field.name).tolist() for field in dataclasses.fields(Cameras)}}
-
-
-def _stored_cameras(values: dict) -> Cameras:
-    return Cameras(**{field.name: np.array(values[field.name]) for field in dataclasses.fields(Cameras)})
+def _log_line(text: str) -> dict | None:
+    """A line of the log; None for one that is damaged, as the last one of a run that was killed."""
+    try:
+        line = parsed(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and type(line.get("step", 0)) is int else None
 
 
 def _version(package: str) -> str | None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from taichi_nerf.data.aside import MARK, finish, folder_aside, remove_abandoned
+from taichi_nerf.data.locks import lock
 
 HOLDER = """
 import sys, time
@@ -45,6 +46,17 @@ def test_what_is_broken_off_is_gone(tmp_path):
     with pytest.raises(KeyboardInterrupt), folder_aside(tmp_path / "new", ".scene-"):
         raise KeyboardInterrupt
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_is_not_yet_held_is_not_found_by_those_who_remove(tmp_path, monkeypatch):
+    def looked_for(descriptor):
+        remove_abandoned(tmp_path)
+        monkeypatch.undo()
+        return lock(descriptor)
+
+    monkeypatch.setattr("taichi_nerf.data.aside.lock", looked_for)
+    with folder_aside(tmp_path, ".scene-") as aside:
+        assert (aside / MARK).is_file()
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_and_what_is_held_is_not(holder, tmp_path):

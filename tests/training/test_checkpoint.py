@@ -6,14 +6,16 @@ import json
 import os
 import resource
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from taichi_nerf.data.aside import MARK
 from taichi_nerf.errors import UserError
-from taichi_nerf.training import checkpoint
+from taichi_nerf.training import checkpoint, files
 from taichi_nerf.types import Rays
 
 from .conftest import SMALL
@@ -243,6 +245,49 @@ def test_run_killed_between_the_two_renames_leaves_both_files_whole(saved, make_
     checkpoint.load(folder)
 
 
+def test_what_a_killed_process_left_of_a_write_is_removed_by_the_next(saved):
+    """Of safetensors, too, which has a file of its own beside the one that it writes."""
+    pytest.importorskip("fcntl", reason="this system has no locks")
+    trainer, folder = saved
+    left = folder / f"{files.ASIDE}abc"
+    left.mkdir()
+    for name in (MARK, MODEL, ".tmp123"):
+        (left / name).write_text("")
+    checkpoint.save(folder, trainer)
+    assert sorted(path.name for path in folder.iterdir()) == [MODEL, STATE]
+
+
+def test_two_writers_and_a_reader_of_one_file_do_not_meet(tmp_path):
+    path, contents = tmp_path / "a.json", [{"of": [n] * 1000} for n in range(2)]
+    files.write_json(path, contents[0])
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(lambda content: [files.write_json(path, content) for _ in range(30)], content)
+                   for content in contents]
+        while not all(writer.done() for writer in writers):
+            assert files.read_json(path) in contents
+    for writer in writers:
+        writer.result()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_gone_stays_gone(tmp_path):
+    with pytest.raises(UserError, match="could not be written: no such file or directory"):
+        files.write_json(tmp_path / "gone" / "a.json", {})
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_model_and_what_is_said_of_its_training_are_of_one_file(saved):
+    model, about = checkpoint.load_trained(saved[1])
+    assert about["steps"] == 5 and set(model.state_dict()) == set(checkpoint.load(saved[1]).state_dict())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, f'{{"a": {"9" * 400}}}', '{"a": 1e999}', '{"a": NaN}', "[]", "\xff"])
+def test_json_that_nobody_wrote_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"a\.json .*; restore it or train again"):
+        files.read_json(tmp_path / "a.json")
+
+
 def test_disk_without_room_leaves_the_checkpoint_from_before(saved, make_trainer):
     trainer, folder = saved
     trainer.step()
@@ -283,7 +328,7 @@ def test_what_kept_a_file_from_being_written_is_named_with_what_helps(
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(UserError) as error:
-        checkpoint.write_json(tmp_path / "a.json", {})
+        files.write_json(tmp_path / "a.json", {})
     assert str(error.value) == f"{tmp_path / 'a.json'} could not be written: {message.format(tmp_path)}"
     assert not list(tmp_path.iterdir())
 

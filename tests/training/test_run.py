@@ -1,16 +1,34 @@
 """A run: compiling first, reports, budgets, and the folder that is left behind."""
 
+import base64
+import contextlib
 import dataclasses
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
 
 from taichi_nerf.config import RunConfig, SceneConfig, TrainingConfig, from_dict
+from taichi_nerf.data.scene import Images
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import run
-from taichi_nerf.training.folder import RunFolder, check_output, load_training_scene
+from taichi_nerf.training.folder import (
+    LOCK_FILE,
+    RunFolder,
+    check_new,
+    check_output,
+    load_training_scene,
+    make_folder,
+    writing,
+)
 from taichi_nerf.training.trainer import trainer_for
 
 from .conftest import BATCH, SMALL
@@ -219,11 +237,105 @@ def test_settings_of_the_second_version_are_read(run_folder):
     assert RunFolder.open(run_folder.path).config == run_folder.config
 
 
+ODD = ["x", None, 1e308, -1, True, {}, [[1, 2], [3]], "HUGE", "NaN", "DEEP"]
+
+
+def in_it(values, at=()):
+    """Where something is in nested values: of a list the first entry stands for all."""
+    yield at
+    inside = values.items() if isinstance(values, dict) else enumerate(values[:1]) if isinstance(values, list) else ()
+    for key, value in inside:
+        yield from in_it(value, (*at, key))
+
+
+def with_odd(values, at: tuple, odd) -> str:
+    """JSON of nested values with something else at one place."""
+    def put(values, at):
+        if not at:
+            return odd
+        copied = values.copy()
+        copied[at[0]] = put(values[at[0]], at[1:])
+        return copied
+
+    text = json.dumps(put(values, at))
+    return text.replace('"HUGE"', "9" * 400).replace('"NaN"', "NaN").replace('"DEEP"', "[" * 3000)
+
+
+@pytest.mark.parametrize("name", ["config.json", "cameras.json"])
+def test_whatever_is_edited_is_read_or_refused_in_a_sentence(run_folder, small_scene, monkeypatch, name):
+    """Without the digest of the cameras, which would find any of it."""
+    monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings, **_: small_scene)
+    run_folder.write_refined(small_scene, small_scene.model_cameras("train"))
+    settings = json.loads((run_folder.path / "config.json").read_text())
+    del settings["scene"]["cameras_digest"]
+    (run_folder.path / "config.json").write_text(json.dumps(settings))
+    content, refused = json.loads((run_folder.path / name).read_text()), 0
+    content.get("refined", {}).pop("digest", None)
+    for at in (at for at in in_it(content) if at[:1] not in (("val",), ("test",))):  # which are as the others
+        for odd in ODD:
+            (run_folder.path / name).write_text(with_odd(content, at, odd))
+            try:
+                found = RunFolder.open(run_folder.path)
+                found.training_scene()
+                found.cameras_scene().model_cameras("train")
+            except UserError as error:
+                assert ";" in str(error) and "\n" not in str(error), error
+                refused += 1
+    assert refused > 100
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", "\xff"])
 def test_settings_that_are_no_json_are_named(run_folder, text):
     (run_folder.path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"config\.json"):
         RunFolder.open(run_folder.path)
+
+
+def edit(path, change):
+    """Let `change` edit what is in a JSON file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def forget(run_folder):
+    """Make it a run of an earlier release."""
+    edit(run_folder.path / "config.json", lambda content: content["scene"].pop("cameras_digest"))
+    edit(run_folder.path / "cameras.json", lambda content: content["train"].pop("pixels"))
+    return RunFolder.open(run_folder.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda train: train["camera_to_world"][1][0].__setitem__(3, float("nan")), "number NaN"),
+        (lambda train: train["camera_to_world"][1][0].__setitem__(3, 1e308), "camera_to_world is not finite"),
+        (lambda train: train["camera_to_world"][1].__setitem__(0, [1.0, 1.0, 0.0, 0.0]), "pose of .* is not a rotat"),
+        (lambda train: train["focal"].__setitem__(2, [-1.0, 20.0]), "a focal length or a size is not positive"),
+        (lambda train: train["size"].__setitem__(2, [0, 16]), "a focal length or a size is not positive"),
+        (lambda train: train["size"].__setitem__(2, [16.5, 16]), "no whole number"),
+        (lambda train: train["lens"].__setitem__(2, 7), "a lens is of no known kind"),
+        (lambda train: train["names"].pop(), "names are not those of 6 images"),
+        (lambda train: train["principal"].__setitem__(0, "middle"), "principal is not made of numbers"),
+    ],
+)
+def test_cameras_that_cannot_be_are_refused(run_folder, change, message):
+    opened = forget(run_folder)
+    opened.cameras_scene()
+    edit(run_folder.path / "cameras.json", lambda content: change(content["train"]))
+    with pytest.raises(UserError, match=rf"cameras\.json .*{message}.*; restore it or train again"):
+        opened.cameras_scene()
+
+
+@pytest.mark.parametrize("which", ["train", "val", "test", "refined"])
+def test_a_changed_digit_of_the_cameras_is_noticed_but_for_older_runs(run_folder, small_scene, which):
+    run_folder.write_refined(small_scene, small_scene.model_cameras("train"))
+    RunFolder.open(run_folder.path).cameras_scene()
+    edit(run_folder.path / "cameras.json", lambda content: content[which]["principal"][0].__setitem__(0, 8.25))
+    with pytest.raises(UserError, match=r"cameras\.json is damaged \(its digest is another.*; restore it or train"):
+        RunFolder.open(run_folder.path).cameras_scene()
+    edit(run_folder.path / "cameras.json", lambda content: content["refined"].pop("digest"))
+    forget(run_folder).cameras_scene()
 
 
 @pytest.mark.parametrize(
@@ -252,6 +364,152 @@ def test_log_keeps_what_was_before_the_checkpoint(run_folder):
     assert run_folder.read_log() == [{"step": 10}, {"step": 20}]
 
 
+def test_log_lines_that_are_damaged_keep_no_run_from_going_on(run_folder):
+    run_folder.log({"step": 10})
+    with (run_folder.path / "log.jsonl").open("ab") as file:
+        for line in (b'{"step": "a"}', b'{"step": null}', b'{"step": 1e999}', b'{"step": NaN}', b"[10]", b"\xff",
+                     b'{"step": ' + b"9" * 5000 + b"}", b"[" * 100_000):
+            file.write(line + b"\n")
+    run_folder.log({"step": 20})
+    run_folder.cut_log(20)
+    assert [json.loads(line)["step"] for line in (run_folder.path / "log.jsonl").read_text().splitlines()] == [10, 20]
+
+
+def test_log_is_as_it_was_when_cutting_it_is_broken_off(run_folder, monkeypatch):
+    def killed(*paths):
+        raise KeyboardInterrupt
+
+    run_folder.log({"step": 10})
+    before = (run_folder.path / "log.jsonl").read_bytes()
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_folder.cut_log(5)
+    assert (run_folder.path / "log.jsonl").read_bytes() == before
+
+
+@contextlib.contextmanager
+def full_disk(size: int):
+    """No file may grow beyond `size` bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def contents(folder) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_whatever_a_run_writes_a_full_disk_is_a_sentence_and_nothing_is_lost(run_folder, small_scene, tmp_path):
+    for step in range(20):
+        run_folder.log({"step": step})
+    before = contents(run_folder.path)
+    for write in (run_folder.write_config, lambda: run_folder.cut_log(15), lambda: run_folder.log({"step": 20}),
+                  lambda: run_folder.write_refined(small_scene, small_scene.model_cameras("train")),
+                  lambda: RunFolder.create(tmp_path / "new", run_folder.config, small_scene)):
+        with full_disk(100), pytest.raises(UserError, match=r"not be written: file too large.*; raise the limit"):
+            write()
+        assert contents(run_folder.path) == before
+    RunFolder.create(tmp_path / "new", run_folder.config, small_scene)  # what was begun there is no obstacle
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from taichi_nerf.data.locks import holding
+with holding(Path(sys.argv[1])):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_process_writes_and_those_that_read_never_wait(run_folder):
+    pytest.importorskip("fcntl", reason="this system has no locks")
+    path = run_folder.path
+    left = [path / ".taichi-nerf-aside-1" / ".tmp2", path / ".orbit-3.mp4", path / "test" / ".a.png.4"]
+    for file in left:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("half")
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path / LOCK_FILE)], stdout=subprocess.PIPE,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as holder:
+        assert holder.stdout.readline() == b"ready\n"
+        with pytest.raises(UserError, match=f"another process trains in {path}; wait for its end, or train in an"):
+            with writing(path):
+                pass
+        assert len(RunFolder.open(path).cameras_scene().splits) == 3
+        assert all(file.is_file() for file in left)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with writing(path):
+        assert not any(file.exists() for file in left)
+        assert (path / LOCK_FILE).is_file()
+        with pytest.raises(UserError, match="another process"), writing(path):
+            pass
+    assert sorted(file.name for file in path.iterdir()) == ["cameras.json", "config.json", "test"]
+
+
+def test_without_locks_everyone_goes_on(run_folder, monkeypatch):
+    monkeypatch.setattr("taichi_nerf.data.locks.fcntl", None)
+    (run_folder.path / ".taichi-nerf-aside-1").mkdir()
+    with writing(run_folder.path), writing(run_folder.path):
+        run_folder.write_config()
+    assert sorted(file.name for file in run_folder.path.iterdir()) == [
+        ".taichi-nerf-aside-1", "cameras.json", "config.json"]  # it may be somebody's
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_of_those_that_begin_a_run_in_one_folder_one_does(run_folder, small_scene, tmp_path, there):
+    path, begin = tmp_path / "new", Barrier(4)
+    if there:
+        path.mkdir()
+
+    def begun(_) -> str | None:
+        check_new(path)
+        begin.wait()
+        try:
+            make_folder(path, exist_ok=there)
+            with writing(path):
+                RunFolder.create(path, run_folder.config, small_scene)
+        except (FileExistsError, UserError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        said = [text for text in pool.map(begun, range(4)) if text is not None]
+    assert len(said) == 3
+    assert sorted(file.name for file in path.iterdir()) == ["cameras.json", "config.json"]
+
+
+def test_a_run_begins_in_what_a_killed_beginning_left_and_in_nothing_else(run_folder, small_scene, tmp_path):
+    new = tmp_path / "new"
+    (new / ".taichi-nerf-aside-1").mkdir(parents=True)
+    (new / "cameras.json").write_text("{")
+    with pytest.raises(UserError, match="is not empty"):
+        check_new(new)
+    (new / LOCK_FILE).touch()
+    check_new(new)
+    with pytest.raises(UserError, match="has no config"):
+        RunFolder.open(new)
+    with writing(new):
+        RunFolder.create(new, run_folder.config, small_scene)
+    assert RunFolder.open(new).cameras_scene().splits.keys() == small_scene.splits.keys()
+    (new / LOCK_FILE).touch()
+    with pytest.raises(UserError, match=r"is not empty; .* or go on with --resume"):
+        check_new(new)
+
+
+def test_settings_appear_last_so_that_they_stand_for_a_whole_run(run_folder, small_scene, tmp_path, monkeypatch):
+    def killed(self):
+        assert (self.path / "cameras.json").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "write_config", killed)
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder.create(tmp_path / "new", run_folder.config, small_scene)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_output_must_be_new_or_empty(tmp_path):
     check_output(tmp_path)
     check_output(tmp_path / "new" / "deep")
@@ -274,6 +532,72 @@ def test_run_on_other_images_is_not_continued(run_folder, small_scene, monkeypat
     assert found(small_scene.splits["train"]).near == small_scene.near
     with pytest.raises(UserError, match="the built-in scene has other training images than when"):
         found(small_scene.splits["train"].subset([0, 1, 2]))
+
+
+@pytest.fixture
+def resumed_on(run_folder, small_scene, monkeypatch):
+    """`resumed_on(change)`: go on where `change` was done to pixels [N, H, W, 4] and cameras of the training images."""
+
+    def resume(change, folder=run_folder):
+        split = small_scene.splits["train"]
+        pixels = split.images.pixels.reshape(6, 16, 16, 4).copy()
+        cameras = dataclasses.replace(split.cameras, camera_to_world=split.cameras.camera_to_world.copy(),
+                                      focal=split.cameras.focal.copy(), distortion=split.cameras.distortion.copy())
+        change(pixels, cameras)
+        split = dataclasses.replace(split, cameras=cameras, images=Images.from_list(pixels, split.images.names))
+        scene = dataclasses.replace(small_scene, splits={"train": split})
+        monkeypatch.setattr("taichi_nerf.training.folder.load_training_scene", lambda settings, **_: scene)
+        return folder.training_scene()
+
+    return resume
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pixels, cameras: np.bitwise_xor(pixels[3, ..., :3], 255, out=pixels[3, ..., :3]),
+         "image 0003 has other pixels"),
+        (lambda pixels, cameras: pixels[3, 4:8, 4:8].fill(90), "image 0003 has other pixels"),
+        (lambda pixels, cameras: pixels[3:5].fill(90),
+         "image 0003 has other pixels than when .* was begun, and 1 more are not what"),
+        (lambda pixels, cameras: cameras.camera_to_world[2, :, 3].__iadd__(1e-3), "image 0002 has another pose"),
+        (lambda pixels, cameras: cameras.camera_to_world[:2].__setitem__(slice(None), cameras.camera_to_world[1::-1]),
+         "image 0000 has another pose"),
+        (lambda pixels, cameras: cameras.focal[5].__imul__(1.01), "image 0005 has another lens"),
+        (lambda pixels, cameras: cameras.distortion[5].__iadd__(0.01), "image 0005 has another lens"),
+    ],
+)
+def test_a_run_whose_training_images_have_changed_does_not_go_on(resumed_on, change, message):
+    with pytest.raises(UserError, match=f"the built-in scene has changed: {message} .*; restore what was there, or tr"):
+        resumed_on(change)
+
+
+def test_what_another_library_makes_of_the_same_files_is_no_change(resumed_on):
+    def decoded_otherwise(pixels, cameras):
+        noise = np.random.default_rng(0).integers(-2, 3, pixels.shape)
+        pixels[:] = (pixels.astype(int) + noise).clip(0, 255)
+        for values in (cameras.camera_to_world, cameras.focal):
+            values *= 1 + 2e-7
+
+    resumed_on(lambda pixels, cameras: None)
+    resumed_on(decoded_otherwise)
+
+
+def test_older_runs_go_on_without_their_images_being_known(run_folder, resumed_on):
+    resumed_on(lambda pixels, cameras: pixels.fill(90), folder=forget(run_folder))
+
+
+def test_what_is_kept_of_an_image_is_a_grid_of_its_pixels_without_those_under_a_mask(small_scene):
+    from taichi_nerf.training.cameras_file import GRID, training_values
+
+    split, kept = small_scene.splits["train"], np.ones((16, 16), bool)
+    kept[:8] = False
+    pictures = [split.images.image(n) for n in range(6)]
+    masked = dataclasses.replace(split, images=Images.from_list(pictures, split.images.names, [kept] * 6))
+    middle = ((np.arange(GRID) + 0.5) / GRID * 16).astype(int)
+    for values, mask in ((training_values(split), np.ones_like(kept)), (training_values(masked), kept)):
+        stored = np.frombuffer(base64.b64decode(values["pixels"][4]), np.uint8).reshape(GRID, GRID, 4)
+        assert np.array_equal(stored, (pictures[4] * mask[..., None])[np.ix_(middle, middle)])
 
 
 def test_test_every_thins_the_test_views_of_the_built_in_scene():
