@@ -13,8 +13,8 @@ Samples of a distribution come from n numbers u_k in [0, 1], ascending, by the i
 
 Every u_k lies in the k-th part of [0, 1], so that samples are in order and the k-th part of the mass gets one sample.
 The mass of an interval is (w_i + padding)^exponent; one without weight or length has none. Because both lists ascend,
-one sweep finds all samples of a ray: the time is linear. u = 0 is where the mass begins, u = 1 where it ends: no sample
-lies in a front or a tail without any. A ray without mass is sampled as if all its intervals had the same density. Random
+one sweep finds all samples of a ray: the time is linear. u = 0 is where the mass begins, u = 1 where it ends; no sample
+lies in front of that, or behind. A ray without mass is sampled as if all its intervals had the same density. Random
 numbers are hashes of (seed, index), index k + n ray, or ray.
 
 `dilate` widens each interval by `reach` on both sides and takes the highest density of those that cover a place: a
@@ -50,7 +50,7 @@ __all__ = [
 
 LINEAR, DISPARITY, PIECEWISE = 0, 1, 2
 CENTRE, ENDS, JITTERED, JITTERED_RAY = 0, 1, 2, 3
-OPENS, STAYS, CLOSES = 0, 1, 2  # what a fencepost of the dilated histogram is to an old interval
+OPENS, STAYS, CLOSES, NONE = 0, 1, 2, 3  # what a fencepost of the dilated histogram is to an old interval
 SHORTEST = 1e-8  # an interval counts as at least that long where its density is asked for
 
 
@@ -295,13 +295,15 @@ def _density(fenceposts: ti.template(), weights: ti.template(), ray, i):
 def next_end(fenceposts: ti.template(), ray, intervals, reach, opened, kept, closed):
     """The least of s_i - reach of start `opened`, s_i of fencepost `kept` and s_i + reach of the end of interval
     `closed`, and which it is."""
-    at, which = 3e38 * 1.0, OPENS
+    at, which = 0.0 * reach, NONE
     if closed < intervals:
         at, which = fenceposts[ray, closed + 1] + reach, CLOSES
-    if kept <= intervals and fenceposts[ray, kept] <= at:
-        at, which = fenceposts[ray, kept], STAYS
-    if opened < intervals and fenceposts[ray, opened] - reach <= at:
-        at, which = fenceposts[ray, opened] - reach, OPENS
+    if kept <= intervals:  # where no number is less than another, as with NaN, each list still ends where it does
+        if which == NONE or fenceposts[ray, kept] <= at:
+            at, which = fenceposts[ray, kept], STAYS
+    if opened < intervals:
+        if which == NONE or fenceposts[ray, opened] - reach <= at:
+            at, which = fenceposts[ray, opened] - reach, OPENS
     return at, which
 
 

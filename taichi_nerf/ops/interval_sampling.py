@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taichi_nerf_kernels import interval_sampling as kernels
 
-from ._check import check_tensor
+from ._check import check_result, check_tensor
 
 __all__ = [
     "blur_weights",
@@ -60,6 +60,7 @@ def sample_uniform(rays: int, count: int, *, like: Tensor, seed: int | None = No
     """
     if rays < 0 or count < 0:
         raise ValueError(f"rays and count must be at least 0, got {rays} and {count}")
+    check_result(rays, count)
     samples = torch.empty(rays, count, dtype=like.dtype, device=like.device)
     kernels.sample_uniform(_word(seed), samples, _mode(seed, jitter, ends))
     return samples
@@ -90,6 +91,7 @@ def merge_sorted(a: Tensor, b: Tensor) -> Tensor:
     """[R, A + B], the numbers of a [R, A] and b [R, B] in ascending order, where each is so already."""
     a = check_tensor("a", a, (None, None))
     b = check_tensor("b", b, (len(a), None), like=a)
+    check_result(len(a), a.shape[1] + b.shape[1])
     merged = a.new_empty(len(a), a.shape[1] + b.shape[1])
     kernels.merge_sorted(a, b, merged)
     return merged
@@ -99,7 +101,8 @@ def blur_weights(weights: Tensor, padding: float = 0.01) -> Tensor:
     """`(max(w_{i-1}, w_i) + max(w_i, w_{i+1})) / 2 + padding` of weights [R, S] (Barron et al. 2021, eq. 18)."""
     weights = check_tensor("weights", weights, (None, None))
     blurred = torch.empty_like(weights)
-    kernels.blur(weights, float(padding), blurred)
+    if weights.numel():
+        kernels.blur(weights, float(padding), blurred)
     return blurred
 
 
@@ -123,6 +126,7 @@ def dilate_histogram(fenceposts: Tensor, weights: Tensor, reach: float, low: flo
         raise ValueError(f"reach must be at least 0, got {reach}")
     fenceposts, weights = _checked_histogram(fenceposts, weights)
     rays, intervals = weights.shape
+    check_result(rays, 3 * intervals + 1)
     queue = torch.empty(rays, intervals, dtype=torch.int32, device=weights.device)
     new_fenceposts, new_weights = weights.new_empty(rays, 3 * intervals + 1), weights.new_empty(rays, 3 * intervals)
     kernels.dilate(fenceposts, weights, float(reach), float(low), float(high), queue, new_fenceposts, new_weights)
@@ -172,6 +176,7 @@ def _sampled(fenceposts, weights, count, seed, jitter, ends, padding, exponent, 
     if not (padding >= 0 and exponent >= 0):
         raise ValueError(f"padding and exponent must be at least 0, got {padding} and {exponent}")
     low, high = between or (0.0, 0.0)
+    check_result(len(weights), count + 1)
     samples = weights.new_empty(len(weights), count + (between is not None))
     kernels.sample_histogram(fenceposts, weights, float(padding), float(exponent), _word(seed), float(low), float(high),
                              samples, _mode(seed, jitter, ends), between is not None)

@@ -1,5 +1,7 @@
 """The sampling operations against the float64 reference, and their arguments."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,15 @@ def test_samples_depend_on_the_seed_and_carry_no_gradient(backend, rng):
     a, b, c = (ops.sample_histogram(fenceposts, weights.requires_grad_(), 8, seed=s) for s in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c)
     assert not a.requires_grad
+
+
+def test_numbers_that_are_none_and_lists_that_are_empty_lead_nowhere(backend):
+    fenceposts = backend.tensor([[0.0, math.nan, 1.0], [math.nan] * 3, [1.0, 0.0, -1.0]])
+    places, weights = ops.dilate_histogram(fenceposts, torch.ones_like(fenceposts[:, 1:]), 0.1)
+    assert places.shape == (3, 7) and weights.shape == (3, 6)
+    assert ops.blur_weights(backend.empty(4, 0)).shape == (4, 0)
+    with pytest.raises(ValueError, match=r"weights must have fewer than 2\^31 numbers"):
+        ops.blur_weights(backend.empty(1, 1).expand(2**16, 2**15))
 
 
 def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
