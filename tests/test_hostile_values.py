@@ -10,6 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def test_every_room_of_operations_is_given_hostile_values():
+    source = (ROOT / "tests" / "hostile.py").read_text(encoding="utf-8")
+    rooms = [path.stem for path in (ROOT / "taichi_nerf" / "ops").glob("*.py") if not path.stem.startswith("_")]
+    assert not [room for room in rooms if f"{room}." not in source]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="memory is protected by mprotect")
 def test_operations_end_in_time_and_stay_within_their_arrays():
     """In a process of its own, all in one, which a read or a write outside of a tensor ends, or a call that hangs."""
