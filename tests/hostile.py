@@ -139,6 +139,7 @@ def mixed(value: torch.Tensor, numbers: list, rng: torch.Generator) -> torch.Ten
 # Operations, and inputs that are fine
 
 R, S, N, G = 5, 4, 2, 16  # rays, intervals, cameras, cells along an axis
+FAR = 1e6  # so many steps that a ray with no end takes minutes, and not so many that their number overflows
 
 
 def rand(*shape):
@@ -166,7 +167,7 @@ def cells_here_and_there() -> torch.Tensor:
 
 def march(origins, directions, bits):
     return ray_marching.march_rays(origins, directions, bits, resolution=G, cascades=2, step_min=2e-3, max_samples=64,
-                                   cone_angle=1 / 256, seed=3).positions
+                                   far=FAR, seed=3).positions
 
 
 @functools.cache
@@ -176,7 +177,7 @@ def layout():
 
 def render(origins, directions, bits, table, density_0, density_1, colour_0, colour_1):
     settings = field_rendering.FieldSettings(features=2, density_sizes=(4, 4, 2), colour_sizes=(3, 4, 3), degree=1,
-                                             side=2.0, resolution=G, cascades=2, step=2e-3, max_samples=64)
+                                             side=2.0, resolution=G, cascades=2, step=2e-3, far=FAR, max_samples=64)
     field = field_rendering.prepare_field(settings, layout(), bits, table, [density_0, density_1], [colour_0, colour_1])
     return field_rendering.render_field(field, origins, directions)
 
