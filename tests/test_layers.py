@@ -15,7 +15,8 @@ from taichi_nerf.config import SYSTEMS
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "kernels" / "taichi_nerf_kernels"
 REFERENCE = ROOT / "taichi_nerf" / "reference"
-HELPERS = {"__init__", "bfloat16", "engine", "integers", "launch", "random", "scan"}  # no operation of their own
+# without an operation of their own
+HELPERS = {"__init__", "bfloat16", "bounds", "engine", "integers", "launch", "random", "scan"}
 COMPOSITIONS = {"training_step"}  # of other stems; tests/training/test_explicit_step.py holds it to autograd
 
 

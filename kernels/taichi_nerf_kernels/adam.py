@@ -20,11 +20,11 @@ import math
 
 import numpy as np
 
+from .bounds import entry_in, float_bits, is_finite
 from .engine import on_cpu, stride_for, ti
 from .launch import kernel
 
 ENTRIES_PER_TASK = 4096  # on a CPU, where every task costs a call; one elsewhere
-_INFINITE = 0x7F800000  # exponent bits of a float32 that is inf or NaN
 _MAGNITUDE = 0x7FFFFFFF  # all bits of a float32 but the sign
 
 
@@ -46,18 +46,6 @@ def _log(beta: float) -> float:
 
 
 @ti.func
-def float_bits(x):
-    """Bits of `x` as a float32: comparisons with NaN do not survive fast-math, comparisons of integers do."""
-    return ti.bit_cast(ti.cast(x, ti.f32), ti.i32)
-
-
-@ti.func
-def is_finite(x):
-    """Whether `x` is neither NaN nor beyond the range of a float32."""
-    return (float_bits(x) & _INFINITE) != _INFINITE
-
-
-@ti.func
 def adam_moments(m, v, g, beta1, beta2):
     """Moments after one more gradient."""
     return beta1 * m + (1.0 - beta1) * g, beta2 * v + (1.0 - beta2) * g * g
@@ -66,7 +54,7 @@ def adam_moments(m, v, g, beta1, beta2):
 @ti.func
 def adam_change(m, v, n, bias_correction: ti.template(), learning_rate, epsilon):
     """What step number n takes off a parameter."""
-    row = ti.min(n, bias_correction.shape[0] - 1)
+    row = entry_in(n, bias_correction.shape[0])
     step_size = learning_rate * bias_correction[row, 0]
     return step_size * m / (ti.sqrt(v) * bias_correction[row, 1] + epsilon)
 

@@ -19,6 +19,7 @@ disc with the variance of the pixel: 2 / sqrt(12) of its width, at unit distance
 One task per ray. Barron et al. 2021 (Mip-NeRF), eq. 7 and 8, supplement A.
 """
 
+from .bounds import entry_in
 from .camera import camera_direction
 from .engine import stride_for, ti
 from .launch import kernel
@@ -202,7 +203,7 @@ def cone_radius_forward(
 ):
     """Radius of every pixel's cone at distance 1: from the steps to the next pixel to the right and below."""
     for ray in range(radius.shape[0]):
-        n = image_index[ray]
+        n = entry_in(image_index[ray], focal.shape[0])
         f = ti.Vector([focal[n, 0], focal[n, 1]])
         p = ti.Vector([principal[n, 0], principal[n, 1]])
         k = ti.Vector([distortion[n, i] for i in range(6)])

@@ -14,6 +14,7 @@ m_i = (s_i + s_{i+1}) / 2 and l_i = s_{i+1} - s_i.
 One task per ray. Barron et al. 2022 (mip-NeRF 360), eq. 15.
 """
 
+from .bounds import samples_of_ray
 from .engine import stride_for, ti
 from .launch import kernel
 
@@ -41,8 +42,7 @@ def distortion_forward(
 ):
     """Loss of every ray; 0 without samples."""
     for ray in range(ray_start.shape[0]):
-        begin = ray_start[ray]
-        end = begin + ray_count[ray]
+        begin, end = samples_of_ray(ray_start, ray_count, ray, weights.shape[0])
         in_front = 0.0  # W
         distance = 0.0  # D
         total = 0.0
@@ -68,8 +68,7 @@ def distortion_backward(
 ):
     """The same sweep twice: the samples in front from the front, those behind from behind."""
     for ray in range(ray_start.shape[0]):
-        begin = ray_start[ray]
-        end = begin + ray_count[ray]
+        begin, end = samples_of_ray(ray_start, ray_count, ray, weights.shape[0])
         scale = loss_gradient[ray]
         in_front = 0.0
         distance = 0.0
@@ -83,7 +82,7 @@ def distortion_backward(
             in_front += weights[i]
         behind = 0.0
         distance = 0.0
-        for step in range(ray_count[ray]):
+        for step in range(end - begin):
             i = end - 1 - step
             if step > 0:
                 distance += behind * (midpoints[i + 1] - midpoints[i])

@@ -13,8 +13,9 @@ Samples of a distribution come from n numbers u_k in [0, 1], ascending, by the i
 
 Every u_k lies in the k-th part of [0, 1], so that samples are in order and the k-th part of the mass gets one sample.
 The mass of an interval is (w_i + padding)^exponent; one without weight or length has none. Because both lists ascend,
-one sweep finds all samples of a ray: the time is linear. A ray without mass is sampled as if all its intervals had
-the same density. Random numbers are hashes of (seed, index), index k + n ray, or ray.
+one sweep finds all samples of a ray: the time is linear. u = 0 is where the mass begins, u = 1 where it ends; no sample
+lies in front of that, or behind. A ray without mass is sampled as if all its intervals had the same density. Random
+numbers are hashes of (seed, index), index k + n ray, or ray.
 
 `dilate` widens each interval by `reach` on both sides and takes the highest density of those that cover a place: a
 window moves over the sorted ends, and a queue of falling densities holds its maximum in front (linear time).
@@ -49,7 +50,7 @@ __all__ = [
 
 LINEAR, DISPARITY, PIECEWISE = 0, 1, 2
 CENTRE, ENDS, JITTERED, JITTERED_RAY = 0, 1, 2, 3
-OPENS, STAYS, CLOSES = 0, 1, 2  # what a fencepost of the dilated histogram is to an old interval
+OPENS, STAYS, CLOSES, NONE = 0, 1, 2, 3  # what a fencepost of the dilated histogram is to an old interval
 SHORTEST = 1e-8  # an interval counts as at least that long where its density is asked for
 
 
@@ -151,11 +152,14 @@ def interval_mass(weight, length, padding, exponent):
 
 @ti.func
 def total_mass(fenceposts: ti.template(), weights: ti.template(), ray, padding, exponent):
-    """The mass of all intervals of a ray."""
-    total = 0.0
+    """The mass of all intervals of a ray, and the last of them that has any."""
+    total, last = 0.0, weights.shape[1] - 1
     for i in range(weights.shape[1]):
-        total += interval_mass(weights[ray, i], fenceposts[ray, i + 1] - fenceposts[ray, i], padding, exponent)
-    return total
+        mass = interval_mass(weights[ray, i], fenceposts[ray, i + 1] - fenceposts[ray, i], padding, exponent)
+        total += mass
+        if mass > 0.0:
+            last = i
+    return total, last
 
 
 @ti.func
@@ -184,6 +188,8 @@ def sample_histogram(
     padding: float,
     exponent: float,
     seed: int,
+    low: float,  # with `between`: the range that the fenceposts do not leave
+    high: float,
     samples: ti.types.ndarray(ndim=2),  # out [R, n], or [R, n + 1] with `between`
     mode: ti.template(),
     between: ti.template(),
@@ -191,7 +197,7 @@ def sample_histogram(
     """Samples of every ray's histogram, in order; or (`between`) the fenceposts half way between n samples.
 
     The first and the last fencepost then lie as far outside of the samples as the second and the last but one inside,
-    but not outside of the histogram.
+    in [low, high], which may be wider than the histogram.
     """
     stride = ti.static(stride_for(16))
     for slot in range(fenceposts.shape[0] * stride):
@@ -202,21 +208,21 @@ def sample_histogram(
         count = samples.shape[1]
         if ti.static(between):
             count -= 1
-        low, high = fenceposts[ray, 0], fenceposts[ray, intervals]
         # The mass to share out; where there is none the length takes its place.
-        total = total_mass(fenceposts, weights, ray, padding, exponent)
+        total, last = total_mass(fenceposts, weights, ray, padding, exponent)
         massless = not (total > 0.0)
         if massless:
-            total = high - low
+            total = fenceposts[ray, intervals] - fenceposts[ray, 0]
         # One sweep over samples and intervals.
         i = -1
         passed, mass = 0.0, 0.0  # of the intervals before i, and of i
-        start, length = low, 0.0 * low
-        previous, before = low, low  # the last sample, and the one before
+        start = fenceposts[ray, 0]
+        length = 0.0 * start
+        previous, before = start, start  # the last sample, and the one before
         for k in range(count):
             # To the interval that holds the sample's part of the mass.
             target = position_in_part(seed, ray, k, count, mode) * total
-            while i < intervals - 1 and passed + mass <= target:
+            while i < last and passed + mass <= target:
                 i += 1
                 passed += mass
                 start = fenceposts[ray, i]
@@ -289,13 +295,15 @@ def _density(fenceposts: ti.template(), weights: ti.template(), ray, i):
 def next_end(fenceposts: ti.template(), ray, intervals, reach, opened, kept, closed):
     """The least of s_i - reach of start `opened`, s_i of fencepost `kept` and s_i + reach of the end of interval
     `closed`, and which it is."""
-    at, which = 3e38 * 1.0, OPENS
+    at, which = 0.0 * reach, NONE
     if closed < intervals:
         at, which = fenceposts[ray, closed + 1] + reach, CLOSES
-    if kept <= intervals and fenceposts[ray, kept] <= at:
-        at, which = fenceposts[ray, kept], STAYS
-    if opened < intervals and fenceposts[ray, opened] - reach <= at:
-        at, which = fenceposts[ray, opened] - reach, OPENS
+    if kept <= intervals:  # where no number is less than another, as with NaN, each list still ends where it does
+        if which == NONE or fenceposts[ray, kept] <= at:
+            at, which = fenceposts[ray, kept], STAYS
+    if opened < intervals:
+        if which == NONE or fenceposts[ray, opened] - reach <= at:
+            at, which = fenceposts[ray, opened] - reach, OPENS
     return at, which
 
 

@@ -211,10 +211,13 @@ def splat_max(
     factor: float,
     values: ti.types.ndarray(ndim=1),
 ):
-    """v <- max(v, factor * fresh) in place, for `cells`, which may repeat; invisible ones are left alone."""
+    """v <- max(v, factor * fresh) in place, for `cells`, which may repeat; invisible ones are left alone, and numbers
+    that are no cell left out."""
     for m in range(cells.shape[0]):
-        if values[cells[m]] >= 0.0:
-            ti.atomic_max(values[cells[m]], fresh[m] * factor)
+        cell = cells[m]
+        if cell >= 0 and cell < values.shape[0]:
+            if values[cell] >= 0.0:
+                ti.atomic_max(values[cell], fresh[m] * factor)
 
 
 @ti.func

@@ -19,6 +19,7 @@ dt_i = t_{i+1} - t_i, and the depth is of their middles. The last interval ends 
 One task per ray. Kajiya and Von Herzen 1984; Mildenhall et al. 2020, eq. 3; Barron et al. 2022 (mip-NeRF 360).
 """
 
+from .bounds import samples_of_ray
 from .engine import stride_for, ti
 from .launch import kernel
 
@@ -104,8 +105,7 @@ def composite_forward(
         if slot % stride != 0:
             continue
         ray = slot // stride
-        begin = ray_start[ray]
-        end = begin + ray_count[ray]
+        begin, end = samples_of_ray(ray_start, ray_count, ray, density.shape[0])
         limit = optical_depth_limit(early_stop)
         passed = 0.0  # optical depth
         through = 1.0  # transmittance
@@ -157,12 +157,12 @@ def composite_backward(
         if slot % stride != 0:
             continue
         ray = slot // stride
-        begin = ray_start[ray]
-        kept = kept_count[ray]
+        begin, behind_last = samples_of_ray(ray_start, ray_count, ray, colour.shape[0])
+        kept = ti.max(0, ti.min(kept_count[ray], behind_last - begin))
         end = 1.0 - opacity[ray]  # transmittance behind the last sample
         through = end
         behind = 0.0
-        for k in range(begin + kept, begin + ray_count[ray]):
+        for k in range(begin + kept, behind_last):
             density_gradient[k] = 0.0
             for channel in ti.static(range(3)):
                 colour_gradient[k, channel] = 0.0
@@ -197,12 +197,12 @@ def composite_backward_intervals(
 ):
     """Gradient with respect to t and dt: a launch of its own, because training a field does not need it."""
     for ray in range(ray_start.shape[0]):
-        begin = ray_start[ray]
-        kept = kept_count[ray]
+        begin, behind_last = samples_of_ray(ray_start, ray_count, ray, density.shape[0])
+        kept = ti.max(0, ti.min(kept_count[ray], behind_last - begin))
         end = 1.0 - opacity[ray]
         through = end
         behind = 0.0
-        for k in range(begin + kept, begin + ray_count[ray]):
+        for k in range(begin + kept, behind_last):
             t_gradient[k] = 0.0
             dt_gradient[k] = 0.0
         for step in range(kept):
@@ -231,8 +231,7 @@ def count_visible(
         if slot % stride != 0:
             continue
         ray = slot // stride
-        begin = ray_start[ray]
-        end = begin + ray_count[ray]
+        begin, end = samples_of_ray(ray_start, ray_count, ray, density.shape[0])
         limit = optical_depth_limit(early_stop)
         passed = 0.0
         i = begin
@@ -255,8 +254,9 @@ def list_kept(
         if slot % stride != 0:
             continue
         ray = slot // stride
-        for k in range(kept_count[ray]):
-            sample_index[new_start[ray] + k] = ray_start[ray] + k
+        begin, end = samples_of_ray(new_start, kept_count, ray, sample_index.shape[0])
+        for place in range(begin, end):
+            sample_index[place] = ray_start[ray] + (place - begin)
 
 
 @kernel

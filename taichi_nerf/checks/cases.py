@@ -306,7 +306,7 @@ def _sampling_reference(fenceposts, weights, near, far):
     fenceposts, weights = (x[:, 1:-1] for x in plain.dilate_histogram(fenceposts, weights, REACH))
     u = plain.sample_uniform(len(weights), SAMPLES, **DRAW).to(weights)
     samples = plain.sample_histogram(fenceposts, weights, u, 0.0, ANNEAL)
-    s = plain.fenceposts_between(samples, fenceposts[:, :1], fenceposts[:, -1:])
+    s = plain.fenceposts_between(samples)
     return (plain.distance_from_normalised(s, near, far, "disparity"),)
 
 

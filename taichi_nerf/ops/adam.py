@@ -7,7 +7,7 @@ from torch import Tensor
 
 from taichi_nerf_kernels import adam as kernels
 
-from ._check import check_tensor
+from ._check import check_in_place, check_tensor
 
 
 class SparseAdam(torch.optim.Optimizer):
@@ -55,9 +55,7 @@ class SparseAdam(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict) -> None:
         super().add_param_group(param_group)
         for parameter in self.param_groups[-1]["params"]:
-            check_tensor("parameter", parameter, (None, None))
-            if not parameter.is_contiguous():
-                raise ValueError("parameter must be contiguous, because it is updated in place")
+            check_in_place("parameter", parameter, (None, None))
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
@@ -73,7 +71,11 @@ class SparseAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Update every parameter that has a gradient; returns what `closure`, if given, returns."""
+        """Update every parameter that has a gradient; returns what `closure`, if given, returns.
+
+        Raises TypeError and ValueError for a gradient or a restored state of another type, shape or device than the
+        parameter's.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -93,13 +95,15 @@ class SparseAdam(torch.optim.Optimizer):
             state["first_moment"] = torch.zeros_like(parameter)
             state["second_moment"] = torch.zeros_like(parameter)
             state["step_count"] = torch.zeros(len(parameter), dtype=torch.int32, device=parameter.device)
+        moments = [check_in_place(name, state[name], parameter.shape, like=parameter)
+                   for name in ("first_moment", "second_moment")]
+        step_count = check_in_place("step_count", state["step_count"], parameter.shape[:1], torch.int32, like=parameter)
         touched, overflowed = self._counters(parameter)
         beta1, beta2 = group["betas"]
         bias_correction = _bias_correction(beta1, beta2, parameter.dtype, parameter.device)
-        tensors = parameter.detach(), gradient, state["first_moment"], state["second_moment"]
         kernels.adam_step(
-            *(tensor.view(-1) for tensor in tensors),
-            state["step_count"], bias_correction, touched, overflowed,
+            *(tensor.view(-1) for tensor in (parameter.detach(), gradient, *moments)),
+            step_count, bias_correction, touched, overflowed,
             float(group["lr"]), beta1, beta2, group["eps"], parameter.shape[1], group["zero_gradient"],
         )
         if group["zero_gradient"] and gradient.data_ptr() != parameter.grad.data_ptr():

@@ -17,7 +17,7 @@ from taichi_nerf_kernels import camera as kernels
 from taichi_nerf_kernels.engine import on_cpu, ti
 
 from .. import runtime
-from ._check import check_tensor
+from ._check import check_index, check_result, check_tensor
 
 __all__ = [
     "TrainingImages",
@@ -55,7 +55,7 @@ def rays_from_pixels(image_index: Tensor, pixel: Tensor, camera_to_world: Tensor
 
     Raises:
         TypeError, ValueError: an argument of another type, shape, dtype or device.
-        IndexError: an image_index outside [0, N) (looked at on a CPU only).
+        IndexError: an image_index outside [0, N) (looked at on a CPU only; on a GPU it stands for the nearest image).
     """
     return _RaysFromPixels.apply(image_index, pixel, camera_to_world, focal, principal, distortion, lens)
 
@@ -65,7 +65,8 @@ class _RaysFromPixels(torch.autograd.Function):
     def forward(ctx, image_index, pixel, camera_to_world, focal, principal, distortion, lens):
         pixel = check_tensor("pixel", pixel, (None, 2))
         cameras = _checked_cameras(camera_to_world, focal, principal, distortion, lens, like=pixel)
-        image_index = _checked_index(image_index, pixel, len(lens))
+        image_index = check_index("image_index", image_index, (len(pixel),), len(lens), like=pixel)
+        check_result(len(pixel), 16)  # numbers of a ray in the backward pass
         origins, directions = pixel.new_empty(len(pixel), 3), pixel.new_empty(len(pixel), 3)
         if len(pixel):
             kernels.rays_forward(image_index, pixel, *cameras, origins, directions)
@@ -160,7 +161,7 @@ def project_points(image_index: Tensor, points: Tensor, camera_to_world: Tensor,
     """
     points = check_tensor("points", points, (None, 3))
     cameras = _checked_cameras(camera_to_world, focal, principal, distortion, lens, like=points)
-    image_index = _checked_index(image_index, points, len(lens))
+    image_index = check_index("image_index", image_index, (len(points),), len(lens), like=points)
     pixel, depth = points.new_empty(len(points), 2), points.new_empty(len(points))
     visible = torch.empty_like(image_index)
     if len(points):
@@ -244,7 +245,7 @@ def training_images(pixels: Tensor, offset: Tensor, size: Tensor, camera_to_worl
     Raises:
         TypeError, ValueError: an argument of another type, shape, dtype or device; images that do not fill
         `pixels`.
-        IndexError: an allowed pixel that is none (looked at on a CPU only).
+        IndexError: an allowed pixel that is none.
     """
     pixels = check_tensor("pixels", pixels, (None, 4), dtype=torch.uint8)
     if not 0 < len(pixels) < 2**31:
@@ -258,7 +259,8 @@ def training_images(pixels: Tensor, offset: Tensor, size: Tensor, camera_to_worl
             raise ValueError(f"{name} must be integers of shape {shape}, got {found}")
     offset, size = offset.long().cpu(), size.long().cpu()
     area = size.prod(dim=1)
-    if not torch.equal(offset, area.cumsum(0) - area) or int(area.sum()) != len(pixels):
+    fills = torch.equal(size.clamp(1, len(pixels)), size) and bool((area <= len(pixels)).all())
+    if not fills or not torch.equal(offset, area.cumsum(0) - area) or int(area.sum()) != len(pixels):
         raise ValueError(f"offset and size must fill the {len(pixels)} pixels, one image after the other")
     image_table = torch.cat([offset[:, None], size, lens.cpu()[:, None]], dim=1)
     camera_table = torch.cat([c.reshape(n, -1) for c in cameras[:4]], dim=1)
@@ -295,6 +297,7 @@ def training_rays(images: TrainingImages, rays: int, seed: int, per_pixel: int =
     side = math.isqrt(len(ray_offsets(per_pixel)))
     if rays < 0 or rays % per_pixel:
         raise ValueError(f"rays must be at least 0, and {per_pixel} for each pixel, got {rays}")
+    check_result(rays, 4)
     new, index = images.camera_table.new_empty, images.image_table.new_empty
     batch = TrainingRays(new(rays, 3), new(rays, 3), new(rays, 4), index(rays), index(rays))
     if rays:
@@ -317,8 +320,9 @@ def _checked_allowed(allowed: Tensor, pixels: Tensor) -> Tensor:
     allowed = check_tensor("allowed", allowed, (None,), dtype=torch.int32, like=pixels)
     if len(allowed) == 0:
         raise ValueError("allowed must hold at least one pixel")
-    if allowed.device.type == "cpu" and not 0 <= int(allowed[0]) <= int(allowed[-1]) < len(pixels):
-        raise IndexError(f"allowed must ascend in [0, {len(pixels)}), got {int(allowed[0])}..{int(allowed[-1])}")
+    low, high = (int(x) for x in allowed.aminmax())  # once, so that a GPU may wait
+    if not 0 <= low <= high < len(pixels):
+        raise IndexError(f"allowed must ascend in [0, {len(pixels)}), got {low}..{high}")
     return allowed
 
 
@@ -332,12 +336,3 @@ def _checked_cameras(camera_to_world, focal, principal, distortion, lens, *, lik
         check_tensor("distortion", distortion, (n, 6), like=focal),
         check_tensor("lens", lens, (n,), dtype=torch.int32, like=like),
     )
-
-
-def _checked_index(image_index, like, cameras: int):
-    image_index = check_tensor("image_index", image_index, (len(like),), dtype=torch.int32, like=like)
-    if len(image_index) and image_index.device.type == "cpu":  # on a GPU the look would wait for the device
-        low, high = int(image_index.min()), int(image_index.max())
-        if low < 0 or high >= cameras:
-            raise IndexError(f"image_index must lie in [0, {cameras}), got {low}..{high}")
-    return image_index

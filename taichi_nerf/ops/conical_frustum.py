@@ -6,7 +6,7 @@ from torch.autograd.function import once_differentiable
 
 from taichi_nerf_kernels import conical_frustum as kernels
 
-from ._check import check_tensor
+from ._check import check_index, check_result, check_tensor
 
 __all__ = ["cone_radii", "frustum_gaussians", "frustum_moments"]
 
@@ -58,14 +58,14 @@ def cone_radii(image_index: Tensor, pixel: Tensor, focal: Tensor, principal: Ten
     `ops.camera.rays_from_pixels`. Not differentiable.
 
     Raises:
-        TypeError, ValueError: an argument of another type, shape, dtype or device.
+        as there.
     """
     pixel = check_tensor("pixel", pixel, (None, 2))
-    image_index = check_tensor("image_index", image_index, (len(pixel),), dtype=torch.int32, like=pixel)
     focal = check_tensor("focal", focal, (None, 2), like=pixel)
     principal = check_tensor("principal", principal, focal.shape, like=pixel)
     distortion = check_tensor("distortion", distortion, (len(focal), 6), like=pixel)
     lens = check_tensor("lens", lens, (len(focal),), dtype=torch.int32, like=pixel)
+    image_index = check_index("image_index", image_index, (len(pixel),), len(lens), like=pixel)
     radius = pixel.new_empty(len(pixel))
     if len(pixel):
         kernels.cone_radius_forward(image_index, pixel, focal, principal, distortion, lens, radius)
@@ -100,6 +100,7 @@ class _Gaussians(torch.autograd.Function):
         fenceposts, radius = _checked_intervals(fenceposts, radius)
         origins = check_tensor("origins", origins, (len(radius), 3), like=fenceposts)
         directions = check_tensor("directions", directions, (len(radius), 3), like=fenceposts)
+        check_result(len(radius), fenceposts.shape[1], 3)
         mean, variance = (fenceposts.new_empty(len(radius), fenceposts.shape[1] - 1, 3) for _ in range(2))
         kernels.gaussians_forward(fenceposts, origins, directions, radius, mean, variance, shape)
         ctx.save_for_backward(fenceposts, directions, radius)

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from taichi_nerf_kernels import distortion as kernels
 
-from ._check import check_tensor
+from ._check import check_rays, check_tensor
 
 
 def distortion_loss(weights: Tensor, midpoints: Tensor, lengths: Tensor, ray_start: Tensor,
@@ -30,7 +30,8 @@ def distortion_loss(weights: Tensor, midpoints: Tensor, lengths: Tensor, ray_sta
         with respect to two midpoints that are equal, only as they keep their order.
 
     Raises:
-        TypeError, ValueError: an argument of another type, shape, dtype or device.
+        TypeError, ValueError: an argument of another type, shape, dtype or device; samples that there are not (looked
+        at on a CPU only; on a GPU they are left out).
     """
     return _Distortion.apply(weights, midpoints, lengths, ray_start, ray_count)
 
@@ -57,8 +58,7 @@ class _Distortion(torch.autograd.Function):
         weights = check_tensor("weights", weights, (None,))
         midpoints = check_tensor("midpoints", midpoints, weights.shape, like=weights)
         lengths = check_tensor("lengths", lengths, weights.shape, like=weights)
-        ray_start = check_tensor("ray_start", ray_start, (None,), torch.int32, like=weights)
-        ray_count = check_tensor("ray_count", ray_count, ray_start.shape, torch.int32, like=weights)
+        ray_start, ray_count = check_rays(ray_start, ray_count, len(weights), like=weights)
         loss = weights.new_empty(len(ray_start))
         kernels.distortion_forward(weights, midpoints, lengths, ray_start, ray_count, loss)
         ctx.save_for_backward(weights, midpoints, lengths, ray_start, ray_count)

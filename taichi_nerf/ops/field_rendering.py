@@ -12,7 +12,6 @@ from taichi_nerf_kernels.hash_grid import HashGridLayout
 from .. import runtime
 from ._check import check_tensor
 from .hash_grid import _on_device
-from .occupancy_grid import check_grid_size
 
 __all__ = ["FieldSettings", "TaichiField", "prepare_field", "render_field", "tile_order"]
 
@@ -29,11 +28,13 @@ def prepare_field(settings: FieldSettings, layout: HashGridLayout, bits: Tensor,
         table: [E, F].
         density_weights, colour_weights: the layers, [fan_out, fan_in].
 
-    Raises TypeError and ValueError for tensors of another type, shape or device.
+    Raises TypeError and ValueError for tensors of another type, shape or device, and for a layout of another size.
     """
-    check_grid_size(settings.resolution, settings.cascades)
+    settings.check_layout(layout)
     table = check_tensor("table", table, (layout.entries, layout.features))
     bits = check_tensor("bits", bits, (settings.cascades * settings.resolution**3 // 32,), dtype=torch.int32)
+    if bits.device != table.device:
+        raise ValueError(f"bits must be on {table.device}, got {bits.device}")
     networks = []
     for name, weights, sizes in (("density_weights", density_weights, settings.density_sizes),
                                  ("colour_weights", colour_weights, settings.colour_sizes)):
@@ -59,8 +60,9 @@ def render_field(field: TaichiField, origins: Tensor, directions: Tensor) -> tup
         field: of `prepare_field`.
         origins, directions: [R, 3], model space, unit directions.
 
-    The samples are those of `march_rays` without jitter, cut by `early_stop`; the networks compute in the precision of
-    the kernels. Not differentiable. Raises TypeError and ValueError for tensors of another type or shape.
+    The samples are those of `march_rays` without jitter, cut by `early_stop`; a ray that is not finite has none. The
+    networks compute in the precision of the kernels. Not differentiable. Raises TypeError and ValueError for tensors of
+    another type or shape.
     """
     origins = check_tensor("origins", origins, (None, 3))
     directions = check_tensor("directions", directions, (len(origins), 3), like=origins)

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from taichi_nerf_kernels import hash_grid as kernel
 from taichi_nerf_kernels.hash_grid import HashGridLayout, hash_grid_layout
 
-from ._check import check_tensor
+from ._check import check_in_place, check_result, check_tensor
 
 __all__ = ["HashGridLayout", "hash_grid_encode", "hash_grid_layout"]
 
@@ -45,12 +45,13 @@ class _HashGridEncode(torch.autograd.Function):
         x = check_tensor("positions", positions, (None, 3), like=flat_table)
         levels, scales = _on_device(layout, flat_table.device, flat_table.dtype)
         if features is None:
+            check_result(layout.outputs, len(x))
             y = torch.empty(layout.outputs, len(x), dtype=x.dtype, device=x.device)
             kernel.hash_grid_forward(x, flat_table, levels, scales, y, layout.features)
         else:
             y = check_tensor("features", features.t(), (layout.outputs, len(x)), like=flat_table)
         if table_gradient is not None:
-            table_gradient = _in_place("table_gradient", table_gradient, table)
+            table_gradient = check_in_place("table_gradient", table_gradient, table.shape, like=table)
         ctx.save_for_backward(x, flat_table)
         ctx.layout, ctx.table_gradient = layout, table_gradient
         return y.t()
@@ -78,13 +79,6 @@ class _HashGridEncode(torch.autograd.Function):
             None,  # features
             None,  # table_gradient
         )
-
-
-def _in_place(name: str, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    checked = check_tensor(name, tensor, tuple(like.shape), like=like)
-    if checked.data_ptr() != tensor.data_ptr():
-        raise ValueError(f"{name} must be contiguous, since it is written in place")
-    return checked
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,7 @@
 s is a distance normalised to [0, 1], t a distance; a histogram has fenceposts [R, S + 1], ascending, and weights
 [R, S], at least 0. Samples are in order along each ray. With a seed they are random: a hash of (seed, index) decides,
 so the same seed gives the same samples, and every step and level of a model wants a seed of its own; without a seed
-they lie in the middle of equal parts of the mass.
+they lie in the middle of equal parts of the mass, or evenly from where it begins to where it ends.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taichi_nerf_kernels import interval_sampling as kernels
 
-from ._check import check_tensor
+from ._check import check_result, check_tensor
 
 __all__ = [
     "blur_weights",
@@ -60,6 +60,7 @@ def sample_uniform(rays: int, count: int, *, like: Tensor, seed: int | None = No
     """
     if rays < 0 or count < 0:
         raise ValueError(f"rays and count must be at least 0, got {rays} and {count}")
+    check_result(rays, count)
     samples = torch.empty(rays, count, dtype=like.dtype, device=like.device)
     kernels.sample_uniform(_word(seed), samples, _mode(seed, jitter, ends))
     return samples
@@ -71,7 +72,7 @@ def sample_histogram(fenceposts: Tensor, weights: Tensor, count: int, *, seed: i
     """Samples [R, count] of each ray's histogram by its inverse cumulative distribution, in ascending order.
 
     The mass of an interval is `(w + padding)^exponent`, 0 without weight or length; a ray without mass is sampled
-    evenly. Samples lie between the first and the last fencepost.
+    evenly. Samples lie between the first and the last place with mass, and with `ends` the outermost lie there.
 
     Args:
         fenceposts: [R, S + 1], S at least 1.
@@ -83,13 +84,14 @@ def sample_histogram(fenceposts: Tensor, weights: Tensor, count: int, *, seed: i
     Raises:
         TypeError, ValueError: an argument of another type, shape, dtype or device; a number out of range.
     """
-    return _sampled(fenceposts, weights, count, seed, jitter, ends, padding, exponent, between=False)
+    return _sampled(fenceposts, weights, count, seed, jitter, ends, padding, exponent)
 
 
 def merge_sorted(a: Tensor, b: Tensor) -> Tensor:
     """[R, A + B], the numbers of a [R, A] and b [R, B] in ascending order, where each is so already."""
     a = check_tensor("a", a, (None, None))
     b = check_tensor("b", b, (len(a), None), like=a)
+    check_result(len(a), a.shape[1] + b.shape[1])
     merged = a.new_empty(len(a), a.shape[1] + b.shape[1])
     kernels.merge_sorted(a, b, merged)
     return merged
@@ -99,7 +101,8 @@ def blur_weights(weights: Tensor, padding: float = 0.01) -> Tensor:
     """`(max(w_{i-1}, w_i) + max(w_i, w_{i+1})) / 2 + padding` of weights [R, S] (Barron et al. 2021, eq. 18)."""
     weights = check_tensor("weights", weights, (None, None))
     blurred = torch.empty_like(weights)
-    kernels.blur(weights, float(padding), blurred)
+    if weights.numel():
+        kernels.blur(weights, float(padding), blurred)
     return blurred
 
 
@@ -123,6 +126,7 @@ def dilate_histogram(fenceposts: Tensor, weights: Tensor, reach: float, low: flo
         raise ValueError(f"reach must be at least 0, got {reach}")
     fenceposts, weights = _checked_histogram(fenceposts, weights)
     rays, intervals = weights.shape
+    check_result(rays, 3 * intervals + 1)
     queue = torch.empty(rays, intervals, dtype=torch.int32, device=weights.device)
     new_fenceposts, new_weights = weights.new_empty(rays, 3 * intervals + 1), weights.new_empty(rays, 3 * intervals)
     kernels.dilate(fenceposts, weights, float(reach), float(low), float(high), queue, new_fenceposts, new_weights)
@@ -131,13 +135,18 @@ def dilate_histogram(fenceposts: Tensor, weights: Tensor, reach: float, low: flo
 
 def resample_mip_nerf(fenceposts: Tensor, weights: Tensor, count: int, *, seed: int | None = None,
                       padding: float = 0.01) -> Tensor:
-    """New fenceposts [R, count + 1] of mip-NeRF's second level: samples of the blurred histogram, not merged."""
-    return sample_histogram(fenceposts, blur_weights(weights, padding), count + 1, seed=seed)
+    """New fenceposts [R, count + 1] of mip-NeRF's second level: samples of the blurred histogram, not merged.
+
+    Without a seed, as its code evaluates, the outermost are the ends of the histogram.
+    """
+    return sample_histogram(fenceposts, blur_weights(weights, padding), count + 1, seed=seed, ends=seed is None)
 
 
 def resample_mip_nerf_360(fenceposts: Tensor, weights: Tensor, count: int, *, reach: float, anneal: float = 1.0,
                           seed: int | None = None, jitter: str = "ray", low: float = 0.0, high: float = 1.0) -> Tensor:
     """New fenceposts [R, count + 1] of a level of mip-NeRF 360: half way between samples of the dilated histogram.
+
+    The outermost are the next ones mirrored in the outermost samples, clipped to [low, high] as in the paper's code.
 
     Args:
         fenceposts: [R, S + 1] of s, S at least 1. The first level starts from the single interval [0, 1].
@@ -157,18 +166,20 @@ def resample_mip_nerf_360(fenceposts: Tensor, weights: Tensor, count: int, *, re
     if reach > 0:
         fenceposts, weights = dilate_histogram(fenceposts, weights, reach, low, high)
         fenceposts, weights = fenceposts[:, 1:-1], weights[:, 1:-1]
-    return _sampled(fenceposts, weights, count, seed, jitter, False, 0.0, anneal, between=True)
+    return _sampled(fenceposts, weights, count, seed, jitter, False, 0.0, anneal, between=(low, high))
 
 
-def _sampled(fenceposts, weights, count, seed, jitter, ends, padding, exponent, *, between) -> Tensor:
+def _sampled(fenceposts, weights, count, seed, jitter, ends, padding, exponent, *, between=None) -> Tensor:
     fenceposts, weights = _checked_histogram(fenceposts, weights)
     if count < 0:
         raise ValueError(f"count must be at least 0, got {count}")
     if not (padding >= 0 and exponent >= 0):
         raise ValueError(f"padding and exponent must be at least 0, got {padding} and {exponent}")
-    samples = weights.new_empty(len(weights), count + int(between))
-    kernels.sample_histogram(fenceposts, weights, float(padding), float(exponent), _word(seed), samples,
-                             _mode(seed, jitter, ends), between)
+    low, high = between or (0.0, 0.0)
+    check_result(len(weights), count + 1)
+    samples = weights.new_empty(len(weights), count + (between is not None))
+    kernels.sample_histogram(fenceposts, weights, float(padding), float(exponent), _word(seed), float(low), float(high),
+                             samples, _mode(seed, jitter, ends), between is not None)
     return samples
 
 

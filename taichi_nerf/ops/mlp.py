@@ -7,7 +7,7 @@ from torch.autograd.function import once_differentiable
 
 from taichi_nerf_kernels import mlp as kernel
 
-from ._check import check_tensor
+from ._check import check_result, check_tensor
 
 __all__ = ["fused_mlp"]
 
@@ -41,6 +41,7 @@ class _FusedMLP(torch.autograd.Function):
         x = check_tensor("x", x, (sizes[0], None), like=first)
         sizes, count = tuple(sizes), x.shape[1]
         flat = torch.cat([weight.view(-1) for weight in checked])
+        check_result(max(sum(sizes[1:-1]), sizes[-1]), count)
         activations = x.new_empty(kernel.mlp_activations_shape(sizes, count))
         y = x.new_empty(sizes[-1], count)
         kernel.mlp_forward(x, flat, activations, y, sizes)

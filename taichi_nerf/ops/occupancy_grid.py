@@ -8,7 +8,7 @@ import torch
 
 from taichi_nerf_kernels import occupancy_grid as kernels
 
-from ._check import check_tensor
+from ._check import check_in_place, check_index, check_tensor
 
 __all__ = [
     "cell_positions",
@@ -20,19 +20,30 @@ __all__ = [
     "splat_occupancy",
 ]
 
+CASCADES = range(1, 9)
+
 
 def check_grid_size(resolution: int, cascades: int) -> None:
     """Raise ValueError unless `resolution` is a power of two from 16 to 512 and `cascades` from 1 to 8."""
     if resolution not in (16, 32, 64, 128, 256, 512):
         raise ValueError(f"resolution must be a power of two from 16 to 512, got {resolution}")
-    if not 1 <= cascades <= 8:
+    if cascades not in CASCADES:
         raise ValueError(f"cascades must be from 1 to 8, got {cascades}")
+
+
+def _check_cells(values: torch.Tensor, resolution: int) -> None:
+    """Raise TypeError and ValueError unless `values` holds whole cascades of a grid, and can be written in place."""
+    check_grid_size(resolution, 1)
+    check_in_place("values", values, (None,))
+    if len(values) not in [cascades * resolution**3 for cascades in CASCADES]:
+        raise ValueError(f"values must hold 1 to 8 cascades of {resolution}^3 cells, got {len(values)}")
 
 
 def cell_positions(
     cells: torch.Tensor, *, resolution: int, seed: int, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
     """A point [M, 3] drawn uniformly inside each of `cells` [M] int32, with a hash of (seed, m, axis)."""
+    check_grid_size(resolution, 1)
     cells = check_tensor("cells", cells, (None,), dtype=torch.int32)
     positions = torch.empty(cells.shape[0], 3, dtype=dtype, device=cells.device)
     if cells.shape[0] > 0:
@@ -46,8 +57,14 @@ def choose_cells(bits: torch.Tensor, *, uniform_count: int, occupied_count: int,
     Both are stratified: draw m of n comes from the m-th of n equal parts (in Morton order), so both are
     sorted. With fewer occupied cells than draws, cells come up repeatedly; with none, those draws too come
     from the whole grid.
+
+    bits: [C * G^3 / 32] int32. Raises TypeError and ValueError for another type or number, or a count below 0.
     """
     bits = check_tensor("bits", bits, (None,), dtype=torch.int32)
+    if len(bits) == 0 or len(bits) % 64 or len(bits) * 32 >= 2**31:
+        raise ValueError(f"bits must hold whole cascades, a bit for each cell, got {len(bits)} words")
+    if uniform_count < 0 or occupied_count < 0:
+        raise ValueError(f"counts must be at least 0, got {uniform_count} and {occupied_count}")
     counts = torch.empty_like(bits)
     kernels.count_set_bits(bits, counts)
     cells = torch.empty(uniform_count + occupied_count, dtype=torch.int32, device=bits.device)
@@ -60,7 +77,7 @@ def choose_cells(bits: torch.Tensor, *, uniform_count: int, occupied_count: int,
 
 def decay_occupancy(values: torch.Tensor, decay: float) -> None:
     """v <- decay * v, in place; the mark -1 of an invisible cell stays. values: [C * G^3]."""
-    check_tensor("values", values, (None,))
+    check_in_place("values", values, (None,))
     kernels.decay_values(decay, values)
 
 
@@ -71,10 +88,11 @@ def splat_occupancy(
     are left.
 
     After `decay_occupancy` this is the moving maximum v <- max(decay * v, fresh). The order of `cells` does
-    not matter.
+    not matter. Raises TypeError and ValueError for a tensor of another type, shape or device, and IndexError for a cell
+    that is none (looked at on a CPU only; on a GPU it is left out).
     """
-    check_tensor("values", values, (None,))
-    cells = check_tensor("cells", cells, (None,), dtype=torch.int32)
+    check_in_place("values", values, (None,))
+    cells = check_index("cells", cells, (None,), len(values), like=values)
     fresh = check_tensor("fresh", fresh, (cells.shape[0],), like=values)
     if cells.shape[0] > 0:
         kernels.splat_max(cells, fresh, factor, values)
@@ -89,8 +107,8 @@ def pack_occupancy(
     """
     check_grid_size(resolution, cascades)
     cube = resolution**3
-    check_tensor("values", values, (cascades * cube,))
-    check_tensor("bits", bits, (cascades * cube // 32,), dtype=torch.int32)
+    values = check_tensor("values", values, (cascades * cube,))
+    check_in_place("bits", bits, (cascades * cube // 32,), dtype=torch.int32, like=values)
     kernels.pack_bits(threshold, cube, values, values.new_empty(cube // kernels.SPAN + 1), bits)
     for cascade in range(1, cascades):
         kernels.pool_bits(cascade, resolution, bits)
@@ -116,7 +134,7 @@ def mark_invisible_cells(
     Args:
         camera_to_world: [N, 3, 4], OpenGL axes. focal, principal, size: [N, 2] (x, y) in pixels.
     """
-    check_tensor("values", values, (None,))
+    _check_cells(values, resolution)
     cameras = [
         check_tensor("camera_to_world", camera_to_world, (None, 3, 4), like=values),
         check_tensor("focal", focal, (camera_to_world.shape[0], 2), like=values),

@@ -11,12 +11,13 @@ from torch.autograd.function import once_differentiable
 from taichi_nerf_kernels import ray_marching as kernels
 
 from ..types import PackedSamples
-from ._check import check_tensor
+from ._check import check_result, check_tensor
 from .occupancy_grid import check_grid_size
 
 __all__ = ["march_rays"]
 
 UNBOUNDED = 1e10
+MOST_SAMPLES = 2**24  # of a ray
 RUNS = 16  # runs of consecutive samples recorded per ray; what lies beyond is marched a second time
 
 
@@ -45,7 +46,8 @@ def march_rays(
 
     Args:
         origins: [R, 3], model space, inside or outside of the grid.
-        directions: [R, 3], unit length.
+        directions: [R, 3], unit length. A ray is followed for four sides of the outermost cube, which those of unit
+            length leave before; one that is not finite has no samples.
         bits: [C * G^3 / 32] int32, as `pack_occupancy` makes them: cascade after cascade, Morton order, bit
             c % 32 of word c // 32 is cell c.
         resolution: G. cascades: C; cascade k covers [-0.5 * 2^k, 0.5 * 2^k]^3.
@@ -60,7 +62,8 @@ def march_rays(
     constants. positions = origin + t * direction is differentiable with respect to origins and directions
     (once).
 
-    Raises TypeError or ValueError for an argument of the wrong type, shape or range.
+    Raises TypeError or ValueError for an argument of the wrong type, shape or range, and for more samples than a tensor
+    can hold.
     """
     check_tensor("origins", origins, (None, 3))
     check_tensor("directions", directions, (origins.shape[0], 3), like=origins)
@@ -68,25 +71,24 @@ def march_rays(
     bits = check_tensor("bits", bits, (cascades * resolution**3 // 32,), dtype=torch.int32)
     if bits.device != origins.device:
         raise ValueError(f"bits must be on {origins.device}, got {bits.device}")
-    if not step_min > 0 or (step_max is not None and step_max < step_min):
+    if not 0 < step_min < math.inf or (step_max is not None and not step_max >= step_min):
         raise ValueError(f"steps must satisfy 0 < step_min <= step_max, got {step_min} and {step_max}")
     if not 0 <= cone_angle <= 0.05:
         raise ValueError(f"cone_angle must be in [0, 0.05], got {cone_angle}")
-    if near < 0 or (far is not None and far < near):
+    if not 0 <= near < math.inf or (far is not None and not far >= near):
         raise ValueError(f"distances must satisfy 0 <= near <= far, got {near} and {far}")
-    if max_samples < 1 or (sample_limit is not None and sample_limit < 0):
-        raise ValueError(
-            f"max_samples must be positive and sample_limit not negative, got {max_samples}, {sample_limit}"
-        )
+    if not 1 <= max_samples <= MOST_SAMPLES or (sample_limit is not None and sample_limit < 0):
+        raise ValueError(f"max_samples must be from 1 to {MOST_SAMPLES} and sample_limit not negative, got "
+                         f"{max_samples} and {sample_limit}")
     lattice = (
         resolution,
         cascades,
         cone_angle,
         math.log1p(cone_angle),
         step_min,
-        UNBOUNDED if step_max is None else step_max,
+        UNBOUNDED if step_max is None else min(step_max, UNBOUNDED),
         near,
-        UNBOUNDED if far is None else far,
+        UNBOUNDED if far is None else min(far, UNBOUNDED),
         -1 if seed is None else seed & 0x7FFFFFFF,
     )
     return PackedSamples(*_MarchRays.apply(origins, directions, bits, lattice, max_samples, sample_limit))
@@ -103,12 +105,14 @@ class _MarchRays(torch.autograd.Function):
         total = 0
         if rays > 0:
             kernels.march_count(origins, directions, bits, blocks, *lattice, max_samples, ray_count, runs)
-        ray_start = torch.cumsum(ray_count, 0, dtype=torch.int32) - ray_count
+        end = torch.cumsum(ray_count, 0)
         if sample_limit is not None:
-            ray_start = ray_start.clamp(max=sample_limit)
-            ray_count = torch.minimum(ray_count, sample_limit - ray_start)
+            end = end.clamp(max=sample_limit)
+            ray_count = torch.diff(end, prepend=end.new_zeros(1)).int()
         if rays > 0:
-            total = int(ray_start[-1] + ray_count[-1])
+            total = int(end[-1])
+            check_result(total, 3)
+        ray_start = (end - ray_count).int()
         positions = origins.new_empty(total, 3)
         t, dt = origins.new_empty(total), origins.new_empty(total)
         ray_index = ray_count.new_empty(total)

@@ -6,7 +6,7 @@ from torch.autograd.function import once_differentiable
 
 from taichi_nerf_kernels import se3 as kernels
 
-from ._check import check_tensor
+from ._check import check_result, check_tensor
 
 __all__ = ["exponential_map"]
 
@@ -35,6 +35,7 @@ class _ExponentialMap(torch.autograd.Function):
     @staticmethod
     def forward(ctx, twists):
         twists = check_tensor("twists", twists, (None, 6))
+        check_result(len(twists), 3, 4)
         transforms = twists.new_empty(len(twists), 3, 4)
         kernels.se3_forward(twists, transforms)
         ctx.save_for_backward(twists)

@@ -6,7 +6,7 @@ from torch.autograd.function import once_differentiable
 
 from taichi_nerf_kernels import spherical_harmonics as kernels
 
-from ._check import check_tensor
+from ._check import check_result, check_tensor
 
 
 def encode_direction(directions: Tensor, degree: int = 4) -> Tensor:
@@ -33,6 +33,7 @@ class _SphericalHarmonics(torch.autograd.Function):
     @staticmethod
     def forward(ctx, directions, degree):
         directions = check_tensor("directions", directions, (None, 3))
+        check_result(len(directions), degree * degree)
         basis = directions.new_empty(len(directions), degree * degree)
         kernels.spherical_harmonics_forward(directions, basis, degree)
         ctx.save_for_backward(directions)

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from taichi_nerf_kernels import volume_rendering as kernels
 
-from ._check import check_tensor
+from ._check import check_rays, check_result, check_tensor
 
 LAST = {"bounded": kernels.BOUNDED, "infinite": kernels.INFINITE, "opaque": kernels.OPAQUE}
 
@@ -36,7 +36,8 @@ def composite(density: Tensor, colour: Tensor, t: Tensor, dt: Tensor, ray_start:
         respect to density, colour, t and dt; not differentiable is where the early stop falls.
 
     Raises:
-        TypeError, ValueError: an argument of another type, shape, dtype or device; `early_stop` out of range.
+        TypeError, ValueError: an argument of another type, shape, dtype or device; `early_stop` out of range; samples
+        that there are not (looked at on a CPU only; on a GPU they are left out).
     """
     return _Composite.apply(density, colour, t, dt, ray_start, ray_count, _checked_threshold(early_stop))
 
@@ -79,7 +80,7 @@ def visible_samples(density: Tensor, dt: Tensor, ray_start: Tensor, ray_count: T
     """
     density = check_tensor("density", density, (None,))
     dt = check_tensor("dt", dt, density.shape, like=density)
-    ray_start, ray_count = _checked_rays(ray_start, ray_count, density)
+    ray_start, ray_count = check_rays(ray_start, ray_count, len(density), like=density)
     kept_count = torch.empty_like(ray_count)
     kernels.count_visible(density, dt, ray_start, ray_count, _checked_threshold(early_stop), kept_count)
     return kept_count
@@ -96,13 +97,21 @@ def compact_samples(ray_start: Tensor, kept_count: Tensor) -> tuple[Tensor, Tens
         new ray_start [R] int32, the exclusive scan of `kept_count`, which is the new ray_count; and
         sample_index [K] int32 of the samples that stay, so that `packed = samples[sample_index]`. Not
         differentiable. K is read back, which on a GPU waits for the device.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape, dtype or device; counts below 0, or of 2^31 samples.
     """
-    ray_start, kept_count = _checked_rays(ray_start, kept_count, ray_start, count_name="kept_count")
+    ray_start = check_tensor("ray_start", ray_start, (None,), torch.int32)
+    kept_count = check_tensor("kept_count", kept_count, ray_start.shape, like=ray_start)
     if kept_count.numel() == 0:
         return torch.empty_like(ray_start), torch.empty_like(ray_start)
-    end = torch.cumsum(kept_count, 0, dtype=torch.int32)
-    new_start = end - kept_count
-    sample_index = torch.empty(int(end[-1]), dtype=torch.int32, device=ray_start.device)
+    end = torch.cumsum(kept_count, 0)
+    least, kept = torch.stack([kept_count.min().long(), end[-1]]).tolist()
+    if least < 0:
+        raise ValueError(f"kept_count must be at least 0, got {least}")
+    check_result(kept)
+    new_start = (end - kept_count).int()
+    sample_index = torch.empty(kept, dtype=torch.int32, device=ray_start.device)
     kernels.list_kept(ray_start, kept_count, new_start, sample_index)
     return new_start, sample_index
 
@@ -114,7 +123,7 @@ class _Composite(torch.autograd.Function):
         colour = check_tensor("colour", colour, (len(density), 3), like=density)
         t = check_tensor("t", t, density.shape, like=density)
         dt = check_tensor("dt", dt, density.shape, like=density)
-        ray_start, ray_count = _checked_rays(ray_start, ray_count, density)
+        ray_start, ray_count = check_rays(ray_start, ray_count, len(density), like=density)
         rays = len(ray_start)
         ray_colour = density.new_empty(rays, 3)
         opacity, depth = density.new_empty(rays), density.new_empty(rays)
@@ -212,8 +221,3 @@ def _checked_threshold(early_stop: float) -> float:
     if not 0 <= early_stop < 1:
         raise ValueError(f"early_stop must be at least 0 and below 1, got {early_stop}")
     return float(early_stop)
-
-
-def _checked_rays(ray_start: Tensor, ray_count: Tensor, like: Tensor, count_name: str = "ray_count"):
-    ray_start = check_tensor("ray_start", ray_start, (None,), torch.int32, like=like)
-    return ray_start, check_tensor(count_name, ray_count, ray_start.shape, torch.int32, like=like)

@@ -39,24 +39,25 @@ def sample_uniform(rays, count, seed=None, jitter="sample", ends=False):
 
 
 def sample_histogram(fenceposts, weights, u, padding=0.0, exponent=1.0):
-    """Samples [R, n] at the places `u` [R, n] of the cumulative distribution."""
+    """Samples [R, n] at the places `u` [R, n] of the cumulative distribution; at 1, where its mass ends."""
     length = fenceposts.diff(dim=1)
     some = (length > 0) & (weights + padding > 0)
     mass = torch.where(some, (weights + padding) ** exponent, torch.zeros_like(length))
     mass = torch.where(mass.sum(1, keepdim=True) > 0, mass, length)
     cdf = torch.cat([torch.zeros_like(mass[:, :1]), mass.cumsum(1) / mass.sum(1, keepdim=True)], dim=1)
     cdf[:, -1] = 1
-    last = (torch.searchsorted(cdf, u.contiguous(), right=True) - 1).clamp(0, mass.shape[1] - 1)
-    start, end = cdf.gather(1, last), cdf.gather(1, last + 1)
+    with_mass = (mass > 0).cumsum(1).argmax(1, keepdim=True)  # the last of the intervals with mass
+    inside = torch.minimum(torch.searchsorted(cdf, u.contiguous(), right=True) - 1, with_mass)
+    start, end = cdf.gather(1, inside), cdf.gather(1, inside + 1)
     share = ((u - start) / torch.where(end > start, end - start, torch.ones_like(end))).clamp(0, 1)
-    return fenceposts.gather(1, last) + share * length.gather(1, last)
+    return fenceposts.gather(1, inside) + share * length.gather(1, inside)
 
 
-def fenceposts_between(samples, low, high):
-    """[R, n + 1]: half way between samples [R, n], and reflected at the ends."""
+def fenceposts_between(samples, low=0.0, high=1.0):
+    """[R, n + 1]: half way between samples [R, n], and mirrored in the outermost of them, in [low, high]."""
     middle = (samples[:, 1:] + samples[:, :-1]) / 2
-    first = torch.maximum(low, 2 * samples[:, :1] - middle[:, :1])
-    last = torch.minimum(high, 2 * samples[:, -1:] - middle[:, -1:])
+    first = (2 * samples[:, :1] - middle[:, :1]).clamp(min=low)
+    last = (2 * samples[:, -1:] - middle[:, -1:]).clamp(max=high)
     return torch.cat([first, middle, last], dim=1)
 
 

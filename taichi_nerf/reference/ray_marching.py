@@ -77,9 +77,10 @@ def march_rays(
     with torch.no_grad():
         half = 0.5 * 2 ** (occupied.shape[0] - 1)
         t0, t1 = ray_stretch(origins, directions, half, near, 1e10 if far is None else far)
+        t1 = torch.minimum(t1, t0 + 8 * half)
         jitter = torch.zeros_like(t0) if seed is None else uniform(seed, torch.arange(rays)).to(t0)
         u0 = step_of_time(t0, *pace) + jitter
-        hit = t0 < t1
+        hit = (t0 < t1) & torch.isfinite(origins + directions).all(-1)
         steps = int((step_of_time(t1, *pace) - u0)[hit].amax().ceil().clamp(min=0)) if hit.any() else 0
         low = time_of_step(u0[:, None] + torch.arange(steps), *pace)  # [R, steps]
         size = step_size(low, *pace)

@@ -158,3 +158,30 @@ def test_wrong_arguments_raise(backend, rng):
     parameter.grad = torch.ones_like(parameter).to_sparse()
     with pytest.raises(TypeError, match="gradient must be dense"):
         SparseAdam([parameter]).step()
+
+
+@pytest.mark.parametrize("name, wrong", [
+    ("first_moment", lambda x: x[:-1]), ("second_moment", lambda x: x[:, :1]), ("second_moment", lambda x: x.half()),
+    ("first_moment", lambda x: x.t().contiguous().t()), ("step_count", lambda x: x[:1]),
+    ("step_count", lambda x: x.long()),
+])
+def test_a_state_that_is_not_of_the_parameter_is_refused(backend, rng, name, wrong):
+    parameter = make_parameter(backend, 4, 2, rng)
+    optimiser, before = SparseAdam([parameter]), parameter.detach().clone()
+    optimiser.state[parameter] = {"first_moment": torch.zeros_like(before), "second_moment": torch.zeros_like(before),
+                                  "step_count": torch.zeros(4, dtype=torch.int32, device=before.device)}
+    optimiser.state[parameter][name] = wrong(optimiser.state[parameter][name])
+    parameter.grad = torch.ones_like(parameter)
+    with pytest.raises((TypeError, ValueError), match=f"{name} must "):
+        optimiser.step()
+    assert torch.equal(parameter, before)
+
+
+def test_a_step_count_below_zero_leads_to_no_other_correction_than_there_is(backend, rng):
+    parameter = make_parameter(backend, 3, 2, rng)
+    optimiser = SparseAdam([parameter])
+    for _ in range(2):
+        parameter.grad = torch.ones_like(parameter)
+        optimiser.step()
+        optimiser.state[parameter]["step_count"].copy_(torch.tensor([-2**31, 2**31 - 1, -5]))
+    assert torch.isfinite(parameter).all()

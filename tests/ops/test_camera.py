@@ -177,6 +177,11 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
     if backend.device.type == "cpu":
         with pytest.raises(IndexError, match=r"image_index must lie in \[0, 5\)"):
             rays_from_pixels(index + 5, pixel, pose, focal, principal, distortion, lens)
+    else:
+        origins, _ = rays_from_pixels(index + 5, pixel, pose, focal, principal, distortion, lens)
+        backend.assert_close(origins, pose[-1, :, 3].expand(10, 3), "the last camera's")
+    with pytest.raises(IndexError, match="nothing to point at"):
+        rays_from_pixels(index, pixel, pose[:0], focal[:0], principal[:0], distortion[:0], lens[:0])
     origins, directions = make_forward_rays(backend, 5, rng)
     with pytest.raises(ValueError, match=r"directions must have shape \(5, 3\)"):
         ndc_rays(origins, directions[:4], (1.0, 1.0), (4, 3))
@@ -191,9 +196,11 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         training_images(pixels, offset, size, *cameras, allowed=offset.to(pixels.device))
     with pytest.raises(ValueError, match="allowed must hold at least one pixel"):
         training_images(pixels, offset, size, *cameras, allowed=backend.tensor([], torch.int32))
-    if backend.device.type == "cpu":
+    for pixel in (len(pixels), -1):
         with pytest.raises(IndexError, match="allowed must ascend in"):
-            training_images(pixels, offset, size, *cameras, allowed=backend.tensor([0, len(pixels)], torch.int32))
+            training_images(pixels, offset, size, *cameras, allowed=backend.tensor([0, pixel, 1], torch.int32))
+    with pytest.raises(ValueError, match="offset and size must fill"):
+        training_images(pixels, offset, size * torch.tensor([[-1, -1]]), *cameras)
     with pytest.raises(ValueError, match="rays must be at least 0"):
         training_rays(training_images(pixels, offset, size, *cameras), -1, seed=0)
     with pytest.raises(ValueError, match="4 for each pixel, got 6"):

@@ -97,3 +97,8 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         frustum_moments(fenceposts, radius, "sphere")
     with pytest.raises(ValueError, match="fenceposts must have shape"):
         frustum_moments(fenceposts[:, :0], radius)
+    if backend.device.type == "cpu":
+        pixel, k, lens = origins[:, :2], backend.tensor(torch.zeros(5, 6)), backend.tensor([0] * 5, torch.int32)
+        with pytest.raises(IndexError, match=r"image_index must lie in \[0, 5\), got -1..4"):
+            index = backend.tensor([0, 4, -1, 2, 3], torch.int32)
+            cone_radii(index, pixel, 1 + pixel, pixel, k, lens)

@@ -48,6 +48,19 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         distortion_loss(weights, midpoints, lengths, start, count.long())
 
 
+@pytest.mark.parametrize("start, count", [([0, -2**31], [5, 3]), ([0, 5], [5, 2**31 - 1]), ([0, 6], [5, 3]),
+                                          ([0, 5], [-1, 3])])
+def test_samples_that_there_are_not_are_refused_or_left_out(backend, rng, start, count):
+    (weights, midpoints, lengths), _ = make_inputs(backend, [5, 3], rng)
+    start, count = backend.tensor(start, torch.int32), backend.tensor(count, torch.int32)
+    if backend.device.type == "cpu":
+        with pytest.raises(ValueError, match="ray_start and ray_count must lie among the 8 samples"):
+            distortion_loss(weights, midpoints, lengths, start, count)
+    else:  # the host does not wait to look
+        loss = distortion_loss(weights, midpoints, lengths, start, count)
+        assert torch.isfinite(loss).all() and torch.autograd.grad(loss.sum(), weights)
+
+
 def make_intervals(backend, rays, intervals, rng):
     length = torch.rand(rays, intervals + 1, generator=rng, dtype=torch.float64) * 0.1 + 0.01
     weights = torch.rand(rays, intervals, generator=rng, dtype=torch.float64) / 10

@@ -87,6 +87,20 @@ def test_any_number_of_rays_is_rendered(backend, rng, rays):
         assert_same_pixels(backend, actual, expected_pixels(settings, occupied, tensors, origins, directions))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_ray_that_is_not_finite_shows_the_background_and_leaves_the_others_alone(backend, rng, value):
+    settings, occupied = make_settings(), make_occupancy("cubes", 1, rng, SIZE)
+    field, _ = make_field(backend, rng, settings, occupied)
+    rays = [backend.tensor(x) for x in make_rays(backend, 30, 1, rng)]
+    expected = [x.clone() for x in render_field(field, *rays)]
+    for n in range(6):
+        rays[n // 3][n, n % 3] = value
+        for pixels in expected:
+            pixels[n] = 0
+    for name, a, b in zip((*NAMES, "samples"), render_field(field, *rays), expected):
+        backend.assert_close(a, b, name)
+
+
 def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
     settings, occupied = make_settings(), make_occupancy("cubes", 1, rng, SIZE)
     field, _ = make_field(backend, rng, settings, occupied)
@@ -107,3 +121,9 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         prepare_field(settings, layout, bits.long(), table, *networks)
     with pytest.raises(ValueError, match="colour network must go from"):
         dataclasses.replace(settings, degree=3)
+    with pytest.raises(ValueError, match="hash grid must have 2 features an entry and 6 of all levels, got 2 and 8"):
+        finer = hash_grid_layout(features=2, **{**GRID, "levels": 4})
+        prepare_field(settings, finer, bits, backend.tensor(torch.zeros(finer.entries, 2)), *networks)
+    for wrong in ({"step": math.nan}, {"near": math.nan}, {"resolution": 0}, {"max_samples": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            dataclasses.replace(settings, **wrong)

@@ -1,9 +1,10 @@
 """The hash-grid op against the float64 reference: value and every gradient."""
 
+import numpy as np
 import pytest
 import torch
 
-from taichi_nerf.ops.hash_grid import hash_grid_encode, hash_grid_layout
+from taichi_nerf.ops.hash_grid import HashGridLayout, hash_grid_encode, hash_grid_layout
 from taichi_nerf.reference import hash_grid as reference
 
 GRIDS = {
@@ -88,3 +89,12 @@ def test_wrong_arguments_are_named(backend):
         hash_grid_encode(x.half(), table, layout)
     with pytest.raises(ValueError, match="table_gradient must be contiguous"):
         hash_grid_encode(x, table, layout, table_gradient=table.t().contiguous().t())
+
+
+@pytest.mark.parametrize("wrong", [[8, 64, 4, 0], [0, 63, 4, 0], [0, 48, 4, 1], [0, 0, 4, 1], [0, 2**31 - 8, 1290, 0]])
+def test_a_layout_that_leads_outside_of_its_table_is_refused(wrong):
+    HashGridLayout(features=2, levels=np.array([[0, 64, 4, 0]]), scales=np.ones(1))
+    with pytest.raises(ValueError, match="levels must follow one another"):
+        HashGridLayout(features=1, levels=np.array([wrong]), scales=np.ones(1))
+    with pytest.raises(ValueError, match="levels \\[L, 4\\] and scales \\[L\\]"):
+        HashGridLayout(features=2, levels=np.array([[0, 64, 4, 0]]), scales=np.ones(2))

@@ -76,6 +76,27 @@ def test_bad_arguments_raise(backend):
         make_grid(backend, cascades=9)
 
 
+def test_cells_and_grids_that_are_none_are_refused_or_left_out(backend):
+    values, fresh = backend.tensor(torch.ones(CUBE)), backend.tensor([5.0, 5.0])
+    for cell in (-1, CUBE, -2**31, 2**31 - 1):
+        cells = backend.tensor([3, cell], torch.int32)
+        if backend.device.type == "cpu":
+            with pytest.raises(IndexError, match=rf"cells must lie in \[0, {CUBE}\)"):
+                splat_occupancy(values, cells, fresh)
+        else:
+            splat_occupancy(values, cells, fresh)
+            assert values.sum() == CUBE + 4
+    with pytest.raises(IndexError, match="nothing to point at"):
+        splat_occupancy(values[:0], backend.tensor([0, 0], torch.int32), fresh)
+    with pytest.raises(ValueError, match="bits must hold whole cascades"):
+        choose_cells(backend.tensor([], torch.int32), uniform_count=3, occupied_count=3, seed=0)
+    camera = [backend.tensor(torch.ones(1, *shape)) for shape in ((3, 4), (2,), (2,), (2,))]
+    with pytest.raises(ValueError, match="values must hold 1 to 8 cascades of 16\\^3 cells, got 0"):
+        mark_invisible_cells(values[:0], *camera, resolution=G)
+    with pytest.raises(ValueError, match="resolution must be a power of two"):
+        mark_invisible_cells(values, *camera, resolution=0)
+
+
 def test_a_new_grid_is_full(backend):
     assert make_grid(backend, 2).occupied_share == 1.0
 

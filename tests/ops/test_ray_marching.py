@@ -103,6 +103,35 @@ def test_the_same_call_gives_the_same_samples(backend, rng):
         assert torch.equal(getattr(first, name), getattr(second, name))
 
 
+NOT_A_RAY = [math.nan, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("value", NOT_A_RAY)
+def test_a_ray_that_is_not_finite_has_no_samples_and_leaves_the_others_alone(backend, rng, value):
+    given, _, bits, occupied = make_scene(backend, 20, rng)
+    alone = march_rays(*given, bits, resolution=G, cascades=2, **OPTIONS)
+    spoilt = [x.detach().clone() for x in given]
+    assert alone.ray_count[3] > 0 and alone.ray_count[9] > 0
+    spoilt[0][3, 1] = spoilt[1][9, 2] = value
+    spoilt = [x.requires_grad_() for x in spoilt]
+    found = march_rays(*spoilt, bits, resolution=G, cascades=2, **OPTIONS)
+    expected = alone.ray_count.clone()
+    expected[[3, 9]] = 0
+    assert torch.equal(found.ray_count, expected)
+    *_, count = reference.march_rays(*(x.detach().double().cpu() for x in spoilt), occupied, **OPTIONS)
+    assert (count != expected.cpu()).sum() <= (0 if backend.dtype == torch.float64 else 1)
+    for gradient in torch.autograd.grad(found.positions.sum(), spoilt):
+        assert torch.isfinite(gradient).all() and not gradient[[3, 9]].any()
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-30, 1e-6, 1e30])
+def test_a_direction_of_any_length_is_followed_for_a_while_at_most(backend, rng, length):
+    given, _, bits, _ = make_scene(backend, 50, rng)
+    directions = given[1].detach() * length
+    samples = march_rays(given[0].detach(), directions, bits, resolution=G, cascades=2, step_min=1e-4, cone_angle=0.0)
+    assert (samples.ray_count >= 0).all() and torch.isfinite(samples.t).all()
+
+
 def test_bad_arguments_raise(backend, rng):
     (origins, directions), _, bits, _ = make_scene(backend, 5, rng)
 
@@ -129,5 +158,6 @@ def test_bad_arguments_raise(backend, rng):
     }.items():
         with pytest.raises(ValueError, match=name):
             march(**options)
-    with pytest.raises(ValueError, match="step_min"):
-        march(step_min=math.nan)
+    for name in ("step_min", "step_max", "near", "far"):
+        with pytest.raises(ValueError, match=name):
+            march(**{name: math.nan})

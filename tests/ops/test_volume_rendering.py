@@ -108,6 +108,23 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         visible_samples([1.0], dt, start, count)
     with pytest.raises(ValueError, match="kept_count must have shape"):
         compact_samples(start, count[:1])
+    for counts, error in (([5, -1], "at least 0"), ([2**31 - 1, 2**31 - 1], "more than 2\\^31")):
+        with pytest.raises(ValueError, match=error):
+            compact_samples(start, backend.tensor(counts, torch.int32))
+
+
+@pytest.mark.parametrize("wrong", [[-2**31, 0], [0, 6], [2**31 - 1, 0]])
+def test_samples_that_there_are_not_are_refused_or_left_out(backend, rng, wrong):
+    inputs, (_, count) = make_inputs(backend, [5, 3], rng)
+    start = backend.tensor(wrong, torch.int32)
+    if backend.device.type == "cpu":
+        for operation in (lambda: composite(*inputs, start, count),
+                          lambda: visible_samples(inputs[0], inputs[3], start, count)):
+            with pytest.raises(ValueError, match="ray_start and ray_count must lie among the 8 samples"):
+                operation()
+    else:
+        assert torch.isfinite(torch.stack([x.sum() for x in composite(*inputs, start, count)[:3]])).all()
+        assert (visible_samples(inputs[0], inputs[3], start, count) <= 8).all()
 
 
 # Dense intervals

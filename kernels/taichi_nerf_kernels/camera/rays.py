@@ -1,5 +1,6 @@
 """Rays from pixels, forward and backward, and pixels from points."""
 
+from ..bounds import entry_in
 from ..engine import ti
 from ..launch import kernel
 from .view import camera_direction, camera_direction_backward, project, world_direction
@@ -34,7 +35,7 @@ def rays_forward(
 ):
     """Origin and unit direction of the ray of each pixel."""
     for ray in range(pixel.shape[0]):
-        n = image_index[ray]
+        n = entry_in(image_index[ray], focal.shape[0])
         c, _ = camera_direction(_row2(pixel, ray), _row2(focal, n), _row2(principal, n), _row6(distortion, n),
                                 lens[n])
         d = world_direction(_rotation(camera_to_world, n), c)
@@ -77,7 +78,7 @@ def rays_backward(
     """Gradients of the cameras: d = w / |w|, w = R c, so dL/dw = (g - d (d.g)) / |w|, dL/dR = dL/dw c^T."""
     # What each ray adds to its camera.
     for ray in range(pixel.shape[0]):
-        n = image_index[ray]
+        n = entry_in(image_index[ray], focal.shape[0])
         p, f, m, k = _row2(pixel, ray), _row2(focal, n), _row2(principal, n), _row6(distortion, n)
         c, undistorted = camera_direction(p, f, m, k, lens[n])
         rotation = _rotation(camera_to_world, n)
@@ -103,7 +104,7 @@ def rays_backward(
             grad_principal[n, i] = 0.0
     ti.loop_config(serialize=serial)
     for ray in range(pixel.shape[0]):
-        n = image_index[ray]
+        n = entry_in(image_index[ray], focal.shape[0])
         for i in ti.static(range(12)):
             _add(grad_camera_to_world, ti.static((i // 4, i % 4)), n, per_ray[ray, i], serial)
         for i in ti.static(range(2)):
@@ -126,7 +127,7 @@ def project_points(
 ):
     """Where camera `image_index` sees each world point: `project`."""
     for s in range(points.shape[0]):
-        n = image_index[s]
+        n = entry_in(image_index[s], focal.shape[0])
         point = ti.Vector([points[s, i] for i in range(3)])
         translation = ti.Vector([camera_to_world[n, i, 3] for i in range(3)])
         p, z, shown = project(point, _rotation(camera_to_world, n), translation, _row2(focal, n),

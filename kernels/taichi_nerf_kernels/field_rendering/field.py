@@ -4,6 +4,7 @@ import numpy as np
 
 from ..camera import rays_forward
 from ..engine import in_double, on_cpu, ti
+from ..mlp import mlp_weights
 from .render import render_rays, render_scratch, summarise_bits
 from .settings import FieldSettings
 
@@ -22,7 +23,17 @@ class TaichiField:
 
     def __init__(self, settings: FieldSettings, *, bits, blocks, table, levels, scales, density_weights,
                  colour_weights):
-        """Arrays as of `render_rays`, used in place; `blocks` is written now, and `bits` must not change later."""
+        """Arrays as of `render_rays`, used in place; `blocks` is written now, and `bits` must not change later.
+
+        Raises ValueError for an array of another size than `settings` say.
+        """
+        cells, levels_count = settings.cascades * settings.resolution**3, settings.density_sizes[0] // settings.features
+        for name, array, shape in (("bits", bits, (cells // 32,)), ("blocks", blocks, (cells // 2048 + 6,)),
+                                   ("levels", levels, (levels_count, 4)), ("scales", scales, (levels_count,)),
+                                   ("density_weights", density_weights, (mlp_weights(settings.density_sizes),)),
+                                   ("colour_weights", colour_weights, (mlp_weights(settings.colour_sizes),))):
+            if tuple(array.shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(array.shape)}")
         self.settings = settings
         self.arrays = (bits, blocks, table, levels, scales, density_weights, colour_weights)
         self._room, self._scratch = 0, ()
@@ -31,10 +42,12 @@ class TaichiField:
     @classmethod
     def from_arrays(cls, settings: FieldSettings, layout, *, bits, table, density_weights, colour_weights):
         """Upload numpy arrays once: bits [C * G^3 / 32], table [E, F], and the layers of each network, [out, in]."""
+        settings.check_layout(layout)
         features = layout.features
+        table = np.reshape(table, (layout.entries, features))
         if on_cpu() and features > 1:
             entries = ti.Vector.ndarray(features, float, layout.entries)
-            entries.from_numpy(np.asarray(table, _float()).reshape(-1, features))
+            entries.from_numpy(np.asarray(table, _float()))
         else:
             entries = _uploaded(np.reshape(table, -1), float)
         flat = [np.concatenate([np.reshape(w, -1) for w in layers]) for layers in (density_weights, colour_weights)]

@@ -1,6 +1,9 @@
 """What a field's arrays mean, and how its rays are marched."""
 
+import math
 from dataclasses import dataclass
+
+from ..spherical_harmonics import MAX_DEGREE
 
 UNBOUNDED = 1e10
 
@@ -37,6 +40,21 @@ class FieldSettings:
     """Transmittance behind which a ray ends."""
 
     def __post_init__(self):
+        if self.resolution not in (16, 32, 64, 128, 256, 512) or not 1 <= self.cascades <= 8:
+            raise ValueError("resolution must be a power of two from 16 to 512 and cascades from 1 to 8, got "
+                             f"{self.resolution} and {self.cascades}")
+        if not (0 < self.step < math.inf and 0 <= self.cone <= 0.05 and 0 <= self.near <= self.far and self.side > 0):
+            raise ValueError("step and side must be above 0, cone in [0, 0.05], and 0 <= near <= far, got "
+                             f"{self.step}, {self.side}, {self.cone}, {self.near} and {self.far}")
+        if not (1 <= self.max_samples <= 2**24 and 0 <= self.early_stop < 1 and 1 <= self.degree <= MAX_DEGREE):
+            raise ValueError("max_samples must be from 1 to 2^24, early_stop in [0, 1) and degree from 1 to "
+                             f"{MAX_DEGREE}, got {self.max_samples}, {self.early_stop} and {self.degree}")
         if self.density_sizes[-1] + self.degree**2 != self.colour_sizes[0] or self.colour_sizes[-1] != 3:
             raise ValueError(f"the colour network must go from {self.density_sizes[-1]} + {self.degree}^2 inputs to "
                              f"3 outputs, got {self.colour_sizes}")
+
+    def check_layout(self, layout) -> None:
+        """Raise ValueError for a `HashGridLayout` with other features than the field's."""
+        if layout.features != self.features or layout.outputs != self.density_sizes[0]:
+            raise ValueError(f"the hash grid must have {self.features} features an entry and {self.density_sizes[0]} "
+                             f"of all levels, got {layout.features} and {layout.outputs}")

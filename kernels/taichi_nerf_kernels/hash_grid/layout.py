@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class HashGridLayout:
-    """Where each level lies in the table, and how fine it is."""
+    """Where each level lies in the table, and how fine it is. Raises ValueError for levels that would lead outside."""
 
     features: int
     """Features of an entry, F."""
@@ -16,6 +16,23 @@ class HashGridLayout:
     """[L, 4] int32: first entry, number of entries, resolution, hashed."""
     scales: np.ndarray
     """[L] float64: cells along the unit cube."""
+
+    def __post_init__(self):
+        levels, scales = np.asarray(self.levels, np.int64), np.ascontiguousarray(self.scales, np.float64)
+        if self.features < 1 or levels.shape != (len(levels), 4) or scales.shape != (len(levels),) or not len(levels):
+            raise ValueError(f"a layout needs features, levels [L, 4] and scales [L], got {self.features}, "
+                             f"{levels.shape} and {scales.shape}")
+        first, size, resolution, hashed = levels.T
+        dense = (hashed == 0) & (2 <= resolution) & (resolution <= 2**10) & (resolution**3 <= size)
+        power = (hashed == 1) & (2 <= resolution) & (resolution <= 2**20 + 1) & (size > 0) & (size & (size - 1) == 0)
+        if not np.all(dense | power) or not np.array_equal(first, np.cumsum(size) - size):
+            raise ValueError("levels must follow one another, each dense, with an entry for each of its vertices, or "
+                             f"hashed, with a power of two of them, got {levels.tolist()}")
+        if (first[-1] + size[-1]) * self.features >= 2**31:
+            raise ValueError("a hash grid must have fewer than 2^31 parameters, got "
+                             f"{(first[-1] + size[-1]) * self.features}")
+        object.__setattr__(self, "levels", np.ascontiguousarray(levels, np.int32))
+        object.__setattr__(self, "scales", scales)
 
     @property
     def entries(self) -> int:
@@ -52,6 +69,4 @@ def hash_grid_layout(*, levels: int = 16, features: int = 2, log2_entries: int =
         rows.append((first, entries, resolution, int(hashed)))
         scales.append(scale)
         first += entries
-    if first * features >= 2**31:
-        raise ValueError(f"a hash grid must have fewer than 2^31 parameters, got {first * features}")
-    return HashGridLayout(features=features, levels=np.array(rows, np.int32), scales=np.array(scales))
+    return HashGridLayout(features=features, levels=np.array(rows), scales=np.array(scales))

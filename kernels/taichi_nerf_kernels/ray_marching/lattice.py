@@ -1,9 +1,11 @@
 """A ray, and the lattice of steps along it."""
 
+from ..bounds import is_finite
 from ..engine import ti
 from ..random import uniform
 
 TINY = 1e-12
+OUT_OF_SIGHT = 1e9  # farther off than any cube
 SHORT = 0.51  # a jump stays this many steps short of an exit: half an interval, and a little for rounding
 
 
@@ -67,9 +69,11 @@ def reciprocal(d):
 
 @ti.func
 def ray_of(origins: ti.template(), directions: ti.template(), r):
-    """Origin and direction of ray r, and the reciprocals of the direction."""
+    """Origin and direction of ray r, and the reciprocals of the direction. One that is not finite misses every cube."""
     o = ti.Vector([origins[r, 0], origins[r, 1], origins[r, 2]])
     d = ti.Vector([directions[r, 0], directions[r, 1], directions[r, 2]])
+    if not is_finite(ti.abs(o).sum() + ti.abs(d).sum()):
+        o, d = ti.Vector([OUT_OF_SIGHT, 0.0, 0.0]), ti.Vector([1.0, 0.0, 0.0])
     return o, d, ti.Vector([reciprocal(d[0]), reciprocal(d[1]), reciprocal(d[2])])
 
 

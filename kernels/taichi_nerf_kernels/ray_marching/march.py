@@ -1,5 +1,6 @@
 """The kernels: how many samples each ray has, where they begin, what they are, and the gradient of their positions."""
 
+from ..bounds import samples_of_ray
 from ..engine import live, on_cpu, stride_for, ti
 from ..launch import kernel
 from .grid import summarise_blocks
@@ -163,7 +164,8 @@ def _fill_samples(
             end = lattice_index(t1, u0, pace) + 2
             # Run by run: those that are recorded, then others as they come.
             i, behind, run = -1, 0, 0
-            for s in range(ray_start[r], ray_start[r] + ray_count[r]):
+            first, last = samples_of_ray(ray_start, ray_count, r, positions.shape[0])
+            for s in range(first, last):
                 i += 1
                 if i >= behind:
                     if 2 * run < runs.shape[1]:
@@ -198,9 +200,10 @@ def sample_positions_backward(
 ):
     """x = o + t d with t held constant: dL/do = sum dL/dx, dL/dd = sum t dL/dx over a ray's samples."""
     for r in range(ray_start.shape[0]):
+        first, last = samples_of_ray(ray_start, ray_count, r, t.shape[0])
         for axis in ti.static(range(3)):
             to_origin, to_direction = 0.0, 0.0
-            for s in range(ray_start[r], ray_start[r] + ray_count[r]):
+            for s in range(first, last):
                 to_origin += grad_positions[s, axis]
                 to_direction += t[s] * grad_positions[s, axis]
             grad_origins[r, axis] = to_origin

@@ -7,6 +7,8 @@ from ..occupancy_grid import bit_is_set, cascade_scale, morton_encode
 from .grid import cascade_at, cell_coordinate, cube_to_exit, empty_cube, occupied_box
 from .lattice import lattice_index, lattice_interval, lattice_origin, ray_stretch
 
+FARTHEST = 4.0  # sides of the outermost cube: over twice its diagonal, for rays of directions that are shorter than 1
+
 
 class Marching(NamedTuple):
     """What the rays of a kernel have in common, as one argument of its functions.
@@ -81,9 +83,11 @@ def next_run(start, end, u0, leave, o, d, inverse, march: ti.template()):
 
 @ti.func
 def outer_stretch(o, inverse, march: ti.template()):
-    """(t0, t1) of a ray: inside the outermost cube and between near and far."""
-    half = ti.Vector([0.5, 0.5, 0.5]) * cascade_scale(march.cascades - 1)
-    return ray_stretch(o, inverse, -half, half, march.near, march.far)
+    """(t0, t1) of a ray: inside the outermost cube and between near and far, and no longer than FARTHEST."""
+    side = cascade_scale(march.cascades - 1)
+    half = ti.Vector([0.5, 0.5, 0.5]) * side
+    t0, t1 = ray_stretch(o, inverse, -half, half, march.near, march.far)
+    return t0, ti.min(t1, t0 + FARTHEST * side)
 
 
 @ti.func

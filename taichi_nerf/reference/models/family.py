@@ -74,7 +74,7 @@ def mip_nerf_360(state, o, d, near, far, density, colour, *, counts, anneal=1.0,
             s, weights = (x[:, 1:-1] for x in dilate_histogram(s, weights, 0.0025 + 0.5 / product))
         u = sample_uniform(len(o), count, seed_of(seed, number), "ray")
         centres = sample_histogram(s, weights, u, exponent=anneal)
-        s = fenceposts_between(centres, s[:, :1], s[:, -1:])
+        s = fenceposts_between(centres)
         t = distance_from_normalised(s, near, far, "disparity")
         found, hidden = density("field" if number == len(counts) - 1 else "proposals.0", t)
         weights = interval_weights(found.view(len(o), -1), t, "opaque").detach()
