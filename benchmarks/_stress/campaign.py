@@ -23,6 +23,7 @@ from .process import Died, Late, Process
 from .verdicts import GOOD, Outcome
 
 KEPT = 3  # inputs of the same fault
+LAST_SECONDS = 20.0  # for the inputs that are under way when the time is over
 WHAT = "what.txt"
 
 
@@ -58,7 +59,8 @@ class Campaign:
         self.tallies = {kind.name: Tally() for kind in kinds}
         self.faults: dict[str, Fault] = {}
         self._next, self._spent = defaultdict(int), defaultdict(float)
-        self._lock, self._news = threading.Lock(), []
+        self._lock, self._over, self._news = threading.Lock(), threading.Event(), []
+        self._threads: list[threading.Thread] = []
         self._workers = [Process(folder / "originals", folder / f"worker-{n}") for n in range(workers)]
 
     @property
@@ -79,22 +81,20 @@ class Campaign:
 
     def run(self, seconds: float, tell) -> None:
         """Take inputs for so long; `tell(campaign, share, news)` hears now and then how it goes."""
-        began, over = time.monotonic(), threading.Event()
-        threads = [threading.Thread(target=self._work, args=(worker, over), daemon=True) for worker in self._workers]
-        for thread in threads:
-            thread.start()
-        try:
-            while (passed := time.monotonic() - began) < seconds and any(thread.is_alive() for thread in threads):
-                tell(self, passed / seconds, self._heard())
-                time.sleep(0.2)
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join(max(kind.seconds for kind in self.kinds))
-            tell(self, 1.0, self._heard())
+        began = time.monotonic()
+        for worker in self._workers:
+            self._threads.append(threading.Thread(target=self._work, args=(worker,), daemon=True))
+            self._threads[-1].start()
+        while (passed := time.monotonic() - began) < seconds and any(thread.is_alive() for thread in self._threads):
+            tell(self, passed / seconds, self._heard())
+            time.sleep(0.2)
+        self._over.set()
+        for thread in self._threads:
+            thread.join(LAST_SECONDS)
+        tell(self, 1.0, self._heard())
 
-    def attempt(self, worker: Process, kind: Kind, number: int) -> Outcome:
-        """One input; its folder is gone afterwards, or kept among the faults."""
+    def attempt(self, worker: Process, kind: Kind, number: int) -> Outcome | None:
+        """One input; its folder is gone afterwards, or kept among the faults. None if the campaign ended it."""
         box = self.folder / "boxes" / f"{kind.name}-{number}"
         _remove(box)
         start = time.monotonic()
@@ -103,6 +103,8 @@ class Campaign:
         try:
             outcome = Outcome(**worker.ask(message, kind.seconds, may_last=kind.lasts))
         except Died as death:
+            if self._over.is_set():
+                return None
             verdict = "hang" if isinstance(death, Late) else "crash"
             what = box / WHAT
             outcome = Outcome(verdict=verdict, what=what.read_text() if what.is_file() else "", text=str(death),
@@ -114,7 +116,12 @@ class Campaign:
         return self._workers[0]
 
     def end(self):
-        """End all workers, and remove what passes."""
+        """End all workers, whatever they do, and remove what passes."""
+        self._over.set()
+        for worker in self._workers:
+            worker.kill()
+        for thread in self._threads:
+            thread.join(LAST_SECONDS)
         for n, worker in enumerate(self._workers):
             worker.end()
             _remove(self.folder / f"worker-{n}")
@@ -137,8 +144,8 @@ class Campaign:
                    "seed": self.seed, "inputs": self.inputs, "failed": self.failed, "kinds": kinds, "faults": faults}
         write(self.folder / "results.json", json.dumps(content, indent=1) + "\n")
 
-    def _work(self, worker: Process, over: threading.Event):
-        while not over.is_set():
+    def _work(self, worker: Process):
+        while not self._over.is_set():
             with self._lock:
                 kind = min(self.kinds, key=lambda kind: self._spent[kind.name] / kind.share)
                 number = self._next[kind.name]
@@ -147,9 +154,9 @@ class Campaign:
             start = time.monotonic()
             try:
                 self.attempt(worker, kind, number)
-            except Exception as error:  # the machine's: no process can be started, or no file written
+            except OSError as error:  # no process can be started, or no file written
                 with self._lock:
-                    self._news.append(f"a worker gave up: {type(error).__name__}: {error}")
+                    self._news.append(f"a worker gives up: {error}")
                 return
             with self._lock:
                 self._spent[kind.name] += time.monotonic() - start

@@ -58,6 +58,12 @@ class Process:
 
         return answer
 
+    def kill(self):
+        """From another thread, too: who waits for its answer hears that it died."""
+        if (process := self._process) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if self._own_session else process.kill()
+
     def end(self):
         """However it is."""
         if self._process is not None:
@@ -104,18 +110,15 @@ class Process:
 
     def _end(self) -> str:
         """End it with all that it started; what it said since it was asked, and how it ended."""
-        process, self._process = self._process, None
+        process = self._process
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.5)  # one that dies is given the time
         code = process.poll()
-        with contextlib.suppress(ProcessLookupError):
-            if self._own_session:
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
+        self.kill()
         process.wait()
         process.stdin.close()
         process.stdout.close()
+        self._process = None
         with self._log.open("rb") as log:
             log.seek(self._said)
             said = log.read().decode("utf-8", "replace")
