@@ -41,7 +41,7 @@ class Tally:
 
 
 @dataclass
-class Fault:
+class Finding:
     """Inputs that failed in the same way; the first of them in words."""
 
     kind: str
@@ -57,7 +57,7 @@ class Campaign:
                  workers: int = 2):
         self.folder, self.kinds, self.seed, self.small_disk = folder, kinds, seed, small_disk
         self.tallies = {kind.name: Tally() for kind in kinds}
-        self.faults: dict[str, Fault] = {}
+        self.faults: dict[str, Finding] = {}
         self._next, self._spent = defaultdict(int), defaultdict(float)
         self._lock, self._over, self._news = threading.Lock(), threading.Event(), []
         self._threads: list[threading.Thread] = []
@@ -170,7 +170,7 @@ class Campaign:
             kept = False
             if not outcome.good:
                 key = f"{kind.name}: {outcome.signature}"
-                fault = self.faults.setdefault(key, Fault(kind.name, number, outcome))
+                fault = self.faults.setdefault(key, Finding(kind.name, number, outcome))
                 fault.count += 1
                 kept = fault.count <= KEPT
                 if fault.count == 1:

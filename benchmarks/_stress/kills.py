@@ -4,6 +4,7 @@ Most are ended at one of their changes of files: a kill -9 leaves what is on the
 the process lives on for the next input. Some are processes of their own, killed by the clock.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -36,17 +37,17 @@ def attempt(box: Box) -> str:
         if not run.exists():
             return "stopped"
         check_whole(run, ended=False)
-        argv = ["train", "--resume", run, "--steps", STEPS, "--checkpoint-seconds", "0", "--orbit-frames", "0"]
+        argv = ["train", "--resume", run, "--steps", STEPS, "--checkpoint-seconds", "0", "--orbit-frames", "2"]
     return go_on(box, run, STEPS, box.originals.run)
 
 
 def _at_a_change(box: Box, run: Path, argv: list):
     """Ended before the n-th change of a file."""
     number, n = box.rng.choice(SIGNALS), box.rng.randrange(1, box.originals.facts["changes"] + 1)
-    left, changes = box.folder / "left", 0
+    left, changes, gone = box.folder / "left", 0, False
 
     def before(path: str):
-        nonlocal changes
+        nonlocal changes, gone
         changes += 1
         if changes != n:
             return
@@ -55,12 +56,13 @@ def _at_a_change(box: Box, run: Path, argv: list):
             return signal.raise_signal(number)
         if run.exists():
             shutil.copytree(run, left)
+        gone = True
         raise Gone
 
     box.say(f"{signal.Signals(number).name} before change {n}")
-    try:
+    with contextlib.suppress(Gone):
         box.command(*argv, may_write=[run], on_change=before)
-    except Gone:
+    if gone:
         shutil.rmtree(run, ignore_errors=True)
         if left.exists():
             left.rename(run)

@@ -18,6 +18,7 @@ VALUES = ["", " ", "nan", "inf", "-inf", "-1", "0", "1", "2", "3.5", "1e400", "1
           "9" * 400, "0x10", "1_000", "\uff11\uff12", "true", "None", "auto", "cpu", "..", "/dev/null", "/dev/full",
           "/dev/zero", "/dev/null/x", "/proc/x", "builtin:", "builtin:none", "\x1b[31mred", "two\nlines", "\udcff",
           "x" * 5000, "-", "--", "=", "--help", "{}", "[]", "%s", "$HOME", "~nobody", "\u00e9", "\u202e"]
+PLAIN = ["-1", "0", "1", "2", "3", "0.5", "1e-3", "True", "False"]  # that many an option takes
 UNKNOWN = ["hlep", "no-such", "step", "Output", "output_", "-output", ""]
 LONG = ("steps", "seconds", "frames", "size", "samples", "marched", "rays", "scales", "levels", "width", "resolution",
         "timeout", "layers", "depth")  # what takes as long as it says
@@ -62,10 +63,10 @@ def _odd(argv: list[str], name: str, rng: random.Random) -> list[str]:
     """With an option and a value that it was not made for; or with words lost, doubled, exchanged, or cut off."""
     how, at = rng.random(), rng.randrange(max(1, len(argv)))
     if how < 0.7 or name in ("doctor", "bench"):  # which without what they are told here take minutes
-        flag, value = rng.choice(_flags(name)), rng.choice(VALUES)
+        flag, value = rng.choice(_flags(name)), rng.choice(rng.choice([VALUES, PLAIN]))
         if value.isdigit() and len(value) > 6 and any(word in flag for word in LONG):
             value = f"-{value}"  # else it would do as it is told, for ever
-        return [*argv, f"--{flag}={value}"] if rng.random() < 0.4 else [*argv, f"--{flag}", value]
+        return [*argv, *rng.choice([[f"--{flag}={value}"], [f"--{flag}", value], [f"--{flag}", value], [f"--{flag}"]])]
     if how < 0.76:
         return argv[:at] + argv[at + 1 :]
     if how < 0.82:

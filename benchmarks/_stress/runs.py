@@ -30,7 +30,10 @@ def attempt(box: Box) -> str:
     harmed = {_harm(run, rng, box) for _ in range(rng.choice([1, 1, 1, 2]))}
     what = rng.choices(["info", "eval", "render", "resume"], [4, 3, 4, 2])[0]
     same = all(_cannot_matter(name, run, box.originals.run, what) for name in harmed)
-    return {"info": _info, "eval": _eval, "render": _render, "resume": _resume}[what](box, run, same)
+    verdict = {"info": _info, "eval": _eval, "render": _render, "resume": _resume}[what](box, run, same)
+    if verdict == "stopped" and not _may_last(what, harmed, run):
+        raise Fault("hang", f"{what} had to be stopped")
+    return verdict
 
 
 def _info(box: Box, run: Path, same: bool) -> str:
@@ -62,10 +65,18 @@ def _resume(box: Box, run: Path, same: bool) -> str:
     return ended.verdict
 
 
+def _may_last(what: str, harmed: set[str], run: Path) -> bool:
+    """Whether the damage may ask for more: other settings, or pictures of another size."""
+    asked = harmed & {"config.json", "cameras.json"}
+    return what != "info" and bool(asked) and all((run / name).is_file() for name in asked)
+
+
 def _cannot_matter(name: str, run: Path, original: Path, what: str) -> bool:
     """Whether a command that accepts the damage must give what it gave before: weights have a digest."""
     if name not in MATTERS[what] or name.endswith(".safetensors"):
         return True
+    if not (run / name).is_file():
+        return False
     try:
         return json.loads((run / name).read_text()) == json.loads((original / name).read_text())
     except (OSError, ValueError, RecursionError):
