@@ -40,7 +40,7 @@ FAULTS = {
     "crash": "os.abort()",
     "hang": "time.sleep(60)",
     "outside": "(path.parents[2] / 'elsewhere').write_text('x')",
-    "untidy": "raise UserError('one line\\nand another')",
+    "untidy": "raise UserError('one sentence, ' * 300)",
 }
 
 

@@ -93,7 +93,7 @@ def refusal_of(error: Exception) -> str:
     sentence = sentence_for(error)
     if sentence is None:
         raise Fault("traceback", "".join(traceback.format_exception(error)))
-    if len(sentence) > LONGEST or "\n" in str(error):
+    if len(sentence) > LONGEST:
         raise Fault("untidy", sentence[:LONGEST])
     return sentence
 
