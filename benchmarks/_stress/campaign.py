@@ -19,9 +19,10 @@ from _gpu.boxes import write
 from _gpu.session import commit
 
 from .kinds import Kind
-from .process import Died, Late, Process
+from .process import STARTING, Died, Late, Process
 from .verdicts import GOOD, Outcome
 
+WARM_UP = {"do": "warm_up"}
 KEPT = 3  # inputs of the same fault
 LAST_SECONDS = 20.0  # for the inputs that are under way when the time is over
 WHAT = "what.txt"
@@ -61,6 +62,7 @@ class Campaign:
         self._next, self._spent = defaultdict(int), defaultdict(float)
         self._lock, self._over, self._news = threading.Lock(), threading.Event(), []
         self._threads: list[threading.Thread] = []
+        self._prepared = False
         self._workers = [Process(folder / "originals", folder / f"worker-{n}") for n in range(workers)]
 
     @property
@@ -73,20 +75,22 @@ class Campaign:
 
     def prepare(self):
         """Let the originals be made, and the workers be ready. Raises Died where that cannot be."""
-        first, *others = self._workers
-        first.ask({"do": "prepare"}, 600)
-        waiting = [worker.begin({"do": "warm_up"}) for worker in others]
-        for answer in waiting:
-            answer(600)
+        self._workers[0].ask({"do": "prepare"}, STARTING)
+        for answer in [worker.begin(WARM_UP) for worker in self._workers]:
+            answer(STARTING)
+        self._prepared = True
 
     def run(self, seconds: float, tell) -> None:
-        """Take inputs for so long; `tell(campaign, share, news)` hears now and then how it goes."""
+        """Take inputs for so long, and at least one of each kind; `tell(campaign, share, news)` hears how it goes."""
         began = time.monotonic()
         for worker in self._workers:
             self._threads.append(threading.Thread(target=self._work, args=(worker,), daemon=True))
             self._threads[-1].start()
-        while (passed := time.monotonic() - began) < seconds and any(thread.is_alive() for thread in self._threads):
-            tell(self, passed / seconds, self._heard())
+        while any(thread.is_alive() for thread in self._threads):
+            passed = time.monotonic() - began
+            if passed >= seconds and all(tally.inputs for tally in self.tallies.values()):
+                break
+            tell(self, min(passed / seconds, 0.99), self._heard())
             time.sleep(0.2)
         self._over.set()
         for thread in self._threads:
@@ -110,6 +114,8 @@ class Campaign:
             outcome = Outcome(verdict=verdict, what=what.read_text() if what.is_file() else "", text=str(death),
                               signature=f"{verdict} {_innermost(str(death))}", seconds=time.monotonic() - start)
         self._record(kind, number, outcome, box)
+        if self._prepared and not worker.alive:
+            worker.ask(WARM_UP, STARTING)  # its successor
         return outcome
 
     def first_worker(self) -> Process:
@@ -154,9 +160,9 @@ class Campaign:
             start = time.monotonic()
             try:
                 self.attempt(worker, kind, number)
-            except OSError as error:  # no process can be started, or no file written
+            except (OSError, Died) as error:  # no process can be started, or no file written
                 with self._lock:
-                    self._news.append(f"a worker gives up: {error}")
+                    self._news += [] if self._over.is_set() else [f"a worker gives up: {error}"]
                 return
             with self._lock:
                 self._spent[kind.name] += time.monotonic() - start

@@ -23,7 +23,7 @@ FILLER = "stress-filler"
 def attempt(box: Box) -> str:
     """A command for which there is too little room, or not; then there is room, and it goes on."""
     small = box.small_disk if box.rng.random() < 0.7 else None
-    with _alone(small):
+    with _alone(box.folder.with_name("disk.lock")) if small else contextlib.nullcontext():
         return _attempt(box, small)
 
 
@@ -82,21 +82,19 @@ def _limited(room: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _filled(disk: Path, room: int) -> Iterator[None]:
     """All but `room` bytes of the file system are taken."""
-    with (disk / FILLER).open("wb") as filler:
+    filler = disk / FILLER
+    with filler.open("wb") as file:
         free = os.statvfs(disk)
-        os.posix_fallocate(filler.fileno(), 0, max(1, free.f_bavail * free.f_frsize - room))
-        try:
-            yield
-        finally:
-            filler.truncate(0)
+        os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - room))
+    try:
+        yield
+    finally:
+        filler.unlink()
 
 
 @contextlib.contextmanager
-def _alone(disk: Path | None) -> Iterator[None]:
+def _alone(lock: Path) -> Iterator[None]:
     """One process at a time fills the disk."""
-    if disk is None:
-        yield
-        return
-    with (disk / f"{FILLER}.lock").open("wb") as file:
+    with lock.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

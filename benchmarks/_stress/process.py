@@ -13,7 +13,7 @@ from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 WORKER = ["-m", "_stress.worker"]
-STARTING = 300.0  # seconds: kernels are compiled, on another day than the first from Taichi's cache
+STARTING = 600.0  # seconds: kernels are compiled, on another day than the first from Taichi's cache
 GRACE = 15.0  # seconds from being told to stop to being killed
 
 
@@ -57,6 +57,11 @@ class Process:
             return found
 
         return answer
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has been started, and has not died of a question."""
+        return self._process is not None
 
     def kill(self):
         """From another thread, too: who waits for its answer hears that it died."""

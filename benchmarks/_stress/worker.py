@@ -59,6 +59,7 @@ class Worker:
     def warm_up(self) -> dict:
         """Compile what commands need, so that no input waits for it."""
         run = self.passing / "run"
+        shutil.rmtree(run, ignore_errors=True)
         self._run("train", self.originals.scene, "--steps", 1, "-o", run, *SPARING)
         self._run("eval", run)
         self._run("render", run, "--frames", 1)
@@ -109,8 +110,9 @@ class Worker:
 def main_loop():
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what is said outside of a command goes into the log
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    log = os.fdopen(os.dup(2), "w")  # where it dies or hangs is said there, within a command, too
+    faulthandler.enable(log)
+    faulthandler.register(signal.SIGUSR1, log, all_threads=True)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     be_quick()
     worker = Worker(Path(sys.argv[1]), Path(sys.argv[2]))
