@@ -24,6 +24,7 @@ import numpy as np
 
 from ..errors import UserError
 from .aside import finish, folder_aside
+from .opening import check_regular
 
 CacheMode = Literal["auto", "memory", "disk"]
 MEMORY_SHARE = 0.5  # of the memory: pixels that need more stay on disk
@@ -201,6 +202,7 @@ def _reserve(path: Path, size: int):
 def _read(folder: Path, stamp: list, count: int, offset: np.ndarray) -> Pixels | None:
     """The cache in `folder`; None if there is none, or it is stale or damaged."""
     try:
+        check_regular(folder / "about.json")
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         if [about["version"], about["stamp"], about["pixels"]] != [VERSION, stamp, count]:
             return None
@@ -216,5 +218,5 @@ def _read(folder: Path, stamp: list, count: int, offset: np.ndarray) -> Pixels |
             if zlib.crc32(pixels[offset[n] : ends[n]]) != about["checksums"][n]:
                 return None
         return Pixels(pixels, allowed, bool(about["has_alpha"]), [(int(n), str(why)) for n, why in about["failed"]])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from .opening import check_regular
 
 # By model number: SIMPLE_PINHOLE, PINHOLE, ... SIMPLE_FISHEYE, FISHEYE
 PARAMETERS = (3, 4, 4, 5, 8, 8, 12, 5, 4, 5, 12, 16, 4, 5, 3, 4)
@@ -68,6 +69,7 @@ class _Cursor:
     """A place in the bytes of a file that never leaves them."""
 
     def __init__(self, path: Path):
+        check_regular(path)
         self.path, self.content, self.at = path, path.read_bytes(), 0
 
     def take(self, layout: str) -> tuple:
@@ -97,7 +99,7 @@ def check_binary_model(folder: Path):
     """Raises UserError where one of the model's binary files is cut off, or its counts do not fit its size."""
     for name, check in _CHECKS.items():
         path = folder / name
-        if not path.is_file():
+        if not path.exists():
             continue
         try:
             cursor = _Cursor(path)

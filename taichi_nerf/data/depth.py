@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .arrays import DAMAGED_ARRAY, load_array
 from .frames import Depth
 from .lenses import Lens, lengths_of_rays
-from .opening import DAMAGED, check_regular, open_image, reason_of
+from .opening import DAMAGED, open_image, reason_of
 from .scene import Cameras
 
 __all__ = ["DepthImages"]
@@ -56,9 +57,8 @@ def _lens(cameras: Cameras, n: int) -> Lens:
 def _read(path: Path) -> np.ndarray:
     """[H, W] float64 as stored. Raises UserError."""
     try:
-        check_regular(path)
         if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values = load_array(path)
         else:
             with open_image(path) as image:
                 values = np.asarray(image)
@@ -69,7 +69,7 @@ def _read(path: Path) -> np.ndarray:
         return values.astype(np.float64)
     except FileNotFoundError:
         raise UserError(f"the depth image {path} does not exist; put it there or take it out of its frame") from None
-    except DAMAGED as error:
+    except (*DAMAGED, *DAMAGED_ARRAY) as error:
         raise UserError(f"the depth image {path} cannot be read ({reason_of(error)}); replace it or take it out of its "
                         "frame") from None
 

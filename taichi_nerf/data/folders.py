@@ -1,8 +1,5 @@
 """What the formats that are folders share: images in several sizes, cameras that follow their image, arrays, text."""
 
-import tokenize
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,29 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .arrays import DAMAGED_ARRAY, load_array
 from .frames import SIZES, Frame
 from .ground import Ground
 from .images import ENDINGS, image_size
 from .intrinsics import check_intrinsics
 from .names import find_file, usable
+from .opening import check_regular
 from .poses import OPENGL_FROM_OPENCV as OPENGL_FROM_OPENCV
 from .poses import check_pose
 from .scene import Sightings
 from .splits import Request, check_counts, check_disjoint, read_split
-
-# numpy's reader raises all of these for damaged files.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    SyntaxError,
-    TypeError,
-    KeyError,
-    OverflowError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
 
 
 def image_folders(folder: Path) -> dict[int, Path]:
@@ -144,15 +129,10 @@ def make_splits(
 def read_array(path: Path) -> np.ndarray:
     """The array in the .npy file, real numbers alone. Raises UserError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header that lies about the size fails
-            if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-                raise ValueError("not an array of real numbers")
-            return np.array(array, dtype=np.float64)
+        return load_array(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; put it there") from None
-    except _DAMAGED as error:
+    except DAMAGED_ARRAY as error:
         raise UserError(f"{path} is not an array as numpy saves it ({reason(error)}); export it again") from None
 
 
@@ -174,6 +154,7 @@ def read_rows(path: Path, most: int = 2**20) -> list[list[float]]:
 def read_text(path: Path, most: int) -> str:
     """The text of a file of at most `most` bytes. Raises UserError."""
     try:
+        check_regular(path)
         if path.stat().st_size > most:
             raise UserError(f"{path} is too long for what it should be ({most} bytes); export it again")
         return path.read_bytes().decode("utf-8-sig")

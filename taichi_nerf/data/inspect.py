@@ -1,5 +1,6 @@
 """What is in a scene and what looks wrong with it, in sentences (`describe`) and as a picture (`frusta`)."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -192,11 +193,11 @@ def _image_suspicions(name: str, names: np.ndarray, split: Split) -> Iterator[st
 
 def _shared_views(scene: Scene) -> Iterator[str]:
     for one, other in combinations(scene.splits.values(), 2):
-        shared = {path.resolve() for path in one.paths} & {path.resolve() for path in other.paths}
+        shared = set(map(os.path.realpath, one.paths)) & set(map(os.path.realpath, other.paths))
         if shared:
             yield (
                 f"{one.name} and {other.name} share {len(shared)} images: "
-                f"{_list(sorted(path.name for path in shared))}"
+                f"{_list(sorted(map(os.path.basename, shared)))}"
             )
             continue
         poses = {pose.round(6).tobytes() for pose in one.cameras.camera_to_world}

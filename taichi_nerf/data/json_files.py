@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .opening import check_regular
 
 # A text in quotes, which stays, or a comment, as JavaScript has them.
 _TEXT_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -17,6 +18,7 @@ _TEXT_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTA
 def read_json(path: Path):
     """What the JSON file `path` holds; comments (// and /* */) are passed over. Raises UserError."""
     try:
+        check_regular(path)
         return _parsed(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path") from None

@@ -1,5 +1,6 @@
 """Masks that lie in a scene and are not used: a name that is spelled wrongly would train on what it covers."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,9 +26,10 @@ def unused_masks(frames: Sequence[Frame], images: Path | None = None, *, stated:
     images = images or (frames[0].path.parent if frames else Path())
     found, folder = [], mask_folder(images)
     if folder != images and folder.is_dir():
-        used = {mask.path.resolve() for frame in frames for mask in frame.masks}
+        used = {os.path.realpath(mask.path) for frame in frames for mask in frame.masks}
         others = _names(_pictures(images)) - _names(frame.path for frame in frames)
-        unused = [path for path in _pictures(folder) if path.resolve() not in used and not _names([path]) & others]
+        unused = [path for path in _pictures(folder)
+                  if os.path.realpath(path) not in used and not _names([path]) & others]
         remedy = "name it with mask_path" if stated else "call it as its image, with .png after it"
         found += _sentence(unused, f"of {folder.name}", remedy)
     dynamic = {dynamic_mask(frame.path) for frame in frames}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from .opening import check_regular
 
 MOST_POINTS = 2**27
 _TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
@@ -39,6 +40,7 @@ def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     Raises UserError.
     """
     try:
+        check_regular(path)
         data = path.read_bytes()
         head = _head(data)
         rows = _ascii(data, head) if head.form == "ascii" else _binary(data, head)

@@ -401,8 +401,12 @@ def pixel_offsets(size: np.ndarray) -> np.ndarray:
 
 
 def _coerce(target, name: str, dtype, shape: tuple[int, ...]):
-    """Make the field an array of this type; refuse another shape."""
-    value = np.asarray(getattr(target, name), dtype=dtype)
+    """Make the field an array of this type; refuse another shape, and numbers that the type does not have."""
+    try:
+        with np.errstate(invalid="raise"):
+            value = np.asarray(getattr(target, name), dtype=dtype)
+    except (OverflowError, FloatingPointError):
+        raise ValueError(f"{name} must be of type {np.dtype(dtype)}, and holds larger numbers or none") from None
     if value.shape != shape:
         raise ValueError(f"{name} must have shape {list(shape)}, got {list(value.shape)}")
     object.__setattr__(target, name, value)

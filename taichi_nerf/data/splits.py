@@ -90,7 +90,7 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, *, masks_al
         cache=ImageCache(scene=request.folder or _common_folder(frames), mode=request.cache),
         on_image=request.on_image,
     )
-    if images.allowed is not None and len(images.allowed) == 0:
+    if len(failed) < len(frames) and images.allowed is not None and len(images.allowed) == 0:
         raise UserError(f"{frames[0].path.parent}: masks leave no pixel of the split '{name}'; use --no-masks")
     full = stack_cameras(frames)
     cameras = full.scaled(request.downscale)
@@ -213,8 +213,8 @@ def check_counts(where: Path, name: str, count: int):
 
 def check_disjoint(where: Path, train: Sequence[Path], test: Sequence[Path]):
     """Raises UserError where an image file is both trained on and tested on."""
-    seen = {path.resolve() for path in train}
-    shared = sorted({path.resolve() for path in test} & seen)
+    seen = set(map(os.path.realpath, train))  # which, unlike resolve(), takes links in a circle as they are
+    shared = sorted(set(map(os.path.realpath, test)) & seen)
     if shared:
         raise UserError(
             f"{where}: {shared[0]} is in the training images and in the test images "

@@ -1,9 +1,12 @@
 """Every mistake ends in one sentence that names the file, what is wrong and what to do."""
 
+import contextlib
 import copy
 import json
 import math
+import os
 import random
+import signal
 import time
 
 import numpy as np
@@ -11,9 +14,11 @@ import pytest
 from PIL import Image
 
 from taichi_nerf.data import Scene, load_scene
+from taichi_nerf.data.inspect import describe
 from taichi_nerf.errors import UserError
 
-from .conftest import picture
+from .captures import write_colmap, write_llff, write_nerfies, write_nsvf, write_phototourism
+from .conftest import Capture, picture
 
 
 def refusal(path, **options) -> str:
@@ -275,3 +280,92 @@ def assert_valid(scene: Scene):
         for values in (cameras.camera_to_world, cameras.focal, cameras.principal, cameras.distortion):
             assert np.isfinite(values).all()
         assert (cameras.focal > 0).all() and len(split.images) == len(cameras) == len(split.paths) > 0
+
+
+PIPES = {"transforms": "transforms.json", "nerfies": "camera/000000.json", "colmap": "sparse/0/points3D.bin",
+         "phototourism": "gate.tsv", "nsvf": "pose/0_0000.txt", "llff": "poses_bounds.npy"}
+WRITERS = {"nerfies": write_nerfies, "colmap": write_colmap, "phototourism": write_phototourism, "nsvf": write_nsvf,
+           "llff": write_llff}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("form", PIPES)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(form, tmp_path):
+    if form in ("colmap", "phototourism"):
+        pytest.importorskip("pycolmap")
+    folder = tmp_path / "scene"
+    WRITERS.get(form, lambda folder: Capture(folder))(folder)
+    path = folder / PIPES[form]
+    path.unlink()
+    os.mkfifo(path)
+    with alarm(5):
+        refusal(folder, format=form)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("name", ["points.ply", "depth.npy"])
+def test_a_pipe_that_a_file_names_is_not_waited_for(capture, name):
+    os.mkfifo(capture.folder / name)
+    if name.endswith(".ply"):
+        capture.write(ply_file_path=name)
+    for frame in capture.frames:
+        frame["depth_file_path"] = name
+    with alarm(5), contextlib.suppress(UserError):
+        load_scene(capture.write())
+
+
+@contextlib.contextmanager
+def alarm(seconds: int):
+    """The test fails where it takes longer."""
+    def ring(number, frame):
+        pytest.fail(f"it waits for more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("alpha", ["auto", "mask", "background"])
+def test_a_split_whose_images_all_fail_is_not_said_to_be_masked(blender_folder, alpha):
+    for path in (blender_folder / "test").glob("r_?.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    assert "masks" not in refusal(blender_folder, alpha=alpha, strict=False)
+    path = blender_folder / "transforms_test.json"
+    content = json.loads(path.read_text())
+    for frame in content["frames"]:
+        frame["transform_matrix"] = 3
+    path.write_text(json.dumps(content))
+    assert "masks" not in refusal(blender_folder, alpha=alpha, strict=False)
+
+
+@pytest.mark.parametrize("head", [
+    b"{'descr': '<f8', 'shape': (5, 17", b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 16), }",
+    b"3", b"{"])
+def test_a_depth_array_with_a_damaged_head_is_refused(capture, head):
+    path = capture.folder / "depth.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(64))
+    for frame in capture.frames:
+        frame["depth_file_path"] = path.name
+    scene = load_scene(capture.write())
+    with pytest.raises(UserError, match=r"depth image .*depth\.npy cannot be read"):
+        scene.splits["train"].depth[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need permission there")
+@pytest.mark.parametrize("strict", [True, False])
+def test_links_in_a_circle_are_refused_or_left_out(capture, strict):
+    """Of images, and of masks."""
+    (capture.folder / "masks").mkdir()
+    for n, frame in enumerate(capture.frames):
+        frame["mask_path"] = f"masks/{n:04d}.png"
+        Image.fromarray(np.full((16, 12), 255, np.uint8)).save(capture.folder / frame["mask_path"])
+    for name in ("masks/0003.png", "images/0005.png"):
+        path = capture.folder / name
+        path.unlink()
+        path.symlink_to(path.name)
+        with contextlib.suppress(UserError):
+            describe(load_scene(capture.write(), strict=strict))

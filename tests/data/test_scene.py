@@ -130,3 +130,10 @@ def test_world_cameras_are_the_inverse_of_model_cameras():
     cameras = make_cameras([(4, 3), (4, 3)])
     back = scene.world_cameras(scene.model_cameras(cameras))
     np.testing.assert_allclose(back.camera_to_world, cameras.camera_to_world, atol=1e-5)
+
+
+@pytest.mark.parametrize("height", [np.nan, np.inf, 1e30])
+def test_sizes_that_are_no_whole_numbers_of_32_bits_are_refused(height):
+    cameras = make_cameras([(4, 2), (6, 5)])
+    with pytest.raises(ValueError, match="size must be of type int32"):
+        dataclasses.replace(cameras, size=np.array([(4, height), (6, 5)]))

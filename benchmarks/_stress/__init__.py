@@ -1,0 +1,1 @@
+"""What `benchmarks/stress.py` is made of."""
