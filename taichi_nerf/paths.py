@@ -26,6 +26,7 @@ import numpy as np
 from .data.intrinsics import lens_of
 from .data.json_files import finite
 from .data.keys import LENS
+from .data.opening import check_regular, reason_of
 from .data.placement import up_axis
 from .data.scene import FISHEYE, PERSPECTIVE, Cameras, Scene, Split, every_view
 from .errors import UserError
@@ -297,10 +298,11 @@ def _checked_size(size, where: str = "the size of the pictures") -> tuple[int, i
 
 def _read_json(path: Path):
     try:
+        check_regular(path)
         return json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         reason = (
-            "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason_of(error)})"
         )
         raise UserError(f"{path} {reason}; check the path of the camera path") from None
     except (ValueError, RecursionError) as error:

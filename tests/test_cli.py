@@ -740,6 +740,21 @@ def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles
         f"step {step}: {count} {said}" for step, count in ((1, 1), (2, 2), (5, 4))]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("name", ["cameras.json", "model.safetensors", "path.json"])
+def test_a_pipe_in_the_place_of_a_file_of_a_run_is_not_waited_for(run, tmp_path, capsys, name):
+    for path in ("config.json", "cameras.json", "model.safetensors"):
+        (tmp_path / path).write_bytes((run / path).read_bytes())
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    path = ["--path", tmp_path / name] if name == "path.json" else []
+    assert "is a pipe or a device" in refused(capsys, "render", tmp_path, *path)
+
+
+def test_a_word_without_end_is_cut(capsys):
+    assert len(refused(capsys, "info", "x" * 100_000)) < 400
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [

@@ -16,6 +16,7 @@ import torch
 from taichi_nerf import runtime
 from taichi_nerf.cli import main, sentence_for
 from taichi_nerf.data import load
+from taichi_nerf.errors import UserError
 from taichi_nerf.training import run
 
 from .verdicts import Fault
@@ -74,6 +75,10 @@ def command(watch: Watch, *argv: object, may_write: list[Path], codes: tuple[int
             code = main([str(part) for part in argv])
         except SystemExit as end:
             raise Fault("exit code", f"SystemExit {end.code}") from None
+        except UserError as error:
+            if "--debug" not in argv:
+                raise Fault("traceback", traceback.format_exc()) from None
+            return Ended(code=2, out="", err=str(error))
         except Exception:
             raise Fault("traceback", traceback.format_exc()) from None
     ended = Ended(code=code, **said)

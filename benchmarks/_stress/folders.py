@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import checkpoint
+from taichi_nerf.training.files import ASIDE
 from taichi_nerf.training.folder import CONFIG_FILE, LOG_FILE
 
 from .box import Box
@@ -22,12 +23,14 @@ def check_whole(run: Path, *, ended: bool):
     for path in sorted(run.rglob("*")):
         if not path.is_file():
             continue
+        if any(part.startswith(ASIDE) for part in path.parts):
+            if ended:
+                raise Fault("half-written", f"{path.relative_to(run)} is left, although the run has ended")
+            continue
         try:
             _read(path, ended)
         except (ValueError, OSError, SyntaxError, UserError, SafetensorError) as error:
             raise Fault("half-written", f"{path.relative_to(run)}: {error}") from None
-        if ended and path.name.endswith(".partial"):
-            raise Fault("half-written", f"{path.relative_to(run)} is left, although the run has ended")
 
 
 def _read(path: Path, ended: bool):

@@ -42,6 +42,7 @@ COMMANDS: dict[type, Callable[[Any], int]] = {
     Doctor: doctor,
     Bench: bench,
 }
+_LONG = re.compile(r"(\S{200})\S+(\S{50})")  # nobody reads a word of thousands of letters
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}
 REFUSED = {
     errno.EACCES,
@@ -185,5 +186,5 @@ def _setting_error(error: BaseException | None) -> SettingError | None:
 
 
 def _fail(sentence: str, code: int) -> int:
-    say(f"taichi-nerf: {sentence}")
+    say("taichi-nerf: " + _LONG.sub(r"\1...\2", sentence))
     return code

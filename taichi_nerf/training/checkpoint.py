@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .. import runtime
 from ..config import SYSTEMS, ModelConfig, from_dict
+from ..data.opening import check_regular
 from ..errors import UserError
 from ..models.family import build_model
 from ..models.model import Box, Model
@@ -124,6 +125,7 @@ def _write(path: Path, tensors: dict[str, Tensor], header: dict):
 
 def _read(path: Path, content: str) -> tuple[dict[str, Tensor], dict]:
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}

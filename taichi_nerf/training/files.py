@@ -15,6 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ..data.aside import folder_aside
+from ..data.opening import check_regular
 from ..errors import UserError
 
 ASIDE = ".taichi-nerf-aside-"  # how the names of folders aside begin
@@ -38,6 +39,7 @@ def read_json(path: Path) -> dict:
     Raises UserError naming the file if it is missing or damaged.
     """
     try:
+        check_regular(path)
         content = parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give the folder of a run of taichi-nerf train") from None
