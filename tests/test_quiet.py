@@ -10,6 +10,8 @@ import pytest
 
 from taichi_nerf_kernels.engine import ti
 
+from .test_cli import SMALL
+
 FORBIDDING = """
 import os, socket
 
@@ -49,8 +51,7 @@ def command(tmp_path):
 
 def test_the_commands_connect_to_nothing(command, tmp_path):
     run, common = str(tmp_path / "run"), ("--backend", "cpu", "--threads", "1")
-    trained = command("train", "--downscale", "8", "--steps", "2", "--test-every", "16", "--orbit-frames", "2",
-                      "--output", run, *common)
+    trained = command("train", "--downscale", "8", "--steps", "2", "--test-every", "16", "--output", run, *SMALL)
     assert trained[0] == 0, trained[2]
     assert command("eval", run, "--every", "16", *common)[0] == 0
     assert command("render", run, "--frames", "1", "--size", "16", "16", *common)[0] == 0

@@ -92,6 +92,7 @@ class Process:
         paths = [str(BENCHMARKS), str(BENCHMARKS.parent), str(BENCHMARKS.parent / "kernels"),
                  *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(passing)}
+        environment.pop("TORCHINDUCTOR_CACHE_DIR", None)  # which PyTorch sets for its children, outside of TMPDIR
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([sys.executable, *WORKER, str(self._originals), str(passing)],
                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0,
