@@ -117,6 +117,9 @@ def describe(path: Path) -> dict:
 
 def _write(path: Path, tensors: dict[str, Tensor], header: dict):
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    if (name := _not_finite(tensors)) is not None:  # it could not be read again
+        raise UserError(f"{path} is not written, since the training has come to values in '{name}' that are not finite; "
+                        "the checkpoint from before stays: train anew with a smaller --optimiser.learning-rate")
     header = {"format": FORMAT, "version": VERSION, **header}
     text = json.dumps(header, allow_nan=False)
     metadata = {"header": text, "digest": _digest(tensors, text)}
@@ -136,10 +139,15 @@ def _read(path: Path, content: str) -> tuple[dict[str, Tensor], dict]:
     header = _checked_header(path, metadata, content)
     if metadata.get("digest") != _digest(tensors, metadata["header"]):
         raise UserError(f"{path} is not as it was written (its digest is another); restore it or train again")
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise UserError(f"{path} holds values in '{name}' that are not finite; restore it or train again")
+    if (name := _not_finite(tensors)) is not None:
+        raise UserError(f"{path} holds values in '{name}' that are not finite; restore it or train again")
     return tensors, header
+
+
+def _not_finite(tensors: dict[str, Tensor]) -> str | None:
+    """The first that holds infinities, or what is no number."""
+    return next((name for name, value in tensors.items()
+                 if value.is_floating_point() and not bool(torch.isfinite(value).all())), None)
 
 
 def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:

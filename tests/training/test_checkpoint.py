@@ -168,6 +168,17 @@ def test_tensors_that_do_not_fit_are_refused_though_the_digest_is_right(saved, c
         checkpoint.load(saved[1])
 
 
+def test_a_training_that_has_diverged_leaves_the_checkpoint_from_before(make_trainer, tmp_path):
+    trainer, folder = make_trainer(gradients="autograd"), tmp_path
+    checkpoint.save(folder, trainer)
+    before = {name: (folder / name).read_bytes() for name in (MODEL, STATE)}
+    with torch.no_grad():
+        trainer.model.field.table.view(-1)[5] = float("inf")
+    with pytest.raises(UserError, match=r"'.*field.table' that are not finite; the checkpoint from before stays"):
+        checkpoint.save(folder, trainer)
+    assert before == {name: (folder / name).read_bytes() for name in (MODEL, STATE)}
+
+
 def test_files_of_the_first_version_are_read(saved, make_trainer):
     """They knew Instant-NGP alone: no kind, no loss among the settings of the model, and less of the box."""
     trainer, folder = saved
