@@ -118,7 +118,7 @@ def describe(path: Path) -> dict:
 def _write(path: Path, tensors: dict[str, Tensor], header: dict):
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     if (name := _not_finite(tensors)) is not None:  # it could not be read again
-        raise UserError(f"{path} is not written, since the training has come to values in '{name}' that are not finite; "
+        raise UserError(f"{path} is not written, since training has come to values in '{name}' that are not finite; "
                         "the checkpoint from before stays: train anew with a smaller --optimiser.learning-rate")
     header = {"format": FORMAT, "version": VERSION, **header}
     text = json.dumps(header, allow_nan=False)
