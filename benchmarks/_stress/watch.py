@@ -14,6 +14,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Which arguments of an event are paths that are changed, and which one is the descriptor of the folder they lie in.
 CHANGES = {"os.rename": ((0, 1), 2), "os.remove": ((0,), 1), "os.mkdir": ((0,), 2), "os.rmdir": ((0,), 1),
            "os.symlink": ((1,), 2), "os.link": ((1,), 3), "os.truncate": ((0,), None), "os.chmod": ((0,), 2)}
+FOLLOWING = {"open", "os.truncate", "os.chmod"}  # what changes the file behind a link; all else changes the link
 FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "socket.connect", "socket.getaddrinfo", "pickle.find_class"}
 TOOLS = ("ffmpeg", "python")  # the package starts them: for videos and linear light; doctor and bench, for a backend
 ALWAYS = ("/dev/null", "/dev/shm", "/proc/self")
@@ -46,25 +47,26 @@ class Watch:
             return
         if event == "open":
             if isinstance(args[2], int) and args[2] & WRITING:
-                self._changed(args[0], None)
+                self._changed(event, args[0], None)
         elif event in CHANGES:
             paths, folder = CHANGES[event]
             for n in paths:
-                self._changed(args[n], None if folder is None or folder >= len(args) else args[folder])
+                self._changed(event, args[n], None if folder is None or folder >= len(args) else args[folder])
         elif event == "subprocess.Popen":
             if not os.path.basename(os.fsdecode(args[0] or args[1][0])).startswith(TOOLS):
                 self._found.append(f"started {args[1]!r}"[:300])
         elif event in FORBIDDEN:
             self._found.append(f"{event} {args!r}"[:300])
 
-    def _changed(self, path, folder: int | None):
+    def _changed(self, event: str, path, folder: int | None):
         if isinstance(path, int) or path is None:
             return
         path = os.fsdecode(path)
         if isinstance(folder, int) and folder >= 0:
             path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
         try:
-            real = os.path.realpath(path)
+            within, name = os.path.split(os.path.abspath(path))
+            real = os.path.realpath(path) if event in FOLLOWING else os.path.join(os.path.realpath(within), name)
         except ValueError:  # no file can have this name
             return
         if _within(real, self._allowed):
