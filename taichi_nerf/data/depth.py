@@ -38,10 +38,11 @@ class DepthImages(Sequence):
             return np.full(lens.size[::-1], np.inf, np.float32)
         if self._lengths[0] != lens:
             self._lengths = (lens, lengths_of_rays(lens))
-        depth = _sampled(_read(self.files[n].path), lens.size) * self.files[n].unit
-        with np.errstate(invalid="ignore"):
+        values = _sampled(_read(self.files[n].path), lens.size)
+        with np.errstate(invalid="ignore", over="ignore"):  # what single precision does not hold is unknown, too
+            depth = values * self.files[n].unit
             distance = np.where(np.isfinite(depth) & (depth > 0), depth * self._lengths[1], np.inf)
-        return distance.astype(np.float32)
+            return distance.astype(np.float32)
 
     def subset(self, chosen: Sequence[int]) -> "DepthImages":
         """Those of some of the views, still not decoded."""

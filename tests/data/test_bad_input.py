@@ -355,6 +355,13 @@ def test_a_depth_array_with_a_damaged_head_is_refused(capture, head):
         scene.splits["train"].depth[0]
 
 
+def test_distances_beyond_single_precision_are_unknown(capture):
+    capture.frames[0]["depth_file_path"] = "depth.npy"
+    np.save(capture.folder / "depth.npy", np.full((4, 4), 1e200))
+    scene = load_scene(capture.write(), test_every=0)
+    assert np.isinf(scene.splits["train"].depth[0]).all()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need permission there")
 @pytest.mark.parametrize("strict", [True, False])
 def test_links_in_a_circle_are_refused_or_left_out(capture, strict):
