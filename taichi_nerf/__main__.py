@@ -4,15 +4,15 @@ import os
 import signal
 import sys
 
-from .output import open_closed_streams
-
 
 def main() -> int:
     """Run the command of this process's arguments and return its exit code."""
-    open_closed_streams()
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, as in the background
     if ours:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # nothing has begun, and an import would be torn
+    from .output import open_closed_streams
+
+    open_closed_streams()
     from .cli import main as run
 
     if ours:

@@ -3,6 +3,7 @@
 A kernel test takes the fixture `backend` and runs on each.
 """
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 os.environ.setdefault("TI_ENABLE_PYBUF", "0")  # else Taichi takes pytest for a notebook, and says so at the very end
 from taichi_nerf import runtime
+from taichi_nerf_kernels import engine
 
 REAL_DATA = os.environ.get("TAICHI_NERF_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
 # Backend, precision, and threads of the kernels: two where a race would show against the narrowest tolerance.
@@ -73,6 +75,24 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def _going_on(init):
+    """`runtime.init`, but that a runtime that is as wanted goes on: in a new one all kernels are prepared anew."""
+
+    def start(backend="auto", dtype=torch.float32, threads=None, seed=0, mlp="auto", debug=None):
+        running = runtime._current
+        wanted = (backend, dtype, runtime.usable_cpus() if threads is None else threads,
+                  os.environ.get("TAICHI_NERF_DEBUG") == "1" if debug is None else debug)
+        if running is not None and engine.is_running() and wanted == (
+                running.backend, running.dtype, running.threads, engine.configuration().debug):
+            torch.set_num_threads(running.threads)
+            runtime._current = dataclasses.replace(running, mlp=mlp)
+            return runtime._current
+        return init(backend, dtype, threads, seed, mlp, debug)
+
+    start.anew = init
+    return start
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread(request):
     """A test that asks for no number of threads has one: others run beside it, and of what Taichi compiles it takes
@@ -83,6 +103,7 @@ def one_thread(request):
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "usable_cpus", lambda: 1)
+        patch.setattr(runtime, "init", _going_on(runtime.init))
         yield
 
 

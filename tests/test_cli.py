@@ -661,7 +661,7 @@ def test_a_training_is_not_lost_by_its_last_line(scene_folder, tmp_path, monkeyp
 
 
 def test_an_interruption_while_modules_load_is_no_traceback():
-    for seconds in (0.05, 0.1, 0.2, 0.5):
+    for seconds in (0.15, 0.3, 0.5):  # before that, Python itself begins
         process = start("info", "/no/such/scene")
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
@@ -749,6 +749,11 @@ def test_a_pipe_in_the_place_of_a_file_of_a_run_is_not_waited_for(run, tmp_path,
     os.mkfifo(tmp_path / name)
     path = ["--path", tmp_path / name] if name == "path.json" else []
     assert "is a pipe or a device" in refused(capsys, "render", tmp_path, *path)
+
+
+def test_a_run_is_no_scene_and_goes_on_with_resume(run, capsys):
+    assert f"{run} is a run, not a scene; go on with it by taichi-nerf train --resume {run}" in refused(
+        capsys, "train", run)
 
 
 def test_a_word_without_end_is_cut(capsys):

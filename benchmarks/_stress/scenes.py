@@ -245,7 +245,7 @@ def picture_replaced(scene: Path, rng: random.Random) -> str:
     try:
         with Image.open(path) as image:
             side = image.size
-    except OSError:
+    except (OSError, ValueError, SyntaxError):  # it was damaged before
         side = (8, 8)
     how, make = rng.choice(list(_pictures(rng, side)))
     path.write_bytes(make())

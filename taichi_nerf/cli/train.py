@@ -216,6 +216,7 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
     from ..training.folder import RunFolder, check_new, load_training_scene, writing
     from ..training.run import with_budget
 
+    _check_no_run(command.scene.path)
     if command.output is not None:
         check_new(command.output)
     there = command.output is not None and command.output.is_dir()  # and as good as empty
@@ -233,6 +234,15 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
     path = _made([command.output] if command.output is not None else _default_folders(scene), there)
     held.enter_context(writing(path))
     return RunFolder.create(path, config, scene), scene
+
+
+def _check_no_run(path: str | None):
+    """Raises UserError where the scene is a run."""
+    from ..training.folder import CONFIG_FILE
+
+    if path is not None and (Path(path) / CONFIG_FILE).is_file():
+        raise UserError(f"{path} is a run, not a scene; go on with it by taichi-nerf train --resume {quoted(path)}, or "
+                        "give the folder of a scene")
 
 
 def _save(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
