@@ -24,7 +24,7 @@ def python(*arguments, timeout=60, **environment) -> subprocess.CompletedProcess
                           timeout=timeout)
 
 
-def run_tests(*arguments, timeout=300, **environment):
+def run_tests(*arguments, timeout=900, **environment):
     """pytest in a process of its own; fails with its output, and returns it."""
     done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, timeout=timeout, **environment)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
