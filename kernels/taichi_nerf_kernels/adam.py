@@ -26,6 +26,7 @@ from .launch import kernel
 
 ENTRIES_PER_TASK = 4096  # on a CPU, where every task costs a call; one elsewhere
 _MAGNITUDE = 0x7FFFFFFF  # all bits of a float32 but the sign
+_MOST_STEPS = 2**31 - 1  # which a count does not pass
 
 
 def bias_correction_table(beta1: float, beta2: float, digits: int = 24) -> np.ndarray:
@@ -108,7 +109,7 @@ def adam_step(
             m = ti.Vector([first_moment[base + f] for f in range(features)])
             v = ti.Vector([second_moment[base + f] for f in range(features)])
             value = ti.Vector([parameter[base + f] for f in range(features)])
-            n = step_count[entry] + 1
+            n = ti.min(step_count[entry], _MOST_STEPS - 1) + 1
             if is_finite(g.dot(g)):
                 m, v = adam_moments(m, v, g, beta1, beta2)
                 value -= adam_change(m, v, n, bias_correction, learning_rate, epsilon)
