@@ -89,7 +89,6 @@ def _going_on(init):
             return runtime._current
         return init(backend, dtype, threads, seed, mlp, debug)
 
-    start.anew = init
     return start
 
 

@@ -15,6 +15,7 @@ import torch
 
 from taichi_nerf import runtime
 from taichi_nerf.cli import main, sentence_for
+from taichi_nerf.config import SettingError
 from taichi_nerf.data import load
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import run
@@ -70,20 +71,23 @@ def command(watch: Watch, *argv: object, may_write: list[Path], codes: tuple[int
 
     Raises Fault where it does not end as a command should.
     """
+    shown = None
     with watch.watching(may_write, on_change) as found, captured() as said:
         try:
             code = main([str(part) for part in argv])
         except SystemExit as end:
             raise Fault("exit code", f"SystemExit {end.code}") from None
-        except UserError as error:
+        except (UserError, SettingError) as error:  # which --debug shows with its traceback
             if "--debug" not in argv:
                 raise Fault("traceback", traceback.format_exc()) from None
-            return Ended(code=2, out="", err=str(error))
+            code, shown = 2, str(error)
         except Exception:
             raise Fault("traceback", traceback.format_exc()) from None
     ended = Ended(code=code, **said)
     if found:
         raise Fault("outside", "; ".join(found[:5]))
+    if shown is not None:
+        return Ended(code=code, out="", err=shown)
     if code not in (*codes, *STOPPED):
         raise Fault("exit code", f"{code}: {ended.err[-1000:]}")
     check_tidy(ended.out + ended.err)
