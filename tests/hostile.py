@@ -238,6 +238,8 @@ OPERATIONS = {
                        "colour_1": rand(3, 4)}),
     "hash grid": (lambda **given: hash_grid.hash_grid_encode(**given, layout=layout()),
                   {"positions": rand(R, 3), "table": rand(layout().entries, 2)}),
+    "hash grid, widths": (lambda **given: hash_grid.hash_grid_encode(**given, layout=layout()),
+                          {"positions": rand(R, 3), "table": rand(layout().entries, 2), "widths": rand(R)}),
     "spacing": (lambda **given: interval_sampling.distance_from_normalised(**given, spacing="piecewise"),
                 {"s": rand(R, S), "near": rand(R), "far": 2 + rand(R)}),
     "spacing, back": (lambda **given: interval_sampling.normalised_from_distance(**given, spacing="disparity"),
