@@ -35,7 +35,7 @@ class Field(nn.Module):
         """sRGB colour [N, 3], of unit directions [R, 3]."""
         raise NotImplementedError
 
-    def density_again(self, samples: Tensor, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
+    def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
         """`density` of some samples of which it is `known` without gradients: those numbered `kept` [K].
 

@@ -99,7 +99,7 @@ class HashDensity(Field):
     def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
         return self.decode(self.encode(samples))
 
-    def density_again(self, samples: Tensor, known: tuple[Tensor, Hidden], kept: Tensor, shot: Shot = UNKNOWN,
+    def density_again(self, samples: Samples, known: tuple[Tensor, Hidden], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
         """The look-up is not made again, only its gradient."""
         density, (features, geometry) = known

@@ -14,7 +14,7 @@ from ..ops.multisampling import multisample_cones
 from ..samplers.seeds import seed_of
 from ..types import Rays, Standing
 
-__all__ = ["contracted", "grid_samples"]
+__all__ = ["DISC", "contracted", "grid_samples", "radius_of"]
 
 DISC = 0.5  # standard deviation along an axis of a disc with radius 1: the section of a cone
 TURNS = 16  # purpose of the random turns of a ray's first level; those of the samplers are below
@@ -25,10 +25,10 @@ def grid_samples(widths: Widths, rays: Rays, t: Tensor, level: int, standing: St
     [N, 6, 3] with widths [N, 6]."""
     if widths == "six":
         return multisample_cones(t[:, :-1].reshape(-1), t[:, 1:].reshape(-1), rays.origins, rays.directions,
-                                 _radius(rays), seed=seed_of(standing, TURNS + level))
+                                 radius_of(rays), seed=seed_of(standing, TURNS + level))
     middle = (t[:, 1:] + t[:, :-1]) / 2
     positions = (rays.origins[:, None] + middle[..., None] * rays.directions[:, None]).view(-1, 3)
-    return positions if widths == "off" else (positions, (DISC * _radius(rays)[:, None] * middle).view(-1))
+    return positions if widths == "off" else (positions, (DISC * radius_of(rays)[:, None] * middle).view(-1))
 
 
 def contracted(samples: Samples) -> Samples:
@@ -40,7 +40,7 @@ def contracted(samples: Samples) -> Samples:
     return flat[0].view_as(positions), flat[1].view_as(widths)
 
 
-def _radius(rays: Rays) -> Tensor:
+def radius_of(rays: Rays) -> Tensor:
     """[R] at distance 1 of what a ray sees: of several rays of a pixel, each its part of the area."""
     if rays.radius is None:
         return torch.zeros_like(rays.origins[:, 0])
