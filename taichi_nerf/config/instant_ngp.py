@@ -70,6 +70,10 @@ class InstantNGPConfig(ModelConfig):
     """What a sample sees of the hash grid. off: all of it, at a point; what is finer than a pixel is then learned by
     heart, and flickers in pictures from farther off. level: each level the less the finer it is than the pixel's cone
     at that distance (Zip-NeRF), at hardly any cost."""
+    widening: float = 0.0
+    """What is added to the widths when the training begins, in model units: it is halved six times until 0.8 of the
+    training is done, and is then nothing. What is large is learned first, and few views are not learned by heart
+    (SANeRF). Needs widths level."""
     huber: float = 0.1
     """Error at which the loss turns from quadratic to linear."""
     appearance: int = 0
@@ -82,6 +86,8 @@ class InstantNGPConfig(ModelConfig):
         above(self, 0, MANY, "huber")
         require(self.widths != "six", "widths six is for mip-nerf and mip-nerf-360, whose intervals are long; the "
                 "samples of instant-ngp are short: use level or off")
+        within(self, 0, MANY, "widening")
+        require(self.widening == 0 or self.widths == "level", "widening needs widths level")
         within(self, 0, LONGEST_CODE, "appearance")
 
     @property
