@@ -50,7 +50,7 @@ class InstantNGP(Model):
             first_update=sampling.first_update, warmup_cells=2 * sampling.cells_per_update,
             warmup_steps=sampling.first_update + sampling.update_every * sampling.warmup_updates,
             cells_per_update=sampling.cells_per_update, seed=seed)
-        self.sees_cones = config.widths != "off"
+        self.sees_cones = config.widths == "level"
         if self.sees_cones:  # what a pixel of the training images sees where they look: for positions of no ray
             self.register_buffer("usual_width", torch.zeros(()))
 

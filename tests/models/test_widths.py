@@ -8,10 +8,14 @@ import torch
 from taichi_nerf import runtime
 from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig, SettingError
 from taichi_nerf.data.builtin import hemisphere_cameras
+from taichi_nerf.data.multiscale import with_scales
+from taichi_nerf.models.family import settled
 from taichi_nerf.models.instant_ngp import InstantNGP
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
-from taichi_nerf.types import Rays
+from taichi_nerf.types import Rays, Seeds, Standing
+
+from .test_family import facing
 
 CONFIG = InstantNGPConfig(
     field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64),
@@ -86,3 +90,25 @@ def test_the_usual_width_is_that_of_a_pixel_in_the_middle_of_the_box_and_is_save
 def test_six_points_are_for_others():
     with pytest.raises(SettingError, match="widths six is for mip-nerf and mip-nerf-360"):
         dataclasses.replace(CONFIG, widths="six")
+
+
+def test_samples_have_widths_where_images_are_of_several_scales_unless_told_otherwise():
+    config, scene = InstantNGPConfig(), facing()
+    assert settled(config, scene).widths == "off"
+    assert settled(config, with_scales(scene, 2)).widths == "level"
+    assert settled(dataclasses.replace(config, widths="off"), with_scales(scene, 2)).widths == "off"
+    assert settled(dataclasses.replace(config, widening=0.1), scene).widths == "level"
+    with pytest.raises(SettingError, match="widening needs widths level"):
+        dataclasses.replace(config, widening=0.1, widths="off")
+
+
+def test_what_is_added_to_the_widths_is_halved_six_times_and_then_nothing(make):
+    model = make(widening=0.64)
+
+    def standing(progress):
+        return Standing(step=0, progress=progress, seeds=Seeds(1, 2, 3))
+
+    added = [model.widened(standing(progress)) for progress in (0.0, 0.4, 0.79999, 0.8, 1.0)]
+    assert added == pytest.approx([0.64, 0.08, 0.01, 0.0, 0.0], rel=1e-3) and model.widened(None) == 0
+    seen = [model.render(rays_of(0.01), where).samples.widths for where in (standing(0.4), standing(1.0))]
+    torch.testing.assert_close(seen[0][:20], seen[1][:20] + 0.08)

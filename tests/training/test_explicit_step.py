@@ -43,7 +43,8 @@ CASES = {
     "scales": {"scales": 2},
     "masks": {"masked": True},
     "widths": {"widths": "level"},
-    "widths-depth": {"widths": "level", "widening": 0.1, "per_pixel": 4, "training": {"depth": DepthConfig(weight=0.3)}},
+    "widths-depth": {"widths": "level", "widening": 0.1, "per_pixel": 4,
+                     "training": {"depth": DepthConfig(weight=0.3)}},
     "all": {"widths": "level", "appearance": 2, "scales": 2, "masked": True, "per_pixel": 4, "random_background": False,
             "training": {"exposure": ExposureConfig(learned=True)}},
 }
