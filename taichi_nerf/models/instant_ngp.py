@@ -16,7 +16,7 @@ from ..fields.hash_field import HashField
 from ..losses import huber
 from ..samplers.occupancy import OccupancyGrid
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
-from .cones import DISC, radius_of
+from .cones import DISC, radius_of, usual_view
 from .model import Box, Model, RayRenderer
 from .one_launch import field_renderer
 from .pixels import Pixels
@@ -24,7 +24,6 @@ from .render import render_samples
 
 __all__ = ["InstantNGP"]
 
-PIXEL = 2 / 12**0.5  # radius of the disc whose variance is that of a pixel
 WIDENED, HALVINGS = 0.8, 6  # the part of a training in which widths are wider, and how often the addition is halved
 
 
@@ -92,8 +91,7 @@ class InstantNGP(Model):
     def before_training(self, cameras: Cameras) -> None:
         """Leave out for good the cells that no camera sees, and find out what a pixel sees in the middle of the box."""
         if self.sees_cones:
-            distance = np.linalg.norm(cameras.camera_to_world[:, :, 3], axis=1)
-            self.usual_width.fill_(float(np.median(DISC * PIXEL * distance / cameras.focal.mean(axis=1))))
+            self.usual_width.copy_(DISC * usual_view(cameras).prod())
         if self.config.sampling.mark_invisible:
             arrays = (cameras.camera_to_world, cameras.focal, cameras.principal, cameras.size)
             self.grid.mark_invisible(*(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays),
