@@ -13,6 +13,9 @@ class RefineConfig:
     """Correct where the cameras stand and how they are turned."""
     lenses: bool = False
     """Correct focal lengths and principal points, of all images of a lens together."""
+    precondition: bool = False
+    """Learn the corrections in coordinates of which each moves the picture as far, and which do not share what they
+    show (Park et al. 2023, CamP); otherwise in radians and model units."""
     learning_rate: float = 1e-3
     """Adam's at the start, in radians and model units; 1e-4 is enough for poses from structure from motion."""
     final_fraction: float = 0.03

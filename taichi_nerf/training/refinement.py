@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ..data.scene import Cameras
 from ..ops.camera import rays_from_pixels
 from ..ops.se3 import exponential_map
+from .preconditioning import preconditioner
 
 __all__ = ["CameraRefinement"]
 
@@ -39,7 +40,8 @@ class CameraRefinement(nn.Module):
     [G, 4], zoom and shift along x and y, of each of the G lenses.
     """
 
-    def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False, anchored: bool = False):
+    def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False, anchored: bool = False,
+                 precondition: bool = False):
         """Corrections of the poses, or of the lenses, or of both; the other parameters are left at zero.
 
         With `anchored` cameras what they have in common counts, because the field is there already.
@@ -56,18 +58,32 @@ class CameraRefinement(nn.Module):
         outwards = torch.from_numpy(cameras.camera_to_world[:, :, 3] - middle).to(self.camera_to_world)
         self.register_buffer("scaling", outwards / outwards.norm().clamp_min(1e-12), persistent=False)
         self.register_buffer("group", torch.from_numpy(group.reshape(-1)), persistent=False)
+        self.precondition = precondition
+        if precondition:
+            found = preconditioner(cameras, group.reshape(-1), poses=poses, lenses=lenses)
+            for name, values in found._asdict().items():
+                self.register_buffer(name, torch.from_numpy(values).to(self.camera_to_world), persistent=False)
         self.twist = nn.Parameter(torch.zeros(len(cameras), 6), requires_grad=poses)
         self.offset = nn.Parameter(torch.zeros(int(group.max()) + 1, 4), requires_grad=lenses)
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """camera_to_world [N, 3, 4], focal [N, 2] and principal [N, 2] as they are now; differentiable."""
         axes = self.camera_to_world[:, :, :3]
-        twist = (self.twist.view(-1, 2, 3) @ axes.transpose(1, 2)).flatten(1)
+        twist, offset = self.corrections()
+        twist = (twist.view(-1, 2, 3) @ axes.transpose(1, 2)).flatten(1)
         motion = exponential_map(twist if self.anchored else self._without_common(twist))
         pose = motion[:, :, :3] @ self.camera_to_world
         pose = torch.cat([pose[:, :, :3], pose[:, :, 3:] + motion[:, :, 3:]], dim=2)
-        zoom, shift = self.offset[self.group].split(2, dim=1)
+        zoom, shift = offset[self.group].split(2, dim=1)
         return pose, self.focal * zoom.exp(), self.principal + self.focal * shift
+
+    def corrections(self) -> tuple[Tensor, Tensor]:
+        """Twists [N, 6] in the axes of the cameras, and zoom and shift [G, 4] of the lenses."""
+        if not self.precondition:
+            return self.twist, self.offset
+        offset = (self.of_lens @ self.offset[:, :, None])[:, :, 0]
+        twist = self.of_pose @ self.twist[:, :, None] - self.follow @ offset[self.group, :, None]
+        return twist[:, :, 0], offset
 
     def _without_common(self, twist: Tensor) -> Tensor:
         """Twists [N, 6] in the axes of the world, without what they have of a similarity of all cameras."""
@@ -86,7 +102,7 @@ class CameraRefinement(nn.Module):
         """
         square = self.twist.new_tensor(SHORT) ** 2  # whose root, unlike SHORT, is that of a correction of length 0
         return sum(((part.square().sum(dim=1) + square).sqrt() - square.sqrt()).mean()
-                   for part in (self.twist, self.offset))
+                   for part in self.corrections())
 
     @torch.no_grad()
     def refined(self) -> Cameras:
