@@ -22,7 +22,7 @@ import torch
 
 from taichi_nerf_kernels.engine import QUIET, configuration, has_driver, is_running, ti
 
-from . import devices
+from . import devices, frontend
 from .errors import UserError
 from .output import say
 
@@ -49,6 +49,7 @@ class Runtime:
     """Whether the device keeps arrays of float16, for what need not be more precise."""
 
 
+frontend.quicken()
 _current: Runtime | None = None
 
 

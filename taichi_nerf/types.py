@@ -139,9 +139,16 @@ class PackedSamples:
     """[R] int32, a ray's first sample"""
     ray_count: Tensor
     """[R] int32, its number of samples; 0 is possible"""
+    widths: Tensor | None = None
+    """[S], standard deviations of Gaussians around the positions, for fields that see them; else None"""
 
     def __len__(self) -> int:
         return self.t.shape[0]
+
+    @property
+    def places(self) -> Tensor | tuple[Tensor, Tensor]:
+        """What a field is asked about: positions, with their widths where they have some"""
+        return self.positions if self.widths is None else (self.positions, self.widths)
 
     @property
     def ray_total(self) -> int:

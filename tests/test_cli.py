@@ -533,7 +533,7 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --orbit-frames -1", "orbit-frames must be from 0"),
         ("train --model nerf --gradients explicit", "explicit is for instant-ngp alone"),
         ("train --model nerf --encoding hash --model.ndc", "ndc needs --encoding positional"),
-        ("train --model mip-nerf --encoding hash", "encoding hash is not for mip-nerf"),
+        ("train --model mip-nerf --model.widths level", "widths needs --encoding hash"),
         ("train --model instant-ngp --encoding positional", "encoding positional is not for instant-ngp"),
         ("train --model mip-nerf-360 --model.range.near 3 --model.range.far 2", "far must be beyond near"),
         ("train --resume /no/such/run", "/no/such/run is no run"),

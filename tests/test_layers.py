@@ -83,7 +83,8 @@ LOWEST = {"", "devices", "errors", "types", "losses", "metrics", "output"}  # th
 # the top of the package knows itself
 BELOW = {  # package or module -> what it may import, besides the lowest
     "config": set(),
-    "runtime": set(),
+    "frontend": set(),
+    "runtime": {"frontend"},
     "timing": {"runtime"},
     "progress": set(),
     "pictures": set(),

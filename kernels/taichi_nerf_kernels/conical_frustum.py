@@ -34,6 +34,7 @@ __all__ = [
     "gaussians_forward",
     "moments_backward",
     "moments_forward",
+    "pixel_radius",
 ]
 
 CONE = 0
@@ -191,6 +192,16 @@ def gaussians_backward(
             directions_gradient[ray, axis] = at_direction[axis]
 
 
+@ti.func
+def pixel_radius(pixel, focal, principal, distortion, lens):
+    """Radius of a pixel's cone at distance 1: from the steps to the next pixel to the right and below."""
+    here, _ = camera_direction(pixel, focal, principal, distortion, lens)
+    right, _ = camera_direction(pixel + ti.Vector([1.0, 0.0]), focal, principal, distortion, lens)
+    below, _ = camera_direction(pixel + ti.Vector([0.0, 1.0]), focal, principal, distortion, lens)
+    width = 0.5 * ((right - here).norm() + (below - here).norm())
+    return DISC * width / here.norm()
+
+
 @kernel
 def cone_radius_forward(
     image_index: ti.types.ndarray(ndim=1),  # [R] i32
@@ -201,15 +212,11 @@ def cone_radius_forward(
     lens: ti.types.ndarray(ndim=1),  # [N] i32
     radius: ti.types.ndarray(ndim=1),  # out [R]
 ):
-    """Radius of every pixel's cone at distance 1: from the steps to the next pixel to the right and below."""
+    """`pixel_radius` of every pixel."""
     for ray in range(radius.shape[0]):
         n = entry_in(image_index[ray], focal.shape[0])
         f = ti.Vector([focal[n, 0], focal[n, 1]])
         p = ti.Vector([principal[n, 0], principal[n, 1]])
         k = ti.Vector([distortion[n, i] for i in range(6)])
         at = ti.Vector([pixel[ray, 0], pixel[ray, 1]])
-        here, _ = camera_direction(at, f, p, k, lens[n])
-        right, _ = camera_direction(at + ti.Vector([1.0, 0.0]), f, p, k, lens[n])
-        below, _ = camera_direction(at + ti.Vector([0.0, 1.0]), f, p, k, lens[n])
-        width = 0.5 * ((right - here).norm() + (below - here).norm())
-        radius[ray] = DISC * width / here.norm()
+        radius[ray] = pixel_radius(at, f, p, k, lens[n])

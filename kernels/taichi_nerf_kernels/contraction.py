@@ -17,9 +17,13 @@ fixed z and p, outside of the unit ball:
 
     [a' z.p + (b - a)' (u.z)(u.p)] u + (b - a) [(u.p)(z - (u.z) u) + (u.z)(p - (u.p) u)] / r,   b = 1 / r^2
 
-On the unit sphere f has a derivative, J has none: the gradient is that from inside.
+An isotropic Gaussian of standard deviation sigma becomes one of the same volume, isotropic again:
 
-Barron et al. 2022 (mip-NeRF 360), eq. 10 and section 3.
+    sigma' = e(r) sigma,  e = |det J|^(1/3) = ((2 r - 1)^2)^(1/3) / r^2,  e' = e (4 / (3 (2 r - 1)) - 2 / r)
+
+On the unit sphere f has a derivative, J and e have none: the gradient is that from inside.
+
+Barron et al. 2022 (mip-NeRF 360), eq. 10 and section 3; 2023 (Zip-NeRF), for isotropic Gaussians.
 """
 
 import itertools
@@ -33,8 +37,11 @@ __all__ = [
     "contract",
     "contract_backward",
     "contract_forward",
+    "contract_spheres_backward",
+    "contract_spheres_forward",
     "jacobian_product",
     "jacobian_product_gradient",
+    "mean_stretch",
     "off_axis_basis",
     "project_backward",
     "project_forward",
@@ -111,6 +118,17 @@ def jacobian_product_gradient(x, z, p):
 
 
 @ti.func
+def mean_stretch(x):
+    """e, the factor on lengths about x, in the geometric mean of the three directions; and its gradient by x."""
+    u, r, _, b = _factors(x)
+    e, slope = 1.0, 0.0
+    if r > 1.0:
+        e = (2.0 * r - 1.0) ** (2.0 / 3.0) * b
+        slope = e * (4.0 / (3.0 * (2.0 * r - 1.0)) - 2.0 / r)
+    return e, slope * u
+
+
+@ti.func
 def _factors_where(x, contracted: ti.template()):
     """u, a and b of a point, or, if it is not `contracted`, those inside the unit ball."""
     u, a, b = 0.0 * x, 1.0, 1.0
@@ -147,6 +165,42 @@ def contract_backward(
         gradient = jacobian_product(_row(points, n), _row(contracted_gradient, n))
         for axis in ti.static(range(3)):
             points_gradient[n, axis] = gradient[axis]
+
+
+@kernel
+def contract_spheres_forward(
+    points: ti.types.ndarray(ndim=2),  # [N, 3]
+    widths: ti.types.ndarray(ndim=1),  # [N]
+    contracted: ti.types.ndarray(ndim=2),  # out [N, 3]
+    contracted_widths: ti.types.ndarray(ndim=1),  # out [N]
+):
+    """f of every point, and e times its width."""
+    for n in range(points.shape[0]):
+        x = _row(points, n)
+        y = contract(x)
+        e, _ = mean_stretch(x)
+        for axis in ti.static(range(3)):
+            contracted[n, axis] = y[axis]
+        contracted_widths[n] = e * widths[n]
+
+
+@kernel
+def contract_spheres_backward(
+    points: ti.types.ndarray(ndim=2),  # [N, 3]
+    widths: ti.types.ndarray(ndim=1),  # [N]
+    contracted_gradient: ti.types.ndarray(ndim=2),  # [N, 3]
+    contracted_widths_gradient: ti.types.ndarray(ndim=1),  # [N]
+    points_gradient: ti.types.ndarray(ndim=2),  # out [N, 3]
+    widths_gradient: ti.types.ndarray(ndim=1),  # out [N]
+):
+    """Gradient with respect to points and widths."""
+    for n in range(points.shape[0]):
+        x, g = _row(points, n), contracted_widths_gradient[n]
+        e, slope = mean_stretch(x)
+        gradient = jacobian_product(x, _row(contracted_gradient, n)) + g * widths[n] * slope
+        for axis in ti.static(range(3)):
+            points_gradient[n, axis] = gradient[axis]
+        widths_gradient[n] = g * e
 
 
 @kernel

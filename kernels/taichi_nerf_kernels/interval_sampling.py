@@ -3,6 +3,8 @@
     R rays; a histogram has S intervals between S + 1 fenceposts s_0 <= s_1 <= .. <= s_S, and weights w_i >= 0
     s    normalised distance in [0, 1];  t  distance;  s = (g(t) - g(near)) / (g(far) - g(near))
     g    LINEAR: t    DISPARITY: 1 / t    PIECEWISE: t / 2 below 1, 1 - 1 / (2 t) above (near may be 0)
+         POWER_LADDER: (1 + 4 t / 5)^(-3/2), from even near by (near may be 0) to even in t^(-3/2) far away: the ladder
+         P(2 t) with p = -3/2 is (5 / 3) (1 - g), which makes no difference to s, but float32 tells no far t apart in it
 
 Samples of a distribution come from n numbers u_k in [0, 1], ascending, by the inverse of its cumulative distribution:
 
@@ -21,7 +23,8 @@ numbers are hashes of (seed, index), index k + n ray, or ray.
 window moves over the sorted ends, and a queue of falling densities holds its maximum in front (linear time).
 
 Nothing here is differentiable. Mildenhall et al. 2020, section 5.2; Barron et al. 2021 (Mip-NeRF), eq. 18; Barron et
-al. 2022 (mip-NeRF 360), sections 3 and A, and its code; Tancik et al. 2023 (nerfacto), for PIECEWISE.
+al. 2022 (mip-NeRF 360), sections 3 and A, and its code; Tancik et al. 2023 (nerfacto), for PIECEWISE; Barron et al.
+2023 (Zip-NeRF), for POWER_LADDER.
 """
 
 from .engine import stride_for, ti
@@ -36,6 +39,7 @@ __all__ = [
     "JITTERED_RAY",
     "LINEAR",
     "PIECEWISE",
+    "POWER_LADDER",
     "blur",
     "dilate",
     "merge_sorted",
@@ -48,7 +52,7 @@ __all__ = [
     "to_normalised",
 ]
 
-LINEAR, DISPARITY, PIECEWISE = 0, 1, 2
+LINEAR, DISPARITY, PIECEWISE, POWER_LADDER = 0, 1, 2, 3
 CENTRE, ENDS, JITTERED, JITTERED_RAY = 0, 1, 2, 3
 OPENS, STAYS, CLOSES, NONE = 0, 1, 2, 3  # what a fencepost of the dilated histogram is to an old interval
 SHORTEST = 1e-8  # an interval counts as at least that long where its density is asked for
@@ -64,6 +68,9 @@ def spacing(t, kind: ti.template()):
         value = 0.5 * t
         if t > 1.0:
             value = 1.0 - 0.5 / t
+    if ti.static(kind == POWER_LADDER):
+        rung = 1.0 + 0.8 * t
+        value = 1.0 / (rung * ti.sqrt(rung))
     return value
 
 
@@ -77,6 +84,8 @@ def spacing_inverse(value, kind: ti.template()):
         t = 2.0 * value
         if value > 0.5:
             t = 0.5 / (1.0 - value)
+    if ti.static(kind == POWER_LADDER):
+        t = (value ** (-2.0 / 3.0) - 1.0) / 0.8
     return t
 
 

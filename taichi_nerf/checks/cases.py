@@ -29,6 +29,7 @@ from ..ops import (
     hash_grid,
     interval_sampling,
     mlp,
+    multisampling,
     occupancy_grid,
     positional_encoding,
     proposal_loss,
@@ -47,6 +48,7 @@ from ..reference import field_rendering as field_rendering_reference
 from ..reference import hash_grid as hash_grid_reference
 from ..reference import interval_sampling as interval_sampling_reference
 from ..reference import mlp as mlp_reference
+from ..reference import multisampling as multisampling_reference
 from ..reference import occupancy_grid as occupancy_grid_reference
 from ..reference import positional_encoding as positional_encoding_reference
 from ..reference import proposal_loss as proposal_loss_reference
@@ -323,6 +325,17 @@ def _mlp_inputs(samples: int, generator: Generator) -> dict[str, Tensor]:
     return {"x": x, "hidden": hidden, "last": last}
 
 
+# multisampling: six points of the intervals of rays
+
+TURNS = {"seed": 17}
+
+
+def _multisampling_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    posts, *_ = lines = _frustum_inputs(rays, generator).values()
+    ends = {name: x.reshape(-1) for name, x in (("t_0", posts[:, :-1]), ("t_1", posts[:, 1:]))}
+    return ends | dict(zip(("origins", "directions", "radius"), list(lines)[1:]))
+
+
 # occupancy_grid: one update, from the choice of cells to the bits
 
 CELLS_A_SIDE, CASCADES, DECAY, THRESHOLD, SEED = 16, 2, 0.8, 0.1234, 5
@@ -530,6 +543,15 @@ CASES: dict[str, Case] = {
         gradients=("x", "hidden", "last"), few=500, many=2**16,
         forward=Work(FLOAT * (NETWORK[0] + NETWORK[-1]), 2 * _weights(NETWORK)),
         backward=Work(FLOAT * (2 * NETWORK[0] + NETWORK[1] + NETWORK[-1]), 4 * _weights(NETWORK)),
+    ),
+    "multisampling": Case(
+        item="intervals", make=lambda n, g: _multisampling_inputs(-(-n // SAMPLES), g),
+        operation=partial(multisampling.multisample_cones, **TURNS),
+        reference=partial(multisampling_reference.multisample_cones, **TURNS),
+        gradients=("t_0", "t_1", "origins", "directions", "radius"), few=64 * SAMPLES, many=2**16,
+        # of each of six points, three coordinates and a width
+        forward=Work(FLOAT * (2 + 7 / SAMPLES + 6 * 4), 50 + 6 * 25),
+        backward=Work(FLOAT * (2 + 7 / SAMPLES + 6 * 4 + 2 + 7 / SAMPLES), 80 + 6 * 55),
     ),
     "occupancy_grid": Case(
         item="cells", make=_occupancy_inputs, operation=_occupancy, reference=_occupancy_reference,

@@ -13,7 +13,7 @@
 from . import instant_ngp, mip_nerf, mip_nerf_360, nerf
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, RefineConfig
-from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig
+from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig, Widths
 from .hash_grid import CELLS_PER_PIXEL, FINEST, HashGridConfig
 from .instant_ngp import InstantNGPConfig, SamplingConfig
 from .intervals import RangeConfig, Spacing
@@ -81,6 +81,7 @@ __all__ = [
     "Spacing",
     "System",
     "TrainingConfig",
+    "Widths",
     "above",
     "check_fit",
     "flattened",

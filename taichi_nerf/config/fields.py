@@ -8,6 +8,7 @@ from .hash_grid import HashGridConfig
 from .settings import LARGEST, within
 
 Encoding = Literal["positional", "hash"]
+Widths = Literal["off", "level", "six"]
 WIDEST, DEEPEST = 8192, 64  # of a network: the weights of a layer then take 256 MiB
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Suppress
 
 from .batch import MOST_SAMPLES, BatchConfig
-from .fields import LARGE_HASH_FIELD, Encoding, FieldConfig
+from .fields import LARGE_HASH_FIELD, Encoding, FieldConfig, Widths
 from .model import LONGEST_CODE, ModelConfig, RaysPerPixel
 from .optimiser import OptimiserConfig
 from .settings import LARGEST, MANY, SettingError, above, require, within
@@ -66,6 +66,10 @@ class InstantNGPConfig(ModelConfig):
     kind: Annotated[Literal["instant-ngp"], Suppress] = dataclasses.field(default="instant-ngp", init=False)
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+    widths: Widths = "off"
+    """What a sample sees of the hash grid. off: all of it, at a point; what is finer than a pixel is then learned by
+    heart, and flickers in pictures from farther off. level: each level the less the finer it is than the pixel's cone
+    at that distance (Zip-NeRF), at hardly any cost."""
     huber: float = 0.1
     """Error at which the loss turns from quadratic to linear."""
     appearance: int = 0
@@ -76,6 +80,8 @@ class InstantNGPConfig(ModelConfig):
 
     def __post_init__(self):
         above(self, 0, MANY, "huber")
+        require(self.widths != "six", "widths six is for mip-nerf and mip-nerf-360, whose intervals are long; the "
+                "samples of instant-ngp are short: use level or off")
         within(self, 0, LONGEST_CODE, "appearance")
 
     @property

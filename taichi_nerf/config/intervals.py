@@ -7,7 +7,7 @@ from .settings import require, within
 
 MOST_SAMPLES = 4096  # of a ray: a step of `batch.MOST_RAYS` still has fewer than 2^31 of them
 FARTHEST = 10**9  # model units
-Spacing = Literal["linear", "disparity", "piecewise"]
+Spacing = Literal["linear", "disparity", "piecewise", "power-ladder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,8 @@ class RangeConfig:
     """Between which distances a ray is sampled, and how they are spaced; lengths in model units."""
 
     spacing: Spacing = "linear"
-    """Samples are even in the distance, in its inverse (disparity), or in either: near by and far away (piecewise)."""
+    """Samples are even in the distance, in its inverse (disparity), or in either: near by and far away (piecewise; or
+    power-ladder, that of Zip-NeRF, which passes from one to the other more slowly and has fewer of them far away)."""
     near: float | None = None
     """Nearest distance; none: what the scene says."""
     far: float | None = None

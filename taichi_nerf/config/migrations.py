@@ -22,6 +22,13 @@ def _several_rays_for_a_pixel(model: dict) -> dict:
     return model if model.get("kind") == "mip-nerf" else {"rays_per_pixel": 1, **model}
 
 
+def _points_in_hash_grids(model: dict) -> dict:
+    """The fourth saw a hash grid at points, and had one loss of proposals, and one of distortion."""
+    added = {"instant-ngp": {"widths": "off"}, "mip-nerf": {"widths": "off"},
+             "mip-nerf-360": {"widths": "off", "proposal_blur": (), "distortion_distance": "spacing"}}
+    return {**added.get(model.get("kind"), {}), **model}
+
+
 def _runs_of_other_systems(run: dict) -> dict:
     """Beside the model: Adam's other numbers, corrections, and how a scene is loaded."""
     training, batch = run["training"], {**run["training"]["batch"]}
@@ -49,16 +56,23 @@ def _scenes_with_axes(run: dict) -> dict:
     return {**run, "scene": {**dataclasses.asdict(SceneConfig(alpha="background")), **run["scene"]}}
 
 
+def _runs_with_points_in_hash_grids(run: dict) -> dict:
+    """The fifth saw a hash grid at points."""
+    return {**run, "model": todays_model(run["model"], 4)}
+
+
 def _corrections_as_they_are(run: dict) -> dict:
-    """The fifth had corrections of cameras in radians and model units alone."""
+    """The sixth had corrections of cameras in radians and model units alone."""
     training = run["training"]
     return {**run, "training": {**training, "refine": {"precondition": False, **training["refine"]}}}
 
 
 # the first makes the second version of the first version, and so on
-MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id]
+MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
+                                             _points_in_hash_grids]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
-                                           _scenes_with_axes, _corrections_as_they_are]
+                                           _scenes_with_axes, _runs_with_points_in_hash_grids,
+                                           _corrections_as_they_are]
 
 
 def todays_model(values: object, version: int) -> object:

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from tyro.conf import Suppress
 
 from .batch import RayBatchConfig
-from .fields import Encoding, PositionalFieldConfig
+from .fields import HASH_FIELD, LARGE_HASH_FIELD, Encoding, FieldConfig, PositionalFieldConfig, Widths
 from .intervals import MOST_SAMPLES, RangeConfig
 from .model import ModelConfig
 from .nerf import NERF, NERF_PAPER
-from .settings import MANY, SettingError, within
+from .optimiser import OptimiserConfig
+from .settings import MANY, require, within
 from .systems import Preset, Recipe, System
 
 
@@ -20,14 +21,19 @@ class MipNeRFConfig(ModelConfig):
     """Mip-NeRF: cones instead of rays, one network for both levels (Barron et al. 2021)."""
 
     kind: Annotated[Literal["mip-nerf"], Suppress] = dataclasses.field(default="mip-nerf", init=False)
-    field: PositionalFieldConfig = dataclasses.field(default_factory=lambda: PositionalFieldConfig(levels=16))
+    field: PositionalFieldConfig | FieldConfig = dataclasses.field(
+        default_factory=lambda: PositionalFieldConfig(levels=16))
     range: RangeConfig = dataclasses.field(default_factory=RangeConfig)
     samples: int = 128
     """Intervals of each level."""
     padding: float = 0.01
     """Added to the blurred weights of the first level, so that every part of a ray may be sampled."""
     integrated: bool = True
-    """Average the encoding over the cone; else it is that of the middle of each interval."""
+    """Average the encoding over the cone; else it is that of the middle of each interval. A hash grid has `widths`."""
+    widths: Widths = "off"
+    """What an interval sees of a hash grid, which has no average over a cone of its own. level: at the point in its
+    middle, each level the less the finer it is than the pixel's cone. six: so at six points of the cone, whose features
+    are averaged (Zip-NeRF), for six times the look-ups. off: all of it."""
     colour_padding: float = 0.001
     """By how much a colour may leave [0, 1]."""
     coarse_weight: float = 0.1
@@ -38,10 +44,15 @@ class MipNeRFConfig(ModelConfig):
     def __post_init__(self):
         within(self, 2, MOST_SAMPLES, "samples")
         within(self, 0, MANY, "padding", "colour_padding", "coarse_weight")
+        require(self.widths == "off" or isinstance(self.field, FieldConfig),
+                "widths needs --encoding hash: without it the encoding is averaged over the cone (integrated)")
 
     @property
     def encoding(self) -> Encoding:
         return self.field.encoding
+
+    def settled(self, pixels: float) -> "MipNeRFConfig":
+        return replace(self, field=self.field.settled(pixels))
 
 
 MIP_NERF = Recipe(
@@ -56,8 +67,8 @@ MIP_NERF_PAPER = Recipe(
 
 
 def _with_encoding(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
-    raise SettingError(f"encoding {encoding} is not for mip-nerf, which averages its encoding over a cone, and a hash "
-                       "table has no such average: use --model nerf or --model mip-nerf-360")
+    field = HASH_FIELD if preset == "small" else LARGE_HASH_FIELD
+    return replace(found, model=replace(found.model, field=field, widths="level"), optimiser=OptimiserConfig())
 
 
 SYSTEM = System(

@@ -1,6 +1,7 @@
 """Mip-NeRF 360: its settings, and what it is trained with."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -8,12 +9,12 @@ from tyro.conf import Suppress
 
 from .batch import RayBatchConfig
 from .fields import (
-    LARGE_HASH_FIELD,
     Encoding,
     FieldConfig,
     HashProposalConfig,
     PositionalFieldConfig,
     PositionalProposalConfig,
+    Widths,
 )
 from .hash_grid import HashGridConfig
 from .intervals import MOST_SAMPLES, RangeConfig
@@ -46,7 +47,12 @@ class MipNeRF360Config(ModelConfig):
     shared_proposal: bool = True
     """One proposal network for all levels."""
     integrated: bool = True
-    """Average the encoding over the cone; a hash grid sees the middle of each interval in any case."""
+    """Average the encoding over the cone; a hash grid has `widths` for that."""
+    widths: Widths = "off"
+    """What an interval sees of a hash grid. off: all of it, at the point in its middle; what is finer than a pixel is
+    then learned by heart, and flickers in pictures from farther off. level: at that point, each level the less the
+    finer it is than the pixel's cone, at hardly any cost. six: so at six points of the cone, whose features are
+    averaged (Zip-NeRF), which also sees how long the interval is, for six times the look-ups."""
     single_jitter: bool = True
     """All samples of a ray are shifted alike in training."""
     anneal_slope: float = 10.0
@@ -59,8 +65,15 @@ class MipNeRF360Config(ModelConfig):
     """Error at which the loss turns from quadratic to linear."""
     proposal_weight: float = 1.0
     """Of the loss that lets proposals bound the weights of the field."""
+    proposal_blur: tuple[float, ...] = ()
+    """How far the field's weights are blurred to either side before each proposal shall have them, as parts of the way
+    from near to far; Zip-NeRF: 0.03 0.003. A bound jumps where intervals pass each other along the ray, so that thin
+    things may be missed as the camera moves; what is blurred does not. none: bounds, as of mip-NeRF 360."""
     distortion_weight: float = 0.01
     """Of the loss that pulls the weights of a ray together."""
+    distortion_distance: Literal["spacing", "power-ladder"] = "spacing"
+    """In which distance that loss measures: as samples are spaced between near and far; or power-ladder, which depends
+    on neither and counts a gap in the background less than one near by (Zip-NeRF)."""
     appearance: int = 0
     """Numbers that each training image has of its own, for its exposure and white balance; 0: none."""
     rays_per_pixel: RaysPerPixel = 1
@@ -73,12 +86,18 @@ class MipNeRF360Config(ModelConfig):
         require(1 <= len(self.proposal_samples) <= MOST_PROPOSALS,
                 f"proposal-samples must be from 1 to {MOST_PROPOSALS} numbers, got {len(self.proposal_samples)}")
         within(self, 2, MOST_SAMPLES, "proposal_samples", "samples")
+        above(self, 0, 1, "proposal_blur")
+        require(len(self.proposal_blur) in (0, len(self.proposal_samples)),
+                f"proposal-blur must be one number for each of {len(self.proposal_samples)} proposals, or none, got "
+                f"{len(self.proposal_blur)}")
         within(self, 1, MANY, "anneal_slope")
         within(self, 0, MANY, "dilation", "proposal_weight", "distortion_weight")
         within(self, 0, LONGEST_CODE, "appearance")
         above(self, 0, MANY, "radius", "charbonnier", "initial_density")
         require(self.rays_per_pixel == 1 or isinstance(self.field, FieldConfig),
                 "rays-per-pixel needs --encoding hash: without it a cone sees the whole pixel")
+        require(self.widths == "off" or isinstance(self.field, FieldConfig),
+                "widths needs --encoding hash: without it the encoding is averaged over the cone (integrated)")
 
     @property
     def encoding(self) -> Encoding:
@@ -106,17 +125,24 @@ HASH_360 = Recipe(
         proposal=HashProposalConfig(), proposal_samples=(48, 24), samples=24, initial_density=0.1, charbonnier=0.03),
     batch=RayBatchConfig(rays=1024),
     optimiser=OptimiserConfig())
-HASH_360_PAPER = Recipe(
+# Zip-NeRF. Its levels double from 16 to 8192 across the cube around contracted space, of side 4: 2048 across the radius
+# of the ball; both proposals have those of its second, to 2048. Its density is exp(x - 1).
+ZIP_NERF = Recipe(
     model=MipNeRF360Config(
-        field=replace(LARGE_HASH_FIELD, hash_grid=replace(LARGE_HASH_FIELD.hash_grid, max_resolution=512)),
-        proposal=HashProposalConfig(hash_grid=HashGridConfig(levels=5, features=2, log2_entries=17, max_resolution=64)),
-        proposal_samples=(256, 96), samples=48, shared_proposal=False, initial_density=0.1),
-    batch=RayBatchConfig(rays=4096),
-    optimiser=OptimiserConfig())
+        field=FieldConfig(hash_grid=HashGridConfig(levels=10, features=4, log2_entries=21, max_resolution=2048),
+                          geometry_features=256, colour_width=256, colour_layers=3),
+        proposal=HashProposalConfig(hash_grid=HashGridConfig(levels=8, features=1, log2_entries=21, max_resolution=512),
+                                    width=64),
+        range=RangeConfig(spacing="power-ladder", near=0.0), proposal_samples=(64, 64), samples=32,
+        shared_proposal=False, dilation=0.0, initial_density=math.exp(-1), widths="six", proposal_weight=0.01,
+        proposal_blur=(0.03, 0.003), distortion_distance="power-ladder"),
+    batch=RayBatchConfig(rays=8192),
+    optimiser=OptimiserConfig(learning_rate=1.25e-3, network_learning_rate=1.25e-3, decay_start=0.0, warmup_steps=2500,
+                              weight_decay=0.0, average_decay=0.0))
 
 
 def _with_encoding(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
-    return HASH_360 if preset == "small" else HASH_360_PAPER
+    return HASH_360 if preset == "small" else ZIP_NERF
 
 
 SYSTEM = System(

@@ -41,10 +41,12 @@ def holding(file: Path) -> Iterator[bool]:
     finally:
         if not alone:
             os.close(descriptor)  # Windows removes no file that is open
-        with contextlib.suppress(OSError):
-            file.unlink()
-        if alone:
-            os.close(descriptor)  # not before: the file that is removed must be nobody else's
+        try:
+            with contextlib.suppress(OSError):
+                file.unlink()
+        finally:  # even where Ctrl-C comes in between
+            if alone:
+                os.close(descriptor)  # not before: the file that is removed must be nobody else's
 
 
 def _held(file: Path) -> tuple[int, bool]:

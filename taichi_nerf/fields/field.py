@@ -1,6 +1,7 @@
 """What models and samplers ask of a radiance field, so that none knows what it is made of.
 
-R rays, N samples. Samples are points [N, 3], or means and variances of Gaussians along D axes, [N, D] each. Directions
+R rays, N samples. Samples are points [N, 3], or means and variances of Gaussians along D axes, [N, D] each. A hash grid
+takes points, or points and their widths, [N, 3] and [N], or K of them for each sample, [N, K, 3] and [N, K]. Directions
 and what else a shot has are of rays; sample n belongs to ray ray_index[n], or without an index to the rays in order,
 equally many to each. At single points each is a ray of its own.
 """
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ..types import UNKNOWN, Shot
 
-__all__ = ["Field"]
+__all__ = ["Field", "Samples"]
 
 Samples = Tensor | tuple[Tensor, Tensor]
 
@@ -34,7 +35,7 @@ class Field(nn.Module):
         """sRGB colour [N, 3], of unit directions [R, 3]."""
         raise NotImplementedError
 
-    def density_again(self, samples: Tensor, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
+    def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
         """`density` of some samples of which it is `known` without gradients: those numbered `kept` [K].
 

@@ -15,7 +15,7 @@ from ..config import FieldConfig, HashGridConfig, SettingError
 from ..ops.hash_grid import HashGridLayout, hash_grid_encode, hash_grid_layout
 from ..ops.spherical_harmonics import encode_direction
 from ..types import UNKNOWN, Shot, of_samples
-from .field import Field
+from .field import Field, Samples
 from .mlp import MLP, truncated_exp
 
 
@@ -45,7 +45,7 @@ def layout_of(grid: HashGridConfig, side: float) -> HashGridLayout:
 class HashDensity(Field):
     """Density at points of the box [-side / 2, side / 2]^3: a hash grid, then a small network; a proposal is no more.
 
-        features = encode(positions)            [L * F, S]
+        features = encode(samples)              [L * F, S]
         density, hidden = decode(features)      [S]
 
     Parameters are float32.
@@ -63,11 +63,18 @@ class HashDensity(Field):
         self.register_buffer("table_gradient", _large_zeros(*self.table.shape), persistent=False)
         self.level_weights: Tensor | None = None  # [L * F, 1] of the features; None: all are seen
 
-    def encode(self, positions: Tensor, features: Tensor | None = None) -> Tensor:
-        """[L * F, S] of positions [S, 3] in model units; `features`: the result, if it is known already."""
-        unit = positions / self.side + 0.5
+    def encode(self, samples: Samples, features: Tensor | None = None) -> Tensor:
+        """[L * F, S] of positions [S, 3] in model units, or of these and their widths [S], the standard deviations of
+        Gaussians: what is finer is not seen. Of positions [S, K, 3] and widths [S, K] the mean of each K.
+
+        `features`: the result for positions [S, 3], if it is known already.
+        """
+        positions, widths = (samples, None) if isinstance(samples, Tensor) else samples
+        unit = positions.reshape(-1, 3) / self.side + 0.5
         known = None if features is None else features.t()
-        return hash_grid_encode(unit, self.table, self.layout, features=known, table_gradient=self.table_gradient).t()
+        found = hash_grid_encode(unit, self.table, self.layout, features=known, table_gradient=self.table_gradient,
+                                 widths=None if widths is None else widths.reshape(-1) / self.side).t()
+        return found if positions.dim() == 2 else found.view(len(found), *positions.shape[:2]).mean(dim=2)
 
     def let_in(self, share: float) -> None:
         """Let the first `share` of the levels be seen, at least one, and all from 1 on.
@@ -89,10 +96,10 @@ class HashDensity(Field):
         geometry = self.density_network(seen)
         return truncated_exp(geometry[0].to(features.dtype)), Hidden(features, geometry)
 
-    def density(self, samples: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
+    def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
         return self.decode(self.encode(samples))
 
-    def density_again(self, samples: Tensor, known: tuple[Tensor, Hidden], kept: Tensor, shot: Shot = UNKNOWN,
+    def density_again(self, samples: Samples, known: tuple[Tensor, Hidden], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
         """The look-up is not made again, only its gradient."""
         density, (features, geometry) = known

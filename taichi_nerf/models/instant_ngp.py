@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,12 +15,15 @@ from ..fields.hash_field import HashField
 from ..losses import huber
 from ..samplers.occupancy import OccupancyGrid
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from .cones import DISC, radius_of
 from .model import Box, Model, RayRenderer
 from .one_launch import field_renderer
 from .pixels import Pixels
 from .render import render_samples
 
 __all__ = ["InstantNGP"]
+
+PIXEL = 2 / 12**0.5  # radius of the disc whose variance is that of a pixel
 
 
 class InstantNGP(Model):
@@ -44,6 +48,9 @@ class InstantNGP(Model):
             first_update=sampling.first_update, warmup_cells=2 * sampling.cells_per_update,
             warmup_steps=sampling.first_update + sampling.update_every * sampling.warmup_updates,
             cells_per_update=sampling.cells_per_update, seed=seed)
+        self.sees_cones = config.widths != "off"
+        if self.sees_cones:  # what a pixel of the training images sees where they look: for positions of no ray
+            self.register_buffer("usual_width", torch.zeros(()))
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         """Pixels of `rays` in model space; in training the samples are shifted by a random part of a step.
@@ -54,6 +61,8 @@ class InstantNGP(Model):
         samples = self.grid.march(rays, cone_angle=self.cone_angle, near=self.box.near,
                                   seed=None if standing is None else standing.seeds.jitter,
                                   max_samples=sampling.max_samples)
+        if self.sees_cones:
+            samples = replace(samples, widths=DISC * samples.t * radius_of(rays)[samples.ray_index])
         shot = with_codes(rays.shot, self.codes, len(rays))
         return render_samples(self.field, samples, rays.directions, sampling.early_stop, shot).averaged(rays.per_pixel)
 
@@ -62,13 +71,17 @@ class InstantNGP(Model):
         return {"colour": huber(prediction, batch.target, self.config.huber, batch.weight)}
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
-        return self.field.density(positions, shot)[0]
+        places = (positions, self.usual_width.expand(len(positions))) if self.sees_cones else positions
+        return self.field.density(places, shot)[0]
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer:
         return field_renderer(self, shot)
 
     def before_training(self, cameras: Cameras) -> None:
-        """Leave out for good the cells that no camera sees."""
+        """Leave out for good the cells that no camera sees, and find out what a pixel sees in the middle of the box."""
+        if self.sees_cones:
+            distance = np.linalg.norm(cameras.camera_to_world[:, :, 3], axis=1)
+            self.usual_width.fill_(float(np.median(DISC * PIXEL * distance / cameras.focal.mean(axis=1))))
         if self.config.sampling.mark_invisible:
             arrays = (cameras.camera_to_world, cameras.focal, cameras.principal, cameras.size)
             self.grid.mark_invisible(*(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays),

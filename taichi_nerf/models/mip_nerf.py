@@ -2,6 +2,8 @@
 
 A pixel's cone is cut into frustums, each a Gaussian, over which the encoding is averaged: what is finer than the pixel
 fades from it. The second level cuts the cone anew where the blurred weights of the first are.
+
+A hash grid (--encoding hash) has no such average; there the levels that are finer than the pixel fade instead.
 """
 
 from collections.abc import Mapping
@@ -9,16 +11,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..config import MipNeRFConfig
+from ..config import FieldConfig, MipNeRFConfig, PositionalFieldConfig
 from ..data.scene import FISHEYE, Scene
 from ..errors import UserError
 from ..fields.encoded import EncodedGaussians
+from ..fields.field import Samples
+from ..fields.hash_field import HashField
 from ..losses import squared_error
 from ..ops.conical_frustum import frustum_gaussians
 from ..ops.interval_sampling import distance_from_normalised
 from ..ops.volume_rendering import composite_intervals
 from ..samplers.coarse_to_fine import CoarseToFineCones
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from .cones import grid_samples
 from .intervals import IntervalModel
 from .model import Box
 from .pixels import Level, Pixels, pixels_of_levels
@@ -27,28 +32,36 @@ from .pixels import Level, Pixels, pixels_of_levels
 class MipNeRF(IntervalModel):
     """One field, asked twice. Everything random is a function of `seed`."""
 
-    sees_cones = True
-
     def __init__(self, config: MipNeRFConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, counts)
-        self.field = EncodedGaussians(config.field, 3, torch.Generator().manual_seed(seed),
-                                      colour_padding=config.colour_padding)
+        self.hashed = isinstance(config.field, FieldConfig)
+        self.sees_cones = not self.hashed or config.widths != "off"
+        generator = torch.Generator().manual_seed(seed)
+        if self.hashed:
+            self.field = HashField(config.field, box.aabb_scale * self.scale, generator)
+        else:
+            self.field = EncodedGaussians(config.field, 3, generator, colour_padding=config.colour_padding)
         self.sampler = CoarseToFineCones(config.samples, config.padding)
 
     @classmethod
     def unit_scale(cls, config: MipNeRFConfig, box: Box) -> float:
-        return 2 / box.aabb_scale if box.bounded else 2.0
+        boxed = box.bounded or isinstance(config.field, FieldConfig)  # the whole box becomes [-1, 1]^3, else its core
+        return 2 / box.aabb_scale if boxed else 2.0
 
     @classmethod
     def check_scene(cls, config: MipNeRFConfig, scene: Scene) -> None:
         super().check_scene(config, scene)
-        if config.integrated:
+        if config.integrated and isinstance(config.field, PositionalFieldConfig):
             refuse_fisheye(scene, "mip-nerf")
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         unit = self.unit_rays(rays)
         near, far = self.reach(unit, self.config.range)
-        levels = self.sampler.sample(near, lambda number, s: self._level(unit, s, near, far), standing)
+
+        def look(number: int, s: Tensor) -> Level:
+            return self._level(number, unit, s, near, far, standing)
+
+        levels = self.sampler.sample(near, look, standing)
         return pixels_of_levels(rays, levels).averaged(rays.per_pixel)
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
@@ -59,22 +72,31 @@ class MipNeRF(IntervalModel):
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
         positions = positions * self.scale
-        return self.field.density((positions, torch.zeros_like(positions)), shot)[0] * self.scale
+        samples = positions if self.hashed else (positions, torch.zeros_like(positions))
+        return self.field.density(samples, shot)[0] * self.scale
 
-    def _level(self, unit: Rays, s: Tensor, near: Tensor, far: Tensor) -> Level:
+    def _level(self, number: int, unit: Rays, s: Tensor, near: Tensor, far: Tensor, standing: Standing | None) -> Level:
         """The pixels that the intervals between s [R, S + 1] make."""
-        # a Gaussian for each frustum of a ray's cone
         t = distance_from_normalised(s, near, far, self.config.range.spacing)  # [R, S + 1]
-        radius = torch.zeros_like(near) if unit.radius is None else unit.radius
+        if self.hashed:
+            samples = grid_samples(self.config.widths, unit, t, number, standing)
+        else:
+            samples = self._gaussians(unit, t)
+        density, hidden = self.field.density(samples, unit.shot)  # [R S]
+        colour = self.field.colour(hidden, unit.directions, unit.shot)  # [R S, 3]
+        rays, intervals = len(t), t.shape[1] - 1
+        colour, opacity, depth, weights = composite_intervals(
+            density.view(rays, intervals), colour.view(rays, intervals, 3), t)
+        return Level(s=s, t=t / self.scale, weights=weights,
+                     pixels=Pixels(colour=colour, opacity=opacity, depth=depth / self.scale))
+
+    def _gaussians(self, unit: Rays, t: Tensor) -> Samples:
+        """[R S, 3] each: of the frustums between t [R, S + 1] of each ray's cone."""
+        radius = torch.zeros_like(t[:, 0]) if unit.radius is None else unit.radius
         mean, variance = frustum_gaussians(t, unit.origins, unit.directions, radius)  # [R, S, 3]
         if not self.config.integrated:
             variance = torch.zeros_like(variance)
-        # the field over each
-        density, hidden = self.field.density((mean.view(-1, 3), variance.view(-1, 3)), unit.shot)  # [R S]
-        colour = self.field.colour(hidden, unit.directions, unit.shot)  # [R S, 3]
-        colour, opacity, depth, weights = composite_intervals(density.view(mean.shape[:2]), colour.view(mean.shape), t)
-        return Level(s=s, t=t / self.scale, weights=weights,
-                     pixels=Pixels(colour=colour, opacity=opacity, depth=depth / self.scale))
+        return mean.view(-1, 3), variance.view(-1, 3)
 
 
 def refuse_fisheye(scene: Scene, model: str) -> None:

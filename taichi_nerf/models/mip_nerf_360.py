@@ -5,7 +5,8 @@ each level a proposal, which has density alone, says where the next cuts; the fi
 proposals learn to bound the weights of the last level, and never see a picture.
 
 With a hash grid as the encoding (--encoding hash) the intervals are points, which are contracted and looked up: the
-fast variant, as nerfacto is (Tancik et al. 2023, Nerfstudio).
+fast variant, as nerfacto is (Tancik et al. 2023, Nerfstudio). With widths, blurred losses of proposals and distances
+on a power ladder it is Zip-NeRF (Barron et al. 2023).
 """
 
 from collections.abc import Mapping
@@ -15,21 +16,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import FieldConfig, MipNeRF360Config, PositionalFieldConfig
+from ..config import FieldConfig, MipNeRF360Config, PositionalFieldConfig, Spacing
 from ..data.scene import Scene
 from ..fields.codes import Codes, with_codes
 from ..fields.encoded import EncodedGaussians
-from ..fields.field import Field
+from ..fields.field import Field, Samples
 from ..fields.hash_field import HashDensity, HashField
 from ..losses import charbonnier
 from ..ops.conical_frustum import frustum_moments
-from ..ops.contraction import contract_points, off_axis_basis, project_gaussians
+from ..ops.contraction import off_axis_basis, project_gaussians
 from ..ops.distortion import interval_distortion_loss
-from ..ops.interval_sampling import distance_from_normalised
-from ..ops.proposal_loss import proposal_bound_loss
+from ..ops.interval_sampling import distance_from_normalised, power_ladder
+from ..ops.proposal_loss import blurred_proposal_loss, proposal_bound_loss
 from ..ops.volume_rendering import composite_intervals, interval_weights
 from ..samplers.proposals import Proposals
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from .cones import contracted, grid_samples
 from .intervals import IntervalModel
 from .mip_nerf import refuse_fisheye
 from .model import Box
@@ -37,6 +39,7 @@ from .pixels import Level, Pixels, pixels_of_levels
 
 CONTRACTED_SIDE = 4.0  # of the cube around the ball that all space is drawn into
 FAR = 1e6  # model units: the end of contracted space
+LADDER_POWER, LADDER_SCALE = -0.25, 1e4  # of distances in the distortion loss: those of Zip-NeRF
 
 
 class MipNeRF360(IntervalModel):
@@ -53,7 +56,7 @@ class MipNeRF360(IntervalModel):
             far = FAR if config.range.far is None and self.contraction else config.range.far
             self.range = replace(config.range, near=near, far=far)
         self.hashed = isinstance(config.field, FieldConfig)
-        self.sees_cones = not self.hashed
+        self.sees_cones = not self.hashed or config.widths != "off"
         side = CONTRACTED_SIDE if self.contraction else box.aabb_scale * self.scale
         generator = torch.Generator().manual_seed(seed)
         proposals = 1 if config.shared_proposal else len(config.proposal_samples)
@@ -91,56 +94,65 @@ class MipNeRF360(IntervalModel):
         near, far = self.reach(unit, self.range)
 
         def look(number: int, s: Tensor) -> Level:
-            return self._level(number, unit, s, near, far)
+            return self._level(number, unit, s, near, far, standing)
 
         levels = self.sampler.sample(near, look, standing)
         return pixels_of_levels(rays, levels).averaged(rays.per_pixel)
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         """Of the picture, of the proposals' bounds, and of how far the weights are spread along the rays."""
-        config, (*proposals, last) = self.config, pixels.levels
+        config, last = self.config, pixels.levels[-1]
         prediction = last.pixels.over(batch.background)
         terms = {"colour": charbonnier(prediction, batch.target, config.charbonnier, batch.weight)}
         if config.proposal_weight > 0:
-            bounds = [proposal_bound_loss(last.s, last.weights, level.s, level.weights) for level in proposals]
-            terms["proposal"] = config.proposal_weight * sum(bound.mean() for bound in bounds)
+            terms["proposal"] = config.proposal_weight * sum(loss.mean() for loss in self._proposal_losses(pixels))
         if config.distortion_weight > 0:
-            terms["distortion"] = config.distortion_weight * interval_distortion_loss(last.weights, last.s).mean()
+            distances = last.s
+            if config.distortion_distance == "power-ladder":
+                distances = power_ladder(LADDER_SCALE * self.scale * last.t, LADDER_POWER)
+            terms["distortion"] = config.distortion_weight * interval_distortion_loss(last.weights, distances).mean()
         return terms
+
+    def _proposal_losses(self, pixels: Pixels) -> list[Tensor]:
+        """[R] of each proposal: what it has to learn of the weights of the last level, which learn nothing of it."""
+        *proposals, last = pixels.levels
+        if not self.config.proposal_blur:
+            return [proposal_bound_loss(last.s, last.weights, level.s, level.weights) for level in proposals]
+        return [blurred_proposal_loss(last.s, last.weights, level.s, level.weights, reach)
+                for level, reach in zip(proposals, self.config.proposal_blur)]
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
         """At points, which have no extent."""
         origins = positions * self.scale
         if self.hashed:
-            return self._points_density(self.field, origins, shot)[0] * self.scale
+            return self._grid_density(self.field, origins, shot)[0] * self.scale
         zero = torch.zeros_like(origins[:, :1])
         ahead = torch.zeros_like(origins)
         ahead[:, 2] = 1.0
         mean, variance = project_gaussians(origins, ahead, zero, zero, zero, self._axes(), self.contraction)
         return self.field.density((mean[:, 0], variance[:, 0]), shot)[0] * self.scale
 
-    def _level(self, number: int, unit: Rays, s: Tensor, near: Tensor, far: Tensor) -> Level:
+    def _level(self, number: int, unit: Rays, s: Tensor, near: Tensor, far: Tensor, standing: Standing | None) -> Level:
         """What a proposal, or last the field, finds in the intervals between s [R, S + 1]."""
         proposal, last = number < len(self.config.proposal_samples), "bounded" if self.box.bounded else "opaque"
         field = self.proposals[number % len(self.proposals)] if proposal else self.field
         t = distance_from_normalised(s, near, far, self.config.range.spacing)  # [R, S + 1]
-        density, hidden = self._density(field, unit, t)
+        density, hidden = self._density(field, number, unit, t, standing)
         density = density.view(len(t), -1)  # [R, S]
         if proposal:
             return Level(s=s, t=t / self.scale, weights=interval_weights(density, t, last))
         colour = field.colour(hidden, unit.directions, unit.shot).view(*density.shape, 3)  # [R, S, 3]
         colour, opacity, depth, weights = composite_intervals(density, colour, t, last)
-        if self.config.range.spacing == "disparity":
-            depth = mean_distance(weights, opacity, s, near, far)
+        if self.config.range.spacing in ("disparity", "power-ladder"):
+            depth = mean_distance(weights, opacity, s, near, far, self.config.range.spacing)
         return Level(s=s, t=t / self.scale, weights=weights,
                      pixels=Pixels(colour=colour, opacity=opacity, depth=depth / self.scale))
 
-    def _density(self, field: Field, unit: Rays, t: Tensor) -> tuple[Tensor, Any]:
-        """[R S] of the intervals between t [R, S + 1]."""
+    def _density(self, field: Field, number: int, unit: Rays, t: Tensor,
+                 standing: Standing | None) -> tuple[Tensor, Any]:
+        """[R S] of the intervals between t [R, S + 1] of a level."""
         if self.hashed:
-            middle = (t[:, 1:] + t[:, :-1]) / 2
-            positions = unit.origins[:, None] + middle[..., None] * unit.directions[:, None]  # [R, S, 3]
-            return self._points_density(field, positions.view(-1, 3), unit.shot)
+            return self._grid_density(field, grid_samples(self.config.widths, unit, t, number, standing), unit.shot)
         radius = torch.zeros_like(t[:, 0]) if unit.radius is None else unit.radius
         moments = frustum_moments(t, radius)
         if not self.config.integrated:
@@ -148,19 +160,23 @@ class MipNeRF360(IntervalModel):
         mean, variance = project_gaussians(unit.origins, unit.directions, *moments, self._axes(), self.contraction)
         return field.density((mean.flatten(0, 1), variance.flatten(0, 1)), unit.shot)
 
-    def _points_density(self, field: Field, positions: Tensor, shot: Shot) -> tuple[Tensor, Any]:
-        density, hidden = field.density(contract_points(positions) if self.contraction else positions, shot)
+    def _grid_density(self, field: Field, samples: Samples, shot: Shot) -> tuple[Tensor, Any]:
+        density, hidden = field.density(contracted(samples) if self.contraction else samples, shot)
         return self.config.initial_density * density, hidden
 
     def _axes(self) -> Tensor:
         return self.basis.to(self.field.network.density_layer.weight)
 
 
-def mean_distance(weights: Tensor, opacity: Tensor, s: Tensor, near: Tensor, far: Tensor) -> Tensor:
-    """[R]: the opacity times the distance at the mean disparity, of weights [R, S] between fenceposts s.
+def mean_distance(weights: Tensor, opacity: Tensor, s: Tensor, near: Tensor, far: Tensor, spacing: Spacing) -> Tensor:
+    """[R]: the opacity times the distance at the mean of s, of weights [R, S] between fenceposts s that are spaced by
+    disparity or by a power ladder.
 
     The mean of distances themselves would be that of the last interval, which ends a million units away.
     """
     middle = (s[:, 1:] + s[:, :-1]) / 2
     s = (weights * middle).sum(dim=1) / opacity.clamp_min(1e-12)
-    return opacity / (s / far + (1 - s) / near)
+    if spacing == "disparity":
+        return opacity / (s / far + (1 - s) / near)
+    rung = s * (1 + 0.8 * far) ** -1.5 + (1 - s) * (1 + 0.8 * near) ** -1.5  # as in the kernels of interval_sampling
+    return opacity * (rung ** (-2 / 3) - 1) / 0.8

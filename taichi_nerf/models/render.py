@@ -20,7 +20,7 @@ def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -
     ray_start, kept = compact_samples(samples.ray_start, kept_count)
     return PackedSamples(samples.positions.index_select(0, kept), samples.t.index_select(0, kept),
                          samples.dt.index_select(0, kept), samples.ray_index.index_select(0, kept), ray_start,
-                         kept_count), kept
+                         kept_count, None if samples.widths is None else samples.widths.index_select(0, kept)), kept
 
 
 def render_samples(field: Field, samples: PackedSamples, directions: Tensor, early_stop: float,
@@ -32,10 +32,10 @@ def render_samples(field: Field, samples: PackedSamples, directions: Tensor, ear
     """
     # the density of all samples, without gradients: what lies behind a surface is cut
     with torch.no_grad():
-        known = field.density(samples.positions, shot, samples.ray_index)  # [S], hidden
+        known = field.density(samples.places, shot, samples.ray_index)  # [S], hidden
     visible, kept = select_visible(samples, known[0], early_stop)  # kept [K]
     # the field at what is left
-    density, hidden = field.density_again(visible.positions, known, kept, shot, visible.ray_index)  # [K]
+    density, hidden = field.density_again(visible.places, known, kept, shot, visible.ray_index)  # [K]
     colour = field.colour(hidden, directions, shot, visible.ray_index)  # [K, 3]
     # the cut has been made: composite must not make another one where rounding differs
     colour, opacity, depth, weights = composite(density, colour, visible.t, visible.dt, visible.ray_start,

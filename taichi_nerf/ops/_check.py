@@ -91,3 +91,8 @@ def check_result(*shape: int) -> None:
 def on_host(tensor: torch.Tensor) -> bool:
     """Whether a look at the tensor's numbers waits for no device."""
     return tensor.device.type == "cpu"
+
+
+def seed_word(seed: int | None) -> int:
+    """`seed` as a kernel's int, which has 32 bits; 0 where there is none."""
+    return 0 if seed is None else (seed + 2**31) % 2**32 - 2**31

@@ -17,7 +17,7 @@ from taichi_nerf_kernels import camera as kernels
 from taichi_nerf_kernels.engine import on_cpu, ti
 
 from .. import runtime
-from ._check import check_index, check_result, check_tensor
+from ._check import check_index, check_result, check_tensor, seed_word
 
 __all__ = [
     "TrainingImages",
@@ -301,8 +301,7 @@ def training_rays(images: TrainingImages, rays: int, seed: int, per_pixel: int =
     new, index = images.camera_table.new_empty, images.image_table.new_empty
     batch = TrainingRays(new(rays, 3), new(rays, 3), new(rays, 4), index(rays), index(rays))
     if rays:
-        seed = (seed + 2**31) % 2**32 - 2**31  # a kernel's int has 32 bits
-        kernels.gather_rays(images.pixels, images.image_table, images.camera_table, seed, *batch,
+        kernels.gather_rays(images.pixels, images.image_table, images.camera_table, seed_word(seed), *batch,
                             allowed=images.allowed, side=side)
     return batch
 

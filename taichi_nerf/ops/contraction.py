@@ -9,7 +9,7 @@ from taichi_nerf_kernels.contraction import off_axis_basis
 
 from ._check import check_tensor
 
-__all__ = ["contract_points", "off_axis_basis", "project_gaussians"]
+__all__ = ["contract_points", "contract_spheres", "off_axis_basis", "project_gaussians"]
 
 
 def contract_points(points: Tensor) -> Tensor:
@@ -25,6 +25,26 @@ def contract_points(points: Tensor) -> Tensor:
         TypeError, ValueError: points of another type, shape or dtype.
     """
     return _Contract.apply(points)
+
+
+def contract_spheres(points: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    """`contract_points`, and the widths that isotropic Gaussians there then have (Barron et al. 2023, Zip-NeRF).
+
+    A width is multiplied by `|det J|^(1/3) = ((2 r - 1)^2)^(1/3) / r^2` outside of the unit ball, r = |x|, which keeps
+    the Gaussian's volume: the contraction draws it together more along the radius than across.
+
+    Args:
+        points: [N, 3].
+        widths: [N] standard deviations, in units of the points.
+
+    Returns:
+        points [N, 3] and widths [N]. Differentiable with respect to both; the widths, of points on the unit sphere, as
+        from inside.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, shape, dtype or device.
+    """
+    return _ContractSpheres.apply(points, widths)
 
 
 def project_gaussians(origins: Tensor, directions: Tensor, t_mean: Tensor, t_variance: Tensor, radial_variance: Tensor,
@@ -68,6 +88,25 @@ class _Contract(torch.autograd.Function):
         points_gradient = torch.empty_like(points)
         kernels.contract_backward(points, contracted_gradient.contiguous(), points_gradient)
         return points_gradient
+
+
+class _ContractSpheres(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, points, widths):
+        points = check_tensor("points", points, (None, 3))
+        widths = check_tensor("widths", widths, (len(points),), like=points)
+        contracted, contracted_widths = torch.empty_like(points), torch.empty_like(widths)
+        kernels.contract_spheres_forward(points, widths, contracted, contracted_widths)
+        ctx.save_for_backward(points, widths)
+        return contracted, contracted_widths
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, contracted_gradient, contracted_widths_gradient):
+        gradients = tuple(torch.empty_like(x) for x in ctx.saved_tensors)
+        kernels.contract_spheres_backward(*ctx.saved_tensors, contracted_gradient.contiguous(),
+                                          contracted_widths_gradient.contiguous(), *gradients)
+        return gradients
 
 
 class _Project(torch.autograd.Function):

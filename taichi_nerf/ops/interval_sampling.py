@@ -1,4 +1,4 @@
-"""Where along rays to look, as PyTorch operations, none of which is differentiable. R rays, S intervals.
+"""Where along rays to look, as PyTorch operations. R rays, S intervals. None is differentiable but `power_ladder`.
 
 s is a distance normalised to [0, 1], t a distance; a histogram has fenceposts [R, S + 1], ascending, and weights
 [R, S], at least 0. Samples are in order along each ray. With a seed they are random: a hash of (seed, index) decides,
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taichi_nerf_kernels import interval_sampling as kernels
 
-from ._check import check_result, check_tensor
+from ._check import check_result, check_tensor, seed_word
 
 __all__ = [
     "blur_weights",
@@ -19,13 +19,15 @@ __all__ = [
     "distance_from_normalised",
     "merge_sorted",
     "normalised_from_distance",
+    "power_ladder",
     "resample_mip_nerf",
     "resample_mip_nerf_360",
     "sample_histogram",
     "sample_uniform",
 ]
 
-SPACINGS = {"linear": kernels.LINEAR, "disparity": kernels.DISPARITY, "piecewise": kernels.PIECEWISE}
+SPACINGS = {"linear": kernels.LINEAR, "disparity": kernels.DISPARITY, "piecewise": kernels.PIECEWISE,
+            "power-ladder": kernels.POWER_LADDER}
 JITTERS = {"sample": kernels.JITTERED, "ray": kernels.JITTERED_RAY}
 
 
@@ -33,7 +35,8 @@ def distance_from_normalised(s: Tensor, near: Tensor, far: Tensor, spacing: str 
     """t [R, K] of s [R, K] in [0, 1]: the distance at which that share of the way from near to far is done.
 
     The way is measured in g(t): "linear" t, "disparity" 1 / t (near above 0), "piecewise" t / 2 below 1 and
-    1 - 1 / (2 t) above, which allows near = 0 (nerfacto). near and far are [R]. Not differentiable.
+    1 - 1 / (2 t) above, which allows near = 0 (nerfacto), "power-ladder" `power_ladder(2 t, -1.5)`, which does, too
+    (Zip-NeRF). near and far are [R]. Not differentiable.
 
     Raises:
         TypeError, ValueError: an argument of another type, shape, dtype or device; an unknown spacing.
@@ -44,6 +47,20 @@ def distance_from_normalised(s: Tensor, near: Tensor, far: Tensor, spacing: str 
 def normalised_from_distance(t: Tensor, near: Tensor, far: Tensor, spacing: str = "linear") -> Tensor:
     """s [R, K] of t [R, K], the inverse of `distance_from_normalised`. Not differentiable."""
     return _mapped(kernels.to_normalised, "t", t, near, far, spacing)
+
+
+def power_ladder(x: Tensor, power: float) -> Tensor:
+    """`|p - 1| / p ((x / |p - 1| + 1)^p - 1)` of x of any shape, at least 0 (Barron et al. 2023, Zip-NeRF).
+
+    About x near 0, and a line of x^p far away: with a negative power below `|p - 1| / |p|`. Differentiable.
+
+    Raises:
+        ValueError: the power 0 or 1, which are limits of the formula.
+    """
+    if power in (0, 1):
+        raise ValueError(f"power must be neither 0 nor 1, got {power}")
+    scale = abs(power - 1)
+    return scale / power * ((x / scale + 1) ** power - 1)
 
 
 def sample_uniform(rays: int, count: int, *, like: Tensor, seed: int | None = None, jitter: str = "sample",
@@ -62,7 +79,7 @@ def sample_uniform(rays: int, count: int, *, like: Tensor, seed: int | None = No
         raise ValueError(f"rays and count must be at least 0, got {rays} and {count}")
     check_result(rays, count)
     samples = torch.empty(rays, count, dtype=like.dtype, device=like.device)
-    kernels.sample_uniform(_word(seed), samples, _mode(seed, jitter, ends))
+    kernels.sample_uniform(seed_word(seed), samples, _mode(seed, jitter, ends))
     return samples
 
 
@@ -178,8 +195,8 @@ def _sampled(fenceposts, weights, count, seed, jitter, ends, padding, exponent, 
     low, high = between or (0.0, 0.0)
     check_result(len(weights), count + 1)
     samples = weights.new_empty(len(weights), count + (between is not None))
-    kernels.sample_histogram(fenceposts, weights, float(padding), float(exponent), _word(seed), float(low), float(high),
-                             samples, _mode(seed, jitter, ends), between is not None)
+    kernels.sample_histogram(fenceposts, weights, float(padding), float(exponent), seed_word(seed), float(low),
+                             float(high), samples, _mode(seed, jitter, ends), between is not None)
     return samples
 
 
@@ -209,7 +226,3 @@ def _mode(seed: int | None, jitter: str, ends: bool) -> int:
     if ends:
         raise ValueError("ends is for samples without a seed")
     return JITTERS[jitter]
-
-
-def _word(seed: int | None) -> int:
-    return 0 if seed is None else (seed + 2**31) % 2**32 - 2**31  # a kernel's int has 32 bits

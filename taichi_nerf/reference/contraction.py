@@ -16,6 +16,11 @@ def jacobian(x):
     return (2 * r - 1) / r**2 * identity - 2 * (r - 1) / r**4 * x[..., :, None] * x[..., None, :]
 
 
+def contract_spheres(x, widths):
+    """f(x) [*, 3], and widths [*] times the cube root of the Jacobian's determinant."""
+    return contract(x), torch.linalg.det(jacobian(x)).abs() ** (1 / 3) * widths
+
+
 def project_gaussians(origins, directions, t_mean, t_variance, radial_variance, basis, contracted=True):
     """Mean and variance [R, S, D] along the basis, by way of the covariance matrices."""
     d = directions[:, None, :]

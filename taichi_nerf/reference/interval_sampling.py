@@ -4,6 +4,19 @@ import torch
 
 from .random import uniform
 
+
+def power_ladder(x, power):
+    """P(x)."""
+    scale = abs(power - 1)
+    return scale / power * ((x / scale + 1) ** power - 1)
+
+
+def inverse_power_ladder(y, power):
+    """x with P(x) = y."""
+    scale = abs(power - 1)
+    return scale * ((power / scale * y + 1) ** (1 / power) - 1)
+
+
 SPACING = {
     "linear": (lambda t: t, lambda g: g),
     "disparity": (lambda t: 1 / t, lambda g: 1 / g),
@@ -11,6 +24,7 @@ SPACING = {
         lambda t: torch.where(t < 1, t / 2, 1 - 1 / (2 * t)),
         lambda g: torch.where(g < 0.5, 2 * g, 1 / (2 - 2 * g)),
     ),
+    "power-ladder": (lambda t: power_ladder(2 * t, -1.5), lambda g: inverse_power_ladder(g, -1.5) / 2),
 }
 
 

@@ -84,7 +84,7 @@ class InstantNGPStep:
         # forward: rays, samples, what is visible of them, its colour
         drawn.forward(seeds.rays, per_pixel)
         march.forward(drawn, seeds.jitter)
-        density.cut(drawn, march)
+        density.cut(drawn, march, per_pixel)
         colours.fit(density.count)
         density.forward(colours.at_visible.inputs)
         colours.forward(drawn, density)
@@ -117,6 +117,8 @@ class InstantNGPStep:
         for array in (self.totals, self.comparison.errors):
             self.arrays.put_or_zero(None, array)
         self.occupancy.push()
+        if self.model.sees_cones:
+            self.density.push(float(self.model.usual_width))
         batches, put = self.batches, self.arrays.put
         put(torch.tensor([batches.rays_per_step()], dtype=torch.int32), self.drawn.count)
         put(torch.tensor([batches.marched_per_ray, batches.samples_per_ray]), self.pace)
@@ -135,9 +137,11 @@ class InstantNGPStep:
         rays = config.max_rays - config.max_rays % self.model.rays_per_pixel
         drawn = max(grid.warmup_cells if grid.warmup_cells < len(grid.values) else 0, grid.cells_per_update)
         on_cuda = self.arrays.device.type == "cuda"
-        return {"rays": rays, "marched": room_for(max(ROOM_MARCHED * config.marched, drawn)),
-                "samples": room_for((ROOM_SAMPLES_CUDA if on_cuda else ROOM_SAMPLES) * config.samples),
-                "shown": rays if self.model.rays_per_pixel > 1 else 1, "scanned": rays // scan.CHUNK + 1}
+        rooms = {"rays": rays, "marched": room_for(max(ROOM_MARCHED * config.marched, drawn)),
+                 "samples": room_for((ROOM_SAMPLES_CUDA if on_cuda else ROOM_SAMPLES) * config.samples)}
+        wide = {f"wide_{name}": room if self.model.sees_cones else 1 for name, room in rooms.items()}
+        return {**rooms, **wide, "shown": rays if self.model.rays_per_pixel > 1 else 1,
+                "scanned": rays // scan.CHUNK + 1}
 
     def _make_parameters(self, corrections) -> None:
         """All that is learned, with the name of its group."""
@@ -167,7 +171,8 @@ class InstantNGPStep:
         pack = Pack(arrays, rooms)
         self.drawn = DrawnRays(arrays, rooms, photos)
         self.march = March(arrays, rooms, model, self.occupancy, pack)
-        self.density = Density(arrays, rooms, field, self.table, self.density_network, pack, early_stop, networks)
+        self.density = Density(arrays, rooms, field, self.table, self.density_network, pack, early_stop, networks,
+                               model.sees_cones)
         self.colours = Colours(arrays, rooms, field, self.colour_network, networks, self.codes,
                                photos.shots.ids.get("appearance"))
         self.comparison = Comparison(arrays, rooms, batches, model.config.huber, self.stops)
@@ -178,7 +183,8 @@ class InstantNGPStep:
             few["rays"] = math.ceil(share * rooms["rays"]) + 1
             known = KnownRays(arrays, few, self.drawn, distances.pixel_index, distances.distance, share)
             march = March(arrays, few, model, self.occupancy, pack)
-            density = Density(arrays, few, field, self.table, self.density_network, pack, early_stop, networks)
+            density = Density(arrays, few, field, self.table, self.density_network, pack, early_stop, networks,
+                              model.sees_cones)
             self.distances = Distances(arrays, few, known, march, density, networks, distances.config.weight)
 
     @property

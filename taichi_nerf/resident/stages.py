@@ -14,6 +14,7 @@ from taichi_nerf_kernels import camera, hash_grid, ray_marching, scan
 from taichi_nerf_kernels import training_step as kernels
 
 from ..fields.hash_field import HashField
+from ..models.cones import DISC
 from ..models.model import Model
 from ..ops.ray_marching import RUNS, UNBOUNDED
 from .arrays import DeviceArrays, Stage, Wanted
@@ -34,7 +35,21 @@ class Pack(Stage):
         ray_marching.pack_samples(counts, starts, room, rays, total)
 
 
-class DrawnRays(Stage):
+class PixelRays(Stage):
+    """Rays through pixels of the photos: count[0] of them are in use."""
+
+    def wanted(self) -> dict[str, Wanted]:
+        return {"origins": Wanted(("rays", 3)), "directions": Wanted(("rays", 3)), "rgba": Wanted(("rays", 4)),
+                "image_index": Wanted(("rays",), integer=True), "pixel_index": Wanted(("rays",), integer=True),
+                "radius": Wanted(("wide_rays",)), "count": Wanted((1,), integer=True)}
+
+    def write_radii(self, per_pixel: int) -> None:
+        """Of their cones, where the field sees widths."""
+        kernels.radii_of_rays(self.image_table, self.camera_table, self.image_index, self.pixel_index,
+                              math.isqrt(per_pixel), self.radius, self.count)
+
+
+class DrawnRays(PixelRays):
     """Rays through pixels drawn from the photos, and the colours of these pixels."""
 
     def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], photos):
@@ -43,31 +58,24 @@ class DrawnRays(Stage):
         self.image_table = arrays.like(photos.images.image_table)
         self.camera_table = arrays.like(photos.images.camera_table)
 
-    def wanted(self) -> dict[str, Wanted]:
-        return {"origins": Wanted(("rays", 3)), "directions": Wanted(("rays", 3)), "rgba": Wanted(("rays", 4)),
-                "image_index": Wanted(("rays",), integer=True), "pixel_index": Wanted(("rays",), integer=True),
-                "count": Wanted((1,), integer=True)}
-
     def forward(self, seed: int, per_pixel: int) -> None:
-        """count[0] of them."""
         camera.gather_rays(self.pixels, self.image_table, self.camera_table, seed, self.origins, self.directions,
                            self.rgba, self.image_index, self.pixel_index, self.count, self.allowed,
                            math.isqrt(per_pixel))
 
 
-class KnownRays(Stage):
+class KnownRays(PixelRays):
     """Rays through pixels whose distance is known: as many as are a share of the step's pixels."""
 
     def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], drawn: DrawnRays, pixel_index: torch.Tensor,
                  distance: torch.Tensor, share: float):
         super().__init__(arrays, rooms)
         self.drawn, self.share, self.room = drawn, share, rooms["rays"]
+        self.image_table, self.camera_table = drawn.image_table, drawn.camera_table
         self.known_pixel, self.known_distance = arrays.like(pixel_index), arrays.like(distance.to(arrays.dtype))
 
     def wanted(self) -> dict[str, Wanted]:
-        return {"origins": Wanted(("rays", 3)), "directions": Wanted(("rays", 3)), "rgba": Wanted(("rays", 4)),
-                "image_index": Wanted(("rays",), integer=True), "pixel_index": Wanted(("rays",), integer=True),
-                "distance": Wanted(("rays",)), "count": Wanted((1,), integer=True)}
+        return {**super().wanted(), "distance": Wanted(("rays",))}
 
     def forward(self, seed: int, per_pixel: int) -> None:
         kernels.known_rays_of_step(self.drawn.count, per_pixel, self.share, self.room, self.count)
@@ -89,7 +97,7 @@ class March(Stage):
                 "positions": Wanted(("marched", 3)), "t": of_samples, "dt": of_samples,
                 "ray_index": Wanted(("marched",), integer=True), "count": Wanted((1,), integer=True)}
 
-    def forward(self, rays: DrawnRays | KnownRays, seed: int) -> None:
+    def forward(self, rays: PixelRays, seed: int) -> None:
         model, grid, occupancy = self.model, self.model.grid, self.occupancy
         lattice = (grid.resolution, grid.cascades, model.cone_angle, math.log1p(model.cone_angle), grid.step_min,
                    UNBOUNDED, model.box.near, UNBOUNDED, seed)
@@ -105,13 +113,16 @@ class Density(Stage):
     """Hash grid and density network at all marched samples, and once more at those that are visible."""
 
     def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], field: HashField, table: Table, network: Network,
-                 pack: Pack, early_stop: float, networks: tuple[Network, ...]):
-        """`networks`: all that read matrices of the step, which must agree on what these hold."""
+                 pack: Pack, early_stop: float, networks: tuple[Network, ...], wide: bool):
+        """`networks`: all that read matrices of the step, which must agree on what these hold. `wide`: samples have
+        widths."""
         super().__init__(arrays, rooms)
         self.field, self.table, self.network, self.pack = field, table, network, pack
         self.early_stop, self.room = early_stop, rooms["samples"]
         self.levels = arrays.like(torch.from_numpy(field.layout.levels))
         self.scales = arrays.like(torch.from_numpy(field.layout.scales))
+        self.wide = wide
+        self.usual_widths = arrays.new(rooms["wide_marched"])  # where no ray says how wide a sample is
         encoded = field.layout.outputs
         self.at_marched = Matrices(arrays, networks, rooms["marched"], features=encoded,
                                    geometry=network.first_rows)
@@ -121,21 +132,32 @@ class Density(Stage):
         of_rays = Wanted(("rays",), integer=True)
         return {"unit": Wanted(("marched", 3)), "kept_count": of_rays, "kept_start": of_rays,
                 "visible_unit": Wanted(("samples", 3)), "visible_dt": Wanted(("samples",)),
-                "visible_ray": Wanted(("samples",), integer=True), "count": Wanted((1,), integer=True)}
+                "visible_ray": Wanted(("samples",), integer=True), "widths": Wanted(("wide_marched",)),
+                "visible_widths": Wanted(("wide_samples",)), "count": Wanted((1,), integer=True)}
 
-    def at(self, positions, count) -> None:
-        """Features and log density, the first row of the geometry, at the first `count` of positions [.., 3]."""
+    def push(self, usual_width: float) -> None:
+        """Take over how wide a sample usually is, in model units."""
+        self.arrays.put(torch.full(tuple(self.usual_widths.shape), usual_width / self.field.side), self.usual_widths)
+
+    def at(self, positions, count, widths=None) -> None:
+        """Features and log density, the first row of the geometry, at the first `count` of positions [.., 3]; without
+        `widths` [..] they have the usual one, where the field sees any."""
         marched = self.at_marched
         kernels.unit_positions(positions, self.field.side, self.unit, count)
         marched.fit(count)
+        widths = self.usual_widths if widths is None else widths
         hash_grid.hash_grid_forward(self.unit, self.table.weights, self.levels, self.scales, marched.features,
-                                    self.field.layout.features, count)
+                                    self.field.layout.features, count, self._seen(widths))
         self.network.first_output(marched.features, marched.geometry, count)
 
-    def cut(self, rays: DrawnRays | KnownRays, march: March) -> None:
-        """What is visible of the marched samples: their places and features."""
+    def cut(self, rays: PixelRays, march: March, per_pixel: int) -> None:
+        """What is visible of the marched samples: their places and features. A pixel has `per_pixel` of the rays."""
         marched, visible = self.at_marched, self.at_visible
-        self.at(march.positions, march.count)
+        if self.wide:
+            rays.write_radii(per_pixel)
+            kernels.widths_of_samples(march.t, march.ray_index, rays.radius, DISC / math.sqrt(per_pixel),
+                                      self.field.side, self.widths, march.count)
+        self.at(march.positions, march.count, self.widths)
         kernels.count_visible_rays(marched.geometry, march.dt, march.ray_start, march.ray_count, self.early_stop,
                                    self.kept_count, rays.count)
         self.pack(self.kept_count, self.kept_start, self.room, rays.count, self.count)
@@ -143,6 +165,9 @@ class Density(Stage):
         kernels.gather_visible(march.ray_start, self.kept_start, self.kept_count, self.unit, march.dt,
                                marched.features, self.visible_unit, self.visible_dt, self.visible_ray,
                                visible.features, rays.count, self.count)
+        if self.wide:
+            kernels.gather_widths(march.ray_start, self.kept_start, self.visible_ray, self.widths, self.visible_widths,
+                                  self.count)
 
     def forward(self, geometry) -> None:
         """Geometry [G.., K] of the visible samples."""
@@ -153,7 +178,12 @@ class Density(Stage):
         visible = self.at_visible
         self.network.backward(visible.features, geometry_gradient, visible.features_gradient, self.count)
         hash_grid.hash_grid_backward_table(self.visible_unit, visible.features_gradient, self.levels, self.scales,
-                                           self.table.gradient, self.field.layout.features, self.count)
+                                           self.table.gradient, self.field.layout.features, self.count,
+                                           self._seen(self.visible_widths))
+
+    def _seen(self, widths):
+        """What the hash grid is told of them."""
+        return widths if self.wide else None
 
 
 class Colours(Stage):
@@ -258,7 +288,7 @@ class Distances(Stage):
         rays, march, density, visible = self.rays, self.march, self.density, self.at_visible
         rays.forward(ray_seed, per_pixel)
         march.forward(rays, jitter_seed)
-        density.cut(rays, march)
+        density.cut(rays, march, 1)
         visible.fit(density.count)
         density.forward(visible.geometry)
         kernels.differentiate_distances(visible.geometry, march.t, march.dt, march.ray_start, density.kept_start,

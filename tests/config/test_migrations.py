@@ -64,6 +64,19 @@ def test_the_second_version_is_read(kind):
     assert todays_model(of_the_second_version(settings(kind))["model"], 2) == today["model"]
 
 
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_before_widths_a_hash_grid_was_seen_at_points(kind):
+    """By a model of the fourth version of checkpoints, which the fifth of runs held."""
+    today = settings(kind)
+    if "widths" in today["model"]:
+        today["model"]["widths"] = "off"
+    old = copy.deepcopy(today)
+    for name in ("widths", "proposal_blur", "distortion_distance"):
+        old["model"].pop(name, None)
+    assert todays_run(old, 5) == today and todays_model(old["model"], 4) == today["model"]
+    from_dict(RunConfig, todays_run(old, 5))
+
+
 def test_what_a_version_knew_stays_as_it_is():
     old = of_the_first_version(settings())
     old["training"]["batch"]["huber"], old["model"]["appearance"] = 0.5, 4

@@ -74,6 +74,18 @@ def test_the_radius_shrinks_by_its_square(backend):
     assert radial.tolist() == [[1 / 16, 0.0, 0.0]] and across.tolist() == [[0.0, 7 / 16, 0.0]]
 
 
+def test_widths_keep_the_volume_of_their_spheres(backend, rng):
+    x = points(backend, 200, rng, 3.0)
+    widths = backend.tensor(torch.rand(200, generator=rng, dtype=torch.float64))
+    contracted, found = backend.empty(200, 3), backend.empty(200)
+    kernels.contract_spheres_forward(x, widths, contracted, found)
+    assert torch.equal(contracted, contract(backend, x))
+    columns = [pull_back(backend, x, backend.tensor(torch.eye(3)[i]).expand(200, 3).contiguous()) for i in range(3)]
+    volume = torch.linalg.det(torch.stack(columns, dim=1).double())
+    backend.assert_close((found.double() / widths.double()) ** 3, volume, "volume")
+    assert torch.equal(found[x.norm(dim=1) < 0.999], widths[x.norm(dim=1) < 0.999])
+
+
 @pytest.mark.parametrize("subdivisions, count", [(1, 6), (2, 21), (3, 46)])
 def test_the_basis_has_one_of_each_pair_of_opposite_vertices(subdivisions, count):
     basis = kernels.off_axis_basis(subdivisions)

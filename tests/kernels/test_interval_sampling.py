@@ -6,7 +6,8 @@ import torch
 from taichi_nerf.reference import interval_sampling as reference
 from taichi_nerf_kernels import interval_sampling as kernels
 
-SPACINGS = {"linear": kernels.LINEAR, "disparity": kernels.DISPARITY, "piecewise": kernels.PIECEWISE}
+SPACINGS = {"linear": kernels.LINEAR, "disparity": kernels.DISPARITY, "piecewise": kernels.PIECEWISE,
+            "power-ladder": kernels.POWER_LADDER}
 MODES = (kernels.CENTRE, kernels.ENDS, kernels.JITTERED, kernels.JITTERED_RAY)
 
 
@@ -52,6 +53,17 @@ def test_disparity_reaches_a_million_and_piecewise_starts_at_zero(backend):
     assert t[0, 2] == 1e6
     kernels.to_distance(s, near * 0, far, t, kernels.PIECEWISE)
     assert t[0, 0] == 0 and 0.9 < t[0, 1] < 1.1 and t[0, 2] == 1e6
+
+
+def test_the_power_ladder_is_even_near_by_and_tells_far_distances_apart(backend):
+    near, far = backend.tensor([0.0]), backend.tensor([1e6])
+    s = backend.tensor([[0.0, 2**-10, 2**-9, 1 - 2**-9, 1 - 2**-12, 1.0]])
+    t = torch.full_like(s, float("nan"))
+    kernels.to_distance(s, near, far, t, kernels.POWER_LADDER)
+    assert t[0, 0] == 0 and 1.99 < t[0, 2] / t[0, 1] < 2.01 and t[0, 5] == 1e6
+    # far away 1 - s falls with the power -3/2 of the distance: an eighth of it lies four times as far
+    rung = 1 + 0.8 * t[0, 3:5].double()
+    assert abs(rung[1] / rung[0] - 4) < 1e-3
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -94,3 +94,55 @@ def test_permuting_the_rays_permutes_losses_and_gradients(backend, rng):
     shuffled = [[x[order].contiguous() for x in pair] for pair in (target, proposal)]
     for a, b in zip(run(backend, target, proposal), run(backend, *shuffled)):
         assert torch.equal(a[order], b)
+
+
+def run_blurred(backend, target, proposal, reach):
+    loss, slope = backend.empty(len(target[0])), torch.full_like(proposal[1], float("nan"))
+    kernels.blurred_loss_forward(*target, *proposal, reach, loss, slope)
+    return loss, slope
+
+
+@pytest.mark.parametrize("intervals, proposals, reach", [(1, 1, 0.5), (32, 64, 0.03), (64, 7, 0.003), (5, 100, 0.3)])
+def test_blurred_loss_and_gradient_equal_the_density_s_integral(backend, rng, intervals, proposals, reach):
+    target, proposal = (make_histogram(backend, 40, n, rng) for n in (intervals, proposals))
+    proposal[1] = proposal[1] * 0.3
+    exact = [x.double() for x in (*target, *proposal)]
+    exact[3].requires_grad_()
+    expected = reference.blurred_proposal_loss(*exact, reach)
+    (expected_slope,) = torch.autograd.grad(expected.sum(), exact[3])
+    loss, slope = run_blurred(backend, target, proposal, reach)
+    assert (expected > 0).double().mean() > 0.5
+    backend.assert_close(loss, expected, "loss")
+    backend.assert_close(slope, expected_slope, "slope")
+
+
+def test_a_proposal_that_has_the_blurred_mass_costs_nothing(backend, rng):
+    target, (places, _) = make_histogram(backend, 40, 30, rng), make_histogram(backend, 40, 11, rng)
+    exact = [x.double() for x in (*target, places)]
+    enough = backend.tensor(reference.blurred_cumulative(*exact, 0.02).diff(dim=1) + 1e-4)
+    loss, slope = run_blurred(backend, target, (places, enough), 0.02)
+    assert loss.abs().max() == 0 and slope.abs().max() == 0
+    assert (run_blurred(backend, target, (places, enough - 2e-4), 0.02)[0] > 0).all()
+
+
+def test_the_blurred_loss_is_smooth_where_fenceposts_pass_each_other(backend):
+    """The bound jumps there."""
+    def losses(shift):
+        target = backend.tensor([[0.25 + shift, 0.5 + shift]]), backend.tensor([[1.0]])
+        proposal = backend.tensor([[0.0, 0.25, 0.5, 1.0]]), backend.tensor([[0.25, 0.25, 0.25]])
+        return float(run(backend, target, proposal)[0]), float(run_blurred(backend, target, proposal, 0.0625)[0])
+
+    before, behind = losses(-1e-4), losses(1e-4)
+    assert abs(behind[1] / before[1] - 1) < 1e-2
+    bound = [losses(shift)[0] for shift in (0.0, 1e-4)]
+    assert abs(bound[1] / bound[0] - 1) > 0.2
+
+
+def test_an_interval_of_the_target_without_length_is_a_point(backend):
+    """Blurred, it is a box of twice the reach, wherever that lies among the intervals of the proposal."""
+    target = backend.tensor([[0.0, 0.5, 0.5, 1.0]]), backend.tensor([[0.0, 1.0, 0.0]])
+    proposal = backend.tensor([[0.0, 0.375, 0.5, 1.0]]), backend.tensor([[0.0, 0.0, 0.0]])
+    loss, slope = run_blurred(backend, target, proposal, 0.25)
+    mass = torch.tensor([0.25, 0.25, 0.5], dtype=torch.float64)  # of [0.25, 0.75]
+    backend.assert_close(loss, (mass.square() / kernels.BLURRED_EPSILON).sum()[None], "loss")
+    assert (slope < 0).all()

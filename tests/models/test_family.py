@@ -120,6 +120,47 @@ def test_a_pixel_of_several_rays_is_their_mean_at_every_level(backend, rays, con
     assert several.samples.ray_total == 8
 
 
+@pytest.mark.parametrize("config", [
+    MipNeRFConfig(field=HASH, samples=6, widths="level"),
+    MipNeRF360Config(field=HASH, proposal=PROPOSAL, samples=6, proposal_samples=(8,), widths="six")])
+def test_each_of_several_rays_of_a_pixel_is_as_wide_as_its_part_of_the_area(backend, rays, config):
+    model, _ = prepared(backend, config, Box())
+    several = dataclasses.replace(rays[:8], per_pixel=4)
+    narrow = dataclasses.replace(rays[:8], radius=rays.radius[:8] / 2)
+    for found, expected in zip(rendered(backend, model, several, 5).levels, rendered(backend, model, narrow, 5).levels):
+        assert torch.equal(found.weights, expected.weights)
+
+
+@pytest.mark.parametrize("config", [
+    MipNeRFConfig(field=HASH, samples=6), MipNeRF360Config(field=HASH, proposal=PROPOSAL, samples=6)])
+@pytest.mark.parametrize("widths", ["level", "six"])
+def test_the_finest_level_of_a_hash_grid_counts_less_the_wider_a_cone_is(backend, rays, config, widths):
+    model, _ = prepared(backend, dataclasses.replace(config, widths=widths), Box())
+    assert model.sees_cones
+
+    def colours():
+        """Of narrow cones and of wide ones."""
+        wide = (dataclasses.replace(rays, radius=torch.full_like(rays.radius, radius)) for radius in (1e-4, 30.0))
+        return [rendered(backend, model, given, None).levels[-1].pixels.colour for given in wide]
+
+    before = colours()
+    with torch.no_grad():
+        for table, _ in (table for field in model.fields().values() for table in field.tables()):
+            table[-256:] = 0  # as many entries as a level may have
+    narrow, wide = ((a - b).abs().mean() for a, b in zip(before, colours()))
+    assert narrow > 3 * wide and narrow > 1e-4  # next to the camera every cone is narrow
+
+
+def test_points_in_a_hash_grid_are_cones_without_width(backend, rays):
+    for config in (MipNeRFConfig(field=HASH, samples=6), MipNeRF360Config(field=HASH, proposal=PROPOSAL, samples=6)):
+        points, _ = prepared(backend, config, Box())
+        narrow, _ = prepared(backend, dataclasses.replace(config, widths="level"), Box())
+        assert not points.sees_cones
+        given = dataclasses.replace(rays, radius=torch.zeros_like(rays.radius))
+        for a, b in zip(rendered(backend, points, rays, 5).levels, rendered(backend, narrow, given, 5).levels):
+            backend.assert_close(a.weights, b.weights.double(), "weights")
+
+
 @pytest.mark.parametrize("seed", [None, 5])
 def test_mip_nerf_renders_what_its_reference_does(backend, rays, seed):
     model, state = prepared(backend, MipNeRFConfig(field=DEEP, samples=7), Box(bounded=True))
@@ -133,13 +174,15 @@ def test_mip_nerf_renders_what_its_reference_does(backend, rays, seed):
 
 
 @pytest.mark.parametrize("seed", [None, 5])
-@pytest.mark.parametrize("encoding", ["positional", "hash"])
-def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, seed):
+@pytest.mark.parametrize("encoding, widths, spacing", [
+    ("positional", "off", "disparity"), ("hash", "off", "disparity"), ("hash", "level", "disparity"),
+    ("hash", "six", "power-ladder")])
+def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, widths, spacing, seed):
     hashed = encoding == "hash"
     config = MipNeRF360Config(
         field=HASH if hashed else DEEP, proposal=PROPOSAL if hashed else PositionalProposalConfig(width=12, depth=2),
-        proposal_samples=(8, 6), samples=5, radius=0.5, appearance=2, initial_density=0.5,
-        range=RangeConfig(spacing="disparity", near=0.1, far=50.0))
+        proposal_samples=(8, 6), samples=5, radius=0.5, appearance=2, initial_density=0.5, widths=widths,
+        range=RangeConfig(spacing=spacing, near=0.1, far=50.0))
     model, state = prepared(backend, config, Box(aabb_scale=16))
     o, d, radius = 2 * rays.origins, rays.directions, rays.radius
     near, far = torch.full((RAYS,), 0.2, dtype=torch.float64), torch.full((RAYS,), 100.0, dtype=torch.float64)
@@ -147,6 +190,9 @@ def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, s
     if hashed:
         grids = {name: {**GRID, "max_resolution": size} for name, size in (("field", 32), ("proposals.0", 16))}
         density = reference.point_density(state, o, d, grids=grids, factor=0.5)
+        if widths != "off":
+            density = reference.width_density(state, o, d, radius, grids=grids, factor=0.5, six=widths == "six",
+                                              seed=seed)
     else:
         density = reference.cone_density(state, o, d, radius, model.basis.double().cpu(), levels=LEVELS, skip=SKIP)
 
@@ -158,7 +204,8 @@ def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, s
     progress = 1.0 if seed is None else 0.4  # a picture is of the end of the training
     with torch.no_grad():
         expected, levels = reference.mip_nerf_360(state, o, d, near, far, density, colour, counts=(8, 6, 5),
-                                                  anneal=10 * progress / (9 * progress + 1), seed=seed)
+                                                  spacing=spacing, anneal=10 * progress / (9 * progress + 1),
+                                                  seed=seed)
     pixels = rendered(backend, model, rays, seed)
     for level, (s, found) in zip(pixels.levels, levels):
         backend.assert_close(level.s, s, "fenceposts")
@@ -179,7 +226,7 @@ def test_density_at_points_is_that_of_the_field_per_model_unit(backend, rays, en
         grids = {"field": {**GRID, "max_resolution": 32}}
         found = reference.point_density(state, 2 * positions, 0 * positions, grids=grids, factor=1.0)
         fenceposts = torch.zeros(RAYS, 2, dtype=torch.float64)
-        backend.assert_close(model.density(backend.tensor(positions)), 2 * found("field", fenceposts)[0])
+        backend.assert_close(model.density(backend.tensor(positions)), 2 * found(0, "field", fenceposts)[0])
         assert contract(2 * positions).norm(dim=1).min() > 1
 
 
@@ -235,7 +282,8 @@ def test_cones_are_not_for_fisheye_lenses():
         with pytest.raises(UserError, match=r"the cone of a pixel is not round.*--model\.no-integrated"):
             check_scene(config, facing(lens=1))
         check_scene(dataclasses.replace(config, integrated=False), facing(lens=1))
-    check_scene(MipNeRF360Config(field=HASH, proposal=PROPOSAL), facing(lens=1))
+    check_scene(MipNeRF360Config(field=HASH, proposal=PROPOSAL, widths="six"), facing(lens=1))
+    check_scene(MipNeRFConfig(field=HASH, widths="level"), facing(lens=1))
 
 
 def test_depth_in_device_coordinates_is_a_distance_from_the_camera(rng):

@@ -1,5 +1,7 @@
 """The hash-grid op against the float64 reference: value and every gradient."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,31 +16,69 @@ GRIDS = {
 }
 
 
+def some_widths(count: int, rng) -> torch.Tensor:
+    """From a hundredth of a cell to hundreds of them; every seventh is a point."""
+    widths = 10 ** (torch.rand(count, generator=rng, dtype=torch.float64) * 4 - 3)
+    widths[::7] = 0
+    return widths
+
+
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 @pytest.mark.parametrize("count", [0, 1, 63, 2000])
-def test_value_and_gradients_match_the_reference(backend, rng, grid, count):
+@pytest.mark.parametrize("wide", [False, True], ids=["points", "widths"])
+def test_value_and_gradients_match_the_reference(backend, rng, grid, count, wide):
     layout = hash_grid_layout(**grid)
     x = torch.rand(count, 3, generator=rng, dtype=torch.float64) * 1.2 - 0.1
     table = torch.randn(layout.entries, layout.features, generator=rng, dtype=torch.float64)
     cotangent = torch.randn(count, layout.outputs, generator=rng, dtype=torch.float64)
     x = x.to(backend.dtype).double()  # the same points in the same cells
+    widths = some_widths(count, rng).to(backend.dtype).double() if wide else None
 
-    expected_x, expected_table = x.clone().requires_grad_(), table.clone().requires_grad_()
+    expected_x, expected_table, expected_widths = asked(x, table, widths)
     shape = {k: v for k, v in grid.items() if k != "features"}
-    expected = reference.hash_grid_encode(expected_x, expected_table, **shape)
+    expected = reference.hash_grid_encode(expected_x, expected_table, **shape, widths=expected_widths)
     expected.backward(cotangent)
 
-    actual_x, actual_table = backend.tensor(x).requires_grad_(), backend.tensor(table).requires_grad_()
-    actual = hash_grid_encode(actual_x, actual_table, layout)
+    actual_x, actual_table, actual_widths = asked(
+        *(None if value is None else backend.tensor(value) for value in (x, table, widths)))
+    actual = hash_grid_encode(actual_x, actual_table, layout, widths=actual_widths)
     actual.backward(backend.tensor(cotangent))
 
     backend.assert_close(actual, expected, "features")
     backend.assert_close(actual_table.grad, expected_table.grad, "table gradient")
+    if wide:
+        backend.assert_close(actual_widths.grad, expected_widths.grad, "width gradient")
     near_a_face = 1e-5 if backend.dtype == torch.float32 else 0
     resolutions = torch.from_numpy(layout.scales)
     distance = ((expected_x.detach()[..., None] * resolutions + 0.5) % 1 - 0.5).abs().amax((1, 2))
     inside = distance < 0.5 - near_a_face * resolutions.max()
     backend.assert_close(actual_x.grad[inside.to(backend.device)], expected_x.grad[inside], "position gradient")
+
+
+def asked(*values: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """The same, for gradients of their own."""
+    return [None if value is None else value.clone().requires_grad_() for value in values]
+
+
+def test_a_level_counts_as_the_error_function_says(backend):
+    """A table of ones shows the weights themselves: those of Zip-NeRF, section 3.2."""
+    layout = hash_grid_layout(**GRIDS["two features"])
+    widths = torch.cat([torch.zeros(1), torch.logspace(-4, 8, 400)]).double()
+    centre = torch.full((len(widths), 3), 0.37, dtype=torch.float64)
+    weights = hash_grid_encode(backend.tensor(centre), backend.tensor(torch.ones(layout.entries, 2)), layout,
+                               widths=backend.tensor(widths))
+    n = torch.from_numpy(layout.scales).repeat_interleave(2)
+    expected = torch.erf(1 / (math.sqrt(8) * widths[:, None] * n))
+    assert (weights.double().cpu() - expected).abs().max() < (1e-5 if backend.dtype == torch.float32 else 1.2e-6)
+
+
+def test_points_without_a_width_are_points_to_the_last_bit(backend, rng):
+    layout = hash_grid_layout(**GRIDS["four features"])
+    x = backend.tensor(torch.rand(100, 3, generator=rng, dtype=torch.float64))
+    table = backend.tensor(torch.randn(layout.entries, 4, generator=rng, dtype=torch.float64))
+    for nothing in (torch.zeros(100), torch.full((100,), -1.0)):
+        assert torch.equal(hash_grid_encode(x, table, layout, widths=backend.tensor(nothing)),
+                           hash_grid_encode(x, table, layout))
 
 
 def test_gradcheck(backend, rng):
@@ -47,7 +87,9 @@ def test_gradcheck(backend, rng):
     layout = hash_grid_layout(levels=2, features=2, log2_entries=6, base_resolution=3, max_resolution=7)
     x = torch.rand(7, 3, generator=rng, dtype=torch.float64).requires_grad_()
     table = torch.randn(layout.entries, 2, generator=rng, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, table: hash_grid_encode(x, table, layout), (x, table), eps=1e-7)
+    widths = (0.05 + 0.5 * torch.rand(7, generator=rng, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, table, widths: hash_grid_encode(x, table, layout, widths=widths),
+                                    (x, table, widths), eps=1e-7)
 
 
 def test_known_features_are_not_computed_again_and_keep_their_gradient(backend, rng):
@@ -87,6 +129,8 @@ def test_wrong_arguments_are_named(backend):
         hash_grid_encode(x, table[:-1], layout)
     with pytest.raises(TypeError, match="positions must be"):
         hash_grid_encode(x.half(), table, layout)
+    with pytest.raises(ValueError, match=r"widths must have shape \(5\), got \(4,\)"):
+        hash_grid_encode(x, table, layout, widths=x[:4, 0])
     with pytest.raises(ValueError, match="table_gradient must be contiguous"):
         hash_grid_encode(x, table, layout, table_gradient=table.t().contiguous().t())
 

@@ -103,7 +103,7 @@ def test_without_a_seed_mip_nerf_samples_its_histogram_from_end_to_end(backend, 
     backend.assert_close(found[:, [0, -1]], fenceposts[:, [0, -1]], "ends")
 
 
-@pytest.mark.parametrize("spacing", ["linear", "disparity", "piecewise"])
+@pytest.mark.parametrize("spacing", ["linear", "disparity", "piecewise", "power-ladder"])
 @pytest.mark.parametrize("rays", [0, 1, 63])
 def test_spacings_equal_the_reference(backend, rng, spacing, rays):
     s = backend.tensor(torch.rand(rays, 20, generator=rng, dtype=torch.float64))
@@ -113,6 +113,19 @@ def test_spacings_equal_the_reference(backend, rng, spacing, rays):
     backend.assert_close(t, reference.distance_from_normalised(*exact(s, near, far), spacing), "t")
     back = ops.normalised_from_distance(t, near, far, spacing)
     backend.assert_close(back, reference.normalised_from_distance(*exact(t, near, far), spacing), "s")
+
+
+@pytest.mark.parametrize("power", [-1.5, -0.25, 0.5, 2.0])
+def test_the_power_ladder_is_that_of_the_paper_and_has_its_inverse(backend, rng, power):
+    x = backend.tensor(torch.rand(63, generator=rng, dtype=torch.float64) * 3)
+    y = ops.power_ladder(x, power)
+    backend.assert_close(y, reference.power_ladder(*exact(x), power), "y")
+    backend.assert_close(x, reference.inverse_power_ladder(reference.power_ladder(*exact(x), power), power), "x")
+    small = ops.power_ladder(backend.tensor([1e-3]), power)
+    assert abs(float(small) - 1e-3) < 1e-5
+    for limit in (0, 1):
+        with pytest.raises(ValueError, match="power must be neither 0 nor 1"):
+            ops.power_ladder(x, limit)
 
 
 def test_merge_blur_and_dilation_equal_the_reference(backend, rng):
@@ -161,7 +174,7 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         ops.resample_mip_nerf_360(fenceposts, weights, 1, reach=0.1)
     with pytest.raises(ValueError, match="reach must be at least 0"):
         ops.dilate_histogram(fenceposts, weights, -0.1)
-    with pytest.raises(ValueError, match="spacing must be one of linear, disparity, piecewise"):
+    with pytest.raises(ValueError, match="spacing must be one of linear, disparity, piecewise, power-ladder"):
         ops.distance_from_normalised(fenceposts, weights[:, 0], weights[:, 0], "cubic")
     with pytest.raises(ValueError, match="b must have shape"):
         ops.merge_sorted(fenceposts, weights[:2])

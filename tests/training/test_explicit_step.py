@@ -42,7 +42,9 @@ CASES = {
     "depth-rays-per-pixel": {"training": {"depth": DepthConfig(weight=0.3)}, "per_pixel": 4},
     "scales": {"scales": 2},
     "masks": {"masked": True},
-    "all": {"appearance": 2, "scales": 2, "masked": True, "per_pixel": 4, "random_background": False,
+    "widths": {"widths": "level"},
+    "widths-depth": {"widths": "level", "per_pixel": 4, "training": {"depth": DepthConfig(weight=0.3)}},
+    "all": {"widths": "level", "appearance": 2, "scales": 2, "masked": True, "per_pixel": 4, "random_background": False,
             "training": {"exposure": ExposureConfig(learned=True)}},
 }
 
@@ -55,10 +57,11 @@ def trainers(request, backend, small_scene, monkeypatch):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
     monkeypatch.setattr(DeviceArrays, "__init__", without_half(DeviceArrays.__init__))
 
-    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, training=None):
+    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, widths="off", training=None):
         scene = with_scales(masked_half(small_scene) if masked else small_scene, scales)
         batch = dataclasses.replace(BATCH, random_background=random_background, one_ray=0.0)
-        settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel, appearance=appearance)
+        settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel, appearance=appearance,
+                                       widths=widths)
 
         def make(kind):
             config = TrainingConfig(steps=20, batch=batch, gradients=kind, **(training or {}))

@@ -19,6 +19,7 @@ from taichi_nerf.config import (
     NeRFConfig,
     PositionalFieldConfig,
     PositionalProposalConfig,
+    RangeConfig,
     RayBatchConfig,
     RunConfig,
     SettingError,
@@ -44,6 +45,7 @@ SMALL = {
     "nerf": NeRFConfig(field=DEEP, coarse_samples=8, fine_samples=8),
     "nerf-hash": NeRFConfig(field=HASH, coarse_samples=8, fine_samples=8),
     "mip-nerf": MipNeRFConfig(field=DEEP, samples=8),
+    "mip-nerf-hash": MipNeRFConfig(field=HASH, samples=8, widths="level"),
     "mip-nerf-360": MipNeRF360Config(
         field=DEEP, proposal=PositionalProposalConfig(width=8, depth=2), proposal_samples=(8, 6), samples=6,
         appearance=2),
@@ -51,6 +53,9 @@ SMALL = {
         field=HASH, proposal=HashProposalConfig(hash_grid=HASH.hash_grid), proposal_samples=(8, 6), samples=6,
         shared_proposal=False, initial_density=0.1, appearance=2),
 }
+SMALL["zip-nerf"] = dataclasses.replace(
+    SMALL["mip-nerf-360-hash"], widths="six", proposal_blur=(0.03, 0.003), distortion_distance="power-ladder",
+    range=RangeConfig(spacing="power-ladder", near=0.0))
 SMALL["nerf-hash-rays"], SMALL["mip-nerf-360-rays"] = (
     dataclasses.replace(SMALL[name], rays_per_pixel=4) for name in ("nerf-hash", "mip-nerf-360-hash"))
 
@@ -80,6 +85,26 @@ def test_training_lowers_the_loss(make):
             trainer.step()
         totals.append(trainer.totals())
     assert (totals[2] - totals[1]).squared_error < 0.8 * totals[0].squared_error
+
+
+@pytest.mark.parametrize("change", [
+    {"widths": "level"}, {"widths": "six"}, {"proposal_blur": (0.03, 0.003)}, {"distortion_distance": "power-ladder"},
+    {"range": RangeConfig(spacing="power-ladder")}], ids=lambda change: next(iter(change)))
+def test_each_setting_of_zip_nerf_changes_a_step(change, small_scene):
+    """That of its own part of the loss, and the weights after it."""
+    found = []
+    for config in (SMALL["mip-nerf-360-hash"], dataclasses.replace(SMALL["mip-nerf-360-hash"], **change)):
+        training = default_training(config, steps=5, batch=RayBatchConfig(rays=32))
+        trainer = trainer_for(make_model(small_scene, config), small_scene, training)
+        standing = trainer.clock.standing
+        batch = trainer.batches.draw(standing)
+        losses = trainer.model.losses(trainer.model.render(batch.rays, standing), batch, standing)
+        trainer.step()
+        found.append(({name: loss.item() for name, loss in losses.items()}, trainer.model.state_dict()))
+    (before, weights), (after, changed) = found
+    own = {"proposal_blur": {"proposal"}, "distortion_distance": {"distortion"}}.get(next(iter(change)), set(before))
+    assert {name for name in before if before[name] != after[name]} == own
+    assert any(not torch.equal(weights[name], changed[name]) for name in weights)
 
 
 @pytest.mark.slow
@@ -199,7 +224,7 @@ def test_an_image_has_its_appearance_in_training_and_none_in_a_new_view(small_sc
 def test_settings_of_every_model_survive_json():
     for name in SYSTEMS:
         for preset in PRESETS:
-            for encoding in (None, "positional" if name == "mip-nerf" else "hash"):
+            for encoding in (None, "hash"):
                 found = recipe(name, preset, encoding)
                 training = TrainingConfig(batch=found.batch, optimiser=found.optimiser)
                 config = RunConfig(model=found.model, training=training)
@@ -220,6 +245,11 @@ def test_settings_of_the_second_version_are_as_they_were(name):
 def test_what_does_not_go_together_is_refused(small_scene):
     with pytest.raises(SettingError, match="rays-per-pixel needs --encoding hash"):
         dataclasses.replace(SMALL["mip-nerf-360"], rays_per_pixel=4)
+    for name in ("mip-nerf", "mip-nerf-360"):
+        with pytest.raises(SettingError, match="widths needs --encoding hash"):
+            dataclasses.replace(SMALL[name], widths="level")
+    with pytest.raises(SettingError, match="proposal-blur must be one number for each of 2 proposals, or none, got 1"):
+        dataclasses.replace(SMALL["mip-nerf-360"], proposal_blur=(0.03,))
     with pytest.raises(SettingError, match="gradients explicit is for instant-ngp alone"):
         RunConfig(model=NeRFConfig(), training=TrainingConfig(batch=RayBatchConfig(), gradients="explicit"))
     with pytest.raises(SettingError, match="a batch of nerf is a RayBatchConfig"):

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from taichi_nerf.config import RunConfig, SceneConfig, TrainingConfig, from_dict
+from taichi_nerf.data.locks import holding
 from taichi_nerf.data.scene import Images
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import run
@@ -448,6 +449,18 @@ def test_one_process_writes_and_those_that_read_never_wait(run_folder):
         with pytest.raises(UserError, match="another process"), writing(path):
             pass
     assert sorted(file.name for file in path.iterdir()) == ["cameras.json", "config.json", "test"]
+
+
+def test_a_lock_is_let_go_even_if_ctrl_c_comes_while_its_file_is_removed(tmp_path, monkeypatch):
+    pytest.importorskip("fcntl", reason="this system has no locks")
+
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), holding(tmp_path / "lock"):
+        patch.setattr(type(tmp_path), "unlink", interrupted)
+    with holding(tmp_path / "lock") as alone:
+        assert alone
 
 
 def test_without_locks_everyone_goes_on(run_folder, monkeypatch):

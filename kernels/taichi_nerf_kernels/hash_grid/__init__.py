@@ -7,6 +7,9 @@ Notation
     w_c           trilinear weight of corner c of the cell: the product over the axes of f or 1 - f
     table [E * F] the features of all levels, flat: feature k of entry e at e * F + k
     y [L * F, N]  y[l * F + k, i] = sum_c w_c table[entry_l(cell_i + c) * F + k]   (feature-major)
+    sigma [N]     widths: standard deviations of Gaussians around the positions, 0 for points. y_l is then weighted by
+                  level_weight = erf(1 / (sqrt(8) sigma scale_l)), so that no level is seen that is finer than what the
+                  position stands for (Barron et al. 2023, Zip-NeRF, section 3.2)
     levels [L, 4] int32: first entry, number of entries, resolution, 1 if hashed else 0
     scales [L]
 
@@ -21,7 +24,12 @@ differentiable except at the faces of cells; interpolation is linear, so that th
 from .block import LANES, blend_lane, block_entries, locate_lane
 from .by_level import CHUNK, encode_chunk, entry_type, level_in_turn, splat_level_serially, table_type
 from .by_sample import RUN, splat_run
-from .encode import hash_grid_backward_positions, hash_grid_backward_table, hash_grid_forward
+from .encode import (
+    hash_grid_backward_positions,
+    hash_grid_backward_table,
+    hash_grid_backward_widths,
+    hash_grid_forward,
+)
 from .layout import HashGridLayout, hash_grid_layout
 from .point import (
     PRIME_Y,
@@ -31,6 +39,8 @@ from .point import (
     encode_level,
     hashed_entry,
     level_position_gradient,
+    level_weight,
+    level_weight_gradient,
     locate,
     splat_cell,
     splat_level,
@@ -53,11 +63,14 @@ __all__ = [
     "entry_type",
     "hash_grid_backward_positions",
     "hash_grid_backward_table",
+    "hash_grid_backward_widths",
     "hash_grid_forward",
     "hash_grid_layout",
     "hashed_entry",
     "level_in_turn",
     "level_position_gradient",
+    "level_weight",
+    "level_weight_gradient",
     "locate",
     "locate_lane",
     "splat_cell",

@@ -6,7 +6,7 @@ worth it: its entries are scattered, and are read a point and a corner at a time
 
 from ..engine import ti
 from ..integers import wrapping_add_signed, wrapping_multiply_signed
-from .point import PRIME_Y, PRIME_Z, dense_entry, locate
+from .point import PRIME_Y, PRIME_Z, dense_entry, level_weight, locate
 
 LANES = 32  # points of a block
 
@@ -59,6 +59,18 @@ def load_block(x: ti.template(), count: int, block: int, coordinate: ti.template
         for lane in range(LANES):
             for axis in ti.static(range(3)):
                 coordinate[axis * LANES + lane] = x[ti.min(start + lane, last), axis]
+
+
+@ti.func
+def weigh_block(widths: ti.template(), count: int, block: int, scale, seen: ti.template()):
+    """What LANES of `count` points see of a level, `level_weight`. The last block repeats the last point."""
+    start, last = block * LANES, count - 1
+    if start + LANES - 1 <= last:
+        for lane in range(LANES):
+            seen[lane] = level_weight(widths[start + lane], scale)
+    else:
+        for lane in range(LANES):
+            seen[lane] = level_weight(widths[ti.min(start + lane, last)], scale)
 
 
 @ti.func

@@ -5,7 +5,7 @@ from functools import cache
 from ..bfloat16 import load, store
 from ..engine import live, stride_for, threads, ti
 from ..launch import kernel
-from .block import LANES, blend_lane, block_entries
+from .block import LANES, blend_lane, block_entries, weigh_block
 
 CHUNK = 8192  # points of a task of the forward pass: one level's part of the table stays in cache
 
@@ -24,15 +24,18 @@ def level_in_turn(place: int, levels: int):
 
 
 @ti.func
-def encode_chunk(x: ti.template(), count: int, table: ti.template(), levels: ti.template(), scales: ti.template(),
-                 y: ti.template(), task: int, features: ti.template(), by_entry: ti.template()):
-    """Features of one level at CHUNK of `count` points; tasks count the chunks, then the levels in turn."""
+def encode_chunk(x: ti.template(), widths: ti.template(), count: int, table: ti.template(), levels: ti.template(),
+                 scales: ti.template(), y: ti.template(), task: int, features: ti.template(), by_entry: ti.template(),
+                 wide: ti.template()):
+    """Features of one level at CHUNK of `count` points; tasks count the chunks, then the levels in turn. The points
+    have widths if they are `wide`."""
     chunks = (count + CHUNK - 1) // CHUNK
     level, chunk = level_in_turn(task // chunks, scales.shape[0]), task % chunks
     stride = ti.static(1 if by_entry else features)
     index = ti.Vector.zero(ti.i32, 8 * LANES)
     weight = ti.Vector.zero(float, 8 * LANES)
     sums = ti.Vector.zero(float, features * LANES)
+    seen = ti.Vector.zero(float, ti.static(LANES if wide else 1))
     last = ti.min((chunk + 1) * CHUNK, count)
     for block in range(chunk * (CHUNK // LANES), (last + LANES - 1) // LANES):
         block_entries(x, count, levels, scales, level, block, stride, index, weight)
@@ -40,15 +43,20 @@ def encode_chunk(x: ti.template(), count: int, table: ti.template(), levels: ti.
             value = blend_lane(table, index, weight, lane, LANES, features, by_entry)
             for k in ti.static(range(features)):
                 sums[lane * features + k] = value[k]
+        if ti.static(wide):
+            weigh_block(widths, count, block, scales[level], seen)
+            for lane in range(LANES):
+                for k in ti.static(range(features)):
+                    sums[lane * features + k] *= seen[lane]
         for k in ti.static(range(features)):
             for lane in range(ti.min(LANES, count - block * LANES)):
                 store(y, level * features + k, block * LANES + lane, sums[lane * features + k])
 
 
 @ti.func
-def splat_level_serially(x: ti.template(), count: int, y_gradient: ti.template(), levels: ti.template(),
-                         scales: ti.template(), table_gradient: ti.template(), level: int, features: ti.template(),
-                         by_entry: ti.template()):
+def splat_level_serially(x: ti.template(), widths: ti.template(), count: int, y_gradient: ti.template(),
+                         levels: ti.template(), scales: ti.template(), table_gradient: ti.template(), level: int,
+                         features: ti.template(), by_entry: ti.template(), wide: ti.template()):
     """Adds the gradient of one level at `count` points, one after the other: no other task may write to that level.
 
     `by_entry`: table_gradient is [E] of F-vectors, whose sum is then one vector instruction, instead of [E * F].
@@ -57,12 +65,18 @@ def splat_level_serially(x: ti.template(), count: int, y_gradient: ti.template()
     index = ti.Vector.zero(ti.i32, 8 * LANES)
     weight = ti.Vector.zero(float, 8 * LANES)
     gradient = ti.Vector.zero(float, features * LANES)
+    seen = ti.Vector.zero(float, ti.static(LANES if wide else 1))
     for block in range((count + LANES - 1) // LANES):
         block_entries(x, count, levels, scales, level, block, stride, index, weight)
         lanes = ti.min(LANES, count - block * LANES)
         for lane in range(lanes):
             for k in ti.static(range(features)):
                 gradient[lane * features + k] = load(y_gradient, level * features + k, block * LANES + lane)
+        if ti.static(wide):
+            weigh_block(widths, count, block, scales[level], seen)
+            for lane in range(LANES):
+                for k in ti.static(range(features)):
+                    gradient[lane * features + k] *= seen[lane]
         for lane in range(lanes):
             g = ti.Vector.zero(float, features)
             for k in ti.static(range(features)):
@@ -97,14 +111,14 @@ def encode_kernel(features: int, entry):
 
     @kernel
     def encode_levels(x: ti.types.ndarray(ndim=2), table: argument, levels: ti.types.ndarray(ndim=2),
-                      scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), count: ti.types.ndarray(),
-                      counted: ti.template()):
+                      scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), widths: ti.types.ndarray(),
+                      wide: ti.template(), count: ti.types.ndarray(), counted: ti.template()):
         stride = ti.static(stride_for(1))
         for slot in range((scales.shape[0] * ((live(x.shape[0], count, counted) + CHUNK - 1) // CHUNK)) * stride):
             if slot % stride != 0:
                 continue
             points = live(x.shape[0], count, counted)
-            encode_chunk(x, points, table, levels, scales, y, slot // stride, features, by_entry)
+            encode_chunk(x, widths, points, table, levels, scales, y, slot // stride, features, by_entry, wide)
 
     return encode_levels
 
@@ -118,13 +132,15 @@ def splat_kernel(features: int, entry):
     @kernel
     def splat_levels(x: ti.types.ndarray(ndim=2), y_gradient: ti.types.ndarray(ndim=2),
                      levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1), table_gradient: argument,
-                     count: ti.types.ndarray(), counted: ti.template()):
+                     widths: ti.types.ndarray(), wide: ti.template(), count: ti.types.ndarray(),
+                     counted: ti.template()):
         stride = ti.static(stride_for(1))
         for slot in range(scales.shape[0] * stride):
             if slot % stride != 0:
                 continue
             level = level_in_turn(slot // stride, scales.shape[0])
             points = live(x.shape[0], count, counted)
-            splat_level_serially(x, points, y_gradient, levels, scales, table_gradient, level, features, by_entry)
+            splat_level_serially(x, widths, points, y_gradient, levels, scales, table_gradient, level, features,
+                                 by_entry, wide)
 
     return splat_levels

@@ -4,8 +4,10 @@ from ..engine import on_cpu, ti
 from . import by_level, by_sample
 
 
-def hash_grid_forward(x, table, levels, scales, y, features: int, count=None) -> None:
+def hash_grid_forward(x, table, levels, scales, y, features: int, count=None, widths=None) -> None:
     """y [L * F, N] of positions x [N, 3]: every element of y is written. `table` is flat, [E * F].
+
+    With `widths` [N], here and in the gradients, what a position sees of a level is weighted by its width.
 
     A y of int16, here and as a gradient, holds bfloat16 (see `bfloat16`).
 
@@ -13,34 +15,49 @@ def hash_grid_forward(x, table, levels, scales, y, features: int, count=None) ->
     """
     if x.shape[0] == 0:
         return
-    in_use = levels if count is None else count, count is not None
+    given = *_given(widths, scales), *_given(count, levels)
     if on_cpu():
         table, entry = _by_entry(table, features)
-        by_level.encode_kernel(features, entry)(x, table, levels, scales, y, *in_use)
+        by_level.encode_kernel(features, entry)(x, table, levels, scales, y, *given)
     else:
-        by_sample.encode_samples(x, table, levels, scales, y, features, *in_use)
+        by_sample.encode_samples(x, table, levels, scales, y, features, *given)
 
 
-def hash_grid_backward_table(x, y_gradient, levels, scales, table_gradient, features: int, count=None) -> None:
+def hash_grid_backward_table(x, y_gradient, levels, scales, table_gradient, features: int, count=None,
+                             widths=None) -> None:
     """Adds the gradient with respect to the table to `table_gradient` [E * F]; the caller zeroes it.
 
-    `count` as of `hash_grid_forward`.
+    `count` and `widths` as of `hash_grid_forward`.
     """
     if x.shape[0] == 0:
         return
-    in_use = levels if count is None else count, count is not None
+    given = *_given(widths, scales), *_given(count, levels)
     if on_cpu():
         table_gradient, entry = _by_entry(table_gradient, features)
-        by_level.splat_kernel(features, entry)(x, y_gradient, levels, scales, table_gradient, *in_use)
+        by_level.splat_kernel(features, entry)(x, y_gradient, levels, scales, table_gradient, *given)
     else:
-        by_sample.splat_samples(x, y_gradient, levels, scales, table_gradient, features, *in_use)
+        by_sample.splat_samples(x, y_gradient, levels, scales, table_gradient, features, *given)
 
 
-def hash_grid_backward_positions(x, table, y_gradient, levels, scales, x_gradient, features: int) -> None:
+def hash_grid_backward_positions(x, table, y_gradient, levels, scales, x_gradient, features: int,
+                                 widths=None) -> None:
     """Writes the gradient with respect to the positions, x_gradient [N, 3]."""
     if x.shape[0] == 0:
         return
-    by_sample.differentiate_positions(x, table, y_gradient, levels, scales, x_gradient, features)
+    by_sample.differentiate_positions(x, table, y_gradient, levels, scales, x_gradient, features,
+                                      *_given(widths, scales))
+
+
+def hash_grid_backward_widths(x, widths, table, y_gradient, levels, scales, widths_gradient, features: int) -> None:
+    """Writes the gradient with respect to the widths, widths_gradient [N]."""
+    if x.shape[0] == 0:
+        return
+    by_sample.differentiate_widths(x, widths, table, y_gradient, levels, scales, widths_gradient, features)
+
+
+def _given(array, other):
+    """An argument that may be absent, and whether it is there: `other` then stands in its place."""
+    return (other, False) if array is None else (array, True)
 
 
 def _by_entry(table, features: int):

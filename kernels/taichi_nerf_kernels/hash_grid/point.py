@@ -5,6 +5,9 @@ from ..integers import wrapping_multiply_signed
 
 PRIME_Y = 2654435761 - 2**32  # as int32: products wrap alike
 PRIME_Z = 805459861
+SQRT_8 = 8**0.5
+ERF = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)  # see `_polynomial`
+WIDEST = 1e6  # of sqrt(8) width scale, whose sixth power is a float32; anything wider sees as little, a millionth
 
 
 @ti.func
@@ -13,6 +16,42 @@ def locate(x, scale, resolution):
     p = ti.min(ti.max(x, 0.0), 1.0) * scale + 0.5
     cell = ti.min(ti.max(ti.cast(p, ti.i32), 0), resolution - 1)
     return cell, p - cell
+
+
+@ti.func
+def _polynomial(u):
+    """u^6 + a_1 u^5 + .. + a_6, and its derivative: u^6 times the series of Abramowitz and Stegun 7.1.28 in 1 / u."""
+    value, slope = 1.0, 0.0
+    for a in ti.static(ERF):
+        slope = slope * u + value
+        value = value * u + a
+    return value, slope
+
+
+@ti.func
+def level_weight(width, scale):
+    """How much a Gaussian of standard deviation `width` sees of a level: erf(1 / (sqrt(8) width scale)), which is 1 for
+    a point and falls to nothing where the Gaussian is wider than a cell. To 1e-6, without an exponential."""
+    u = ti.min(ti.max(SQRT_8 * width * scale, 0.0), WIDEST)
+    series, _ = _polynomial(u)
+    r = u * u * u * u * u * u / series
+    r *= r
+    r *= r
+    r *= r
+    return 1.0 - r * r
+
+
+@ti.func
+def level_weight_gradient(width, scale):
+    """d level_weight / d width"""
+    u = SQRT_8 * width * scale
+    inside = ti.cast(u > 0.0 and u < WIDEST, float)
+    u = ti.min(ti.max(u, 0.0), WIDEST)
+    series, slope = _polynomial(u)
+    fifth = u * u * u * u * u / series
+    r = fifth * u
+    r_slope = fifth * (6.0 - u * slope / series)
+    return -16.0 * r**15 * r_slope * SQRT_8 * scale * inside
 
 
 @ti.func

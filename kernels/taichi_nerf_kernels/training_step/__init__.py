@@ -25,6 +25,7 @@ from .samples import (
     unit_positions,
     view_rows,
 )
+from .widths import gather_widths, radii_of_rays, widths_of_samples
 
 __all__ = [
     "LOSS",
@@ -49,10 +50,13 @@ __all__ = [
     "gather_code_gradient",
     "gather_stops_gradient",
     "gather_visible",
+    "gather_widths",
     "known_rays_of_step",
     "move_average",
     "next_batch",
+    "radii_of_rays",
     "total_weight",
     "unit_positions",
     "view_rows",
+    "widths_of_samples",
 ]

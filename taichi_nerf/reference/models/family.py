@@ -8,7 +8,7 @@ random numbers, or those of `seed`.
 import torch
 
 from ..conical_frustum import frustum_gaussians, frustum_moments
-from ..contraction import contract, project_gaussians
+from ..contraction import contract, contract_spheres, project_gaussians
 from ..interval_sampling import (
     blur_weights,
     dilate_histogram,
@@ -17,6 +17,7 @@ from ..interval_sampling import (
     sample_histogram,
     sample_uniform,
 )
+from ..multisampling import multisample_cones
 from ..positional_encoding import encode
 from ..volume_rendering import composite_intervals, interval_weights
 from .fields import deep_colour, deep_density, hash_colour, hash_density, part
@@ -62,10 +63,11 @@ def mip_nerf(state, o, d, radius, near, far, *, samples, skip, levels, direction
     return first, picture(sample_histogram(s, blur_weights(first[3].detach(), 0.01), u))
 
 
-def mip_nerf_360(state, o, d, near, far, density, colour, *, counts, anneal=1.0, seed=None):
+def mip_nerf_360(state, o, d, near, far, density, colour, *, counts, spacing="disparity", anneal=1.0, seed=None):
     """Picture of rays, and fenceposts s and weights of every level; the last of `counts` is that of the field.
 
-    `density(name, t)` gives [R S] and hidden features between fenceposts t, `colour(hidden)` [R S, 3].
+    `density(number, name, t)` gives [R S] and hidden features of a level between fenceposts t, `colour(hidden)`
+    [R S, 3].
     """
     s = torch.stack([torch.zeros_like(near), torch.ones_like(near)], dim=1)
     weights, levels, product = torch.ones_like(s[:, :1]), [], 1
@@ -75,15 +77,15 @@ def mip_nerf_360(state, o, d, near, far, density, colour, *, counts, anneal=1.0,
         u = sample_uniform(len(o), count, seed_of(seed, number), "ray")
         centres = sample_histogram(s, weights, u, exponent=anneal)
         s = fenceposts_between(centres)
-        t = distance_from_normalised(s, near, far, "disparity")
-        found, hidden = density("field" if number == len(counts) - 1 else "proposals.0", t)
+        t = distance_from_normalised(s, near, far, spacing)
+        found, hidden = density(number, "field" if number == len(counts) - 1 else "proposals.0", t)
         weights = interval_weights(found.view(len(o), -1), t, "opaque").detach()
         levels.append((s, weights))
         product *= count
     colours = colour(hidden).view(len(o), -1, 3)
     picture, opacity, _, weights = composite_intervals(found.view(len(o), -1), colours, t, "opaque")
     s = (weights * (s[:, 1:] + s[:, :-1]) / 2).sum(1) / opacity
-    depth = opacity * distance_from_normalised(s[:, None], near, far, "disparity")[:, 0]
+    depth = opacity * distance_from_normalised(s[:, None], near, far, spacing)[:, 0]
     return (picture, opacity, depth, weights), levels
 
 
@@ -93,7 +95,7 @@ def cone_density(state, o, d, radius, basis, *, levels, skip):
     Proposals are without the `skip` of the field.
     """
 
-    def density(name, t):
+    def density(number, name, t):
         moments = frustum_moments(t, radius)
         mean, variance = (x.flatten(0, 1) for x in project_gaussians(o, d, *moments, basis))
         features = encode(mean, levels, variance, identity=False)
@@ -105,7 +107,7 @@ def cone_density(state, o, d, radius, basis, *, levels, skip):
 def point_density(state, o, d, *, grids, factor):
     """That for points in hash grids: `grids` has the settings of the grid by the name of the field."""
 
-    def density(name, t):
+    def density(number, name, t):
         x = o[:, None] + ((t[:, 1:] + t[:, :-1]) / 2)[..., None] * d[:, None]
         found, geometry = hash_density(part(state, name), contract(x.reshape(-1, 3)), 4.0, grids[name])
         return factor * found, geometry
@@ -113,4 +115,24 @@ def point_density(state, o, d, *, grids, factor):
     return density
 
 
-__all__ = ["cone_density", "deep_colour", "hash_colour", "mip_nerf", "mip_nerf_360", "nerf", "part", "point_density"]
+def width_density(state, o, d, radius, *, grids, factor, six, seed=None):
+    """That for a point in the middle of each interval, as wide as a cone of `radius` [R] is there, or for `six` points.
+    """
+
+    def density(number, name, t):
+        middle = ((t[:, 1:] + t[:, :-1]) / 2).reshape(-1, 1)
+        each = t.shape[1] - 1
+        x = o.repeat_interleave(each, 0) + middle * d.repeat_interleave(each, 0)
+        widths = radius.repeat_interleave(each) / 2 * middle[:, 0]
+        if six:
+            x, widths = multisample_cones(t[:, :-1].reshape(-1), t[:, 1:].reshape(-1), o, d, radius,
+                                          seed=seed_of(seed, 16 + number))
+        x, widths = contract_spheres(x, widths)
+        found, geometry = hash_density(part(state, name), x, 4.0, grids[name], widths)
+        return factor * found, geometry
+
+    return density
+
+
+__all__ = ["cone_density", "deep_colour", "hash_colour", "mip_nerf", "mip_nerf_360", "nerf", "part", "point_density",
+           "width_density"]

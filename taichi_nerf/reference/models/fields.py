@@ -50,9 +50,13 @@ def network(w, name, x):
     return x @ layers[-1].T
 
 
-def hash_density(w, positions, side, grid):
-    """Density [N] and geometry [N, G] at positions [N, 3] of [-side / 2, side / 2]^3; `grid`: settings of the grid."""
-    features = hash_grid_encode(positions / side + 0.5, w["table"], **grid)
+def hash_density(w, positions, side, grid, widths=None):
+    """Density [N] and geometry [N, G] at positions [N, 3] of [-side / 2, side / 2]^3, of Gaussians with widths [N] if
+    given; of positions [N, K, 3] and widths [N, K] the features are the mean of each K. `grid`: its settings."""
+    flat = None if widths is None else widths.reshape(-1) / side
+    features = hash_grid_encode(positions.reshape(-1, 3) / side + 0.5, w["table"], **grid, widths=flat)
+    if positions.dim() == 3:
+        features = features.view(*positions.shape[:2], -1).mean(1)
     geometry = network(w, "density_network", features)
     return geometry[:, 0].exp(), geometry
 
