@@ -91,6 +91,10 @@ def test_without_preconditioning_the_parameters_are_the_corrections():
 def test_a_lens_takes_the_poses_along():
     refinement = CameraRefinement(telephoto(), lenses=True, precondition=True)
     with torch.no_grad():
-        refinement.offset[0, :2] = 0.01
-    twist, offset = refinement.corrections()
-    assert (offset[0, :2] > 0).all() and (twist[:, 5] > 0).all(), "a longer lens, farther away"
+        refinement.offset[0, :2] = 1e-3
+    longer = refinement.refined()
+    away, before = (np.linalg.norm(cameras.position, axis=1) for cameras in (longer, telephoto()))
+    assert (longer.focal > telephoto().focal).all() and (away > before).all()
+    zoom = longer.focal[:, 0] / telephoto().focal[:, 0]
+    size = zoom * before / away
+    assert (size - 1 < 0.8 * (zoom - 1)).all(), "what stands in the middle grows less than by the lens alone"
