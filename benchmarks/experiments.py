@@ -1,4 +1,4 @@
-"""What the parts of NeRF, Mip-NeRF and Mip-NeRF 360 are worth: each taken away, or put in another's place.
+"""What the parts of NeRF, Mip-NeRF, Mip-NeRF 360 and Instant-NGP are worth: each taken away, or put in another's place.
 
     python benchmarks/experiments.py nerf --seeds 3
     python benchmarks/experiments.py satin --seeds 3
@@ -6,6 +6,9 @@
     python benchmarks/experiments.py multiscale --seeds 3
     python benchmarks/experiments.py multiscale --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py unbounded --seeds 3
+    python benchmarks/experiments.py widths --seeds 3
+    python benchmarks/experiments.py widths --scene LEGO --downscale 8 --seeds 3
+    python benchmarks/experiments.py afar --scene LEGO --downscale 8 --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
 two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
@@ -24,8 +27,10 @@ import torch
 
 from taichi_nerf import builtin_scene, load_scene, runtime
 from taichi_nerf.config import (
+    BatchConfig,
     FieldConfig,
     HashGridConfig,
+    InstantNGPConfig,
     MipNeRF360Config,
     MipNeRFConfig,
     ModelConfig,
@@ -116,6 +121,12 @@ def unbounded_arms() -> dict[str, MipNeRF360Config]:
     }
 
 
+def width_arms() -> dict[str, InstantNGPConfig]:
+    """A sample is as wide as its pixel sees it, or a point."""
+    return {"Instant-NGP with widths": InstantNGPConfig(widths="level"),
+            "without widths": InstantNGPConfig(widths="off")}
+
+
 def mean_psnr(model, scene: Scene) -> dict[str, float]:
     return {"PSNR": evaluate(model, scene).mean_psnr}
 
@@ -124,6 +135,11 @@ def psnr_per_scale(model, scene: Scene) -> dict[str, float]:
     """As in the table of mip-NeRF: at each scale, and the mean of them."""
     scores = evaluate(model, scene).as_json()
     return {scale_words(each["scale"]): each["psnr"] for each in scores["per_scale"]} | {"mean": scores["psnr"]}
+
+
+def psnr_from_afar(model, scene: Scene) -> dict[str, float]:
+    """Of the test views at the size that was trained on, and at 1/2, 1/4 and 1/8 of it."""
+    return psnr_per_scale(model, with_scales(scene, SCALES))
 
 
 def psnr_and_floaters(model, scene: Scene) -> dict[str, float]:
@@ -172,12 +188,15 @@ def still_life_from_everywhere(settings: argparse.Namespace) -> Scene:
     return builtin_scene(resolution=64, views=(400, 0, 8))
 
 
-def at_scales(settings: argparse.Namespace) -> Scene:
+def at_one_scale(settings: argparse.Namespace) -> Scene:
     """The still life, or the scene that was named, with a few of its test views."""
     if settings.scene is None:
-        return with_scales(builtin_scene(resolution=96, views=(40, 0, 8)), SCALES)
-    scene = load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"], every={"test": 25})
-    return with_scales(scene, SCALES)
+        return builtin_scene(resolution=96, views=(40, 0, 8))
+    return load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"], every={"test": 25})
+
+
+def at_scales(settings: argparse.Namespace) -> Scene:
+    return with_scales(at_one_scale(settings), SCALES)
 
 
 def open_field(settings: argparse.Namespace) -> Scene:
@@ -200,6 +219,14 @@ EXPERIMENTS = {
         arms=mip_nerf_arms(), steps=2500, scene=at_scales, scores=psnr_per_scale,
         bars=[Bar(better="Mip-NeRF", worse="without the integrated encoding", score="1/8", least=1.5),
               Bar(better="Mip-NeRF", worse="without the integrated encoding", score="1", least=0.0)]),
+    "widths": Experiment(
+        arms=width_arms(), steps=1000, scene=at_scales, scores=psnr_per_scale,
+        bars=[Bar(better="Instant-NGP with widths", worse="without widths", score=score, least=least)
+              for score, least in (("1", 4.0), ("1/2", 2.0), ("1/4", 2.0), ("1/8", 3.0))]),
+    "afar": Experiment(
+        arms=width_arms(), steps=1000, scene=at_one_scale, scores=psnr_from_afar,
+        bars=[Bar(better="Instant-NGP with widths", worse="without widths", score="1/4", least=2.0),
+              Bar(better="Instant-NGP with widths", worse="without widths", score="1", least=-0.1)]),
     "unbounded": Experiment(
         arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,
         bars=[Bar(better="Mip-NeRF 360", worse="bounded and linear", score="PSNR", least=2.0),
@@ -210,13 +237,15 @@ EXPERIMENTS = {
 
 def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int):
     """A trained model, and the seconds that its training took."""
-    hashed = config.encoding == "hash"
-    optimiser = recipe(config.kind, "small", config.encoding).optimiser
+    hashed, usual = config.encoding == "hash", recipe(config.kind, "small", config.encoding)
+    optimiser = usual.optimiser
     if not hashed:
         optimiser = replace(optimiser, network_learning_rate=5e-3)
     crop_steps = steps // 8 if scene.bounded and not hashed else 0
-    training = TrainingConfig(steps=steps, seed=seed, batch=RayBatchConfig(rays=rays, crop_steps=crop_steps),
-                              optimiser=optimiser)
+    batch = RayBatchConfig(rays=rays, crop_steps=crop_steps)
+    if isinstance(usual.batch, BatchConfig):  # as many rays as make up its samples
+        batch = usual.batch
+    training = TrainingConfig(steps=steps, seed=seed, batch=batch, optimiser=optimiser)
     model = make_model(scene, config, seed=seed)
     return model, fit(model, scene, training).seconds
 
@@ -256,7 +285,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of each training; by default those of the experiment")
     parser.add_argument("--rays", type=int, help="of each step; by default those of the experiment")
-    parser.add_argument("--scene", type=Path, help="folder of another scene for multiscale")
+    parser.add_argument("--scene", type=Path, help="folder of another scene for multiscale, widths and afar")
     parser.add_argument("--downscale", type=int, default=1)
     parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus())

@@ -66,10 +66,14 @@ class InstantNGPConfig(ModelConfig):
     kind: Annotated[Literal["instant-ngp"], Suppress] = dataclasses.field(default="instant-ngp", init=False)
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
-    widths: Widths = "off"
+    widths: Widths | None = None
     """What a sample sees of the hash grid. off: all of it, at a point; what is finer than a pixel is then learned by
     heart, and flickers in pictures from farther off. level: each level the less the finer it is than the pixel's cone
-    at that distance (Zip-NeRF), at hardly any cost."""
+    at that distance (Zip-NeRF), at hardly any cost. None: level where images are of several scales, else off."""
+    widening: float = 0.0
+    """What is added to the widths when the training begins, in model units: it is halved six times until 0.8 of the
+    training is done, and is then nothing. What is large is learned first, and few views are not learned by heart
+    (SANeRF). It makes widths level."""
     huber: float = 0.1
     """Error at which the loss turns from quadratic to linear."""
     appearance: int = 0
@@ -82,14 +86,17 @@ class InstantNGPConfig(ModelConfig):
         above(self, 0, MANY, "huber")
         require(self.widths != "six", "widths six is for mip-nerf and mip-nerf-360, whose intervals are long; the "
                 "samples of instant-ngp are short: use level or off")
+        within(self, 0, MANY, "widening")
+        require(self.widening == 0 or self.widths != "off", "widening needs widths level")
         within(self, 0, LONGEST_CODE, "appearance")
 
     @property
     def encoding(self) -> Encoding:
         return self.field.encoding
 
-    def settled(self, pixels: float) -> "InstantNGPConfig":
-        return replace(self, field=self.field.settled(pixels))
+    def settled(self, pixels: float, scales: bool = False) -> "InstantNGPConfig":
+        widths = self.widths or ("level" if scales or self.widening else "off")
+        return replace(self, field=self.field.settled(pixels), widths=widths)
 
 
 INSTANT_NGP = Recipe(model=InstantNGPConfig(), batch=BatchConfig(), optimiser=OptimiserConfig())

@@ -24,7 +24,7 @@ def _several_rays_for_a_pixel(model: dict) -> dict:
 
 def _points_in_hash_grids(model: dict) -> dict:
     """The fourth saw a hash grid at points, and had one loss of proposals, and one of distortion."""
-    added = {"instant-ngp": {"widths": "off"}, "mip-nerf": {"widths": "off"},
+    added = {"instant-ngp": {"widths": "off", "widening": 0.0}, "mip-nerf": {"widths": "off"},
              "mip-nerf-360": {"widths": "off", "proposal_blur": (), "distortion_distance": "spacing"}}
     return {**added.get(model.get("kind"), {}), **model}
 

@@ -51,7 +51,7 @@ class MipNeRFConfig(ModelConfig):
     def encoding(self) -> Encoding:
         return self.field.encoding
 
-    def settled(self, pixels: float) -> "MipNeRFConfig":
+    def settled(self, pixels: float, scales: bool = False) -> "MipNeRFConfig":
         return replace(self, field=self.field.settled(pixels))
 
 

@@ -103,7 +103,7 @@ class MipNeRF360Config(ModelConfig):
     def encoding(self) -> Encoding:
         return self.field.encoding
 
-    def settled(self, pixels: float) -> "MipNeRF360Config":
+    def settled(self, pixels: float, scales: bool = False) -> "MipNeRF360Config":
         return replace(self, field=self.field.settled(pixels))
 
 

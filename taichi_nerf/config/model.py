@@ -26,7 +26,7 @@ class ModelConfig:
         """What represents space; none: the system has no choice of it."""
         return None
 
-    def settled(self, pixels: float) -> "ModelConfig":
+    def settled(self, pixels: float, scales: bool = False) -> "ModelConfig":
         """The same with a value for what was left open, for images with so many `pixels` across a side of 1 of the
-        space in which the model works."""
+        space in which the model works; `scales`: whether they are of several scales."""
         return self

@@ -50,7 +50,7 @@ class NeRFConfig(ModelConfig):
     def encoding(self) -> Encoding:
         return self.field.encoding
 
-    def settled(self, pixels: float) -> "NeRFConfig":
+    def settled(self, pixels: float, scales: bool = False) -> "NeRFConfig":
         return replace(self, field=self.field.settled(pixels))
 
 

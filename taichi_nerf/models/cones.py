@@ -4,18 +4,21 @@ R rays with S intervals each, N = R S in the order of the rays. A width is the s
 Gaussian around a point (see `fields.hash_field`).
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..config import Widths
+from ..data.scene import Cameras
 from ..fields.field import Samples
 from ..ops.contraction import contract_points, contract_spheres
 from ..ops.multisampling import multisample_cones
 from ..samplers.seeds import seed_of
 from ..types import Rays, Standing
 
-__all__ = ["DISC", "contracted", "grid_samples", "radius_of"]
+__all__ = ["DISC", "contracted", "grid_samples", "radius_of", "seen_points", "usual_view"]
 
+PIXEL = 2 / 12**0.5  # radius of the disc whose variance is that of a pixel
 DISC = 0.5  # standard deviation along an axis of a disc with radius 1: the section of a cone
 TURNS = 16  # purpose of the random turns of a ray's first level; those of the samplers are below
 
@@ -29,6 +32,17 @@ def grid_samples(widths: Widths, rays: Rays, t: Tensor, level: int, standing: St
     middle = (t[:, 1:] + t[:, :-1]) / 2
     positions = (rays.origins[:, None] + middle[..., None] * rays.directions[:, None]).view(-1, 3)
     return positions if widths == "off" else (positions, (DISC * radius_of(rays)[:, None] * middle).view(-1))
+
+
+def usual_view(cameras: Cameras) -> Tensor:
+    """[2]: the radius of a pixel's cone at distance 1, and how far the middle of space is, of the median camera."""
+    radius, distance = PIXEL / cameras.focal.mean(axis=1), np.linalg.norm(cameras.position, axis=1)
+    return torch.tensor([np.median(radius), np.median(distance)])
+
+
+def seen_points(positions: Tensor, radius: Tensor, distance: Tensor) -> Samples:
+    """Positions [N, 3] of no ray, and what a cone of `radius` sees there [N] from so far away."""
+    return positions, DISC * radius * positions.norm(dim=1).clamp_min(distance)
 
 
 def contracted(samples: Samples) -> Samples:

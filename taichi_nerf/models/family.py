@@ -28,8 +28,11 @@ def counts_of(scene: Scene) -> dict[str, int]:
 
 
 def settled(config: ModelConfig, scene: Scene) -> ModelConfig:
-    """`config` with the finest level of its hash grid, where that is left open, made for the pixels of `scene`."""
-    return config.settled(scene.pixels_per_unit / system_of(config).model_class.unit_scale(config, box_of(scene)))
+    """`config` with what it leaves open as it is best for `scene`: the finest level of a hash grid for its pixels, and
+    whether a sample has a width."""
+    scales = "train" in scene.splits and scene.splits["train"].area_weight is not None
+    return config.settled(scene.pixels_per_unit / system_of(config).model_class.unit_scale(config, box_of(scene)),
+                          scales)
 
 
 def check_scene(config: ModelConfig, scene: Scene) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ..fields.hash_field import HashField
 from ..losses import huber
 from ..samplers.occupancy import OccupancyGrid
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
-from .cones import DISC, radius_of
+from .cones import DISC, radius_of, usual_view
 from .model import Box, Model, RayRenderer
 from .one_launch import field_renderer
 from .pixels import Pixels
@@ -23,7 +24,7 @@ from .render import render_samples
 
 __all__ = ["InstantNGP"]
 
-PIXEL = 2 / 12**0.5  # radius of the disc whose variance is that of a pixel
+WIDENED, HALVINGS = 0.8, 6  # the part of a training in which widths are wider, and how often the addition is halved
 
 
 class InstantNGP(Model):
@@ -48,7 +49,7 @@ class InstantNGP(Model):
             first_update=sampling.first_update, warmup_cells=2 * sampling.cells_per_update,
             warmup_steps=sampling.first_update + sampling.update_every * sampling.warmup_updates,
             cells_per_update=sampling.cells_per_update, seed=seed)
-        self.sees_cones = config.widths != "off"
+        self.sees_cones = config.widths == "level"
         if self.sees_cones:  # what a pixel of the training images sees where they look: for positions of no ray
             self.register_buffer("usual_width", torch.zeros(()))
 
@@ -62,7 +63,8 @@ class InstantNGP(Model):
                                   seed=None if standing is None else standing.seeds.jitter,
                                   max_samples=sampling.max_samples)
         if self.sees_cones:
-            samples = replace(samples, widths=DISC * samples.t * radius_of(rays)[samples.ray_index])
+            widths = DISC * samples.t * radius_of(rays)[samples.ray_index]
+            samples = replace(samples, widths=widths + self.widened(standing))
         shot = with_codes(rays.shot, self.codes, len(rays))
         return render_samples(self.field, samples, rays.directions, sampling.early_stop, shot).averaged(rays.per_pixel)
 
@@ -70,9 +72,18 @@ class InstantNGP(Model):
         prediction = pixels.over(batch.background)
         return {"colour": huber(prediction, batch.target, self.config.huber, batch.weight)}
 
-    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
-        places = (positions, self.usual_width.expand(len(positions))) if self.sees_cones else positions
+    def density(self, positions: Tensor, shot: Shot = UNKNOWN, standing: Standing | None = None) -> Tensor:
+        """As of `Model`, in training where it stands."""
+        places = positions
+        if self.sees_cones:
+            places = positions, (self.usual_width + self.widened(standing)).expand(len(positions))
         return self.field.density(places, shot)[0]
+
+    def widened(self, standing: Standing | None) -> float:
+        """What is added to the widths in training, in model units: nothing in pictures."""
+        if standing is None or standing.progress >= WIDENED:
+            return 0.0
+        return self.config.widening * 2 ** (-HALVINGS * standing.progress / WIDENED)
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer:
         return field_renderer(self, shot)
@@ -80,8 +91,7 @@ class InstantNGP(Model):
     def before_training(self, cameras: Cameras) -> None:
         """Leave out for good the cells that no camera sees, and find out what a pixel sees in the middle of the box."""
         if self.sees_cones:
-            distance = np.linalg.norm(cameras.camera_to_world[:, :, 3], axis=1)
-            self.usual_width.fill_(float(np.median(DISC * PIXEL * distance / cameras.focal.mean(axis=1))))
+            self.usual_width.copy_(DISC * usual_view(cameras).prod())
         if self.config.sampling.mark_invisible:
             arrays = (cameras.camera_to_world, cameras.focal, cameras.principal, cameras.size)
             self.grid.mark_invisible(*(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays),
@@ -89,7 +99,7 @@ class InstantNGP(Model):
 
     def after_step(self, standing: Standing) -> None:
         """Let the occupancy grid look at the field as it is now, where the step asks for that."""
-        self.grid.update(self.density, standing.step)
+        self.grid.update(partial(self.density, standing=standing), standing.step)
 
     def rehearsal(self) -> tuple[int, ...]:
         """A step in which the grid is updated as in its warm-up, and one as after it."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import FieldConfig, MipNeRFConfig, PositionalFieldConfig
-from ..data.scene import FISHEYE, Scene
+from ..data.scene import FISHEYE, Cameras, Scene
 from ..errors import UserError
 from ..fields.encoded import EncodedGaussians
 from ..fields.field import Samples
@@ -23,7 +23,7 @@ from ..ops.interval_sampling import distance_from_normalised
 from ..ops.volume_rendering import composite_intervals
 from ..samplers.coarse_to_fine import CoarseToFineCones
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
-from .cones import grid_samples
+from .cones import grid_samples, seen_points, usual_view
 from .intervals import IntervalModel
 from .model import Box
 from .pixels import Level, Pixels, pixels_of_levels
@@ -39,6 +39,8 @@ class MipNeRF(IntervalModel):
         generator = torch.Generator().manual_seed(seed)
         if self.hashed:
             self.field = HashField(config.field, box.aabb_scale * self.scale, generator)
+            if self.sees_cones:  # of the median camera: radius of a pixel's cone, distance of the middle
+                self.register_buffer("view", torch.zeros(2))
         else:
             self.field = EncodedGaussians(config.field, 3, generator, colour_padding=config.colour_padding)
         self.sampler = CoarseToFineCones(config.samples, config.padding)
@@ -53,6 +55,10 @@ class MipNeRF(IntervalModel):
         super().check_scene(config, scene)
         if config.integrated and isinstance(config.field, PositionalFieldConfig):
             refuse_fisheye(scene, "mip-nerf")
+
+    def before_training(self, cameras: Cameras) -> None:
+        if self.hashed and self.sees_cones:
+            self.view.copy_(usual_view(cameras) * torch.tensor([1.0, self.scale]))
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         unit = self.unit_rays(rays)
@@ -71,8 +77,11 @@ class MipNeRF(IntervalModel):
         return {"coarse": self.config.coarse_weight * coarse, "fine": fine}
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
-        positions = positions * self.scale
-        samples = positions if self.hashed else (positions, torch.zeros_like(positions))
+        samples = positions = positions * self.scale
+        if not self.hashed:
+            samples = positions, torch.zeros_like(positions)
+        elif self.sees_cones:
+            samples = seen_points(positions, *self.view)
         return self.field.density(samples, shot)[0] * self.scale
 
     def _level(self, number: int, unit: Rays, s: Tensor, near: Tensor, far: Tensor, standing: Standing | None) -> Level:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import FieldConfig, MipNeRF360Config, PositionalFieldConfig, Spacing
-from ..data.scene import Scene
+from ..data.scene import Cameras, Scene
 from ..fields.codes import Codes, with_codes
 from ..fields.encoded import EncodedGaussians
 from ..fields.field import Field, Samples
@@ -31,7 +31,7 @@ from ..ops.proposal_loss import blurred_proposal_loss, proposal_bound_loss
 from ..ops.volume_rendering import composite_intervals, interval_weights
 from ..samplers.proposals import Proposals
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
-from .cones import contracted, grid_samples
+from .cones import contracted, grid_samples, seen_points, usual_view
 from .intervals import IntervalModel
 from .mip_nerf import refuse_fisheye
 from .model import Box
@@ -62,6 +62,8 @@ class MipNeRF360(IntervalModel):
         proposals = 1 if config.shared_proposal else len(config.proposal_samples)
         if self.hashed:
             self.field = HashField(config.field, side, generator, config.appearance)
+            if self.sees_cones:  # of the median camera: radius of a pixel's cone, distance of the centre
+                self.register_buffer("view", torch.zeros(2))
             shape = config.proposal
             made = [HashDensity(shape.hash_grid, side, 1, shape.width, generator) for _ in range(proposals)]
         else:
@@ -88,6 +90,10 @@ class MipNeRF360(IntervalModel):
         super().check_scene(config, scene)
         if config.integrated and isinstance(config.field, PositionalFieldConfig):
             refuse_fisheye(scene, "mip-nerf-360")
+
+    def before_training(self, cameras: Cameras) -> None:
+        if self.hashed and self.sees_cones:
+            self.view.copy_(usual_view(cameras) * torch.tensor([1.0, self.scale]))
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         unit = self.unit_rays(replace(rays, shot=with_codes(rays.shot, self.codes, len(rays))))
@@ -122,10 +128,11 @@ class MipNeRF360(IntervalModel):
                 for level, reach in zip(proposals, self.config.proposal_blur)]
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
-        """At points, which have no extent."""
+        """At points, which have no extent; of a grid with widths, what the median camera sees there."""
         origins = positions * self.scale
         if self.hashed:
-            return self._grid_density(self.field, origins, shot)[0] * self.scale
+            samples = seen_points(origins, *self.view) if self.sees_cones else origins
+            return self._grid_density(self.field, samples, shot)[0] * self.scale
         zero = torch.zeros_like(origins[:, :1])
         ahead = torch.zeros_like(origins)
         ahead[:, 2] = 1.0

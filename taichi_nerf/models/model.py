@@ -17,8 +17,8 @@ from .pixels import Pixels
 
 __all__ = ["Box", "Model", "ParameterGroup", "RayRenderer"]
 
-RayRenderer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
-# origins, directions [R, 3] -> colour [R, 3] over black, opacity [R], depth [R], samples [R]; without gradients
+RayRenderer = Callable[[Rays], tuple[Tensor, Tensor, Tensor, Tensor]]
+# rays of one shot -> colour [R, 3] over black, opacity [R], depth [R], samples [R]; without gradients
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from torch import Tensor
 from .. import runtime
 from ..fields.codes import with_codes
 from ..ops.field_rendering import FieldSettings, TaichiField, prepare_field, render_field
-from ..types import UNKNOWN, Shot
+from ..types import UNKNOWN, Rays, Shot
+from .cones import DISC, radius_of
 from .model import Model, RayRenderer
 
 __all__ = ["field_renderer", "taichi_field"]
@@ -24,9 +25,14 @@ _fields: weakref.WeakKeyDictionary[Model, tuple] = weakref.WeakKeyDictionary()
 
 def field_renderer(model: Model, shot: Shot) -> RayRenderer:
     """For a model with a hash field and an occupancy grid: colour over black [R, 3], opacity, depth and samples [R] of
-    rays [R, 3] of one `shot`. Not differentiable."""
+    rays of one `shot`. Not differentiable."""
     field = taichi_field(model, shot)
-    return lambda origins, directions: render_field(field, origins, directions)
+
+    def render(rays: Rays) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        spread = DISC * radius_of(rays) if model.sees_cones else None
+        return render_field(field, rays.origins, rays.directions, spread)
+
+    return render
 
 
 @torch.no_grad()

@@ -199,7 +199,7 @@ def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None) -> tuple
 def _render_launch(launch: RayRenderer, frame: _Frame, pixels: Tensor) -> tuple[Tensor, int]:
     """[P, 5] colour, opacity and depth of pixels [P], on the host, and their samples."""
     rays = frame.rays(pixels)
-    colour, opacity, depth, count = launch(rays.origins, rays.directions)
+    colour, opacity, depth, count = launch(rays)
     of_rays = torch.cat([colour, opacity[:, None], depth[:, None]], dim=1).float().cpu()
     return mean_of(of_rays, frame.per_pixel), int(count.sum())
 

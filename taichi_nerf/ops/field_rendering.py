@@ -53,12 +53,14 @@ def prepare_field(settings: FieldSettings, layout: HashGridLayout, bits: Tensor,
                        scales=scales, density_weights=density, colour_weights=colour)
 
 
-def render_field(field: TaichiField, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def render_field(field: TaichiField, origins: Tensor, directions: Tensor,
+                 spread: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Colour [R, 3] over black, opacity [R], depth [R] (sum w t) and samples evaluated [R] of rays.
 
     Args:
         field: of `prepare_field`.
         origins, directions: [R, 3], model space, unit directions.
+        spread: [R], for a field that sees widths (`hash_grid_encode`): a sample at distance t has the width spread * t.
 
     The samples are those of `march_rays` without jitter, cut by `early_stop`; a ray that is not finite has none. The
     networks compute in the precision of the kernels. Not differentiable. Raises TypeError and ValueError for tensors of
@@ -67,7 +69,9 @@ def render_field(field: TaichiField, origins: Tensor, directions: Tensor) -> tup
     origins = check_tensor("origins", origins, (None, 3))
     directions = check_tensor("directions", directions, (len(origins), 3), like=origins)
     rays = len(origins)
+    if spread is not None:
+        spread = check_tensor("spread", spread, (rays,), like=origins)
     colour, opacity, depth = origins.new_empty(rays, 3), origins.new_empty(rays), origins.new_empty(rays)
     samples = torch.empty(rays, dtype=torch.int32, device=origins.device)
-    field.render_rays(origins, directions, colour, opacity, depth, samples)
+    field.render_rays(origins, directions, colour, opacity, depth, samples, spread)
     return colour, opacity, depth, samples

@@ -10,13 +10,15 @@ from .volume_rendering import composite, visible_samples
 
 
 def render_field(origins, directions, occupied, table, density_weights, colour_weights, *, side: float, degree: int,
-                 grid: dict, march: dict, early_stop: float):
+                 grid: dict, march: dict, early_stop: float, spread=None):
     """Colour [R, 3], opacity [R], depth [R] (sum w t) and visible samples [R] of rays through a field.
 
-    `occupied` [C, G, G, G] bool; `grid`, `march`: settings of `hash_grid_encode` and `march_rays`.
+    `occupied` [C, G, G, G] bool; `grid`, `march`: settings of `hash_grid_encode` and `march_rays`; `spread` [R]: widths
+    of what rays see at distance 1.
     """
     positions, t, dt, ray_index, ray_start, ray_count = march_rays(origins, directions, occupied, **march)
-    features = hash_grid_encode(positions / side + 0.5, table, **grid)
+    widths = None if spread is None else spread[ray_index.long()] * t / side
+    features = hash_grid_encode(positions / side + 0.5, table, **grid, widths=widths)
     geometry = mlp(features.t(), density_weights)  # [G, S]
     density = torch.exp(geometry[0].clamp(max=80))
     view = spherical_harmonics(directions, degree)[ray_index.long()].t()

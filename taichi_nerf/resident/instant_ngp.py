@@ -67,6 +67,8 @@ class InstantNGPStep:
     def take(self, standing: Standing) -> None:
         self.differentiate(standing)
         self._update(standing)
+        if self.model.sees_cones and self.occupancy.due(standing.step):
+            self.density.suppose(float(self.model.usual_width) + self.model.widened(standing))
         self.occupancy.update(standing.step, self.density.at,
                               lambda density: kernels.density_row(self.density.at_marched.geometry, density))
         config = self.batches.config
@@ -84,7 +86,7 @@ class InstantNGPStep:
         # forward: rays, samples, what is visible of them, its colour
         drawn.forward(seeds.rays, per_pixel)
         march.forward(drawn, seeds.jitter)
-        density.cut(drawn, march, per_pixel)
+        density.cut(drawn, march, per_pixel, self.model.widened(standing))
         colours.fit(density.count)
         density.forward(colours.at_visible.inputs)
         colours.forward(drawn, density)
@@ -95,7 +97,8 @@ class InstantNGPStep:
         density.backward(colours.at_visible.inputs_gradient)
         if self.distances is not None:
             own = self.term.seeds(seeds)
-            self.distances.differentiate(own.rays, own.jitter, per_pixel, comparison.errors)
+            self.distances.differentiate(own.rays, own.jitter, per_pixel, self.model.widened(standing),
+                                         comparison.errors)
 
     def move_average(self):
         """Of all that has one."""
@@ -117,8 +120,6 @@ class InstantNGPStep:
         for array in (self.totals, self.comparison.errors):
             self.arrays.put_or_zero(None, array)
         self.occupancy.push()
-        if self.model.sees_cones:
-            self.density.push(float(self.model.usual_width))
         batches, put = self.batches, self.arrays.put
         put(torch.tensor([batches.rays_per_step()], dtype=torch.int32), self.drawn.count)
         put(torch.tensor([batches.marched_per_ray, batches.samples_per_ray]), self.pace)

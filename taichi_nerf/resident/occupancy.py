@@ -36,6 +36,10 @@ class Occupancy(Stage):
                 "blocks": Wanted(("blocks",), integer=True), "span_sums": Wanted(("spans",)),
                 "partial": Wanted(("scanned",), integer=True)}
 
+    def due(self, step: int) -> bool:
+        """Whether the step asks for an update."""
+        return self.grid.visit(step, self.updates) is not None
+
     def update(self, step: int, look: Callable, density_row: Callable) -> None:
         """At steps that ask for one. `look(positions, count)` evaluates the field, `density_row(density)` hands its
         densities over."""

@@ -135,8 +135,8 @@ class Density(Stage):
                 "visible_ray": Wanted(("samples",), integer=True), "widths": Wanted(("wide_marched",)),
                 "visible_widths": Wanted(("wide_samples",)), "count": Wanted((1,), integer=True)}
 
-    def push(self, usual_width: float) -> None:
-        """Take over how wide a sample usually is, in model units."""
+    def suppose(self, usual_width: float) -> None:
+        """Where no ray says it a sample is so wide, in model units."""
         self.arrays.put(torch.full(tuple(self.usual_widths.shape), usual_width / self.field.side), self.usual_widths)
 
     def at(self, positions, count, widths=None) -> None:
@@ -150,13 +150,14 @@ class Density(Stage):
                                     self.field.layout.features, count, self._seen(widths))
         self.network.first_output(marched.features, marched.geometry, count)
 
-    def cut(self, rays: PixelRays, march: March, per_pixel: int) -> None:
-        """What is visible of the marched samples: their places and features. A pixel has `per_pixel` of the rays."""
+    def cut(self, rays: PixelRays, march: March, per_pixel: int, widened: float) -> None:
+        """What is visible of the marched samples: their places and features. A pixel has `per_pixel` of the rays; the
+        widths are `widened`, in model units."""
         marched, visible = self.at_marched, self.at_visible
         if self.wide:
             rays.write_radii(per_pixel)
             kernels.widths_of_samples(march.t, march.ray_index, rays.radius, DISC / math.sqrt(per_pixel),
-                                      self.field.side, self.widths, march.count)
+                                      widened, self.field.side, self.widths, march.count)
         self.at(march.positions, march.count, self.widths)
         kernels.count_visible_rays(marched.geometry, march.dt, march.ray_start, march.ray_count, self.early_stop,
                                    self.kept_count, rays.count)
@@ -283,12 +284,12 @@ class Distances(Stage):
     def wanted(self) -> dict[str, Wanted]:
         return {"weights": Wanted(("samples",))}
 
-    def differentiate(self, ray_seed: int, jitter_seed: int, per_pixel: int, errors) -> None:
+    def differentiate(self, ray_seed: int, jitter_seed: int, per_pixel: int, widened: float, errors) -> None:
         """Add to the gradients of density network and table, and to the loss in `errors`."""
         rays, march, density, visible = self.rays, self.march, self.density, self.at_visible
         rays.forward(ray_seed, per_pixel)
         march.forward(rays, jitter_seed)
-        density.cut(rays, march, 1)
+        density.cut(rays, march, 1, widened)
         visible.fit(density.count)
         density.forward(visible.geometry)
         kernels.differentiate_distances(visible.geometry, march.t, march.dt, march.ray_start, density.kept_start,

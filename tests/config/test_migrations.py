@@ -22,11 +22,22 @@ from taichi_nerf.training import checkpoint, folder
 def settings(kind: str = "instant-ngp", **scene) -> dict:
     found = recipe(kind)
     training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser)
-    return dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
+    run = dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
+    if "widths" in run["model"]:
+        run["model"]["widths"] = "off"  # as all were that did not know of them
+    return run
+
+
+def of_the_fifth_version(run: dict) -> dict:
+    """Which knew no widths."""
+    for name in ("widths", "widening", "proposal_blur", "distortion_distance"):
+        run["model"].pop(name, None)
+    return run
 
 
 def of_the_second_version(run: dict) -> dict:
     """Which knew one ray for each pixel."""
+    run = of_the_fifth_version(run)
     run["model"].pop("rays_per_pixel", None)
     del run["training"]["batch"]["one_ray"]
     return run
@@ -67,12 +78,7 @@ def test_the_second_version_is_read(kind):
 @pytest.mark.parametrize("kind", SYSTEMS)
 def test_before_widths_a_hash_grid_was_seen_at_points(kind):
     """By a model of the fourth version of checkpoints, which the fifth of runs held."""
-    today = settings(kind)
-    if "widths" in today["model"]:
-        today["model"]["widths"] = "off"
-    old = copy.deepcopy(today)
-    for name in ("widths", "proposal_blur", "distortion_distance"):
-        old["model"].pop(name, None)
+    today, old = settings(kind), of_the_fifth_version(settings(kind))
     assert todays_run(old, 5) == today and todays_model(old["model"], 4) == today["model"]
     from_dict(RunConfig, todays_run(old, 5))
 

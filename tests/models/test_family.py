@@ -151,6 +151,24 @@ def test_the_finest_level_of_a_hash_grid_counts_less_the_wider_a_cone_is(backend
     assert narrow > 3 * wide and narrow > 1e-4  # next to the camera every cone is narrow
 
 
+def test_points_of_no_ray_are_as_wide_as_the_median_camera_sees_them(backend, rays):
+    """Whose pixels have a width of 1 / 9 at distance 1, and which stands at the middle of the scene."""
+    scene = facing(count=1)
+    for config in (MipNeRFConfig(field=HASH, widths="level"),
+                   MipNeRF360Config(field=HASH, proposal=PROPOSAL, widths="six", contraction=False)):
+        model, _ = prepared(backend, config, Box())
+        positions = backend.tensor(rays.origins)
+        points = model.density(positions)  # before it knows of cameras
+        model.before_training(scene.model_cameras("train"))
+        distance = positions.norm(dim=1)
+        backend.assert_close(model.view, torch.tensor([2 / 12**0.5 / 9, 0.0]), "view")
+        widths = 0.5 * model.view[0] * distance * model.scale
+        expected = model.scale * model.field.density((positions * model.scale, widths))[0]
+        initial = getattr(config, "initial_density", 1.0)
+        backend.assert_close(model.density(positions), initial * expected.double())
+        assert not torch.allclose(points, model.density(positions))
+
+
 def test_points_in_a_hash_grid_are_cones_without_width(backend, rays):
     for config in (MipNeRFConfig(field=HASH, samples=6), MipNeRF360Config(field=HASH, proposal=PROPOSAL, samples=6)):
         points, _ = prepared(backend, config, Box())

@@ -40,11 +40,12 @@ def make_field(backend, rng, settings, occupied, peak=3.0):
     return field, [own[0].double().cpu(), *([w.double().cpu() for w in weights] for weights in own[1:])]
 
 
-def expected_pixels(settings, occupied, tensors, origins, directions):
+def expected_pixels(settings, occupied, tensors, origins, directions, spread=None):
     march = {"step_min": settings.step, "cone_angle": settings.cone, "near": settings.near, "far": settings.far,
              "max_samples": settings.max_samples}
     return reference.render_field(origins.cpu(), directions.cpu(), occupied, *tensors, side=settings.side,
-                                  degree=settings.degree, grid=GRID, march=march, early_stop=settings.early_stop)
+                                  degree=settings.degree, grid=GRID, march=march, early_stop=settings.early_stop,
+                                  spread=spread)
 
 
 def assert_same_pixels(backend, actual, expected):
@@ -74,6 +75,18 @@ def test_pixels_equal_the_reference(backend, rng, cascades, options):
     expected = expected_pixels(settings, occupied, tensors, origins, directions)
     assert_same_pixels(backend, actual, expected)
     assert (expected[3] == 0).any() and (expected[3] > 2).any()
+
+
+def test_pixels_of_wide_rays_equal_the_reference(backend, rng):
+    settings, occupied = make_settings(2, cone=1 / 40), make_occupancy("cubes", 2, rng, SIZE)
+    field, tensors = make_field(backend, rng, settings, occupied)
+    origins, directions = make_rays(backend, 2000, 2, rng)
+    spread = 0.2 * torch.rand(2000, generator=rng, dtype=torch.float64).to(backend.dtype).double()
+    rays = [backend.tensor(x) for x in (origins, directions)]
+    actual = render_field(field, *rays, backend.tensor(spread))
+    assert_same_pixels(backend, actual, expected_pixels(settings, occupied, tensors, origins, directions, spread))
+    for wide, point in zip(render_field(field, *rays, torch.zeros_like(rays[0][:, 0])), render_field(field, *rays)):
+        assert torch.equal(wide, point)
 
 
 @pytest.mark.parametrize("rays", [0, 1, 63, 2000])

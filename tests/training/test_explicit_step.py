@@ -43,7 +43,8 @@ CASES = {
     "scales": {"scales": 2},
     "masks": {"masked": True},
     "widths": {"widths": "level"},
-    "widths-depth": {"widths": "level", "per_pixel": 4, "training": {"depth": DepthConfig(weight=0.3)}},
+    "widths-depth": {"widths": "level", "widening": 0.1, "per_pixel": 4,
+                     "training": {"depth": DepthConfig(weight=0.3)}},
     "all": {"widths": "level", "appearance": 2, "scales": 2, "masked": True, "per_pixel": 4, "random_background": False,
             "training": {"exposure": ExposureConfig(learned=True)}},
 }
@@ -57,11 +58,10 @@ def trainers(request, backend, small_scene, monkeypatch):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
     monkeypatch.setattr(DeviceArrays, "__init__", without_half(DeviceArrays.__init__))
 
-    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, widths="off", training=None):
+    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, training=None, **model):
         scene = with_scales(masked_half(small_scene) if masked else small_scene, scales)
         batch = dataclasses.replace(BATCH, random_background=random_background, one_ray=0.0)
-        settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel, appearance=appearance,
-                                       widths=widths)
+        settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel, appearance=appearance, **model)
 
         def make(kind):
             config = TrainingConfig(steps=20, batch=batch, gradients=kind, **(training or {}))

@@ -2,6 +2,7 @@
 
     ray          o, d; its samples are those of `ray_marching` without jitter, from the front
     x            position of a sample, in [-side / 2, side / 2]^3; x / side + 1/2 goes into the hash grid
+    spread       width of what the ray sees at distance 1, spread t at the sample; for fields that see widths
     g            W_density(features of x) [G]; density = exp(min(g_0, 80)) per model unit
     colour       sigmoid(W_colour(g, spherical harmonics of d)), sRGB
     T, w         transmittance in front of a sample, and its weight, as in `volume_rendering`

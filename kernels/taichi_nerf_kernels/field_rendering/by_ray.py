@@ -6,7 +6,7 @@ Rays that are then still under way are packed together, so that threads side by 
 from functools import cache
 
 from ..engine import ti
-from ..hash_grid import encode_level
+from ..hash_grid import encode_level, level_weight
 from ..launch import kernel
 from ..mlp import network_sample
 from ..ray_marching import Marching, lattice_interval, lattice_stretch, next_run, ray_of
@@ -25,12 +25,14 @@ def vector3(array: ti.template(), row: int):
 
 
 @ti.func
-def encode_point(x, table: ti.template(), levels: ti.template(), scales: ti.template(), features: ti.template(),
-                 levels_count: ti.template()):
-    """Features of all levels at position `x`."""
+def encode_point(x, width, table: ti.template(), levels: ti.template(), scales: ti.template(),
+                 features: ti.template(), levels_count: ti.template(), wide: ti.template()):
+    """Features of all levels at position `x`, which has a `width` if it is `wide`."""
     encoded = ti.Vector.zero(float, levels_count * features)
     for level in range(scales.shape[0]):
         y = encode_level(x, table, levels, scales, level, features)
+        if ti.static(wide):
+            y *= level_weight(width, scales[level])
         for l in ti.static(range(levels_count)):  # registers have no index
             if level == l:
                 for k in ti.static(range(features)):
@@ -61,7 +63,8 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
                table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
                density_weights: ti.types.ndarray(ndim=1), colour_weights: ti.types.ndarray(ndim=1),
                colour: ti.types.ndarray(ndim=2), opacity: ti.types.ndarray(ndim=1), depth: ti.types.ndarray(ndim=1),
-               samples: ti.types.ndarray(ndim=1), turn: int, most: int, under_way: ti.types.ndarray(ndim=1),
+               samples: ti.types.ndarray(ndim=1), spread: ti.types.ndarray(), wide: ti.template(), turn: int,
+               most: int, under_way: ti.types.ndarray(ndim=1),
                live_rays: ti.types.ndarray(ndim=2), reached: ti.types.ndarray(ndim=1),
                thickness: ti.types.ndarray(ndim=1)):
         for k in range(under_way.shape[0]):
@@ -85,6 +88,9 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
             if turn > 0:
                 at, taken, passed, distance = reached[ray], samples[ray], thickness[ray], depth[ray]
                 shown = vector3(colour, ray)
+            spread_here = 0.0
+            if ti.static(wide):
+                spread_here = spread[ray] / side
             behind, through, last = at, transmittance(passed), taken + most
             while at < end and taken < last:
                 # To the next sample.
@@ -95,7 +101,8 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
                 if at < end:
                     # Through the field.
                     t, dt = lattice_interval(at, u0, pace)
-                    x = encode_point((o + t * d) / side + 0.5, table, levels, scales, features, outputs // features)
+                    x = encode_point((o + t * d) / side + 0.5, spread_here * t, table, levels, scales, features,
+                                     outputs // features, wide)
                     g = network_sample(x, density_weights, 0, density_sizes)
                     raw = network_sample(view_point(g, view, geometry, degree * degree), colour_weights, 0,
                                          colour_sizes)

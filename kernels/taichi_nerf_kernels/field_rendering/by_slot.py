@@ -3,7 +3,7 @@
 from functools import cache
 
 from ..engine import dealt, dealt_places, stride_for, ti
-from ..hash_grid import blend_lane, dense_entry, hashed_entry, locate_lane, table_type
+from ..hash_grid import blend_lane, dense_entry, hashed_entry, level_weight, locate_lane, table_type
 from ..launch import kernel
 from ..mlp import LANES, layer_lanes, mlp_weights
 from ..ray_marching import Marching
@@ -17,6 +17,7 @@ from .slots import (
     POINT,
     RAY,
     VIEW,
+    T,
     composite_slot,
     find_run,
     go_to_sample,
@@ -54,6 +55,23 @@ def encode_lanes(state: ti.template(), table: ti.template(), levels: ti.template
         y = blend_lane(table, index, weight, lane, LANES, features, by_entry)
         for k in ti.static(range(features)):
             x[(level * features + k) * LANES + lane] = y[k]
+
+
+@ti.func
+def spread_lanes(spread: ti.template(), side: float, state: ti.template(), whole: ti.template(), width: ti.template()):
+    """Widths of the samples of all slots, in units of the hash grid's cube."""
+    for lane in range(LANES):
+        ray = ti.max(whole[RAY * LANES + lane], 0)  # a slot may have had none
+        width[lane] = spread[ray] * state[T * LANES + lane] / side
+
+
+@ti.func
+def weigh_lanes(width: ti.template(), scale, level: int, x: ti.template(), features: ti.template()):
+    """x, as `encode_lanes` wrote it, as samples of a width see it."""
+    for lane in range(LANES):
+        seen = level_weight(width[lane], scale)
+        for k in ti.static(range(features)):
+            x[(level * features + k) * LANES + lane] *= seen
 
 
 def _hidden(density_sizes: tuple, colour_sizes: tuple, parity: int) -> int:
@@ -99,7 +117,7 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
                table: argument, levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
                density_weights: ti.types.ndarray(ndim=1), colour_weights: ti.types.ndarray(ndim=1),
                colour: ti.types.ndarray(ndim=2), opacity: ti.types.ndarray(ndim=1), depth: ti.types.ndarray(ndim=1),
-               samples: ti.types.ndarray(ndim=1)):
+               samples: ti.types.ndarray(ndim=1), spread: ti.types.ndarray(), wide: ti.template()):
         stride = ti.static(stride_for(1))
         for task_slot in range(dealt_places((origins.shape[0] + CHUNK - 1) // CHUNK) * stride):
             if task_slot % stride != 0:
@@ -118,6 +136,7 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
             # What the networks are given, what they make of it, and what lies between.
             index = ti.Vector.zero(ti.i32, 8 * LANES)
             weight = ti.Vector.zero(float, 8 * LANES)
+            width = ti.Vector.zero(float, ti.static(LANES if wide else 1))
             x = ti.Vector.zero(float, outputs * LANES)
             point = ti.Vector.zero(float, inputs * LANES)
             raw = ti.Vector.zero(float, 3 * LANES)
@@ -143,8 +162,12 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
                             move_ray(live, slot, state, whole, rows)
                 # The samples through the field: features, density and geometry, colour.
                 place_points(side, state)
+                if ti.static(wide):
+                    spread_lanes(spread, side, state, whole, width)
                 for level in range(scales.shape[0]):
                     encode_lanes(state, table, levels, scales, level, index, weight, x, features, by_entry)
+                    if ti.static(wide):
+                        weigh_lanes(width, scales[level], level, x, features)
                 network_slots(x, density_weights, point, even, odd, density_sizes)
                 for k in range(degree * degree):
                     for lane in range(LANES):

@@ -56,12 +56,13 @@ class TaichiField:
                    scales=_uploaded(layout.scales, float), density_weights=_uploaded(flat[0], float),
                    colour_weights=_uploaded(flat[1], float), blocks=blocks)
 
-    def render_rays(self, origins, directions, colour, opacity, depth, samples) -> None:
+    def render_rays(self, origins, directions, colour, opacity, depth, samples, spread=None) -> None:
         """Pixels of R rays, as `render_rays`."""
         if not on_cpu() and self._room < origins.shape[0]:
             self._room = origins.shape[0]
             self._scratch = render_scratch(self._room, self.settings.max_samples)
-        render_rays(self.settings, origins, directions, *self.arrays, self._scratch, colour, opacity, depth, samples)
+        render_rays(self.settings, origins, directions, *self.arrays, self._scratch, colour, opacity, depth, samples,
+                    spread)
 
     def render(self, camera_to_world, focal, principal, size: tuple[int, int], distortion=(0,) * 6, lens: int = 0):
         """What one camera sees, as numpy arrays: colour [H, W, 3] over black, opacity and depth (sum w t) [H, W].

@@ -19,7 +19,7 @@ def summarise_bits(bits: ti.types.ndarray(ndim=1), blocks: ti.types.ndarray(ndim
 
 
 def render_rays(settings: FieldSettings, origins, directions, bits, blocks, table, levels, scales, density_weights,
-                colour_weights, scratch, colour, opacity, depth, samples) -> None:
+                colour_weights, scratch, colour, opacity, depth, samples, spread=None) -> None:
     """Pixels of R rays: writes colour [R, 3], opacity [R], depth [R] (sum w t) and samples [R] (int32, evaluated).
 
     Args:
@@ -29,6 +29,7 @@ def render_rays(settings: FieldSettings, origins, directions, bits, blocks, tabl
         levels, scales: of the `HashGridLayout`.
         density_weights, colour_weights: flat, layer after layer, [out, in] row by row.
         scratch: of `render_scratch`, for at least R rays.
+        spread: [R], widths of what a ray sees at distance 1, model units; None: points.
     """
     if origins.shape[0] == 0:
         return
@@ -37,15 +38,16 @@ def render_rays(settings: FieldSettings, origins, directions, bits, blocks, tabl
                  math.log1p(settings.cone), settings.step, settings.near, settings.far, settings.max_samples,
                  settings.early_stop, settings.side, table, levels, scales, density_weights, colour_weights)
     outputs = (colour, opacity, depth, samples)
+    widths = (depth if spread is None else spread, spread is not None)
     if on_cpu():
-        by_slot.render_kernel(*sizes, _entry_type(table, settings.features))(*arguments, *outputs)
+        by_slot.render_kernel(*sizes, _entry_type(table, settings.features))(*arguments, *outputs, *widths)
         return
     held = outputs
     if configuration().arch == ti.vulkan:  # an array of the host would come back whole after each pass, for the worse
         held = [array if isinstance(array, ti.Ndarray) else ti.ndarray(ti.i32 if array is samples else float,
                                                                        tuple(array.shape)) for array in outputs]
     for turn in range(_passes(settings.max_samples)):
-        by_ray.render_kernel(*sizes)(*arguments, *held, turn, by_ray.FIRST_PASS << turn, *scratch)
+        by_ray.render_kernel(*sizes)(*arguments, *held, *widths, turn, by_ray.FIRST_PASS << turn, *scratch)
     for array, device_array in zip(outputs, held):
         if array is not device_array:
             np.asarray(array)[...] = device_array.to_numpy()

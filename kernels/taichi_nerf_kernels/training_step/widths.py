@@ -1,6 +1,6 @@
 """Widths of the samples of a step: what the pixel of its ray sees, at the distance of a sample.
 
-    width_i = share radius_ray t_i / side        in units of the hash grid's cube
+    width_i = (share radius_ray t_i + added) / side        in units of the hash grid's cube
 
 As `taichi_nerf.models.cones`, where `share` is the deviation of a disc of radius 1, of one of several rays of a pixel.
 """
@@ -41,6 +41,7 @@ def widths_of_samples(
     sample_ray: ti.types.ndarray(ndim=1),  # [S] int32
     radius: ti.types.ndarray(ndim=1),  # [R]
     share: float,
+    added: float,
     side: float,
     widths: ti.types.ndarray(ndim=1),  # out [S]
     samples: ti.types.ndarray(ndim=1),  # [1] int32: samples in use
@@ -48,7 +49,7 @@ def widths_of_samples(
     """Those of the marched samples."""
     ti.loop_config(serialize=ti.static(on_cpu()))
     for i in range(live(t.shape[0], samples, True)):
-        widths[i] = share * radius[sample_ray[i]] * t[i] / side
+        widths[i] = (share * radius[sample_ray[i]] * t[i] + added) / side
 
 
 @kernel
