@@ -22,7 +22,7 @@ import numpy as np
 
 from ..data.scene import FISHEYE, Cameras
 
-__all__ = ["Preconditioner", "frustum_jacobian", "preconditioner"]
+__all__ = ["Preconditioner", "directions_of", "frustum", "frustum_jacobian", "preconditioner"]
 
 ACROSS, DEPTHS = 16, 8  # points of a frustum: along each side of the picture, and along each ray
 NEAREST, FARTHEST = 0.5, 1.5  # of them, in distances of the camera from the origin of model space
@@ -89,7 +89,7 @@ def frustum(cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
     share = np.stack(np.meshgrid(across, across), axis=-1).reshape(-1, 2)
     place = (share * cameras.size[:, None] - cameras.principal[:, None]) / cameras.focal[:, None]
     distance = np.maximum(np.linalg.norm(cameras.camera_to_world[:, :, 3].astype(np.float64), axis=1), AT_LEAST)
-    return place.astype(np.float64), np.linspace(NEAREST, FARTHEST, DEPTHS) * distance[:, None]
+    return place, np.linspace(NEAREST, FARTHEST, DEPTHS) * distance[:, None]
 
 
 def directions_of(place: np.ndarray, fisheye: np.ndarray) -> np.ndarray:
