@@ -4,9 +4,10 @@
     python benchmarks/cameras.py --what exposure
     python benchmarks/cameras.py --what depth
 
-poses       Training cameras turned by 1.5 degrees about random axes and moved by 1.5 % of the side of the scene's box.
-            Test cameras are true; the similarity that takes the true training cameras to those that were trained with
-            carries them over, since a scene is known up to a similarity. Test images are used for nothing but scores.
+poses       Training cameras turned by 1.5 degrees (--degrees) about random axes and moved by 1.5 % (--share) of the
+            side of the scene's box. Test cameras are true; the similarity that takes the true training cameras to those
+            that were trained with carries them over, since a scene is known up to a similarity. Test images are used
+            for nothing but scores.
 exposure    Images exposed by up to one stop more or less, training images and test images. Scored twice: at neutral
             exposure against test images without jitter, and by the half-image protocol: the exposure of each test image
             is fitted to its left half, and its right half is scored.
@@ -14,7 +15,7 @@ depth       A third of the training views, with and without their depth images.
 """
 
 import argparse
-import dataclasses
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from taichi_nerf.training.half_image import fit_left_halves
 from taichi_nerf.training.run import keep_average, warm_up
 from taichi_nerf.training.trainer import Trainer, trainer_for
 
-DEGREES, SHARE, STOPS = 1.5, 0.015, 1.0
+STOPS = 1.0
 POSE_ARMS = ["exact", "exact, refined", "disturbed", "disturbed, refined"]
 
 
@@ -65,23 +66,24 @@ def trained(scene: Scene, settings: Settings, **training) -> Trainer:
     return trainer
 
 
-def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig, arms: list[str], pictures: Path | None):
+def compare_poses(scene: Scene, settings: Settings, refine: RefineConfig, arms: list[str], pictures: Path | None,
+                  degrees: float, share: float):
     split = scene.splits["train"]
-    wrong = disturb_poses(split.cameras, DEGREES, SHARE / scene.scale, seed=settings.seed)
+    wrong = disturb_poses(split.cameras, degrees, share / scene.scale, seed=settings.seed)
     scores = {}
     for name in arms:
         cameras, active = wrong if name.startswith("disturbed") else split.cameras, name.endswith("refined")
         given = with_split(scene, replace(split, cameras=cameras))
         trainer = trained(given, settings, refine=replace(refine, poses=active))
         final = scene.world_cameras(trainer.corrections.cameras.refined()) if active else cameras
-        degrees, distance = pose_errors(final, split.cameras)
+        turned, distance = pose_errors(final, split.cameras)
         test = scene.splits["test"]
         carried = align_cameras(split.cameras, final).of_cameras(test.cameras)
         folder = None if pictures is None else pictures / name.replace(", ", "-")
         score = evaluate(trainer.model, with_split(scene, replace(test, cameras=carried)), folder=folder)
         scores[name] = score.mean_psnr
         print(f"{name:20s} PSNR {score.mean_psnr:.2f} dB, SSIM {score.mean_ssim:.4f}; poses off by "
-              f"{degrees.mean():.3f} degrees and {100 * distance.mean() * scene.scale:.3f} % of the box; "
+              f"{turned.mean():.3f} degrees and {100 * distance.mean() * scene.scale:.3f} % of the box; "
               f"{trainer.steps_done} steps, {trainer.seconds:.0f} s", flush=True)
     if set(scores) != set(POSE_ARMS):
         return
@@ -143,18 +145,22 @@ def main():
     parser.add_argument("--threads", type=int)
     parser.add_argument("--march", type=int, default=128, help="steps along the box's diagonal")
     parser.add_argument("--arms", nargs="+", choices=POSE_ARMS, default=POSE_ARMS, help="of the poses")
+    parser.add_argument("--degrees", type=float, default=1.5, help="by which the poses are turned")
+    parser.add_argument("--share", type=float, default=0.015, help="of the box, by which they are moved")
     parser.add_argument("--pictures", type=Path, help="new folder for the test views of the poses")
-    parser.add_argument("--refine", nargs="*", default=[], metavar="NAME=VALUE", help="settings of RefineConfig")
+    parser.add_argument("--refine", nargs="*", default=[], metavar="NAME=VALUE",
+                        help="settings of RefineConfig, their values as JSON")
     parser.add_argument("--depth-weight", type=float, default=0.1)
     arguments = parser.parse_args()
     runtime.init("cpu", threads=arguments.threads)
     scene = builtin_scene(resolution=arguments.resolution, views=(arguments.views, 0, 8))
     settings = Settings(arguments.steps, arguments.samples, arguments.march, arguments.seed)
-    kinds = {field.name: type(field.default) for field in dataclasses.fields(RefineConfig)}
-    refine = RefineConfig(**{k: kinds[k](v) for k, v in (pair.split("=") for pair in arguments.refine)})
+    pairs = (pair.split("=") for pair in arguments.refine)
+    refine = RefineConfig(**{name: json.loads(value) for name, value in pairs})
     print(f"{machine()}; {arguments.resolution} x {arguments.resolution} pixels, {arguments.views} views, {settings}")
     if arguments.what == "poses":
-        compare_poses(scene, settings, refine, arguments.arms, arguments.pictures)
+        compare_poses(scene, settings, refine, arguments.arms, arguments.pictures, arguments.degrees,
+                      arguments.share)
     elif arguments.what == "exposure":
         compare_exposure(scene, settings)
     else:

@@ -861,8 +861,8 @@ def test_every_public_name_exists():
 def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_folder, tmp_path):
     """Poses, lenses and exposures, in a run that goes on; its refined cameras are a scene of their own."""
     folder = tmp_path / "refined"
-    corrections = ("--refine.poses", "--refine.lenses", "--refine.start-step", 1, "--exposure.learned",
-                   "--model.appearance", 3)
+    corrections = ("--refine.poses", "--refine.lenses", "--refine.precondition", "--refine.start-step", 1,
+                   "--exposure.learned", "--model.appearance", 3)
     command = ("train", scene_folder, "--steps", 4, "--test-every", 2, "--output", folder, *corrections, *SMALL)
     assert cli.main([str(part) for part in command]) == 0
     assert "fitted to the test images: nothing" in capsys.readouterr().out

@@ -13,14 +13,19 @@ class RefineConfig:
     """Correct where the cameras stand and how they are turned."""
     lenses: bool = False
     """Correct focal lengths and principal points, of all images of a lens together."""
+    precondition: bool = False
+    """Learn the corrections in coordinates of which each moves the picture as far, and which do not share what they
+    show (Park et al. 2023, CamP); the learning rate is in radians of the picture then."""
     learning_rate: float = 1e-3
-    """Adam's at the start, in radians and model units; 1e-4 is enough for poses from structure from motion."""
+    """Adam's at the start, in radians and model units; 1e-4 is enough for poses from structure from motion,
+    and 4e-3 is for poses that are off by degrees."""
     final_fraction: float = 0.03
     """The learning rate falls exponentially, to this fraction of its start."""
     start_step: int = 100
     """Step of the first correction: before there is a field, nothing tells where a camera is."""
     coarse: float = 0.25
-    """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine."""
+    """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine; 0.5
+    for poses that are off by degrees."""
     pull: float = 2e-3
     """Weight of the mean length of the corrections in the loss."""
 

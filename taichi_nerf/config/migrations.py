@@ -35,7 +35,7 @@ def _runs_of_other_systems(run: dict) -> dict:
     added = ("warmup_steps", "beta2", "epsilon", "clip_norm")
     optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
     model = {**MODEL_STEPS[0](run["model"]), "huber": batch.pop("huber")}
-    corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
+    corrections = {"refine": RefineConfig(precondition=False), "exposure": ExposureConfig(), "depth": DepthConfig()}
     corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
     training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
     return {**_scenes_with_axes(run), "model": model, "training": training}
@@ -61,11 +61,18 @@ def _runs_with_points_in_hash_grids(run: dict) -> dict:
     return {**run, "model": todays_model(run["model"], 4)}
 
 
+def _corrections_as_they_are(run: dict) -> dict:
+    """The sixth had corrections of cameras in radians and model units alone."""
+    training = run["training"]
+    return {**run, "training": {**training, "refine": {"precondition": False, **training["refine"]}}}
+
+
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
                                              _points_in_hash_grids]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
-                                           _scenes_with_axes, _runs_with_points_in_hash_grids]
+                                           _scenes_with_axes, _runs_with_points_in_hash_grids,
+                                           _corrections_as_they_are]
 
 
 def todays_model(values: object, version: int) -> object:

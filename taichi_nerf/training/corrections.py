@@ -29,7 +29,7 @@ class Corrections(nn.Module):
         self.cameras = self.exposure = None
         if config.refine.active:
             self.cameras = CameraRefinement(cameras, poses=config.refine.poses, lenses=config.refine.lenses,
-                                            anchored=anchored)
+                                            anchored=anchored, precondition=config.refine.precondition)
         if config.exposure.learned:
             self.exposure = ExposureCorrection(len(cameras), anchored=anchored)
 

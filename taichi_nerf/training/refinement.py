@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ..data.scene import Cameras
 from ..ops.camera import rays_from_pixels
 from ..ops.se3 import exponential_map
+from .preconditioning import preconditioner
 
 __all__ = ["CameraRefinement"]
 
@@ -36,13 +37,15 @@ class CameraRefinement(nn.Module):
     """Corrections of N cameras in model space, at first none.
 
     Parameters: `twist` [N, 6], rotation in radians and translation in model units along right, up and back; `offset`
-    [G, 4], zoom and shift along x and y, of each of the G lenses.
+    [G, 4], zoom and shift along x and y, of each of the G lenses; or the coordinates of `preconditioning` for these.
     """
 
-    def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False, anchored: bool = False):
+    def __init__(self, cameras: Cameras, *, poses: bool = True, lenses: bool = False, anchored: bool = False,
+                 precondition: bool = False):
         """Corrections of the poses, or of the lenses, or of both; the other parameters are left at zero.
 
-        With `anchored` cameras what they have in common counts, because the field is there already.
+        With `anchored` cameras what they have in common counts, because the field is there already. If `precondition`,
+        parameters are those of `preconditioning`.
         """
         super().__init__()
         self.anchored = anchored
@@ -56,18 +59,41 @@ class CameraRefinement(nn.Module):
         outwards = torch.from_numpy(cameras.camera_to_world[:, :, 3] - middle).to(self.camera_to_world)
         self.register_buffer("scaling", outwards / outwards.norm().clamp_min(1e-12), persistent=False)
         self.register_buffer("group", torch.from_numpy(group.reshape(-1)), persistent=False)
+        self.precondition = precondition
+        if precondition:
+            found = preconditioner(cameras, group.reshape(-1), poses=poses, lenses=lenses)
+            for name, values in found._asdict().items():
+                self.register_buffer(name, torch.from_numpy(values).to(self.camera_to_world), persistent=False)
         self.twist = nn.Parameter(torch.zeros(len(cameras), 6), requires_grad=poses)
         self.offset = nn.Parameter(torch.zeros(int(group.max()) + 1, 4), requires_grad=lenses)
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """camera_to_world [N, 3, 4], focal [N, 2] and principal [N, 2] as they are now; differentiable."""
-        axes = self.camera_to_world[:, :, :3]
-        twist = (self.twist.view(-1, 2, 3) @ axes.transpose(1, 2)).flatten(1)
-        motion = exponential_map(twist if self.anchored else self._without_common(twist))
+        twist, offset = self.corrections()
+        of_camera = offset[self.group]  # [N, 4]
+        twist = self._along_world(twist)
+        if not self.anchored:
+            twist = self._without_common(twist)
+        if self.precondition:
+            twist = twist - self._along_world((self.follow @ of_camera[:, :, None])[:, :, 0])
+        motion = exponential_map(twist)
         pose = motion[:, :, :3] @ self.camera_to_world
         pose = torch.cat([pose[:, :, :3], pose[:, :, 3:] + motion[:, :, 3:]], dim=2)
-        zoom, shift = self.offset[self.group].split(2, dim=1)
+        zoom, shift = of_camera.split(2, dim=1)
         return pose, self.focal * zoom.exp(), self.principal + self.focal * shift
+
+    def corrections(self) -> tuple[Tensor, Tensor]:
+        """Twists [N, 6] along the axes of the cameras, and zoom and shift [G, 4] of the lenses.
+
+        Where a lens takes poses along, that is not among the twists: what is seen stays where it is then.
+        """
+        if not self.precondition:
+            return self.twist, self.offset
+        return (self.of_pose @ self.twist[:, :, None])[:, :, 0], (self.of_lens @ self.offset[:, :, None])[:, :, 0]
+
+    def _along_world(self, twist: Tensor) -> Tensor:
+        """Twists [N, 6] along the axes of the cameras, along those of the world."""
+        return (twist.view(-1, 2, 3) @ self.camera_to_world[:, :, :3].transpose(1, 2)).flatten(1)
 
     def _without_common(self, twist: Tensor) -> Tensor:
         """Twists [N, 6] in the axes of the world, without what they have of a similarity of all cameras."""
@@ -86,7 +112,7 @@ class CameraRefinement(nn.Module):
         """
         square = self.twist.new_tensor(SHORT) ** 2  # whose root, unlike SHORT, is that of a correction of length 0
         return sum(((part.square().sum(dim=1) + square).sqrt() - square.sqrt()).mean()
-                   for part in (self.twist, self.offset))
+                   for part in self.corrections())
 
     @torch.no_grad()
     def refined(self) -> Cameras:

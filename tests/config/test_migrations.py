@@ -83,6 +83,15 @@ def test_before_widths_a_hash_grid_was_seen_at_points(kind):
     from_dict(RunConfig, todays_run(old, 5))
 
 
+def test_before_preconditioning_corrections_were_as_they_are():
+    today = settings()
+    old = copy.deepcopy(today)
+    del old["training"]["refine"]["precondition"]
+    found = todays_run(old, 6)
+    assert found["training"]["refine"] == {**today["training"]["refine"], "precondition": False}
+    assert not from_dict(RunConfig, found).training.refine.precondition
+
+
 def test_what_a_version_knew_stays_as_it_is():
     old = of_the_first_version(settings())
     old["training"]["batch"]["huber"], old["model"]["appearance"] = 0.5, 4

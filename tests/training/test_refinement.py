@@ -43,8 +43,9 @@ def some_pixels(count, cameras, seed=0):
     return index, torch.rand(count, 2, generator=random) * 20
 
 
-def test_without_corrections_the_rays_are_those_of_the_cameras_to_the_last_bit():
-    refinement = make_refinement(lenses=True)
+@pytest.mark.parametrize("precondition", [False, True])
+def test_without_corrections_the_rays_are_those_of_the_cameras_to_the_last_bit(precondition):
+    refinement = make_refinement(lenses=True, precondition=precondition)
     index, pixel = some_pixels(50, 6)
     cameras = (refinement.camera_to_world, refinement.focal, refinement.principal, refinement.distortion,
                refinement.lens)
@@ -128,11 +129,12 @@ def test_images_of_one_lens_are_corrected_together():
     np.testing.assert_allclose(refined.principal[:, 0], moved, rtol=1e-6)
 
 
-def test_gradients_of_twists_and_lenses_equal_finite_differences():
+@pytest.mark.parametrize("precondition", [False, True])
+def test_gradients_of_twists_and_lenses_equal_finite_differences(precondition):
     before = runtime.current()
     runtime.init("cpu", torch.float64, threads=1)
     try:
-        refinement = make_refinement(3, lenses=True).double()
+        refinement = make_refinement(3, lenses=True, precondition=precondition).double()
         index, pixel = some_pixels(9, 3)
         names = ("twist", "offset")
         random = torch.Generator().manual_seed(1)
@@ -179,8 +181,10 @@ def test_rays_of_one_pixel_are_corrected_each_at_its_own_place(make_trainer):
     assert torch.isfinite(refined.corrections.cameras.twist).all()
 
 
-def test_a_run_that_goes_on_takes_the_same_steps(make_trainer):
-    whole, first, second = (make_trainer(refine=REFINE) for _ in range(3))
+@pytest.mark.parametrize("precondition", [False, True])
+def test_a_run_that_goes_on_takes_the_same_steps(make_trainer, precondition):
+    refine = dataclasses.replace(REFINE, precondition=precondition)
+    whole, first, second = (make_trainer(refine=refine) for _ in range(3))
     for _ in range(6):
         whole.step()
     for _ in range(3):
