@@ -38,7 +38,7 @@ def render_rays(settings: FieldSettings, origins, directions, bits, blocks, tabl
                  math.log1p(settings.cone), settings.step, settings.near, settings.far, settings.max_samples,
                  settings.early_stop, settings.side, table, levels, scales, density_weights, colour_weights)
     outputs = (colour, opacity, depth, samples)
-    widths = (depth if spread is None else spread, spread is not None)
+    widths = (scales if spread is None else spread, spread is not None)
     if on_cpu():
         by_slot.render_kernel(*sizes, _entry_type(table, settings.features))(*arguments, *outputs, *widths)
         return
