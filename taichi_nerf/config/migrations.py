@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 
 from .batch import BatchConfig
-from .corrections import DepthConfig, ExposureConfig, RefineConfig
+from .corrections import ExposureConfig, RefineConfig
 from .optimiser import OptimiserConfig
 from .scene import SceneConfig
 
@@ -28,8 +28,8 @@ def _runs_of_other_systems(run: dict) -> dict:
     added = ("warmup_steps", "beta2", "epsilon", "clip_norm")
     optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
     model = {**MODEL_STEPS[0](run["model"]), "huber": batch.pop("huber")}
-    corrections = {"refine": RefineConfig(), "exposure": ExposureConfig(), "depth": DepthConfig()}
-    corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
+    corrections = {"refine": dataclasses.asdict(RefineConfig()), "exposure": dataclasses.asdict(ExposureConfig()),
+                   "depth": {"weight": 0.0, "rays": 0.25}}
     training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
     return {**_scenes_with_axes(run), "model": model, "training": training}
 
@@ -49,10 +49,16 @@ def _scenes_with_axes(run: dict) -> dict:
     return {**run, "scene": {**dataclasses.asdict(SceneConfig(alpha="background")), **run["scene"]}}
 
 
+def _distances_that_count_less_and_less(run: dict) -> dict:
+    """The fifth had one weight for the whole training, 0 unless another was given."""
+    depth = {"final": None, "of": None, **run["training"]["depth"]}
+    return {**run, "training": {**run["training"], "depth": depth}}
+
+
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
-                                           _scenes_with_axes]
+                                           _scenes_with_axes, _distances_that_count_less_and_less]
 
 
 def todays_model(values: object, version: int) -> object:

@@ -95,7 +95,7 @@ class InstantNGPStep:
         density.backward(colours.at_visible.inputs_gradient)
         if self.distances is not None:
             own = self.term.seeds(seeds)
-            self.distances.differentiate(own.rays, own.jitter, per_pixel, comparison.errors)
+            self.distances.differentiate(own.rays, own.jitter, per_pixel, self.term.weight(standing), comparison.errors)
 
     def move_average(self):
         """Of all that has one."""
@@ -176,10 +176,11 @@ class InstantNGPStep:
             share = distances.config.rays
             few = {name: min(room, room_for(ROOM_DISTANCES * share * room)) for name, room in rooms.items()}
             few["rays"] = math.ceil(share * rooms["rays"]) + 1
-            known = KnownRays(arrays, few, self.drawn, distances.pixel_index, distances.distance, share)
+            known = KnownRays(arrays, few, self.drawn, distances.pixel_index, distances.distance, distances.confidence,
+                              share)
             march = March(arrays, few, model, self.occupancy, pack)
             density = Density(arrays, few, field, self.table, self.density_network, pack, early_stop, networks)
-            self.distances = Distances(arrays, few, known, march, density, networks, distances.config.weight)
+            self.distances = Distances(arrays, few, known, march, density, networks)
 
     @property
     def learned(self) -> list[Learned]:

@@ -7,6 +7,7 @@ import pytest
 
 from taichi_nerf.config import (
     SYSTEMS,
+    DepthConfig,
     RunConfig,
     SceneConfig,
     TrainingConfig,
@@ -21,12 +22,19 @@ from taichi_nerf.training import checkpoint, folder
 
 def settings(kind: str = "instant-ngp", **scene) -> dict:
     found = recipe(kind)
-    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser)
+    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=DepthConfig(weight=0.0))
     return dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
+
+
+def of_the_fifth_version(run: dict) -> dict:
+    """Whose distances counted equally to the end, and not unless that was asked for."""
+    run["training"]["depth"] = {"weight": 0.0, "rays": 0.25}
+    return run
 
 
 def of_the_second_version(run: dict) -> dict:
     """Which knew one ray for each pixel."""
+    run = of_the_fifth_version(run)
     run["model"].pop("rays_per_pixel", None)
     del run["training"]["batch"]["one_ray"]
     return run
@@ -62,6 +70,10 @@ def test_the_second_version_is_read(kind):
     today = settings(kind)
     assert todays_run(of_the_second_version(settings(kind)), 2) == today
     assert todays_model(of_the_second_version(settings(kind))["model"], 2) == today["model"]
+
+
+def test_runs_of_the_fifth_version_have_no_more_distances_than_they_had():
+    assert todays_run(of_the_fifth_version(settings()), 5) == settings()
 
 
 def test_what_a_version_knew_stays_as_it_is():
