@@ -170,6 +170,6 @@ def test_the_loss_of_a_ray_counts_as_its_distance_is_sure(make_trainer):
     deep = make_trainer(gradients="autograd", depth=DepthConfig(weight=1.0))
     term, standing = deep.distances, deep.clock.standing
     batch = deep.batches.draw(standing)
-    plain = term.losses(None, batch, standing)["depth"]
+    plain = term.losses(None, batch, standing)["depth"].item()
     term.confidence = torch.full_like(term.confidence, 0.25)
-    assert float(term.losses(None, batch, standing)["depth"]) == pytest.approx(0.25 * float(plain))
+    assert term.losses(None, batch, standing)["depth"].item() == pytest.approx(0.25 * plain)
