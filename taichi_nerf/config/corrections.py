@@ -59,7 +59,8 @@ class DepthConfig:
     """Of the loss of the depth at the start, next to that of the colour; 0: none; left open: where training images saw
     points of structure from motion, 0.1 that falls to 0."""
     final: float | None = None
-    """The weight falls evenly over the training, to this part of it; left open: it stays where it is given."""
+    """The weight falls evenly over the training, to this part of it; left open: to 0 where the weight is left open,
+    else it stays."""
     of: Literal["points", "images"] | None = None
     """Whose distances: of points, or of depth images; left open: of points where the weight is, too, else of depth
     images where there are some."""
