@@ -60,7 +60,7 @@ SCENES = {
     }),
     "can": Capture(folder="colmap_can", options=("--downscale", "4", "--format", "colmap"), rows={
         "as it is": Row(),
-        "depth of points": Row(options=("--depth.weight", "0.01")),
+        "without its points": Row(options=("--depth.weight", "0")),
     }),
     "bonsai": Capture(folder="mip360_bonsai", options=("--downscale", "4"), rows={
         "bounded": Row(),

@@ -35,6 +35,8 @@ from taichi_nerf.export import orbit
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder, writing
 
+from .data.captures import ColmapModel, write_images
+
 SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
     "--batch.samples 512 --batch.marched 2048 --batch.max-rays 128 "
@@ -885,4 +887,21 @@ def test_corrections_that_cannot_be_are_refused_in_a_sentence(capsys, scene_fold
     given = ("train", scene_folder, "--output", tmp_path / "no")
     assert "use autograd or auto" in refused(capsys, *given, "--refine.poses", "--gradients", "explicit")
     assert "knows no distances" in refused(capsys, *given, "--depth.weight", "0.1")
+    assert "of images needs a weight" in refused(capsys, *given, "--depth.of", "images")
     assert not (tmp_path / "no").exists()
+
+
+def test_points_of_structure_from_motion_count_unless_they_are_to_be_left_out(capsys, tmp_path):
+    model = ColmapModel(models=("SIMPLE_PINHOLE",))
+    model.see(lambda camera, local: (24 + 50 * local[0] / local[2], 16 + 50 * local[1] / local[2]))
+    model.write_text(tmp_path / "arc/sparse/0")
+    write_images(tmp_path / "arc/images", model.names)
+    said = ("40 points of structure from motion, seen 400 times, count in the training with the weight 0.1, which "
+            "falls to 0; without them: --depth.weight 0")
+    for options, counted in (((), True), (("--depth.weight", "0"), False)):
+        run = tmp_path / f"run-{counted}"
+        command = ("train", tmp_path / "arc", "--steps", 2, "--output", run, *SMALL, *options)
+        assert cli.main([str(part) for part in command]) == 0
+        assert (said in capsys.readouterr().err) == counted
+        depth = RunFolder.open(run).config.training.depth
+        assert (depth.weight, depth.final, depth.of) == ((0.1, 0.0, "points") if counted else (0.0, 1.0, "points"))

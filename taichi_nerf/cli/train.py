@@ -150,6 +150,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
         run.cut_log(trainer.steps_done)
         run.write_config()
     _tell(scene)
+    _tell_distances(scene, trainer)
     if trainer.progress < 1:
         warm_up(trainer)
         waited = time.perf_counter() - STARTED
@@ -212,7 +213,7 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
     """A new run, whose folder is held."""
     from .. import runtime
     from ..models.family import check_scene, settled
-    from ..training.depth import known_pixels
+    from ..training.depth import known_pixels, settled_depth
     from ..training.folder import RunFolder, check_new, load_training_scene, writing
     from ..training.run import with_budget
 
@@ -228,9 +229,11 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
         line.wait(config.scene.path or "the built-in scene")
         scene = load_training_scene(config.scene, on_image=line.decoded)
     check_scene(config.model, scene)
-    config = dataclasses.replace(config, model=settled(config.model, scene))
-    if config.training.depth.weight > 0:
-        known_pixels(scene)  # or say that there are none, before there is a folder
+    depth = settled_depth(config.training.depth, scene)
+    if depth.weight > 0:
+        known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
+    config = dataclasses.replace(config, model=settled(config.model, scene),
+                                 training=dataclasses.replace(config.training, depth=depth))
     path = _made([command.output] if command.output is not None else _default_folders(scene), there)
     held.enter_context(writing(path))
     return RunFolder.create(path, config, scene), scene
@@ -375,6 +378,18 @@ def _tell(scene: "Scene"):
     for finding in describe(scene):
         if finding.severity == "warning":
             say(f"warning: {finding.text}")
+
+
+def _tell_distances(scene: "Scene", trainer: "Trainer"):
+    """Whose distances count in the training, and how much."""
+    term = trainer.distances
+    if term is None:
+        return
+    seen, depth = len(term.distance), term.config
+    whose = f"{len(scene.points)} points of structure from motion, seen {seen} times," if depth.of == "points" else (
+        f"the depth images, which know {seen} pixels,")
+    fall = "" if depth.final == 1 else f", which falls to {depth.weight * depth.final:g}"
+    say(f"{whose} count in the training with the weight {depth.weight:g}{fall}; without them: --depth.weight 0")
 
 
 def _runtime_name() -> str:

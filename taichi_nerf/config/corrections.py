@@ -1,6 +1,7 @@
 """What is learned or known beside the field: cameras, exposures, distances."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .settings import LARGEST, MANY, above, require, within
 
@@ -57,13 +58,22 @@ class ExposureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthConfig:
-    """Supervision by known distances of some pixels: of depth images, or of points of structure from motion."""
+    """Supervision by known distances of some pixels: of points of structure from motion, or of depth images."""
 
-    weight: float = 0.0
-    """Of the loss of the depth, next to that of the colour; 0: none."""
+    weight: float | None = None
+    """Of the loss of the depth at the start, next to that of the colour; 0: none; left open: where training images saw
+    points of structure from motion, 0.1 that falls to 0."""
+    final: float | None = None
+    """The weight falls evenly over the training, to this part of it; left open: to 0 where the weight is left open,
+    else it stays."""
+    of: Literal["points", "images"] | None = None
+    """Whose distances: of points, or of depth images; left open: of points where the weight is, too, else of depth
+    images where there are some."""
     rays: float = 0.25
     """Rays with a known distance in a step, as a part of its other rays."""
 
     def __post_init__(self):
         within(self, 0, MANY, "weight")
+        within(self, 0, 1, "final")
         above(self, 0, 1, "rays")
+        require(self.of != "images" or self.weight is not None, "of images needs a weight: give depth.weight, too")

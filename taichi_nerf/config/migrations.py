@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 
 from .batch import BatchConfig
-from .corrections import DepthConfig, ExposureConfig, RefineConfig
+from .corrections import ExposureConfig, RefineConfig
 from .optimiser import OptimiserConfig
 from .scene import SceneConfig
 
@@ -35,8 +35,8 @@ def _runs_of_other_systems(run: dict) -> dict:
     added = ("warmup_steps", "beta2", "epsilon", "clip_norm")
     optimiser = {**{name: getattr(OptimiserConfig(), name) for name in added}, **training["optimiser"]}
     model = {**MODEL_STEPS[0](run["model"]), "huber": batch.pop("huber")}
-    corrections = {"refine": RefineConfig(precondition=False), "exposure": ExposureConfig(), "depth": DepthConfig()}
-    corrections = {name: dataclasses.asdict(default) for name, default in corrections.items()}
+    corrections = {"refine": dataclasses.asdict(RefineConfig()), "exposure": dataclasses.asdict(ExposureConfig()),
+                   "depth": {"weight": 0.0, "rays": 0.25}}
     training = {**corrections, **training, "batch": batch, "optimiser": optimiser}
     return {**_scenes_with_axes(run), "model": model, "training": training}
 
@@ -56,23 +56,20 @@ def _scenes_with_axes(run: dict) -> dict:
     return {**run, "scene": {**dataclasses.asdict(SceneConfig(alpha="background")), **run["scene"]}}
 
 
-def _runs_with_points_in_hash_grids(run: dict) -> dict:
-    """The fifth saw a hash grid at points."""
-    return {**run, "model": todays_model(run["model"], 4)}
-
-
-def _corrections_as_they_are(run: dict) -> dict:
-    """The sixth had corrections of cameras in radians and model units alone."""
+def _runs_without_widths_and_points(run: dict) -> dict:
+    """The fifth saw a hash grid at points, had corrections of cameras in radians and model units alone, and one weight
+    of distances for the whole training, 0 unless another was given."""
     training = run["training"]
-    return {**run, "training": {**training, "refine": {"precondition": False, **training["refine"]}}}
+    training = {**training, "refine": {"precondition": False, **training["refine"]},
+                "depth": {"final": None, "of": None, **training["depth"]}}
+    return {**run, "model": todays_model(run["model"], 4), "training": training}
 
 
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
                                              _points_in_hash_grids]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
-                                           _scenes_with_axes, _runs_with_points_in_hash_grids,
-                                           _corrections_as_they_are]
+                                           _scenes_with_axes, _runs_without_widths_and_points]
 
 
 def todays_model(values: object, version: int) -> object:

@@ -98,7 +98,7 @@ class InstantNGPStep:
         if self.distances is not None:
             own = self.term.seeds(seeds)
             self.distances.differentiate(own.rays, own.jitter, per_pixel, self.model.widened(standing),
-                                         comparison.errors)
+                                         self.term.weight(standing), comparison.errors)
 
     def move_average(self):
         """Of all that has one."""
@@ -182,11 +182,12 @@ class InstantNGPStep:
             share = distances.config.rays
             few = {name: min(room, room_for(ROOM_DISTANCES * share * room)) for name, room in rooms.items()}
             few["rays"] = math.ceil(share * rooms["rays"]) + 1
-            known = KnownRays(arrays, few, self.drawn, distances.pixel_index, distances.distance, share)
+            known = KnownRays(arrays, few, self.drawn, distances.pixel_index, distances.distance, distances.confidence,
+                              share)
             march = March(arrays, few, model, self.occupancy, pack)
             density = Density(arrays, few, field, self.table, self.density_network, pack, early_stop, networks,
                               model.sees_cones)
-            self.distances = Distances(arrays, few, known, march, density, networks, distances.config.weight)
+            self.distances = Distances(arrays, few, known, march, density, networks)
 
     @property
     def learned(self) -> list[Learned]:

@@ -68,20 +68,23 @@ class KnownRays(PixelRays):
     """Rays through pixels whose distance is known: as many as are a share of the step's pixels."""
 
     def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], drawn: DrawnRays, pixel_index: torch.Tensor,
-                 distance: torch.Tensor, share: float):
+                 distance: torch.Tensor, confidence: torch.Tensor, share: float):
         super().__init__(arrays, rooms)
         self.drawn, self.share, self.room = drawn, share, rooms["rays"]
         self.image_table, self.camera_table = drawn.image_table, drawn.camera_table
-        self.known_pixel, self.known_distance = arrays.like(pixel_index), arrays.like(distance.to(arrays.dtype))
+        self.known_pixel = arrays.like(pixel_index)
+        self.known_distance, self.known_confidence = (
+            arrays.like(values.to(arrays.dtype)) for values in (distance, confidence))
 
     def wanted(self) -> dict[str, Wanted]:
-        return {**super().wanted(), "distance": Wanted(("rays",))}
+        return {**super().wanted(), "distance": Wanted(("rays",)), "confidence": Wanted(("rays",))}
 
     def forward(self, seed: int, per_pixel: int) -> None:
         kernels.known_rays_of_step(self.drawn.count, per_pixel, self.share, self.room, self.count)
-        kernels.draw_known_rays(self.known_pixel, self.known_distance, self.drawn.pixels, self.drawn.image_table,
-                                self.drawn.camera_table, seed, self.origins, self.directions, self.rgba,
-                                self.image_index, self.pixel_index, self.distance, self.count)
+        kernels.draw_known_rays(self.known_pixel, self.known_distance, self.known_confidence, self.drawn.pixels,
+                                self.drawn.image_table, self.drawn.camera_table, seed, self.origins, self.directions,
+                                self.rgba, self.image_index, self.pixel_index, self.distance, self.confidence,
+                                self.count)
 
 
 class March(Stage):
@@ -275,16 +278,17 @@ class Distances(Stage):
     """Where rays end against the distances that are known: a pass of its own, from rays to the table's gradient."""
 
     def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], rays: KnownRays, march: March, density: Density,
-                 networks: tuple[Network, ...], weight: float):
+                 networks: tuple[Network, ...]):
         super().__init__(arrays, rooms)
-        self.rays, self.march, self.density, self.weight = rays, march, density, weight
+        self.rays, self.march, self.density = rays, march, density
         rows = density.field.density_network.weights[-1].shape[0]
         self.at_visible = Matrices(arrays, networks, rooms["samples"], geometry=rows, geometry_gradient=rows)
 
     def wanted(self) -> dict[str, Wanted]:
         return {"weights": Wanted(("samples",))}
 
-    def differentiate(self, ray_seed: int, jitter_seed: int, per_pixel: int, widened: float, errors) -> None:
+    def differentiate(self, ray_seed: int, jitter_seed: int, per_pixel: int, widened: float, weight: float,
+                      errors) -> None:
         """Add to the gradients of density network and table, and to the loss in `errors`."""
         rays, march, density, visible = self.rays, self.march, self.density, self.at_visible
         rays.forward(ray_seed, per_pixel)
@@ -293,6 +297,6 @@ class Distances(Stage):
         visible.fit(density.count)
         density.forward(visible.geometry)
         kernels.differentiate_distances(visible.geometry, march.t, march.dt, march.ray_start, density.kept_start,
-                                        density.kept_count, rays.distance, self.weight, self.weights,
+                                        density.kept_count, rays.distance, rays.confidence, weight, self.weights,
                                         visible.geometry_gradient, errors, rays.count)
         density.backward(visible.geometry_gradient)

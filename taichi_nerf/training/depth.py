@@ -1,17 +1,27 @@
-"""Supervision by known distances of some pixels: those of depth images, or of points that structure from motion found.
+"""Supervision by known distances of some pixels: those that points of structure from motion were seen in, or those of
+depth images.
 
-The weights of a ray say where it ends. The loss is how far, on average, they must be carried to the known distance d,
-as a part of d, where the opacity that is lacking counts as missing by all of it:
+The weights of a ray say where it ends. How far, on average, must they be carried to the known distance d, as a part of
+the larger of the two distances?
 
-    loss = sum_i w_i max(|t_i - d| - dt_i / 2, 0) / d  +  1 - sum_i w_i
+    miss = sum_i w_i max(|t_i - d| - dt_i / 2, 0) / max(t_i, d)  +  1 - sum_i w_i
 
-It is the transport distance (Wasserstein's first) between the distribution of where the ray ends and its surface.
-Unlike the error of the mean distance it is zero for nothing but a surface at d: fog before it cannot be made up for by
-matter behind. It is linear in the weights, and needs no deviation, which the likelihood of DS-NeRF does (Deng et al.
-2022).
+Before d that is the length of the way as a part of d, behind it the way in disparity, 1 - d / t: the opacity that is
+lacking lies at infinity, and no ray misses by more than 1. Where t_i is near d, it is the transport distance
+(Wasserstein's first) between the distribution of where the ray ends and its surface. Unlike the error of the mean
+distance it is zero for nothing but a surface at d: fog before it cannot be made up for by matter behind. It is linear
+in the weights, and needs no deviation, which the likelihood of DS-NeRF does (Deng et al. 2022).
+
+    loss = weight (1 - (1 - final) progress) mean_r c_r miss_r
+
+Points are not all right. One that is wrong by much pulls no harder than any other, as the loss is bounded. Those whose
+distance is less sure count less, by c = 1 / (1 + (s / 3 m)^2) over its mean, where s is the deviation of the distance
+as a part of it (`data.triangulation`) and m the median of these. And the weight falls: in the beginning distances say
+where surfaces are, in the end the photos say it better.
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,100 +32,151 @@ from taichi_nerf_kernels.random import uniform_forward
 from .. import runtime
 from ..config import DepthConfig
 from ..data.scene import Scene
+from ..data.triangulation import relative_deviations
 from ..errors import UserError
 from ..models.model import Model
 from ..models.pixels import Pixels
 from ..types import Batch, Seeds, Standing
 from .batches import PhotoRays
 
-__all__ = ["KnownDistances", "known_pixels", "transport_loss"]
+__all__ = ["Known", "KnownDistances", "known_pixels", "settled_depth", "transport_loss"]
 
 DEPTH_RAYS, DEPTH_JITTER = 0x2545F491, 0x1B873593  # purposes of random numbers, by what differs in their seeds
+POINTS_WEIGHT, POINTS_FINAL = 0.1, 0.0  # of points, where nothing is said
+UNSURE = 3.0  # medians of the deviation at which a distance counts half as much as one that is sure
 
 
-def known_pixels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels [M] of all training images together whose distance is known, and the distances [M] in model units.
+class Known(NamedTuple):
+    """M pixels of all training images together whose distance is known."""
 
-    They are those of the depth images, or where there are none, of the points that structure from motion saw in them. A
-    pixel that is masked or partly transparent has no one distance.
+    pixel_index: np.ndarray
+    """[M] int32"""
+    distance: np.ndarray
+    """[M] float32, in model units."""
+    confidence: np.ndarray
+    """[M] float32: the weight of each in the loss, 1 in the mean."""
+
+
+def settled_depth(config: DepthConfig, scene: Scene) -> DepthConfig:
+    """`config` with what it leaves open: where nothing is said the points that training images saw count, if there are
+    any, and less and less; with a weight that is given the depth images, or where there are none the points, and
+    equally to the end."""
+    if config.weight is not None:
+        of = config.of or ("images" if scene.splits["train"].depth else "points")
+        return replace(config, of=of, final=1.0 if config.final is None else config.final)
+    found = _known(scene, "points")
+    wanted = config.of is not None or (found is not None and len(found.distance) > 0)
+    return replace(config, weight=POINTS_WEIGHT if wanted else 0.0, of="points",
+                   final=POINTS_FINAL if config.final is None else config.final)
+
+
+def known_pixels(scene: Scene, of: str) -> Known:
+    """Those of the depth images of the training images (`of` "images"), or of the points that structure from motion saw
+    in them ("points"). A pixel that is masked or partly transparent has no one distance.
 
     Raises UserError where there is none.
     """
-    images = scene.splits["train"].images
-    found = _of_depth_images(scene) if scene.splits["train"].depth else _of_points(scene)
+    found = _known(scene, of)
     if found is None:
-        raise UserError(f"{scene.name} knows no distances: it has neither depth images nor points of structure from "
-                        "motion; leave --depth.weight out")
-    pixel_index, distance = found
-    known = np.isfinite(distance) & (distance > 0) & (images.pixels[pixel_index, 3] == 255)
-    if images.allowed is not None:
-        known &= np.isin(pixel_index, images.allowed)
-    if not known.any():
+        what = "depth images" if of == "images" else "points of structure from motion that its training images saw"
+        raise UserError(f"{scene.name} knows no distances: it has no {what}; leave --depth.weight out")
+    if not len(found.distance):
         raise UserError(f"{scene.name} knows the distance of no opaque pixel; leave --depth.weight out")
-    return pixel_index[known].astype(np.int32), (distance[known] * scene.scale).astype(np.float32)
+    return found
 
 
-def _of_depth_images(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """All pixels, and their distances in world units."""
-    distance = np.concatenate([np.ravel(depth) for depth in scene.splits["train"].depth])
-    return np.arange(len(distance)), distance
+def _known(scene: Scene, of: str) -> Known | None:
+    """The same, in model units; None where the scene has nothing of the kind."""
+    found, images = _of_depth_images(scene) if of == "images" else _of_points(scene), scene.splits["train"].images
+    if found is None:
+        return None
+    chosen = np.isfinite(found.distance) & (found.distance > 0) & (images.pixels[found.pixel_index, 3] == 255)
+    if images.allowed is not None:
+        chosen &= np.isin(found.pixel_index, images.allowed)
+    confidence = found.confidence[chosen]
+    mean = confidence.mean() if len(confidence) else 1.0
+    return Known(found.pixel_index[chosen].astype(np.int32), (found.distance[chosen] * scene.scale).astype(np.float32),
+                 (confidence / mean).astype(np.float32))
 
 
-def _of_points(scene: Scene) -> tuple[np.ndarray, np.ndarray] | None:
+def _of_depth_images(scene: Scene) -> Known | None:
+    """All pixels, and their distances in world units; None without depth images."""
+    split = scene.splits["train"]
+    if not split.depth:
+        return None
+    distance = np.concatenate([np.ravel(depth) for depth in split.depth])
+    return Known(np.arange(len(distance)), distance, np.ones(len(distance)))
+
+
+def _of_points(scene: Scene) -> Known | None:
     """The pixels in which points were seen, and their distances in world units; None without points."""
     split = scene.splits["train"]
     if scene.points is None or split.sightings is None:
         return None
-    pixels, distances = [], []
-    for n, seen in enumerate(split.sightings):
+    deviations = relative_deviations(split.cameras, split.sightings, scene.points)
+    typical = np.median(np.concatenate(deviations)) if any(map(len, deviations)) else 0.0
+    found = []
+    for n, (seen, deviation) in enumerate(zip(split.sightings, deviations)):
         (x, y), (width, height) = np.floor(seen.pixel).astype(np.int64).T, split.images.size[n]
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         away = scene.points.position[seen.point].astype(np.float64) - split.cameras.position[n]
-        pixels.append((split.images.offset[n] + y * width + x)[inside])
-        distances.append(np.linalg.norm(away, axis=1)[inside])
-    return np.concatenate(pixels), np.concatenate(distances)
+        values = (split.images.offset[n] + y * width + x, np.linalg.norm(away, axis=1), _confidence(deviation, typical))
+        found.append([value[inside] for value in values])
+    return Known(*map(np.concatenate, zip(*found)))
+
+
+def _confidence(deviation: np.ndarray, typical: float) -> np.ndarray:
+    """1 of what is sure, 1/2 of what deviates by `UNSURE` times the typical; all are equal where that is nothing."""
+    return 1 / (1 + (deviation / (UNSURE * typical)) ** 2) if typical > 0 else np.ones_like(deviation)
 
 
 class KnownDistances:
     """The pixels of the photos whose distance is known, as a term of the loss: rays of their own."""
 
     def __init__(self, scene: Scene, source: PhotoRays, model: Model, config: DepthConfig):
-        """Raises UserError where there is none."""
+        """`config` is settled, and its weight above 0. Raises UserError where no distance is known."""
         self.images, self.source, self.model, self.config = source.photos.images, source, model, config
         device = runtime.current().device
-        self.pixel_index, self.distance = (torch.from_numpy(values).to(device) for values in known_pixels(scene))
+        known = known_pixels(scene, config.of)
+        self.pixel_index, self.distance, self.confidence = (torch.from_numpy(values).to(device) for values in known)
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
-        """The transport loss of as many rays for those of `batch` as the settings say."""
+        """The loss above of as many rays for those of `batch` as the settings say."""
         count, own = max(1, round(self.config.rays * len(batch))), self.seeds(standing.seeds)
-        image_index, place, distance = self.draw(count, own.rays)
+        image_index, place, distance, confidence = self.draw(count, own.rays)
         rays = self.source.through(image_index, place, standing)
         seen = self.model.render(rays, replace(standing, seeds=own))
-        return {"depth": self.config.weight * transport_loss(seen, distance)}
+        return {"depth": self.weight(standing) * (confidence * transport_loss(seen, distance)).mean()}
+
+    def weight(self, standing: Standing) -> float:
+        """Of the loss, at this point of the training."""
+        return self.config.weight * (1 - (1 - self.config.final) * standing.progress)
 
     @staticmethod
     def seeds(seeds: Seeds) -> Seeds:
         """Of its own random numbers in a step."""
         return seeds._replace(rays=seeds.rays ^ DEPTH_RAYS, jitter=seeds.jitter ^ DEPTH_JITTER)
 
-    def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """image_index [count] int32, pixel centres [count, 2] and distances [count], drawn with replacement."""
+    def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """image_index [count] int32, pixel centres [count, 2], distances and confidences [count], drawn with
+        replacement."""
         uniform = torch.empty(count, dtype=torch.float32, device=self.distance.device)
         uniform_forward(seed, 0, uniform)
         chosen = (uniform.double() * len(self.distance)).long().clamp_max(len(self.distance) - 1)
         pixel_index = self.pixel_index[chosen]
         first_pixels = self.images.image_table[:, 0].contiguous()
         image_index = torch.searchsorted(first_pixels, pixel_index, right=True, out_int32=True) - 1
-        return image_index, self.images.pixel_centres(image_index, pixel_index), self.distance[chosen]
+        place = self.images.pixel_centres(image_index, pixel_index)
+        return image_index, place, self.distance[chosen], self.confidence[chosen]
 
 
 def transport_loss(pixels: Pixels, distance: Tensor) -> Tensor:
-    """The mean over the rays of the loss above; `distance` [R] in model units.
+    """[R]: what the rays miss, as above; `distance` [R] in model units.
 
     Differentiable with respect to the weights and opacities.
     """
     samples = pixels.samples
     of_ray = distance.index_select(0, samples.ray_index)
-    miss = ((samples.t - of_ray).abs() - 0.5 * samples.dt).clamp_min(0) / of_ray
+    miss = ((samples.t - of_ray).abs() - 0.5 * samples.dt).clamp_min(0) / torch.maximum(samples.t, of_ray)
     carried = torch.zeros_like(distance).index_add(0, samples.ray_index, pixels.weights * miss)
-    return (carried + 1 - pixels.opacity).mean()
+    return carried + 1 - pixels.opacity

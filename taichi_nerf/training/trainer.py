@@ -19,7 +19,7 @@ from .average import WeightAverage
 from .batches import PhotoRays, PixelBatches, batches_for
 from .clock import Clock
 from .corrections import Corrections
-from .depth import KnownDistances
+from .depth import KnownDistances, settled_depth
 from .optimisers import Optimisers, rate_factor
 from .photos import photos_of
 from .step import AutogradStep, Step
@@ -35,9 +35,11 @@ class Trainer:
     """Trains `model` by the steps of `taker`; `step()` takes one, `progress` says how much of the budget is spent."""
 
     def __init__(self, model: Model, *, batches: PixelBatches, corrections: Corrections, optimisers: Optimisers,
-                 average: WeightAverage, clock: Clock, tally: Tally, taker: Step):
+                 average: WeightAverage, clock: Clock, tally: Tally, taker: Step,
+                 distances: KnownDistances | None = None):
         self.model, self.batches, self.corrections, self.optimisers = model, batches, corrections, optimisers
         self.average, self.clock, self.tally, self.taker = average, clock, tally, taker
+        self.distances = distances
         self._settled = 0  # steps done when the device was last waited for
 
     @property
@@ -142,7 +144,8 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     cameras, photos, settings = scene.model_cameras("train"), photos_of(scene), config.optimiser
     corrections = Corrections(cameras, config).to(runtime.current().device)
     source = PhotoRays(photos, corrections, cones=model.sees_cones)
-    distances = KnownDistances(scene, source, model, config.depth) if config.depth.weight > 0 else None
+    depth = settled_depth(config.depth, scene)
+    distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None
     for name, codes in model.codes.items():
         codes.know(photos.shots.ids[name])
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
@@ -160,7 +163,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
         taker = AutogradStep(model.render, terms=terms, before=partial(corrections.open_levels, model),
                              after=model.after_step, **parts)
     clock = Clock(steps=config.steps, seconds=config.seconds, seed=config.seed)
-    return Trainer(model, average=average, clock=clock, taker=taker, **parts)
+    return Trainer(model, average=average, clock=clock, taker=taker, distances=distances, **parts)
 
 
 def _check_all_are_trained(model: Model, groups: Sequence[ParameterGroup]) -> None:

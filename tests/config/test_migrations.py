@@ -7,6 +7,7 @@ import pytest
 
 from taichi_nerf.config import (
     SYSTEMS,
+    DepthConfig,
     RunConfig,
     SceneConfig,
     TrainingConfig,
@@ -21,18 +22,25 @@ from taichi_nerf.training import checkpoint, folder
 
 def settings(kind: str = "instant-ngp", **scene) -> dict:
     found = recipe(kind)
-    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser)
+    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=DepthConfig(weight=0.0))
     run = dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
     if "widths" in run["model"]:
         run["model"]["widths"] = "off"  # as all were that did not know of them
     return run
 
 
-def of_the_fifth_version(run: dict) -> dict:
+def of_the_fourth_version_of_models(run: dict) -> dict:
     """Which knew no widths."""
     for name in ("widths", "widening", "proposal_blur", "distortion_distance"):
         run["model"].pop(name, None)
     return run
+
+
+def of_the_fifth_version(run: dict) -> dict:
+    """Whose corrections were in radians, and whose distances counted to the end, and not unless that was asked for."""
+    run["training"]["depth"] = {"weight": 0.0, "rays": 0.25}
+    del run["training"]["refine"]["precondition"]
+    return of_the_fourth_version_of_models(run)
 
 
 def of_the_second_version(run: dict) -> dict:
@@ -76,20 +84,12 @@ def test_the_second_version_is_read(kind):
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
-def test_before_widths_a_hash_grid_was_seen_at_points(kind):
-    """By a model of the fourth version of checkpoints, which the fifth of runs held."""
-    today, old = settings(kind), of_the_fifth_version(settings(kind))
-    assert todays_run(old, 5) == today and todays_model(old["model"], 4) == today["model"]
-    from_dict(RunConfig, todays_run(old, 5))
-
-
-def test_before_preconditioning_corrections_were_as_they_are():
-    today = settings()
-    old = copy.deepcopy(today)
-    del old["training"]["refine"]["precondition"]
-    found = todays_run(old, 6)
-    assert found["training"]["refine"] == {**today["training"]["refine"], "precondition": False}
-    assert not from_dict(RunConfig, found).training.refine.precondition
+def test_the_fifth_version_is_read(kind):
+    """It held models of the fourth version of checkpoints."""
+    old = of_the_fifth_version(settings(kind))
+    assert todays_run(old, 5) == settings(kind) and todays_model(old["model"], 4) == settings(kind)["model"]
+    found = from_dict(RunConfig, todays_run(old, 5)).training
+    assert not found.refine.precondition and found.depth.weight == 0
 
 
 def test_what_a_version_knew_stays_as_it_is():

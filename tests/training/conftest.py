@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,8 @@ from taichi_nerf.config import (
     TrainingConfig,
 )
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.disturb import with_split
+from taichi_nerf.data.scene import Points, Scene, Sightings
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import Trainer, trainer_for
 
@@ -24,6 +27,16 @@ SMALL = InstantNGPConfig(
     sampling=SamplingConfig(grid_resolution=16, steps=64, first_update=4, update_every=4, warmup_updates=2),
 )
 BATCH = BatchConfig(samples=512, marched=2048, max_rays=128)
+
+
+def with_points(scene: Scene) -> Scene:
+    """With points that every training image saw in its first opaque pixels, with errors of their own."""
+    split, rng = scene.splits["train"], np.random.default_rng(0)
+    points = Points(position=rng.uniform(-0.5, 0.5, (20, 3)), error=rng.uniform(0.1, 2, 20),
+                    views=np.full(20, len(split)))
+    opaque = [np.argwhere(split.images.image(n)[..., 3] == 255)[:20, ::-1] + 0.5 for n in range(len(split))]
+    seen = [Sightings(point=np.arange(20), pixel=pixels) for pixels in opaque]
+    return with_split(dataclasses.replace(scene, points=points), dataclasses.replace(split, sightings=seen))
 
 
 @pytest.fixture(scope="module", autouse=True)

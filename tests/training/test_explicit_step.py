@@ -24,7 +24,7 @@ from taichi_nerf.types import Seeds, Standing
 from taichi_nerf_kernels import launch
 from taichi_nerf_kernels.engine import ti
 
-from .conftest import BATCH, SMALL
+from .conftest import BATCH, SMALL, with_points
 from .test_checkpoint import assert_same
 
 photos_of = trainer_module.photos_of
@@ -39,6 +39,7 @@ CASES = {
     "exposure": {"training": {"exposure": ExposureConfig(learned=True)}},
     "exposure-rays-per-pixel": {"training": {"exposure": ExposureConfig(learned=True)}, "per_pixel": 4},
     "depth": {"training": {"depth": DepthConfig(weight=0.3)}},
+    "points": {"points": True, "training": {"depth": DepthConfig(weight=0.6, final=0.2, of="points")}},
     "depth-rays-per-pixel": {"training": {"depth": DepthConfig(weight=0.3)}, "per_pixel": 4},
     "scales": {"scales": 2},
     "masks": {"masked": True},
@@ -58,8 +59,10 @@ def trainers(request, backend, small_scene, monkeypatch):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
     monkeypatch.setattr(DeviceArrays, "__init__", without_half(DeviceArrays.__init__))
 
-    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, training=None, **model):
+    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, points=False, training=None,
+             **model):
         scene = with_scales(masked_half(small_scene) if masked else small_scene, scales)
+        scene = with_points(scene) if points else scene
         batch = dataclasses.replace(BATCH, random_background=random_background, one_ray=0.0)
         settings = dataclasses.replace(SMALL, rays_per_pixel=per_pixel, appearance=appearance, **model)
 
@@ -75,7 +78,7 @@ def trainers(request, backend, small_scene, monkeypatch):
     autograd.corrections.to(backend.dtype)
     for term in autograd.taker.terms:
         if isinstance(term, KnownDistances):
-            term.distance = term.distance.to(backend.dtype)
+            term.distance, term.confidence = term.distance.to(backend.dtype), term.confidence.to(backend.dtype)
     generator = torch.Generator().manual_seed(3)
     learned = [*autograd.model.parameters(), *autograd.corrections.parameters()]
     for parameter in learned:  # of a size that shows in the gradients

@@ -1,6 +1,6 @@
 """Rays of their own through pixels whose distance is known, and the loss of where they end.
 
-    loss = weight / R sum_r (sum_i w_i max(|t_i - d| - dt_i / 2, 0) / d  +  1 - sum_i w_i)
+    loss = weight / R sum_r c_r (sum_i w_i max(|t_i - d| - dt_i / 2, 0) / max(t_i, d)  +  1 - sum_i w_i)
 
 As `taichi_nerf.training.depth`, which says why.
 """
@@ -39,6 +39,7 @@ def known_rays_of_step(
 def draw_known_rays(
     known_pixel: ti.types.ndarray(ndim=1),  # [M] int32: into pixels
     known_distance: ti.types.ndarray(ndim=1),  # [M]
+    known_confidence: ti.types.ndarray(ndim=1),  # [M]
     pixels: ti.types.ndarray(ndim=1),  # [P] int32
     image_table: ti.types.ndarray(ndim=2),  # [N, 4] int32
     camera_table: ti.types.ndarray(ndim=2),  # [N, 22]
@@ -49,6 +50,7 @@ def draw_known_rays(
     image_index: ti.types.ndarray(ndim=1),  # out [R] int32
     pixel_index: ti.types.ndarray(ndim=1),  # out [R] int32
     distance: ti.types.ndarray(ndim=1),  # out [R]
+    confidence: ti.types.ndarray(ndim=1),  # out [R]
     rays: ti.types.ndarray(ndim=1),  # [1] int32
 ):
     """With replacement, each by 24 random bits: number floor(uniform(seed, ray) M)."""
@@ -61,7 +63,13 @@ def draw_known_rays(
         drawn = ti.cast(_scaled(bits, ti.cast(known_pixel.shape[0], ti.u32)), ti.i32)
         _write_ray(ray, known_pixel[drawn], pixels, image_table, camera_table, origins, directions, rgba, image_index,
                    pixel_index, 1)
-        distance[ray] = known_distance[drawn]
+        distance[ray], confidence[ray] = known_distance[drawn], known_confidence[drawn]
+
+
+@ti.func
+def _miss(t, dt, d):
+    """Of the interval of length dt around t, which should be at d: from 0 to 1."""
+    return ti.max(ti.abs(t - d) - 0.5 * dt, 0.0) / ti.max(t, d)
 
 
 @kernel
@@ -73,6 +81,7 @@ def differentiate_distances(
     ray_start: ti.types.ndarray(ndim=1),  # [R] int32, of the visible ones
     ray_count: ti.types.ndarray(ndim=1),  # [R] int32
     distance: ti.types.ndarray(ndim=1),  # [R]
+    confidence: ti.types.ndarray(ndim=1),  # [R]
     weight: float,
     weights: ti.types.ndarray(ndim=1),  # scratch [K]
     geometry_gradient: ti.types.ndarray(ndim=2),  # out [G, K]: its first row, the others are zero
@@ -87,13 +96,13 @@ def differentiate_distances(
         ray = slot // stride
         begin, kept, marched = ray_start[ray], ray_count[ray], marched_start[ray]
         d = distance[ray]
-        scale = weight / ti.cast(rays[0], float)
+        scale = weight * confidence[ray] / ti.cast(rays[0], float)
         passed, through, carried = 0.0, 1.0, 0.0
         for k in range(kept):
             passed += density_of(load(geometry, 0, begin + k)) * dt[marched + k]
             after = transmittance(passed)
             weights[begin + k] = through - after
-            miss = ti.max(ti.abs(t[marched + k] - d) - 0.5 * dt[marched + k], 0.0) / d
+            miss = _miss(t[marched + k], dt[marched + k], d)
             carried += weights[begin + k] * miss
             through = after
         ti.atomic_add(errors[LOSS], scale * (carried + through))
@@ -101,7 +110,7 @@ def differentiate_distances(
         end, behind = through, 0.0
         for step in range(kept):
             k = kept - 1 - step
-            miss = ti.max(ti.abs(t[marched + k] - d) - 0.5 * dt[marched + k], 0.0) / d
+            miss = _miss(t[marched + k], dt[marched + k], d)
             tau_gradient = optical_depth_gradient(scale * miss, through, behind, -scale, end)
             slope = density_slope(load(geometry, 0, begin + k))
             store(geometry_gradient, 0, begin + k, dt[marched + k] * tau_gradient * slope)
