@@ -40,7 +40,7 @@ from .data.captures import ColmapModel, write_images
 SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
     "--batch.samples 512 --batch.marched 2048 --batch.max-rays 128 "
-    "--model.field.hash-grid.levels 4 --model.field.hash-grid.log2-entries 10 "
+    "--model.field.hash-grid.levels 2 --model.field.hash-grid.log2-entries 10 "
     "--model.field.hash-grid.max-resolution 64 --model.field.density-width 16 --model.field.colour-width 16 "
     "--model.sampling.grid-resolution 16 --model.sampling.steps 64"
 ).split()
@@ -233,9 +233,9 @@ def test_a_run_of_one_backend_goes_on_on_another(scene_folder, tmp_path, capsys)
     if (reason := runtime.why_missing("vulkan")) is not None:
         pytest.skip(f"vulkan: {reason}")
     folder = tmp_path / "run"
-    command = ["train", str(scene_folder), "--steps", "4", "--test-every", "4", *SMALL, "--backend", "vulkan"]
+    command = ["train", str(scene_folder), "--steps", "4", "--test-every", "4", "--output", str(folder), *SMALL]
     try:
-        assert cli.main([*command, "--output", str(folder)]) == 0
+        assert cli.main([*command, "--orbit-frames", "0", "--backend", "vulkan"]) == 0
     finally:
         ORIGINAL_INIT("cpu", torch.float32, threads=1)
     trained = json.loads((folder / "metrics.json").read_text())

@@ -1,4 +1,7 @@
-"""Every example, in a process of its own, small and headless: it must write what it says, and the loss must fall."""
+"""Every example, small and headless: it must write what it says, and the loss must fall.
+
+Those that do without torch have processes of their own; the others run in this one, on one runtime of the CPU.
+"""
 
 import os
 import re
@@ -38,11 +41,24 @@ assert "torch" not in sys.modules
 """
 
 
-def run_example(name: str, *arguments, without_torch: bool = False) -> str:
-    """What the example prints; the test fails if it does."""
-    command = [sys.executable, "-W", "error::FutureWarning"]
-    command += ["-c", WITHOUT_TORCH] if without_torch else []
-    command += [str(ROOT / "examples" / name), *map(str, arguments)]
+@pytest.fixture
+def run_example(capsys, monkeypatch):
+    """`run_example(name, *arguments)` is what the example prints."""
+    def run(name: str, *arguments) -> str:
+        program = str(ROOT / "examples" / name)
+        monkeypatch.setattr("sys.argv", [program, *map(str, arguments)])
+        capsys.readouterr()
+        runpy.run_path(program, run_name="__main__")
+        return capsys.readouterr().out
+
+    runtime.init("cpu")
+    return run
+
+
+def run_without_torch(name: str, *arguments) -> str:
+    """What the example prints in a Python without torch; the test fails if it does."""
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", WITHOUT_TORCH, str(ROOT / "examples" / name),
+               *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, f"{name} failed:\n{done.stdout}\n{done.stderr}"
@@ -71,26 +87,26 @@ def test_every_example_is_numbered_has_a_docstring_and_is_tested_here():
 
 
 def test_gradient_of_one_ray_agrees_with_finite_differences_without_torch():
-    output = run_example("01_composite_one_ray.py", "--samples", 9, without_torch=True)
+    output = run_without_torch("01_composite_one_ray.py", "--samples", 9)
     assert float(re.search(r"finite differences: (\S+)", output)[1]) < 1e-8
     assert "its weight: True" in output
     assert "9 of 9 samples" in output
 
 
 def test_a_ray_that_stops_early_looks_at_fewer_samples():
-    output = run_example("01_composite_one_ray.py", "--samples", 100, "--stop", 0.5, without_torch=True)
+    output = run_without_torch("01_composite_one_ray.py", "--samples", 100, "--stop", 0.5)
     assert int(re.search(r"(\d+) of 100 samples", output)[1]) < 100
 
 
-def test_an_image_is_fitted(tmp_path):
+def test_an_image_is_fitted(run_example, tmp_path):
     output = run_example("02_fit_image.py", "--small", "--output", tmp_path / "fit.png")
     assert losses(output)[-1] < 0.2 * losses(output)[0]
     assert psnr(output) > 19
     assert detail(tmp_path / "fit.png") > 10
 
 
-def test_the_builtin_scene_is_trained_scored_and_filmed(tmp_path):
-    output = run_example("03_train_builtin.py", "--small", "--output", tmp_path)
+def test_the_builtin_scene_is_trained_scored_and_filmed(run_example, tmp_path):
+    output = run_example("03_train_builtin.py", "--small", "--backend", "cpu", "--output", tmp_path)
     assert losses(output)[-1] < losses(output)[0]
     assert psnr(output) > 12
     assert (tmp_path / "orbit.mp4").stat().st_size > 1000
@@ -98,8 +114,7 @@ def test_the_builtin_scene_is_trained_scored_and_filmed(tmp_path):
     assert len(list((tmp_path / "test").glob("*_render.png"))) == 2
 
 
-def test_a_capture_is_trained_scored_filmed_and_saved(tmp_path):
-    runtime.init("cpu")
+def test_a_capture_is_trained_scored_filmed_and_saved(run_example, tmp_path):
     write_blender(builtin_scene(resolution=40, views=(16, 0, 2), samples_per_pixel=4), tmp_path / "capture")
     output = run_example("04_train_capture.py", tmp_path / "capture", "--small", "--output", tmp_path / "out")
     assert losses(output)[-1] < losses(output)[0]
@@ -109,9 +124,7 @@ def test_a_capture_is_trained_scored_filmed_and_saved(tmp_path):
 
 
 def test_a_field_is_fitted_in_pure_taichi_without_torch(tmp_path):
-    output = run_example(
-        "05_pure_taichi.py", "--small", "--output", tmp_path / "pure.png", without_torch=True
-    )
+    output = run_without_torch("05_pure_taichi.py", "--small", "--output", tmp_path / "pure.png")
     assert losses(output)[-1] < 0.3 * losses(output)[0]
     assert psnr(output) > 20
     assert detail(tmp_path / "pure.png") > 10
@@ -127,9 +140,7 @@ def test_a_saved_model_is_rendered_without_torch_as_with_it(tmp_path):
     with torch.no_grad():
         model.field.table.mul_(3e4)
     save_model(tmp_path / "model.safetensors", model)
-    output = run_example(
-        name, tmp_path / "model.safetensors", "--small", "--output", tmp_path / "frames", without_torch=True
-    )
+    output = run_without_torch(name, tmp_path / "model.safetensors", "--small", "--output", tmp_path / "frames")
     assert output.count(".png: ") == 2 and detail(tmp_path / "frames" / "frame_001.png") > 5
     pose = runpy.run_path(str(ROOT / "examples" / name))["orbit_pose"](0.0)
     cameras = Cameras(
@@ -142,7 +153,7 @@ def test_a_saved_model_is_rendered_without_torch_as_with_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_builtin_scene_is_trained_on_vulkan(tmp_path):
+def test_the_builtin_scene_is_trained_on_vulkan(run_example, tmp_path):
     if (reason := runtime.why_missing("vulkan")) is not None:
         pytest.skip(f"vulkan: {reason}")
     output = run_example("07_train_on_vulkan.py", "--small", "--output", tmp_path)

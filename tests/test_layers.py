@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,22 @@ def modules(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.py"))
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All of a file's tree."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
+def called(path: Path) -> list[str]:
+    """What a file calls, as it is written there."""
+    return [ast.unparse(node.func) for node in nodes_of(path) if isinstance(node, ast.Call)]
+
+
 def imported(path: Path) -> set[str]:
     """Names of the packages that a file imports, wherever in it; relative imports of its own package as `.`."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -59,7 +72,7 @@ def test_kernels_import_taichi_and_numpy_alone(path):
 def test_kernels_have_annotations_that_taichi_can_read(path):
     assert "annotations" not in {
         alias.name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.ImportFrom) and node.module == "__future__"
         for alias in node.names
     }
@@ -68,9 +81,7 @@ def test_kernels_have_annotations_that_taichi_can_read(path):
 @pytest.mark.parametrize("path", modules(KERNELS), ids=relative)
 def test_kernels_start_nothing(path):
     """`init` belongs to the program that uses them."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    assert "ti.init" not in calls
+    assert "ti.init" not in called(path)
 
 
 @pytest.mark.parametrize("path", modules(REFERENCE), ids=relative)
@@ -121,7 +132,7 @@ def imported_modules(name: str) -> set[str]:
     """The modules of the package that a module imports, wherever in it, for whatever reason."""
     path, found = MODULES[name], set()
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
             targets = [".".join([*base, alias.name]) for alias in node.names]
@@ -179,7 +190,7 @@ def own_stem(name: str) -> bool:
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if not own_stem(name) and name not in HISTORY))
 def test_nobody_asks_which_model_it_is(name):
     """What differs between systems, they say themselves: their model, their settings, their row in the registry."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+    for node in nodes_of(MODULES[name]):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
             asked = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
             assert not asked & SYSTEM_CLASSES, f"{name}, line {node.lineno}: {ast.unparse(node)}"
@@ -192,8 +203,7 @@ def test_nobody_asks_which_model_it_is(name):
 
 def calls(name: str, pattern: str) -> bool:
     """Whether a module calls what `pattern` matches."""
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    return any(isinstance(node, ast.Call) and re.search(pattern, ast.unparse(node.func)) for node in ast.walk(tree))
+    return any(re.search(pattern, function) for function in called(MODULES[name]))
 
 
 def test_weights_take_their_steps_in_one_file():

@@ -24,7 +24,7 @@ from tests.data.conftest import look_at  # noqa: E402
 SIDE, VIEWS, STEPS = 8, 4, 6
 SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 --batch.samples 512 --batch.marched 2048 --batch.max-rays 128 "
-    "--model.field.hash-grid.levels 4 --model.field.hash-grid.log2-entries 8 "
+    "--model.field.hash-grid.levels 2 --model.field.hash-grid.log2-entries 8 "
     "--model.field.hash-grid.max-resolution 64 --model.field.density-width 16 --model.field.colour-width 16 "
     "--model.sampling.grid-resolution 16 --model.sampling.steps 64"
 ).split()
