@@ -7,8 +7,8 @@
     python benchmarks/experiments.py multiscale --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py unbounded --seeds 3
     python benchmarks/experiments.py widths --seeds 3
-    python benchmarks/experiments.py widths --scene LEGO --downscale 8 --seeds 3
-    python benchmarks/experiments.py afar --scene LEGO --downscale 8 --seeds 3
+    python benchmarks/experiments.py widths --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py afar --scene LEGO --downscale 2 --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
 two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
