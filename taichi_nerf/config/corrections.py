@@ -36,6 +36,7 @@ class RefineConfig:
         within(self, 0, LARGEST, "start_step")
         require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
         within(self, 0, MANY, "pull")
+        require(self.active or not self.precondition, "precondition needs corrections: give poses or lenses")
 
     @property
     def active(self) -> bool:

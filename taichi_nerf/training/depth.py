@@ -79,9 +79,9 @@ def known_pixels(scene: Scene, of: str) -> Known:
     found = _known(scene, of)
     if found is None:
         what = "depth images" if of == "images" else "points of structure from motion that its training images saw"
-        raise UserError(f"{scene.name} knows no distances: it has no {what}; leave --depth.weight out")
+        raise UserError(f"{scene.name} knows no distances: it has no {what}; leave its options (--depth) out")
     if not len(found.distance):
-        raise UserError(f"{scene.name} knows the distance of no opaque pixel; leave --depth.weight out")
+        raise UserError(f"{scene.name} knows the distance of no opaque pixel; leave its options (--depth) out")
     return found
 
 

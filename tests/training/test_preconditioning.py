@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from taichi_nerf.config import RefineConfig, SettingError
 from taichi_nerf.data.builtin import hemisphere_cameras
 from taichi_nerf.data.scene import FISHEYE, Cameras
 from taichi_nerf.training.preconditioning import directions_of, frustum, frustum_jacobian, preconditioner
@@ -98,3 +99,9 @@ def test_a_lens_takes_the_poses_along():
     zoom = longer.focal[:, 0] / telephoto().focal[:, 0]
     size = zoom * before / away
     assert (size - 1 < 0.8 * (zoom - 1)).all(), "what stands in the middle grows less than by the lens alone"
+
+
+def test_preconditioning_of_nothing_is_refused():
+    with pytest.raises(SettingError, match="precondition needs corrections: give poses or lenses"):
+        RefineConfig(precondition=True)
+    assert RefineConfig(precondition=True, lenses=True).active
