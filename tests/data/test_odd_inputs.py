@@ -549,12 +549,12 @@ def test_known_distances_come_from_depth_images(tmp_path):
         np.save(tmp_path / f"{n}.npy", np.full((SIZE, SIZE), 2.0))
         frame["depth_file_path"] = f"{n}.npy"
     loaded = load_scene(scene.write(depth_unit_scale_factor=1.0))
-    pixels, distance = known_pixels(loaded)
-    assert len(pixels) == len(loaded.splits["train"].images.pixels)
-    assert distance.min() == pytest.approx(2.0 * loaded.scale, rel=1e-2)
+    known = known_pixels(loaded, "images")
+    assert len(known.pixel_index) == len(loaded.splits["train"].images.pixels)
+    assert known.distance.min() == pytest.approx(2.0 * loaded.scale, rel=1e-2)
     (tmp_path / "3.npy").write_bytes(b"no array")
     with pytest.raises(UserError, match=r"the depth image .*3\.npy cannot be read"):
-        known_pixels(load_scene(tmp_path))
+        known_pixels(load_scene(tmp_path), "images")
 
 
 PLY = "ply\nformat {form} 1.0\ncomment made by hand\nelement vertex 200\n{properties}element face 1\n" \

@@ -176,19 +176,21 @@ def test_the_loss_of_known_distances_and_its_gradient(backend, rng, rays):
     start, marched_start = kept.cumsum(0) - kept, marched.cumsum(0) - marched
     geometry = single(torch.randn(4, int(kept.sum()), generator=rng)).requires_grad_()
     t, dt = (single(torch.rand(int(marched.sum()), generator=rng) + 0.1) for _ in range(2))
-    distance, loss = single(torch.rand(rays, generator=rng) + 0.2), 0.0
+    distance, confidence = (single(torch.rand(rays, generator=rng) + 0.2) for _ in range(2))
+    loss = 0.0
     for ray in range(rays):
         here = slice(int(marched_start[ray]), int(marched_start[ray] + kept[ray]))
         tau = geometry[0, int(start[ray]) : int(start[ray] + kept[ray])].exp() * dt[here]
         through = torch.cat([torch.ones(1, dtype=torch.float64), (-tau.cumsum(0)).exp()])
-        miss = ((t[here] - distance[ray]).abs() - 0.5 * dt[here]).clamp_min(0) / distance[ray]
-        loss = loss + 0.7 / rays * (((through[:-1] - through[1:]) * miss).sum() + through[-1])
+        miss = ((t[here] - distance[ray]).abs() - 0.5 * dt[here]).clamp_min(0) / t[here].clamp_min(distance[ray])
+        loss = loss + 0.7 / rays * confidence[ray] * (((through[:-1] - through[1:]) * miss).sum() + through[-1])
     (expected,) = torch.autograd.grad(loss, [geometry])
     gradient, errors = backend.empty(*geometry.shape), torch.zeros(2, dtype=backend.dtype, device=backend.device)
     kernels.differentiate_distances(
         backend.tensor(geometry.detach()), backend.tensor(t), backend.tensor(dt),
-        *(backend.tensor(value, torch.int32) for value in (marched_start, start, kept)), backend.tensor(distance), 0.7,
-        backend.empty(geometry.shape[1]), gradient, errors, backend.tensor([rays], torch.int32))
+        *(backend.tensor(value, torch.int32) for value in (marched_start, start, kept)), backend.tensor(distance),
+        backend.tensor(confidence), 0.7, backend.empty(geometry.shape[1]), gradient, errors,
+        backend.tensor([rays], torch.int32))
     backend.assert_close(errors[:1], loss.detach()[None], "loss")
     backend.assert_close(gradient, expected, "geometry")
 
