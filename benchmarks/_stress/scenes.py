@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from taichi_nerf.data import Scene, load_scene
+from taichi_nerf.data.cache import cache_folders
 from taichi_nerf.data.inspect import describe
 
 from . import damage
@@ -48,7 +49,7 @@ def attempt(box: Box) -> str:
                "alpha": rng.choice(["auto", "auto", "mask", "background"]), "masks": rng.random() < 0.8,
                "skip_missing": rng.random() < 0.2, "cache": "disk" if rng.random() < 0.05 else "memory"}
     box.say(f"load_scene {options}")
-    with box.watch.watching([scene / ".taichi-nerf-cache"] if options["cache"] == "disk" else []) as found:
+    with box.watch.watching(cache_folders(scene) if options["cache"] == "disk" else []) as found:
         try:
             loaded = load_scene(scene, **options)
             describe(loaded)
