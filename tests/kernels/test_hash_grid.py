@@ -10,6 +10,7 @@ from taichi_nerf_kernels.engine import ti
 from taichi_nerf_kernels.hash_grid import (
     hash_grid_backward_positions,
     hash_grid_backward_table,
+    hash_grid_backward_widths,
     hash_grid_forward,
     hash_grid_layout,
 )
@@ -23,6 +24,11 @@ def arrays(backend, layout, rng, count):
     table = backend.tensor(torch.randn(layout.entries * layout.features, generator=rng, dtype=torch.float64))
     x = backend.tensor(torch.rand(count, 3, generator=rng, dtype=torch.float64))
     return x, table, levels, scales
+
+
+def some_widths(backend, rng, count):
+    """From a hundredth of the finest cell to the whole cube."""
+    return backend.tensor(10 ** (torch.rand(count, generator=rng, dtype=torch.float64) * 4 - 4))
 
 
 def test_layout_matches_the_published_table():
@@ -50,6 +56,12 @@ def test_every_output_is_written(backend, rng, count):
     hash_grid_forward(x, table, levels, scales, y, layout.features)
     hash_grid_backward_positions(x, table, torch.ones_like(y), levels, scales, x_gradient, layout.features)
     assert torch.isfinite(y).all() and torch.isfinite(x_gradient).all()
+    widths = some_widths(backend, rng, count)
+    y, x_gradient, widths_gradient = backend.empty(layout.outputs, count), backend.empty(count, 3), backend.empty(count)
+    hash_grid_forward(x, table, levels, scales, y, layout.features, widths=widths)
+    hash_grid_backward_positions(x, table, torch.ones_like(y), levels, scales, x_gradient, layout.features, widths)
+    hash_grid_backward_widths(x, widths, table, torch.ones_like(y), levels, scales, widths_gradient, layout.features)
+    assert all(torch.isfinite(written).all() for written in (y, x_gradient, widths_gradient))
 
 
 def test_a_constant_table_encodes_to_that_constant(backend, rng):
@@ -84,16 +96,19 @@ def test_the_backward_pass_is_the_adjoint_of_the_forward_pass(backend, rng):
     backend.assert_close(backward, forward, scale=(g.norm() * y.norm()).item())
 
 
-def test_permuting_points_permutes_values_and_leaves_the_table_gradient(backend, rng):
+@pytest.mark.parametrize("wide", [False, True], ids=["points", "widths"])
+def test_permuting_points_permutes_values_and_leaves_the_table_gradient(backend, rng, wide):
     layout = hash_grid_layout(**SMALL)
     x, table, levels, scales = arrays(backend, layout, rng, 500)
+    widths = some_widths(backend, rng, 500) if wide else None
     g = backend.tensor(torch.randn(layout.outputs, 500, generator=rng, dtype=torch.float64))
     order = torch.randperm(500, generator=rng).to(backend.device)
     results = []
-    for points, cotangent in ((x, g), (x[order].contiguous(), g[:, order].contiguous())):
+    permuted = widths[order].contiguous() if wide else None
+    for points, cotangent, seen in ((x, g, widths), (x[order].contiguous(), g[:, order].contiguous(), permuted)):
         y, table_gradient = backend.empty(layout.outputs, 500), torch.zeros_like(table)
-        hash_grid_forward(points, table, levels, scales, y, layout.features)
-        hash_grid_backward_table(points, cotangent, levels, scales, table_gradient, layout.features)
+        hash_grid_forward(points, table, levels, scales, y, layout.features, widths=seen)
+        hash_grid_backward_table(points, cotangent, levels, scales, table_gradient, layout.features, widths=seen)
         results.append((y, table_gradient))
     backend.assert_close(results[1][0], results[0][0][:, order])
     backend.assert_close(results[1][1], results[0][1])
@@ -137,19 +152,24 @@ def test_a_taichi_array_takes_the_same_gradient_as_a_tensor(backend, rng):
 
 
 @pytest.mark.parametrize("used", [0, 1, 63, 100])
-def test_points_beyond_the_count_are_neither_read_nor_written(backend, rng, used):
+@pytest.mark.parametrize("wide", [False, True], ids=["points", "widths"])
+def test_points_beyond_the_count_are_neither_read_nor_written(backend, rng, used, wide):
     layout = hash_grid_layout(**SMALL)
     x, table, levels, scales = arrays(backend, layout, rng, 100)
+    widths = some_widths(backend, rng, 100) if wide else None
+    of_used = widths[:used].contiguous() if wide else None
     gradient = backend.tensor(torch.randn(layout.outputs, 100, generator=rng, dtype=torch.float64))
     expected, expected_gradient = backend.empty(layout.outputs, used), torch.zeros_like(table)
-    hash_grid_forward(x[:used].contiguous(), table, levels, scales, expected, 2)
+    hash_grid_forward(x[:used].contiguous(), table, levels, scales, expected, 2, widths=of_used)
     hash_grid_backward_table(x[:used].contiguous(), gradient[:, :used].contiguous(), levels, scales,
-                             expected_gradient, 2)
+                             expected_gradient, 2, widths=of_used)
     x[used:], gradient[:, used:] = float("nan"), float("nan")
+    if wide:
+        widths[used:] = float("nan")
     count = backend.tensor([used], torch.int32)
     y, table_gradient = on_device(backend.empty(layout.outputs, 100)), torch.zeros_like(table)
-    hash_grid_forward(x, table, levels, scales, y, 2, count)
-    hash_grid_backward_table(x, gradient, levels, scales, table_gradient, 2, count)
+    hash_grid_forward(x, table, levels, scales, y, 2, count, widths)
+    hash_grid_backward_table(x, gradient, levels, scales, table_gradient, 2, count, widths)
     y = torch.as_tensor(y.to_numpy() if isinstance(y, ti.Ndarray) else y)
     assert torch.equal(y[:, :used], expected)
     assert y[:, used:].isnan().all()
@@ -167,19 +187,22 @@ def on_device(tensor):
 
 @pytest.mark.parametrize("features", [1, 2, 4])
 @pytest.mark.parametrize("count", [0, 1, 63, 2000])
-def test_features_in_bfloat16_are_the_same_rounded(backend, rng, count, features):
+@pytest.mark.parametrize("wide", [False, True], ids=["points", "widths"])
+def test_features_in_bfloat16_are_the_same_rounded(backend, rng, count, features, wide):
     """As a value, and as a gradient, of which nothing is lost once it is rounded."""
     if backend.name.startswith("vulkan"):
         pytest.skip("arrays of 16 bits are an extension there, and nothing needs them")
     layout = hash_grid_layout(**SMALL | {"features": features})
     x, table, levels, scales = arrays(backend, layout, rng, count)
+    widths = some_widths(backend, rng, count) if wide else None
     y = backend.empty(layout.outputs, count)
     bits = torch.full_like(y, float("nan"), dtype=torch.bfloat16).view(torch.int16)
-    hash_grid_forward(x, table, levels, scales, y, features)
-    hash_grid_forward(x, table, levels, scales, bits, features)
+    hash_grid_forward(x, table, levels, scales, y, features, widths=widths)
+    hash_grid_forward(x, table, levels, scales, bits, features, widths=widths)
     assert torch.equal(bits.view(torch.bfloat16), y.float().to(torch.bfloat16))
     gradient, of_bits = torch.zeros_like(table), torch.zeros_like(table)
-    hash_grid_backward_table(x, bits.view(torch.bfloat16).to(backend.dtype), levels, scales, gradient, features)
-    hash_grid_backward_table(x, bits, levels, scales, of_bits, features)
+    hash_grid_backward_table(x, bits.view(torch.bfloat16).to(backend.dtype), levels, scales, gradient, features,
+                             widths=widths)
+    hash_grid_backward_table(x, bits, levels, scales, of_bits, features, widths=widths)
     backend.assert_close(of_bits, gradient)
     assert count == 0 or of_bits.abs().max() > 0
