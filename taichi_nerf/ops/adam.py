@@ -1,5 +1,6 @@
-"""Adam for hash tables as a PyTorch optimiser: entries without a gradient stay as they are."""
+"""Adam for hash tables as a PyTorch optimiser: entries without a gradient stay as they are; and Adam for networks."""
 
+import inspect
 from functools import lru_cache
 
 import torch
@@ -10,7 +11,22 @@ from taichi_nerf_kernels import adam as kernels
 from ._check import check_in_place, check_tensor
 
 
-class SparseAdam(torch.optim.Optimizer):
+class Uncompiled(torch.optim.Optimizer):
+    """An optimiser that `torch.compile` is not told of: to tell it PyTorch would import its compiler with the first
+    optimiser that is made, which takes two seconds."""
+
+    load_state_dict, state_dict, zero_grad, add_param_group = (
+        inspect.unwrap(getattr(torch.optim.Optimizer, name))
+        for name in ("load_state_dict", "state_dict", "zero_grad", "add_param_group"))
+
+
+class Adam(Uncompiled, torch.optim.Adam):
+    """PyTorch's, for networks: every parameter moves."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class SparseAdam(Uncompiled):
     """Adam (Kingma and Ba 2015) over tables [E, F] of E entries, in which a step touches few entries.
 
     An entry whose gradient is zero in all features is left alone, moments and step count included, and the

@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+import sys
 
 import pytest
 import torch
 
-from taichi_nerf.ops.adam import SparseAdam
+from taichi_nerf.ops.adam import Adam, SparseAdam
 from taichi_nerf.reference import adam as reference
 
 
@@ -185,3 +186,28 @@ def test_a_step_count_below_zero_leads_to_no_other_correction_than_there_is(back
         optimiser.step()
         optimiser.state[parameter]["step_count"].copy_(torch.tensor([-2**31, 2**31 - 1, -5]))
     assert torch.isfinite(parameter).all()
+
+
+@pytest.mark.parametrize("optimiser", [Adam, SparseAdam])
+def test_no_optimiser_asks_for_pytorchs_compiler(monkeypatch, optimiser):
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # whose import takes seconds, and fails now
+    parameter = torch.nn.Parameter(torch.ones(4, 2))
+    made = optimiser([parameter], lr=0.1)
+    parameter.grad = torch.ones(4, 2)
+    made.step()
+    made.zero_grad()
+    made.load_state_dict(made.state_dict())
+    torch.testing.assert_close(parameter.detach(), torch.full((4, 2), 0.9))
+    with pytest.raises(ImportError):
+        torch.optim.Adam([parameter]).step()
+
+
+def test_adam_is_pytorchs():
+    ours, theirs = (torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
+    pairs = [(Adam([ours], lr=0.1, weight_decay=0.01, fused=True), ours),
+             (torch.optim.Adam([theirs], lr=0.1, weight_decay=0.01, fused=True), theirs)]
+    for step in range(5):
+        for optimiser, parameter in pairs:
+            parameter.grad = torch.sin(torch.arange(7.0) + step)
+            optimiser.step()
+    assert torch.equal(ours, theirs)
