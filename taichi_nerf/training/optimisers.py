@@ -34,7 +34,9 @@ class Optimisers:
         for group in tables:
             group.parameters[0].grad = group.gradient
         adam = {"betas": (BETA1, config.beta2), "eps": config.epsilon}
-        self.tables = SparseAdam(_params(tables), **adam, zero_gradient=True) if tables else None
+        self.tables = SparseAdam(
+            [{**params, "decay": group.decay, "level_start": group.level_start}
+             for params, group in zip(_params(tables), tables)], **adam, zero_gradient=True) if tables else None
         self.networks = Adam(_params(networks), **adam, weight_decay=config.weight_decay,
                              fused=True) if networks else None
         self.corrections = Adam(_params(corrections), **CORRECTIONS, fused=True) if corrections else None

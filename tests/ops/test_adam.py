@@ -188,6 +188,28 @@ def test_a_step_count_below_zero_leads_to_no_other_correction_than_there_is(back
     assert torch.isfinite(parameter).all()
 
 
+def test_a_decay_holds_its_levels_back(backend, rng):
+    parameter = make_parameter(backend, 300, 2, rng)
+    value, zeros = parameter.detach().double().cpu(), torch.zeros(300, 2, dtype=torch.float64)
+    optimiser = SparseAdam([{"params": [parameter], "level_start": (0, 100)}], lr=3e-3, decay=30.0)
+    parameter.grad = sparse_gradient(parameter, rng)
+    gradient = reference.decay_gradient(value, parameter.grad.double().cpu(), torch.tensor([0, 100]), 30.0)
+    expected = reference.adam_step(value, gradient, zeros, zeros, torch.zeros(300, dtype=torch.int64), 3e-3, 0.9, 0.99,
+                                   1e-15)
+    optimiser.step()
+    backend.assert_close(parameter, expected[0])
+
+
+@pytest.mark.parametrize("level_start", [(), (1,), (0, 0), (0, 4)])
+def test_levels_outside_of_the_table_are_refused(level_start):
+    parameter = torch.nn.Parameter(torch.ones(4, 2))
+    parameter.grad = torch.ones(4, 2)
+    with pytest.raises(ValueError, match="level_start must ascend from 0 and stay below 4"):
+        SparseAdam([{"params": [parameter], "level_start": level_start}], decay=1.0).step()
+    with pytest.raises(ValueError, match="decay must be at least 0"):
+        SparseAdam([parameter], decay=-1.0)
+
+
 @pytest.mark.parametrize("optimiser", [Adam, SparseAdam])
 def test_no_optimiser_asks_for_pytorchs_compiler(monkeypatch, optimiser):
     monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # whose import takes seconds, and fails now
