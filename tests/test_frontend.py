@@ -62,6 +62,25 @@ def test_a_mistake_is_shown_as_taichi_shows_it(monkeypatch):
     assert all("^^^" in message and __file__ in message for message in remembered)
 
 
+def test_a_function_is_known_to_stand_in_a_class(monkeypatch):
+    def made():
+        class Old:
+            @ti.func
+            def inside(self):
+                return 1
+
+        @ti.func
+        def outside():
+            return 1
+
+        return [Old.inside.func.classfunc, outside.func.classfunc]
+
+    assert made() == [True, False]
+    kernels = ti.lang.kernel_impl
+    monkeypatch.setattr(kernels, "_inside_class", kernels._inside_class.__wrapped__)
+    assert made() == [True, False]
+
+
 def test_what_has_been_read_is_not_looked_for_again():
     @ti.func
     def twice(x):

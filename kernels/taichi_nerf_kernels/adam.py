@@ -10,6 +10,10 @@
 An entry is skipped if its whole gradient is zero (it was not touched; plain Adam would let it drift on its
 momentum), and also if its gradient or its square overflowed, which would spoil v for good.
 
+A table of several levels may be held back by the mean square of each, lambda / 2 sum_l mean(theta_l^2), so that a small
+coarse level is held as firmly as a large fine one (Barron et al. 2023, Zip-NeRF, section 3.3): `decay_gradient` adds
+lambda / (E_l F) theta to the gradient of the entries that have one.
+
 On a CPU a task is a block of entries. It first lists those with a gradient, without a branch, and then steps
 them: with a branch taken at random the processor would wait for one cache miss after the other.
 
@@ -71,6 +75,34 @@ def list_touched(gradient: ti.template(), first, end, touched: ti.template(), fe
         touched[first + count] = entry
         count += ti.cast((bits & _MAGNITUDE) != 0, ti.i32)
     return count
+
+
+@kernel
+def decay_gradient(
+    parameter: ti.types.ndarray(ndim=1),  # [E F]
+    gradient: ti.types.ndarray(ndim=1),  # in, out [E F]
+    level_start: ti.types.ndarray(ndim=1),  # [L] int32: first entry of each level, ascending from 0
+    factor: ti.types.ndarray(ndim=1),  # [L]: lambda / (E_l F)
+    touched: ti.types.ndarray(ndim=1),  # scratch [E] int32
+    features: ti.template(),  # F
+):
+    """Adds the gradient of the mean squares of the levels to that of the entries which have one."""
+    stride = ti.static(stride_for(1))
+    block = ti.static(ENTRIES_PER_TASK if on_cpu() else 1)
+    entries = touched.shape[0]
+    for slot in range(((entries + block - 1) // block) * stride):
+        if slot % stride != 0:
+            continue
+        first = slot // stride * block
+        count = list_touched(gradient, first, ti.min(first + block, entries), touched, features)
+        for k in range(first, first + count):
+            base = touched[k] * features
+            weight = 0.0
+            for level in range(level_start.shape[0]):
+                if touched[k] >= level_start[level]:
+                    weight = factor[level]
+            for f in ti.static(range(features)):
+                gradient[base + f] += weight * parameter[base + f]
 
 
 @kernel

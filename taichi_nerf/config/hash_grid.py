@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from .settings import require, within
+from .settings import MANY, require, within
 
 CELLS_PER_PIXEL, FINEST = 1.25, 2048  # of the finest level of a hash grid; the latter is Instant-NGP's
 MOST_LEVELS = 32  # each is a part of the kernels
@@ -26,11 +26,15 @@ class HashGridConfig:
     """Vertices of the finest level along a side of 1: that of the base cube in instant-ngp, half the box in nerf, the
     radius of the uncontracted ball in mip-nerf-360.
     None: 1.25 for each pixel that the training images have across it, at most 2048."""
+    decay: float = 0.0
+    """Of the mean square of each level, half of which the loss has this many times (Zip-NeRF). It holds back what no
+    image asks for: 0.003 makes up for a finest level that is much too fine."""
 
     def __post_init__(self):
         within(self, 1, MOST_LEVELS, "levels")
         require(self.features in (1, 2, 4, 8), f"features must be 1, 2, 4 or 8, got {self.features}")
         within(self, 8, 24, "log2_entries")
+        within(self, 0, MANY, "decay")
         finest = FINEST if self.max_resolution is None else self.max_resolution
         require(2 <= self.base_resolution <= finest <= MOST_VERTICES,
                 f"resolutions must satisfy 2 <= base <= max <= {MOST_VERTICES}, got {self.base_resolution} and "

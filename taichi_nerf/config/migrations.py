@@ -29,6 +29,13 @@ def _points_in_hash_grids(model: dict) -> dict:
     return {**added.get(model.get("kind"), {}), **model}
 
 
+def _hash_grids_without_decay(values: dict) -> dict:
+    """The fifth let the entries of a hash grid be as large as they like; as of anything that has grids within."""
+    found = {key: _hash_grids_without_decay(value) if isinstance(value, dict) else value
+             for key, value in values.items()}
+    return {"decay": 0.0, **found} if "log2_entries" in found else found
+
+
 def _runs_of_other_systems(run: dict) -> dict:
     """Beside the model: Adam's other numbers, corrections, and how a scene is loaded."""
     training, batch = run["training"], {**run["training"]["batch"]}
@@ -67,9 +74,10 @@ def _runs_without_widths_and_points(run: dict) -> dict:
 
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
-                                             _points_in_hash_grids]
+                                             _points_in_hash_grids, _hash_grids_without_decay]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
-                                           _scenes_with_axes, _runs_without_widths_and_points]
+                                           _scenes_with_axes, _runs_without_widths_and_points,
+                                           _hash_grids_without_decay]
 
 
 def todays_model(values: object, version: int) -> object:

@@ -6,15 +6,28 @@ and what else a shot has are of rays; sample n belongs to ray ray_index[n], or w
 equally many to each. At single points each is a ray of its own.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from ..types import UNKNOWN, Shot
 
-__all__ = ["Field", "Samples"]
+__all__ = ["Field", "HashTable", "Samples"]
 
 Samples = Tensor | tuple[Tensor, Tensor]
+
+
+class HashTable(NamedTuple):
+    """What is learned of a hash grid."""
+
+    entries: nn.Parameter
+    """[E, F]"""
+    gradient: Tensor
+    """[E, F]: the buffer that its gradient is added to."""
+    level_start: tuple[int, ...] = (0,)
+    """First entry of each level."""
+    decay: float = 0.0
+    """Of the levels' mean squares, half of whose sum the loss has this many times."""
 
 
 class Field(nn.Module):
@@ -43,8 +56,8 @@ class Field(nn.Module):
         """
         return self.density(samples, shot, ray_index)
 
-    def tables(self) -> list[tuple[nn.Parameter, Tensor]]:
-        """Hash tables of its own, and the buffers that their gradients are added to."""
+    def tables(self) -> list[HashTable]:
+        """Hash tables of its own."""
         return []
 
     def let_in(self, share: float) -> None:

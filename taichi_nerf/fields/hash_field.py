@@ -15,7 +15,7 @@ from ..config import FieldConfig, HashGridConfig, SettingError
 from ..ops.hash_grid import HashGridLayout, hash_grid_encode, hash_grid_layout
 from ..ops.spherical_harmonics import encode_direction
 from ..types import UNKNOWN, Shot, of_samples
-from .field import Field, Samples
+from .field import Field, HashTable, Samples
 from .mlp import MLP, truncated_exp
 
 
@@ -55,7 +55,7 @@ class HashDensity(Field):
         """`side` of the box in model units; `outputs` G; initial weights come from `generator`."""
         super().__init__()
         self.side = side
-        self.layout = layout_of(grid, side)
+        self.layout, self.decay = layout_of(grid, side), grid.decay
         self.table = nn.Parameter(_large_zeros(self.layout.entries, self.layout.features))
         with torch.no_grad():
             self.table.uniform_(-1e-4, 1e-4, generator=generator)
@@ -107,8 +107,8 @@ class HashDensity(Field):
             return self.decode(self.encode(samples, features.index_select(1, kept)))
         return density.index_select(0, kept), Hidden(features, geometry.index_select(1, kept))
 
-    def tables(self) -> list[tuple[nn.Parameter, Tensor]]:
-        return [(self.table, self.table_gradient)]
+    def tables(self) -> list[HashTable]:
+        return [HashTable(self.table, self.table_gradient, tuple(map(int, self.layout.levels[:, 0])), self.decay)]
 
 
 class HashField(HashDensity):

@@ -49,6 +49,10 @@ class ParameterGroup:
     """What they are, which decides on the optimiser: Adam of sparse steps for hash tables, else Adam."""
     gradient: Tensor | None = None
     """Of a table: the buffer that its gradient is added to."""
+    decay: float = 0.0
+    """Of a table: as of SparseAdam."""
+    level_start: tuple[int, ...] = (0,)
+    """Of a table: the first entry of each level."""
     rate: Callable[[Standing], float] | None = None
     """Learning rate; None: that of the settings for its kind."""
 
@@ -112,11 +116,12 @@ class Model(nn.Module):
     def parameter_groups(self) -> list[ParameterGroup]:
         """All its parameters, in groups: hash tables, the networks of each field, and codes. A model that has others
         adds their groups."""
-        tables = [(f"{name}.table", *table) for name, module in self.named_modules() if isinstance(module, Field)
+        tables = [(f"{name}.table", table) for name, module in self.named_modules() if isinstance(module, Field)
                   for table in module.tables()]
-        known = {id(table) for _, table, _ in tables}
-        groups = [ParameterGroup(name=name, parameters=[table], kind="table", gradient=gradient)
-                  for name, table, gradient in tables]
+        known = {id(table.entries) for _, table in tables}
+        groups = [ParameterGroup(name=name, parameters=[table.entries], kind="table", gradient=table.gradient,
+                                 decay=table.decay, level_start=table.level_start)
+                  for name, table in tables]
         for name, field in self.fields().items():
             networks = [parameter for parameter in field.parameters() if id(parameter) not in known]
             groups += [ParameterGroup(name=name, parameters=networks, kind="network")] if networks else []

@@ -1,7 +1,9 @@
-"""Adam for hash tables as a PyTorch optimiser: entries without a gradient stay as they are."""
+"""Adam for hash tables as a PyTorch optimiser: entries without a gradient stay as they are; and Adam for networks."""
 
+import inspect
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +12,22 @@ from taichi_nerf_kernels import adam as kernels
 from ._check import check_in_place, check_tensor
 
 
-class SparseAdam(torch.optim.Optimizer):
+class Uncompiled(torch.optim.Optimizer):
+    """An optimiser that `torch.compile` is not told of: to tell it PyTorch would import its compiler with the first
+    optimiser that is made, which takes two seconds."""
+
+    load_state_dict, state_dict, zero_grad, add_param_group = (
+        inspect.unwrap(getattr(torch.optim.Optimizer, name))
+        for name in ("load_state_dict", "state_dict", "zero_grad", "add_param_group"))
+
+
+class Adam(Uncompiled, torch.optim.Adam):
+    """PyTorch's, for networks: every parameter moves."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class SparseAdam(Uncompiled):
     """Adam (Kingma and Ba 2015) over tables [E, F] of E entries, in which a step touches few entries.
 
     An entry whose gradient is zero in all features is left alone, moments and step count included, and the
@@ -25,23 +42,29 @@ class SparseAdam(torch.optim.Optimizer):
         eps: added to the root of the second moment, above 0.
         zero_gradient: leave the gradients zero, which takes no pass of its own: for gradients that are
             accumulated in a buffer that lives on.
+        decay: of tables with several levels: a step also makes decay / 2 times the sum of the levels' mean squares
+            smaller, by the entries that have a gradient, to which its own is added. `level_start`, of a group, are the
+            first entries of the levels, ascending from 0.
 
     Raises:
         TypeError, ValueError: a parameter of another shape, layout or dtype, or a setting out of range.
     """
 
     def __init__(self, params, lr: float = 1e-2, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-15,
-                 zero_gradient: bool = False):
+                 zero_gradient: bool = False, decay: float = 0.0, level_start: tuple[int, ...] = (0,)):
         if not lr >= 0:
             raise ValueError(f"lr must be at least 0, got {lr}")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
         if not eps > 0:
             raise ValueError(f"eps must be above 0, got {eps}")
+        if not decay >= 0:
+            raise ValueError(f"decay must be at least 0, got {decay}")
         self._scratch = {}
         self._overflowed = {}
         self._skipped_elsewhere = 0
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "zero_gradient": zero_gradient})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "zero_gradient": zero_gradient,
+                                  "decay": decay, "level_start": level_start})
 
     @property
     def overflowed_entries(self) -> int:
@@ -62,6 +85,9 @@ class SparseAdam(torch.optim.Optimizer):
         self.__dict__.setdefault("_scratch", {})  # none is part of a copy
         self.__dict__.setdefault("_overflowed", {})
         self.__dict__.setdefault("_skipped_elsewhere", 0)
+        for group in self.param_groups:
+            group.setdefault("decay", 0.0)
+            group.setdefault("level_start", (0,))
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
@@ -99,6 +125,10 @@ class SparseAdam(torch.optim.Optimizer):
                    for name in ("first_moment", "second_moment")]
         step_count = check_in_place("step_count", state["step_count"], parameter.shape[:1], torch.int32, like=parameter)
         touched, overflowed = self._counters(parameter)
+        if group["decay"] > 0:
+            levels = decay_of_levels(group["decay"], group["level_start"], parameter.shape, parameter.dtype,
+                                     parameter.device)
+            kernels.decay_gradient(parameter.detach().view(-1), gradient.view(-1), *levels, touched, parameter.shape[1])
         beta1, beta2 = group["betas"]
         bias_correction = _bias_correction(beta1, beta2, parameter.dtype, parameter.device)
         kernels.adam_step(
@@ -117,6 +147,21 @@ class SparseAdam(torch.optim.Optimizer):
         if device not in self._overflowed:
             self._overflowed[device] = torch.zeros(1, dtype=torch.int32, device=device)
         return self._scratch[device], self._overflowed[device]
+
+
+@lru_cache
+def decay_of_levels(decay: float, level_start: tuple[int, ...], shape: torch.Size, dtype: torch.dtype,
+                    device: torch.device) -> tuple[Tensor, Tensor]:
+    """First entry [L] int32 of each level of a table of `shape` [E, F], and decay / (its entries F) [L].
+
+    Raises ValueError for levels that do not begin at 0, ascend, and lie in the table.
+    """
+    entries, features = shape
+    sizes = np.diff([*level_start, entries])
+    if len(level_start) == 0 or level_start[0] != 0 or (sizes <= 0).any():
+        raise ValueError(f"level_start must ascend from 0 and stay below {entries}, got {level_start}")
+    return (torch.tensor(level_start, dtype=torch.int32, device=device),
+            torch.from_numpy(decay / (sizes * features)).to(device, dtype))
 
 
 @lru_cache

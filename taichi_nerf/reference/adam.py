@@ -3,6 +3,14 @@
 import torch
 
 
+def decay_gradient(parameter, gradient, level_start, decay):
+    """Gradient [E, F] with that of decay / 2 times the mean squares of the levels, which begin at the entries
+    level_start [L], where there is a gradient."""
+    sizes = torch.diff(torch.cat([level_start, torch.tensor([len(parameter)])]))
+    factor = (decay / (sizes * parameter.shape[1])).to(parameter.dtype).repeat_interleave(sizes)
+    return gradient + torch.where((gradient != 0).any(1), factor, 0.0)[:, None] * parameter
+
+
 def adam_step(parameter, gradient, first_moment, second_moment, step_count, lr, beta1, beta2, epsilon):
     """New (parameter, first moment, second moment, step count) of E entries of F features, [E, F] and [E].
 

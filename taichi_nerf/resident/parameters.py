@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from taichi_nerf_kernels import adam, training_step
 
 from ..models.model import ParameterGroup
+from ..ops.adam import decay_of_levels
 from .arrays import DeviceArrays, flat
 
 __all__ = ["Learned", "Moved", "Table"]
@@ -75,8 +76,15 @@ class Table(Moved):
         self.step_count, self.touched = (arrays.new(entries, integer=True) for _ in range(2))
         self.overflowed = arrays.new(1, integer=True)
 
+        self.levels = None
+        if group.decay > 0:
+            self.levels = [arrays.like(values) for values in decay_of_levels(
+                group.decay, group.level_start, self.parameters[0].shape, arrays.dtype, torch.device("cpu"))]
+
     def step(self, rate: float, adam_settings: dict, bias_correction) -> None:
         """One of Adam, which leaves the gradient zero."""
+        if self.levels is not None:
+            adam.decay_gradient(self.weights, self.gradient, *self.levels, self.touched, self.features)
         adam.adam_step(self.weights, self.gradient, self.first_moment, self.second_moment, self.step_count,
                        bias_correction, self.touched, self.overflowed, rate, *adam_settings["betas"],
                        adam_settings["eps"], self.features, True)

@@ -22,11 +22,9 @@ KINDS = {"table": ("table",), "network": ("network", "code"), "correction": ("co
 
 def todays_header(header: dict) -> dict:
     """What is wrong with it is said where it is read."""
-    if header["version"] > 3:
-        return header
     if "model" in header:
         header = {**header, "model": todays_model(header["model"], header["version"])}
-    if not isinstance(header.get("box"), dict):
+    if header["version"] > 3 or not isinstance(header.get("box"), dict):
         return header
     box = dict(header["box"])
     counts = {"appearance": box.pop("images")} if "images" in box else {}  # a code for each image

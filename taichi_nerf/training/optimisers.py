@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..config import OptimiserConfig
 from ..models.model import ParameterGroup
-from ..ops.adam import SparseAdam
+from ..ops.adam import Adam, SparseAdam
 from ..types import Standing
 
 __all__ = ["Optimisers", "learning_rate_factor", "rate_factor", "warmup_factor"]
@@ -34,10 +34,12 @@ class Optimisers:
         for group in tables:
             group.parameters[0].grad = group.gradient
         adam = {"betas": (BETA1, config.beta2), "eps": config.epsilon}
-        self.tables = SparseAdam(_params(tables), **adam, zero_gradient=True) if tables else None
-        self.networks = torch.optim.Adam(_params(networks), **adam, weight_decay=config.weight_decay,
-                                         fused=True) if networks else None
-        self.corrections = torch.optim.Adam(_params(corrections), **CORRECTIONS, fused=True) if corrections else None
+        self.tables = SparseAdam(
+            [{**params, "decay": group.decay, "level_start": group.level_start}
+             for params, group in zip(_params(tables), tables)], **adam, zero_gradient=True) if tables else None
+        self.networks = Adam(_params(networks), **adam, weight_decay=config.weight_decay,
+                             fused=True) if networks else None
+        self.corrections = Adam(_params(corrections), **CORRECTIONS, fused=True) if corrections else None
 
     def step(self, standing: Standing) -> None:
         """Take one by the gradients that there are, which are then gone."""
@@ -147,7 +149,7 @@ def _kind(optimiser: torch.optim.Optimizer) -> str:
     return "table" if isinstance(optimiser, SparseAdam) else "network"
 
 
-def _step_if_finite(optimiser: torch.optim.Adam) -> None:
+def _step_if_finite(optimiser: Adam) -> None:
     """Take a step of a fused Adam, which leaves it out if a gradient overflowed, without the host ever asking."""
     gradients = [parameter.grad for group in optimiser.param_groups for parameter in group["params"]
                  if parameter.grad is not None]

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 
 import pytest
 
@@ -29,8 +30,15 @@ def settings(kind: str = "instant-ngp", **scene) -> dict:
     return run
 
 
+def of_the_sixth_version(run: dict) -> dict:
+    """Which let hash grids grow as they like."""
+    run["model"].get("field", {}).get("hash_grid", {}).pop("decay", None)
+    return run
+
+
 def of_the_fourth_version_of_models(run: dict) -> dict:
     """Which knew no widths."""
+    run = of_the_sixth_version(run)
     for name in ("widths", "widening", "proposal_blur", "distortion_distance"):
         run["model"].pop(name, None)
     return run
@@ -81,6 +89,21 @@ def test_the_second_version_is_read(kind):
     today = settings(kind)
     assert todays_run(of_the_second_version(settings(kind)), 2) == today
     assert todays_model(of_the_second_version(settings(kind))["model"], 2) == today["model"]
+
+
+@pytest.mark.parametrize("encoding", [None, "hash"])
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_the_sixth_version_is_read(kind, encoding):
+    """It held models of the fifth version of checkpoints."""
+    model = recipe(kind, encoding=None if kind == "instant-ngp" else encoding).model
+    today, old = ({**settings(kind), "model": dataclasses.asdict(model)} for _ in range(2))
+    without = json.loads(json.dumps(old), object_hook=lambda values: {
+        name: value for name, value in values.items() if not ("log2_entries" in values and name == "decay")})
+    grids = json.dumps(today).count("log2_entries")
+    assert json.dumps(without).count('"decay"') == json.dumps(today).count('"decay"') - grids
+    found = todays_run(without, 6)
+    assert json.loads(json.dumps(found)) == json.loads(json.dumps(today))
+    assert todays_model(without["model"], 5) == found["model"]
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)

@@ -57,6 +57,28 @@ def test_steps_equal_the_reference(backend, rng, entries, features):
         backend.assert_close(actual, value, name)
 
 
+@pytest.mark.parametrize("features", [1, 4])
+@pytest.mark.parametrize("level_start, entries", [((0,), 1), ((0, 1), 63), ((0, 5, 1990), 2000), ((0, 4096), 4097)])
+def test_levels_are_held_back_where_there_is_a_gradient(backend, rng, level_start, entries, features):
+    parameter = torch.randn(entries, features, generator=rng, dtype=torch.float64)
+    gradient = sparse_gradient(backend, entries, features, rng)
+    start = torch.tensor(level_start)
+    expected = reference.decay_gradient(parameter, gradient.double().cpu(), start, 0.7)
+    sizes = torch.diff(start, append=torch.tensor([entries]))
+    kernels.decay_gradient(backend.tensor(parameter).view(-1), gradient.view(-1), backend.tensor(start, torch.int32),
+                           backend.tensor(0.7 / (sizes * features)),
+                           backend.tensor(torch.zeros(entries), torch.int32), features)
+    backend.assert_close(gradient, expected)
+
+
+def test_the_decay_is_the_gradient_of_the_levels_mean_squares(rng):
+    parameter = torch.randn(20, 2, generator=rng, dtype=torch.float64).requires_grad_()
+    (0.35 * (parameter[:5].square().mean() + parameter[5:].square().mean())).backward()
+    ones = torch.ones(20, 2, dtype=torch.float64)
+    found = reference.decay_gradient(parameter.detach(), ones, torch.tensor([0, 5]), 0.7) - ones
+    torch.testing.assert_close(found, parameter.grad)
+
+
 def test_untouched_entries_stay_bit_for_bit(backend, rng):
     table = make_table(backend, 500, 2, rng)
     step(backend, table, sparse_gradient(backend, 500, 2, rng, touched=1.0))

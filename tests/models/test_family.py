@@ -145,7 +145,7 @@ def test_the_finest_level_of_a_hash_grid_counts_less_the_wider_a_cone_is(backend
 
     before = colours()
     with torch.no_grad():
-        for table, _ in (table for field in model.fields().values() for table in field.tables()):
+        for table, *_ in (table for field in model.fields().values() for table in field.tables()):
             table[-256:] = 0  # as many entries as a level may have
     narrow, wide = ((a - b).abs().mean() for a, b in zip(before, colours()))
     assert narrow > 3 * wide and narrow > 1e-4  # next to the camera every cone is narrow

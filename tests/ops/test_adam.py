@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+import sys
 
 import pytest
 import torch
 
-from taichi_nerf.ops.adam import SparseAdam
+from taichi_nerf.ops.adam import Adam, SparseAdam
 from taichi_nerf.reference import adam as reference
 
 
@@ -185,3 +186,50 @@ def test_a_step_count_below_zero_leads_to_no_other_correction_than_there_is(back
         optimiser.step()
         optimiser.state[parameter]["step_count"].copy_(torch.tensor([-2**31, 2**31 - 1, -5]))
     assert torch.isfinite(parameter).all()
+
+
+def test_a_decay_holds_its_levels_back(backend, rng):
+    parameter = make_parameter(backend, 300, 2, rng)
+    value, zeros = parameter.detach().double().cpu(), torch.zeros(300, 2, dtype=torch.float64)
+    optimiser = SparseAdam([{"params": [parameter], "level_start": (0, 100)}], lr=3e-3, decay=30.0)
+    parameter.grad = sparse_gradient(parameter, rng)
+    gradient = reference.decay_gradient(value, parameter.grad.double().cpu(), torch.tensor([0, 100]), 30.0)
+    expected = reference.adam_step(value, gradient, zeros, zeros, torch.zeros(300, dtype=torch.int64), 3e-3, 0.9, 0.99,
+                                   1e-15)
+    optimiser.step()
+    backend.assert_close(parameter, expected[0])
+
+
+@pytest.mark.parametrize("level_start", [(), (1,), (0, 0), (0, 4)])
+def test_levels_outside_of_the_table_are_refused(level_start):
+    parameter = torch.nn.Parameter(torch.ones(4, 2))
+    parameter.grad = torch.ones(4, 2)
+    with pytest.raises(ValueError, match="level_start must ascend from 0 and stay below 4"):
+        SparseAdam([{"params": [parameter], "level_start": level_start}], decay=1.0).step()
+    with pytest.raises(ValueError, match="decay must be at least 0"):
+        SparseAdam([parameter], decay=-1.0)
+
+
+@pytest.mark.parametrize("optimiser", [Adam, SparseAdam])
+def test_no_optimiser_asks_for_pytorchs_compiler(monkeypatch, optimiser):
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # whose import takes seconds, and fails now
+    parameter = torch.nn.Parameter(torch.ones(4, 2))
+    made = optimiser([parameter], lr=0.1)
+    parameter.grad = torch.ones(4, 2)
+    made.step()
+    made.zero_grad()
+    made.load_state_dict(made.state_dict())
+    torch.testing.assert_close(parameter.detach(), torch.full((4, 2), 0.9))
+    with pytest.raises(ImportError):
+        torch.optim.Adam([parameter]).step()
+
+
+def test_adam_is_pytorchs():
+    ours, theirs = (torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
+    pairs = [(Adam([ours], lr=0.1, weight_decay=0.01, fused=True), ours),
+             (torch.optim.Adam([theirs], lr=0.1, weight_decay=0.01, fused=True), theirs)]
+    for step in range(5):
+        for optimiser, parameter in pairs:
+            parameter.grad = torch.sin(torch.arange(7.0) + step)
+            optimiser.step()
+    assert torch.equal(ours, theirs)

@@ -384,6 +384,22 @@ def test_both_steps_learn_alike(make_trainer, per_pixel):
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
+@pytest.mark.parametrize("kind", ["autograd", "explicit"])
+def test_levels_of_the_hash_grid_are_held_back(make_trainer, kind):
+    """As far as can be: each entry that a step touches goes towards nothing."""
+    grid = dataclasses.replace(NARROW.field.hash_grid, decay=1e6)
+    model = dataclasses.replace(NARROW, field=dataclasses.replace(NARROW.field, hash_grid=grid))
+    trainer = make_trainer(model, gradients=kind)
+    state = trainer.state_dict()
+    before = state["tensors"]["model.field.table"].normal_(generator=torch.Generator().manual_seed(1)).clone()
+    trainer.load_state_dict(state)
+    trainer.step()
+    after = trainer.state_dict()["tensors"]["model.field.table"]
+    moved = (after != before).any(dim=1)
+    assert 0 < moved.sum() < len(moved)
+    assert (after[moved].abs() < before[moved].abs()).float().mean() > 0.99  # but for those nearer than the step
+
+
 def test_explicit_steps_without_any_sample_are_skipped_and_counted(make_trainer):
     trainer, reports = make_trainer(gradients="explicit", steps=3), []
     trainer.taker.occupancy.bits.zero_()
