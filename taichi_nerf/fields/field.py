@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..types import UNKNOWN, Shot
 
-__all__ = ["Field", "HashTable", "Samples"]
+__all__ = ["Field", "HashTable", "Radiance", "Samples"]
 
 Samples = Tensor | tuple[Tensor, Tensor]
 
@@ -28,6 +28,25 @@ class HashTable(NamedTuple):
     """First entry of each level."""
     decay: float = 0.0
     """Of the levels' mean squares, half of whose sum the loss has this many times."""
+
+
+class Radiance(NamedTuple):
+    """What a field says at M points, of which colours can be asked for in any direction."""
+
+    density: Tensor
+    """[M], per unit of the space in which it was asked for."""
+    field: "Field"
+    hidden: Any
+    shot: Shot
+    """Of the points."""
+
+    def colour(self, directions: Tensor) -> Tensor:
+        """[M, 3] sRGB, of a unit direction [M, 3] for each point."""
+        return self.field.colour(self.hidden, directions, self.shot)
+
+    def coefficients(self) -> Tensor:
+        """[M, 3, B] of its harmonics, where the field has such."""
+        return self.field.coefficients(self.hidden, self.shot)
 
 
 class Field(nn.Module):

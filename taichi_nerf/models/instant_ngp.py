@@ -12,6 +12,7 @@ from torch import Tensor
 from ..config import InstantNGPConfig
 from ..data.scene import Cameras
 from ..fields.codes import Codes, with_codes
+from ..fields.field import Radiance, Samples
 from ..fields.hash_field import HashField
 from ..losses import huber
 from ..samplers.occupancy import OccupancyGrid
@@ -74,10 +75,18 @@ class InstantNGP(Model):
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN, standing: Standing | None = None) -> Tensor:
         """As of `Model`, in training where it stands."""
-        places = positions
-        if self.sees_cones:
-            places = positions, (self.usual_width + self.widened(standing)).expand(len(positions))
-        return self.field.density(places, shot)[0]
+        return self.field.density(self._places(positions, standing), shot)[0]
+
+    def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
+        shot = with_codes(shot, self.codes, len(positions))
+        density, hidden = self.field.density(self._places(positions, None), shot)
+        return Radiance(density, self.field, hidden, shot)
+
+    def _places(self, positions: Tensor, standing: Standing | None) -> Samples:
+        """What the field is asked for at positions [M, 3]."""
+        if not self.sees_cones:
+            return positions
+        return positions, (self.usual_width + self.widened(standing)).expand(len(positions))
 
     def widened(self, standing: Standing | None) -> float:
         """What is added to the widths in training, in model units: nothing in pictures."""

@@ -15,7 +15,7 @@ from ..config import FieldConfig, MipNeRFConfig, PositionalFieldConfig
 from ..data.scene import FISHEYE, Cameras, Scene
 from ..errors import UserError
 from ..fields.encoded import EncodedGaussians
-from ..fields.field import Samples
+from ..fields.field import Radiance, Samples
 from ..fields.hash_field import HashField
 from ..losses import squared_error
 from ..ops.conical_frustum import frustum_gaussians
@@ -76,13 +76,14 @@ class MipNeRF(IntervalModel):
                         for level in pixels.levels)
         return {"coarse": self.config.coarse_weight * coarse, "fine": fine}
 
-    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
+    def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
         samples = positions = positions * self.scale
         if not self.hashed:
             samples = positions, torch.zeros_like(positions)
         elif self.sees_cones:
             samples = seen_points(positions, *self.view)
-        return self.field.density(samples, shot)[0] * self.scale
+        density, hidden = self.field.density(samples, shot)
+        return Radiance(density * self.scale, self.field, hidden, shot)
 
     def _level(self, number: int, unit: Rays, s: Tensor, near: Tensor, far: Tensor, standing: Standing | None) -> Level:
         """The pixels that the intervals between s [R, S + 1] make."""

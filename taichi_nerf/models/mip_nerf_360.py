@@ -20,7 +20,7 @@ from ..config import FieldConfig, MipNeRF360Config, PositionalFieldConfig, Spaci
 from ..data.scene import Cameras, Scene
 from ..fields.codes import Codes, with_codes
 from ..fields.encoded import EncodedGaussians
-from ..fields.field import Field, Samples
+from ..fields.field import Field, Radiance, Samples
 from ..fields.hash_field import HashDensity, HashField
 from ..losses import charbonnier
 from ..ops.conical_frustum import frustum_moments
@@ -127,17 +127,19 @@ class MipNeRF360(IntervalModel):
         return [blurred_proposal_loss(last.s, last.weights, level.s, level.weights, reach)
                 for level, reach in zip(proposals, self.config.proposal_blur)]
 
-    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
+    def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
         """At points, which have no extent; of a grid with widths, what the median camera sees there."""
-        origins = positions * self.scale
+        origins, shot = positions * self.scale, with_codes(shot, self.codes, len(positions))
         if self.hashed:
             samples = seen_points(origins, *self.view) if self.sees_cones else origins
-            return self._grid_density(self.field, samples, shot)[0] * self.scale
+            density, hidden = self._grid_density(self.field, samples, shot)
+            return Radiance(density * self.scale, self.field, hidden, shot)
         zero = torch.zeros_like(origins[:, :1])
         ahead = torch.zeros_like(origins)
         ahead[:, 2] = 1.0
         mean, variance = project_gaussians(origins, ahead, zero, zero, zero, self._axes(), self.contraction)
-        return self.field.density((mean[:, 0], variance[:, 0]), shot)[0] * self.scale
+        density, hidden = self.field.density((mean[:, 0], variance[:, 0]), shot)
+        return Radiance(density * self.scale, self.field, hidden, shot)
 
     def _level(self, number: int, unit: Rays, s: Tensor, near: Tensor, far: Tensor, standing: Standing | None) -> Level:
         """What a proposal, or last the field, finds in the intervals between s [R, S + 1]."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..data.scene import Cameras, Scene
-from ..fields.field import Field
+from ..fields.field import Field, Radiance
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .pixels import Pixels
 
@@ -90,6 +90,10 @@ class Model(nn.Module):
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
         """[M] at positions [M, 3] of model space, per model unit; `shot` of the positions, M = R, may lack the codes of
         its ids (`fields.codes.with_codes`)."""
+        return self.radiance(positions, shot).density
+
+    def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
+        """The same with what else the field says there."""
         raise NotImplementedError
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer | None:

@@ -17,7 +17,7 @@ from ..config import FieldConfig, NeRFConfig
 from ..data.scene import FISHEYE, Cameras, Scene
 from ..errors import UserError
 from ..fields.encoded import EncodedPoints
-from ..fields.field import Field
+from ..fields.field import Field, Radiance
 from ..fields.hash_field import HashField
 from ..losses import squared_error
 from ..ops.camera import ndc_rays
@@ -96,12 +96,13 @@ class NeRF(IntervalModel):
         return {name: squared_error(level.pixels.over(batch.background), batch.target, batch.weight)
                 for name, level in zip(names, pixels.levels)}
 
-    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
+    def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
         """Raises UserError with normalised device coordinates, in which there is no density of a model unit."""
         if self.config.ndc:
             raise UserError("normals are not for --model.ndc, whose space is bent; leave them out")
         field = self.coarse if self.fine is None else self.fine
-        return field.density(positions * self.scale, shot)[0] * self.scale
+        density, hidden = field.density(positions * self.scale, shot)
+        return Radiance(density * self.scale, field, hidden, shot)
 
     def _field(self, generator: torch.Generator) -> Field:
         if isinstance(self.config.field, FieldConfig):
