@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from .bounds import entry_in, is_finite
 from .engine import ti
+from .integers import wrapping_add_signed
 from .launch import kernel
 
 LEVELS = 20  # halvings of the cube that are told apart
@@ -52,7 +53,7 @@ def go_down(q, node, level, child: ti.template()):
     half = half_of(q, level)
     step = child[node, half]
     while step != 0 and level > 0:
-        node = entry_in(node + step, child.shape[0])
+        node = entry_in(wrapping_add_signed(node, step), child.shape[0])
         level -= 1
         half = half_of(q, level)
         step = child[node, half]
@@ -164,7 +165,7 @@ def split_leaves(
             made = child.shape[0] + sums[cell] - 1
             step = made - node
             new_parent_depth[made, 0] = cell
-            new_parent_depth[made, 1] = parent_depth[node, 1] + 1
+            new_parent_depth[made, 1] = ti.min(parent_depth[node, 1], LEVELS) + 1
             for k in ti.static(range(8)):
                 new_child[made, k] = 0
                 source[made * 8 + k] = cell
