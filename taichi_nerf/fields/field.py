@@ -40,6 +40,11 @@ class Radiance(NamedTuple):
     shot: Shot
     """Of the points."""
 
+    @property
+    def harmonics(self) -> int | None:
+        """Degree of those that the colour is in, if it is in any."""
+        return self.field.harmonics
+
     def colour(self, directions: Tensor) -> Tensor:
         """[M, 3] sRGB, of a unit direction [M, 3] for each point."""
         return self.field.colour(self.hidden, directions, self.shot)

@@ -15,44 +15,91 @@ D depth, M points, L leaves.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..config import ExtractionConfig, PlenOctreeConfig, TrainingConfig
+from ..config.extraction import DEEPEST, SHALLOWEST
+from ..data.scene import Scene
 from ..errors import UserError
 from ..fields.field import Radiance
 from ..models.model import Model
-from ..ops.octree import Octree, descend, insert_points, root_of
+from ..models.plenoctree import PlenOctree
+from ..ops.octree import Octree, cell_cubes, descend, insert_points, root_of
 from ..ops.octree_rendering import Frame, leaf_weights
 from ..ops.spherical_harmonics import encode_direction
+from ..output import say
 from ..types import Rays
 from .batches import PhotoRays
+from .corrections import Corrections
+from .photos import photos_of
 
-__all__ = ["Extracted", "cells_of_model", "dense_cube", "leaves_of_model", "seen_cells"]
+__all__ = ["extract"]
 
 BOX_CELLS = 128  # along the box of the model, of the grid on which what is dense is looked for
 OPAQUE = 0.1  # opacity of a cell of that grid from which on it is (Yu et al.)
-DENSE = 0.01  # and of a cell that is a candidate for the tree
+DENSE = 0.01  # and of a cell of half the resolution that is a candidate for the tree
 POINTS = 2**17  # that a model is asked for at a time
-RAYS = 2**16  # that go through the tree at a time
+RAYS, MOST_RAYS = 2**16, 2**21  # that go through the tree at a time, and in all
 CAMERAS = 24  # whose directions a colour without harmonics is fitted to
+HARMONICS = 2  # their degree, where a model has none
 RIDGE = 1e-2  # of the fit, in cameras
 CLEAREST = 1e-3  # of a colour, which has no logit at 0 and 1
+COPIES = 6  # of the numbers of a tree in its training: values, gradient, two moments, average, the best so far
+FILL = 2.5  # cells of a tree for each of its leaves that is not empty
 
 Told = Callable[[int, int], None]  # how much is done, of how much
+Stage = Callable[[str], Told]  # of a stage by its name
 
 
-@dataclass(frozen=True)
-class Extracted:
-    """A tree with what its cells hold; that of cells which are no leaves is 0."""
+@torch.no_grad()
+def extract(model: Model, scene: Scene, config: ExtractionConfig, stage: Stage) -> PlenOctree:
+    """The octree of what `model` shows to the training cameras of `scene`.
 
-    tree: Octree
-    frame: Frame
-    density: Tensor
-    """[8 n]"""
-    coefficients: Tensor
-    """[8 n, 3 B]"""
+    Raises UserError where the model is empty, or the tree would take more memory than it may.
+    """
+    cameras = scene.model_cameras("train")
+    centre, reach = dense_cube(model, stage("looking for the object"))
+    pixels = scene.pixels_per_unit * 2 * reach
+    depth = config.depth or min(max(SHALLOWEST, math.ceil(math.log2(pixels))), DEEPEST)
+    frame = Frame.of_box(centre, (reach,) * 3)
+    # the cells in which there is something, and of those what the training images see
+    middles = cells_of_model(model, frame, depth, stage("looking for cells"))
+    density, _ = leaves_of_model(model, frame, middles, depth, 1, stage("density of cells"))
+    tree = tree_of(middles, depth)
+    cells = descend(tree, middles)[0].long()
+    source = PhotoRays(photos_of(scene), Corrections(cameras, TrainingConfig()), cones=False)
+    seen = seen_cells(tree, frame, density.new_zeros(tree.cells).index_copy_(0, cells, density),
+                      rays_of_photos(source, stage("what the images see of them")), config.threshold,
+                      near=model.box.near)
+    corner, side = cell_cubes(tree)
+    middles = corner[seen] + side[seen][:, None] / 2
+    # how large the tree is, and what its leaves hold
+    own = model.radiance(frame.world_points(middles[:1])).harmonics
+    degree = next(found for found in (config.harmonics, own, HARMONICS) if found is not None)
+    _check_size(len(middles), depth, degree, config.memory)
+    positions = torch.from_numpy(cameras.camera_to_world[:, :3, 3]).to(middles)
+    density, coefficients = leaves_of_model(model, frame, middles, depth, config.samples, stage("colour of leaves"),
+                                            degree=degree, cameras=spread_cameras(positions))
+    tree = tree_of(middles, depth)
+    cells = descend(tree, middles)[0].long()
+    settings = PlenOctreeConfig(degree=degree + 1, centre=centre, radius=(reach,) * 3)
+    return PlenOctree.of_tree(settings, model.box, tree, *(
+        values.new_zeros(tree.cells, *values.shape[1:]).index_copy_(0, cells, values)
+        for values in (density, coefficients)))
+
+
+def _check_size(leaves: int, depth: int, degree: int, memory: float) -> None:
+    """Says how large the tree is, and raises UserError where that is more than it may be, or nothing."""
+    if leaves == 0:
+        raise UserError("the training images see nothing of the model: there is no leaf of which an octree could be "
+                        "made; train it for longer, or use a smaller --threshold")
+    needed = 4 * COPIES * FILL * leaves * (3 * (degree + 1) ** 2 + 1) / 2**30
+    say(f"{leaves} leaves of depth {depth} with harmonics of degree {degree}: {needed:.2f} GiB while they are trained")
+    if needed > memory:
+        raise UserError(f"the octree would take {needed:.1f} GiB while it is trained, of which --memory allows "
+                        f"{memory:g}; use a smaller --depth or --harmonics, a larger --threshold, or a larger --memory")
 
 
 @torch.no_grad()
@@ -108,62 +155,50 @@ def seen_cells(tree: Octree, frame: Frame, density: Tensor, rays: Iterator[Rays]
     return (weights >= threshold).nonzero().squeeze(1)
 
 
-@torch.no_grad()
 def rays_of_photos(source: PhotoRays, told: Told) -> Iterator[Rays]:
-    """Through the middles of all pixels of the photos."""
+    """Through the middles of pixels of the photos: of all of them, or of as many as are enough, spread evenly."""
     images = source.photos.images
-    pixels = len(images.pixels)
-    for first in range(0, pixels, RAYS):
-        index = torch.arange(first, min(first + RAYS, pixels), dtype=torch.int32, device=images.pixels.device)
-        image = torch.searchsorted(images.offset, index, right=True, out_int32=True) - 1
+    pixels, start = int(images.size.prod(dim=1).sum()), images.image_table[:, 0].contiguous()
+    apart = 1 + 2 * (pixels // MOST_RAYS // 2)  # odd, so that rows of an image do not all have the same columns
+    for first in range(0, pixels, RAYS * apart):
+        index = torch.arange(first, min(first + RAYS * apart, pixels), apart, dtype=torch.int32, device=start.device)
+        image = torch.searchsorted(start, index, right=True, out_int32=True) - 1
         yield source.through(image, images.pixel_centres(image, index), None)
-        told(first + len(index), pixels)
+        told(min(first + RAYS * apart, pixels), pixels)
 
 
 @torch.no_grad()
-def leaves_of_model(model: Model, frame: Frame, middles: Tensor, depth: int, degree: int, samples: int,
-                    cameras: Tensor, told: Told, *, colours: bool = True,
-                    seed: int = 0) -> tuple[Tensor, Tensor | None]:
+def leaves_of_model(model: Model, frame: Frame, middles: Tensor, depth: int, samples: int, told: Told, *,
+                    degree: int | None = None, cameras: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """Density [M] and coefficients [M, 3 B] of the cells of `depth` with `middles` [M, 3] in the tree.
 
     Args:
-        degree: of the harmonics, B = (degree + 1)^2.
         samples: random points of each cell whose mean it is.
+        degree: of the harmonics, B = (degree + 1)^2; None: coefficients are not wanted, and there are none.
         cameras: [C, 3] positions in model space, for the colours of a model without harmonics.
-        colours: whether coefficients are wanted; else there are none.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     found = []
     count = max(1, POINTS // samples)
     for first in range(0, len(middles), count):
         middle = middles[first : first + count]
         place = middle[:, None] + (torch.rand(len(middle), samples, 3, generator=generator) - 0.5) / 2**depth
-        positions = frame.world_points(place.reshape(-1, 3))  # [N K, 3]
-        radiance = model.radiance(positions)
-        density = radiance.density.view(-1, samples)  # [N, K]
-        row = [density.mean(1, keepdim=True)]
-        if colours:
-            kept = _coefficients(radiance, positions, cameras, degree)
-            share = density + 1e-6 * density.amax(1, keepdim=True) + 1e-12
-            share = share / share.sum(1, keepdim=True)
-            row.append((share[..., None] * kept.view(*density.shape, -1)).sum(1))
+        positions = frame.world_points(place)  # [N, K, 3]
+        radiance = model.radiance(positions.view(-1, 3))
+        of_points = radiance.density.view(-1, samples)  # [N, K]
+        row = [of_points.mean(1, keepdim=True)]
+        if degree is not None:
+            row.append(_mean_harmonics(radiance, of_points, degree) if radiance.harmonics is not None
+                       else _fitted_harmonics(model, positions[torch.arange(len(middle)), of_points.argmax(1)], cameras, degree))
         found.append(torch.cat(row, dim=1))
         told(min(first + count, len(middles)), len(middles))
-    if not found:
-        return middles.new_zeros(0), middles.new_zeros(0, 3 * (degree + 1) ** 2) if colours else None
-    rows = torch.cat(found)
-    return rows[:, 0], rows[:, 1:] if colours else None
+    rows = torch.cat(found) if found else middles.new_zeros(0, 1)
+    return rows[:, 0], rows[:, 1:] if degree is not None else None
 
 
-def extracted(frame: Frame, middles: Tensor, depth: int, density: Tensor, coefficients: Tensor) -> Extracted:
-    """The tree of cells of `depth` that hold this, [M] each, with `middles` [M, 3] in the tree."""
-    tree, _ = insert_points(root_of(middles.device), middles, depth)
-    cells = descend(tree, middles)[0].long()
-    of_cells = density.new_zeros(tree.cells)
-    of_cells[cells] = density
-    colours = coefficients.new_zeros(tree.cells, coefficients.shape[1])
-    colours[cells] = coefficients
-    return Extracted(tree, frame, of_cells, colours)
+def tree_of(middles: Tensor, depth: int) -> Octree:
+    """Whose leaves of `depth` have these middles [M, 3]."""
+    return insert_points(root_of(middles.device), middles, depth)[0]
 
 
 def spread_cameras(positions: Tensor) -> Tensor:
@@ -189,20 +224,24 @@ def _grid(size: int) -> Iterator[Tensor]:
         yield torch.cartesian_prod(plane[first : first + layers], plane, plane)
 
 
-def _coefficients(radiance: Radiance, positions: Tensor, cameras: Tensor, degree: int) -> Tensor:
-    """[M, 3 B] of what a field says at `positions` [M, 3]."""
-    count = (degree + 1) ** 2
-    if getattr(radiance.field, "harmonics", None) is not None:
-        own = radiance.coefficients()  # [M, 3, B']
-        shared = min(count, own.shape[2])
-        kept = own.new_zeros(*own.shape[:2], count)
-        kept[..., :shared] = own[..., :shared]
-        return kept.flatten(1)
-    ways = torch.nn.functional.normalize(positions[:, None] - cameras, dim=2)  # [M, C, 3]
+def _mean_harmonics(radiance: Radiance, density: Tensor, degree: int) -> Tensor:
+    """[N, 3 B]: the mean over the points of each cell, counted by their density [N, K]."""
+    count, own = (degree + 1) ** 2, radiance.coefficients()  # [N K, 3, B']
+    shared = min(count, own.shape[2])
+    share = density + 1e-6 * density.amax(1, keepdim=True) + 1e-12
+    share = share / share.sum(1, keepdim=True)
+    mean = (share[..., None, None] * own[..., :shared].unflatten(0, density.shape)).sum(1)  # [N, 3, shared]
+    return torch.nn.functional.pad(mean, (0, count - shared)).flatten(1)
+
+
+def _fitted_harmonics(model: Model, positions: Tensor, cameras: Tensor, degree: int) -> Tensor:
+    """[N, 3 B]: those that come closest to the colours that `cameras` [C, 3] would see at positions [N, 3]."""
+    radiance, count = model.radiance(positions), (degree + 1) ** 2
+    ways = torch.nn.functional.normalize(positions[:, None] - cameras, dim=2)  # [N, C, 3]
     logits = torch.stack([radiance.colour(ways[:, c].contiguous()).clamp(CLEAREST, 1 - CLEAREST).logit()
-                          for c in range(ways.shape[1])], dim=1)  # [M, C, 3]
-    basis = encode_direction(ways.reshape(-1, 3), degree + 1).view(*ways.shape[:2], count)  # [M, C, B]
-    ridge = RIDGE * ways.shape[1] * torch.eye(count)
+                          for c in range(len(cameras))], dim=1)  # [N, C, 3]
+    basis = encode_direction(ways.view(-1, 3), degree + 1).view(*ways.shape[:2], count)  # [N, C, B]
+    ridge = RIDGE * len(cameras) * torch.eye(count)
     ridge[0, 0] = 1e-6
-    square = basis.transpose(1, 2) @ basis + ridge  # [M, B, B]
+    square = basis.transpose(1, 2) @ basis + ridge  # [N, B, B]
     return torch.linalg.solve(square, basis.transpose(1, 2) @ logits).transpose(1, 2).flatten(1)

@@ -1,0 +1,154 @@
+"""`taichi-nerf octree`: an octree of a trained model, which is shown many times faster."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from ..config import ExtractionConfig, RunConfig, SettingError, TrainingConfig, recipe, system_of, within
+from ..config.training import LONGEST
+from ..errors import UserError
+from ..output import quoted, result, say
+from ..progress import Progress
+from .options import Common
+from .stop import Stop
+
+if TYPE_CHECKING:
+    from ..data.scene import Scene
+    from ..models.model import Model
+    from ..training.folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Octree(Common):
+    """Make an octree of a trained model: pictures take a fraction of the time, and it fits into a page.
+
+    It is made of what the training images see of the model, and trained further on them until views that were left out
+    stop gaining. The result is a run like any other, which `eval`, `render`, `view` and `page` take. Models that were
+    trained with --model.field.harmonics 2 lose least. Try `taichi-nerf octree runs/lego-20260101-120000`.
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder that train wrote."""
+    output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
+    """Folder of the octree's run, which must be new or empty; by default RUN-octree."""
+    seconds: Annotated[float, arg(metavar="S")] = 120.0
+    """Of training after the extraction, at the most; 0: none."""
+    npz: Annotated[Path | None, arg(metavar="FILE.npz")] = None
+    """Also write the octree into this new file, as svox and volrend read it."""
+    scene: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Where the scene is now, if it has moved since training."""
+    extraction: Annotated[ExtractionConfig, arg(name="")] = dataclasses.field(default_factory=ExtractionConfig)
+
+    def __post_init__(self):
+        within(self, 0, LONGEST, "seconds")
+        if self.npz is not None and self.npz.suffix.lower() != ".npz":
+            raise SettingError(f"npz must end in .npz, which is what is written, got {self.npz}")
+
+
+def octree(command: Octree) -> int:
+    """`taichi-nerf octree`"""
+    from .. import runtime
+    from ..training import checkpoint
+    from ..training.extraction import extract
+    from ..training.fine_tuning import without_validation
+    from ..training.folder import RunFolder, check_output, make_folder, writing
+
+    run = RunFolder.open(command.run)
+    made_by = system_of(run.config.model).made_by
+    if made_by is not None:
+        raise UserError(f"{run.path} is made by {made_by} already; give a run of taichi-nerf train")
+    output = command.output or run.path.absolute().with_name(f"{run.path.absolute().name}-octree")
+    check_output(output)
+    if command.npz is not None and command.npz.exists():
+        raise UserError(f"{command.npz} exists; choose another --npz")
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+    model = checkpoint.load(run.path)
+    if command.scene is not None:
+        moved = dataclasses.replace(run.config.scene, path=str(command.scene.expanduser().absolute()))
+        run.config = dataclasses.replace(run.config, scene=moved)
+    with Progress("loading") as line:
+        scene = run.training_scene(on_image=line.decoded)
+    there = output.is_dir()
+    with _Stages() as stages:
+        made = extract(model, scene, command.extraction, stages)
+    make_folder(output, exist_ok=there)
+    with writing(output):
+        found = recipe(made.config.kind)
+        training = TrainingConfig(seconds=max(command.seconds, 1e-3), batch=found.batch, optimiser=found.optimiser)
+        config = RunConfig(scene=run.config.scene, model=made.config, training=training)
+        new = RunFolder.create(output, config, scene)
+        file = output / checkpoint.MODEL_FILE
+        checkpoint.save_model(file, made, steps=0, seconds=0.0)
+        steps, seconds = 0, 0.0
+        if command.seconds > 0:
+            steps, seconds = _fine_tuned(made, *without_validation(scene), training)
+            checkpoint.save_model(file, made, steps=steps, seconds=seconds)
+        if command.npz is not None:
+            _write_npz(command.npz, made, scene)
+        _score(new, scene, model, made, {"steps": steps, "seconds": seconds})
+    result(f"{output}: an octree of {made.sizes['nodes']} nodes; look at it with: taichi-nerf view {quoted(output)}")
+    return 0
+
+
+class _Stages:
+    """A line of progress for each stage, one after the other."""
+
+    def __init__(self):
+        self._line = None
+
+    def __enter__(self) -> "_Stages":
+        return self
+
+    def __exit__(self, *error):
+        if self._line is not None:
+            self._line.__exit__(*error)
+
+    def __call__(self, name: str):
+        """Begin the next; what is returned is told how much of how much is done."""
+        self.__exit__(None, None, None)
+        line = self._line = Progress(name).__enter__()
+        return lambda done, total: line.show(done / total, f"{100 * done // total} %")
+
+
+def _fine_tuned(model: "Model", scene: "Scene", validation: "Scene | None",
+                training: TrainingConfig) -> tuple[int, float]:
+    """The steps that were taken, and their seconds."""
+    from ..training.fine_tuning import fine_tune
+    from ..training.run import warm_up
+    from ..training.trainer import trainer_for
+
+    trainer = trainer_for(model, scene, training)
+    warm_up(trainer)
+    with Stop() as stop, Progress("fine-tuning") as line:
+        before, after = fine_tune(trainer, validation, told=line.show, stopped=stop)
+    if validation is not None:
+        say(f"views that were left out: {before:.2f} dB before and {after:.2f} dB after {trainer.steps_done} steps")
+    return trainer.steps_done, trainer.seconds
+
+
+def _write_npz(file: Path, model: "Model", scene: "Scene") -> None:
+    raise NotImplementedError
+
+
+def _score(run: "RunFolder", scene: "Scene", model: "Model", made: "Model", about: dict) -> None:
+    """The octree's scores beside those of its model."""
+    from ..training.evaluate import evaluate
+    from ..training.files import write_json
+    from ..training.folder import METRICS_FILE
+    from .scores import plain_scores, summary
+
+    if "test" not in scene.splits:
+        say("there are no test images: nothing is scored")
+        return
+    with Progress("evaluating the model") as line:
+        own = evaluate(model, scene, on_view=line.count)
+    with Progress("evaluating the octree") as line:
+        evaluation = evaluate(made, scene, folder=run.path / "test", on_view=line.count)
+    scores = plain_scores(evaluation, about, run.default_every("test"))
+    write_json(run.path / METRICS_FILE, scores)
+    result(*summary(scores))
+    result(f"the model has {own.mean_psnr:.2f} dB, the octree {evaluation.mean_psnr:.2f} dB; a picture takes "
+           f"{1000 * own.seconds / len(own.names):.0f} ms and {1000 * evaluation.seconds / len(own.names):.0f} ms")

@@ -1,0 +1,170 @@
+"""What an octree is made of, for fields that are known, and how it is trained further."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from taichi_nerf.config import ExtractionConfig, RayBatchConfig, SettingError, TrainingConfig, recipe
+from taichi_nerf.errors import UserError
+from taichi_nerf.fields.field import Field, Radiance
+from taichi_nerf.models.model import Box, Model
+from taichi_nerf.ops.octree import cell_cubes
+from taichi_nerf.ops.spherical_harmonics import encode_direction
+from taichi_nerf.training import extraction
+from taichi_nerf.training.extraction import extract
+from taichi_nerf.training.fine_tuning import PATIENCE, fine_tune, without_validation
+from taichi_nerf.training.trainer import trainer_for
+from taichi_nerf.types import UNKNOWN, Rays
+
+DENSITY, RADIUS = 60.0, 0.2
+SETTINGS = ExtractionConfig(depth=5, samples=4)
+COEFFICIENTS = torch.tensor([[1.0, 0.5, -0.3, 0.2], [-0.5, 0.0, 0.4, 0.1], [0.3, -0.2, 0.0, 0.6]])  # [3, B]
+
+
+class KnownField(Field):
+    """A ball around a place, whose colours are harmonics, which it says or keeps to itself."""
+
+    def __init__(self, centre=(0.05, -0.1, 0.0), density=DENSITY, harmonics=1):
+        super().__init__()
+        self.centre, self.value, self.harmonics = torch.tensor(centre), density, harmonics
+
+    def density(self, samples, shot=UNKNOWN, ray_index=None):
+        return self.value * ((samples - self.centre).norm(dim=1) < RADIUS), samples
+
+    def coefficients(self, hidden, shot=UNKNOWN, ray_index=None):
+        return COEFFICIENTS.expand(len(hidden), 3, 4)
+
+    def colour(self, hidden, directions, shot=UNKNOWN, ray_index=None):
+        return (encode_direction(directions, 2) @ COEFFICIENTS.t()).sigmoid()
+
+
+class Known(Model):
+    def __init__(self, **settings):
+        super().__init__(None, Box())
+        self.field = KnownField(**settings)
+
+    def radiance(self, positions, shot=UNKNOWN):
+        density, hidden = self.field.density(positions)
+        return Radiance(density, self.field, hidden, shot)
+
+
+def silent(name):
+    return lambda done, total: None
+
+
+def leaves_of(octree):
+    """Middles in model space, densities, and coefficients of the leaves that are not empty."""
+    field = octree.field
+    dense = (field.cell_density > 0).nonzero().squeeze(1)
+    corner, side = cell_cubes(field.tree)
+    middles = field.frame.world_points(corner[dense] + side[dense, None] / 2)
+    return middles, field.cell_density[dense], field.coefficients.detach()[dense].unflatten(1, (3, -1))
+
+
+@pytest.mark.parametrize("harmonics", [1, None])
+def test_leaves_hold_what_the_field_says(small_scene, harmonics):
+    model = Known(harmonics=harmonics)
+    octree = extract(model, small_scene, dataclasses.replace(SETTINGS, harmonics=1), silent)
+    middles, density, coefficients = leaves_of(octree)
+    distance = (middles - model.field.centre).norm(dim=1)
+    side = 2 * octree.config.radius[0] / 2**SETTINGS.depth
+    assert len(middles) > 500 and distance.max() < RADIUS + side
+    inside = distance < RADIUS - side
+    torch.testing.assert_close(density[inside], torch.full_like(density[inside], DENSITY))
+    assert (density <= DENSITY + 1e-3).all()
+    torch.testing.assert_close(coefficients, COEFFICIENTS.expand_as(coefficients), atol=0.02, rtol=0.02)
+
+
+def test_the_cube_is_as_small_as_the_object(small_scene):
+    octree = extract(Known(), small_scene, SETTINGS, silent)
+    cell = 1 / extraction.BOX_CELLS
+    assert octree.config.centre == pytest.approx((0.05, -0.1, 0.0), abs=cell)
+    assert RADIUS < octree.config.radius[0] < RADIUS + 3 * cell
+
+
+def test_what_no_image_sees_is_no_leaf(small_scene):
+    """The inside of a ball that nobody sees through."""
+    _, deep, _ = leaves_of(extract(Known(density=60.0), small_scene, SETTINGS, silent))
+    middles, hidden, _ = leaves_of(extract(Known(density=5000.0), small_scene, SETTINGS, silent))
+    assert len(hidden) < 0.5 * len(deep)
+    assert ((middles - torch.tensor((0.05, -0.1, 0.0))).norm(dim=1) > RADIUS / 2).all()
+
+
+def test_a_larger_threshold_keeps_fewer_leaves(small_scene):
+    few, many = (len(leaves_of(extract(Known(), small_scene, dataclasses.replace(SETTINGS, threshold=threshold),
+                                       silent))[0]) for threshold in (0.1, 0.01))
+    assert few < many
+
+
+def test_the_picture_is_that_of_the_field(small_scene):
+    """Of a ball of this density and radius, the opacity through its middle is known."""
+    octree = extract(Known(), small_scene, dataclasses.replace(SETTINGS, depth=6, samples=16), silent)
+    origins, directions = torch.tensor([[0.05, -0.1, 2.0]]), torch.tensor([[0.0, 0.0, -1.0]])
+
+    pixels = octree.render(Rays(origins, directions))
+    opacity = -math.expm1(-DENSITY * 2 * RADIUS)
+    assert pixels.opacity.item() == pytest.approx(opacity, abs=0.01)
+    expected = opacity * (encode_direction(directions, 2) @ COEFFICIENTS.t()).sigmoid()
+    torch.testing.assert_close(pixels.colour.detach(), expected, atol=0.01, rtol=0)
+
+
+def test_an_empty_model_is_refused(small_scene):
+    with pytest.raises(UserError, match="the model is empty"):
+        extract(Known(density=0.0), small_scene, SETTINGS, silent)
+    with pytest.raises(UserError, match=r"the training images see nothing of the model.*--threshold"):
+        extract(Known(), small_scene, dataclasses.replace(SETTINGS, threshold=0.9999), silent)
+
+
+def test_a_tree_that_is_too_large_is_refused_before_it_is_made(small_scene, capsys):
+    with pytest.raises(UserError, match=r"would take .* GiB .*--depth or --harmonics.*--memory"):
+        extract(Known(), small_scene, dataclasses.replace(SETTINGS, memory=1e-4), silent)
+    assert "leaves of depth 5 with harmonics of degree 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"depth": 2}, "depth must be"), ({"depth": 13}, "depth must be"), ({"samples": 0}, "samples must be"),
+    ({"threshold": 0.0}, "threshold must be above 0"), ({"threshold": float("nan")}, "threshold must be above 0"),
+    ({"harmonics": 5}, "harmonics must be"), ({"memory": 0.0}, "memory must be above 0")])
+def test_settings_out_of_range_are_refused(settings, words):
+    with pytest.raises(SettingError, match=words):
+        ExtractionConfig(**settings)
+
+
+def trainer_of(octree, scene, **settings):
+    found = recipe("plenoctree")
+    return trainer_for(octree, scene, TrainingConfig(batch=RayBatchConfig(rays=256), optimiser=found.optimiser,
+                                                     **settings))
+
+
+def test_fine_tuning_gains_on_the_images_and_keeps_the_best(small_scene):
+    octree = extract(Known(), small_scene, SETTINGS, silent)
+    before = [parameter.detach().clone() for parameter in octree.parameters()]
+    told = []
+    first, best = fine_tune(trainer_of(octree, small_scene, steps=60), dataclasses.replace(
+        small_scene, splits={"val": dataclasses.replace(small_scene.splits["train"], name="val")}),
+        told=lambda share, text: told.append((share, text)))
+    assert best > first + 1 and told[-1][0] == 1
+    assert any(not torch.equal(parameter, value) for parameter, value in zip(octree.parameters(), before))
+
+
+def test_fine_tuning_ends_where_the_views_that_were_left_out_do_not_gain(small_scene, monkeypatch):
+    octree = extract(Known(), small_scene, SETTINGS, silent)
+    before = [parameter.detach().clone() for parameter in octree.parameters()]
+    scores = iter([30.0, *(29.0 - n for n in range(20))])
+    monkeypatch.setattr("taichi_nerf.training.fine_tuning.evaluate", lambda *_, **__: type(
+        "Score", (), {"mean_psnr": next(scores)}))
+    trainer = trainer_of(octree, small_scene, steps=100)
+    assert fine_tune(trainer, small_scene, told=lambda *_: None) == (30.0, 30.0)
+    assert trainer.steps_done == 10 * (PATIENCE + 1)
+    for parameter, value in zip(octree.parameters(), before):
+        assert torch.equal(parameter, value)
+
+
+def test_some_training_views_are_left_out(small_scene):
+    split = small_scene.splits["train"]
+    many = dataclasses.replace(small_scene, splits={"train": split.subset([n % len(split) for n in range(40)])})
+    rest, validation = without_validation(many)
+    assert (len(rest.splits["train"]), len(validation.splits["val"])) == (38, 2)
+    assert without_validation(small_scene) == (small_scene, None)
