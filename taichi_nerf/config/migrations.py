@@ -29,6 +29,13 @@ def _points_in_hash_grids(model: dict) -> dict:
     return {**added.get(model.get("kind"), {}), **model}
 
 
+def _colours_that_see_directions(model: dict) -> dict:
+    """The fifth had no harmonics in any field."""
+    if model.get("kind") not in ("instant-ngp", "nerf", "mip-nerf", "mip-nerf-360"):
+        return model
+    return {**model, "field": {"harmonics": None, **model["field"]}}
+
+
 def _runs_of_other_systems(run: dict) -> dict:
     """Beside the model: Adam's other numbers, corrections, and how a scene is loaded."""
     training, batch = run["training"], {**run["training"]["batch"]}
@@ -65,11 +72,15 @@ def _runs_without_widths_and_points(run: dict) -> dict:
     return {**run, "model": todays_model(run["model"], 4), "training": training}
 
 
+def _runs_without_harmonics(run: dict) -> dict:
+    return {**run, "model": todays_model(run["model"], 5)}
+
+
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
-                                             _points_in_hash_grids]
+                                             _points_in_hash_grids, _colours_that_see_directions]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
-                                           _scenes_with_axes, _runs_without_widths_and_points]
+                                           _scenes_with_axes, _runs_without_widths_and_points, _runs_without_harmonics]
 
 
 def todays_model(values: object, version: int) -> object:

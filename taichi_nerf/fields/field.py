@@ -12,9 +12,14 @@ from torch import Tensor, nn
 
 from ..types import UNKNOWN, Shot
 
-__all__ = ["Field", "Samples"]
+__all__ = ["Field", "Samples", "colour_outputs"]
 
 Samples = Tensor | tuple[Tensor, Tensor]
+
+
+def colour_outputs(harmonics: int | None) -> int:
+    """Outputs of a colour network: colours, or coefficients of harmonics up to a degree."""
+    return 3 if harmonics is None else 3 * (harmonics + 1) ** 2
 
 
 class Field(nn.Module):
@@ -26,6 +31,9 @@ class Field(nn.Module):
     `hidden` is the field's own business.
     """
 
+    harmonics: int | None = None
+    """Degree of the spherical harmonics that the colour is in; None: it is in none, and has no `coefficients`."""
+
     def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
         """Density [N] per unit of the space in which the samples lie, and what `colour` needs to know of them."""
         raise NotImplementedError
@@ -33,6 +41,10 @@ class Field(nn.Module):
     def colour(self, hidden: Any, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:
         """sRGB colour [N, 3], of unit directions [R, 3]."""
+        raise NotImplementedError
+
+    def coefficients(self, hidden: Any, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+        """[N, 3, (harmonics + 1)^2]: what `ops.harmonic_colours` makes the colour of, in any direction."""
         raise NotImplementedError
 
     def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,

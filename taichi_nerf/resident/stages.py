@@ -13,6 +13,7 @@ import torch
 from taichi_nerf_kernels import camera, hash_grid, ray_marching, scan
 from taichi_nerf_kernels import training_step as kernels
 
+from ..fields.field import colour_outputs
 from ..fields.hash_field import HashField
 from ..models.cones import DISC
 from ..models.model import Model
@@ -192,7 +193,7 @@ class Density(Stage):
 
 class Colours(Stage):
     """The colour network at the visible samples: its inputs are geometry, direction and, where there is one, the code
-    of the image's appearance."""
+    of the image's appearance. Where the colour is in harmonics it sees no direction, and gives their coefficients."""
 
     def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], field: HashField, network: Network,
                  networks: tuple[Network, ...], codes, image_code):
@@ -200,10 +201,12 @@ class Colours(Stage):
         super().__init__(arrays, rooms)
         self.field, self.network, self.codes = field, network, codes
         self.geometry_rows = field.density_network.weights[-1].shape[0]
-        self.known_rows = self.geometry_rows + field.degree**2  # without the code
-        inputs = self.known_rows + field.appearance
+        self.harmonic = field.harmonics is not None
+        self.known_rows = self.geometry_rows + (0 if self.harmonic else field.degree**2)  # without the code
+        inputs, outputs = self.known_rows + field.appearance, colour_outputs(field.harmonics)
+        own = {"coefficients": outputs, "coefficients_gradient": outputs} if self.harmonic else {}
         self.at_visible = Matrices(arrays, networks, rooms["samples"], inputs=inputs, inputs_gradient=inputs, raw=3,
-                                   raw_gradient=3)
+                                   raw_gradient=3, **own)
         self.image_code = None if codes is None else arrays.like(image_code)
 
     def fit(self, count) -> None:
@@ -213,16 +216,27 @@ class Colours(Stage):
     def forward(self, rays: DrawnRays, density: Density) -> None:
         """The geometry is there already."""
         visible = self.at_visible
-        kernels.view_rows(rays.directions, density.visible_ray, self.geometry_rows, visible.inputs, density.count,
-                          self.field.degree)
+        if not self.harmonic:
+            kernels.view_rows(rays.directions, density.visible_ray, self.geometry_rows, visible.inputs, density.count,
+                              self.field.degree)
         if self.codes is not None:
             kernels.code_rows(self.codes.weights, self.image_code, rays.image_index, density.visible_ray,
                               self.known_rows, visible.inputs, density.count)
-        self.network.forward(visible.inputs, visible.raw, density.count)
+        if self.harmonic:
+            self.network.forward(visible.inputs, visible.coefficients, density.count)
+            kernels.sum_harmonics(visible.coefficients, rays.directions, density.visible_ray, visible.raw,
+                                  density.count, self.field.harmonics + 1)
+        else:
+            self.network.forward(visible.inputs, visible.raw, density.count)
 
     def backward(self, rays: DrawnRays, density: Density) -> None:
         visible = self.at_visible
-        self.network.backward(visible.inputs, visible.raw_gradient, visible.inputs_gradient, density.count)
+        gradient = visible.raw_gradient
+        if self.harmonic:
+            gradient = visible.coefficients_gradient
+            kernels.harmonics_gradient(visible.raw_gradient, rays.directions, density.visible_ray, gradient,
+                                       density.count, self.field.harmonics + 1)
+        self.network.backward(visible.inputs, gradient, visible.inputs_gradient, density.count)
         if self.codes is not None:
             kernels.gather_code_gradient(visible.inputs_gradient, self.image_code, rays.image_index,
                                          density.kept_start, density.kept_count, self.known_rows, self.codes.gradient,

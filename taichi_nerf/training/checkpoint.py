@@ -29,7 +29,7 @@ from .migrations import todays_header, todays_state, todays_tensors
 from .trainer import Trainer, check_same_tensors
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
-FORMAT, VERSION = "taichi-nerf", 5
+FORMAT, VERSION = "taichi-nerf", 6
 
 
 def save(folder: Path, trainer: Trainer) -> None:

@@ -43,7 +43,7 @@ CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json
 REFINED_FILE = "refined_transforms.json"
 LOCK_FILE = ".taichi-nerf-lock"  # there while a process writes into the folder, or since one was killed
 LEFT_ASIDE = (f"{ASIDE}*", ".orbit-*.mp4", "test/.*.png.*")  # by a process that was killed in the middle of a file
-FORMAT, VERSION = "taichi-nerf run", 6
+FORMAT, VERSION = "taichi-nerf run", 7
 # with rotation, centre and scale, how a scene lies in the model
 PLACE = ("aabb_scale", "near", "far", "forward_facing", "background")
 PACKAGES = ("taichi-nerf", "taichi", "numpy", "safetensors")

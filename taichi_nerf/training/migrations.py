@@ -22,10 +22,10 @@ KINDS = {"table": ("table",), "network": ("network", "code"), "correction": ("co
 
 def todays_header(header: dict) -> dict:
     """What is wrong with it is said where it is read."""
-    if header["version"] > 3:
-        return header
     if "model" in header:
         header = {**header, "model": todays_model(header["model"], header["version"])}
+    if header["version"] > 3:
+        return header
     if not isinstance(header.get("box"), dict):
         return header
     box = dict(header["box"])

@@ -20,12 +20,18 @@ from taichi_nerf.config.migrations import MODEL_STEPS, RUN_STEPS
 from taichi_nerf.training import checkpoint, folder
 
 
-def settings(kind: str = "instant-ngp", **scene) -> dict:
-    found = recipe(kind)
+def settings(kind: str = "instant-ngp", encoding: str | None = None, **scene) -> dict:
+    found = recipe(kind, encoding=encoding)
     training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=DepthConfig(weight=0.0))
     run = dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
     if "widths" in run["model"]:
         run["model"]["widths"] = "off"  # as all were that did not know of them
+    return run
+
+
+def of_the_sixth_version(run: dict) -> dict:
+    """Which knew no harmonics of colours."""
+    del run["model"]["field"]["harmonics"]
     return run
 
 
@@ -38,6 +44,7 @@ def of_the_fourth_version_of_models(run: dict) -> dict:
 
 def of_the_fifth_version(run: dict) -> dict:
     """Whose corrections were in radians, and whose distances counted to the end, and not unless that was asked for."""
+    run = of_the_sixth_version(run)
     run["training"]["depth"] = {"weight": 0.0, "rays": 0.25}
     del run["training"]["refine"]["precondition"]
     return of_the_fourth_version_of_models(run)
@@ -90,6 +97,22 @@ def test_the_fifth_version_is_read(kind):
     assert todays_run(old, 5) == settings(kind) and todays_model(old["model"], 4) == settings(kind)["model"]
     found = from_dict(RunConfig, todays_run(old, 5)).training
     assert not found.refine.precondition and found.depth.weight == 0
+
+
+@pytest.mark.parametrize("encoding", [None, "hash"])
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_the_sixth_version_is_read(kind, encoding):
+    """It held models of the fifth version of checkpoints."""
+    old, today = settings(kind, encoding), settings(kind, encoding)
+    of_the_sixth_version(old)
+    assert todays_run(old, 6) == today and todays_model(old["model"], 5) == today["model"]
+    found = from_dict(RunConfig, todays_run(old, 6))
+    assert found.model.field.harmonics is None
+
+
+def test_models_of_other_systems_keep_their_fields():
+    strange = {"kind": "blobs", "field": {"blobs": 3}}
+    assert todays_model(strange, 5) == strange
 
 
 def test_what_a_version_knew_stays_as_it_is():
