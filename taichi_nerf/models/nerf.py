@@ -99,7 +99,7 @@ class NeRF(IntervalModel):
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
         """Raises UserError with normalised device coordinates, in which there is no density of a model unit."""
         if self.config.ndc:
-            raise UserError("normals are not for --model.ndc, whose space is bent; leave them out")
+            raise UserError("normals and --sparsity are not for --model.ndc, whose space is bent; leave them out")
         field = self.coarse if self.fine is None else self.fine
         return field.density(positions * self.scale, shot)[0] * self.scale
 

@@ -18,11 +18,13 @@ from ..fields.hash_field import HashField
 from ..models.cones import DISC
 from ..models.model import Model
 from ..ops.ray_marching import RUNS, UNBOUNDED
+from ..types import Seeds
 from .arrays import DeviceArrays, Stage, Wanted
 from .networks import Matrices, Network
 from .parameters import Table
 
-__all__ = ["Colours", "Comparison", "Density", "Distances", "DrawnRays", "KnownRays", "March", "Pack"]
+__all__ = ["Colours", "Comparison", "Density", "Distances", "DrawnRays", "KnownRays", "March", "Pack",
+           "Sparsity"]
 
 
 class Pack(Stage):
@@ -174,6 +176,13 @@ class Density(Stage):
             kernels.gather_widths(march.ray_start, self.kept_start, self.visible_ray, self.widths, self.visible_widths,
                                   self.count)
 
+    def look(self) -> None:
+        """Features at the places that stand in `visible_unit`, with the widths that stand beside them."""
+        visible = self.at_visible
+        visible.fit(self.count)
+        hash_grid.hash_grid_forward(self.visible_unit, self.table.weights, self.levels, self.scales, visible.features,
+                                    self.field.layout.features, self.count, self._seen(self.visible_widths))
+
     def forward(self, geometry) -> None:
         """Geometry [G.., K] of the visible samples."""
         self.network.forward(self.at_visible.features, geometry, self.count)
@@ -314,3 +323,33 @@ class Distances(Stage):
                                         density.kept_count, rays.distance, rays.confidence, weight, self.weights,
                                         visible.geometry_gradient, errors, rays.count)
         density.backward(visible.geometry_gradient)
+
+
+class Sparsity(Stage):
+    """The light that points anywhere in the box take: a pass of its own, from points to the table's gradient."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], density: Density, networks: tuple[Network, ...],
+                 term):
+        """`term` of the trainer: its settings, and seeds."""
+        super().__init__(arrays, rooms)
+        self.density, self.term = density, term
+        rows = density.field.density_network.weights[-1].shape[0]
+        self.at_points = Matrices(arrays, networks, rooms["samples"], geometry=rows, geometry_gradient=rows)
+        arrays.put(torch.tensor([term.config.points], dtype=torch.int32), density.count)
+
+    def suppose(self, usual_width: float) -> None:
+        """No ray says how wide a point is: so wide, in model units, where the field sees widths."""
+        widths = self.density.visible_widths
+        self.arrays.put(torch.full(tuple(widths.shape), usual_width / self.density.field.side), widths)
+
+    def differentiate(self, seeds: Seeds, samples, errors) -> None:
+        """Add to the gradients of density network and table, if the step has visible `samples` [1], and to the loss in
+        `errors`."""
+        density, points, config = self.density, self.at_points, self.term.config
+        kernels.draw_points(self.term.seed(seeds), density.visible_unit, density.count)
+        density.look()
+        points.fit(density.count)
+        density.forward(points.geometry)
+        kernels.differentiate_sparsity(points.geometry, config.scale, config.weight, samples, points.geometry_gradient,
+                                       errors, density.count)
+        density.backward(points.geometry_gradient)

@@ -30,8 +30,8 @@ def settings(kind: str = "instant-ngp", encoding: str | None = None, **scene) ->
 
 
 def of_the_sixth_version(run: dict) -> dict:
-    """Which knew no harmonics of colours."""
-    del run["model"]["field"]["harmonics"]
+    """Which knew no harmonics of colours, and no term for empty space."""
+    del run["model"]["field"]["harmonics"], run["training"]["sparsity"]
     return run
 
 
@@ -107,7 +107,7 @@ def test_the_sixth_version_is_read(kind, encoding):
     of_the_sixth_version(old)
     assert todays_run(old, 6) == today and todays_model(old["model"], 5) == today["model"]
     found = from_dict(RunConfig, todays_run(old, 6))
-    assert found.model.field.harmonics is None
+    assert found.model.field.harmonics is None and found.training.sparsity.weight == 0
 
 
 def test_models_of_other_systems_keep_their_fields():

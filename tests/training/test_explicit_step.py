@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import DepthConfig, ExposureConfig, TrainingConfig
+from taichi_nerf.config import DepthConfig, ExposureConfig, SparsityConfig, TrainingConfig
 from taichi_nerf.data import with_scales
 from taichi_nerf.data.scene import Images
 from taichi_nerf.fields import mlp
@@ -47,6 +47,9 @@ CASES = {
     "masks": {"masked": True},
     "harmonics": {"harmonics": 2},
     "harmonics-appearance": {"harmonics": 1, "appearance": 3},
+    "sparsity": {"training": {"sparsity": SparsityConfig(weight=0.5, points=100)}},
+    "sparsity-widths": {"widths": "level", "widening": 0.1,  # more points than the step has room for samples
+                        "training": {"sparsity": SparsityConfig(weight=2.0, scale=0.3, points=1500)}},
     "widths": {"widths": "level"},
     "widths-depth": {"widths": "level", "widening": 0.1, "per_pixel": 4,
                      "training": {"depth": DepthConfig(weight=0.3)}},
@@ -255,8 +258,8 @@ def test_auto_takes_the_network_that_is_faster_with_all_samples_of_a_step(backen
 def test_steps_in_bfloat16_have_the_gradients_but_for_rounding(small_scene, monkeypatch, harmonics):
     runtime.init("cpu", torch.float32, threads=2)
     found, field = [], dataclasses.replace(NARROW.field, harmonics=harmonics)
-    settings = dataclasses.replace(NARROW, field=field)
-    config = TrainingConfig(steps=20, batch=BATCH, gradients="explicit")
+    settings, sparsity = dataclasses.replace(NARROW, field=field), SparsityConfig(weight=0.1, points=100)
+    config = TrainingConfig(steps=20, batch=BATCH, gradients="explicit", sparsity=sparsity)
     for precision in (torch.float32, torch.bfloat16):
         for module in (mlp, networks):
             monkeypatch.setattr(module, "fastest_precision", lambda device, precision=precision: precision)

@@ -26,6 +26,7 @@ from .samples import (
     unit_positions,
     view_rows,
 )
+from .sparsity import differentiate_sparsity, draw_points
 from .widths import gather_widths, radii_of_rays, widths_of_samples
 
 __all__ = [
@@ -47,7 +48,9 @@ __all__ = [
     "differentiate_distances",
     "differentiate_rays",
     "differentiate_rays_of_images",
+    "differentiate_sparsity",
     "draw_known_rays",
+    "draw_points",
     "gather_code_gradient",
     "gather_stops_gradient",
     "gather_visible",
