@@ -31,12 +31,13 @@ def load(path: Path) -> tuple[TaichiField, int]:
     side, grid = box["aabb_scale"], field["hash_grid"]
     layout = hash_grid_layout(**{**grid, "max_resolution": grid["max_resolution"] * side})
     density, colour = (layers(arrays, f"field.{name}_network.weights.") for name in ("density", "colour"))
-    cone = sampling["cone_angle"]
+    cone, harmonics = sampling["cone_angle"], field.get("harmonics")
     settings = FieldSettings(
         features=layout.features,
         density_sizes=(density[0].shape[1], *(len(w) for w in density)),
         colour_sizes=(colour[0].shape[1], *(len(w) for w in colour)),
-        degree=field["direction_degree"],
+        degree=field["direction_degree"] if harmonics is None else harmonics + 1,
+        harmonic=harmonics is not None,
         side=float(side),
         resolution=sampling["grid_resolution"],
         cascades=side.bit_length(),

@@ -26,6 +26,7 @@ from ..ops import (
     contraction,
     distortion,
     field_rendering,
+    harmonic_colours,
     hash_grid,
     interval_sampling,
     mlp,
@@ -47,6 +48,7 @@ from ..reference import conical_frustum as conical_frustum_reference
 from ..reference import contraction as contraction_reference
 from ..reference import distortion as distortion_reference
 from ..reference import field_rendering as field_rendering_reference
+from ..reference import harmonic_colours as harmonic_colours_reference
 from ..reference import hash_grid as hash_grid_reference
 from ..reference import interval_sampling as interval_sampling_reference
 from ..reference import mlp as mlp_reference
@@ -263,6 +265,15 @@ def _field_reference(origins, directions, bits, table, **weights):
         origins, directions, occupancy_grid_reference.dense_from_bits(bits, FIELD.resolution), table,
         *_networks(weights), side=FIELD.side, degree=FIELD.degree, grid=FIELD_GRID, early_stop=FIELD.early_stop,
         march={"step_min": FIELD.step, "cone_angle": FIELD.cone, "near": FIELD.near, "far": FIELD.far})
+
+
+# harmonic_colours: of degree 2
+
+FUNCTIONS = 9
+
+
+def _coloured(samples: int, generator: Generator) -> dict[str, Tensor]:
+    return {"coefficients": _normal(generator, 3 * FUNCTIONS, samples), "directions": _directions(generator, samples)}
 
 
 # hash_grid: points well inside of the cells of all levels, along rays where they are many
@@ -583,6 +594,14 @@ CASES: dict[str, Case] = {
         # about 14 samples on a ray of this scene, each the corners of the grid and both networks
         forward=Work(FLOAT * (6 + 6 + 14 * CORNERS * FIELD.features), 14 * (CORNERS * (2 * FIELD.features + 10) + 200
                      + 2 * (_weights(FIELD.density_sizes) + _weights(FIELD.colour_sizes)))),
+    ),
+    "harmonic_colours": Case(
+        item="samples", make=_coloured,
+        operation=lambda **given: (harmonic_colours.harmonic_colours(**given),),
+        reference=lambda **given: (harmonic_colours_reference.harmonic_colours(**given),),
+        gradients=("coefficients", "directions"), trained=("coefficients",), few=2000, many=2**18,
+        forward=Work(FLOAT * (3 * FUNCTIONS + 3 + 3), 30 + 3 * (2 * FUNCTIONS + 8)),
+        backward=Work(FLOAT * (3 * FUNCTIONS + 3 + 2 * 3), 30 + 3 * (FUNCTIONS + 3)),
     ),
     "hash_grid": Case(
         item="points", make=_hash_grid_inputs,

@@ -12,7 +12,7 @@
 
 from . import instant_ngp, mip_nerf, mip_nerf_360, nerf
 from .batch import BatchConfig, RayBatchConfig
-from .corrections import DepthConfig, ExposureConfig, RefineConfig
+from .corrections import DepthConfig, ExposureConfig, RefineConfig, SparsityConfig
 from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig, Widths
 from .hash_grid import CELLS_PER_PIXEL, FINEST, HashGridConfig
 from .instant_ngp import InstantNGPConfig, SamplingConfig
@@ -79,6 +79,7 @@ __all__ = [
     "SceneFormat",
     "SettingError",
     "Spacing",
+    "SparsityConfig",
     "System",
     "TrainingConfig",
     "Widths",

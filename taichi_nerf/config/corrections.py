@@ -1,8 +1,9 @@
-"""What is learned or known beside the field: cameras, exposures, distances."""
+"""What is learned or known beside the field: cameras, exposures, distances, and that most of space is empty."""
 
 from dataclasses import dataclass
 from typing import Literal
 
+from .batch import MOST_SAMPLES
 from .settings import LARGEST, MANY, above, require, within
 
 
@@ -78,3 +79,21 @@ class DepthConfig:
         within(self, 0, 1, "final")
         above(self, 0, 1, "rays")
         require(self.of != "images" or self.weight is not None, "of images needs a weight: give depth.weight, too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsityConfig:
+    """A pull towards empty space where no photo needs matter, so that an octree of the model has fewer leaves."""
+
+    weight: float = 0.0
+    """Of its loss, the mean of 1 - exp(-scale density), next to that of the colour; 0: none; 1e-3 in PlenOctrees."""
+    scale: float = 0.05
+    """Length in model units: how much of the light a stretch so long takes is what counts. The shorter it is, the less
+    does thin fog count against what is solid."""
+    points: int = 4096
+    """Points of the box whose density a step looks at; each step draws others."""
+
+    def __post_init__(self):
+        within(self, 0, MANY, "weight")
+        above(self, 0, MANY, "scale")
+        within(self, 1, MOST_SAMPLES, "points")

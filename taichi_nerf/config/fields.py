@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from .hash_grid import HashGridConfig
-from .settings import LARGEST, within
+from .settings import LARGEST, require, within
 
 Encoding = Literal["positional", "hash"]
 Widths = Literal["off", "level", "six"]
 WIDEST, DEEPEST = 8192, 64  # of a network: the weights of a layer then take 256 MiB
+HIGHEST = 4  # degree of the colour's harmonics: 25 numbers a channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,13 @@ class FieldConfig:
     """Hidden layers of the colour network."""
     direction_degree: int = 4
     """Degree of the spherical harmonics of the viewing direction, 1 to 5; degree d gives d^2 inputs."""
+    harmonics: int | None = None
+    """Colour in spherical harmonics up to this degree, 0 to 4, which an octree can be made of (NeRF-SH): the colour
+    network sees no direction, but gives (degree + 1)^2 numbers for each channel. 2 or 3 is enough for most objects.
+    None: the colour network sees the direction."""
 
     def __post_init__(self):
+        within(self, 0, HIGHEST, "harmonics")
         within(self, 1, WIDEST, "geometry_features", "density_width", "colour_width")
         within(self, 0, 8, "colour_layers")
         within(self, 1, 5, "direction_degree")
@@ -50,6 +56,10 @@ class PositionalFieldConfig:
     """Frequencies of the viewing direction."""
     view_dependent: bool = True
     """Whether the colour depends on the viewing direction."""
+    harmonics: int | None = None
+    """Colour in spherical harmonics up to this degree, 0 to 4, which an octree can be made of (NeRF-SH): the network
+    sees no direction, but gives (degree + 1)^2 numbers for each channel. 2 or 3 is enough for most objects. None: the
+    colour network sees the direction."""
     width: int = 256
     """Width of the hidden layers."""
     depth: int = 8
@@ -63,6 +73,9 @@ class PositionalFieldConfig:
 
     def __post_init__(self):
         within(self, 0, 16, "levels", "direction_levels")
+        within(self, 0, HIGHEST, "harmonics")
+        require(self.view_dependent or not self.harmonics,
+                "harmonics above 0 depend on the viewing direction: use harmonics 0 with no-view-dependent")
         within(self, 1, WIDEST, "width", "bottleneck", "view_width")
         within(self, 1, DEEPEST, "depth")
         within(self, 0, LARGEST, "skip")

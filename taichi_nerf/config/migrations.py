@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 
 from .batch import BatchConfig
-from .corrections import ExposureConfig, RefineConfig
+from .corrections import ExposureConfig, RefineConfig, SparsityConfig
 from .optimiser import OptimiserConfig
 from .scene import SceneConfig
 
@@ -29,10 +29,16 @@ def _points_in_hash_grids(model: dict) -> dict:
     return {**added.get(model.get("kind"), {}), **model}
 
 
-def _hash_grids_without_decay(values: dict) -> dict:
-    """The fifth let the entries of a hash grid be as large as they like; as of anything that has grids within."""
-    found = {key: _hash_grids_without_decay(value) if isinstance(value, dict) else value
-             for key, value in values.items()}
+def _without_harmonics_and_decay(model: dict) -> dict:
+    """The fifth had no harmonics in any field, and let the entries of a hash grid be as large as they like."""
+    if model.get("kind") not in ("instant-ngp", "nerf", "mip-nerf", "mip-nerf-360"):
+        return model
+    return _with_decay({**model, "field": {"harmonics": None, **model["field"]}})
+
+
+def _with_decay(values: dict) -> dict:
+    """With none in each hash grid within."""
+    found = {key: _with_decay(value) if isinstance(value, dict) else value for key, value in values.items()}
     return {"decay": 0.0, **found} if "log2_entries" in found else found
 
 
@@ -72,12 +78,17 @@ def _runs_without_widths_and_points(run: dict) -> dict:
     return {**run, "model": todays_model(run["model"], 4), "training": training}
 
 
+def _runs_without_harmonics(run: dict) -> dict:
+    """The sixth had neither these nor a term for empty space."""
+    training = {"sparsity": dataclasses.asdict(SparsityConfig(weight=0.0)), **run["training"]}
+    return {**run, "model": todays_model(run["model"], 5), "training": training}
+
+
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
-                                             _points_in_hash_grids, _hash_grids_without_decay]
+                                             _points_in_hash_grids, _without_harmonics_and_decay]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
-                                           _scenes_with_axes, _runs_without_widths_and_points,
-                                           _hash_grids_without_decay]
+                                           _scenes_with_axes, _runs_without_widths_and_points, _runs_without_harmonics]
 
 
 def todays_model(values: object, version: int) -> object:

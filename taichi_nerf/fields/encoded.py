@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ..config import PositionalFieldConfig
+from ..ops.harmonic_colours import harmonic_colours
 from ..ops.positional_encoding import encode_gaussian, encode_position, encoding_width
-from ..types import UNKNOWN, Shot
-from .field import Field
+from ..types import UNKNOWN, Shot, of_samples
+from .field import Field, colour_outputs
 from .positional_field import PositionalField
 
 __all__ = ["EncodedGaussians", "EncodedPoints"]
@@ -21,21 +22,39 @@ class _Deep(Field):
     def __init__(self, inputs: int, config: PositionalFieldConfig, appearance: int, generator: torch.Generator,
                  **options):
         super().__init__()
-        self.levels, self.appearance = config.levels, appearance
-        self.direction_levels = config.direction_levels if config.view_dependent else None
-        seen = encoding_width(3, config.direction_levels, True) if config.view_dependent else 0
+        self.levels, self.harmonics, self.appearance = config.levels, config.harmonics, appearance
+        sees_direction = config.view_dependent and self.harmonics is None
+        self.direction_levels = config.direction_levels if sees_direction else None
+        seen = encoding_width(3, config.direction_levels, True) if sees_direction else 0
         self.network = PositionalField(
             inputs, seen + appearance, width=config.width, depth=config.depth, skip=config.skip,
-            bottleneck=config.bottleneck, view_width=config.view_width, generator=generator, **options)
+            bottleneck=config.bottleneck, view_width=config.view_width, generator=generator,
+            colour_outputs=colour_outputs(self.harmonics), **options)
 
     def colour(self, hidden: Tensor, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:
-        """Of equally many samples of every ray: what depends on the ray is computed once for each."""
-        if ray_index is not None:
-            raise ValueError("ray_index must be None: a deep field wants equally many samples of every ray")
+        """Of equally many samples of every ray: what depends on the ray is computed once for each. Harmonics know no
+        padding."""
+        _refuse_index(ray_index)
+        if self.harmonics is not None:
+            raw = self._raw_coefficients(hidden, shot)
+            return harmonic_colours(raw.t().contiguous(), of_samples(directions, len(raw)))
         of_ray = [] if self.direction_levels is None else [encode_position(directions, self.direction_levels)]
         of_ray += [shot.codes["appearance"]] if self.appearance else []
         return self.network.colour(hidden, torch.cat(of_ray, dim=1) if of_ray else None)
+
+    def coefficients(self, hidden: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+        _refuse_index(ray_index)
+        return self._raw_coefficients(hidden, shot).unflatten(1, (3, -1))
+
+    def _raw_coefficients(self, hidden: Tensor, shot: Shot) -> Tensor:
+        """[N, 3 B], channel-major."""
+        return self.network.raw_colour(hidden, shot.codes["appearance"] if self.appearance else None)
+
+
+def _refuse_index(ray_index: Tensor | None) -> None:
+    if ray_index is not None:
+        raise ValueError("ray_index must be None: a deep field wants equally many samples of every ray")
 
 
 class EncodedPoints(_Deep):

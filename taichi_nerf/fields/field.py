@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..types import UNKNOWN, Shot
 
-__all__ = ["Field", "HashTable", "Radiance", "Samples"]
+__all__ = ["Field", "HashTable", "Radiance", "Samples", "colour_outputs"]
 
 Samples = Tensor | tuple[Tensor, Tensor]
 
@@ -54,6 +54,11 @@ class Radiance(NamedTuple):
         return self.field.coefficients(self.hidden, self.shot)
 
 
+def colour_outputs(harmonics: int | None) -> int:
+    """Outputs of a colour network: colours, or coefficients of harmonics up to a degree."""
+    return 3 if harmonics is None else 3 * (harmonics + 1) ** 2
+
+
 class Field(nn.Module):
     """Density and colour of samples, in two stages: a proposal, and what lies behind a surface, need the first alone.
 
@@ -63,6 +68,9 @@ class Field(nn.Module):
     `hidden` is the field's own business.
     """
 
+    harmonics: int | None = None
+    """Degree of the spherical harmonics that the colour is in; None: it is in none, and has no `coefficients`."""
+
     def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
         """Density [N] per unit of the space in which the samples lie, and what `colour` needs to know of them."""
         raise NotImplementedError
@@ -70,6 +78,10 @@ class Field(nn.Module):
     def colour(self, hidden: Any, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:
         """sRGB colour [N, 3], of unit directions [R, 3]."""
+        raise NotImplementedError
+
+    def coefficients(self, hidden: Any, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+        """[N, 3, (harmonics + 1)^2]: what `ops.harmonic_colours` makes the colour of, in any direction."""
         raise NotImplementedError
 
     def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from .. import runtime
 from ..config import FieldConfig, HashGridConfig, SettingError
+from ..ops.harmonic_colours import harmonic_colours
 from ..ops.hash_grid import HashGridLayout, hash_grid_encode, hash_grid_layout
 from ..ops.spherical_harmonics import encode_direction
 from ..types import UNKNOWN, Shot, of_samples
-from .field import Field, HashTable, Samples
+from .field import Field, HashTable, Samples, colour_outputs
 from .mlp import MLP, truncated_exp
 
 
@@ -113,13 +114,15 @@ class HashDensity(Field):
 
 class HashField(HashDensity):
     """Density and colour at points of the box [-side / 2, side / 2]^3: the colour network sees what the density network
-    says of the point, the direction in spherical harmonics, and a code of appearance where there is one."""
+    says of the point, the direction in spherical harmonics, and a code of appearance where there is one. With
+    `config.harmonics` it sees no direction, and gives coefficients of the colour's harmonics."""
 
     def __init__(self, config: FieldConfig, side: float, generator: torch.Generator, appearance: int = 0):
         """`appearance`: further rows of the view, beside the encoded direction."""
         super().__init__(config.hash_grid, side, config.geometry_features, config.density_width, generator)
-        self.degree, self.appearance = config.direction_degree, appearance
-        self.colour_network = MLP(config.geometry_features + config.direction_degree**2 + appearance, 3,
+        self.degree, self.harmonics, self.appearance = config.direction_degree, config.harmonics, appearance
+        seen = self.degree**2 if self.harmonics is None else 0
+        self.colour_network = MLP(config.geometry_features + seen + appearance, colour_outputs(self.harmonics),
                                   width=config.colour_width, hidden_layers=config.colour_layers, generator=generator)
 
     def view(self, directions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
@@ -129,10 +132,28 @@ class HashField(HashDensity):
 
     def colour(self, hidden: Hidden, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:
-        geometry = hidden.geometry
-        view = of_samples(self.view(directions, shot), geometry.shape[1], ray_index, dim=1)
-        raw = self.colour_network(torch.cat([geometry, view.to(geometry.dtype)]))
+        if self.harmonics is not None:
+            return harmonic_colours(self._coefficients(hidden, shot, ray_index),
+                                    of_samples(directions, hidden.geometry.shape[1], ray_index))
+        view = self.view(directions, shot)
+        raw = self._outputs(hidden, view, ray_index)
         return raw.t().to(view.dtype, memory_format=torch.contiguous_format).sigmoid()
+
+    def coefficients(self, hidden: Hidden, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+        return self._coefficients(hidden, shot, ray_index).t().unflatten(1, (3, -1))
+
+    def _coefficients(self, hidden: Hidden, shot: Shot, ray_index: Tensor | None) -> Tensor:
+        """[3 B, S], channel-major."""
+        code = shot.codes["appearance"].t() if self.appearance else None
+        return self._outputs(hidden, code, ray_index).to(hidden.features.dtype)
+
+    def _outputs(self, hidden: Hidden, view: Tensor | None, ray_index: Tensor | None) -> Tensor:
+        """[.., S] of the colour network, which is told `view` [V, R] of the rays; None: nothing."""
+        inputs = hidden.geometry
+        if view is not None:
+            view = of_samples(view, inputs.shape[1], ray_index, dim=1)
+            inputs = torch.cat([inputs, view.to(inputs.dtype)])
+        return self.colour_network(inputs)
 
 
 def _large_zeros(*shape: int) -> Tensor:

@@ -6,7 +6,8 @@
     h_0 = x,  h_{i+1} = relu(W_i h_i + b_i), i = 0 .. depth - 1;  after layer `skip` (counted from 0) x is appended
     density    = activation(linear(h_depth))
     bottleneck = linear(h_depth), without activation
-    colour     = squash(linear(relu(linear(bottleneck, v))));  without view_inputs: squash(linear(h_depth))
+    raw        = linear(relu(linear(bottleneck, v)));  without view_inputs: linear(h_depth)
+    colour     = squash(raw), where there are three outputs
 
 Depth 8, width 256 and skip 4 are those of NeRF: x enters the first and the sixth layer. Mip-NeRF has the same network;
 mip-NeRF 360 has depth 8 and width 1024, and proposal networks of depth 4 and width 256 without colour. Layers start
@@ -44,7 +45,7 @@ class PositionalField(nn.Module):
 
     def __init__(self, inputs: int, view_inputs: int = 0, *, width: int = 256, depth: int = 8, skip: int | None = 4,
                  bottleneck: int = 256, view_width: int = 128, density_activation: str = "relu",
-                 colour_padding: float = 0.0, colour: bool = True, initial: str = "glorot",
+                 colour_padding: float = 0.0, colour: bool = True, colour_outputs: int = 3, initial: str = "glorot",
                  generator: torch.Generator):
         """A field of float32 parameters, drawn from `generator`; products are taken in `fastest_precision`.
 
@@ -57,6 +58,7 @@ class PositionalField(nn.Module):
             density_activation: "relu", "softplus" (of raw - 1) or "exp" (truncated).
             colour_padding: p in colour = sigmoid(raw) (1 + 2 p) - p; 0.001 in mip-NeRF.
             colour: False for a proposal network, which has only density.
+            colour_outputs: more than 3 for what is not a colour yet (`raw_colour`).
             initial: "glorot" or "he".
 
         Raises:
@@ -91,7 +93,7 @@ class PositionalField(nn.Module):
             self.bottleneck_layer = linear(width, bottleneck)
             self.view_layer = linear(bottleneck + view_inputs, view_width)
         if colour:
-            self.colour_layer = linear(view_width if view_inputs else width, 3)
+            self.colour_layer = linear(view_width if view_inputs else width, colour_outputs)
 
     def density(self, features: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Density [N] of encoded positions [N, inputs], and the hidden features [N, width] that `colour` wants.
@@ -110,7 +112,12 @@ class PositionalField(nn.Module):
         return DENSITY_ACTIVATIONS[self.density_activation](raw), hidden
 
     def colour(self, hidden: Tensor, view: Tensor | None = None) -> Tensor:
-        """Colour [N, 3] from hidden features [N, width] and the encoded directions [R, view_inputs] of R rays.
+        """Colour [N, 3] from hidden features [N, width] and the encoded directions [R, view_inputs] of R rays."""
+        padding = self.colour_padding
+        return self.raw_colour(hidden, view).sigmoid() * (1 + 2 * padding) - padding
+
+    def raw_colour(self, hidden: Tensor, view: Tensor | None = None) -> Tensor:
+        """The same before it is squashed: [N, colour_outputs].
 
         N is a multiple of R: the samples are in the order of the rays, equally many of each. The part of the layer that
         sees the direction is computed once for each ray.
@@ -120,7 +127,6 @@ class PositionalField(nn.Module):
         if (view is None) == (self.view_layer is not None):
             wanted = "wants the encoded directions" if view is None else "was made without view_inputs"
             raise ValueError(f"the colour of this field {wanted}")
-        padding, result = self.colour_padding, self.colour_layer.weight.dtype
         with self._autocast():
             if view is not None:
                 bottleneck = self.bottleneck_layer(hidden)
@@ -131,8 +137,7 @@ class PositionalField(nn.Module):
                 samples = len(hidden) // max(len(view), 1)
                 hidden = of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]
                 hidden = rectified(hidden).flatten(0, 1)
-            raw = self.colour_layer(hidden).to(result)
-        return raw.sigmoid() * (1 + 2 * padding) - padding
+            return self.colour_layer(hidden).to(self.colour_layer.weight.dtype)
 
     @property
     def _precision(self) -> torch.dtype:

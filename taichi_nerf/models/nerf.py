@@ -99,7 +99,7 @@ class NeRF(IntervalModel):
     def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
         """Raises UserError with normalised device coordinates, in which there is no density of a model unit."""
         if self.config.ndc:
-            raise UserError("normals are not for --model.ndc, whose space is bent; leave them out")
+            raise UserError("normals and --sparsity are not for --model.ndc, whose space is bent; leave them out")
         field = self.coarse if self.fine is None else self.fine
         density, hidden = field.density(positions * self.scale, shot)
         return Radiance(density * self.scale, field, hidden, shot)

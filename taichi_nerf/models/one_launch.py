@@ -1,7 +1,8 @@
 """Instant-NGP's field and occupancy grid as one kernel from rays to pixels.
 
-A code of appearance, the same for all rays, enters the colour network as a constant: it is added to the weights of the
-first spherical harmonic, which is a constant, too, so that the kernel need not know of codes.
+A code of appearance, the same for all rays, enters the colour network as a constant, so that the kernel need not know
+of codes: it is added to the weights of the first spherical harmonic, which is a constant, too; or, where the colour is
+in harmonics and the network sees none, becomes the weights of an input that is 1.
 """
 
 import weakref
@@ -53,14 +54,17 @@ def _prepared(model: Model, code: Tensor | None) -> TaichiField:
     """`code` [1, A]"""
     field, grid, sampling = model.field, model.grid, model.config.sampling
     networks = [list(network.weights) for network in (field.density_network, field.colour_network)]
+    geometry, harmonic = model.config.field.geometry_features, field.harmonics is not None
     if code is not None:
-        networks[1][0] = _with_code(networks[1][0], code, model.config.field.geometry_features, field.degree)
+        fold = _as_bias if harmonic else _with_code
+        networks[1][0] = fold(networks[1][0], code, geometry)
     density_sizes, colour_sizes = ((w[0].shape[1], *(layer.shape[0] for layer in w)) for w in networks)
     settings = FieldSettings(
         features=field.layout.features,
         density_sizes=density_sizes,
         colour_sizes=colour_sizes,
-        degree=field.degree,
+        degree=field.harmonics + 1 if harmonic else field.degree,
+        harmonic=harmonic,
         side=float(field.side),
         resolution=grid.resolution,
         cascades=grid.cascades,
@@ -73,9 +77,14 @@ def _prepared(model: Model, code: Tensor | None) -> TaichiField:
     return prepare_field(settings, field.layout, grid.bits, field.table, *networks)
 
 
-def _with_code(weights: Tensor, code: Tensor, geometry: int, degree: int) -> Tensor:
+def _with_code(weights: Tensor, code: Tensor, geometry: int) -> Tensor:
     """Weights [H, G + degree^2] of the first layer of the colour network for one code [1, A], from [H, .. + A]."""
-    known = geometry + degree**2
+    known = weights.shape[1] - code.shape[1]
     folded = weights[:, :known].clone()
     folded[:, geometry] += (weights[:, known:] @ code[0]) / CONSTANT_HARMONIC
     return folded
+
+
+def _as_bias(weights: Tensor, code: Tensor, geometry: int) -> Tensor:
+    """Weights [H, G + 1] of that layer, whose last input is 1, from [H, G + A]."""
+    return torch.cat([weights[:, :geometry], (weights[:, geometry:] @ code[0])[:, None]], dim=1)

@@ -6,6 +6,7 @@
     loss      compositing, exposure, Huber loss, and the gradient of all
     backward  colour network, density network, hash grid
     distances the same for rays whose end is known, if there are any
+    sparsity  the density at points anywhere, if it is to be little
     update    Adam of all that is learned, the moving average, the size of the next batch
 
 The host launches and does not wait, but for once in some hundreds of steps, to take over the totals: how many rays and
@@ -27,7 +28,7 @@ from .arrays import DeviceArrays, room_for
 from .networks import make_network
 from .occupancy import Occupancy
 from .parameters import Learned, Moved, Table
-from .stages import Colours, Comparison, Density, Distances, DrawnRays, KnownRays, March, Pack
+from .stages import Colours, Comparison, Density, Distances, DrawnRays, KnownRays, March, Pack, Sparsity
 
 __all__ = ["InstantNGPStep"]
 
@@ -52,15 +53,17 @@ class InstantNGPStep:
             return "--gradients explicit clips no gradients: with --optimiser.clip-norm use autograd or auto"
         return None
 
-    def __init__(self, model: Model, *, batches, corrections, optimisers, average, tally, distances=None):
-        """The parts of the trainer; `distances` is its term of known distances, None without one."""
+    def __init__(self, model: Model, *, batches, corrections, optimisers, average, tally, distances=None,
+                 sparsity=None):
+        """The parts of the trainer; `distances` is its term of known distances, `sparsity` that of empty space, None
+        without one."""
         self.model, self.batches, self.optimisers, self.tally = model, batches, optimisers, tally
         self.averages = {id(p): value for p, value in zip(model.parameters(), average.values)}
         self.arrays = DeviceArrays()
         rooms = self._rooms()
         self.rays_room, self.marched_room, self.samples_room = (rooms[name] for name in ("rays", "marched", "samples"))
-        self._make_parameters(corrections)
-        self._make_stages(rooms, distances)
+        self._make_parameters(corrections, 0 if sparsity is None else sparsity.config.points)
+        self._make_stages(rooms, distances, sparsity)
         self.pace, self.totals = self.arrays.new(2), self.arrays.new(4, integer=True)
         self.push()
 
@@ -99,6 +102,8 @@ class InstantNGPStep:
             own = self.term.seeds(seeds)
             self.distances.differentiate(own.rays, own.jitter, per_pixel, self.model.widened(standing),
                                          self.term.weight(standing), comparison.errors)
+        if self.sparsity is not None:
+            self.sparsity.differentiate(seeds, density.count, comparison.errors)
 
     def move_average(self):
         """Of all that has one."""
@@ -123,6 +128,8 @@ class InstantNGPStep:
         batches, put = self.batches, self.arrays.put
         put(torch.tensor([batches.rays_per_step()], dtype=torch.int32), self.drawn.count)
         put(torch.tensor([batches.marched_per_ray, batches.samples_per_ray]), self.pace)
+        if self.sparsity is not None and self.model.sees_cones:
+            self.sparsity.suppose(float(self.model.usual_width))
 
     def pull(self) -> None:
         stepped = max(self.arrays.numbers(learned.step_count)[0] for learned in self.learned) > 0
@@ -144,11 +151,12 @@ class InstantNGPStep:
         return {**rooms, **wide, "shown": rays if self.model.rays_per_pixel > 1 else 1,
                 "scanned": rays // scan.CHUNK + 1}
 
-    def _make_parameters(self, corrections) -> None:
-        """All that is learned, with the name of its group."""
+    def _make_parameters(self, corrections, points: int) -> None:
+        """All that is learned, with the name of its group; `points` that are of no ray go through the density, too."""
         field, groups = self.model.field, self.optimisers.groups
         self.table = Table(self.arrays, groups["field.table"])
-        self.density_network = make_network(self.arrays, field.density_network, self.samples_room)
+        self.density_network = make_network(self.arrays, field.density_network,
+                                            max(self.samples_room, room_for(points)))
         self.colour_network = make_network(self.arrays, field.colour_network, self.samples_room)
         self.codes = self.stops = None
         self.moved: list[tuple[Moved, str]] = [
@@ -164,7 +172,7 @@ class InstantNGPStep:
             group: self.arrays.like(torch.from_numpy(adam.bias_correction_table(*settings["betas"], digits)))
             for group in {group for _, group in self.moved} for settings in [self.optimisers.of(group)[1]]}
 
-    def _make_stages(self, rooms: dict[str, int], distances) -> None:
+    def _make_stages(self, rooms: dict[str, int], distances, sparsity) -> None:
         model, arrays, batches = self.model, self.arrays, self.batches
         field, early_stop, photos = model.field, model.config.sampling.early_stop, batches.photos
         networks = (self.density_network, self.colour_network)
@@ -188,6 +196,13 @@ class InstantNGPStep:
             density = Density(arrays, few, field, self.table, self.density_network, pack, early_stop, networks,
                               model.sees_cones)
             self.distances = Distances(arrays, few, known, march, density, networks)
+        self.sparsity = None
+        if sparsity is not None:
+            own = dict.fromkeys(rooms, 1) | {"samples": room_for(sparsity.config.points)}
+            own["wide_samples"] = own["samples"] if model.sees_cones else 1
+            density = Density(arrays, own, field, self.table, self.density_network, pack, early_stop, networks,
+                              model.sees_cones)
+            self.sparsity = Sparsity(arrays, own, density, networks, sparsity)
 
     @property
     def learned(self) -> list[Learned]:

@@ -13,15 +13,18 @@ import torch
 from taichi_nerf_kernels import camera, hash_grid, ray_marching, scan
 from taichi_nerf_kernels import training_step as kernels
 
+from ..fields.field import colour_outputs
 from ..fields.hash_field import HashField
 from ..models.cones import DISC
 from ..models.model import Model
 from ..ops.ray_marching import RUNS, UNBOUNDED
+from ..types import Seeds
 from .arrays import DeviceArrays, Stage, Wanted
 from .networks import Matrices, Network
 from .parameters import Table
 
-__all__ = ["Colours", "Comparison", "Density", "Distances", "DrawnRays", "KnownRays", "March", "Pack"]
+__all__ = ["Colours", "Comparison", "Density", "Distances", "DrawnRays", "KnownRays", "March", "Pack",
+           "Sparsity"]
 
 
 class Pack(Stage):
@@ -173,6 +176,13 @@ class Density(Stage):
             kernels.gather_widths(march.ray_start, self.kept_start, self.visible_ray, self.widths, self.visible_widths,
                                   self.count)
 
+    def look(self) -> None:
+        """Features at the places that stand in `visible_unit`, with the widths that stand beside them."""
+        visible = self.at_visible
+        visible.fit(self.count)
+        hash_grid.hash_grid_forward(self.visible_unit, self.table.weights, self.levels, self.scales, visible.features,
+                                    self.field.layout.features, self.count, self._seen(self.visible_widths))
+
     def forward(self, geometry) -> None:
         """Geometry [G.., K] of the visible samples."""
         self.network.forward(self.at_visible.features, geometry, self.count)
@@ -192,7 +202,7 @@ class Density(Stage):
 
 class Colours(Stage):
     """The colour network at the visible samples: its inputs are geometry, direction and, where there is one, the code
-    of the image's appearance."""
+    of the image's appearance. Where the colour is in harmonics it sees no direction, and gives their coefficients."""
 
     def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], field: HashField, network: Network,
                  networks: tuple[Network, ...], codes, image_code):
@@ -200,10 +210,12 @@ class Colours(Stage):
         super().__init__(arrays, rooms)
         self.field, self.network, self.codes = field, network, codes
         self.geometry_rows = field.density_network.weights[-1].shape[0]
-        self.known_rows = self.geometry_rows + field.degree**2  # without the code
-        inputs = self.known_rows + field.appearance
+        self.harmonic = field.harmonics is not None
+        self.known_rows = self.geometry_rows + (0 if self.harmonic else field.degree**2)  # without the code
+        inputs, outputs = self.known_rows + field.appearance, colour_outputs(field.harmonics)
+        own = {"coefficients": outputs, "coefficients_gradient": outputs} if self.harmonic else {}
         self.at_visible = Matrices(arrays, networks, rooms["samples"], inputs=inputs, inputs_gradient=inputs, raw=3,
-                                   raw_gradient=3)
+                                   raw_gradient=3, **own)
         self.image_code = None if codes is None else arrays.like(image_code)
 
     def fit(self, count) -> None:
@@ -213,16 +225,27 @@ class Colours(Stage):
     def forward(self, rays: DrawnRays, density: Density) -> None:
         """The geometry is there already."""
         visible = self.at_visible
-        kernels.view_rows(rays.directions, density.visible_ray, self.geometry_rows, visible.inputs, density.count,
-                          self.field.degree)
+        if not self.harmonic:
+            kernels.view_rows(rays.directions, density.visible_ray, self.geometry_rows, visible.inputs, density.count,
+                              self.field.degree)
         if self.codes is not None:
             kernels.code_rows(self.codes.weights, self.image_code, rays.image_index, density.visible_ray,
                               self.known_rows, visible.inputs, density.count)
-        self.network.forward(visible.inputs, visible.raw, density.count)
+        if self.harmonic:
+            self.network.forward(visible.inputs, visible.coefficients, density.count)
+            kernels.sum_harmonics(visible.coefficients, rays.directions, density.visible_ray, visible.raw,
+                                  density.count, self.field.harmonics + 1)
+        else:
+            self.network.forward(visible.inputs, visible.raw, density.count)
 
     def backward(self, rays: DrawnRays, density: Density) -> None:
         visible = self.at_visible
-        self.network.backward(visible.inputs, visible.raw_gradient, visible.inputs_gradient, density.count)
+        gradient = visible.raw_gradient
+        if self.harmonic:
+            gradient = visible.coefficients_gradient
+            kernels.harmonics_gradient(visible.raw_gradient, rays.directions, density.visible_ray, gradient,
+                                       density.count, self.field.harmonics + 1)
+        self.network.backward(visible.inputs, gradient, visible.inputs_gradient, density.count)
         if self.codes is not None:
             kernels.gather_code_gradient(visible.inputs_gradient, self.image_code, rays.image_index,
                                          density.kept_start, density.kept_count, self.known_rows, self.codes.gradient,
@@ -300,3 +323,33 @@ class Distances(Stage):
                                         density.kept_count, rays.distance, rays.confidence, weight, self.weights,
                                         visible.geometry_gradient, errors, rays.count)
         density.backward(visible.geometry_gradient)
+
+
+class Sparsity(Stage):
+    """The light that points anywhere in the box take: a pass of its own, from points to the table's gradient."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], density: Density, networks: tuple[Network, ...],
+                 term):
+        """`term` of the trainer: its settings, and seeds."""
+        super().__init__(arrays, rooms)
+        self.density, self.term = density, term
+        rows = density.field.density_network.weights[-1].shape[0]
+        self.at_points = Matrices(arrays, networks, rooms["samples"], geometry=rows, geometry_gradient=rows)
+        arrays.put(torch.tensor([term.config.points], dtype=torch.int32), density.count)
+
+    def suppose(self, usual_width: float) -> None:
+        """No ray says how wide a point is: so wide, in model units, where the field sees widths."""
+        widths = self.density.visible_widths
+        self.arrays.put(torch.full(tuple(widths.shape), usual_width / self.density.field.side), widths)
+
+    def differentiate(self, seeds: Seeds, samples, errors) -> None:
+        """Add to the gradients of density network and table, if the step has visible `samples` [1], and to the loss in
+        `errors`."""
+        density, points, config = self.density, self.at_points, self.term.config
+        kernels.draw_points(self.term.seed(seeds), density.visible_unit, density.count)
+        density.look()
+        points.fit(density.count)
+        density.forward(points.geometry)
+        kernels.differentiate_sparsity(points.geometry, config.scale, config.weight, samples, points.geometry_gradient,
+                                       errors, density.count)
+        density.backward(points.geometry_gradient)

@@ -22,6 +22,7 @@ from .corrections import Corrections
 from .depth import KnownDistances, settled_depth
 from .optimisers import Optimisers, rate_factor
 from .photos import photos_of
+from .sparsity import Sparsity
 from .step import AutogradStep, Step
 from .totals import Tally, Totals
 
@@ -146,6 +147,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     source = PhotoRays(photos, corrections, cones=model.sees_cones)
     depth = settled_depth(config.depth, scene)
     distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None
+    sparsity = Sparsity(model, config.sparsity) if config.sparsity.weight > 0 else None
     for name, codes in model.codes.items():
         codes.know(photos.shots.ids[name])
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
@@ -157,9 +159,9 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     explicit = config.gradients == "explicit" or (
         config.gradients == "auto" and why_not_resident(model, config) is None)
     if explicit:
-        taker = resident_step(model, config, average=average, distances=distances, **parts)
+        taker = resident_step(model, config, average=average, distances=distances, sparsity=sparsity, **parts)
     else:
-        terms = [model, corrections, *([] if distances is None else [distances])]
+        terms = [model, corrections, *(term for term in (distances, sparsity) if term is not None)]
         taker = AutogradStep(model.render, terms=terms, before=partial(corrections.open_levels, model),
                              after=model.after_step, **parts)
     clock = Clock(steps=config.steps, seconds=config.seconds, seed=config.seed)

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 
 import pytest
 
@@ -21,8 +20,8 @@ from taichi_nerf.config.migrations import MODEL_STEPS, RUN_STEPS
 from taichi_nerf.training import checkpoint, folder
 
 
-def settings(kind: str = "instant-ngp", **scene) -> dict:
-    found = recipe(kind)
+def settings(kind: str = "instant-ngp", encoding: str | None = None, **scene) -> dict:
+    found = recipe(kind, encoding=encoding)
     training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=DepthConfig(weight=0.0))
     run = dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
     if "widths" in run["model"]:
@@ -31,14 +30,22 @@ def settings(kind: str = "instant-ngp", **scene) -> dict:
 
 
 def of_the_sixth_version(run: dict) -> dict:
-    """Which let hash grids grow as they like."""
-    run["model"].get("field", {}).get("hash_grid", {}).pop("decay", None)
+    """Which knew no harmonics of colours, no term for empty space, and let hash grids grow as they like."""
+    del run["model"]["field"]["harmonics"], run["training"]["sparsity"]
+    for grid in hash_grids(run["model"]):
+        del grid["decay"]
     return run
+
+
+def hash_grids(values: dict) -> list[dict]:
+    """Those anywhere within."""
+    if "log2_entries" in values:
+        return [values]
+    return [grid for value in values.values() if isinstance(value, dict) for grid in hash_grids(value)]
 
 
 def of_the_fourth_version_of_models(run: dict) -> dict:
     """Which knew no widths."""
-    run = of_the_sixth_version(run)
     for name in ("widths", "widening", "proposal_blur", "distortion_distance"):
         run["model"].pop(name, None)
     return run
@@ -46,6 +53,7 @@ def of_the_fourth_version_of_models(run: dict) -> dict:
 
 def of_the_fifth_version(run: dict) -> dict:
     """Whose corrections were in radians, and whose distances counted to the end, and not unless that was asked for."""
+    run = of_the_sixth_version(run)
     run["training"]["depth"] = {"weight": 0.0, "rays": 0.25}
     del run["training"]["refine"]["precondition"]
     return of_the_fourth_version_of_models(run)
@@ -91,21 +99,6 @@ def test_the_second_version_is_read(kind):
     assert todays_model(of_the_second_version(settings(kind))["model"], 2) == today["model"]
 
 
-@pytest.mark.parametrize("encoding", [None, "hash"])
-@pytest.mark.parametrize("kind", SYSTEMS)
-def test_the_sixth_version_is_read(kind, encoding):
-    """It held models of the fifth version of checkpoints."""
-    model = recipe(kind, encoding=None if kind == "instant-ngp" else encoding).model
-    today, old = ({**settings(kind), "model": dataclasses.asdict(model)} for _ in range(2))
-    without = json.loads(json.dumps(old), object_hook=lambda values: {
-        name: value for name, value in values.items() if not ("log2_entries" in values and name == "decay")})
-    grids = json.dumps(today).count("log2_entries")
-    assert json.dumps(without).count('"decay"') == json.dumps(today).count('"decay"') - grids
-    found = todays_run(without, 6)
-    assert json.loads(json.dumps(found)) == json.loads(json.dumps(today))
-    assert todays_model(without["model"], 5) == found["model"]
-
-
 @pytest.mark.parametrize("kind", SYSTEMS)
 def test_the_fifth_version_is_read(kind):
     """It held models of the fourth version of checkpoints."""
@@ -113,6 +106,22 @@ def test_the_fifth_version_is_read(kind):
     assert todays_run(old, 5) == settings(kind) and todays_model(old["model"], 4) == settings(kind)["model"]
     found = from_dict(RunConfig, todays_run(old, 5)).training
     assert not found.refine.precondition and found.depth.weight == 0
+
+
+@pytest.mark.parametrize("encoding", [None, "hash"])
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_the_sixth_version_is_read(kind, encoding):
+    """It held models of the fifth version of checkpoints."""
+    old, today = settings(kind, encoding), settings(kind, encoding)
+    of_the_sixth_version(old)
+    assert todays_run(old, 6) == today and todays_model(old["model"], 5) == today["model"]
+    found = from_dict(RunConfig, todays_run(old, 6))
+    assert found.model.field.harmonics is None and found.training.sparsity.weight == 0
+
+
+def test_models_of_other_systems_keep_their_fields():
+    strange = {"kind": "blobs", "field": {"blobs": 3}}
+    assert todays_model(strange, 5) == strange
 
 
 def test_what_a_version_knew_stays_as_it_is():

@@ -1,13 +1,16 @@
 """The field against its parts in float64, written out in plain PyTorch."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from taichi_nerf.config import FieldConfig, HashGridConfig
 from taichi_nerf.fields import mlp
-from taichi_nerf.fields.hash_field import HashField
+from taichi_nerf.fields.hash_field import HashField, Hidden
 from taichi_nerf.reference.hash_grid import hash_grid_encode
 from taichi_nerf.reference.spherical_harmonics import spherical_harmonics
+from taichi_nerf.types import Shot
 
 GRID = dict(levels=3, log2_entries=9, base_resolution=4, max_resolution=24)
 CONFIG = FieldConfig(
@@ -76,6 +79,34 @@ def test_density_colour_and_gradients_equal_the_parts_written_out(backend, rng, 
     actual["table"] = field.table_gradient
     for name, gradient in zip(leaves, expected, strict=True):
         backend.assert_close(actual[name], gradient, f"gradient of {name}")
+
+
+@pytest.mark.parametrize("appearance", [0, 3])
+def test_colours_in_harmonics_are_those_of_the_coefficients(backend, rng, monkeypatch, appearance):
+    """Which know no direction, and a code where there is one; of rays with any number of samples."""
+    monkeypatch.setattr(mlp, "fastest_precision", lambda device: backend.dtype)
+    field = HashField(dataclasses.replace(CONFIG, harmonics=2), SIDE, torch.Generator().manual_seed(3), appearance)
+    field = field.to(backend.device, backend.dtype)
+    positions, directions = make_points(backend, rng, 70)
+    directions = directions[:9].requires_grad_()
+    ray_index = torch.randint(9, (70,), generator=rng, dtype=torch.int32).sort()[0].to(backend.device)
+    code = backend.tensor(torch.randn(9, appearance, generator=rng))
+    shot = Shot(codes={"appearance": code} if appearance else {})
+    hidden = Hidden(positions[:0].t(), backend.tensor(torch.randn(6, 70, generator=rng)))
+
+    colour = field.colour(hidden, directions, shot, ray_index)
+    x = torch.cat([hidden.geometry.t(), code[ray_index]], dim=1)
+    x = torch.relu(x @ field.colour_network.weights[0].t()) @ field.colour_network.weights[1].t()
+    coefficients = field.coefficients(hidden, shot, ray_index)
+    backend.assert_close(coefficients, x.view(70, 3, 9), "coefficients")
+    basis = spherical_harmonics(directions, 3)[ray_index]
+    expected = torch.einsum("ncj,nj->nc", x.view(70, 3, 9), basis).sigmoid()
+    backend.assert_close(colour, expected, "colour")
+    learned = [directions, *field.colour_network.weights]
+    cotangent = torch.randn(70, 3, generator=rng).to(colour)
+    for name, a, b in zip(("directions", "first layer", "last layer"), torch.autograd.grad(colour, learned, cotangent),
+                          torch.autograd.grad(expected, learned, cotangent)):
+        backend.assert_close(a, b, f"gradient of {name}")
 
 
 def test_the_density_gradient_by_position_is_its_slope(backend, rng, field):

@@ -6,9 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from taichi_nerf.config import PositionalFieldConfig
 from taichi_nerf.fields import positional_field
+from taichi_nerf.fields.encoded import EncodedGaussians
 from taichi_nerf.fields.positional_field import PositionalField
 from taichi_nerf.ops.positional_encoding import encode_gaussian, encode_position, encoding_width
+from taichi_nerf.reference.spherical_harmonics import spherical_harmonics
+from taichi_nerf.types import Shot
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +116,31 @@ def test_encoded_points_and_gaussians_go_in_as_they_come(backend, rng):
         assert density.shape == (12,) and colour.shape == (12, 3)
         (density.sum() + colour.sum()).backward()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in field.parameters())
+
+
+@pytest.mark.parametrize("appearance", [0, 2])
+def test_colours_in_harmonics_are_those_of_the_coefficients(backend, rng, appearance):
+    """Which know no direction, and no padding."""
+    config = PositionalFieldConfig(levels=3, width=16, depth=2, bottleneck=8, view_width=8, harmonics=2)
+    field = EncodedGaussians(config, 3, rng, appearance=appearance, colour_padding=0.001)
+    field = field.to(backend.device, backend.dtype)
+    samples = [backend.tensor(torch.rand(12, 3, generator=rng)) for _ in range(2)]
+    directions = backend.tensor(F.normalize(torch.randn(3, 3, generator=rng), dim=1)).requires_grad_()
+    code = backend.tensor(torch.randn(3, appearance, generator=rng))
+    shot = Shot(codes={"appearance": code} if appearance else {})
+    _, hidden = field.density(samples)
+
+    colour, coefficients = field.colour(hidden, directions, shot), field.coefficients(hidden, shot)
+    raw = field.network.raw_colour(hidden, code if appearance else None)
+    assert torch.equal(coefficients, raw.view(12, 3, 9))
+    assert (field.network.view_layer is None) == (appearance == 0)
+    basis = spherical_harmonics(directions, 3).repeat_interleave(4, 0)
+    expected = torch.einsum("ncj,nj->nc", coefficients, basis).sigmoid()
+    backend.assert_close(colour, expected, "colour")
+    learned = [directions, field.network.colour_layer.weight]
+    found, wanted = (torch.autograd.grad(x.square().sum(), learned, retain_graph=True) for x in (colour, expected))
+    for name, a, b in zip(("directions", "weights"), found, wanted):
+        backend.assert_close(a, b, f"gradient of {name}")
 
 
 def test_a_proposal_network_has_density_alone(rng):

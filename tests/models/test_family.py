@@ -317,7 +317,7 @@ def test_depth_in_device_coordinates_is_a_distance_from_the_camera(rng):
     ndc = unit.origins[:, None] + t[..., None] * unit.directions[:, None]
     z = -2 * model.frustum[2] / (1 - ndc[..., 2])  # of the inverse projection, in the frame of the cameras
     torch.testing.assert_close(rays.origins[:, None, 2] + distance * directions[:, None, 2], z, rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match=r"normals are not for --model\.ndc"):
+    with pytest.raises(UserError, match=r"normals and --sparsity are not for --model\.ndc"):
         model.density(rays.origins)
 
 

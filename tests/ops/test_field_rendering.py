@@ -45,7 +45,7 @@ def expected_pixels(settings, occupied, tensors, origins, directions, spread=Non
              "max_samples": settings.max_samples}
     return reference.render_field(origins.cpu(), directions.cpu(), occupied, *tensors, side=settings.side,
                                   degree=settings.degree, grid=GRID, march=march, early_stop=settings.early_stop,
-                                  spread=spread)
+                                  spread=spread, harmonic=settings.harmonic)
 
 
 def assert_same_pixels(backend, actual, expected):
@@ -63,6 +63,8 @@ CASES = {
     "no early stop": (1, {"early_stop": 0.0}),
     "one feature, a deep and a linear network": (
         1, {"features": 1, "density_sizes": (3, 8, 4, 8, 4), "colour_sizes": (5, 3), "degree": 1}),
+    "harmonics": (1, {"colour_sizes": (4, 8, 27), "degree": 3, "harmonic": True}),
+    "harmonics, an input that is 1": (1, {"colour_sizes": (5, 8, 12), "degree": 2, "harmonic": True}),
 }
 
 
@@ -134,6 +136,9 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         prepare_field(settings, layout, bits.long(), table, *networks)
     with pytest.raises(ValueError, match="colour network must go from"):
         dataclasses.replace(settings, degree=3)
+    for sizes in ((8, 8, 12), (4, 8, 3), (6, 8, 12)):
+        with pytest.raises(ValueError, match=r"from 4 inputs, or one more, to 3 times 2\^2 outputs"):
+            dataclasses.replace(settings, colour_sizes=sizes, harmonic=True)
     with pytest.raises(ValueError, match="hash grid must have 2 features an entry and 6 of all levels, got 2 and 8"):
         finer = hash_grid_layout(features=2, **{**GRID, "levels": 4})
         prepare_field(settings, finer, bits, backend.tensor(torch.zeros(finer.entries, 2)), *networks)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import DepthConfig, ExposureConfig, TrainingConfig
+from taichi_nerf.config import DepthConfig, ExposureConfig, SparsityConfig, TrainingConfig
 from taichi_nerf.data import with_scales
 from taichi_nerf.data.scene import Images
 from taichi_nerf.fields import mlp
@@ -45,6 +45,11 @@ CASES = {
     "depth-rays-per-pixel": {"training": {"depth": DepthConfig(weight=0.3)}, "per_pixel": 4},
     "scales": {"scales": 2},
     "masks": {"masked": True},
+    "harmonics": {"harmonics": 2},
+    "harmonics-appearance": {"harmonics": 1, "appearance": 3},
+    "sparsity": {"training": {"sparsity": SparsityConfig(weight=0.5, points=100)}},
+    "sparsity-widths": {"widths": "level", "widening": 0.1,  # more points than the step has room for samples
+                        "training": {"sparsity": SparsityConfig(weight=2.0, scale=0.3, points=1500)}},
     "widths": {"widths": "level"},
     "widths-depth": {"widths": "level", "widening": 0.1, "per_pixel": 4,
                      "training": {"depth": DepthConfig(weight=0.3)}},
@@ -61,12 +66,13 @@ def trainers(request, backend, small_scene, monkeypatch):
         monkeypatch.setattr(module, "fastest_precision", lambda device: torch.float32)
     monkeypatch.setattr(DeviceArrays, "__init__", without_half(DeviceArrays.__init__))
 
-    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, points=False, training=None,
-             **model):
+    def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, points=False, harmonics=None,
+             training=None, **model):
         scene = with_scales(masked_half(small_scene) if masked else small_scene, scales)
         scene = with_points(scene) if points else scene
         batch = dataclasses.replace(BATCH, random_background=random_background, one_ray=0.0)
-        settings = dataclasses.replace(NARROW, rays_per_pixel=per_pixel, appearance=appearance, **model)
+        field = dataclasses.replace(NARROW.field, harmonics=harmonics)
+        settings = dataclasses.replace(NARROW, field=field, rays_per_pixel=per_pixel, appearance=appearance, **model)
 
         def make(kind):
             config = TrainingConfig(steps=20, batch=batch, gradients=kind, **(training or {}))
@@ -248,14 +254,16 @@ def test_auto_takes_the_network_that_is_faster_with_all_samples_of_a_step(backen
                           for name in ("forward", "backward")]
 
 
-def test_steps_in_bfloat16_have_the_gradients_but_for_rounding(small_scene, monkeypatch):
+@pytest.mark.parametrize("harmonics", [None, 2])
+def test_steps_in_bfloat16_have_the_gradients_but_for_rounding(small_scene, monkeypatch, harmonics):
     runtime.init("cpu", torch.float32, threads=2)
-    found = []
+    found, field = [], dataclasses.replace(NARROW.field, harmonics=harmonics)
+    settings, sparsity = dataclasses.replace(NARROW, field=field), SparsityConfig(weight=0.1, points=100)
+    config = TrainingConfig(steps=20, batch=BATCH, gradients="explicit", sparsity=sparsity)
     for precision in (torch.float32, torch.bfloat16):
         for module in (mlp, networks):
             monkeypatch.setattr(module, "fastest_precision", lambda device, precision=precision: precision)
-        trainer = trainer_for(make_model(small_scene, NARROW), small_scene, TrainingConfig(steps=20, batch=BATCH,
-                                                                                       gradients="explicit"))
+        trainer = trainer_for(make_model(small_scene, settings), small_scene, config)
         generator = torch.Generator().manual_seed(3)
         weights = trainer.taker.table.weights
         weights.add_(0.2 * torch.randn(weights.shape, generator=generator))

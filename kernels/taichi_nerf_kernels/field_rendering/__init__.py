@@ -4,7 +4,8 @@
     x            position of a sample, in [-side / 2, side / 2]^3; x / side + 1/2 goes into the hash grid
     spread       width of what the ray sees at distance 1, spread t at the sample; for fields that see widths
     g            W_density(features of x) [G]; density = exp(min(g_0, 80)) per model unit
-    colour       sigmoid(W_colour(g, spherical harmonics of d)), sRGB
+    colour       sigmoid(W_colour(g, spherical harmonics of d)), sRGB; or sigmoid(sum_j k_j Y_j(d)) of coefficients k =
+                 W_colour(g) [3, B], for fields whose colour is in spherical harmonics Y
     T, w         transmittance in front of a sample, and its weight, as in `volume_rendering`
 
 A ray ends in front of the first sample with T < early_stop, and nothing behind is evaluated. Colour is sum w c over

@@ -51,10 +51,29 @@ def view_point(g, view, geometry: ti.template(), directions: ti.template()):
     return seen
 
 
+@ti.func
+def told_point(g, geometry: ti.template(), inputs: ti.template()):
+    """What a colour network that sees no direction is given: the point's geometry and, if it has one more input, 1."""
+    told = ti.Vector.one(float, inputs)
+    for k in ti.static(range(geometry)):
+        told[k] = g[k]
+    return told
+
+
+@ti.func
+def sum_point(coefficients, view, functions: ti.template()):
+    """sum_j k_j Y_j for each channel, of coefficients k [3, B] and the basis Y."""
+    raw = ti.Vector.zero(float, 3)
+    for channel in ti.static(range(3)):
+        for j in ti.static(range(functions)):
+            raw[channel] += coefficients[ti.static(channel * functions + j)] * view[j]
+    return raw
+
+
 @cache
-def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree: int):
+def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree: int, harmonic: bool):
     """The kernel for a table of numbers."""
-    outputs, geometry = density_sizes[0], density_sizes[-1]
+    outputs, geometry, inputs = density_sizes[0], density_sizes[-1], colour_sizes[0]
 
     @kernel
     def render(origins: ti.types.ndarray(ndim=2), directions: ti.types.ndarray(ndim=2), bits: ti.types.ndarray(ndim=1),
@@ -104,8 +123,13 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
                     x = encode_point((o + t * d) / side + 0.5, spread_here * t, table, levels, scales, features,
                                      outputs // features, wide)
                     g = network_sample(x, density_weights, 0, density_sizes)
-                    raw = network_sample(view_point(g, view, geometry, degree * degree), colour_weights, 0,
-                                         colour_sizes)
+                    raw = ti.Vector.zero(float, 3)
+                    if ti.static(harmonic):
+                        coefficients = network_sample(told_point(g, geometry, inputs), colour_weights, 0, colour_sizes)
+                        raw = sum_point(coefficients, view, degree * degree)
+                    else:
+                        raw = network_sample(view_point(g, view, geometry, degree * degree), colour_weights, 0,
+                                             colour_sizes)
                     # Onto the ray, which ends where it has become opaque.
                     passed += density_of(g[0]) * dt
                     after = transmittance(passed)

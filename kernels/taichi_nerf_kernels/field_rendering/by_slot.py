@@ -24,6 +24,7 @@ from .slots import (
     move_ray,
     place_points,
     put_down_ray,
+    sum_slots,
     take_ray,
 )
 
@@ -103,9 +104,10 @@ def network_slots(x: ti.template(), weights: ti.template(), y: ti.template(), ev
 
 
 @cache
-def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree: int, entry):
+def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degree: int, harmonic: bool, entry):
     """The kernel for a table of type `entry`, or, if that is None, of numbers."""
     outputs, geometry, inputs = density_sizes[0], density_sizes[-1], colour_sizes[0]
+    constant = harmonic and inputs > geometry
     by_entry, argument = entry is not None, table_type(entry)
     rows = VIEW + degree * degree
     widest = [_hidden(density_sizes, colour_sizes, parity) for parity in (0, 1)]
@@ -139,7 +141,11 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
             width = ti.Vector.zero(float, ti.static(LANES if wide else 1))
             x = ti.Vector.zero(float, outputs * LANES)
             point = ti.Vector.zero(float, inputs * LANES)
+            coefficients = ti.Vector.zero(float, ti.static(colour_sizes[-1] * LANES if harmonic else 1))
             raw = ti.Vector.zero(float, 3 * LANES)
+            if ti.static(constant):
+                for lane in range(LANES):
+                    point[geometry * LANES + lane] = 1.0
             even = ti.Vector.zero(float, ti.static(widest[0]) * LANES)
             odd = ti.Vector.zero(float, ti.static(widest[1]) * LANES)
             while live > 0:
@@ -169,10 +175,14 @@ def render_kernel(features: int, density_sizes: tuple, colour_sizes: tuple, degr
                     if ti.static(wide):
                         weigh_lanes(width, scales[level], level, x, features)
                 network_slots(x, density_weights, point, even, odd, density_sizes)
-                for k in range(degree * degree):
-                    for lane in range(LANES):
-                        point[(geometry + k) * LANES + lane] = state[(VIEW + k) * LANES + lane]
-                network_slots(point, colour_weights, raw, even, odd, colour_sizes)
+                if ti.static(harmonic):
+                    network_slots(point, colour_weights, coefficients, even, odd, colour_sizes)
+                    sum_slots(coefficients, state, degree * degree, raw)
+                else:
+                    for k in range(degree * degree):
+                        for lane in range(LANES):
+                            point[(geometry + k) * LANES + lane] = state[(VIEW + k) * LANES + lane]
+                    network_slots(point, colour_weights, raw, even, odd, colour_sizes)
                 # Each onto its ray.
                 for lane in range(live):
                     composite_slot(lane, point[lane], raw, limit, max_samples, state, whole)

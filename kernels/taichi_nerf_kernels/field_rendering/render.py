@@ -33,7 +33,7 @@ def render_rays(settings: FieldSettings, origins, directions, bits, blocks, tabl
     """
     if origins.shape[0] == 0:
         return
-    sizes = (settings.features, settings.density_sizes, settings.colour_sizes, settings.degree)
+    sizes = (settings.features, settings.density_sizes, settings.colour_sizes, settings.degree, settings.harmonic)
     arguments = (origins, directions, bits, blocks, settings.resolution, settings.cascades, settings.cone,
                  math.log1p(settings.cone), settings.step, settings.near, settings.far, settings.max_samples,
                  settings.early_stop, settings.side, table, levels, scales, density_weights, colour_weights)

@@ -19,7 +19,10 @@ class FieldSettings:
     colour_sizes: tuple[int, ...]
     """Layers of the colour network: G + degree^2, widths, 3."""
     degree: int
-    """Of the spherical harmonics."""
+    """Of the spherical harmonics: so many bands, degree^2 functions."""
+    harmonic: bool = False
+    """Whether the colour network sees no direction and gives coefficients of these functions, [3, degree^2]: its layers
+    are G, widths, 3 degree^2, or G + 1, where the last input is 1."""
     side: float
     """Side of the field's box, in model units."""
     resolution: int
@@ -49,9 +52,14 @@ class FieldSettings:
         if not (1 <= self.max_samples <= 2**24 and 0 <= self.early_stop < 1 and 1 <= self.degree <= MAX_DEGREE):
             raise ValueError("max_samples must be from 1 to 2^24, early_stop in [0, 1) and degree from 1 to "
                              f"{MAX_DEGREE}, got {self.max_samples}, {self.early_stop} and {self.degree}")
-        if self.density_sizes[-1] + self.degree**2 != self.colour_sizes[0] or self.colour_sizes[-1] != 3:
-            raise ValueError(f"the colour network must go from {self.density_sizes[-1]} + {self.degree}^2 inputs to "
-                             f"3 outputs, got {self.colour_sizes}")
+        geometry, functions = self.density_sizes[-1], self.degree**2
+        ends = self.colour_sizes[0], self.colour_sizes[-1]
+        if not self.harmonic and ends != (geometry + functions, 3):
+            raise ValueError(f"the colour network must go from {geometry} + {self.degree}^2 inputs to 3 outputs, got "
+                             f"{self.colour_sizes}")
+        if self.harmonic and ends not in ((geometry, 3 * functions), (geometry + 1, 3 * functions)):
+            raise ValueError(f"the colour network must go from {geometry} inputs, or one more, to 3 times "
+                             f"{self.degree}^2 outputs, got {self.colour_sizes}")
 
     def check_layout(self, layout) -> None:
         """Raise ValueError for a `HashGridLayout` with other features than the field's."""

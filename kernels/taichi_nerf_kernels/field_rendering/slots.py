@@ -106,6 +106,18 @@ def place_points(side: float, state: ti.template()):
 
 
 @ti.func
+def sum_slots(coefficients: ti.template(), state: ti.template(), functions: ti.template(), raw: ti.template()):
+    """raw = sum_j k_j Y_j of all slots, of coefficients k [3, B] and the basis Y that is their view."""
+    for channel in ti.static(range(3)):
+        for slot in range(LANES):
+            raw[channel * LANES + slot] = 0.0
+        for j in range(functions):
+            for slot in range(LANES):
+                raw[channel * LANES + slot] += (coefficients[(channel * functions + j) * LANES + slot]
+                                                * state[(VIEW + j) * LANES + slot])
+
+
+@ti.func
 def composite_slot(slot: int, log_density: float, raw: ti.template(), limit: float, max_samples: int,
                    state: ti.template(), whole: ti.template()):
     """Add the sample of a slot to its ray, and end the ray where it has become opaque."""

@@ -14,6 +14,7 @@ from .batch import (
 from .codes import code_rows, gather_code_gradient
 from .distances import differentiate_distances, draw_known_rays, known_rays_of_step
 from .exposure import centred_stops, gather_stops_gradient
+from .harmonics import harmonics_gradient, sum_harmonics
 from .loss import LOSS, SQUARED_ERROR, differentiate_rays, differentiate_rays_of_images, total_weight
 from .samples import (
     add_to_row,
@@ -25,6 +26,7 @@ from .samples import (
     unit_positions,
     view_rows,
 )
+from .sparsity import differentiate_sparsity, draw_points
 from .widths import gather_widths, radii_of_rays, widths_of_samples
 
 __all__ = [
@@ -46,15 +48,19 @@ __all__ = [
     "differentiate_distances",
     "differentiate_rays",
     "differentiate_rays_of_images",
+    "differentiate_sparsity",
     "draw_known_rays",
+    "draw_points",
     "gather_code_gradient",
     "gather_stops_gradient",
     "gather_visible",
     "gather_widths",
+    "harmonics_gradient",
     "known_rays_of_step",
     "move_average",
     "next_batch",
     "radii_of_rays",
+    "sum_harmonics",
     "total_weight",
     "unit_positions",
     "view_rows",
