@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..config import PlenOctreeConfig
+from ..data.svox import SvoxTree
 from ..fields.octree import OctreeField
 from ..losses import squared_error
 from ..ops.octree import Octree
-from ..ops.octree_rendering import Frame, prepare_octree, render_octree, render_picture
+from ..ops.octree_rendering import Frame, degree_of, prepare_octree, render_octree, render_picture
 from ..types import UNKNOWN, Batch, PackedSamples, Rays, Shot, Standing
 from .model import Box, Model, ParameterGroup, RayRenderer
 from .pixels import Pixels
@@ -37,6 +38,23 @@ class PlenOctree(Model):
         model = cls(config, box)
         model.field.set_tree(tree, density, coefficients)
         return model
+
+    @classmethod
+    def of_svox(cls, tree: SvoxTree, box: Box) -> "PlenOctree":
+        """The model of a file's tree, whose world is model space."""
+        radius = tuple(0.5 / scale for scale in tree.scale)
+        centre = tuple((0.5 - offset) / scale for offset, scale in zip(tree.offset, tree.scale))
+        config = PlenOctreeConfig(degree=degree_of(tree.coefficients.shape[1]), centre=centre, radius=radius)
+        links = Octree(torch.from_numpy(tree.child), torch.from_numpy(tree.parent_depth))
+        return cls.of_tree(config, box, links, torch.from_numpy(tree.density), torch.from_numpy(tree.coefficients))
+
+    def as_svox(self) -> SvoxTree:
+        """Its tree for a file, in model space."""
+        field = self.field
+        child, parent_depth, density, coefficients = (
+            x.detach().cpu().numpy() for x in (field.child, field.parent_depth, field.cell_density, field.coefficients))
+        return SvoxTree(child=child, parent_depth=parent_depth, density=density, coefficients=coefficients,
+                        offset=field.frame.offset, scale=field.frame.scale)
 
     @property
     def sizes(self) -> dict[str, int]:
