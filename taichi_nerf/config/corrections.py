@@ -88,8 +88,8 @@ class SparsityConfig:
     weight: float = 0.0
     """Of its loss, the mean of 1 - exp(-scale density), next to that of the colour; 0: none; 1e-3 in PlenOctrees."""
     scale: float = 0.05
-    """Length in model units: how much of the light a stretch so long takes is what counts. The shorter it is, the less
-    does thin fog count against what is solid."""
+    """Length in model units, of which the box of an object is 1 across: the loss is the part of the light that a
+    stretch so long takes. The longer, the thinner is the fog that counts. 0.05 of a box 3 across in PlenOctrees."""
     points: int = 4096
     """Points of the box whose density a step looks at; each step draws others."""
 

@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from taichi_nerf_kernels import octree_rendering as kernels
+from taichi_nerf_kernels.engine import ti
 from taichi_nerf_kernels.spherical_harmonics import MAX_DEGREE
 
+from .. import runtime
 from ._check import check_in_place, check_tensor
 from .octree import Octree
 
-__all__ = ["Frame", "leaf_weights", "render_octree"]
+__all__ = ["Frame", "PreparedOctree", "degree_of", "leaf_weights", "prepare_octree", "render_octree", "render_picture"]
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,22 @@ class Frame:
 
 
 def render_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Tensor, origins: Tensor,
-                  directions: Tensor, *, near: float = 0.0, early_stop: float = 0.0,
-                  skip: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+                  directions: Tensor, *, near: float = 0.0, early_stop: float = 0.0, skip: float = 0.0,
+                  gradients: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Colour [R, 3] over black, opacity [R], depth [R] (sum of w t) and leaves met [R] int32 of rays.
 
     The density and the colour of a leaf are the same all over it, so that the integral along a ray is exact. Colour is
     the sigmoid of spherical harmonics of the ray's direction.
 
     Args:
-        density: [8 n] of the cells, per unit of world length; what is not above `skip` is empty.
+        density: [8 n] or [8 n, 1] of the cells, per unit of world length; what is not above `skip` is empty.
         coefficients: [8 n, 3 B] of the cells, those of red, of green, of blue; B is 1, 4, 9, 16 or 25.
         origins, directions: [R, 3], in the world, unit directions.
         near: nothing nearer to the origins is seen.
         early_stop: a ray ends where its transmittance is below it.
         skip: density of leaves that count as empty, at least 0.
+        gradients: of the shapes of density and coefficients. If given, their gradients are added to these in the
+            backward pass, and autograd gets none: nothing as large as the tree is allocated in a step.
 
     Returns:
         Differentiable with respect to density and coefficients. Gradients of what is met by no ray, or is empty, are 0.
@@ -70,8 +74,8 @@ def render_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Ten
     Raises:
         TypeError, ValueError: tensors of another type, shape, dtype or device.
     """
-    return _RenderOctree.apply(density, coefficients, origins, directions, tree, frame, near, early_stop,
-                               max(0.0, skip))
+    settings = (*frame.offset, *frame.scale, float(near), float(early_stop), float(max(0.0, skip)))
+    return _RenderOctree.apply(density, coefficients, origins, directions, tree, settings, gradients)
 
 
 def leaf_weights(tree: Octree, frame: Frame, density: Tensor, origins: Tensor, directions: Tensor, weights: Tensor, *,
@@ -80,7 +84,7 @@ def leaf_weights(tree: Octree, frame: Frame, density: Tensor, origins: Tensor, d
 
     weights: [8 n]. The others are those of `render_octree`. Not differentiable. Raises TypeError, ValueError.
     """
-    density = check_tensor("density", density, (tree.cells,))
+    density = _check_density(density, tree)
     check_in_place("weights", weights, density.shape, like=density)
     origins, directions = _check_rays(origins, directions, density)
     if len(origins):
@@ -90,20 +94,21 @@ def leaf_weights(tree: Octree, frame: Frame, density: Tensor, origins: Tensor, d
 
 class _RenderOctree(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, density, coefficients, origins, directions, tree, frame, near, early_stop, skip):
-        density = check_tensor("density", density, (tree.cells,))
+    def forward(ctx, density, coefficients, origins, directions, tree, settings, gradients):
+        shape, density = density.shape, _check_density(density, tree)
         coefficients = check_tensor("coefficients", coefficients, (tree.cells, None), like=density)
-        degree = degree_of(coefficients.shape[1])
-        rays = _check_rays(origins, directions, density)
-        links = _links(tree, density)
-        settings = (*frame.offset, *frame.scale, float(near), float(early_stop), float(skip), degree)
+        settings = (*settings, degree_of(coefficients.shape[1]))
+        rays, links = _check_rays(origins, directions, density), _links(tree, density)
+        if gradients is not None:
+            gradients = tuple(check_in_place(f"gradients[{n}]", gradients[n], wanted, like=density)
+                              for n, wanted in enumerate((shape, coefficients.shape)))
         count = len(origins)
         colour, opacity, depth = density.new_empty(count, 3), density.new_empty(count), density.new_empty(count)
         leaves = torch.empty(count, dtype=torch.int32, device=density.device)
         if count:
             kernels.trace_forward(*rays, *links, density, coefficients, *settings, colour, opacity, depth, leaves)
         ctx.save_for_backward(density, coefficients, *rays, *links, colour, opacity, depth)
-        ctx.settings = settings
+        ctx.settings, ctx.shape, ctx.gradients = settings, shape, gradients
         ctx.mark_non_differentiable(leaves)
         return colour, opacity, depth, leaves
 
@@ -111,16 +116,68 @@ class _RenderOctree(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, colour_gradient, opacity_gradient, depth_gradient, _):
         density, coefficients, *given, colour, opacity, depth = (saved.detach() for saved in ctx.saved_tensors)
-        density_gradient, coefficients_gradient = torch.zeros_like(density), torch.zeros_like(coefficients)
+        added_to, returned = ctx.gradients, (None, None)
+        if added_to is None:
+            added_to = returned = density.new_zeros(ctx.shape), torch.zeros_like(coefficients)
         if len(colour):
             kernels.trace_backward(*given, density, coefficients, *ctx.settings, colour, opacity, depth,
                                    colour_gradient.contiguous(), opacity_gradient.contiguous(),
-                                   depth_gradient.contiguous(), density_gradient, coefficients_gradient)
+                                   depth_gradient.contiguous(), added_to[0].view(-1), added_to[1])
         return (
-            density_gradient,
-            coefficients_gradient,
-            *[None] * 7,  # origins, directions, tree, frame, near, early_stop, skip
+            *returned,  # density, coefficients: None where they were added to gradients
+            *[None] * 5,  # origins, directions, tree, settings, gradients
         )
+
+
+@dataclass(frozen=True)
+class PreparedOctree:
+    """An octree as `render_picture` wants it, until a tensor changes or Taichi starts anew."""
+
+    arrays: tuple
+    settings: tuple
+
+
+def prepare_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Tensor, *,
+                   skip: float = 0.0) -> PreparedOctree:
+    """An octree for any number of pictures.
+
+    Where kernels work on tensors in place nothing is copied; on Vulkan all is uploaded once. Arguments and errors as of
+    `render_octree`.
+    """
+    density = _check_density(density, tree)
+    coefficients = check_tensor("coefficients", coefficients, (tree.cells, None), like=density)
+    arrays, degree = (*_links(tree, density), density, coefficients), degree_of(coefficients.shape[1])
+    if runtime.current().backend == "vulkan":
+        arrays = tuple(_uploaded(array) for array in arrays)
+    return PreparedOctree(arrays, (*frame.offset, *frame.scale, float(max(0.0, skip)), degree))
+
+
+def render_picture(prepared: PreparedOctree, origins: Tensor, directions: Tensor, *, near: float = 0.0,
+                   early_stop: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `render_octree` gives, of a prepared octree and without gradients. Raises TypeError, ValueError."""
+    origins = check_tensor("origins", origins, (None, 3))
+    directions = check_tensor("directions", directions, (len(origins), 3), like=origins)
+    count = len(origins)
+    colour, opacity, depth = origins.new_empty(count, 3), origins.new_empty(count), origins.new_empty(count)
+    leaves = torch.empty(count, dtype=torch.int32, device=origins.device)
+    *frame, skip, degree = prepared.settings
+    if count:
+        kernels.trace_forward(origins, directions, *prepared.arrays, *frame, float(near), float(early_stop), skip,
+                              degree, colour, opacity, depth, leaves)
+    return colour, opacity, depth, leaves
+
+
+def _uploaded(tensor: Tensor):
+    """The same as an array of the device."""
+    array = ti.ndarray(ti.i32 if tensor.dtype == torch.int32 else float, tuple(tensor.shape))
+    array.from_numpy(tensor.numpy())
+    return array
+
+
+def _check_density(density: Tensor, tree: Octree) -> Tensor:
+    """[8 n]"""
+    column = isinstance(density, Tensor) and density.dim() == 2
+    return check_tensor("density", density, (tree.cells, 1) if column else (tree.cells,)).view(-1)
 
 
 def degree_of(coefficients: int) -> int:

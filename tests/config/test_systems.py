@@ -80,7 +80,7 @@ def scene():
 
 
 def test_the_systems_of_the_package_are_known_in_their_order():
-    assert list(SYSTEMS) == ["instant-ngp", "nerf", "mip-nerf", "mip-nerf-360"]
+    assert list(SYSTEMS) == ["instant-ngp", "nerf", "mip-nerf", "mip-nerf-360", "plenoctree"]
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
@@ -96,7 +96,7 @@ def test_a_system_is_what_it_says_of_itself(kind):
 
 
 def test_what_there_is_not_is_refused_by_name():
-    with pytest.raises(SettingError, match="model must be one of instant-ngp, nerf, mip-nerf, mip-nerf-360, got glow"):
+    with pytest.raises(SettingError, match=r"model must be one of instant-ngp, nerf, .*, plenoctree, got glow"):
         recipe("glow")
     with pytest.raises(SettingError, match="preset must be one of small, paper, got large"):
         recipe("nerf", "large")
@@ -171,7 +171,7 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
     assert cli.main(["train", "--model", "glow", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "--model {instant-ngp,nerf,mip-nerf,mip-nerf-360,glow}" in said
+    assert "--model {instant-ngp,nerf,mip-nerf,mip-nerf-360,plenoctree,glow}" in said
     assert "--model.strength FLOAT" in said and "Of the light that is added to every colour. (default: 0.25)" in said
     run = tmp_path / "run"
     small = ["--steps", "2", "--downscale", "25", "--test-every", "8", "--orbit-frames", "0", "--output", str(run)]
@@ -182,9 +182,9 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
     assert cli.main(["eval", str(run)]) == 0
     assert "trained 3 steps" in capsys.readouterr().out
     assert cli.main(["eval", str(run), "--renderer", "taichi"]) == 2
-    assert "taichi is for instant-ngp alone, and" in capsys.readouterr().err
+    assert "taichi is for instant-ngp, plenoctree alone, and" in capsys.readouterr().err
 
 
 def test_the_command_line_has_no_system_that_is_not_known(capsys):
     assert cli.main(["train", "--model", "glow"]) == 2
-    assert "glow" not in SYSTEMS and "nerf, mip-nerf, mip-nerf-360, got glow; see" in capsys.readouterr().err
+    assert "glow" not in SYSTEMS and "mip-nerf-360, plenoctree, got glow; see" in capsys.readouterr().err

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import huber_loss
 
+from taichi_nerf.reference.random import uniform
+from taichi_nerf.reference.spherical_harmonics import spherical_harmonics
 from taichi_nerf.training.exposure import exposed
 from taichi_nerf_kernels import training_step as kernels
 from taichi_nerf_kernels.engine import ti
@@ -228,3 +230,45 @@ def test_as_many_known_rays_as_are_a_share_of_the_pixels(backend, rays, per_pixe
     count = backend.tensor([0], torch.int32)
     kernels.known_rays_of_step(backend.tensor([rays], torch.int32), per_pixel, share, 300, count)
     assert count.tolist() == [known]
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 2000])
+def test_harmonics_are_summed_and_their_gradient_is_the_sums(backend, rng, count):
+    """Of the samples in use; what there is room for besides stays as it is."""
+    bands, room, rays = 3, count + 7, 5
+    coefficients = single(torch.randn(3 * bands**2, room, generator=rng)).requires_grad_()
+    directions = single(torch.nn.functional.normalize(torch.randn(rays, 3, generator=rng).double(), dim=1))
+    ray_of = torch.randint(0, rays, (room,), generator=rng)
+    basis = spherical_harmonics(directions, bands)[ray_of]
+    raw = torch.einsum("cjn,nj->cn", coefficients.view(3, bands**2, room), basis)
+    cotangent = single(torch.randn(3, room, generator=rng))
+    (expected,) = torch.autograd.grad(raw, coefficients, cotangent)
+    given = (backend.tensor(directions), backend.tensor(ray_of, torch.int32))
+    used, found = backend.tensor([count], torch.int32), backend.empty(3, room)
+    gradient = backend.empty(*coefficients.shape)
+    kernels.sum_harmonics(backend.tensor(coefficients.detach()), *given, found, used, bands)
+    kernels.harmonics_gradient(backend.tensor(cotangent), *given, gradient, used, bands)
+    backend.assert_close(found[:, :count], raw[:, :count], "raw")
+    backend.assert_close(gradient[:, :count], expected[:, :count], "coefficients")
+    if backend.name != "vulkan-f32":
+        assert torch.isnan(found[:, count:]).all() and torch.isnan(gradient[:, count:]).all()
+
+
+@pytest.mark.parametrize("samples", [0, 1000])
+@pytest.mark.parametrize("count", [1, 63, 2000])
+def test_the_loss_of_empty_space_and_its_gradient_unless_the_step_has_no_samples(backend, rng, count, samples):
+    geometry = single(3 * torch.randn(4, count + 7, generator=rng)).requires_grad_()
+    loss = 0.7 * (1 - torch.exp(-0.2 * geometry[0, :count].exp())).mean()
+    (expected,) = torch.autograd.grad(loss, geometry)
+    gradient, errors = backend.empty(*geometry.shape), torch.zeros(2, dtype=backend.dtype, device=backend.device)
+    kernels.differentiate_sparsity(
+        backend.tensor(geometry.detach()), 0.2, 0.7, backend.tensor([samples], torch.int32), gradient, errors,
+        backend.tensor([count], torch.int32))
+    backend.assert_close(errors[:1], loss.detach()[None], "loss")
+    backend.assert_close(gradient[:, :count], expected[:, :count] * (samples > 0), "geometry", scale=1e-2)
+
+
+def test_points_are_those_of_the_seed_as_many_as_are_asked_for(backend):
+    unit = backend.empty(100, 3)
+    kernels.draw_points(7, unit, backend.tensor([63], torch.int32))
+    backend.assert_close(unit[:63], uniform(7, torch.arange(3 * 63)).view(63, 3), "points")

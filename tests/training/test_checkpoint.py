@@ -205,6 +205,22 @@ def test_files_of_the_second_version_are_read(saved, make_trainer):
     assert_same(resumed, trainer)
 
 
+@pytest.mark.parametrize("version", [4, 5])
+def test_files_of_the_fourth_and_fifth_version_are_read(saved, make_trainer, version):
+    """They knew no harmonics, and the fourth no widths."""
+    trainer, folder = saved
+    model = dataclasses.asdict(SMALL)
+    del model["field"]["harmonics"]
+    for name in ("widths", "widening") if version == 4 else ():
+        del model[name]
+    rewrite(folder / MODEL, header={"version": version, "model": model})
+    rewrite(folder / STATE, header={"version": version})
+    resumed = make_trainer()
+    assert checkpoint.load(folder).config == dataclasses.replace(SMALL, widths="off" if version == 4 else None)
+    checkpoint.load_training(folder, resumed)
+    assert_same(resumed, trainer)
+
+
 @pytest.mark.parametrize("numbers", [None, {"steps_done": -1}, {"steps_done": "x"}, {"steps_done": 5}])
 def test_numbers_that_are_none_are_refused(saved, make_trainer, numbers):
     rewrite(saved[1] / STATE, header={"numbers": numbers})
