@@ -51,6 +51,7 @@ class Octree(Common):
 def octree(command: Octree) -> int:
     """`taichi-nerf octree`"""
     from .. import runtime
+    from ..export.octree import write_octree
     from ..training import checkpoint
     from ..training.extraction import extract
     from ..training.fine_tuning import without_validation
@@ -87,7 +88,7 @@ def octree(command: Octree) -> int:
             steps, seconds = _fine_tuned(made, *without_validation(scene), training)
             checkpoint.save_model(file, made, steps=steps, seconds=seconds)
         if command.npz is not None:
-            _write_npz(command.npz, made, scene)
+            write_octree(command.npz, made, scene)
         _score(new, scene, model, made, {"steps": steps, "seconds": seconds})
     result(f"{output}: an octree of {made.sizes['nodes']} nodes; look at it with: taichi-nerf view {quoted(output)}")
     return 0
@@ -127,10 +128,6 @@ def _fine_tuned(model: "Model", scene: "Scene", validation: "Scene | None",
     if validation is not None:
         say(f"views that were left out: {before:.2f} dB before and {after:.2f} dB after {trainer.steps_done} steps")
     return trainer.steps_done, trainer.seconds
-
-
-def _write_npz(file: Path, model: "Model", scene: "Scene") -> None:
-    raise NotImplementedError
 
 
 def _score(run: "RunFolder", scene: "Scene", model: "Model", made: "Model", about: dict) -> None:

@@ -6,6 +6,7 @@
     model systems               what all models have in common; the one list of them
     instant_ngp nerf mip_nerf mip_nerf_360
                                 a system each: its settings, its presets, what --encoding does with them
+    extraction                  how an octree is made out of a model
     training scene run          a run as a whole
     reading migrations          from JSON, of this version and of earlier ones
 """
@@ -13,6 +14,7 @@
 from . import instant_ngp, mip_nerf, mip_nerf_360, nerf, plenoctree
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, RefineConfig, SparsityConfig
+from .extraction import ExtractionConfig
 from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig, Widths
 from .hash_grid import CELLS_PER_PIXEL, FINEST, HashGridConfig
 from .instant_ngp import InstantNGPConfig, SamplingConfig
@@ -56,6 +58,7 @@ __all__ = [
     "DepthConfig",
     "Encoding",
     "ExposureConfig",
+    "ExtractionConfig",
     "FieldConfig",
     "HashGridConfig",
     "HashProposalConfig",

@@ -43,7 +43,7 @@ class _Deep(Field):
         of_ray += [shot.codes["appearance"]] if self.appearance else []
         return self.network.colour(hidden, torch.cat(of_ray, dim=1) if of_ray else None)
 
-    def coefficients(self, hidden: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+    def colour_coefficients(self, hidden: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
         _refuse_index(ray_index)
         return self._raw_coefficients(hidden, shot).unflatten(1, (3, -1))
 

@@ -51,7 +51,7 @@ class Radiance(NamedTuple):
 
     def coefficients(self) -> Tensor:
         """[M, 3, B] of its harmonics, where the field has such."""
-        return self.field.coefficients(self.hidden, self.shot)
+        return self.field.colour_coefficients(self.hidden, self.shot)
 
 
 def colour_outputs(harmonics: int | None) -> int:
@@ -80,7 +80,7 @@ class Field(nn.Module):
         """sRGB colour [N, 3], of unit directions [R, 3]."""
         raise NotImplementedError
 
-    def coefficients(self, hidden: Any, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+    def colour_coefficients(self, hidden: Any, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
         """[N, 3, (harmonics + 1)^2]: what `ops.harmonic_colours` makes the colour of, in any direction."""
         raise NotImplementedError
 

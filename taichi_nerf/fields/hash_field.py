@@ -139,7 +139,7 @@ class HashField(HashDensity):
         raw = self._outputs(hidden, view, ray_index)
         return raw.t().to(view.dtype, memory_format=torch.contiguous_format).sigmoid()
 
-    def coefficients(self, hidden: Hidden, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+    def colour_coefficients(self, hidden: Hidden, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
         return self._coefficients(hidden, shot, ray_index).t().unflatten(1, (3, -1))
 
     def _coefficients(self, hidden: Hidden, shot: Shot, ray_index: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from ..ops.octree import NOWHERE, Octree, descend, root_of
 from ..ops.octree_rendering import Frame
 from ..ops.spherical_harmonics import encode_direction
 from ..types import UNKNOWN, Shot, of_samples
-from .field import Field, Samples
+from .field import Field, HashTable, Samples
 
 __all__ = ["OctreeField"]
 
@@ -30,7 +30,7 @@ class OctreeField(Field):
 
     def __init__(self, config: PlenOctreeConfig):
         super().__init__()
-        self.degree = config.degree
+        self.degree, self.harmonics = config.degree, config.degree - 1
         self.unit = 2 * max(config.radius) / UNITS
         """Model units."""
         self.frame = Frame.of_box(config.centre, config.radius)
@@ -85,11 +85,14 @@ class OctreeField(Field):
         _, depths = descend(self.tree, self.frame.tree_points(positions))
         return UNITS * self.unit * 0.5 ** depths.to(positions.dtype)
 
+    def colour_coefficients(self, hidden: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+        return self.coefficients.index_select(0, hidden.clamp_min(0)).unflatten(1, (3, -1))
+
     def colour(self, hidden: Tensor, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:
         basis = of_samples(encode_direction(directions, self.degree), len(hidden), ray_index)  # [S, B]
-        coefficients = self.coefficients.index_select(0, hidden.clamp_min(0)).unflatten(1, (3, -1))  # [S, 3, B]
-        return (coefficients * basis[:, None]).sum(dim=2).sigmoid()
+        return (self.colour_coefficients(hidden) * basis[:, None]).sum(dim=2).sigmoid()
 
-    def tables(self) -> list[tuple[nn.Parameter, Tensor]]:
-        return [(self.thickness, self.thickness_gradient), (self.coefficients, self.coefficients_gradient)]
+    def tables(self) -> list[HashTable]:
+        return [HashTable(self.thickness, self.thickness_gradient),
+                HashTable(self.coefficients, self.coefficients_gradient)]

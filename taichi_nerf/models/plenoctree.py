@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..config import PlenOctreeConfig
 from ..data.svox import SvoxTree
+from ..fields.field import Radiance
 from ..fields.octree import OctreeField
 from ..losses import squared_error
 from ..ops.octree import Octree
@@ -80,8 +81,9 @@ class PlenOctree(Model):
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         return {"colour": squared_error(pixels.over(batch.background), batch.target, batch.weight)}
 
-    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
-        return self.field.density(positions, shot)[0]
+    def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
+        density, hidden = self.field.density(positions, shot)
+        return Radiance(density, self.field, hidden, shot)
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer:
         field, config, unit = self.field, self.config, self.field.unit
@@ -98,8 +100,8 @@ class PlenOctree(Model):
     def parameter_groups(self) -> list[ParameterGroup]:
         """The densities, and the harmonics: both as tables, of which a step touches what its rays meet."""
         names = ("field.thickness", "field.coefficients")
-        return [ParameterGroup(name=name, parameters=[table], kind="table", gradient=gradient)
-                for name, (table, gradient) in zip(names, self.field.tables())]
+        return [ParameterGroup(name=name, parameters=[table.entries], kind="table", gradient=table.gradient)
+                for name, table in zip(names, self.field.tables())]
 
     @property
     def _frame(self) -> Frame:

@@ -26,6 +26,7 @@ from ..errors import UserError
 from ..fields.field import Radiance
 from ..models.model import Model
 from ..models.plenoctree import PlenOctree
+from ..ops.camera import ray_offsets
 from ..ops.octree import Octree, cell_cubes, descend, insert_points, root_of
 from ..ops.octree_rendering import Frame, leaf_weights
 from ..ops.spherical_harmonics import encode_direction
@@ -42,9 +43,10 @@ OPAQUE = 0.1  # opacity of a cell of that grid from which on it is (Yu et al.)
 DENSE = 0.01  # and of a cell of half the resolution that is a candidate for the tree
 POINTS = 2**17  # that a model is asked for at a time
 RAYS, MOST_RAYS = 2**16, 2**21  # that go through the tree at a time, and in all
+FINEST_GRID = 8  # of rays of a pixel, along each side
 CAMERAS = 24  # whose directions a colour without harmonics is fitted to
 HARMONICS = 2  # their degree, where a model has none
-RIDGE = 1e-2  # of the fit, in cameras
+RIDGE = 1e-3  # of the fit, in cameras
 CLEAREST = 1e-3  # of a colour, which has no logit at 0 and 1
 COPIES = 6  # of the numbers of a tree in its training: values, gradient, two moments, average, the best so far
 FILL = 2.5  # cells of a tree for each of its leaves that is not empty
@@ -156,15 +158,19 @@ def seen_cells(tree: Octree, frame: Frame, density: Tensor, rays: Iterator[Rays]
 
 
 def rays_of_photos(source: PhotoRays, told: Told) -> Iterator[Rays]:
-    """Through the middles of pixels of the photos: of all of them, or of as many as are enough, spread evenly."""
+    """Through the pixels of the photos: some of them, spread evenly, or a grid of rays through each, so that they are
+    about MOST_RAYS and go through all that is as small as a pixel."""
     images = source.photos.images
     pixels, start = int(images.size.prod(dim=1).sum()), images.image_table[:, 0].contiguous()
     apart = 1 + 2 * (pixels // MOST_RAYS // 2)  # odd, so that rows of an image do not all have the same columns
-    for first in range(0, pixels, RAYS * apart):
-        index = torch.arange(first, min(first + RAYS * apart, pixels), apart, dtype=torch.int32, device=start.device)
-        image = torch.searchsorted(start, index, right=True, out_int32=True) - 1
-        yield source.through(image, images.pixel_centres(image, index), None)
-        told(min(first + RAYS * apart, pixels), pixels)
+    along = min(max(1, math.isqrt(MOST_RAYS // pixels)), FINEST_GRID)  # rays of a pixel along each side
+    for done, offset in enumerate(ray_offsets(along**2).to(start.device)):
+        for first in range(0, pixels, RAYS * apart):
+            last = min(first + RAYS * apart, pixels)
+            index = torch.arange(first, last, apart, dtype=torch.int32, device=start.device)
+            image = torch.searchsorted(start, index, right=True, out_int32=True) - 1
+            yield source.through(image, images.pixel_centres(image, index) + offset, None)
+            told(done * pixels + last, along**2 * pixels)
 
 
 @torch.no_grad()
@@ -188,8 +194,11 @@ def leaves_of_model(model: Model, frame: Frame, middles: Tensor, depth: int, sam
         of_points = radiance.density.view(-1, samples)  # [N, K]
         row = [of_points.mean(1, keepdim=True)]
         if degree is not None:
-            row.append(_mean_harmonics(radiance, of_points, degree) if radiance.harmonics is not None
-                       else _fitted_harmonics(model, positions[torch.arange(len(middle)), of_points.argmax(1)], cameras, degree))
+            if radiance.harmonics is None:
+                densest = positions[torch.arange(len(middle)), of_points.argmax(1)]  # [N, 3]
+                row.append(_fitted_harmonics(model, densest, cameras, degree))
+            else:
+                row.append(_mean_harmonics(radiance, of_points, degree))
         found.append(torch.cat(row, dim=1))
         told(min(first + count, len(middles)), len(middles))
     rows = torch.cat(found) if found else middles.new_zeros(0, 1)

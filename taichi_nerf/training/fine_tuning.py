@@ -37,8 +37,8 @@ def without_validation(scene: Scene) -> tuple[Scene, Scene | None]:
 
 def fine_tune(trainer: Trainer, validation: Scene | None, *, told: Callable[[float, str], None],
               stopped: Callable[[], bool] = lambda: False) -> tuple[float, float]:
-    """Take steps until the budget is spent or `validation` views stop gaining, and leave the model with the weights that
-    showed them best; return their PSNR before and after, NaN without such views.
+    """Take steps until the budget is spent or the views of `validation` stop gaining, and leave the model with the
+    weights that showed them best; return their PSNR before and after, NaN without such views.
 
     `told` is told which part of the budget is spent, and how it goes.
     """

@@ -97,7 +97,7 @@ def test_colours_in_harmonics_are_those_of_the_coefficients(backend, rng, monkey
     colour = field.colour(hidden, directions, shot, ray_index)
     x = torch.cat([hidden.geometry.t(), code[ray_index]], dim=1)
     x = torch.relu(x @ field.colour_network.weights[0].t()) @ field.colour_network.weights[1].t()
-    coefficients = field.coefficients(hidden, shot, ray_index)
+    coefficients = field.colour_coefficients(hidden, shot, ray_index)
     backend.assert_close(coefficients, x.view(70, 3, 9), "coefficients")
     basis = spherical_harmonics(directions, 3)[ray_index]
     expected = torch.einsum("ncj,nj->nc", x.view(70, 3, 9), basis).sigmoid()

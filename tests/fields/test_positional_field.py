@@ -130,7 +130,7 @@ def test_colours_in_harmonics_are_those_of_the_coefficients(backend, rng, appear
     shot = Shot(codes={"appearance": code} if appearance else {})
     _, hidden = field.density(samples)
 
-    colour, coefficients = field.colour(hidden, directions, shot), field.coefficients(hidden, shot)
+    colour, coefficients = field.colour(hidden, directions, shot), field.colour_coefficients(hidden, shot)
     raw = field.network.raw_colour(hidden, code if appearance else None)
     assert torch.equal(coefficients, raw.view(12, 3, 9))
     assert (field.network.view_layer is None) == (appearance == 0)

@@ -73,7 +73,7 @@ def test_every_field_with_colour_has_coefficients_of_which_its_colours_are_made(
 
     def checked(field, hidden, directions, shot=None, ray_index=None):
         found = colour(field, hidden, directions, shot, ray_index)
-        coefficients = field.coefficients(hidden, shot, ray_index)
+        coefficients = field.colour_coefficients(hidden, shot, ray_index)
         assert coefficients.shape == (len(found), 3, 9)
         of_samples = directions[ray_index] if ray_index is not None else directions.repeat_interleave(
             len(found) // len(directions), dim=0)
