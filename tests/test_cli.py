@@ -30,6 +30,7 @@ from taichi_nerf.cli.train import _default_folders, _made, _Reporter
 from taichi_nerf.config import SYSTEMS
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
 from taichi_nerf.training import checkpoint
@@ -430,6 +431,54 @@ def test_every_model_goes_through_every_command(other_runs, name, tmp_path, caps
     assert json.loads((run / "metrics.json").read_text())["steps"] == 5
     assert "taichi is for instant-ngp alone" in refused(capsys, "render", run, "--renderer", "taichi")
     assert "taichi is for instant-ngp alone" in refused(capsys, "eval", run, "--renderer", "taichi")
+
+@pytest.fixture(scope="module")
+def trained_run(scene_folder, tmp_path_factory):
+    """A run that shows something."""
+    folder = tmp_path_factory.mktemp("trained") / "still"
+    assert cli.main(["train", str(scene_folder), "--steps", "150", "--orbit-frames", "0", "-o", str(folder), *SMALL,
+                     "--model.field.harmonics", "1"]) == 0
+    return folder
+
+
+def test_an_octree_is_a_run_like_any_other(trained_run, tmp_path, capsys):
+    made, file = tmp_path / "tree", tmp_path / "tree.npz"
+    capsys.readouterr()
+    assert cli.main(["octree", str(trained_run), "-o", str(made), "--depth", "6", "--threshold", "0.001",
+                     "--seconds", "3", "--npz", str(file)]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"the model has [\d.]+ dB, the octree [\d.]+ dB; a picture takes \d+ ms and \d+ ms", said.out)
+    assert "leaves of depth 6 with harmonics of degree 1" in said.err and "views that were left out" not in said.err
+    trained = json.loads((made / "metrics.json").read_text())
+    assert trained["psnr"] > json.loads((trained_run / "metrics.json").read_text())["psnr"] - 1
+    assert cli.main(["eval", str(made), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["psnr"] == pytest.approx(trained["psnr"], abs=0.01)
+    pictures = tmp_path / "pictures"
+    assert cli.main(["render", str(made), "--frames", "1", "--size", "9", "7", "--what", "colour", "depth", "normals",
+                     "-o", str(pictures)]) == 0
+    assert len(list(pictures.iterdir())) == 3
+    assert cli.main(["info", str(made)]) == 0
+    assert "run of plenoctree on" in capsys.readouterr().out
+    tree, found = checkpoint.load(made).field, read_svox(file)
+    assert len(found.child) == len(tree.child) and found.coefficients.shape == tree.coefficients.shape
+    assert "is made by taichi-nerf octree RUN already" in refused(capsys, "octree", made)
+    assert "a run of plenoctree, is not trained on images alone" in refused(capsys, "train", "--resume", made)
+
+
+def test_an_octree_that_cannot_be_made_leaves_nothing(run, trained_run, tmp_path, capsys):
+    made = tmp_path / "tree"
+    for arguments, words in (([run], "the model is empty"),
+                             ([trained_run, "--memory", "0.0001", "--depth", "6"], "--memory allows 0.0001;")):
+        capsys.readouterr()
+        assert cli.main(["octree", *map(str, arguments), "-o", str(made)]) == 2
+        assert words in capsys.readouterr().err.splitlines()[-1]
+    assert "is no run" in refused(capsys, "octree", tmp_path, "-o", made)
+    assert "npz must end in .npz" in refused(capsys, "octree", trained_run, "-o", made, "--npz", tmp_path / "a.zip")
+    (tmp_path / "a.npz").touch()
+    assert "exists; choose another --npz" in refused(capsys, "octree", trained_run, "-o", made, "--npz",
+                                                     tmp_path / "a.npz")
+    assert "exists and is not empty" in refused(capsys, "octree", trained_run, "-o", tmp_path)
+    assert not made.exists()
 
 
 LARGEST_TABLE = ("--model.field.hash-grid.levels 32 --model.field.hash-grid.features 8 "
