@@ -4,23 +4,27 @@ R rays. The ray is followed from leaf to leaf in one kernel, which takes no samp
 one sample at its mean distance, with its opacity as the weight.
 """
 
+import weakref
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from .. import runtime
 from ..config import PlenOctreeConfig
 from ..data.svox import SvoxTree
 from ..fields.field import Radiance
 from ..fields.octree import OctreeField
 from ..losses import squared_error
 from ..ops.octree import Octree
-from ..ops.octree_rendering import Frame, degree_of, prepare_octree, render_octree, render_picture
+from ..ops.octree_rendering import Frame, PreparedOctree, degree_of, prepare_octree, render_octree, render_picture
 from ..types import UNKNOWN, Batch, PackedSamples, Rays, Shot, Standing
 from .model import Box, Model, ParameterGroup, RayRenderer
 from .pixels import Pixels
 
 __all__ = ["PlenOctree"]
+
+_pictures: "weakref.WeakKeyDictionary[PlenOctree, tuple]" = weakref.WeakKeyDictionary()
 
 EMPTY = 1e-6  # opacity of a ray that has no distance
 
@@ -86,8 +90,7 @@ class PlenOctree(Model):
         return Radiance(density, self.field, hidden, shot)
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer:
-        field, config, unit = self.field, self.config, self.field.unit
-        prepared = prepare_octree(field.tree, self._frame, field.thickness, field.coefficients, skip=config.skip * unit)
+        config, unit, prepared = self.config, self.field.unit, self._picture()
 
         def render(rays: Rays) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             colour, opacity, depth, leaves = render_picture(
@@ -102,6 +105,18 @@ class PlenOctree(Model):
         names = ("field.thickness", "field.coefficients")
         return [ParameterGroup(name=name, parameters=[table.entries], kind="table", gradient=table.gradient)
                 for name, table in zip(names, self.field.tables())]
+
+    def _picture(self) -> PreparedOctree:
+        """Its tree for pictures; made anew only when a tensor or the runtime has changed."""
+        field, running = self.field, runtime.current()
+        tensors = (field.child, field.parent_depth, field.thickness, field.coefficients)
+        state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        known = _pictures.get(self)
+        if known is None or known[0] is not running or known[1] != state:
+            prepared = prepare_octree(field.tree, self._frame, field.thickness, field.coefficients,
+                                      skip=self.config.skip * field.unit)
+            known = _pictures[self] = (running, state, prepared)
+        return known[2]
 
     @property
     def _frame(self) -> Frame:
