@@ -8,6 +8,7 @@
     python benchmarks/experiments.py unbounded --seeds 3
     python benchmarks/experiments.py widths --seeds 3
     python benchmarks/experiments.py widths --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py decay --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py afar --scene LEGO --downscale 2 --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
@@ -55,6 +56,7 @@ from taichi_nerf.types import Rays
 
 SCALES = 4
 FIELD = PositionalFieldConfig(width=64, depth=4, skip=2, bottleneck=64, view_width=32)
+DECAY, TOO_FINE = 0.003, 512  # of a hash grid's levels, and its finest level for images of 100 x 100 pixels
 FAR = 36.0  # of the bounded sampler, model units: behind the hills of the open field
 
 
@@ -125,6 +127,17 @@ def width_arms() -> dict[str, InstantNGPConfig]:
     """A sample is as wide as its pixel sees it, or a point."""
     return {"Instant-NGP with widths": InstantNGPConfig(widths="level"),
             "without widths": InstantNGPConfig(widths="off")}
+
+
+def decay_arms() -> dict[str, InstantNGPConfig]:
+    """Levels that are held back, or not; with a finest level as fine as pixels, or 4 times too fine."""
+    def arm(decay: float, finest: int | None, widths: str) -> InstantNGPConfig:
+        grid = HashGridConfig(max_resolution=finest, decay=decay)
+        return InstantNGPConfig(field=FieldConfig(hash_grid=grid), widths=widths)
+
+    return {"decay": arm(DECAY, None, "off"), "no decay": arm(0.0, None, "off"),
+            "too fine": arm(0.0, TOO_FINE, "off"), "too fine, widths": arm(0.0, TOO_FINE, "level"),
+            "too fine, widths and decay": arm(DECAY, TOO_FINE, "level")}
 
 
 def mean_psnr(model, scene: Scene) -> dict[str, float]:
@@ -223,6 +236,10 @@ EXPERIMENTS = {
         arms=width_arms(), steps=1000, scene=at_scales, scores=psnr_per_scale,
         bars=[Bar(better="Instant-NGP with widths", worse="without widths", score=score, least=least)
               for score, least in (("1", 4.0), ("1/2", 2.0), ("1/4", 2.0), ("1/8", 3.0))]),
+    "decay": Experiment(
+        arms=decay_arms(), steps=1000, scene=at_one_scale, scores=mean_psnr,
+        bars=[Bar(better="decay", worse="no decay", score="PSNR", least=0.0),
+              Bar(better="too fine, widths and decay", worse="no decay", score="PSNR", least=-0.2)]),
     "afar": Experiment(
         arms=width_arms(), steps=1000, scene=at_one_scale, scores=psnr_from_afar,
         bars=[Bar(better="Instant-NGP with widths", worse="without widths", score="1/4", least=2.0),
