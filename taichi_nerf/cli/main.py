@@ -31,12 +31,14 @@ from .options import Backend
 from .process import Process, process
 from .render import Render, render
 from .train import Train, train, train_defaults
+from .view import View, view
 
 DESCRIPTION = "Images with poses in; a trained radiance field, scores, new views and a video out."
 COMMANDS: dict[type, Callable[[Any], int]] = {
     Train: train,
     Eval: eval,
     Render: render,
+    View: view,
     Process: process,
     Info: info,
     Doctor: doctor,
@@ -71,6 +73,7 @@ def _command_type(defaults: Train):
         Annotated[Train, subcommand("train", default=defaults)]
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Render, subcommand("render")]
+        | Annotated[View, subcommand("view")]
         | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Doctor, subcommand("doctor")]
@@ -149,7 +152,7 @@ def _name(command: type) -> str:
     return command.__name__.lower()
 
 
-def _parsed(argv: list[str]) -> "Train | Eval | Render | Process | Info | Doctor | Bench | None":
+def _parsed(argv: list[str]) -> "Train | Eval | Render | View | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())
