@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from ..config import within
 from ..output import result
 from .options import Common
-from .viewing import open_page, require_viser
+from .viewing import MAX_SIDE, check_port, open_page, require_viser
 
 LOOK_EVERY = 1.0  # seconds between two looks at the disk, when nobody wants a picture
 
@@ -28,13 +28,12 @@ class View(Common):
     """Where it listens: by default for this machine alone; 0.0.0.0: for whoever can reach it."""
     port: Annotated[int | None, arg(metavar="N")] = None
     """By default 7007, or the next one that is free."""
-    max_side: Annotated[int, arg(metavar="PIXELS")] = 800
+    max_side: Annotated[int, arg(metavar="PIXELS")] = MAX_SIDE
     """Longer side of a picture at most; it can be changed in the browser."""
 
     def __post_init__(self):
         within(self, 128, 2048, "max_side")
-        if self.port is not None:
-            within(self, 1, 65535, "port")
+        check_port(self)
 
 
 def view(command: View) -> int:
@@ -60,8 +59,7 @@ def view(command: View) -> int:
         page.tell(None, str(following))
         result(f"{run.path}: {page.address}")
         while True:
-            if not studio.serve():
-                studio.wait(LOOK_EVERY)
+            studio.serve_or_wait(LOOK_EVERY)
             newer = following.newer()
             if newer is not None:
                 door.model = newer

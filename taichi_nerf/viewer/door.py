@@ -1,12 +1,13 @@
 """From a look to a picture, of anything that `models.views.render_view` takes."""
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..models.views import View, render_view
+from ..models.views import Renderer, View, render_view
 from ..pictures import depth_picture, normal_picture, to_uint8
 from .look import Look, Shown, perspective_cameras
 
@@ -28,6 +29,7 @@ class Door:
 
     def __init__(self, model):
         self.model = model
+        self._renderer: Renderer = "torch"
 
     @property
     def can_crop(self) -> bool:
@@ -37,13 +39,30 @@ class Door:
     def has_normals(self) -> bool:
         return hasattr(self.model, "density")
 
+    def warm_up(self, look: Look, shown: Shown, size: tuple[int, int]) -> float:
+        """Compile what pictures need, take the faster renderer from now on, and return the seconds of a picture.
+
+        `auto` would look for the faster one in the middle of a picture, and compile for seconds.
+        """
+        can_launch = getattr(self.model, "one_launch", lambda: None)() is not None
+        seconds: dict[Renderer, float] = {}
+        for renderer in ("torch", "taichi") if can_launch else ("torch",):
+            self._renderer = renderer
+            for _ in range(2):  # the first one compiles
+                began = time.perf_counter()
+                self.picture(look, shown, size, lambda: False)
+                seconds[renderer] = time.perf_counter() - began
+        self._renderer = min(seconds, key=seconds.get)
+        return seconds[self._renderer]
+
     def picture(self, look: Look, shown: Shown, size: tuple[int, int], stopped: Callable[[], bool]) -> Picture:
         """A picture of `size`, width and height. Raises BrokenOff where it was `stopped`."""
         cameras = perspective_cameras(np.array([look.pose]), np.array([look.fov]), size)
         whole = shown.crop is None or not self.can_crop
         with contextlib.nullcontext() if whole else self.model.cropped(*shown.crop):
-            view = render_view(self.model, cameras, 0, background=shown.background, normals=shown.what == "normals",
-                               stopped=stopped)
+            normals = shown.what == "normals"
+            view = render_view(self.model, cameras, 0, background=shown.background, normals=normals, stopped=stopped,
+                               renderer="torch" if normals else self._renderer)
         return Picture(image=_image(view, shown.what), distance=_distance(view, look) if shown.distances else None)
 
 

@@ -49,7 +49,7 @@ class KeyFrames:
         return poses, 2 * np.arctan(0.5 * self.size[1] / focal)
 
     def save(self, run: Path, name: str) -> Path:
-        """Write the path beside a run, into a new file, and return that. Raises UserError where it cannot be written."""
+        """Write the path beside a run, into a new file, and return that. Raises UserError where it cannot be."""
         if not self._keys:
             raise UserError("a camera path needs at least one key frame; add one where the camera is")
         folder, stem = run / FOLDER, _NOT_OF_A_NAME.sub("-", name).strip("-.")[:100] or "path"

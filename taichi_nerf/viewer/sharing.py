@@ -49,5 +49,4 @@ class Sharing:
         """One, or as long as it is paused all that are asked for."""
         self.studio.serve()
         while self.paused and self.studio.attended and not self.stopped():
-            if not self.studio.serve():
-                self.studio.wait(PAUSE)
+            self.studio.serve_or_wait(PAUSE)

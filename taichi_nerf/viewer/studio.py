@@ -141,13 +141,19 @@ class Studio:
         cameras = next(scene.model_cameras(name) for name in scene.splits if len(scene.splits[name])).subset([0])
         fov = 2 * math.atan(0.5 * float(cameras.size[0, 1] / cameras.focal[0, 1]))
         look = Look(pose=cameras.camera_to_world[0], fov=fov, window=WARM_UP)
-        for repetition in range(2):  # the first one compiles
-            began = self.moments()
-            self.door.picture(look, self.shown, WARM_UP, lambda: False)
-            if repetition:
-                self._speeds[False].learn(WARM_UP[0] * WARM_UP[1], self.moments() - began)
+        self._speeds[False].learn(WARM_UP[0] * WARM_UP[1], self.door.warm_up(look, self.shown, WARM_UP))
 
-    def wait(self, most: float) -> None:
+    def serve_or_wait(self, most: float) -> None:
+        """The picture that is due, or else a wait until one may be, for `most` seconds."""
+        if not self.serve():
+            self._wait(most)
+
+    def serve_all(self) -> None:
+        """All that is asked for, as long as somebody looks."""
+        while self.attended:
+            self.serve_or_wait(1.0)
+
+    def _wait(self, most: float) -> None:
         """Until a picture may be due, or for `most` seconds."""
         with self._changed:
             if self._due() is None:
