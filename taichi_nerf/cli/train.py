@@ -34,7 +34,7 @@ from ..output import quoted, result, say
 from ..progress import Progress
 from .options import MOST_FRAMES, STARTED, Backend, Common
 from .stop import Stop
-from .viewing import Shown, check_port, nobody, require_viser, shown_training
+from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
 if TYPE_CHECKING:
     from ..data.scene import Scene
@@ -135,7 +135,7 @@ def train(command: Train) -> int:
     from ..training.folder import check_run, writing
 
     if command.view:
-        require_viser()
+        require_viewer(command.host, command.port)
     with contextlib.ExitStack() as held:  # of the run's folder, as long as this writes into it
         if command.resume is None:
             run, scene = _begun(command, held)

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from ..config import within
 from ..output import result
 from .options import Common
-from .viewing import MAX_SIDE, check_port, open_page, require_viser
+from .viewing import MAX_SIDE, check_port, open_page, require_viewer
 
 LOOK_EVERY = 1.0  # seconds between two looks at the disk, when nobody wants a picture
 
@@ -38,7 +38,7 @@ class View(Common):
 
 def view(command: View) -> int:
     """`taichi-nerf view`"""
-    require_viser()
+    require_viewer(command.host, command.port)
     from .. import runtime
     from ..training.evaluate import GREY
     from ..training.folder import RunFolder

@@ -25,8 +25,8 @@ def check_port(command) -> None:
         within(command, 1, 65535, "port")
 
 
-def require_viser() -> None:
-    """Raises UserError where the library of the viewer is absent."""
+def require_viewer(host: str, port: int | None) -> None:
+    """Raises UserError where the library of the viewer is absent, or no page can be served there."""
     try:
         import viser  # noqa: F401
     except ModuleNotFoundError as error:
@@ -34,6 +34,9 @@ def require_viser() -> None:
             raise
         raise UserError("the live viewer needs the library viser, which is not installed: pip install "
                         "'taichi-nerf[view]'") from None
+    from ..viewer.port import free_port
+
+    free_port(host, port)
 
 
 def open_page(studio: "Studio", scene: "Scene", run: Path, *, host: str, port: int | None,

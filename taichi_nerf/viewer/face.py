@@ -203,7 +203,7 @@ class Page:
 
     def _make_camera_controls(self):
         gui = self.server.gui
-        self._cameras_shown = gui.add_checkbox("show", False)
+        self._cameras_shown = gui.add_checkbox("draw them", False)
         for split in _splits(self.scene):
             names = [visible(name) for name in self.scene.splits[split].images.names]
             unique = [f"{n}: {name}" for n, name in enumerate(names)]
