@@ -1,6 +1,6 @@
 """Where a virtual camera goes: around the scene, past it, along a file's poses, or to a split's cameras.
 
-Every function gives `Cameras` in MODEL space (camera to world, OpenGL axes: x right, y up, z back),
+Every function but `to_json` gives `Cameras` in MODEL space (camera to world, OpenGL axes: x right, y up, z back),
 perspective and without distortion but for `of_split`.
 
 The file of a camera path is a JSON object:
@@ -182,6 +182,19 @@ def from_json(
             size=sizes,
         )
     )
+
+
+def to_json(cameras: Cameras, scene: Scene) -> str:
+    """The camera-path file of perspective `cameras` in model space, centred and with square pixels: what `from_json`
+    reads back."""
+    world = scene.world_cameras(cameras)
+    frames = []
+    for n, (width, height) in enumerate(cameras.size.tolist()):
+        pose = world.camera_to_world[n].astype(np.float64)
+        pose[:, 3] += scene.origin
+        fov = math.degrees(2 * math.atan(0.5 * height / float(cameras.focal[n, 1])))
+        frames.append({"camera_to_world": pose.tolist(), "fov": fov, "size": [width, height]})
+    return json.dumps({"frames": frames}, indent=1) + "\n"
 
 
 def interpolate(poses: np.ndarray, focal: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -781,7 +782,8 @@ def test_checkpoint_of_another_run_is_named(run, tmp_path, capsys):
 
 
 def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles():
-    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0)
+    tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append),
+                     SimpleNamespace(tell=lambda *_: None))
     tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append))
     for step, loss in enumerate([0.1, math.nan, math.inf, 0.2, math.nan, -math.inf, math.nan]):
         report.step, report.loss = step, loss
@@ -954,3 +956,45 @@ def test_points_of_structure_from_motion_count_unless_they_are_to_be_left_out(ca
         assert (said in capsys.readouterr().err) == counted
         depth = RunFolder.open(run).config.training.depth
         assert (depth.weight, depth.final, depth.of) == ((0.1, 0.0, "points") if counted else (0.0, 1.0, "points"))
+
+
+def test_without_its_library_the_viewer_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "viser", None)
+
+    def absent(name, *others):
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+    monkeypatch.setattr("builtins.__import__", _instead_of("viser", absent))
+    for command in (["view", str(tmp_path)], ["train", "--view", "-o", str(tmp_path / "run")]):
+        assert cli.main(command) == 2
+        assert "pip install 'taichi-nerf[view]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def _instead_of(module, replacement):
+    """An `__import__` that has `replacement` for one module."""
+    original = __import__
+    return lambda name, *others: (replacement if name == module else original)(name, *others)
+
+
+def test_a_viewer_of_no_run_or_on_a_taken_port_ends_in_a_sentence(tmp_path, scene_folder, capsys):
+    pytest.importorskip("viser")
+    assert cli.main(["view", str(tmp_path)]) == 2 and "is no run" in capsys.readouterr().err
+    assert cli.main(["view", str(tmp_path), "--port", "0"]) == 2 and "port" in capsys.readouterr().err
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        command = ["train", str(scene_folder), "--steps", "2", "--test-every", "0", "-o", str(tmp_path / "run"), *SMALL,
+                   "--orbit-frames", "0", "--view", "--port", str(port)]
+        assert cli.main(command) == 2 and not (tmp_path / "run").exists()
+        assert f"port {port} of 127.0.0.1 is taken" in capsys.readouterr().err
+
+
+def test_a_training_that_nobody_looks_at_ends_by_itself(tmp_path, scene_folder, capsys):
+    pytest.importorskip("viser")
+    command = ["train", str(scene_folder), "--steps", "2", "--test-every", "0", "-o", str(tmp_path / "run"), *SMALL,
+               "--orbit-frames", "0", "--view"]
+    assert cli.main(command) == 0
+    said = capsys.readouterr()
+    assert "look at it: http://127.0.0.1:" in said.err and "viser" not in said.out + said.err

@@ -110,9 +110,10 @@ BELOW = {  # package or module -> what it may import, besides the lowest
     "resident": {"config", "fields", "models", "ops", "runtime", "samplers", "timing"},
     "training": {"config", "data", "fields", "models", "ops", "pictures", "resident", "runtime"},
     "export": {"data", "models", "paths", "pictures"},
+    "viewer": {"data", "models", "paths", "pictures", "training"},
     "checks": {"data", "ops", "progress", "reference", "runtime", "timing", "training"},
     "cli": {
-        "capture", "checks", "config", "data", "export", "models", "paths", "pictures", "progress", "runtime",
+        "capture", "checks", "config", "data", "export", "models", "paths", "pictures", "progress", "runtime", "viewer",
         "training",
     },
     "__main__": {"cli"},

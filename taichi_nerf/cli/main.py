@@ -32,12 +32,14 @@ from .options import Backend
 from .process import Process, process
 from .render import Render, render
 from .train import Train, train, train_defaults
+from .view import View, view
 
 DESCRIPTION = "Images with poses in; a trained radiance field, scores, new views and a video out."
 COMMANDS: dict[type, Callable[[Any], int]] = {
     Train: train,
     Eval: eval,
     Render: render,
+    View: view,
     Octree: octree,
     Process: process,
     Info: info,
@@ -73,6 +75,7 @@ def _command_type(defaults: Train):
         Annotated[Train, subcommand("train", default=defaults)]
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Render, subcommand("render")]
+        | Annotated[View, subcommand("view")]
         | Annotated[Octree, subcommand("octree")]
         | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
@@ -152,7 +155,7 @@ def _name(command: type) -> str:
     return command.__name__.lower()
 
 
-def _parsed(argv: list[str]) -> "Train | Eval | Render | Octree | Process | Info | Doctor | Bench | None":
+def _parsed(argv: list[str]) -> "Train | Eval | Render | View | Octree | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())

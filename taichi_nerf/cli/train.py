@@ -35,6 +35,7 @@ from ..output import quoted, result, say
 from ..progress import Progress
 from .options import MOST_FRAMES, STARTED, Backend, Common
 from .stop import Stop
+from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
 if TYPE_CHECKING:
     from ..data.scene import Scene
@@ -53,6 +54,9 @@ FREE_ON_RESUME = {
     "checkpoint_seconds",
     "orbit_frames",
     "moved",
+    "view",
+    "host",
+    "port",
 }
 
 
@@ -92,6 +96,12 @@ class Train(Common):
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
     than the training."""
+    view: Annotated[bool, arg(name="view")] = False
+    """Show the training in a browser as it goes on; the command then ends when nobody looks any more."""
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """With --view: where it listens; by default for this machine alone."""
+    port: Annotated[int | None, arg(metavar="N")] = None
+    """With --view: by default 7007, or the next one that is free."""
     training: Annotated[TrainingConfig, arg(name="")] = dataclasses.field(default_factory=TrainingConfig)
     scene: Annotated[SceneConfig, arg(name="")] = dataclasses.field(default_factory=SceneConfig)
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
@@ -99,6 +109,7 @@ class Train(Common):
     def __post_init__(self):
         within(self, 0, LARGEST, "checkpoint_seconds")
         within(self, 0, MOST_FRAMES, "orbit_frames")
+        check_port(self)
         if self.resume is not None and (self.scene.path is not None or self.output is not None):
             raise SettingError(
                 "--resume takes the scene and the folder from the run; leave SCENE and --output out"
@@ -124,6 +135,8 @@ def train(command: Train) -> int:
     """`taichi-nerf train`"""
     from ..training.folder import check_run, writing
 
+    if command.view:
+        require_viewer(command.host, command.port)
     with contextlib.ExitStack() as held:  # of the run's folder, as long as this writes into it
         if command.resume is None:
             run, scene = _begun(command, held)
@@ -138,7 +151,6 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
     """The exit code, after the training and what follows it."""
     from ..training import checkpoint
     from ..training.run import make_model, warm_up
-    from ..training.run import train as run_training
     from ..training.trainer import trainer_for
 
     config = run.config
@@ -156,13 +168,24 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
         warm_up(trainer)
         waited = time.perf_counter() - STARTED
         say(f"training in {run.path} on {_runtime_name()}; the first step begins after {waited:.1f} s")
+    viewer = shown_training(trainer, scene, run.path, command.host, command.port) if command.view else nobody()
+    with viewer as shown:
+        return _run(command, run, scene, trainer, shown)
+
+
+def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", shown: Shown) -> int:
+    """The exit code, after the steps and what follows them, while somebody may look."""
+    from ..training.run import train as run_training
+
     with Stop() as stop, Progress("training") as line:
+        shown.stopped = stop
         done = run_training(
             trainer,
-            on_report=_Reporter(run, line),
+            on_report=_Reporter(run, line, shown),
             save=lambda: _save(run, scene, trainer),
             checkpoint_seconds=command.checkpoint_seconds,
             stopped=stop,
+            between=shown.between,
         )
     if not done:
         say(
@@ -172,7 +195,8 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
         return 128 + stop.signal
     try:
         with trainer.averaged():
-            _finish(command, run, scene, trainer)
+            _finish(command, run, scene, trainer, shown)
+            shown.until_nobody_looks()
     except KeyboardInterrupt:
         say(
             "taichi-nerf: stopped after the training; score and render with: "
@@ -183,15 +207,17 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
 
 
 class _Reporter:
-    """Writes reports to the log and the progress line, and says when something was skipped or came to nothing."""
+    """Writes reports to the log, the progress line and the viewer, and says when something was skipped or came to
+    nothing."""
 
-    def __init__(self, run: "RunFolder", line: Progress):
-        self.run, self.line = run, line
+    def __init__(self, run: "RunFolder", line: Progress, shown: Shown):
+        self.run, self.line, self.shown = run, line, shown
         self.noted, self.not_finite = {}, 0
 
     def __call__(self, report: "Report"):
         self.run.log(report.as_json())
         self.line.show(report.progress, str(report))
+        self.shown.tell(report.progress, str(report))
         self.not_finite += not math.isfinite(report.loss)
         self._note(report, report.skipped_steps, "steps so far met no sample on any ray and were skipped")
         self._note(
@@ -322,7 +348,7 @@ def _settings_errors():
         raise UserError(f"{error}; see taichi-nerf train --help") from error
 
 
-def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"):
+def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", shown: Shown):
     """Scores, pictures and the video."""
     from ..training.evaluate import evaluate
     from ..training.files import write_json
@@ -331,7 +357,7 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
 
     if "test" in scene.splits:
         with Progress("evaluating") as line:
-            evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=line.count)
+            evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=shown.beside(line.count))
         about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
         scores = plain_scores(evaluation, about, run.default_every("test"))
         write_json(run.path / METRICS_FILE, scores)
@@ -339,11 +365,11 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
     else:
         say("there are no test images: nothing is scored")
     if command.orbit_frames > 0:
-        _film(run, scene, trainer, command.orbit_frames)
+        _film(run, scene, trainer, command.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
 
 
-def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int):
+def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int, shown: Shown):
     """The closing video: in smaller frames where they would keep the user waiting."""
     from ..export import orbit
     from ..training.evaluate import GREY
@@ -356,7 +382,7 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int):
             f"{seconds:.0f} s; these can be had with: taichi-nerf render {quoted(run.path)}")
     with Progress("orbit video") as line:
         orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", frames, size=size, background=background,
-                          on_view=line.count)
+                          on_view=shown.beside(line.count))
 
 
 def _made(paths: Iterable[Path], there: bool) -> Path:

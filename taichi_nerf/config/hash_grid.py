@@ -28,7 +28,7 @@ class HashGridConfig:
     None: 1.25 for each pixel that the training images have across it, at most 2048."""
     decay: float = 0.0
     """Of the mean square of each level, half of which the loss has this many times (Zip-NeRF). It holds back what no
-    image asks for: 0.003 makes up for a finest level that is much too fine."""
+    image asks for, and makes up for a finest level that is much too fine."""
 
     def __post_init__(self):
         within(self, 1, MOST_LEVELS, "levels")

@@ -8,6 +8,7 @@ from tyro.conf import Suppress
 
 from .batch import MOST_SAMPLES, BatchConfig
 from .fields import LARGE_HASH_FIELD, Encoding, FieldConfig, Widths
+from .hash_grid import HashGridConfig
 from .model import LONGEST_CODE, ModelConfig, RaysPerPixel
 from .optimiser import OptimiserConfig
 from .settings import LARGEST, MANY, SettingError, above, require, within
@@ -59,12 +60,15 @@ class SamplingConfig:
         within(self, 0, MANY, "threshold")
 
 
+SMALL_FIELD = FieldConfig(hash_grid=HashGridConfig(decay=0.01))
+
+
 @dataclass(frozen=True, kw_only=True)
 class InstantNGPConfig(ModelConfig):
     """Instant-NGP: a hash field, sampled where an occupancy grid says there is something (Mueller et al. 2022)."""
 
     kind: Annotated[Literal["instant-ngp"], Suppress] = dataclasses.field(default="instant-ngp", init=False)
-    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    field: FieldConfig = SMALL_FIELD
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
     widths: Widths | None = None
     """What a sample sees of the hash grid. off: all of it, at a point; what is finer than a pixel is then learned by

@@ -1,7 +1,8 @@
 """Instant-NGP: a hash field, sampled where an occupancy grid says there is something (Mueller et al. 2022)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
@@ -96,6 +97,10 @@ class InstantNGP(Model):
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer:
         return field_renderer(self, shot)
+
+    def cropped(self, lower: Sequence[float], upper: Sequence[float]) -> AbstractContextManager[None]:
+        """Within the context nothing is seen but what lies between two corners, to a cell of the occupancy grid."""
+        return self.grid.cropped(lower, upper)
 
     def before_training(self, cameras: Cameras) -> None:
         """Leave out for good the cells that no camera sees, and find out what a pixel sees in the middle of the box."""

@@ -9,6 +9,7 @@ H x W pixels of a view, P pixels of a piece, R rays of a piece, K visible sample
 
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,6 +33,7 @@ NORMAL_STEPS = 2  # steps of the march to either side over which the density is 
 TRANSPARENT = 0.01  # optical thickness of these steps that counts as nothing
 ROW_STRIDE = 0.6180339887  # of the picture's height: the golden ratio spreads the rows of each piece evenly
 PIECE = 2**19  # rays of a launch of the fast path
+BREAKABLE = {"cpu": 2**13, "cuda": PIECE}  # the same where a picture can be broken off: some hundredths of a second
 
 Renderer = Literal["auto", "torch", "taichi"]
 
@@ -41,6 +43,10 @@ PROBED = 4096  # rays that are rendered by each to find it out, at least two row
 FRAMES = 32  # for which the answer is taken to hold
 
 _faster: weakref.WeakKeyDictionary[nn.Module, tuple] = weakref.WeakKeyDictionary()
+
+
+class BrokenOff(Exception):
+    """Nobody wants the picture any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,7 @@ def render_view(
     chunk: int | None = None,
     renderer: Renderer = "auto",
     shot: Shot = UNKNOWN,
+    stopped: Callable[[], bool] | None = None,
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -85,11 +92,13 @@ def render_view(
             the one that is faster here and now, which holds for the frames that follow.
         shot: what the view is of besides its camera, R = 1: a time, the image or the ids whose codes it has, or codes;
             by default nothing, which is the mean of the codes that a model has learned.
+        stopped: is asked before each piece whether the picture is still wanted.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
 
     Raises:
+        BrokenOff: it was `stopped`.
         ValueError: `chunk` below 1, a background that is neither a number nor three, or `taichi` for what it
             cannot render.
         IndexError: there is no such camera.
@@ -109,9 +118,9 @@ def render_view(
         usual = "taichi" if launch is not None and runtime.current().backend == "vulkan" else "torch"
         renderer = usual if launch is None else _faster_renderer(model, frame, launch, usual)
     if renderer == "taichi":
-        image, samples = _render_fast(launch, frame, chunk)
+        image, samples = _render_fast(launch, frame, chunk, stopped)
     else:
-        image, samples = _render_pieces(model, frame, normals, chunk)
+        image, samples = _render_pieces(model, frame, normals, chunk, stopped)
     image = image.reshape(frame.height, frame.width, 8).numpy()
     return replace(_view(image, background, normals, samples), renderer=renderer)
 
@@ -185,11 +194,14 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
 
 
 @torch.no_grad()
-def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None) -> tuple[Tensor, int]:
+def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None,
+                 stopped: Callable[[], bool] | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, and the number of samples."""
     pixels = torch.from_numpy(tile_order(frame.width, frame.height))
     image, samples = torch.zeros(frame.height * frame.width, 8), 0
-    for piece in pixels.split(chunk or PIECE // frame.per_pixel):
+    most = PIECE if stopped is None else BREAKABLE[frame.camera[0].device.type]
+    for piece in pixels.split(chunk or most // frame.per_pixel):
+        _go_on(stopped)
         image[piece, :5], count = _render_launch(launch, frame, piece)
         samples += count
     return image, samples
@@ -204,13 +216,15 @@ def _render_launch(launch: RayRenderer, frame: _Frame, pixels: Tensor) -> tuple[
     return mean_of(of_rays, frame.per_pixel), int(count.sum())
 
 
-def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | None) -> tuple[Tensor, int]:
+def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | None,
+                   stopped: Callable[[], bool] | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, in pieces as large as the memory allows, and the number of samples."""
     pixels, per_pixel = _spread_rows(frame.width, frame.height), frame.per_pixel
     image = torch.zeros(frame.height * frame.width, 8)
     first_rays, most_rays, most_marched = PIECES[frame.camera[0].device.type]
     done, marched, samples, count = 0, 0, 0, chunk or first_rays // per_pixel
     while done < len(pixels):
+        _go_on(stopped)
         piece = pixels[done : done + count]
         image[piece], rendered = _render_piece(model, frame, piece, normals)
         done += len(piece)
@@ -218,6 +232,11 @@ def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | 
         samples += rendered.visible
         count = chunk or min(2 * count, most_rays // per_pixel, max(1, most_marched * done // max(marched, 1)))
     return image, samples
+
+
+def _go_on(stopped: Callable[[], bool] | None):
+    if stopped is not None and stopped():
+        raise BrokenOff
 
 
 @torch.no_grad()

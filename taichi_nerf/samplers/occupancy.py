@@ -6,9 +6,11 @@ Sizes: C cascades of G^3 cells, M cells visited by an update, R rays, N cameras.
 (Müller et al., Instant Neural Graphics Primitives, SIGGRAPH 2022, appendix E.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from ..ops.occupancy_grid import (
@@ -99,6 +101,7 @@ class OccupancyGrid(torch.nn.Module):
         self.register_buffer("values", torch.zeros(cells, dtype=dtype, device=device))
         self.register_buffer("bits", torch.full((cells // 32,), -1, dtype=torch.int32, device=device))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self._between: tuple[tuple, torch.Tensor] | None = None  # two corners, and the cells between them
 
     @torch.no_grad()
     def update(self, density: Callable[[torch.Tensor], torch.Tensor], step: int) -> bool:
@@ -189,6 +192,34 @@ class OccupancyGrid(torch.nn.Module):
             seed=seed,
             sample_limit=sample_limit,
         )
+
+    @contextmanager
+    @torch.no_grad()
+    def cropped(self, lower: Sequence[float], upper: Sequence[float]) -> Iterator[None]:
+        """Within the context every cell whose middle is not between the corners `lower` and `upper` counts as empty."""
+        kept = self.bits.clone()
+        self.bits &= self._bits_between(tuple(lower), tuple(upper)).to(self.bits.device)
+        try:
+            yield
+        finally:
+            self.bits.copy_(kept)
+
+    def _bits_between(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> torch.Tensor:
+        """As `bits`, of the cells between two corners; the last answer is kept."""
+        if self._between is None or self._between[0] != (lower, upper):
+            middles = self._middles()  # [G^3, 3] of cascade 0
+            inside = [((middles * 2**k >= lower) & (middles * 2**k <= upper)).all(axis=1)
+                      for k in range(self.cascades)]
+            words = np.packbits(np.concatenate(inside), bitorder="little").view(np.int32)
+            self._between = (lower, upper), torch.from_numpy(words)
+        return self._between[1]
+
+    def _middles(self) -> np.ndarray:
+        """[G^3, 3] float32 in the cube of side 1, of cells in Morton order."""
+        cells = np.arange(self.resolution**3)
+        axes = [sum(((cells >> (3 * bit + axis)) & 1) << bit for bit in range(self.resolution.bit_length() - 1))
+                for axis in range(3)]
+        return ((np.stack(axes, axis=1) + 0.5) / self.resolution - 0.5).astype(np.float32)
 
     @property
     def occupied_share(self) -> float:

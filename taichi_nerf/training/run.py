@@ -172,16 +172,18 @@ def train(
     save: Callable[[], object] | None = None,
     checkpoint_seconds: float = 30.0,
     stopped: Callable[[], bool] = lambda: False,
+    between: Callable[[], object] = lambda: None,
 ) -> bool:
     """Take steps until the budget is spent, or until `stopped()`; return whether the budget is spent.
 
     `on_report` is told how it goes every `report_seconds` and at the end; `save` is called every
-    `checkpoint_seconds` and at the end. Neither counts as training time.
+    `checkpoint_seconds` and at the end; `between` after every step. None of them counts as training time.
     """
     meter = Meter(trainer)
     reported = saved = time.monotonic()
     while trainer.progress < 1 and not stopped():
         trainer.step()
+        between()
         now = time.monotonic()
         if on_report is not None and now - reported >= report_seconds:
             on_report(meter.report())

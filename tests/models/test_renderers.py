@@ -102,3 +102,33 @@ def test_the_answer_is_asked_for_again_after_some_frames_and_in_another_runtime(
 def test_normals_have_one_renderer(paced, model):
     paced(torch=0.05, taichi=0.01)
     assert render_view(model, CAMERAS, 0, background=1.0, normals=True).renderer == "torch"
+
+
+@pytest.mark.parametrize("renderer", ["torch", "taichi"])
+def test_what_lies_outside_of_a_crop_box_is_not_seen_and_nothing_is_left_of_the_box(model, renderer):
+    cameras, bits = CAMERAS.resized([24, 24]), model.grid.bits.clone()
+    whole = render_view(model, cameras, 0, background=0.0, renderer=renderer)
+    with model.cropped((-0.5,) * 3, (0.5,) * 3):
+        assert np.array_equal(render_view(model, cameras, 0, background=0.0, renderer=renderer).opacity, whole.opacity)
+    with model.cropped((-0.25,) * 3, (0.25,) * 3):
+        part = render_view(model, cameras, 0, background=0.0, renderer=renderer)
+    with model.cropped((0.6,) * 3, (0.7,) * 3):
+        assert not render_view(model, cameras, 0, background=0.0, renderer=renderer).opacity.any()
+    assert 0 < (part.opacity > 0).sum() < (whole.opacity > 0).sum()
+    distance = np.linalg.norm(CAMERAS.position[0])
+    seen = part.opacity > 0.1
+    assert part.depth[seen].min() > distance - 0.25 * 3**0.5 - 0.1 and part.depth[seen].max() < distance + 0.6
+    assert torch.equal(model.grid.bits, bits)
+
+
+def test_the_cells_of_a_crop_box_are_those_whose_middles_lie_in_it(model):
+    positions = torch.rand(500, 3) - 0.5
+    lower, upper = (-0.3, -0.1, 0.0), (0.2, 0.4, 0.5)
+    side = model.grid.resolution
+    cell = ((positions + 0.5) * side).long()
+    middle = (cell + 0.5) / side - 0.5
+    inside = ((middle >= torch.tensor(lower)) & (middle <= torch.tensor(upper))).all(dim=1)
+    morton = sum((cell[:, axis] >> bit & 1) << (3 * bit + axis) for axis in range(3) for bit in range(4))
+    with model.cropped(lower, upper):
+        found = model.grid.bits[morton // 32] >> (morton % 32) & 1
+    assert torch.equal(found.bool(), inside)

@@ -225,3 +225,23 @@ def test_wrong_arguments_are_refused(backend):
         render_view(model, cameras, 2, background=0.0)
     with pytest.raises(ValueError):
         render_view(model, cameras, 0, background=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("renderer", ["torch", "taichi"])
+def test_a_picture_is_broken_off_between_two_pieces(backend, renderer):
+    if renderer == "taichi" and backend.dtype == torch.float64:
+        pytest.skip("its kernel is of single precision")
+    model, asked = Ball(backend.dtype, backend.device), []
+    if renderer == "taichi":
+        model.one_launch = lambda shot: lambda rays: (
+            torch.zeros(len(rays), 3), torch.zeros(len(rays)), torch.zeros(len(rays)), torch.zeros(len(rays)))
+
+    def stopped():
+        asked.append(None)
+        return len(asked) == 3
+
+    with pytest.raises(views.BrokenOff):
+        render_view(model, cameras_around(), 0, background=1.0, chunk=40, renderer=renderer, stopped=stopped)
+    whole = render_view(model, cameras_around(), 0, background=1.0, renderer=renderer, stopped=lambda: False)
+    assert np.array_equal(
+        whole.colour, render_view(model, cameras_around(), 0, background=1.0, renderer=renderer).colour)

@@ -1,0 +1,83 @@
+"""From a look to a picture, of anything that `models.views.render_view` takes."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.views import Renderer, View, render_view
+from ..pictures import depth_picture, normal_picture, to_uint8
+from .look import Look, Shown, perspective_cameras
+
+__all__ = ["Door", "Picture"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What the browser gets."""
+
+    image: np.ndarray
+    """[H, W, 3] uint8."""
+    distance: np.ndarray | None = None
+    """[H, W] float32, along the optical axis in model units; infinite where nothing is; None: nobody asked."""
+
+
+class Door:
+    """Renders what a camera sees of `model`, which may be exchanged between two pictures."""
+
+    def __init__(self, model):
+        self.model = model
+        self._renderer: Renderer = "torch"
+
+    @property
+    def can_crop(self) -> bool:
+        return hasattr(self.model, "cropped")
+
+    @property
+    def has_normals(self) -> bool:
+        return hasattr(self.model, "density")
+
+    def warm_up(self, look: Look, shown: Shown, size: tuple[int, int]) -> float:
+        """Compile what pictures need, take the faster renderer from now on, and return the seconds of a picture.
+
+        `auto` would look for the faster one in the middle of a picture, and compile for seconds.
+        """
+        can_launch = getattr(self.model, "one_launch", lambda: None)() is not None
+        seconds: dict[Renderer, float] = {}
+        for renderer in ("torch", "taichi") if can_launch else ("torch",):
+            self._renderer = renderer
+            for _ in range(2):  # the first one compiles
+                began = time.perf_counter()
+                self.picture(look, shown, size, lambda: False)
+                seconds[renderer] = time.perf_counter() - began
+        self._renderer = min(seconds, key=seconds.get)
+        return seconds[self._renderer]
+
+    def picture(self, look: Look, shown: Shown, size: tuple[int, int], stopped: Callable[[], bool]) -> Picture:
+        """A picture of `size`, width and height. Raises BrokenOff where it was `stopped`."""
+        cameras = perspective_cameras(np.array([look.pose]), np.array([look.fov]), size)
+        whole = shown.crop is None or not self.can_crop
+        with contextlib.nullcontext() if whole else self.model.cropped(*shown.crop):
+            normals = shown.what == "normals"
+            view = render_view(self.model, cameras, 0, background=shown.background, normals=normals, stopped=stopped,
+                               renderer="torch" if normals else self._renderer)
+        return Picture(image=_image(view, shown.what), distance=_distance(view, look) if shown.distances else None)
+
+
+def _image(view: View, what: str) -> np.ndarray:
+    """[H, W, 3] uint8"""
+    if what == "depth":
+        return depth_picture(view.depth, view.opacity)
+    return normal_picture(view.normals, view.opacity) if what == "normals" else to_uint8(getattr(view, what))
+
+
+def _distance(view: View, look: Look) -> np.ndarray:
+    """[H, W]: depths are along the rays, and those of what is hardly there count as infinite."""
+    height, width = view.depth.shape
+    half = np.tan(0.5 * look.fov)
+    y = (np.arange(height) + 0.5) / height * 2 - 1
+    x = ((np.arange(width) + 0.5) / width * 2 - 1) * (width / height)
+    along = 1 / np.sqrt(1 + half**2 * (x[None] ** 2 + y[:, None] ** 2))
+    return np.where(view.opacity > 0.5, view.depth * along, np.inf).astype(np.float32)

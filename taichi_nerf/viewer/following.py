@@ -1,0 +1,52 @@
+"""A run that somebody else may still be writing: its newest checkpoint."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import UserError
+from ..models.model import Model
+from ..training import checkpoint
+
+__all__ = ["Following"]
+
+EVERY_SECONDS = 1.0  # between two looks at the disk
+
+
+class Following:
+    """The model of the run in a folder, and from time to time the newer one."""
+
+    def __init__(self, run: Path, moments: Callable[[], float] = time.monotonic):
+        """Raises UserError where there is no sound checkpoint."""
+        self.run, self.moments = run, moments
+        self._seen, self._looked = self._stamp(), moments()
+        self.model, self.about = checkpoint.load_trained(run)
+
+    def newer(self) -> Model | None:
+        """The model of a checkpoint that is newer than the last one; None: there is none.
+
+        One that has vanished or was damaged since is no newer one: what is known stays.
+        """
+        if self.moments() < self._looked + EVERY_SECONDS:
+            return None
+        self._looked, stamp = self.moments(), self._stamp()
+        if stamp is None or stamp == self._seen:
+            return None
+        self._seen = stamp
+        try:
+            self.model, self.about = checkpoint.load_trained(self.run)
+        except UserError:
+            return None
+        return self.model
+
+    def __str__(self) -> str:
+        steps, seconds = self.about.get("steps"), self.about.get("seconds")
+        return "" if steps is None or seconds is None else f"step {steps}, after {seconds:.0f} s of training"
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """What tells one file of the model from the next."""
+        try:
+            stat = (self.run / checkpoint.MODEL_FILE).stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino

@@ -1,0 +1,127 @@
+"""The page in a real browser: Debian's chromium, driven by playwright, with WebGL2 in software."""
+
+import io
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taichi_nerf import cli
+
+from ..test_cli import SMALL
+
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+COMMON = ("--backend", "cpu", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run of some steps."""
+    folder = tmp_path_factory.mktemp("viewed") / "run"
+    assert cli.main(["train", "--downscale", "8", "--steps", "8", "--test-every", "0", "--orbit-frames", "0",
+                     "--output", str(folder), *COMMON, *SMALL]) == 0
+    return folder
+
+
+@pytest.fixture
+def viewing(run):
+    """`viewing(*arguments)` starts a viewer of the run in a process of its own: that, and its address."""
+    started = []
+
+    def start(*arguments):
+        process = subprocess.Popen([sys.executable, "-m", "taichi_nerf", "view", str(run), *COMMON, *arguments],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found, process.communicate()
+        return process, found[0]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def browser():
+    pytest.importorskip("viser", reason="the viewer's library is not installed: pip install 'taichi-nerf[view]'")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium here (on Debian: apt install chromium)")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def shown(page):
+    """[H, W, 3] what the page shows beside its panel."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    return np.asarray(picture)[200:, : picture.width // 2]
+
+
+def wait_for(what, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.2)
+    return found
+
+
+def test_the_page_opens_from_loopback_shows_the_field_and_saves_a_path(viewing, browser, run, port):
+    process, address = viewing("--port", str(port))
+    assert address == f"http://127.0.0.1:{port}"
+    page = browser.new_page(viewport={"width": 900, "height": 600})
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    wait_for(lambda: shown(page).std() > 2)  # a picture, not a ground
+    page.mouse.move(200, 400)
+    page.mouse.down()
+    page.mouse.move(260, 380, steps=5)
+    before = shown(page)
+    page.mouse.up()
+    page.get_by_text("Camera path", exact=True).click()
+    page.get_by_role("button", name="Add the camera").click()
+    page.get_by_role("button", name="Save").click()
+    file = run / "camera-paths" / "path.json"
+    wait_for(file.is_file)
+    page.get_by_text("taichi-nerf render").wait_for()
+    assert before.std() > 2 and not said
+    assert all(url.startswith((address, f"blob:{address}", "data:")) for url in asked), asked
+    page.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert process.stderr.read() == "taichi-nerf: stopped\n"
+    assert cli.main(["render", str(run), "--path", str(file), "--frames", "2", "--size", "16", "16",
+                     "--output", str(run / "frames"), *COMMON]) == 0
+
+
+def test_two_browsers_look_and_one_that_vanishes_hinders_nobody(viewing, browser, port):
+    process, address = viewing("--port", str(port))
+    first, second = (browser.new_page(viewport={"width": 500, "height": 400}) for _ in range(2))
+    for page in (first, second):
+        page.goto(address)
+    first.close()
+    wait_for(lambda: shown(second).std() > 2)
+    second.reload()
+    wait_for(lambda: shown(second).std() > 2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130 and process.stderr.read() == "taichi-nerf: stopped\n"
