@@ -782,9 +782,9 @@ def test_checkpoint_of_another_run_is_named(run, tmp_path, capsys):
 
 
 def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles():
+    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0)
     tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append),
                      SimpleNamespace(tell=lambda *_: None))
-    tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append))
     for step, loss in enumerate([0.1, math.nan, math.inf, 0.2, math.nan, -math.inf, math.nan]):
         report.step, report.loss = step, loss
         tell(report)
