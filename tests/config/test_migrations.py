@@ -6,7 +6,6 @@ import dataclasses
 import pytest
 
 from taichi_nerf.config import (
-    SYSTEMS,
     DepthConfig,
     RunConfig,
     SceneConfig,
@@ -20,12 +19,17 @@ from taichi_nerf.config.migrations import MODEL_STEPS, RUN_STEPS
 from taichi_nerf.training import checkpoint, folder
 
 
+OLD = ("instant-ngp", "nerf", "mip-nerf", "mip-nerf-360")  # systems that these versions knew
+
+
 def settings(kind: str = "instant-ngp", encoding: str | None = None, **scene) -> dict:
     found = recipe(kind, encoding=encoding)
     training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=DepthConfig(weight=0.0))
     run = dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
     if "widths" in run["model"]:
         run["model"]["widths"] = "off"  # as all were that did not know of them
+    for grid in hash_grids(run["model"]):
+        grid["decay"] = 0.0  # likewise
     return run
 
 
@@ -92,14 +96,14 @@ def test_the_first_version_is_read():
     assert todays_model(old, 1) == today["model"]
 
 
-@pytest.mark.parametrize("kind", SYSTEMS)
+@pytest.mark.parametrize("kind", OLD)
 def test_the_second_version_is_read(kind):
     today = settings(kind)
     assert todays_run(of_the_second_version(settings(kind)), 2) == today
     assert todays_model(of_the_second_version(settings(kind))["model"], 2) == today["model"]
 
 
-@pytest.mark.parametrize("kind", SYSTEMS)
+@pytest.mark.parametrize("kind", OLD)
 def test_the_fifth_version_is_read(kind):
     """It held models of the fourth version of checkpoints."""
     old = of_the_fifth_version(settings(kind))
@@ -109,7 +113,7 @@ def test_the_fifth_version_is_read(kind):
 
 
 @pytest.mark.parametrize("encoding", [None, "hash"])
-@pytest.mark.parametrize("kind", SYSTEMS)
+@pytest.mark.parametrize("kind", OLD)
 def test_the_sixth_version_is_read(kind, encoding):
     """It held models of the fifth version of checkpoints."""
     old, today = settings(kind, encoding), settings(kind, encoding)
