@@ -18,7 +18,6 @@ from taichi_nerf.config import (
 from taichi_nerf.config.migrations import MODEL_STEPS, RUN_STEPS
 from taichi_nerf.training import checkpoint, folder
 
-
 OLD = ("instant-ngp", "nerf", "mip-nerf", "mip-nerf-360")  # systems that these versions knew
 
 
