@@ -118,12 +118,16 @@ vec4 march(vec3 origin, vec3 direction, vec3 viewed, out float depth) {
   harmonics(viewed, y);
   bvec3 forward = greaterThan(direction, vec3(0.0));
   ivec3 place = clamp(ivec3(floor(origin + t * direction)), 0, SIDE - 1);  // the smallest cell where the ray is
+  int path[DEPTH];                         // the node whose cells have the side 2^level, on the way down to `place`
+  int level = DEPTH - 1;
+  path[level] = 0;
   for (int step = 0; step < 4 * SIDE; step++) {
-    // Down to the leaf that holds `place`
-    int node = 0, level = DEPTH - 1;
+    // From the smallest node that holds both where the ray was and where it is, down to a leaf
+    int node = path[level];
     uvec2 entry;
     uint bit;
     for (; level >= 0; level--) {
+      path[level] = node;
       entry = texelFetch(nodes, texel(node), 0).xy;
       ivec3 octant = (place >> level) & 1;
       bit = 1u << (4 * octant.x + 2 * octant.y + octant.z);
@@ -153,6 +157,8 @@ vec4 march(vec3 origin, vec3 direction, vec3 viewed, out float depth) {
     else if (exits.y <= exits.z) next.y = forward.y ? beyond.y : corner.y - 1;
     else next.z = forward.z ? beyond.z : corner.z - 1;
     if (any(lessThan(next, ivec3(0))) || any(greaterThanEqual(next, ivec3(SIDE)))) break;
+    ivec3 changed = place ^ next;
+    level = (floatBitsToInt(float(changed.x | changed.y | changed.z)) >> 23) - 127;  // the highest bit
     place = next;
   }
   depth /= max(1.0 - left, 1e-6);

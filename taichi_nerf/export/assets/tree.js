@@ -42,7 +42,15 @@ async function readTree(scene, onProgress) {
   }
   await writing;
   if (filled !== bytes.length) throw new Error('the file is incomplete');
+  accumulate(partsOf(scene, bytes));
   return bytes;
+}
+
+/** Make values of what is stored as differences from the leaf before. */
+function accumulate({sigma, colour}) {
+  for (const plane of [sigma, ...colour]) {
+    for (let i = 1; i < plane.length; i++) plane[i] += plane[i - 1];
+  }
 }
 
 /** The parts of the bytes, by name; none is copied. */

@@ -16,7 +16,7 @@ class Viewer {
     this.walking = false;
     this.depth = false;
     this.ready = false;
-    this.pixels = 2 ** 15;   // that a picture may have while the camera moves
+    this.pixels = 2 ** 14;   // that a picture may have while the camera moves
     this.moved = -Infinity;  // when the camera moved last
     this.shown = 0;          // part of the canvas' resolution of the picture that is shown, of this very view
     this.drawing = null;     // the picture that is under way: {width, height, row, part}
