@@ -27,6 +27,8 @@ from taichi_nerf.ops import (
     mlp,
     multisampling,
     occupancy_grid,
+    octree,
+    octree_rendering,
     positional_encoding,
     proposal_loss,
     ray_aabb,
@@ -205,6 +207,15 @@ def train_rays(pixels, offset, size, allowed, **cameras):
     return camera.training_rays(images, 8, seed=3)
 
 
+TREE = {"child": ints(1, *[0] * 15).view(2, 8), "parent_depth": ints(0, 0, 0, 1).view(2, 2)}
+
+
+def see_octree(child, parent_depth, **given):
+    if len(given["coefficients"].shape) == 2 and given["coefficients"].shape[1] != 12:
+        return None  # other harmonics, which would be compiled
+    return octree_rendering.render_octree(octree.Octree(child, parent_depth), octree_rendering.Frame(), **given)
+
+
 CAMERAS = {
     "camera_to_world": torch.eye(3, 4).expand(N, 3, 4), "focal": 1 + rand(N, 2), "principal": rand(N, 2),
     "distortion": 0.01 * rand(N, 6), "lens": ints(0, 1),
@@ -264,6 +275,17 @@ OPERATIONS = {
     "views": (lambda values, **given: occupancy_grid.mark_invisible_cells(values.detach(), **given, resolution=G),
               {"values": VALUES, "camera_to_world": CAMERAS["camera_to_world"], "focal": CAMERAS["focal"],
                "principal": CAMERAS["principal"], "size": 2 + rand(N, 2)}),
+    "tree, points": (lambda child, parent_depth, points: octree.descend(octree.Octree(child, parent_depth), points)[0],
+                     {**TREE, "points": rand(R, 3)}),
+    "tree, cubes": (lambda **tree: octree.cell_cubes(octree.Octree(**tree))[0], TREE),
+    "tree, inserting": (lambda points, **tree: octree.insert_points(octree.Octree(**tree), points, 4)[1],
+                        {**TREE, "points": rand(R, 3)}),
+    "tree, refining": (lambda cells, **tree: octree.refine_leaves(octree.Octree(**tree), cells)[1],
+                       {**TREE, "cells": ints(1, 9, 15)}),
+    "tree, rays": (see_octree, {**TREE, **RAYS, "density": rand(16), "coefficients": rand(16, 12)}),
+    "tree, weights": (lambda child, parent_depth, weights, **given: octree_rendering.leaf_weights(
+        octree.Octree(child, parent_depth), octree_rendering.Frame(), weights=weights.detach(), **given),
+                      {**TREE, **RAYS, "density": rand(16), "weights": rand(16)}),
     "encoding": (lambda x: positional_encoding.encode_position(x, 3), {"x": rand(R, 3)}),
     "encoding, integrated": (lambda **given: positional_encoding.encode_gaussian(**given, levels=3),
                              {"mean": rand(R, 3), "variance": rand(R, 3)}),

@@ -31,6 +31,8 @@ from ..ops import (
     mlp,
     multisampling,
     occupancy_grid,
+    octree,
+    octree_rendering,
     positional_encoding,
     proposal_loss,
     ray_aabb,
@@ -50,6 +52,8 @@ from ..reference import interval_sampling as interval_sampling_reference
 from ..reference import mlp as mlp_reference
 from ..reference import multisampling as multisampling_reference
 from ..reference import occupancy_grid as occupancy_grid_reference
+from ..reference import octree as octree_reference
+from ..reference import octree_rendering as octree_rendering_reference
 from ..reference import positional_encoding as positional_encoding_reference
 from ..reference import proposal_loss as proposal_loss_reference
 from ..reference import ray_aabb as ray_aabb_reference
@@ -372,6 +376,65 @@ def _packed_bits(occupied: Tensor) -> Tensor:
     return (words - ((words >> 31) << 32)).int()
 
 
+# octree: a tree of a surface, and points in it
+
+TREE_DEPTH = 6
+
+
+def _tree(points: Tensor, depth: int = TREE_DEPTH) -> octree.Octree:
+    return octree.insert_points(octree.root_of(points.device), points, depth)[0]
+
+
+def _sphere(points: int, generator: Generator) -> Tensor:
+    """Points of a sphere in the tree, numbers that float32 has."""
+    return (2**20 * (0.5 + 0.3 * _directions(generator, points))).floor() / 2**20
+
+
+def _octree_inputs(points: int, generator: Generator) -> dict[str, Tensor]:
+    return {"surface": _sphere(50, generator), "points": (2**20 * _uniform(generator, points, 3)).floor() / 2**20}
+
+
+def _octree(surface, points):
+    tree = _tree(surface)
+    return (tree.child, *octree.descend(tree, points))
+
+
+def _octree_reference(surface, points):
+    child = _tree(surface.float()).child.cpu()
+    assert {(*corner.tolist(), side) for _, corner, side in octree_reference.leaves(child)} == (
+        octree_reference.insert_points(surface, torch.zeros(1, 8, dtype=torch.int32), TREE_DEPTH))
+    return (child, *octree_reference.descend(points, child))
+
+
+# octree_rendering: rays through a ball of leaves
+
+OCTREE_DEGREE, LEAVES = 3, 40  # leaves met by a ray
+
+
+def _octree_rendering_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    surface = _sphere(50, generator)
+    cells = _tree(surface.float()).cells
+    origins = 2 * _directions(generator, rays)
+    aim = 0.2 * _normal(generator, rays, 3)
+    return {
+        "surface": surface,
+        "density": 4 * _uniform(generator, cells),
+        "coefficients": _normal(generator, cells, 3 * OCTREE_DEGREE**2),
+        "origins": origins,
+        "directions": torch.nn.functional.normalize(aim - origins, dim=1),
+    }
+
+
+def _octree_rendering(surface, **inputs):
+    return octree_rendering.render_octree(_tree(surface), octree_rendering.Frame(), **inputs)[:3]
+
+
+def _octree_rendering_reference(surface, **inputs):
+    child = _tree(surface.float()).child.cpu()
+    middle, one = (torch.full((3,), x, dtype=torch.float64) for x in (0.5, 1.0))
+    return octree_rendering_reference.render_octree(child, **inputs, offset=middle, scale=one)[:3]
+
+
 # positional_encoding: Gaussians of which some are too wide for the highest frequencies
 
 FREQUENCIES = 16
@@ -557,6 +620,18 @@ CASES: dict[str, Case] = {
         item="cells", make=_occupancy_inputs, operation=_occupancy, reference=_occupancy_reference,
         few=2000, many=2**18,
         forward=Work(FLOAT * (2 * 1 + 3 + 1 + 2), 60),
+    ),
+    "octree": Case(
+        item="points", make=_octree_inputs, operation=_octree, reference=_octree_reference, few=500, many=2**18,
+        # a link at each level
+        forward=Work(FLOAT * (3 + 2 + TREE_DEPTH), TREE_DEPTH * 8),
+    ),
+    "octree_rendering": Case(
+        item="rays", make=_octree_rendering_inputs, operation=_octree_rendering,
+        reference=_octree_rendering_reference, gradients=("density", "coefficients"), few=300, many=2**14,
+        # each leaf has a link, a density and its harmonics; three sums, three sigmoids and an exponential function
+        forward=Work(FLOAT * (6 + 6 + LEAVES * (2 + 3 * OCTREE_DEGREE**2)), LEAVES * (6 * OCTREE_DEGREE**2 + 80)),
+        backward=Work(FLOAT * (6 + 10 + LEAVES * (2 + 9 * OCTREE_DEGREE**2)), LEAVES * (12 * OCTREE_DEGREE**2 + 100)),
     ),
     "positional_encoding": Case(
         item="points", make=_encoding_inputs,

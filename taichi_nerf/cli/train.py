@@ -26,6 +26,7 @@ from ..config import (
     flattened,
     preset_for,
     recipe,
+    system_of,
     within,
 )
 from ..devices import pytorch_is_for_cuda
@@ -218,6 +219,7 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
     from ..training.run import with_budget
 
     _check_no_run(command.scene.path)
+    _check_trained_on_images(command.model, f"--model {command.model.kind}")
     if command.output is not None:
         check_new(command.output)
     there = command.output is not None and command.output.is_dir()  # and as good as empty
@@ -248,6 +250,14 @@ def _check_no_run(path: str | None):
                         "give the folder of a scene")
 
 
+def _check_trained_on_images(model: ModelConfig, what: str):
+    """Raises UserError for a model that is made out of another one."""
+    made_by = system_of(model).made_by
+    if made_by is not None:
+        raise UserError(f"{what} is not trained on images alone: train another model, and make it out of that by "
+                        f"{made_by}")
+
+
 def _save(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
     """The checkpoint, and the cameras as they are now."""
     from ..training import checkpoint
@@ -263,6 +273,7 @@ def _resumed(command: Train) -> "tuple[RunFolder, Scene]":
     from ..training.folder import RunFolder
 
     run, end = RunFolder.open(command.resume), command.training
+    _check_trained_on_images(run.config.model, f"{command.resume}, a run of {run.config.model.kind},")
     if command.moved is not None:
         scene = dataclasses.replace(run.config.scene, path=str(Path(command.moved).expanduser().absolute()))
         run.config = dataclasses.replace(run.config, scene=scene)

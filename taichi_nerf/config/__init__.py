@@ -10,7 +10,7 @@
     reading migrations          from JSON, of this version and of earlier ones
 """
 
-from . import instant_ngp, mip_nerf, mip_nerf_360, nerf
+from . import instant_ngp, mip_nerf, mip_nerf_360, nerf, plenoctree
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, RefineConfig
 from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig, Widths
@@ -23,6 +23,7 @@ from .mip_nerf_360 import MipNeRF360Config
 from .model import ModelConfig, RaysPerPixel
 from .nerf import NeRFConfig
 from .optimiser import OptimiserConfig
+from .plenoctree import PlenOctreeConfig
 from .reading import from_dict
 from .run import RunConfig, check_fit
 from .scene import BUILTIN, STILL_LIFE, Orientation, SceneConfig, SceneFormat
@@ -65,6 +66,7 @@ __all__ = [
     "NeRFConfig",
     "OptimiserConfig",
     "Orientation",
+    "PlenOctreeConfig",
     "PositionalFieldConfig",
     "PositionalProposalConfig",
     "Preset",
@@ -96,5 +98,5 @@ __all__ = [
     "within",
 ]
 
-for _stem in (instant_ngp, nerf, mip_nerf, mip_nerf_360):
+for _stem in (instant_ngp, nerf, mip_nerf, mip_nerf_360, plenoctree):
     register(_stem.SYSTEM)

@@ -52,6 +52,8 @@ class System:
     autograd takes them all."""
     one_launch: bool = False
     """Whether one kernel renders it, from rays to pixels."""
+    made_by: str | None = None
+    """The command that makes its models out of other ones; none: images alone train them."""
 
     def __post_init__(self):
         require(issubclass(self.settings, ModelConfig) and self.settings.kind != "",

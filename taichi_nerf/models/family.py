@@ -12,9 +12,14 @@ from .shots import counts_of as counts_of_split
 __all__ = ["box_of", "build_model", "check_scene", "counts_of", "settled"]
 
 
-def build_model(config: ModelConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None) -> Model:
-    """An untrained model of what lies in `box`, on the CPU, with codes for so many ids of each name."""
-    return system_of(config).model_class(config, box, seed, counts)
+def build_model(config: ModelConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None,
+                sizes: Mapping[str, int] | None = None) -> Model:
+    """An untrained model of what lies in `box`, on the CPU, with codes for so many ids of each name, and arrays of
+    `sizes` where no setting says how large they are. Raises ValueError for sizes that it cannot have."""
+    model = system_of(config).model_class(config, box, seed, counts)
+    if sizes:
+        model.make_room(sizes)
+    return model
 
 
 def box_of(scene: Scene) -> Box:

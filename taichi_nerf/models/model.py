@@ -57,8 +57,8 @@ class Model(nn.Module):
     """A radiance field that renders rays and says how it is trained.
 
     `config` is its ModelConfig, `box` the part of space that it represents, and `counts` how many ids of each name
-    have a code: together with the tensors of its state they are the whole of it. Everything random in its making comes
-    from a seed.
+    have a code: together with its `sizes` and the tensors of its state they are the whole of it. Everything random in
+    its making comes from a seed.
     """
 
     sees_cones = False
@@ -68,6 +68,15 @@ class Model(nn.Module):
         super().__init__()
         self.config, self.box, self.counts = config, box, dict(counts or {})
         self.codes = nn.ModuleDict()  # by the names of the ids
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """By name, of arrays whose size no setting says: with `make_room`, part of what it takes to build it again."""
+        return {}
+
+    def make_room(self, sizes: Mapping[str, int]) -> None:
+        """Make the arrays of these `sizes`, which are then filled. Raises ValueError for what it has not."""
+        raise ValueError(f"the sizes of its arrays are {dict(sizes)}")
 
     @property
     def rays_per_pixel(self) -> int:

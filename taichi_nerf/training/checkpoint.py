@@ -73,7 +73,8 @@ def load_trained(path: Path) -> tuple[Model, dict]:
             from_dict(ModelConfig, header.get("model"), "model"),
             from_dict(Box, header.get("box"), "box"),
         )
-        model = build_model(config, box, counts=_checked_counts(header.get("counts")))
+        model = build_model(config, box, counts=_checked_counts("counts of ids", header.get("counts")),
+                            sizes=_checked_counts("sizes of arrays", header.get("sizes", {})))
         state, tensors = model.state_dict(), todays_tensors(tensors, header["version"])
         check_same_tensors(tensors, state)
     except ValueError as error:
@@ -186,13 +187,14 @@ def _checked_numbers(numbers: object) -> dict[str, float]:
 
 
 def _space(model: Model) -> dict[str, dict]:
-    """Where a model lies, and for how many ids it has codes."""
-    return {"box": dataclasses.asdict(model.box), "counts": model.counts}
+    """Where a model lies, for how many ids it has codes, and, if it has such, the sizes of its arrays."""
+    sizes = {"sizes": model.sizes} if model.sizes else {}
+    return {"box": dataclasses.asdict(model.box), "counts": model.counts, **sizes}
 
 
-def _checked_counts(counts: object) -> dict[str, int]:
+def _checked_counts(what: str, counts: object) -> dict[str, int]:
     if not isinstance(counts, dict) or any(type(count) is not int or count < 0 for count in counts.values()):
-        raise ValueError(f"its counts of ids are {counts!r}")
+        raise ValueError(f"its {what} are {counts!r}")
     return counts
 
 

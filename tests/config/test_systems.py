@@ -80,7 +80,7 @@ def scene():
 
 
 def test_the_systems_of_the_package_are_known_in_their_order():
-    assert list(SYSTEMS) == ["instant-ngp", "nerf", "mip-nerf", "mip-nerf-360"]
+    assert list(SYSTEMS) == ["instant-ngp", "nerf", "mip-nerf", "mip-nerf-360", "plenoctree"]
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
@@ -96,7 +96,7 @@ def test_a_system_is_what_it_says_of_itself(kind):
 
 
 def test_what_there_is_not_is_refused_by_name():
-    with pytest.raises(SettingError, match="model must be one of instant-ngp, nerf, mip-nerf, mip-nerf-360, got glow"):
+    with pytest.raises(SettingError, match=r"model must be one of instant-ngp, nerf, .*, plenoctree, got glow"):
         recipe("glow")
     with pytest.raises(SettingError, match="preset must be one of small, paper, got large"):
         recipe("nerf", "large")
@@ -187,4 +187,4 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
 
 def test_the_command_line_has_no_system_that_is_not_known(capsys):
     assert cli.main(["train", "--model", "glow"]) == 2
-    assert "glow" not in SYSTEMS and "nerf, mip-nerf, mip-nerf-360, got glow; see" in capsys.readouterr().err
+    assert "glow" not in SYSTEMS and "mip-nerf-360, plenoctree, got glow; see" in capsys.readouterr().err

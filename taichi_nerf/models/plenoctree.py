@@ -1,0 +1,97 @@
+"""PlenOctrees: what a trained model shows, in the leaves of an octree (Yu et al. 2021).
+
+R rays. The ray is followed from leaf to leaf in one kernel, which takes no samples: what a ray is said to be made of is
+one sample at its mean distance, with its opacity as the weight.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..config import PlenOctreeConfig
+from ..fields.octree import OctreeField
+from ..losses import squared_error
+from ..ops.octree import Octree
+from ..ops.octree_rendering import Frame, prepare_octree, render_octree, render_picture
+from ..types import UNKNOWN, Batch, PackedSamples, Rays, Shot, Standing
+from .model import Box, Model, ParameterGroup, RayRenderer
+from .pixels import Pixels
+
+__all__ = ["PlenOctree"]
+
+EMPTY = 1e-6  # opacity of a ray that has no distance
+
+
+class PlenOctree(Model):
+    """An octree and the rays through it. Nothing about it is random."""
+
+    def __init__(self, config: PlenOctreeConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
+        super().__init__(config, box, counts)
+        self.field = OctreeField(config)
+
+    @classmethod
+    def of_tree(cls, config: PlenOctreeConfig, box: Box, tree: Octree, density: Tensor,
+                coefficients: Tensor) -> "PlenOctree":
+        """The model of a tree with density [8 n] per model unit and coefficients [8 n, 3 degree^2] of its cells."""
+        model = cls(config, box)
+        model.field.set_tree(tree, density, coefficients)
+        return model
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"nodes": len(self.field.child)}
+
+    def make_room(self, sizes: Mapping[str, int]) -> None:
+        if sizes.keys() != {"nodes"}:
+            raise ValueError(f"the sizes of its arrays are {dict(sizes)}")
+        self.field.make_room(sizes["nodes"])
+
+    def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
+        """Pixels of `rays` in model space; in training none is cut off. Gradients are added to the buffers of the
+        field."""
+        field, config, unit = self.field, self.config, self.field.unit
+        stops = {} if standing is not None else {"early_stop": config.early_stop, "skip": config.skip * unit}
+        colour, opacity, depth, _ = render_octree(
+            field.tree, self._frame, field.thickness, field.coefficients, rays.origins / unit, rays.directions,
+            near=self.box.near / unit, gradients=(field.thickness_gradient, field.coefficients_gradient), **stops)
+        pixels = Pixels(colour=colour, opacity=opacity, depth=unit * depth, weights=opacity,
+                        packed=self._middles(rays, opacity, unit * depth), marched=len(rays))
+        return pixels.averaged(rays.per_pixel)
+
+    def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
+        return {"colour": squared_error(pixels.over(batch.background), batch.target, batch.weight)}
+
+    def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:
+        return self.field.density(positions, shot)[0]
+
+    def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer:
+        field, config, unit = self.field, self.config, self.field.unit
+        prepared = prepare_octree(field.tree, self._frame, field.thickness, field.coefficients, skip=config.skip * unit)
+
+        def render(rays: Rays) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            colour, opacity, depth, leaves = render_picture(
+                prepared, rays.origins / unit, rays.directions, near=self.box.near / unit,
+                early_stop=config.early_stop)
+            return colour, opacity, unit * depth, leaves
+
+        return render
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The densities, and the harmonics: both as tables, of which a step touches what its rays meet."""
+        names = ("field.thickness", "field.coefficients")
+        return [ParameterGroup(name=name, parameters=[table], kind="table", gradient=gradient)
+                for name, (table, gradient) in zip(names, self.field.tables())]
+
+    @property
+    def _frame(self) -> Frame:
+        """Of a world whose unit of length is that of the field."""
+        return Frame(self.field.frame.offset, tuple(self.field.unit * scale for scale in self.field.frame.scale))
+
+    def _middles(self, rays: Rays, opacity: Tensor, depth: Tensor) -> PackedSamples:
+        """A sample of each ray, at its mean distance and as long as the leaf there."""
+        with torch.no_grad():
+            t = depth / opacity.clamp_min(EMPTY)
+            positions = rays.origins + t[:, None] * rays.directions
+            index = torch.arange(len(rays), dtype=torch.int32, device=t.device)
+            return PackedSamples(positions, t, self.field.sides(positions), index, index, torch.ones_like(index))

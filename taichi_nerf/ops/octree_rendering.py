@@ -1,0 +1,199 @@
+"""Rays through octrees, as PyTorch operations.
+
+R rays of the world; n nodes of 8 cells each, B spherical harmonics of each channel, which a degree gives as degree^2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from taichi_nerf_kernels import octree_rendering as kernels
+from taichi_nerf_kernels.engine import ti
+from taichi_nerf_kernels.spherical_harmonics import MAX_DEGREE
+
+from .. import runtime
+from ._check import check_in_place, check_tensor
+from .octree import Octree
+
+__all__ = ["Frame", "PreparedOctree", "leaf_weights", "prepare_octree", "render_octree", "render_picture"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a tree lies in the world: tree = offset + scale * world, in [0, 1)^3 inside of it."""
+
+    offset: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Above 0."""
+
+    def __post_init__(self):
+        for name, values in (("offset", self.offset), ("scale", self.scale)):
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise ValueError(f"{name} must be three finite numbers, got {values}")
+        if min(self.scale) <= 0:
+            raise ValueError(f"scale must be above 0, got {self.scale}")
+
+    @classmethod
+    def of_box(cls, centre: tuple[float, float, float], radius: tuple[float, float, float]) -> "Frame":
+        """Of the box from centre - radius to centre + radius."""
+        return cls(tuple(0.5 * (1 - c / r) for c, r in zip(centre, radius)), tuple(0.5 / r for r in radius))
+
+    def tree_points(self, positions: Tensor) -> Tensor:
+        """[M, 3] in the tree of positions [M, 3] of the world."""
+        return positions.new_tensor(self.offset) + positions.new_tensor(self.scale) * positions
+
+    def world_points(self, points: Tensor) -> Tensor:
+        """The inverse of `tree_points`."""
+        return (points - points.new_tensor(self.offset)) / points.new_tensor(self.scale)
+
+
+def render_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Tensor, origins: Tensor,
+                  directions: Tensor, *, near: float = 0.0, early_stop: float = 0.0, skip: float = 0.0,
+                  gradients: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Colour [R, 3] over black, opacity [R], depth [R] (sum of w t) and leaves met [R] int32 of rays.
+
+    The density and the colour of a leaf are the same all over it, so that the integral along a ray is exact. Colour is
+    the sigmoid of spherical harmonics of the ray's direction.
+
+    Args:
+        density: [8 n] or [8 n, 1] of the cells, per unit of world length; what is not above `skip` is empty.
+        coefficients: [8 n, 3 B] of the cells, those of red, of green, of blue; B is 1, 4, 9, 16 or 25.
+        origins, directions: [R, 3], in the world, unit directions.
+        near: nothing nearer to the origins is seen.
+        early_stop: a ray ends where its transmittance is below it.
+        skip: density of leaves that count as empty, at least 0.
+        gradients: of the shapes of density and coefficients. If given, their gradients are added to these in the
+            backward pass, and autograd gets none: nothing as large as the tree is allocated in a step.
+
+    Returns:
+        Differentiable with respect to density and coefficients. Gradients of what is met by no ray, or is empty, are 0.
+
+    Raises:
+        TypeError, ValueError: tensors of another type, shape, dtype or device.
+    """
+    settings = (*frame.offset, *frame.scale, float(near), float(early_stop), float(max(0.0, skip)))
+    return _RenderOctree.apply(density, coefficients, origins, directions, tree, settings, gradients)
+
+
+def leaf_weights(tree: Octree, frame: Frame, density: Tensor, origins: Tensor, directions: Tensor, weights: Tensor, *,
+                 near: float = 0.0, early_stop: float = 0.0) -> None:
+    """weights <- max(weights, w), in place: the largest weight that each leaf has on any of the rays.
+
+    weights: [8 n]. The others are those of `render_octree`. Not differentiable. Raises TypeError, ValueError.
+    """
+    density = _check_density(density, tree)
+    check_in_place("weights", weights, density.shape, like=density)
+    origins, directions = _check_rays(origins, directions, density)
+    if len(origins):
+        kernels.leaf_weights(origins, directions, *_links(tree, density), density, *frame.offset, *frame.scale,
+                             float(near), float(early_stop), weights)
+
+
+class _RenderOctree(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, density, coefficients, origins, directions, tree, settings, gradients):
+        shape, density = density.shape, _check_density(density, tree)
+        coefficients = check_tensor("coefficients", coefficients, (tree.cells, None), like=density)
+        settings = (*settings, degree_of(coefficients.shape[1]))
+        rays, links = _check_rays(origins, directions, density), _links(tree, density)
+        if gradients is not None:
+            gradients = tuple(check_in_place(f"gradients[{n}]", gradients[n], wanted, like=density)
+                              for n, wanted in enumerate((shape, coefficients.shape)))
+        count = len(origins)
+        colour, opacity, depth = density.new_empty(count, 3), density.new_empty(count), density.new_empty(count)
+        leaves = torch.empty(count, dtype=torch.int32, device=density.device)
+        if count:
+            kernels.trace_forward(*rays, *links, density, coefficients, *settings, colour, opacity, depth, leaves)
+        ctx.save_for_backward(density, coefficients, *rays, *links, colour, opacity, depth)
+        ctx.settings, ctx.shape, ctx.gradients = settings, shape, gradients
+        ctx.mark_non_differentiable(leaves)
+        return colour, opacity, depth, leaves
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, colour_gradient, opacity_gradient, depth_gradient, _):
+        density, coefficients, *given, colour, opacity, depth = (saved.detach() for saved in ctx.saved_tensors)
+        added_to, returned = ctx.gradients, (None, None)
+        if added_to is None:
+            added_to = returned = density.new_zeros(ctx.shape), torch.zeros_like(coefficients)
+        if len(colour):
+            kernels.trace_backward(*given, density, coefficients, *ctx.settings, colour, opacity, depth,
+                                   colour_gradient.contiguous(), opacity_gradient.contiguous(),
+                                   depth_gradient.contiguous(), added_to[0].view(-1), added_to[1])
+        return (
+            *returned,  # density, coefficients: None where they were added to gradients
+            *[None] * 5,  # origins, directions, tree, settings, gradients
+        )
+
+
+@dataclass(frozen=True)
+class PreparedOctree:
+    """An octree as `render_picture` wants it, until a tensor changes or Taichi starts anew."""
+
+    arrays: tuple
+    settings: tuple
+
+
+def prepare_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Tensor, *,
+                   skip: float = 0.0) -> PreparedOctree:
+    """An octree for any number of pictures.
+
+    Where kernels work on tensors in place nothing is copied; on Vulkan all is uploaded once. Arguments and errors as of
+    `render_octree`.
+    """
+    density = _check_density(density, tree)
+    coefficients = check_tensor("coefficients", coefficients, (tree.cells, None), like=density)
+    arrays, degree = (*_links(tree, density), density, coefficients), degree_of(coefficients.shape[1])
+    if runtime.current().backend == "vulkan":
+        arrays = tuple(_uploaded(array) for array in arrays)
+    return PreparedOctree(arrays, (*frame.offset, *frame.scale, float(max(0.0, skip)), degree))
+
+
+def render_picture(prepared: PreparedOctree, origins: Tensor, directions: Tensor, *, near: float = 0.0,
+                   early_stop: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `render_octree` gives, of a prepared octree and without gradients. Raises TypeError, ValueError."""
+    origins = check_tensor("origins", origins, (None, 3))
+    directions = check_tensor("directions", directions, (len(origins), 3), like=origins)
+    count = len(origins)
+    colour, opacity, depth = origins.new_empty(count, 3), origins.new_empty(count), origins.new_empty(count)
+    leaves = torch.empty(count, dtype=torch.int32, device=origins.device)
+    *frame, skip, degree = prepared.settings
+    if count:
+        kernels.trace_forward(origins, directions, *prepared.arrays, *frame, float(near), float(early_stop), skip,
+                              degree, colour, opacity, depth, leaves)
+    return colour, opacity, depth, leaves
+
+
+def _uploaded(tensor: Tensor):
+    """The same as an array of the device."""
+    array = ti.ndarray(ti.i32 if tensor.dtype == torch.int32 else float, tuple(tensor.shape))
+    array.from_numpy(tensor.numpy())
+    return array
+
+
+def _check_density(density: Tensor, tree: Octree) -> Tensor:
+    """[8 n]"""
+    column = isinstance(density, Tensor) and density.dim() == 2
+    return check_tensor("density", density, (tree.cells, 1) if column else (tree.cells,)).view(-1)
+
+
+def degree_of(coefficients: int) -> int:
+    """Of the harmonics of which a cell has so many numbers, 3 degree^2. Raises ValueError where there is none."""
+    for degree in range(1, MAX_DEGREE + 1):
+        if 3 * degree**2 == coefficients:
+            return degree
+    raise ValueError(f"coefficients must have 3, 12, 27, 48 or 75 numbers for each cell, got {coefficients}")
+
+
+def _check_rays(origins: Tensor, directions: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    origins = check_tensor("origins", origins, (None, 3), like=like)
+    return origins, check_tensor("directions", directions, (len(origins), 3), like=like)
+
+
+def _links(tree: Octree, like: Tensor) -> tuple[Tensor, Tensor]:
+    if tree.child.device != like.device:
+        raise ValueError(f"the tree must be on {like.device}, got {tree.child.device}")
+    return tree.child.contiguous(), tree.parent_depth.contiguous()

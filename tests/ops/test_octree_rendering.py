@@ -1,0 +1,106 @@
+"""Rays through octrees against every leaf of the tree in float64, and the arguments."""
+
+import pytest
+import torch
+
+from taichi_nerf.ops.octree import insert_points, root_of
+from taichi_nerf.ops.octree_rendering import Frame, leaf_weights, render_octree
+from taichi_nerf.reference import octree_rendering as reference
+
+FRAME = Frame(offset=(0.5, 0.375, 0.5), scale=(0.5, 0.25, 0.75))
+SHAPES = {"none": 0, "one": 1, "63": 63, "2000": 2000}
+STOPS = {"all of it": {}, "stopped": {"early_stop": 0.3, "skip": 0.8, "near": 0.4}}
+
+
+def make_tree(backend, rng, degree, depth=4, points=6):
+    """A tree with numbers that float32 has; a third of its leaves is empty, a few have a density below 0."""
+    tree, _ = insert_points(root_of(backend.device), backend.tensor(torch.rand(points, 3, generator=rng)), depth)
+    density = (6 * torch.rand(tree.cells, generator=rng) - 2).clamp_min(-0.1)
+    coefficients = torch.randn(tree.cells, 3 * degree**2, generator=rng)
+    return tree, [backend.tensor(x).requires_grad_() for x in (density, coefficients)]
+
+
+def make_rays(backend, count, rng):
+    """Rays from around the cube and from within it, half of which meet it."""
+    aim = torch.randn(count, 3, generator=rng, dtype=torch.float64)
+    origins = 1.5 * torch.randn(count, 3, generator=rng, dtype=torch.float64)
+    directions = torch.nn.functional.normalize(aim - origins, dim=1)
+    return [backend.tensor(x) for x in (origins, directions)]
+
+
+def expected_of(tree, density, coefficients, rays, **settings):
+    offset, scale = (torch.tensor(x, dtype=torch.float64) for x in (FRAME.offset, FRAME.scale))
+    return reference.render_octree(tree.child.cpu(), density, coefficients, *(x.double().cpu() for x in rays), offset,
+                                   scale, **settings)
+
+
+@pytest.mark.parametrize("settings", STOPS.values(), ids=STOPS.keys())
+@pytest.mark.parametrize("count", SHAPES.values(), ids=SHAPES.keys())
+def test_value_and_gradient_equal_the_reference(backend, rng, count, settings):
+    tree, inputs = make_tree(backend, rng, degree=3)
+    rays = make_rays(backend, count, rng)
+    *found, leaves = render_octree(tree, FRAME, *inputs, *rays, **settings)
+    exact = [x.detach().double().cpu().requires_grad_() for x in inputs]
+    *expected, weights, _ = expected_of(tree, *exact, rays, **settings)
+    cotangents = [torch.randn(x.shape, generator=rng, dtype=torch.float64) for x in expected[:3]]
+    for name, actual, value in zip(("colour", "opacity", "depth"), found, expected):
+        backend.assert_close(actual, value, name)
+    gradients = torch.autograd.grad(found, inputs, [backend.tensor(x) for x in cotangents])
+    expected_gradients = torch.autograd.grad(expected[:3], exact, cotangents)
+    for name, actual, value in zip(("density", "coefficients"), gradients, expected_gradients):
+        backend.assert_close(actual, value, f"gradient of {name}")
+    assert bool((leaves.cpu() >= (weights > 1e-6).sum(1)).all())
+
+
+@pytest.mark.parametrize("degree", [1, 2, 4, 5])
+def test_every_degree_equals_the_reference(backend, rng, degree):
+    if backend.name != "cpu-f64" and degree in (2, 4):
+        pytest.skip("one more kernel of the same source")
+    tree, inputs = make_tree(backend, rng, degree)
+    rays = make_rays(backend, 63, rng)
+    exact = [x.detach().double().cpu().requires_grad_() for x in inputs]
+    colour, expected = render_octree(tree, FRAME, *inputs, *rays)[0], expected_of(tree, *exact, rays)[0]
+    backend.assert_close(colour, expected, "colour")
+    for name, actual, value in zip(("density", "coefficients"), torch.autograd.grad(colour.sum(), inputs),
+                                   torch.autograd.grad(expected.sum(), exact)):
+        backend.assert_close(actual, value, f"gradient of {name}")
+
+
+def test_the_weights_are_the_largest_of_all_rays(backend, rng):
+    tree, (density, coefficients) = make_tree(backend, rng, degree=1)
+    rays = make_rays(backend, 300, rng)
+    found = torch.zeros_like(density)
+    for part in (slice(0, 100), slice(100, 300)):
+        leaf_weights(tree, FRAME, density, *(x[part] for x in rays), found, early_stop=0.01)
+    *_, weights, cells = expected_of(tree, *(x.detach().double().cpu() for x in (density, coefficients)), rays,
+                                     early_stop=0.01)
+    expected = torch.zeros(tree.cells, dtype=torch.float64).index_copy_(0, cells, weights.amax(0))
+    backend.assert_close(found, expected, "weights")
+
+
+def test_gradcheck(backend, rng):
+    if backend.dtype != torch.float64:
+        pytest.skip("gradcheck needs float64")
+    tree, (density, coefficients) = make_tree(backend, rng, degree=3, depth=2, points=1)
+    density = density.detach().abs().add(0.1).requires_grad_()
+    rays = make_rays(backend, 4, rng)
+    assert torch.autograd.gradcheck(lambda *x: render_octree(tree, FRAME, *x, *rays)[:3], (density, coefficients))
+
+
+def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
+    tree, (density, coefficients) = make_tree(backend, rng, degree=1)
+    rays = make_rays(backend, 5, rng)
+    with pytest.raises(ValueError, match="density must have shape"):
+        render_octree(tree, FRAME, density[1:], coefficients, *rays)
+    with pytest.raises(ValueError, match="coefficients must have 3, 12, 27, 48 or 75 numbers for each cell, got 2"):
+        render_octree(tree, FRAME, density, coefficients[:, :2], *rays)
+    with pytest.raises(ValueError, match="directions must have shape"):
+        render_octree(tree, FRAME, density, coefficients, rays[0], rays[1][:3])
+    with pytest.raises(TypeError, match="origins must be"):
+        render_octree(tree, FRAME, density, coefficients, rays[0].half(), rays[1])
+    with pytest.raises(ValueError, match="weights must have shape"):
+        leaf_weights(tree, FRAME, density, *rays, torch.zeros(3))
+    with pytest.raises(ValueError, match="scale must be above 0"):
+        Frame(scale=(1.0, 0.0, 1.0))
+    with pytest.raises(ValueError, match="offset must be three finite numbers"):
+        Frame(offset=(1.0, float("nan"), 1.0))
