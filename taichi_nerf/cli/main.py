@@ -28,6 +28,7 @@ from .doctor import Doctor, doctor
 from .eval import Eval, eval
 from .info import Info, info
 from .options import Backend
+from .page import Page, page
 from .process import Process, process
 from .render import Render, render
 from .train import Train, train, train_defaults
@@ -37,6 +38,7 @@ COMMANDS: dict[type, Callable[[Any], int]] = {
     Train: train,
     Eval: eval,
     Render: render,
+    Page: page,
     Process: process,
     Info: info,
     Doctor: doctor,
@@ -71,6 +73,7 @@ def _command_type(defaults: Train):
         Annotated[Train, subcommand("train", default=defaults)]
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Render, subcommand("render")]
+        | Annotated[Page, subcommand("page")]
         | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Doctor, subcommand("doctor")]
@@ -149,7 +152,7 @@ def _name(command: type) -> str:
     return command.__name__.lower()
 
 
-def _parsed(argv: list[str]) -> "Train | Eval | Render | Process | Info | Doctor | Bench | None":
+def _parsed(argv: list[str]) -> "Train | Eval | Render | Page | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())

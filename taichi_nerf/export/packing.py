@@ -172,7 +172,7 @@ def _log_bytes(sigma: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _colour_bytes(coefficient: np.ndarray) -> np.ndarray:
-    """The sigmoid of half of what band 0 gives: finer near black and white than its own sigmoid, which is flat there."""
+    """The sigmoid of half of what band 0 gives: its own is flat near black and white, and would be coarse there."""
     return np.minimum(256 / (1 + np.exp(-0.5 * Y_0 * coefficient)), 255).astype(np.uint8)
 
 

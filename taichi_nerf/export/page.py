@@ -1,8 +1,8 @@
 """A scene as one file that a browser opens: an octree, packed, and the program that shows it with WebGL2.
 
-The page asks the network for nothing, and its Content-Security-Policy lets it ask for nothing. What it is made of lies in
-`assets`, as it is read: a page, a style, shaders and the program. The bytes of the tree are deflated and stand in the
-page as text in base 85, 4 bytes in 5 characters that mean nothing to HTML.
+The page asks the network for nothing, and its Content-Security-Policy lets it ask for nothing. What it is made of lies
+in `assets`, as it is read: a page, a style, shaders and the program. The bytes of the tree are deflated and stand in
+the page as text in base 85, 4 bytes in 5 characters that mean nothing to HTML.
 
 Poses are camera to world in the tree's world, OpenGL axes. A field of view is in radians along the shorter side of the
 picture, so that a scene fits windows that are upright, too.
@@ -14,7 +14,7 @@ import html
 import io
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -26,9 +26,9 @@ from ..data.scene import PERSPECTIVE, Cameras
 from ..errors import UserError
 from ..paths import point_of_interest
 from ..pictures import heat_map, to_uint8, written_aside
-from .packing import Packed, pack
+from .packing import pack
 
-__all__ = ["MEGABYTES", "poster_camera", "write_page"]
+__all__ = ["MEGABYTES", "poster_camera", "tree_arrays", "write_page"]
 
 MEGABYTES = 50.0  # above some 65 browsers on phones give up
 PIECE = 2**21  # bytes of the tree in one element of the page: each is let go once it is read
@@ -44,8 +44,8 @@ MOST_CAMERAS = 500  # to jump to
 
 def write_page(
     path: Path, child: np.ndarray, data: np.ndarray, offset: np.ndarray, scale: np.ndarray, *, name: str,
-    cameras: Cameras | None = None, up: np.ndarray = (0.0, 0.0, 1.0), background: np.ndarray = (1.0, 1.0, 1.0),
-    poster: np.ndarray | None = None, megabytes: float = MEGABYTES,
+    start: Cameras | None = None, cameras: Cameras | None = None, up: Sequence[float] = (0.0, 0.0, 1.0),
+    background: Sequence[float] = (1.0, 1.0, 1.0), poster: np.ndarray | None = None, megabytes: float = MEGABYTES,
     on_stage: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write the page of an octree in the layout of svox (`packing`).
@@ -55,11 +55,12 @@ def write_page(
         data: [n, 8, 3 B + 1].
         offset, scale: [3]: tree = offset + scale * world.
         name: what the page is called.
-        cameras: of the scene, in the tree's world: the first is where the page starts, all can be jumped to, and what
-            they look at is what the view turns around. Without any the page starts beside the tree.
+        start: the first is where the page starts; without it the page starts beside the tree.
+        cameras: of the scene, in the tree's world: they can be jumped to, and what they look at is what the view turns
+            around; by default the middle of the tree.
         up: [3], the direction that stays upright.
         background: [3], sRGB in [0, 1].
-        poster: [S, S, 3], what the camera of `poster_camera` sees: it is shown until the tree is there.
+        poster: [S, S, 3], what `poster_camera` of `start` sees: it is shown until the tree is there.
         megabytes: largest size of the file, of a million bytes.
         on_stage: is told how many stages of the packing are done, and how many there are.
 
@@ -73,10 +74,11 @@ def write_page(
     up = np.asarray(up, np.float64) / np.linalg.norm(up)
     scene = {
         "nodes": packed.nodes, "leaves": packed.leaves, "depth": packed.depth, "basis": packed.basis,
-        "sigma": list(packed.sigma), "rows": list(packed.rows), "box": packed.box.tolist(), "bytes": len(packed.content),
-        "offset": np.asarray(offset, np.float64).tolist(), "scale": np.asarray(scale, np.float64).tolist(),
+        "sigma": list(packed.sigma), "rows": list(packed.rows), "box": packed.box.tolist(),
+        "bytes": len(packed.content), "offset": np.asarray(offset, np.float64).tolist(),
+        "scale": np.asarray(scale, np.float64).tolist(),
         "background": np.asarray(background, np.float64).tolist(), "up": up.tolist(),
-        "heat": heat_map(np.linspace(0, 1, HEAT_COLOURS)).round(4).tolist(), **_views(packed, cameras, up),
+        "heat": heat_map(np.linspace(0, 1, HEAT_COLOURS)).round(4).tolist(), **_views(packed.box, start, cameras, up),
     }
     content = _page(name, scene, zlib.compress(packed.content, 9), poster)
     if len(content) > megabytes * 1e6:
@@ -85,6 +87,21 @@ def write_page(
     with written_aside(path) as aside:
         aside.write_bytes(content)
     return len(content)
+
+
+def tree_arrays(model) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What `write_page` wants of the octree that `model` is, in model space: child, data, offset, scale.
+
+    Raises UserError for a model that has no tree.
+    """
+    field = getattr(model, "field", None)
+    if not hasattr(field, "tree"):
+        raise UserError("a page shows octrees, and this run has none: make one of it with taichi-nerf octree RUN, and "
+                        "give the run that comes out")
+    child = field.tree.child.cpu().numpy()
+    coefficients, density = field.coefficients.detach().cpu().numpy(), field.cell_density.cpu().numpy()
+    data = np.concatenate([coefficients, density[:, None]], axis=1).reshape(len(child), 8, -1)
+    return child, data, np.array(field.frame.offset), np.array(field.frame.scale)
 
 
 def poster_camera(cameras: Cameras) -> Cameras:
@@ -96,14 +113,19 @@ def poster_camera(cameras: Cameras) -> Cameras:
                    size=[[POSTER_SIDE, POSTER_SIDE]])
 
 
-def _views(packed: Packed, cameras: Cameras | None, up: np.ndarray) -> dict:
+def _views(box: np.ndarray, start: Cameras | None, cameras: Cameras | None, up: np.ndarray) -> dict:
     """Where the page starts, what it turns around, and the cameras it jumps to."""
-    if cameras is None or len(cameras) == 0:
-        return {"start": _beside(packed.box, up), "focus": packed.box.mean(axis=0).tolist(), "cameras": []}
+    known = cameras is not None and len(cameras) > 0
+    return {"start": _beside(box, up) if start is None else _looks(start)[0],
+            "focus": (point_of_interest(cameras) if known else box.mean(axis=0)).tolist(),
+            "cameras": _looks(cameras.subset(slice(MOST_CAMERAS))) if known else []}
+
+
+def _looks(cameras: Cameras) -> list[dict]:
+    """Pose and field of view of each."""
     fov = 2 * np.arctan(0.5 * cameras.size.min(axis=1) / cameras.focal.max(axis=1))
-    views = [{"pose": pose.astype(float).round(6).tolist(), "fov": round(float(angle), 6)}
-             for pose, angle in zip(cameras.camera_to_world[:MOST_CAMERAS], fov)]
-    return {"start": views[0], "focus": point_of_interest(cameras).tolist(), "cameras": views}
+    return [{"pose": pose.astype(float).round(6).tolist(), "fov": round(float(angle), 6)}
+            for pose, angle in zip(cameras.camera_to_world, fov)]
 
 
 def _beside(box: np.ndarray, up: np.ndarray) -> dict:
@@ -119,7 +141,7 @@ def _beside(box: np.ndarray, up: np.ndarray) -> dict:
 
 
 def _page(name: str, scene: dict, tree: bytes, poster: np.ndarray | None) -> bytes:
-    """The file: `assets/page.html` with all that belongs into it. What comes from elsewhere is text there, no markup."""
+    """The file: `assets/page.html` with all that belongs into it. A name is text there, no markup."""
     colours = " ".join(f"{100 * part:.1f}%" for part in np.clip(scene["background"], 0, 1))
     style = _asset("page.css") + f":root {{ --background: rgb({colours}); }}\n"
     program = '"use strict";\n(() => {\n' + "".join(map(_asset, PROGRAM)) + "})();\n"

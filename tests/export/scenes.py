@@ -66,6 +66,7 @@ def seen(grid: np.ndarray, cameras: Cameras, n: int, background: float = 1.0) ->
     local = np.stack([across - 0.5 * width, 0.5 * height - down, np.full(across.shape, -cameras.focal[n, 0])], axis=-1)
     direction = local.reshape(-1, 3) @ cameras.camera_to_world[n, :, :3].T.astype(float)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    direction = np.where(np.abs(direction) < 1e-9, 1e-9, direction)
     side, step = len(grid), direction * SCALE
     origin = OFFSET + cameras.camera_to_world[n, :, 3] * SCALE
     crossings = (np.arange(side + 1)[:, None] / side - origin) / step[:, None]  # [R, S + 1, 3]

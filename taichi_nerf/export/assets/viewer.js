@@ -51,7 +51,8 @@ class Viewer {
     this.canvas.addEventListener('webglcontextlost', (event) => {
       event.preventDefault();
       this.ready = false;
-      this.drawing = this.pending = null;
+      this.pending = null;
+      this.changed();
       this.renderer.forget();
       if (!this.released) tell('The graphics device was taken away; waiting for it to come back.');
     });
