@@ -4,21 +4,26 @@ R rays. The ray is followed from leaf to leaf in one kernel, which takes no samp
 one sample at its mean distance, with its opacity as the weight.
 """
 
+import weakref
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from .. import runtime
 from ..config import PlenOctreeConfig
+from ..data.svox import SvoxTree
 from ..fields.octree import OctreeField
 from ..losses import squared_error
 from ..ops.octree import Octree
-from ..ops.octree_rendering import Frame, prepare_octree, render_octree, render_picture
+from ..ops.octree_rendering import Frame, PreparedOctree, degree_of, prepare_octree, render_octree, render_picture
 from ..types import UNKNOWN, Batch, PackedSamples, Rays, Shot, Standing
 from .model import Box, Model, ParameterGroup, RayRenderer
 from .pixels import Pixels
 
 __all__ = ["PlenOctree"]
+
+_pictures: "weakref.WeakKeyDictionary[PlenOctree, tuple]" = weakref.WeakKeyDictionary()
 
 EMPTY = 1e-6  # opacity of a ray that has no distance
 
@@ -37,6 +42,23 @@ class PlenOctree(Model):
         model = cls(config, box)
         model.field.set_tree(tree, density, coefficients)
         return model
+
+    @classmethod
+    def of_svox(cls, tree: SvoxTree, box: Box) -> "PlenOctree":
+        """The model of a file's tree, whose world is model space."""
+        radius = tuple(0.5 / scale for scale in tree.scale)
+        centre = tuple((0.5 - offset) / scale for offset, scale in zip(tree.offset, tree.scale))
+        config = PlenOctreeConfig(degree=degree_of(tree.coefficients.shape[1]), centre=centre, radius=radius)
+        links = Octree(torch.from_numpy(tree.child), torch.from_numpy(tree.parent_depth))
+        return cls.of_tree(config, box, links, torch.from_numpy(tree.density), torch.from_numpy(tree.coefficients))
+
+    def as_svox(self) -> SvoxTree:
+        """Its tree for a file, in model space."""
+        field = self.field
+        child, parent_depth, density, coefficients = (
+            x.detach().cpu().numpy() for x in (field.child, field.parent_depth, field.cell_density, field.coefficients))
+        return SvoxTree(child=child, parent_depth=parent_depth, density=density, coefficients=coefficients,
+                        offset=field.frame.offset, scale=field.frame.scale)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -66,8 +88,7 @@ class PlenOctree(Model):
         return self.field.density(positions, shot)[0]
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer:
-        field, config, unit = self.field, self.config, self.field.unit
-        prepared = prepare_octree(field.tree, self._frame, field.thickness, field.coefficients, skip=config.skip * unit)
+        config, unit, prepared = self.config, self.field.unit, self._picture()
 
         def render(rays: Rays) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             colour, opacity, depth, leaves = render_picture(
@@ -82,6 +103,18 @@ class PlenOctree(Model):
         names = ("field.thickness", "field.coefficients")
         return [ParameterGroup(name=name, parameters=[table], kind="table", gradient=gradient)
                 for name, (table, gradient) in zip(names, self.field.tables())]
+
+    def _picture(self) -> PreparedOctree:
+        """Its tree for pictures; made anew only when a tensor or the runtime has changed."""
+        field, running = self.field, runtime.current()
+        tensors = (field.child, field.parent_depth, field.thickness, field.coefficients)
+        state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        known = _pictures.get(self)
+        if known is None or known[0] is not running or known[1] != state:
+            prepared = prepare_octree(field.tree, self._frame, field.thickness, field.coefficients,
+                                      skip=self.config.skip * field.unit)
+            known = _pictures[self] = (running, state, prepared)
+        return known[2]
 
     @property
     def _frame(self) -> Frame:

@@ -18,7 +18,7 @@ from .. import runtime
 from ._check import check_in_place, check_tensor
 from .octree import Octree
 
-__all__ = ["Frame", "PreparedOctree", "leaf_weights", "prepare_octree", "render_octree", "render_picture"]
+__all__ = ["Frame", "PreparedOctree", "degree_of", "leaf_weights", "prepare_octree", "render_octree", "render_picture"]
 
 
 @dataclass(frozen=True)

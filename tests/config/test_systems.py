@@ -171,7 +171,7 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
     assert cli.main(["train", "--model", "glow", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "--model {instant-ngp,nerf,mip-nerf,mip-nerf-360,glow}" in said
+    assert "--model {instant-ngp,nerf,mip-nerf,mip-nerf-360,plenoctree,glow}" in said
     assert "--model.strength FLOAT" in said and "Of the light that is added to every colour. (default: 0.25)" in said
     run = tmp_path / "run"
     small = ["--steps", "2", "--downscale", "25", "--test-every", "8", "--orbit-frames", "0", "--output", str(run)]
@@ -182,7 +182,7 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
     assert cli.main(["eval", str(run)]) == 0
     assert "trained 3 steps" in capsys.readouterr().out
     assert cli.main(["eval", str(run), "--renderer", "taichi"]) == 2
-    assert "taichi is for instant-ngp alone, and" in capsys.readouterr().err
+    assert "taichi is for instant-ngp, plenoctree alone, and" in capsys.readouterr().err
 
 
 def test_the_command_line_has_no_system_that_is_not_known(capsys):

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from taichi_nerf import cli, runtime
 from taichi_nerf.config import PlenOctreeConfig, RayBatchConfig, SettingError, TrainingConfig
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.svox import read_svox, write_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.family import box_of, build_model
 from taichi_nerf.models.model import Box
@@ -120,6 +121,18 @@ def test_a_checkpoint_with_the_size_of_another_tree_is_refused(on_cpu, rng, tmp_
     monkeypatch.undo()
     with pytest.raises(UserError, match="does not fit the model that it describes"):
         checkpoint.load(path)
+
+
+def test_a_file_of_svox_is_the_same_model(on_cpu, rng, tmp_path):
+    model = make_model("cpu", torch.float32, rng)
+    write_svox(tmp_path / "tree.npz", model.as_svox())
+    found = PlenOctree.of_svox(read_svox(tmp_path / "tree.npz"), BOX)
+    assert found.config.centre == pytest.approx(CONFIG.centre) and found.config.radius == pytest.approx(CONFIG.radius)
+    rays = Rays(torch.tensor([[0.1, 0.05, 2.0]]), torch.tensor([[0.0, 0.0, -1.0]]))
+    with torch.no_grad():
+        a, b = model.render(rays), found.render(rays)
+    torch.testing.assert_close(a.colour, b.colour, rtol=2e-3, atol=1e-3)
+    assert a.opacity.item() > 0.5
 
 
 def test_sizes_are_of_models_that_have_some():
