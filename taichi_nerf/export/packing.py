@@ -1,9 +1,7 @@
 """An octree with colours in spherical harmonics, in as few bytes as the eye allows.
 
-The tree is one of svox (PlenOctrees, Yu et al. 2021): node 0 is the cube [0, 1]^3, in which a world position lies at
-offset + scale * position; each node has 8 cells, cell = 4x + 2y + z; child[node, cell] is 0 for a leaf, else the number
-of the child less that of the node; data[node, cell] holds the B coefficients of red, of green, of blue, then sigma per
-unit of world length. colour = sigmoid(sum_j coefficient_j Y_j(direction)).
+The tree is one of svox (`data.svox`): node 0 is the cube [0, 1]^3, child[node, cell] says how many nodes further on the
+child of a cell is, and is 0 at a leaf. n nodes, 8 cells each, B harmonics of a channel.
 
 What is packed, N nodes and L leaves that are not empty, node after node in breadth-first order, cell after cell:
 
@@ -25,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.svox import BASES, SvoxTree
 from ..errors import UserError
 from .codebooks import codebook, nearest_rows
 
@@ -59,18 +58,16 @@ class Packed:
     """As the module says."""
 
 
-def pack(child: np.ndarray, data: np.ndarray, offset: np.ndarray, scale: np.ndarray, *,
-         on_stage: Callable[[int, int], None] | None = None) -> Packed:
-    """Pack the tree `child` [n, 8] with `data` [n, 8, 3 B + 1], `offset` [3] and `scale` [3].
-
-    `on_stage` is told how many stages are done, and how many there are: a stage is a band.
+def pack(tree: SvoxTree, *, on_stage: Callable[[int, int], None] | None = None) -> Packed:
+    """Pack `tree`. `on_stage` is told how many stages are done, and how many there are: a stage is a band.
 
     Raises:
         UserError: the arrays are not those of a tree, it is too deep, or empty, or has numbers that are not finite.
     """
-    basis = _checked_basis(child, data, offset, scale)
+    basis, child = _checked_basis(tree), tree.child
     levels = _levels(child)
-    full = _full_cells(data, scale)  # [n, 8]
+    offset, scale = np.asarray(tree.offset, np.float64), np.asarray(tree.scale, np.float64)
+    full = _full_cells(tree.density, scale)  # [n, 8]
     alive = _alive(levels, child, full)  # [n]
     if not alive[0]:
         raise UserError("the octree is empty: no leaf of it has a density that could be seen; train it for longer, or "
@@ -80,13 +77,14 @@ def pack(child: np.ndarray, data: np.ndarray, offset: np.ndarray, scale: np.ndar
     order = np.concatenate(levels)
     inner = _inner(order, child, alive)
     node, cell = np.nonzero(full[order])
-    leaf = data[order[node], cell].astype(np.float32)  # [L, 3 B + 1]
-    if not np.isfinite(leaf).all():
+    leaf = 8 * order[node] + cell  # [L]
+    sigma, coefficients = tree.density[leaf].astype(np.float32), tree.coefficients[leaf].astype(np.float32)
+    if not (np.isfinite(sigma).all() and np.isfinite(coefficients).all()):
         raise UserError("the octree has leaves with numbers that are not finite; extract it again")
-    depth, sigma = len(levels), leaf[:, -1]
+    depth = len(levels)
     smallest = 2.0**-depth / np.max(scale)  # the shortest side of a smallest cell, in the world
     low, high = float(sigma.min()), float(max(sigma.min(), min(sigma.max(), OPAQUE / smallest)))
-    coefficients = np.clip(leaf[:, :-1].reshape(-1, 3, basis), -SATURATED, SATURATED)
+    coefficients = np.clip(coefficients.reshape(-1, 3, basis), -SATURATED, SATURATED)
     weight = 1 - np.exp(-sigma * smallest)
     parts = [_bits(inner), _bits(full[order]), _steps(_log_bytes(sigma, low, high)),
              _steps(_colour_bytes(coefficients[:, :, 0].T))]
@@ -99,25 +97,25 @@ def pack(child: np.ndarray, data: np.ndarray, offset: np.ndarray, scale: np.ndar
         parts.append(book)
         numbers += [index & 255, index >> 8]
     parts += [part.astype(np.uint8) for part in numbers]
-    box = (_occupied(levels, child, alive, full) - np.asarray(offset, np.float64)) / np.asarray(scale, np.float64)
+    box = (_occupied(levels, child, alive, full) - offset) / scale
     return Packed(nodes=len(order), leaves=len(leaf), depth=depth, basis=basis, sigma=(low, high), rows=tuple(rows),
                   box=box, content=b"".join(part.tobytes() for part in parts))
 
 
-def _checked_basis(child: np.ndarray, data: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> int:
+def _checked_basis(tree: SvoxTree) -> int:
     """B of a tree whose arrays fit together."""
-    n = len(child)
-    basis = (data.shape[-1] - 1) // 3 if data.ndim == 3 else 0
-    if child.shape != (n, 8) or n == 0 or child.dtype.kind != "i":
-        raise UserError(f"the octree has children of shape {list(child.shape)}, not [n, 8] whole numbers; extract it "
-                        "again")
-    if data.shape != (n, 8, 3 * basis + 1) or basis not in (1, 4, 9, 16, 25):
-        raise UserError(f"the octree has data of shape {list(data.shape)} for {n} nodes, not [{n}, 8, 3 B + 1] with B "
-                        "of 1, 4, 9, 16 or 25 harmonics; extract it again")
-    if np.shape(offset) != (3,) or np.shape(scale) != (3,) or not (
-            np.isfinite(offset).all() and np.isfinite(scale).all() and np.min(scale) > 0):
-        raise UserError("the octree does not say where it lies: its offset and scale must be three finite numbers "
-                        "each, its scale positive; extract it again")
+    n = len(tree.child)
+    if tree.child.shape != (n, 8) or n == 0 or tree.child.dtype.kind != "i":
+        raise UserError(f"the octree has children of shape {list(tree.child.shape)}, not [n, 8] whole numbers; extract "
+                        "it again")
+    basis = tree.coefficients.shape[-1] // 3
+    if tree.density.shape != (8 * n,) or tree.coefficients.shape != (8 * n, 3 * basis) or basis not in BASES:
+        raise UserError(f"the octree of {n} nodes has densities of shape {list(tree.density.shape)} and harmonics of "
+                        f"shape {list(tree.coefficients.shape)}, not [{8 * n}] and [{8 * n}, 3 B] with B of 1, 4, 9, "
+                        "16 or 25; extract it again")
+    if not (np.isfinite(tree.offset).all() and np.isfinite(tree.scale).all() and np.min(tree.scale) > 0):
+        raise UserError("the octree does not say where it lies: its offset and scale must be finite, its scale "
+                        "positive; extract it again")
     return basis
 
 
@@ -139,10 +137,9 @@ def _levels(child: np.ndarray) -> list[np.ndarray]:
     return levels
 
 
-def _full_cells(data: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _full_cells(density: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """[n, 8] bool: cells with a density that can be seen, or that is no number."""
-    diagonal = np.linalg.norm(1 / np.asarray(scale, np.float64))
-    return ~(data[:, :, -1] <= INVISIBLE / diagonal)
+    return ~(density.reshape(-1, 8) <= INVISIBLE / np.linalg.norm(1 / scale))
 
 
 def _alive(levels: list[np.ndarray], child: np.ndarray, full: np.ndarray) -> np.ndarray:

@@ -23,12 +23,13 @@ import numpy as np
 from PIL import Image
 
 from ..data.scene import PERSPECTIVE, Cameras
+from ..data.svox import SvoxTree
 from ..errors import UserError
 from ..paths import point_of_interest
 from ..pictures import heat_map, to_uint8, written_aside
 from .packing import pack
 
-__all__ = ["MEGABYTES", "poster_camera", "tree_arrays", "write_page"]
+__all__ = ["MEGABYTES", "poster_camera", "write_page"]
 
 MEGABYTES = 50.0  # above some 65 browsers on phones give up
 PIECE = 2**21  # bytes of the tree in one element of the page: each is let go once it is read
@@ -43,17 +44,14 @@ MOST_CAMERAS = 500  # to jump to
 
 
 def write_page(
-    path: Path, child: np.ndarray, data: np.ndarray, offset: np.ndarray, scale: np.ndarray, *, name: str,
+    path: Path, tree: SvoxTree, *, name: str,
     start: Cameras | None = None, cameras: Cameras | None = None, up: Sequence[float] = (0.0, 0.0, 1.0),
     background: Sequence[float] = (1.0, 1.0, 1.0), poster: np.ndarray | None = None, megabytes: float = MEGABYTES,
     on_stage: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write the page of an octree in the layout of svox (`packing`).
+    """Write the page of an octree.
 
     Args:
-        child: [n, 8] integers.
-        data: [n, 8, 3 B + 1].
-        offset, scale: [3]: tree = offset + scale * world.
         name: what the page is called.
         start: the first is where the page starts; without it the page starts beside the tree.
         cameras: of the scene, in the tree's world: they can be jumped to, and what they look at is what the view turns
@@ -70,13 +68,13 @@ def write_page(
     Raises:
         UserError: the tree is none or empty, the page would be larger than `megabytes`, or cannot be written.
     """
-    packed = pack(child, data, offset, scale, on_stage=on_stage)
+    packed = pack(tree, on_stage=on_stage)
     up = np.asarray(up, np.float64) / np.linalg.norm(up)
     scene = {
         "nodes": packed.nodes, "leaves": packed.leaves, "depth": packed.depth, "basis": packed.basis,
         "sigma": list(packed.sigma), "rows": list(packed.rows), "box": packed.box.tolist(),
-        "bytes": len(packed.content), "offset": np.asarray(offset, np.float64).tolist(),
-        "scale": np.asarray(scale, np.float64).tolist(),
+        "bytes": len(packed.content), "offset": np.asarray(tree.offset, np.float64).tolist(),
+        "scale": np.asarray(tree.scale, np.float64).tolist(),
         "background": np.asarray(background, np.float64).tolist(), "up": up.tolist(),
         "heat": heat_map(np.linspace(0, 1, HEAT_COLOURS)).round(4).tolist(), **_views(packed.box, start, cameras, up),
     }
@@ -87,21 +85,6 @@ def write_page(
     with written_aside(path) as aside:
         aside.write_bytes(content)
     return len(content)
-
-
-def tree_arrays(model) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What `write_page` wants of the octree that `model` is, in model space: child, data, offset, scale.
-
-    Raises UserError for a model that has no tree.
-    """
-    field = getattr(model, "field", None)
-    if not hasattr(field, "tree"):
-        raise UserError("a page shows octrees, and this run has none: make one of it with taichi-nerf octree RUN, and "
-                        "give the run that comes out")
-    child = field.tree.child.cpu().numpy()
-    coefficients, density = field.coefficients.detach().cpu().numpy(), field.cell_density.cpu().numpy()
-    data = np.concatenate([coefficients, density[:, None]], axis=1).reshape(len(child), 8, -1)
-    return child, data, np.array(field.frame.offset), np.array(field.frame.scale)
 
 
 def poster_camera(cameras: Cameras) -> Cameras:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from taichi_nerf.data.scene import Cameras
+from taichi_nerf.data.svox import SvoxTree
 
 OFFSET, SCALE = np.array([0.5, 0.45, 0.5]), np.array([0.31, 0.31, 0.31])  # tree = offset + scale * world
 
@@ -26,8 +27,8 @@ def ball_and_box(levels: int = 6, basis: int = 9, seed: int = 0) -> np.ndarray:
     return values
 
 
-def tree_of(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(child [n, 8] int32, data [n, 8, D]) in the layout of svox: what is alike is one leaf."""
+def tree_of(grid: np.ndarray) -> SvoxTree:
+    """What is alike is one leaf."""
     child, data, waiting = [np.zeros(8, np.int32)], [np.zeros((8, grid.shape[-1]), np.float32)], [(0, grid)]
     while waiting:
         node, block = waiting.pop(0)
@@ -41,7 +42,23 @@ def tree_of(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             waiting.append((len(child), part))
             child.append(np.zeros(8, np.int32))
             data.append(np.zeros((8, grid.shape[-1]), np.float32))
-    return np.array(child), np.array(data)
+    return svox_tree(np.array(child), np.array(data))
+
+
+def svox_tree(child: np.ndarray, data: np.ndarray, offset=OFFSET, scale=SCALE) -> SvoxTree:
+    """Of data [n, 8, 3 B + 1]: coefficients, then the density."""
+    flat = data.reshape(-1, data.shape[-1])
+    return SvoxTree(child=child, parent_depth=parents(child), density=flat[:, -1], coefficients=flat[:, :-1],
+                    offset=tuple(offset), scale=tuple(scale))
+
+
+def parents(child: np.ndarray) -> np.ndarray:
+    """[n, 2] int32: the cell whose node each is, and its depth; nodes come after their parents."""
+    found = np.zeros((len(child), 2), np.int32)
+    for node, cell in np.argwhere(child):
+        if node + child[node, cell] < len(child):
+            found[node + child[node, cell]] = 8 * node + cell, found[node, 1] + 1
+    return found
 
 
 def around(count: int = 3, size: tuple[int, int] = (200, 150), distance: float = 3.6) -> Cameras:

@@ -5,13 +5,15 @@ import re
 import numpy as np
 import pytest
 
+from taichi_nerf import cli
+from taichi_nerf.data.svox import write_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import codebooks
 from taichi_nerf.export.packing import pack
 from taichi_nerf.export.page import poster_camera, write_page
 
 from .browser import browser
-from .scenes import OFFSET, SCALE, around, ball_and_box, seen, tree_of
+from .scenes import OFFSET, SCALE, around, ball_and_box, seen, svox_tree, tree_of
 
 PATIENT = 10_000  # milliseconds until the first frame, on a machine that does much besides
 
@@ -29,14 +31,14 @@ def grid():
 def page(tmp_path_factory, grid):
     path, cameras = tmp_path_factory.mktemp("page") / "scene.html", around()
     poster = seen(grid, poster_camera(cameras).resized((64, 64)), 0)
-    write_page(path, *tree_of(grid), OFFSET, SCALE, name="a ball", start=cameras, cameras=cameras, poster=poster)
+    write_page(path, tree_of(grid), name="a ball", start=cameras, cameras=cameras, poster=poster)
     return path
 
 
 @pytest.fixture(scope="module")
 def small():
     """A tree of three levels, for what does not depend on its size."""
-    return (*tree_of(ball_and_box(3, 4)), OFFSET, SCALE)
+    return tree_of(ball_and_box(3, 4))
 
 
 def test_a_browser_shows_what_the_tree_shows(page, grid):
@@ -57,7 +59,7 @@ def test_a_browser_shows_what_the_tree_shows(page, grid):
 @pytest.mark.parametrize("basis", [1, 4, 16, 25])
 def test_colours_of_every_degree(basis, tmp_path):
     grid, cameras = ball_and_box(3, basis), around(1, (100, 80))
-    write_page(tmp_path / "page.html", *tree_of(grid), OFFSET, SCALE, name="few", start=cameras)
+    write_page(tmp_path / "page.html", tree_of(grid), name="few", start=cameras)
     with browser(cameras.size[0]) as view:
         view.open(tmp_path / "page.html")
         assert psnr(view.picture(), seen(grid, cameras, 0)) > 45
@@ -90,15 +92,15 @@ def test_mouse_touch_and_keys(page, grid):
             return view.picture()
 
         def drag():
-            mouse.move(60, 60)
+            mouse.move(60, 20)
             mouse.down()
-            mouse.move(120, 80, steps=4)
+            mouse.move(120, 40, steps=4)
             mouse.up()
 
         def pinch():
             view.page.evaluate("""() => {
                 const send = (kind, id, x) => document.getElementById('canvas').dispatchEvent(new PointerEvent(kind,
-                  {pointerId: id, pointerType: 'touch', clientX: x, clientY: 70, bubbles: true}));
+                  {pointerId: id, pointerType: 'touch', clientX: x, clientY: 20, bubbles: true}));
                 document.getElementById('canvas').setPointerCapture = () => {};
                 send('pointerdown', 8, 90); send('pointerdown', 9, 110); send('pointermove', 9, 160);
                 send('pointerup', 9, 160); send('pointerup', 8, 90); }""")
@@ -184,7 +186,7 @@ def test_what_a_browser_lacks_is_said_over_the_poster(page, before, sentence):
 
 def test_a_name_is_text_and_no_markup(small, tmp_path):
     name = '"><script>alert(1)</script> & \'$name\' \udce9'
-    write_page(tmp_path / "page.html", *small, name=name)
+    write_page(tmp_path / "page.html", small, name=name)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text and "&quot;&gt;&lt;script&gt;" in text
     with browser((100, 80)) as view:
@@ -203,18 +205,18 @@ def test_the_page_is_one_file_that_lets_nothing_in(page):
 
 def test_a_page_beyond_its_bound_says_what_to_lower(small, tmp_path):
     with pytest.raises(UserError, match=r"would have 0\.\d MB .* may have 0\.01: .*--depth.*--megabytes"):
-        write_page(tmp_path / "page.html", *small, name="much", megabytes=0.01)
+        write_page(tmp_path / "page.html", small, name="much", megabytes=0.01)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_page_that_cannot_be_written(small, tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
-        write_page(tmp_path / "none" / "page.html", *small, name="nowhere")
+        write_page(tmp_path / "none" / "page.html", small, name="nowhere")
 
 
 def test_neither_numbering_nor_what_is_empty_costs_anything(small):
-    child, data, offset, scale = small
-    packed, order = pack(*small), np.random.default_rng(1).permutation(np.arange(1, len(child)))
+    child, data = small.child, joined(small)
+    packed, order = pack(small), np.random.default_rng(1).permutation(np.arange(1, len(child)))
     place = np.empty(len(child), int)  # where each node goes: to twice its number, and every other is empty
     place[np.concatenate([[0], order])] = 2 * np.arange(len(child))
     further, values = np.zeros((2 * len(child), 8), np.int32), np.zeros((2 * len(child), *data.shape[1:]), np.float32)
@@ -223,11 +225,16 @@ def test_neither_numbering_nor_what_is_empty_costs_anything(small):
     values[place] = data
     node, cell = np.argwhere((child == 0) & (data[..., -1] == 0))[0]
     further[place[node], cell] = 1  # an empty leaf is divided
-    assert pack(further, values, offset, scale).content == packed.content
+    assert pack(svox_tree(further, values)).content == packed.content
+
+
+def joined(tree) -> np.ndarray:
+    """[n, 8, 3 B + 1]: coefficients, then the density."""
+    return np.concatenate([tree.coefficients, tree.density[:, None]], axis=1).reshape(len(tree.child), 8, -1)
 
 
 def broken(child, data, offset, scale):
-    """Trees that are none, and what is said of them."""
+    """What `svox_tree` makes no trees of, and what is said of them."""
     def changed(array, value, *index):
         array = array.copy()
         array[index] = value
@@ -235,8 +242,8 @@ def broken(child, data, offset, scale):
 
     full = np.argwhere((data[..., -1] > 0) & (child == 0))[0]
     yield "children of shape", child[:, :4], data, offset, scale
-    yield "data of shape", child, data[..., :-2], offset, scale
-    yield "data of shape", child, data[:-1], offset, scale
+    yield "harmonics of shape", child, data[..., :-2], offset, scale
+    yield "densities of shape", child, data[:-1], offset, scale
     yield "where it lies", child, data, offset, scale * 0
     yield "where it lies", child, data, offset * np.nan, scale
     yield "child of two", changed(child, len(child), 0, 0), data, offset, scale
@@ -250,9 +257,9 @@ def broken(child, data, offset, scale):
 
 
 def test_what_is_no_tree_is_refused_in_one_sentence(small):
-    for sentence, *arrays in broken(*small):
+    for sentence, *arrays in broken(small.child, joined(small), OFFSET, SCALE):
         with pytest.raises(UserError, match=sentence):
-            pack(*arrays)
+            pack(svox_tree(*arrays))
 
 
 def test_a_codebook_of_few_vectors_has_them_all_and_of_many_the_best_rows():
@@ -263,3 +270,34 @@ def test_a_codebook_of_few_vectors_has_them_all_and_of_many_the_best_rows():
     clusters = (few[draw.integers(0, 50, 5000)] + 0.01 * draw.normal(size=(5000, 9))).astype(np.float32)
     book = codebooks.codebook(clusters, weights, 64)
     assert np.square(clusters - book[codebooks.nearest_rows(clusters, book)]).mean() < 0.05
+
+
+def test_the_command_takes_a_file_of_svox(small, tmp_path, capsys):
+    write_svox(tmp_path / "tree.npz", small)
+    assert cli.main(["page", str(tmp_path / "tree.npz"), "-o", str(tmp_path / "scene.html"), "--name", "mine"]) == 0
+    assert re.search(r"0\.\d MB: .*scene\.html", capsys.readouterr().out)
+    assert "<title>mine</title>" in (tmp_path / "scene.html").read_text(encoding="utf-8")
+    assert cli.main(["page", str(tmp_path / "tree.npz")]) == 0
+    assert "<title>tree</title>" in (tmp_path / "tree.html").read_text(encoding="utf-8")
+
+
+def test_the_command_refuses_in_one_sentence(small, tmp_path, capsys):
+    write_svox(tmp_path / "tree.npz", small)
+    (tmp_path / "broken.npz").write_bytes((tmp_path / "tree.npz").read_bytes()[:500])
+    (tmp_path / "there.html").write_text("mine")
+    tree = str(tmp_path / "tree.npz")
+    for arguments, sentence in [
+        ((tree, "-o", str(tmp_path / "there.html")), "there.html exists"),
+        ((tree, "-o", str(tmp_path / "picture.png")), "ends in .html"),
+        ((tree, "--megabytes", "0.01"), "allow more --megabytes"),
+        ((tree, "--megabytes", "-1"), "megabytes must be above 0"),
+        ((tree, "--up", "0", "0", "0"), "up must be a direction"),
+        ((str(tmp_path / "broken.npz"),), "broken.npz cannot be read"),
+        ((str(tmp_path / "none.npz"),), "none.npz does not exist"),
+        ((str(tmp_path),), "is no run"),
+    ]:
+        assert cli.main(["page", *arguments]) == 2, arguments
+        said = capsys.readouterr().err
+        assert sentence in said.splitlines()[-1], said
+    assert (tmp_path / "there.html").read_text() == "mine"
+    assert not (tmp_path / "tree.html").exists()
