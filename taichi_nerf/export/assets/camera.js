@@ -88,11 +88,12 @@ class Camera {
     this._aim();
   }
 
-  /** Nearest and farthest distance along a ray to the box [low, high], about. */
+  /** Nearest and farthest distance to the box [low, high]; from within it, from a small part of its size on. */
   depthRange([low, high]) {
-    const middle = times(plus(low, high), 0.5), radius = 0.5 * norm(plus(high, low, -1));
-    const distance = norm(plus(this.pose.position, middle, -1));
-    const near = Math.max(distance - radius, 0.05 * radius);
-    return [near, Math.max(distance + radius, 1.05 * near)];
+    const {position} = this.pose, size = norm(plus(high, low, -1));
+    const nearest = position.map((value, k) => Math.max(low[k] - value, value - high[k], 0));
+    const farthest = position.map((value, k) => Math.max(Math.abs(low[k] - value), Math.abs(high[k] - value)));
+    const near = Math.max(norm(nearest), 0.05 * size);
+    return [near, Math.max(norm(farthest), 1.05 * near)];
   }
 }
