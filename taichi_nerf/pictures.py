@@ -101,7 +101,7 @@ def write_png(path: Path | str, image: np.ndarray) -> Path:
         UserError: the file cannot be written.
     """
     path = Path(path)
-    with _written_aside(path) as aside:
+    with written_aside(path) as aside:
         Image.fromarray(to_uint8(image)).save(aside, format="PNG")
     return path
 
@@ -224,7 +224,7 @@ def _find_ffmpeg():
 
 
 @contextmanager
-def _written_aside(path: Path):
+def written_aside(path: Path):
     """A path beside `path` that takes its place at the end; UserError where that fails."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:

@@ -34,10 +34,12 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
+from taichi_nerf.models.plenoctree import PlenOctree
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder, writing
 
 from .data.captures import ColmapModel, write_images
+from .export.scenes import ball_and_box, tree_of
 
 SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
@@ -397,6 +399,17 @@ def test_either_renderer_shows_and_scores_the_same(run, tmp_path, capsys):
     assert "normals" in refused(capsys, "render", run, "--renderer", "taichi", "--what", "normals")
 
 
+def test_a_page_is_of_a_run_that_is_an_octree(run, tmp_path, monkeypatch, capsys):
+    assert "make an octree of it with taichi-nerf octree" in refused(capsys, "page", run, "-o", tmp_path / "page.html")
+    octree = PlenOctree.of_svox(tree_of(ball_and_box(3, 4)), checkpoint.load(run).box)
+    monkeypatch.setattr(checkpoint, "load", lambda path: octree)
+    assert cli.main(["page", str(run), "-o", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    scene = json.loads(re.search(r'id="scene">(.*?)</script>', text)[1])
+    assert "<title>still</title>" in text and 'src="data:image/jpeg' in text
+    assert len(scene["cameras"]) == 6 and scene["background"] == [1, 1, 1] and scene["leaves"] > 0
+
+
 @pytest.fixture(scope="module")
 def other_runs(scene_folder, tmp_path_factory):
     """A run of 3 steps of each other model, by its name."""
@@ -663,7 +676,7 @@ def test_no_option_takes_a_number_that_is_none_or_without_end(capsys, arguments)
 
 
 @pytest.mark.parametrize("arguments", [["train", "--model", kind] for kind in SYSTEMS] + [
-    [name] for name in ("eval", "render", "process", "info", "doctor", "bench")], ids=" ".join)
+    [name] for name in ("eval", "render", "page", "process", "info", "doctor", "bench")], ids=" ".join)
 def test_options_are_known_as_the_parser_has_them(capsys, monkeypatch, arguments):
     monkeypatch.setenv("COLUMNS", "100")
     command = {_name(each): each for each in COMMANDS}[arguments[0]]
@@ -733,7 +746,8 @@ def test_streams_that_are_closed_or_full_are_no_traceback(redirection, code):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "process", "info", "doctor", "bench")),
+    ["--help", *(f"{name} --help" for name in ("train", "eval", "render", "page", "process", "info", "doctor",
+                                                  "bench")),
      "train --model nerf --help", "train --model=mip-nerf-360 --encoding hash --help"],
 )
 def test_help_teaches(capsys, arguments):

@@ -29,6 +29,7 @@ from .eval import Eval, eval
 from .info import Info, info
 from .octree import Octree, octree
 from .options import Backend
+from .page import Page, page
 from .process import Process, process
 from .render import Render, render
 from .train import Train, train, train_defaults
@@ -41,6 +42,7 @@ COMMANDS: dict[type, Callable[[Any], int]] = {
     Render: render,
     View: view,
     Octree: octree,
+    Page: page,
     Process: process,
     Info: info,
     Doctor: doctor,
@@ -77,6 +79,7 @@ def _command_type(defaults: Train):
         | Annotated[Render, subcommand("render")]
         | Annotated[View, subcommand("view")]
         | Annotated[Octree, subcommand("octree")]
+        | Annotated[Page, subcommand("page")]
         | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Doctor, subcommand("doctor")]
@@ -155,7 +158,9 @@ def _name(command: type) -> str:
     return command.__name__.lower()
 
 
-def _parsed(argv: list[str]) -> "Train | Eval | Render | View | Octree | Process | Info | Doctor | Bench | None":
+def _parsed(
+    argv: list[str],
+) -> "Train | Eval | Render | View | Octree | Page | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())

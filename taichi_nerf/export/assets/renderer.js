@@ -1,0 +1,200 @@
+// WebGL2: the textures of a tree, and pictures of it. A picture is drawn aside, in bands of rows if it is large, and
+// shown when it is complete.
+
+const WIDTH = 2048;      // of a texture, and its greatest height: what every device has
+const UPLOAD_ROWS = 128; // a piece: whole textures at once are too much for some drivers
+const TRIANGLE = `#version 300 es
+void main() { gl_Position = vec4(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0, 0.0, 1.0); }`;
+
+class Renderer {
+  /** `sources` are the shaders {octree, present}. Throws where there is no WebGL2. */
+  constructor(canvas, scene, sources) {
+    this.canvas = canvas;
+    this.scene = scene;
+    this.sources = sources;
+    this.gl = canvas.getContext('webgl2', {alpha: false, antialias: false, depth: false, stencil: false,
+                                           powerPreference: 'high-performance'});
+    if (!this.gl) throw new Error('this browser has no WebGL2');
+    this.textures = [];
+    this.bytes = 0;
+    this.picture = null;
+  }
+
+  /** Bring the tree `bytes` onto the device, with a rest after each piece. */
+  async load(bytes, onProgress, rest) {
+    const {gl, scene} = this, parts = partsOf(scene, bytes), bands = scene.rows.length;
+    this.octree = this._program(`#define DEPTH ${scene.depth}\n#define BASIS ${scene.basis}\n#define BANDS ${bands}\n` +
+                                this.sources.octree);
+    this.present = this._program(this.sources.present);
+    const rowFormats = [null, [gl.R16UI, gl.RED_INTEGER], [gl.RG16UI, gl.RG_INTEGER], [gl.RGBA16UI, gl.RGBA_INTEGER],
+                        [gl.RGBA16UI, gl.RGBA_INTEGER]];
+    const channels = [0, 1, 2, 4, 4][bands];
+    const plans = [
+      {name: 'nodes', count: scene.nodes, format: [gl.RG32UI, gl.RG_INTEGER, gl.UNSIGNED_INT], channels: 2,
+       array: Uint32Array, fill: nodeFiller(parts)},
+      {name: 'leaves', count: scene.leaves, format: [gl.RGBA8UI, gl.RGBA_INTEGER, gl.UNSIGNED_BYTE], channels: 4,
+       array: Uint8Array, fill: leafFiller(parts)},
+    ];
+    if (bands > 0) {
+      const widths = scene.rows.map((count, band) => count * (2 * band + 3));
+      this.firstRow = widths.map((_, band) => widths.slice(0, band).reduce((sum, width) => sum + width, 0));
+      plans.push(
+        {name: 'rows', count: scene.leaves, format: [...rowFormats[bands], gl.UNSIGNED_SHORT], channels,
+         array: Uint16Array, fill: rowFiller(parts, channels)},
+        {name: 'codebook', count: widths.reduce((sum, width) => sum + width), flat: true,
+         format: [gl.RGB16F, gl.RGB, gl.HALF_FLOAT], channels: 3, array: Uint16Array, fill: codebookFiller(parts)});
+    }
+    const total = plans.reduce((sum, plan) => sum + plan.count, 0);
+    let done = 0;
+    for (const plan of plans) {
+      await this._upload(plan, async (count) => {
+        done += count;
+        onProgress(done / total);
+        await rest();
+      });
+    }
+  }
+
+  async _upload({name, count, format: [internal, format, type], channels, array, fill, flat}, afterPiece) {
+    const {gl} = this, target = flat ? gl.TEXTURE_2D : gl.TEXTURE_2D_ARRAY;
+    const rows = Math.ceil(count / WIDTH), layers = Math.ceil(rows / WIDTH), height = Math.min(rows, WIDTH);
+    const unit = this.textures.length, texture = gl.createTexture();
+    this.textures.push({name, texture, target});
+    gl.activeTexture(gl.TEXTURE0 + unit);
+    gl.bindTexture(target, texture);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    if (flat) gl.texStorage2D(target, 1, internal, WIDTH, height);
+    else gl.texStorage3D(target, 1, internal, WIDTH, height, layers);
+    gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    this.bytes += WIDTH * height * layers * channels * array.BYTES_PER_ELEMENT;
+    const texels = new array(WIDTH * UPLOAD_ROWS * channels);
+    for (let row = 0; row < rows; row += UPLOAD_ROWS) {
+      const high = Math.min(UPLOAD_ROWS, rows - row), texelCount = Math.min(count - row * WIDTH, high * WIDTH);
+      fill(texels, row * WIDTH, texelCount);
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(target, texture);
+      if (flat) gl.texSubImage2D(target, 0, 0, row, WIDTH, high, format, type, texels);
+      else gl.texSubImage3D(target, 0, 0, row % WIDTH, Math.floor(row / WIDTH), WIDTH, high, 1, format, type, texels);
+      await afterPiece(texelCount);
+      if (gl.isContextLost()) throw new ContextLost();
+    }
+  }
+
+  _program(fragment) {
+    const {gl} = this, program = gl.createProgram();
+    for (const [type, source] of [[gl.VERTEX_SHADER, TRIANGLE], [gl.FRAGMENT_SHADER, '#version 300 es\n' + fragment]]) {
+      const shader = gl.createShader(type);
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+      gl.deleteShader(shader);
+    }
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
+      const logs = gl.getAttachedShaders(program).map((shader) => gl.getShaderInfoLog(shader));
+      throw new Error('the shader does not compile here: ' + [...logs, gl.getProgramInfoLog(program)].join(' '));
+    }
+    const uniforms = {};
+    for (let i = 0; i < gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); i++) {
+      const name = gl.getActiveUniform(program, i).name;
+      uniforms[name.replace('[0]', '')] = gl.getUniformLocation(program, name);
+    }
+    return {program, uniforms};
+  }
+
+  /** Draw rows `from` to `to` of a picture of `width` x `height` pixels; `view` is {pose, halfExtent, depthRange}. */
+  draw(view, width, height, from, to) {
+    const {gl, scene} = this, {program, uniforms: at} = this.octree, {right, up, back, position} = view.pose;
+    this._target();
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.picture.framebuffer);
+    gl.useProgram(program);
+    gl.viewport(0, 0, width, height);
+    gl.enable(gl.SCISSOR_TEST);
+    gl.scissor(0, from, width, to - from);
+    this.textures.forEach(({name, texture, target}, unit) => {
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(target, texture);
+      gl.uniform1i(at[name], unit);
+    });
+    if (this.firstRow) gl.uniform1iv(at.firstRow, this.firstRow);
+    gl.uniform2f(at.sigmaRange, scene.sigma[0], Math.log(scene.sigma[1] / scene.sigma[0]));
+    gl.uniform3fv(at.treeOffset, scene.offset);
+    gl.uniform3fv(at.treeScale, scene.scale);
+    gl.uniformMatrix4fv(at.cameraToWorld, false, [...right, 0, ...up, 0, ...back, 0, ...position, 1]);
+    gl.uniform2fv(at.halfExtent, view.halfExtent);
+    gl.uniform2f(at.pictureSize, width, height);
+    gl.uniform3fv(at.background, scene.background);
+    gl.uniform1i(at.showDepth, view.depthRange ? 1 : 0);
+    gl.uniform2fv(at.depthRange, view.depthRange ?? [1, 2]);
+    gl.uniform3fv(at.heat, scene.heat.flat());
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    gl.disable(gl.SCISSOR_TEST);
+  }
+
+  /** Show the picture of `width` x `height` pixels that was drawn. */
+  show(width, height) {
+    const {gl, canvas} = this, {program, uniforms: at} = this.present;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.useProgram(program);
+    gl.viewport(0, 0, canvas.width, canvas.height);
+    gl.activeTexture(gl.TEXTURE0 + this.textures.length);
+    gl.bindTexture(gl.TEXTURE_2D, this.picture.texture);
+    gl.uniform1i(at.picture, this.textures.length);
+    gl.uniform2f(at.part, width / this.picture.width, height / this.picture.height);
+    gl.uniform2f(at.canvasSize, canvas.width, canvas.height);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+
+  /** What the device has been told is done when the returned function says so. */
+  fence() {
+    const {gl} = this, sync = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+    return () => {
+      const done = gl.isContextLost() || gl.getSyncParameter(sync, gl.SYNC_STATUS) === gl.SIGNALED;
+      if (done) gl.deleteSync(sync);
+      return done;
+    };
+  }
+
+  /** See to it that the picture aside has the size of the canvas. */
+  _target() {
+    const {gl} = this, {width, height} = this.canvas;
+    if (this.picture?.width === width && this.picture?.height === height) return;
+    this._dropPicture();
+    const texture = gl.createTexture(), framebuffer = gl.createFramebuffer();
+    gl.activeTexture(gl.TEXTURE0 + this.textures.length);
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA8, width, height);
+    for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, filter, gl.LINEAR);
+    for (const wrap of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, wrap, gl.CLAMP_TO_EDGE);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+    this.picture = {texture, framebuffer, width, height};
+  }
+
+  _dropPicture() {
+    if (!this.picture) return;
+    this.gl.deleteTexture(this.picture.texture);
+    this.gl.deleteFramebuffer(this.picture.framebuffer);
+    this.picture = null;
+  }
+
+  /** Forget what a lost context took along. */
+  forget() {
+    this.textures = [];
+    this.bytes = 0;
+    this.picture = null;
+  }
+
+  /** Give all memory of the device back. */
+  release() {
+    const {gl} = this;
+    this._dropPicture();
+    for (const {texture} of this.textures) gl.deleteTexture(texture);
+    this.forget();
+    gl.getExtension('WEBGL_lose_context')?.loseContext();
+  }
+}
+
+class ContextLost extends Error {}

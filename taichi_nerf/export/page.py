@@ -1,0 +1,167 @@
+"""A scene as one file that a browser opens: an octree, packed, and the program that shows it with WebGL2.
+
+The page asks the network for nothing, and its Content-Security-Policy lets it ask for nothing. What it is made of lies
+in `assets`, as it is read: a page, a style, shaders and the program. The bytes of the tree are deflated and stand in
+the page as text in base 85, 4 bytes in 5 characters that mean nothing to HTML.
+
+Poses are camera to world in the tree's world, OpenGL axes. A field of view is in radians along the shorter side of the
+picture, so that a scene fits windows that are upright, too.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from PIL import Image
+
+from ..data.scene import PERSPECTIVE, Cameras
+from ..data.svox import SvoxTree
+from ..errors import UserError
+from ..paths import point_of_interest
+from ..pictures import heat_map, to_uint8, written_aside
+from .packing import pack
+
+__all__ = ["MEGABYTES", "poster_camera", "write_page"]
+
+MEGABYTES = 50.0  # above some 65 browsers on phones give up
+PIECE = 2**21  # bytes of the tree in one element of the page: each is let go once it is read
+ALPHABET = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%()*+-:;=?@[]^_`{|}~",
+                         np.uint8)
+PROGRAM = ("tree.js", "renderer.js", "camera.js", "controls.js", "viewer.js")
+HEAT_COLOURS = 16
+POSTER_QUALITY = 80
+POSTER_SIDE = 512  # pixels
+FOV = 0.7  # radians, where no camera says it
+MOST_CAMERAS = 500  # to jump to
+
+
+def write_page(
+    path: Path, tree: SvoxTree, *, name: str,
+    start: Cameras | None = None, cameras: Cameras | None = None, up: Sequence[float] = (0.0, 0.0, 1.0),
+    background: Sequence[float] = (1.0, 1.0, 1.0), poster: np.ndarray | None = None, megabytes: float = MEGABYTES,
+    on_stage: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write the page of an octree.
+
+    Args:
+        name: what the page is called.
+        start: the first is where the page starts; without it the page starts beside the tree.
+        cameras: of the scene, in the tree's world: they can be jumped to, and what they look at is what the view turns
+            around; by default the middle of the tree.
+        up: [3], the direction that stays upright.
+        background: [3], sRGB in [0, 1].
+        poster: [S, S, 3], what `poster_camera` of `start` sees: it is shown until the tree is there.
+        megabytes: largest size of the file, of a million bytes.
+        on_stage: is told how many stages of the packing are done, and how many there are.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        UserError: the tree is none or empty, the page would be larger than `megabytes`, or cannot be written.
+    """
+    packed = pack(tree, on_stage=on_stage)
+    up = np.asarray(up, np.float64) / np.linalg.norm(up)
+    scene = {
+        "nodes": packed.nodes, "leaves": packed.leaves, "depth": packed.depth, "basis": packed.basis,
+        "sigma": list(packed.sigma), "rows": list(packed.rows), "box": packed.box.tolist(),
+        "bytes": len(packed.content), "offset": np.asarray(tree.offset, np.float64).tolist(),
+        "scale": np.asarray(tree.scale, np.float64).tolist(),
+        "background": np.asarray(background, np.float64).tolist(), "up": up.tolist(),
+        "heat": heat_map(np.linspace(0, 1, HEAT_COLOURS)).round(4).tolist(), **_views(packed.box, start, cameras, up),
+    }
+    content = _page(name, scene, zlib.compress(packed.content, 9), poster)
+    if len(content) > megabytes * 1e6:
+        raise UserError(f"the page would have {len(content) / 1e6:.1f} MB for {packed.leaves} leaves, and may have "
+                        f"{megabytes:g}: extract the octree with a smaller --depth, or allow more --megabytes")
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
+    return len(content)
+
+
+def poster_camera(cameras: Cameras) -> Cameras:
+    """The first of `cameras`, with the square picture that a page shows while it loads."""
+    first = cameras.subset([0])
+    focal = POSTER_SIDE * first.focal.max(axis=1) / first.size.min(axis=1)  # as far across as along the shorter side
+    return Cameras(camera_to_world=first.camera_to_world, focal=np.stack([focal, focal], axis=1),
+                   principal=np.full((1, 2), 0.5 * POSTER_SIDE), distortion=np.zeros((1, 6)), lens=[PERSPECTIVE],
+                   size=[[POSTER_SIDE, POSTER_SIDE]])
+
+
+def _views(box: np.ndarray, start: Cameras | None, cameras: Cameras | None, up: np.ndarray) -> dict:
+    """Where the page starts, what it turns around, and the cameras it jumps to."""
+    known = cameras is not None and len(cameras) > 0
+    return {"start": _beside(box, up) if start is None else _looks(start)[0],
+            "focus": (point_of_interest(cameras) if known else box.mean(axis=0)).tolist(),
+            "cameras": _looks(cameras.subset(slice(MOST_CAMERAS))) if known else []}
+
+
+def _looks(cameras: Cameras) -> list[dict]:
+    """Pose and field of view of each."""
+    fov = 2 * np.arctan(0.5 * cameras.size.min(axis=1) / cameras.focal.max(axis=1))
+    return [{"pose": pose.astype(float).round(6).tolist(), "fov": round(float(angle), 6)}
+            for pose, angle in zip(cameras.camera_to_world, fov)]
+
+
+def _beside(box: np.ndarray, up: np.ndarray) -> dict:
+    """A view of `box` [2, 3] from the side and a little above."""
+    level = np.eye(3)[int(np.abs(up).argmin())]
+    across = np.cross(up, level) / np.linalg.norm(np.cross(up, level))
+    back = np.cross(across, up) + 0.4 * up + 0.5 * across
+    back /= np.linalg.norm(back)
+    right = np.cross(up, back) / np.linalg.norm(np.cross(up, back))
+    away = 0.5 * np.linalg.norm(box[1] - box[0]) / np.sin(0.5 * FOV)
+    pose = np.stack([right, np.cross(back, right), back, box.mean(axis=0) + away * back], axis=1)
+    return {"pose": pose.tolist(), "fov": FOV}
+
+
+def _page(name: str, scene: dict, tree: bytes, poster: np.ndarray | None) -> bytes:
+    """The file: `assets/page.html` with all that belongs into it. A name is text there, no markup."""
+    colours = " ".join(f"{100 * part:.1f}%" for part in np.clip(scene["background"], 0, 1))
+    style = _asset("page.css") + f":root {{ --background: rgb({colours}); }}\n"
+    program = '"use strict";\n(() => {\n' + "".join(map(_asset, PROGRAM)) + "})();\n"
+    policy = (f"default-src 'none'; img-src data:; style-src 'sha256-{_digest(style)}'; "
+              f"script-src 'sha256-{_digest(program)}'; base-uri 'none'; form-action 'none'")
+    return Template(_asset("page.html")).substitute(
+        name=html.escape(name), policy=policy, style=style, program=program,
+        scene=json.dumps(scene, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        octree_shader=_asset("octree.frag"), present_shader=_asset("present.frag"),
+        poster="hidden" if poster is None else f'src="data:image/jpeg;base64,{_jpeg(poster)}"',
+        tree="\n".join(_elements(tree)),
+    ).encode("utf-8", "replace")
+
+
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(to_uint8(picture)).save(stream, format="JPEG", quality=POSTER_QUALITY)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _elements(content: bytes):
+    """`content` as elements of the page, which no browser runs."""
+    for start in range(0, len(content), PIECE):
+        piece = content[start : start + PIECE]
+        yield f'<script type="text/plain" class="tree" data-bytes="{len(piece)}">{_base_85(piece)}</script>'
+
+
+def _base_85(content: bytes) -> str:
+    """4 bytes in 5 characters, the first being the highest, as in Ascii85; the end is filled with zeros."""
+    words = np.frombuffer(content + bytes(-len(content) % 4), ">u4").astype(np.uint32)
+    digits = words[:, None] // np.array([85**4, 85**3, 85**2, 85, 1], np.uint32) % np.uint32(85)
+    return ALPHABET[digits].tobytes().decode("ascii")
