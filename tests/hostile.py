@@ -210,10 +210,11 @@ def train_rays(pixels, offset, size, allowed, **cameras):
 TREE = {"child": ints(1, *[0] * 15).view(2, 8), "parent_depth": ints(0, 0, 0, 1).view(2, 2)}
 
 
-def see_octree(child, parent_depth, **given):
-    if len(given["coefficients"].shape) == 2 and given["coefficients"].shape[1] != 12:
+def see_octree(child, parent_depth, contracted=False, **given):
+    if len(given["coefficients"].shape) == 2 and given["coefficients"].shape[1] != 3:
         return None  # other harmonics, which would be compiled
-    return octree_rendering.render_octree(octree.Octree(child, parent_depth), octree_rendering.Frame(), **given)
+    frame = octree_rendering.Frame(contracted=contracted)
+    return octree_rendering.render_octree(octree.Octree(child, parent_depth), frame, **given)
 
 
 CAMERAS = {
@@ -282,7 +283,9 @@ OPERATIONS = {
                         {**TREE, "points": rand(R, 3)}),
     "tree, refining": (lambda cells, **tree: octree.refine_leaves(octree.Octree(**tree), cells)[1],
                        {**TREE, "cells": ints(1, 9, 15)}),
-    "tree, rays": (see_octree, {**TREE, **RAYS, "density": rand(16), "coefficients": rand(16, 12)}),
+    "tree, rays": (see_octree, {**TREE, **RAYS, "density": rand(16), "coefficients": rand(16, 3)}),
+    "tree, rays in all of space": (functools.partial(see_octree, contracted=True),
+                                   {**TREE, **RAYS, "density": rand(16), "coefficients": rand(16, 3)}),
     "tree, weights": (lambda child, parent_depth, weights, **given: octree_rendering.leaf_weights(
         octree.Octree(child, parent_depth), octree_rendering.Frame(), weights=weights.detach(), **given),
                       {**TREE, **RAYS, "density": rand(16), "weights": rand(16)}),

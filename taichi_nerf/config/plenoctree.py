@@ -25,6 +25,9 @@ class PlenOctreeConfig(ModelConfig):
     """Of the box that the tree divides, x y z."""
     radius: tuple[float, ...] = (0.5, 0.5, 0.5)
     """Half the sides of this box, x y z."""
+    unbounded: bool = False
+    """Whether all of space is in the tree: the box then is the core, which has half the width of the tree, and all else
+    is contracted around it, so that straight rays have few bends."""
     early_stop: float = 1e-3
     """A ray of a picture ends where less than this part of the light gets through; in training none does."""
     skip: float = 0.01

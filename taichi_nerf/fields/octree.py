@@ -22,7 +22,7 @@ LARGEST = 2**31 - 1  # numbers of a tensor: an index has 32 bits
 
 
 class OctreeField(Field):
-    """Density and colour of positions of model space; nothing outside of the box.
+    """Density and colour of positions of model space; nothing outside of the box, unless it is unbounded.
 
     Parameters: `thickness` [8 n, 1], the density per unit, and `coefficients` [8 n, 3 degree^2], those of red, of
     green, of blue. At first the tree is a root with 8 empty leaves.
@@ -33,7 +33,7 @@ class OctreeField(Field):
         self.degree = config.degree
         self.unit = 2 * max(config.radius) / UNITS
         """Model units."""
-        self.frame = Frame.of_box(config.centre, config.radius)
+        self.frame = Frame.of_box(config.centre, config.radius, config.unbounded)
         self._hold(root_of())
 
     def make_room(self, nodes: int) -> None:
@@ -81,9 +81,13 @@ class OctreeField(Field):
         return torch.where(cells == NOWHERE, 0.0, found), cells
 
     def sides(self, positions: Tensor) -> Tensor:
-        """[S] the longest sides of the leaves at positions [S, 3]; outside those of the box."""
-        _, depths = descend(self.tree, self.frame.tree_points(positions))
-        return UNITS * self.unit * 0.5 ** depths.to(positions.dtype)
+        """[S] the longest sides of the leaves at positions [S, 3], across where space is contracted; outside those of
+        the box."""
+        points = self.frame.tree_points(positions)
+        sides = UNITS * self.unit * 0.5 ** descend(self.tree, points)[1].to(positions.dtype)
+        if self.frame.contracted:
+            sides = 2 * sides / (2 - (4 * points - 2).abs().amax(dim=1)).clamp(1e-3, 1)
+        return sides
 
     def colour(self, hidden: Tensor, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:

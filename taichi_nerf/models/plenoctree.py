@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import runtime
 from ..config import PlenOctreeConfig
 from ..data.svox import SvoxTree
+from ..errors import UserError
 from ..fields.octree import OctreeField
 from ..losses import squared_error
 from ..ops.octree import Octree
@@ -53,8 +54,11 @@ class PlenOctree(Model):
         return cls.of_tree(config, box, links, torch.from_numpy(tree.density), torch.from_numpy(tree.coefficients))
 
     def as_svox(self) -> SvoxTree:
-        """Its tree for a file, in model space."""
+        """Its tree for a file, in model space. Raises UserError for one of all space, which such a file cannot hold."""
         field = self.field
+        if field.frame.contracted:
+            raise UserError("an octree of all space has no file of svox, whose trees end at the faces of a box; make "
+                            "one of a bounded scene")
         child, parent_depth, density, coefficients = (
             x.detach().cpu().numpy() for x in (field.child, field.parent_depth, field.cell_density, field.coefficients))
         return SvoxTree(child=child, parent_depth=parent_depth, density=density, coefficients=coefficients,
@@ -119,7 +123,8 @@ class PlenOctree(Model):
     @property
     def _frame(self) -> Frame:
         """Of a world whose unit of length is that of the field."""
-        return Frame(self.field.frame.offset, tuple(self.field.unit * scale for scale in self.field.frame.scale))
+        frame = self.field.frame
+        return Frame(frame.offset, tuple(self.field.unit * scale for scale in frame.scale), frame.contracted)
 
     def _middles(self, rays: Rays, opacity: Tensor, depth: Tensor) -> PackedSamples:
         """A sample of each ray, at its mean distance and as long as the leaf there."""

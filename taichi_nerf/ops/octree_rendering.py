@@ -23,11 +23,17 @@ __all__ = ["Frame", "PreparedOctree", "degree_of", "leaf_weights", "prepare_octr
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a tree lies in the world: tree = offset + scale * world, in [0, 1)^3 inside of it."""
+    """Where a tree lies in the world: tree = offset + scale * world, in [0, 1)^3 inside of it.
+
+    Contracted, all of the world is in the tree: the core, for which this is from 1/4 to 3/4, lies there as it is, and
+    what is outside of it around it, so that u = 4 (offset + scale * world) - 2 is divided by |u|inf, and its largest
+    component becomes sign(u) (2 - 1 / |u|inf) (Reiser et al. 2023, MERF, section 3.2).
+    """
 
     offset: tuple[float, float, float] = (0.5, 0.5, 0.5)
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Above 0."""
+    contracted: bool = False
 
     def __post_init__(self):
         for name, values in (("offset", self.offset), ("scale", self.scale)):
@@ -37,17 +43,37 @@ class Frame:
             raise ValueError(f"scale must be above 0, got {self.scale}")
 
     @classmethod
-    def of_box(cls, centre: tuple[float, float, float], radius: tuple[float, float, float]) -> "Frame":
-        """Of the box from centre - radius to centre + radius."""
-        return cls(tuple(0.5 * (1 - c / r) for c, r in zip(centre, radius)), tuple(0.5 / r for r in radius))
+    def of_box(cls, centre: tuple[float, float, float], radius: tuple[float, float, float],
+               contracted: bool = False) -> "Frame":
+        """Of the box from centre - radius to centre + radius; contracted, that is the core."""
+        share = 0.25 if contracted else 0.5
+        return cls(tuple(0.5 - share * c / r for c, r in zip(centre, radius)), tuple(share / r for r in radius),
+                   contracted)
 
     def tree_points(self, positions: Tensor) -> Tensor:
         """[M, 3] in the tree of positions [M, 3] of the world."""
-        return positions.new_tensor(self.offset) + positions.new_tensor(self.scale) * positions
+        points = positions.new_tensor(self.offset) + positions.new_tensor(self.scale) * positions
+        return 0.5 + contract_to_cube(4 * points - 2) / 4 if self.contracted else points
 
     def world_points(self, points: Tensor) -> Tensor:
-        """The inverse of `tree_points`."""
+        """The inverse of `tree_points`; of a point on the faces of a contracted tree, one that is not finite."""
+        if self.contracted:
+            points = (spread_from_cube(4 * points - 2) + 2) / 4
         return (points - points.new_tensor(self.offset)) / points.new_tensor(self.scale)
+
+
+def contract_to_cube(u: Tensor) -> Tensor:
+    """[M, 3] in [-2, 2]^3 of u [M, 3]."""
+    size = u.abs().amax(dim=1, keepdim=True).clamp_min(1)
+    largest = u.abs() >= size
+    return torch.where(largest, u.sign() * (2 - 1 / size), u / size)
+
+
+def spread_from_cube(c: Tensor) -> Tensor:
+    """The inverse of `contract_to_cube`."""
+    size = 1 / (2 - c.abs().amax(dim=1, keepdim=True)).clamp_max(1)
+    largest = c.abs() >= c.abs().amax(dim=1, keepdim=True).clamp_min(1)
+    return torch.where(largest, c.sign() * size, c * size)
 
 
 def render_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Tensor, origins: Tensor,
@@ -74,7 +100,7 @@ def render_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Ten
     Raises:
         TypeError, ValueError: tensors of another type, shape, dtype or device.
     """
-    settings = (*frame.offset, *frame.scale, float(near), float(early_stop), float(max(0.0, skip)))
+    settings = (*frame.offset, *frame.scale, float(near), float(early_stop), float(max(0.0, skip)), frame.contracted)
     return _RenderOctree.apply(density, coefficients, origins, directions, tree, settings, gradients)
 
 
@@ -89,7 +115,7 @@ def leaf_weights(tree: Octree, frame: Frame, density: Tensor, origins: Tensor, d
     origins, directions = _check_rays(origins, directions, density)
     if len(origins):
         kernels.leaf_weights(origins, directions, *_links(tree, density), density, *frame.offset, *frame.scale,
-                             float(near), float(early_stop), weights)
+                             float(near), float(early_stop), frame.contracted, weights)
 
 
 class _RenderOctree(torch.autograd.Function):
@@ -149,7 +175,7 @@ def prepare_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Te
     arrays, degree = (*_links(tree, density), density, coefficients), degree_of(coefficients.shape[1])
     if runtime.current().backend == "vulkan":
         arrays = tuple(_uploaded(array) for array in arrays)
-    return PreparedOctree(arrays, (*frame.offset, *frame.scale, float(max(0.0, skip)), degree))
+    return PreparedOctree(arrays, (*frame.offset, *frame.scale, float(max(0.0, skip)), frame.contracted, degree))
 
 
 def render_picture(prepared: PreparedOctree, origins: Tensor, directions: Tensor, *, near: float = 0.0,
@@ -160,10 +186,10 @@ def render_picture(prepared: PreparedOctree, origins: Tensor, directions: Tensor
     count = len(origins)
     colour, opacity, depth = origins.new_empty(count, 3), origins.new_empty(count), origins.new_empty(count)
     leaves = torch.empty(count, dtype=torch.int32, device=origins.device)
-    *frame, skip, degree = prepared.settings
+    *frame, skip, contracted, degree = prepared.settings
     if count:
         kernels.trace_forward(origins, directions, *prepared.arrays, *frame, float(near), float(early_stop), skip,
-                              degree, colour, opacity, depth, leaves)
+                              contracted, degree, colour, opacity, depth, leaves)
     return colour, opacity, depth, leaves
 
 

@@ -41,3 +41,76 @@ def render_octree(child, density, coefficients, origins, directions, offset, sca
     basis = spherical_harmonics(directions, round((coefficients.shape[1] / 3) ** 0.5))  # [R, B]
     colour = torch.einsum("rb,lcb->rlc", basis, coefficients[cells].unflatten(1, (3, -1))).sigmoid()
     return ((weights[..., None] * colour).sum(1), weights.sum(1), (weights * (t_in + t_out) / 2).sum(1), weights, cells)
+
+
+FARTHEST = 1e4  # |u|inf at which the farthest leaves end
+
+
+def contract(u):
+    """[N, 3] in [-2, 2]^3 of u [N, 3]: the largest component bends, the others shrink with it (MERF, section 3.2)."""
+    out = u.clone()
+    for row, point in zip(out, u):
+        size, axis = point.abs().max(0)
+        if size > 1:
+            row[:] = point / size
+            row[axis] = point[axis].sign() * (2 - 1 / size)
+    return out
+
+
+def changes(u, v, faces, near):
+    """The distances behind `near` at which a ray u + t v passes into another leaf or bends, and the last, in order.
+
+    Whatever can happen does so where two linear functions of t are equal: components, +-1, and faces [F] in [-2, 2].
+    """
+    found = []
+
+    def equal(a, b, c, d):  # a + b t = c + d t
+        if abs(b - d) > 1e-12:
+            found.append((c - a) / (b - d))
+
+    for a in range(3):
+        for sign in (-1, 1):
+            equal(u[a], v[a], sign, 0)
+            for b in range(3):
+                equal(u[a], v[a], sign * u[b], sign * v[b])
+            for face in faces:
+                if abs(face) <= 1:
+                    equal(u[a], v[a], face, 0)
+                    for b in range(3):
+                        equal(u[a], v[a], sign * face * u[b], sign * face * v[b])
+                elif abs(face) < 2:
+                    equal(u[a], v[a], sign / (2 - abs(face)), 0)
+    end = min((sign * FARTHEST - u[a]) / v[a] for a in range(3) for sign in (-1, 1) if sign * v[a] > 0)
+    return sorted({float(near), float(end), *(float(t) for t in found if near < t < end)})
+
+
+def render_contracted(child, density, coefficients, origins, directions, offset, scale, near=0.0, early_stop=0.0,
+                      skip=0.0):
+    """As `render_octree`, without weights, of a tree that all of space is contracted into."""
+    cells, corners, sides = leaf_cubes(child)
+    faces = {float(4 * face - 2) for face in torch.cat([corners, corners + sides[:, None]]).flatten()}
+    basis = spherical_harmonics(directions, round((coefficients.shape[1] / 3) ** 0.5))
+    colours, opacities, depths = [], [], []
+    for ray in range(len(origins)):
+        u, v = 4 * (offset + scale * origins[ray]) - 2, 4 * scale * directions[ray]
+        t = torch.tensor(changes(u, v, faces, near), dtype=u.dtype)
+        middle = u + (t[1:] + t[:-1])[:, None] / 2 * v
+        cube = (0.5 + contract(middle) / 4)[:, None] - corners
+        leaf = ((cube >= 0) & (cube < sides[:, None])).all(2).int().argmax(1)
+        region = torch.where(middle.abs().amax(1) > 1, 2 * middle.abs().argmax(1) + (middle.gather(
+            1, middle.abs().argmax(1)[:, None])[:, 0] > 0), -1)
+        new = torch.ones(len(leaf), dtype=torch.bool)
+        new[1:] = (leaf.diff() != 0) | (region.diff() != 0)
+        first = new.nonzero()[:, 0]
+        t_in, t_out, leaf = t[first], torch.cat([t[first[1:]], t[-1:]]), leaf[first]
+        sigma = density[cells[leaf]]
+        tau = torch.where(sigma > skip, sigma, 0.0) * (t_out - t_in)
+        through = torch.exp(-torch.cat([tau.new_zeros(1), tau.cumsum(0)]))
+        weights = (through[:-1] - through[1:]) * (through[:-1] >= early_stop)
+        raw = (coefficients[cells[leaf]].unflatten(1, (3, -1)) * basis[ray]).sum(2)
+        colours.append((weights[:, None] * raw.sigmoid()).sum(0))
+        opacities.append(weights.sum())
+        depths.append((weights * (t_in + t_out) / 2).sum())
+    if not colours:
+        return origins.new_zeros(0, 3), origins.new_zeros(0), origins.new_zeros(0)
+    return torch.stack(colours), torch.stack(opacities), torch.stack(depths)

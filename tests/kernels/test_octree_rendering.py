@@ -18,7 +18,7 @@ def forward(backend, tree, density, coefficients, origins, directions, near=0.0,
     found = backend.empty(rays, 3), backend.empty(rays), backend.empty(rays)
     leaves = torch.full((rays,), -77, dtype=torch.int32, device=backend.device)
     kernels.trace_forward(origins, directions, tree.child, tree.parent_depth, density, coefficients, *frame, near, stop,
-                          skip, round((coefficients.shape[1] / 3) ** 0.5), *found, leaves)
+                          skip, False, round((coefficients.shape[1] / 3) ** 0.5), *found, leaves)
     return *found, leaves
 
 
@@ -157,8 +157,8 @@ def test_permuting_the_rays_permutes_what_they_see_and_not_the_gradients(backend
         given = [x[order].contiguous() for x in rays]
         found = forward(backend, tree, density, coefficients, *given)
         gradients = torch.zeros_like(density), torch.zeros_like(coefficients)
-        kernels.trace_backward(*given, tree.child, tree.parent_depth, density, coefficients, *WHOLE, 0.0, 0.0, 0.0, 1,
-                               *found[:3], *(x[order].contiguous() for x in cotangents), *gradients)
+        kernels.trace_backward(*given, tree.child, tree.parent_depth, density, coefficients, *WHOLE, 0.0, 0.0, 0.0,
+                               False, 1, *found[:3], *(x[order].contiguous() for x in cotangents), *gradients)
         return found, gradients
 
     order = torch.randperm(400, generator=rng).to(backend.device)

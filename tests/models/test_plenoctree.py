@@ -75,6 +75,19 @@ def test_one_launch_shows_what_the_model_does_and_what_has_changed_since(backend
     assert leaves.shape == (len(rays),) and int(leaves.max()) > 0
 
 
+def test_an_unbounded_tree_shows_what_is_outside_of_its_core(backend, rng):
+    model = make_model(backend.device, backend.dtype, rng, dataclasses.replace(CONFIG, unbounded=True))
+    rays = rays_of(backend, rng)
+    away = dataclasses.replace(rays, directions=torch.nn.functional.normalize(rays.origins, dim=1))
+    pixels = model.render(away, TRAINING)
+    assert bool((pixels.opacity > 0.5).any()) and bool(torch.isfinite(pixels.depth).all())
+    assert bool((model.density(rays.origins * 30) > 0).any())
+    inner, outer = model.field.sides(backend.tensor([[0.125, 0.0, 0.0], [9.0, 0.0, 0.0]]))
+    assert inner <= 1 < outer
+    with pytest.raises(UserError, match="has no file of svox"):
+        model.as_svox()
+
+
 def test_density_is_that_of_the_leaf_and_of_nothing_outside(backend, rng):
     model = make_model(backend.device, backend.dtype, rng)
     positions = backend.tensor([[0.125, 0.0, 0.0], [0.125, 0.3, 0.0], [9.0, 0.0, 0.0]])

@@ -78,6 +78,53 @@ def test_the_weights_are_the_largest_of_all_rays(backend, rng):
     backend.assert_close(found, expected, "weights")
 
 
+CONTRACTED = Frame(offset=(0.5, 0.4375, 0.5), scale=(0.25, 0.125, 0.5), contracted=True)
+
+
+def contracted_rays(backend, count, rng):
+    """From within the core, from outside of it and from far away, in all directions."""
+    far = torch.tensor([0.5, 3.0, 30.0], dtype=torch.float64)[torch.randint(3, (count,), generator=rng)]
+    origins = far[:, None] * torch.randn(count, 3, generator=rng, dtype=torch.float64)
+    aim = torch.randn(count, 3, generator=rng, dtype=torch.float64)
+    directions = torch.nn.functional.normalize(torch.where(aim[:, :1] > 0.3, aim, aim - origins), dim=1)
+    return [backend.tensor(x) for x in (origins, directions)]
+
+
+@pytest.mark.parametrize("settings", STOPS.values(), ids=STOPS.keys())
+@pytest.mark.parametrize("count", [0, 1, 63])
+def test_all_of_space_equals_the_reference(backend, rng, count, settings):
+    tree, (density, coefficients) = make_tree(backend, rng, degree=3, depth=3)
+    density = (0.1 * density.detach()).requires_grad_()
+    settings = {**settings, "skip": 0.1 * settings.get("skip", 0.0)}
+    rays = contracted_rays(backend, count, rng)
+    *found, _ = render_octree(tree, CONTRACTED, density, coefficients, *rays, **settings)
+    exact = [x.detach().double().cpu().requires_grad_() for x in (density, coefficients)]
+    offset, scale = (torch.tensor(x, dtype=torch.float64) for x in (CONTRACTED.offset, CONTRACTED.scale))
+    expected = reference.render_contracted(tree.child.cpu(), *exact, *(x.double().cpu() for x in rays), offset, scale,
+                                           **settings)
+    for name, actual, value in zip(("colour", "opacity", "depth"), found, expected):
+        backend.assert_close(actual, value, name)
+    if count:
+        cotangents = [torch.randn(x.shape, generator=rng, dtype=torch.float64) for x in expected[:2]]
+        gradients = torch.autograd.grad(found[:2], (density, coefficients), [backend.tensor(x) for x in cotangents])
+        for name, actual, value in zip(("density", "coefficients"), gradients,
+                                       torch.autograd.grad(expected[:2], exact, cotangents)):
+            backend.assert_close(actual, value, f"gradient of {name}")
+
+
+def test_points_of_the_world_are_found_in_a_contracted_tree(backend, rng):
+    world = backend.tensor(torch.randn(200, 3, generator=rng) * torch.logspace(-1, 2, 200)[:, None])
+    points = CONTRACTED.tree_points(world)
+    assert bool(((points > 0) & (points < 1)).all())
+    u = 4 * (torch.tensor(CONTRACTED.offset) + torch.tensor(CONTRACTED.scale) * world.cpu().double()) - 2
+    backend.assert_close(points, 0.5 + reference.contract(u) / 4)
+    near = world.norm(dim=1) < 10
+    backend.assert_close(CONTRACTED.world_points(points)[near], world[near], scale=100.0)
+    core = Frame.of_box((1.0, 2.0, 3.0), (0.5, 0.5, 2.0), contracted=True)
+    corner = core.tree_points(backend.tensor([[0.5, 2.5, 1.0], [1.0, 2.0, 3.0]]))
+    backend.assert_close(corner, torch.tensor([[0.25, 0.75, 0.25], [0.5, 0.5, 0.5]]))
+
+
 def test_gradcheck(backend, rng):
     if backend.dtype != torch.float64:
         pytest.skip("gradcheck needs float64")

@@ -18,10 +18,14 @@ the number beyond the face: nothing is stepped over, and every leaf but those of
 the next the way leads up to the node that both are in, and down again, which is two steps on an average. The adjoint
 walks the same way, and subtracts what it passes from the sum that the forward pass came to: that leaves what is behind.
 
+Where all of space is contracted into the tree (`pieces`), a ray is straight piece by piece: it walks along one after
+the other, and t is that of the world all the same.
+
 One task per ray. Yu et al. 2021 (PlenOctrees).
 """
 
+from .pieces import FARTHEST
 from .trace import leaf_weights, trace_backward, trace_forward
-from .walk import Frame, enter_cube, leave_leaf, ray_in_cells
+from .walk import Frame
 
-__all__ = ["Frame", "enter_cube", "leaf_weights", "leave_leaf", "ray_in_cells", "trace_backward", "trace_forward"]
+__all__ = ["FARTHEST", "Frame", "leaf_weights", "trace_backward", "trace_forward"]

@@ -9,7 +9,6 @@ from ..octree import CELLS
 TINY = 1e-12  # of a direction: below it the ray is parallel to the faces
 FAR = 1e30  # reciprocal of such a direction
 BEYOND = 4e6  # cells: outside of the cube
-MOST_SCALE = 1e9
 
 
 class Frame(NamedTuple):
@@ -25,20 +24,22 @@ class Frame(NamedTuple):
 
 @ti.func
 def ray_in_cells(origins: ti.template(), directions: ti.template(), ray: int, frame: ti.template()):
-    """(o, d, 1 / d) of a ray of the world, and its unit direction there. One that is not finite misses the cube."""
+    """(o, d, 1 / d) of a ray of the world, its unit direction there, and whether it is finite: one that is not misses
+    the cube."""
     offset = ti.Vector([frame.offset_x, frame.offset_y, frame.offset_z])
     scale = ti.Vector([frame.scale_x, frame.scale_y, frame.scale_z])
     unit = ti.Vector([directions[ray, 0], directions[ray, 1], directions[ray, 2]])
     o = (offset + scale * ti.Vector([origins[ray, 0], origins[ray, 1], origins[ray, 2]])) * CELLS
     d = scale * unit * CELLS
-    if not is_finite(ti.abs(o).sum() + ti.abs(d).sum()):
+    finite = is_finite(ti.abs(o).sum() + ti.abs(d).sum())
+    if not finite:
         o, d = ti.Vector([BEYOND, 0.0, 0.0]), ti.Vector([CELLS * 1.0, 0.0, 0.0])
         unit = ti.Vector([1.0, 0.0, 0.0])
     inverse = ti.Vector([FAR, FAR, FAR])
     for axis in ti.static(range(3)):
         if ti.abs(d[axis]) > TINY * CELLS:
             inverse[axis] = 1.0 / d[axis]
-    return o, d, inverse, unit
+    return o, d, inverse, unit, finite
 
 
 @ti.func
