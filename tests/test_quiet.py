@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from taichi_nerf.data.svox import write_svox
 from taichi_nerf_kernels.engine import ti
 
+from .export.scenes import ball_and_box, tree_of
 from .test_cli import SMALL
 
 FORBIDDING = """
@@ -65,11 +67,13 @@ def without_connections(tmp_path):
 def test_the_commands_connect_to_nothing(without_connections, tmp_path):
     run, common = str(tmp_path / "run"), ("--backend", "cpu", "--threads", "1")
     (tmp_path / "photos").mkdir()
+    write_svox(tmp_path / "tree.npz", tree_of(ball_and_box(3, 4)))
     commands = {
         ("train", "--downscale", "8", "--steps", "2", "--test-every", "16", "--output", run, *SMALL): 0,
         ("eval", run, "--every", "16", *common): 0,
         ("render", run, "--frames", "1", "--size", "16", "16", *common): 0,
         ("info", run): 0,
+        ("page", str(tmp_path / "tree.npz")): 0,
         ("doctor", "--backends", "cpu", "--kernels", "ray_aabb", "--threads", "1"): 0,
         ("process", "photos", "--output", "scene"): 2,  # there are none, which it says
     }

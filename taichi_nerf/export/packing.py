@@ -35,6 +35,7 @@ DEEPEST = 16  # levels: finer cells than single precision tells apart along a ra
 OPAQUE = 30.0  # optical thickness of a smallest cell from which on a leaf is as dense as any
 SATURATED = 12.0  # coefficients beyond it differ no more than the sigmoid of what they give
 INVISIBLE = 1 / 255
+MOST = 2**24 - 1  # nodes, and leaves: in the shader a number has 24 bits
 CELLS = np.array([(c >> 2, c >> 1 & 1, c & 1) for c in range(8)])  # [8, 3]
 
 
@@ -78,6 +79,9 @@ def pack(tree: SvoxTree, *, on_stage: Callable[[int, int], None] | None = None) 
     inner = _inner(order, child, alive)
     node, cell = np.nonzero(full[order])
     leaf = 8 * order[node] + cell  # [L]
+    if max(len(order), len(leaf)) > MOST:
+        raise UserError(f"the octree has {len(leaf)} leaves, and a page can number {MOST}; extract it with a smaller "
+                        "--depth")
     sigma, coefficients = tree.density[leaf].astype(np.float32), tree.coefficients[leaf].astype(np.float32)
     if not (np.isfinite(sigma).all() and np.isfinite(coefficients).all()):
         raise UserError("the octree has leaves with numbers that are not finite; extract it again")

@@ -8,7 +8,7 @@ import pytest
 from taichi_nerf import cli
 from taichi_nerf.data.svox import write_svox
 from taichi_nerf.errors import UserError
-from taichi_nerf.export import codebooks
+from taichi_nerf.export import codebooks, packing
 from taichi_nerf.export.packing import pack
 from taichi_nerf.export.page import poster_camera, write_page
 
@@ -45,10 +45,9 @@ def test_a_browser_shows_what_the_tree_shows(page, grid):
     cameras = around()
     with browser(cameras.size[0]) as view:
         view.open(page)
-        view.settle()
-        assert view.page.evaluate("viewer.seen") < PATIENT
         for n in range(len(cameras)):
             assert psnr(view.look(cameras, n), seen(grid, cameras, n)) > 45, n
+        assert 0 < view.page.evaluate("viewer.seen") < PATIENT
         assert view.said == []
         assert not [address for address in view.asked if not address.startswith(("file:", "data:"))]
         with pytest.raises(Exception, match="Failed to fetch"):
@@ -207,6 +206,12 @@ def test_a_page_beyond_its_bound_says_what_to_lower(small, tmp_path):
     with pytest.raises(UserError, match=r"would have 0\.\d MB .* may have 0\.01: .*--depth.*--megabytes"):
         write_page(tmp_path / "page.html", small, name="much", megabytes=0.01)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_leaves_than_can_be_numbered_are_refused(small, monkeypatch):
+    monkeypatch.setattr(packing, "MOST", 40)
+    with pytest.raises(UserError, match=r"can number 40; .*--depth"):
+        packing.pack(small)
 
 
 def test_a_page_that_cannot_be_written(small, tmp_path):

@@ -22,7 +22,7 @@ class Viewer {
     this.drawing = null;     // the picture that is under way: {width, height, row, part}
     this.pending = null;     // what the device is at: {done, since, pixels}
     this.waiting = [];
-    this.seen = -1;
+    this.seen = -1;          // when the first picture stood there
   }
 
   async start() {
@@ -87,6 +87,7 @@ class Viewer {
     if (this.pending) {
       if (!this.pending.done()) return;
       this._adapt(now - this.pending.since, this.pending.pixels);
+      if (this.shown > 0 && this.seen < 0) this.seen = now;
       this.pending = null;
     }
     const {width, height} = this.canvas;
@@ -133,7 +134,6 @@ class Viewer {
   }
 
   _hasShown() {
-    if (this.seen < 0) this.seen = performance.now();
     if (this.shown < 1) return;
     element('poster').hidden = true;
     element('progress').hidden = true;
