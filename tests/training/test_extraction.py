@@ -3,14 +3,18 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from taichi_nerf.config import ExtractionConfig, RayBatchConfig, SettingError, TrainingConfig, recipe
+from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
+from taichi_nerf.export.octree import write_octree
 from taichi_nerf.fields.field import Field, Radiance
 from taichi_nerf.models.model import Box, Model
-from taichi_nerf.ops.octree import cell_cubes
+from taichi_nerf.ops.octree import NOWHERE, Octree, cell_cubes, descend
+from taichi_nerf.ops.octree_rendering import Frame
 from taichi_nerf.ops.spherical_harmonics import encode_direction
 from taichi_nerf.training import extraction
 from taichi_nerf.training.extraction import extract
@@ -173,3 +177,20 @@ def test_some_training_views_are_left_out(small_scene):
     rest, validation = without_validation(many)
     assert (len(rest.splits["train"]), len(validation.splits["val"])) == (38, 2)
     assert without_validation(small_scene) == (small_scene, None)
+
+
+def test_a_file_of_an_octree_lies_in_the_world_of_the_scene(small_scene, tmp_path):
+    """Turned by 90 degrees, moved and scaled: a point of the world is as dense as in the model."""
+    octree = extract(Known(), small_scene, SETTINGS, silent)
+    turned = dataclasses.replace(small_scene, rotation=np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), scale=0.5,
+                                 centre=np.array([1.0, 2.0, 3.0]))
+    write_octree(tmp_path / "tree.npz", octree, turned)
+    tree = read_svox(tmp_path / "tree.npz")
+    model = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) - 0.5  # [M, 3]
+    world = turned.to_world(model.numpy()) @ turned.rotation.T  # with the axes of the model
+    cells, _ = descend(Octree(torch.from_numpy(tree.child), torch.from_numpy(tree.parent_depth)),
+                       Frame(tree.offset, tree.scale).tree_points(torch.from_numpy(world).float()))
+    inside = cells != NOWHERE
+    found = torch.from_numpy(tree.density)[cells[inside].long()]
+    torch.testing.assert_close(found, 0.5 * octree.density(model).detach()[inside], rtol=1e-3, atol=1e-3)
+    assert found.max() > 10
