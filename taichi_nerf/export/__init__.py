@@ -2,4 +2,6 @@
 
     pictures    views along any cameras, as videos or PNG files
     orbit       the video around the scene, in frames that do not keep anybody waiting
+    page        an octree as one file that a browser shows: `packing` and `codebooks` make it small, `assets` is the
+                program of the page
 """
