@@ -78,10 +78,14 @@ class InstantNGP(Model):
         """As of `Model`, in training where it stands."""
         return self.field.density(self._places(positions, standing), shot)[0]
 
+    @property
+    def core(self) -> float | None:
+        return None if self.box.aabb_scale == 1 else 0.5
+
     def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
         shot = with_codes(shot, self.codes, len(positions))
         density, hidden = self.field.density(self._places(positions, None), shot)
-        return Radiance(density, self.field, hidden, shot)
+        return Radiance(density * self.grid.occupied(positions), self.field, hidden, shot)
 
     def _places(self, positions: Tensor, standing: Standing | None) -> Samples:
         """What the field is asked for at positions [M, 3]."""

@@ -127,6 +127,10 @@ class MipNeRF360(IntervalModel):
         return [blurred_proposal_loss(last.s, last.weights, level.s, level.weights, reach)
                 for level, reach in zip(proposals, self.config.proposal_blur)]
 
+    @property
+    def core(self) -> float | None:
+        return 1 / self.scale if self.contraction else None
+
     def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
         """At points, which have no extent; of a grid with widths, what the median camera sees there."""
         origins, shot = positions * self.scale, with_codes(shot, self.codes, len(positions))

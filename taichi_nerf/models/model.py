@@ -102,8 +102,14 @@ class Model(nn.Module):
         return self.radiance(positions, shot).density
 
     def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
-        """The same with what else the field says there."""
+        """The same with what else the field says there; nothing is dense where the model is known to be empty."""
         raise NotImplementedError
+
+    @property
+    def core(self) -> float | None:
+        """Half the side of the cube around the origin outside of which what is farther is coarser; None: it ends at its
+        box."""
+        return None
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer | None:
         """What renders rays of one `shot`, R = 1, in one launch, in single precision; None: it has nothing that can."""

@@ -193,6 +193,21 @@ class OccupancyGrid(torch.nn.Module):
             sample_limit=sample_limit,
         )
 
+    @torch.no_grad()
+    def occupied(self, positions: torch.Tensor) -> torch.Tensor:
+        """[M] bool: which of `positions` [M, 3] lie in an occupied cell of the smallest cube around them."""
+        size = positions.abs().amax(dim=1).clamp_min(0.25)
+        cascade = torch.ceil(torch.log2(2 * size)).clamp_min(0)  # [M]
+        cell = ((positions * 0.5 ** cascade[:, None] + 0.5) * self.resolution).long()
+        cell = cell.clamp(0, self.resolution - 1)  # [M, 3]
+        morton = torch.zeros_like(cascade, dtype=torch.int64)
+        for bit in range(self.resolution.bit_length() - 1):
+            for axis in range(3):
+                morton |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
+        inside = cascade < self.cascades
+        number = torch.where(inside, cascade.long() * self.resolution**3 + morton, 0)
+        return inside & (((self.bits[number >> 5] >> (number & 31)) & 1) == 1)
+
     @contextmanager
     @torch.no_grad()
     def cropped(self, lower: Sequence[float], upper: Sequence[float]) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Octrees of trained models (Yu et al. 2021, PlenOctrees, section 4): which cells there are, and what is in them.
 
-    box      the smallest cube around what is dense
+    box      the smallest cube around what is dense; all of space, contracted, of a model that has no end
     cells    of half the depth's resolution that are dense at their middle, with those beside them, and their 8 parts
     seen     the cells whose weight in a pixel of a training view reaches a threshold, by the tree itself
     leaves   density: the mean of some points of the cell; colour: the mean of their harmonics, counted as it is dense
@@ -61,11 +61,11 @@ def extract(model: Model, scene: Scene, config: ExtractionConfig, stage: Stage) 
 
     Raises UserError where the model is empty, or the tree would take more memory than it may.
     """
-    cameras = scene.model_cameras("train")
-    centre, reach = dense_cube(model, stage("looking for the object"))
-    pixels = scene.pixels_per_unit * 2 * reach
+    cameras, unbounded = scene.model_cameras("train"), model.core is not None
+    centre, reach = ((0.0, 0.0, 0.0), model.core) if unbounded else dense_cube(model, stage("looking for the object"))
+    frame = Frame.of_box(centre, (reach,) * 3, contracted=unbounded)
+    pixels = scene.pixels_per_unit / max(frame.scale)  # along the tree, or the core and as much around it
     depth = config.depth or min(max(SHALLOWEST, math.ceil(math.log2(pixels))), DEEPEST)
-    frame = Frame.of_box(centre, (reach,) * 3)
     # the cells in which there is something, and of those what the training images see
     middles = cells_of_model(model, frame, depth, stage("looking for cells"))
     density, _ = leaves_of_model(model, frame, middles, depth, 1, stage("density of cells"))
@@ -86,7 +86,7 @@ def extract(model: Model, scene: Scene, config: ExtractionConfig, stage: Stage) 
                                             degree=degree, cameras=spread_cameras(positions))
     tree = tree_of(middles, depth)
     cells = descend(tree, middles)[0].long()
-    settings = PlenOctreeConfig(degree=degree + 1, centre=centre, radius=(reach,) * 3)
+    settings = PlenOctreeConfig(degree=degree + 1, centre=centre, radius=(reach,) * 3, unbounded=unbounded)
     return PlenOctree.of_tree(settings, model.box, tree, *(
         values.new_zeros(tree.cells, *values.shape[1:]).index_copy_(0, cells, values)
         for values in (density, coefficients)))
@@ -130,12 +130,11 @@ def dense_cube(model: Model, told: Told) -> tuple[tuple[float, float, float], fl
 def cells_of_model(model: Model, frame: Frame, depth: int, told: Told) -> Tensor:
     """[M, 3]: the middles, in the tree, of cells of the depth in which `model` may be dense."""
     size = 2 ** (depth - 1)
-    side = 1 / (size * min(frame.scale))  # of a cell, in model units
     dense = torch.zeros(size, size, size, dtype=torch.bool)
     done = 0
     for points in _grid(size):
         middle = frame.world_points((points + 0.5) / size)
-        opacity = -torch.expm1(-_density(model, middle) * side)
+        opacity = -torch.expm1(-_density(model, middle) * _sides(frame, middle) / size)
         chosen = points[opacity > DENSE].long()
         dense[chosen[:, 0], chosen[:, 1], chosen[:, 2]] = True
         done += len(points)
@@ -220,9 +219,18 @@ def spread_cameras(positions: Tensor) -> Tensor:
     return positions[chosen]
 
 
+def _sides(frame: Frame, positions: Tensor) -> Tensor:
+    """[M]: the longest side in the world of what is as long as the tree in it, at positions [M, 3]."""
+    side = torch.full_like(positions[:, 0], 1 / min(frame.scale))
+    if frame.contracted:
+        core = positions.new_tensor(frame.scale) * positions + positions.new_tensor(frame.offset) - 0.5  # [M, 3]
+        side = side * (4 * core).abs().amax(dim=1).clamp_min(1) ** 2
+    return side
+
+
 def _density(model: Model, positions: Tensor) -> Tensor:
     """[M]"""
-    return torch.cat([model.density(piece) for piece in positions.split(POINTS)])
+    return torch.cat([model.radiance(piece).density for piece in positions.split(POINTS)])
 
 
 def _grid(size: int) -> Iterator[Tensor]:
