@@ -53,7 +53,7 @@ def octree(command: Octree) -> int:
     from .. import runtime
     from ..export.octree import write_octree
     from ..training import checkpoint
-    from ..training.extraction import extract
+    from ..training.extraction import extract, without_unseen
     from ..training.fine_tuning import without_validation
     from ..training.folder import RunFolder, check_output, make_folder, writing
 
@@ -86,6 +86,8 @@ def octree(command: Octree) -> int:
         steps, seconds = 0, 0.0
         if command.seconds > 0:
             steps, seconds = _fine_tuned(made, *without_validation(scene), training)
+            with _Stages() as stages:
+                made = without_unseen(made, scene, command.extraction.threshold, stages)
             checkpoint.save_model(file, made, steps=steps, seconds=seconds)
         if command.npz is not None:
             write_octree(command.npz, made, scene)

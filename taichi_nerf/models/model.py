@@ -67,6 +67,8 @@ class Model(nn.Module):
 
     sees_cones = False
     """Whether rays need a radius."""
+    quickest_in_one_launch = False
+    """Whether its renderer of one launch is the faster one everywhere."""
 
     def __init__(self, config, box: Box, counts: Mapping[str, int] | None = None):
         super().__init__()

@@ -33,6 +33,8 @@ EMPTY = 1e-6  # opacity of a ray that has no distance
 class PlenOctree(Model):
     """An octree and the rays through it. Nothing about it is random."""
 
+    quickest_in_one_launch = True
+
     def __init__(self, config: PlenOctreeConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, counts)
         self.field = OctreeField(config)

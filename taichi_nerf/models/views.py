@@ -115,7 +115,8 @@ def render_view(
         raise ValueError(f"renderer must be torch or auto for {what}, got taichi")
     if renderer == "auto":
         # on Vulkan tensors would travel at every stage; elsewhere networks in half precision are as fast, if not busy
-        usual = "taichi" if launch is not None and runtime.current().backend == "vulkan" else "torch"
+        quick = runtime.current().backend == "vulkan" or getattr(model, "quickest_in_one_launch", False)
+        usual = "taichi" if launch is not None and quick else "torch"
         renderer = usual if launch is None else _faster_renderer(model, frame, launch, usual)
     if renderer == "taichi":
         image, samples = _render_fast(launch, frame, chunk, stopped)

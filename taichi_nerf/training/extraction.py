@@ -24,7 +24,7 @@ from ..config.extraction import DEEPEST, SHALLOWEST
 from ..data.scene import Scene
 from ..errors import UserError
 from ..fields.field import Radiance
-from ..models.model import Model
+from ..models.model import Box, Model
 from ..models.plenoctree import PlenOctree
 from ..ops.camera import ray_offsets
 from ..ops.octree import Octree, cell_cubes, descend, insert_points, root_of
@@ -36,7 +36,7 @@ from .batches import PhotoRays
 from .corrections import Corrections
 from .photos import photos_of
 
-__all__ = ["extract"]
+__all__ = ["extract", "without_unseen"]
 
 BOX_CELLS = 128  # along the box of the model, of the grid on which what is dense is looked for
 OPAQUE = 0.1  # opacity of a cell of that grid from which on it is (Yu et al.)
@@ -84,10 +84,30 @@ def extract(model: Model, scene: Scene, config: ExtractionConfig, stage: Stage) 
     positions = torch.from_numpy(cameras.camera_to_world[:, :3, 3]).to(middles)
     density, coefficients = leaves_of_model(model, frame, middles, depth, config.samples, stage("colour of leaves"),
                                             degree=degree, cameras=spread_cameras(positions))
+    settings = PlenOctreeConfig(degree=degree + 1, centre=centre, radius=(reach,) * 3, unbounded=unbounded)
+    return _octree_of(settings, model.box, middles, depth, density, coefficients)
+
+
+@torch.no_grad()
+def without_unseen(octree: PlenOctree, scene: Scene, threshold: float, stage: Stage) -> PlenOctree:
+    """The octree with those leaves alone that have at least the weight `threshold` in some training image: what
+    fine-tuning has made thin only costs time. All its leaves that are not empty are of one depth."""
+    field = octree.field
+    tree, density = field.tree, field.cell_density.clamp_min(0)
+    source = PhotoRays(photos_of(scene), Corrections(scene.model_cameras("train"), TrainingConfig()), cones=False)
+    seen = seen_cells(tree, field.frame, density, rays_of_photos(source, stage("what the images see of the leaves")),
+                      threshold, near=octree.box.near)
+    corner, side = cell_cubes(tree)
+    return _octree_of(octree.config, octree.box, corner[seen] + side[seen][:, None] / 2, tree.depth, density[seen],
+                      field.coefficients.detach()[seen])
+
+
+def _octree_of(settings: PlenOctreeConfig, box: Box, middles: Tensor, depth: int, density: Tensor,
+               coefficients: Tensor) -> PlenOctree:
+    """With leaves of `depth` that have these middles [M, 3], and hold this."""
     tree = tree_of(middles, depth)
     cells = descend(tree, middles)[0].long()
-    settings = PlenOctreeConfig(degree=degree + 1, centre=centre, radius=(reach,) * 3, unbounded=unbounded)
-    return PlenOctree.of_tree(settings, model.box, tree, *(
+    return PlenOctree.of_tree(settings, box, tree, *(
         values.new_zeros(tree.cells, *values.shape[1:]).index_copy_(0, cells, values)
         for values in (density, coefficients)))
 

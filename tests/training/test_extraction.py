@@ -17,7 +17,7 @@ from taichi_nerf.ops.octree import NOWHERE, Octree, cell_cubes, descend
 from taichi_nerf.ops.octree_rendering import Frame
 from taichi_nerf.ops.spherical_harmonics import encode_direction
 from taichi_nerf.training import extraction
-from taichi_nerf.training.extraction import extract
+from taichi_nerf.training.extraction import extract, without_unseen
 from taichi_nerf.training.fine_tuning import PATIENCE, fine_tune, without_validation
 from taichi_nerf.training.trainer import trainer_for
 from taichi_nerf.types import UNKNOWN, Rays
@@ -117,6 +117,17 @@ def test_the_picture_is_that_of_the_field(small_scene):
     assert pixels.opacity.item() == pytest.approx(opacity, abs=0.01)
     expected = opacity * (encode_direction(directions, 2) @ COEFFICIENTS.t()).sigmoid()
     torch.testing.assert_close(pixels.colour.detach(), expected, atol=0.01, rtol=0)
+
+
+def test_leaves_that_nobody_sees_any_more_are_left_out(small_scene):
+    octree = extract(Known(), small_scene, SETTINGS, silent)
+    dense = (octree.field.cell_density > 0).nonzero().squeeze(1)
+    with torch.no_grad():
+        octree.field.thickness[dense[::2]] *= 1e-6
+    fewer = without_unseen(octree, small_scene, SETTINGS.threshold, silent)
+    assert 0.9 < 2 * len(leaves_of(fewer)[0]) / len(dense) <= 1.01
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    torch.testing.assert_close(fewer.density(points), octree.density(points), atol=0.01, rtol=1e-5)
 
 
 def test_an_empty_model_is_refused(small_scene):
