@@ -42,6 +42,7 @@ BOX_CELLS = 128  # along the box of the model, of the grid on which what is dens
 OPAQUE = 0.1  # opacity of a cell of that grid from which on it is (Yu et al.)
 DENSE = 0.01  # and of a cell of half the resolution that is a candidate for the tree
 POINTS = 2**17  # that a model is asked for at a time
+FAR_POINTS = 16  # of a cell of contracted space, which is far longer than what is in it is thick
 RAYS, MOST_RAYS = 2**16, 2**21  # that go through the tree at a time, and in all
 FINEST_GRID = 8  # of rays of a pixel, along each side
 CAMERAS = 24  # whose directions a colour without harmonics is fitted to
@@ -68,7 +69,8 @@ def extract(model: Model, scene: Scene, config: ExtractionConfig, stage: Stage) 
     depth = config.depth or min(max(SHALLOWEST, math.ceil(math.log2(pixels))), DEEPEST)
     # the cells in which there is something, and of those what the training images see
     middles = cells_of_model(model, frame, depth, stage("looking for cells"))
-    density, _ = leaves_of_model(model, frame, middles, depth, 1, stage("density of cells"))
+    density, _ = leaves_of_model(model, frame, middles, depth, FAR_POINTS if unbounded else 1,
+                                 stage("density of cells"))
     tree = tree_of(middles, depth)
     cells = descend(tree, middles)[0].long()
     source = PhotoRays(photos_of(scene), Corrections(cameras, TrainingConfig()), cones=False)
