@@ -29,7 +29,8 @@ def load(path: Path) -> tuple[TaichiField, int]:
         arrays = {name: file.get_tensor(name) for name in file.keys()}
     field, sampling, box = header["model"]["field"], header["model"]["sampling"], header["box"]
     side, grid = box["aabb_scale"], field["hash_grid"]
-    layout = hash_grid_layout(**{**grid, "max_resolution": grid["max_resolution"] * side})
+    sizes = {name: grid[name] for name in ("levels", "features", "log2_entries", "base_resolution")}
+    layout = hash_grid_layout(**sizes, max_resolution=grid["max_resolution"] * side)
     density, colour = (layers(arrays, f"field.{name}_network.weights.") for name in ("density", "colour"))
     cone, harmonics = sampling["cone_angle"], field.get("harmonics")
     settings = FieldSettings(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from ..config import ExtractionConfig, RunConfig, SettingError, TrainingConfig, recipe, system_of, within
+from ..config import LARGEST, ExtractionConfig, RunConfig, SettingError, TrainingConfig, recipe, system_of, within
 from ..config.training import LONGEST
 from ..errors import UserError
 from ..output import quoted, result, say
@@ -36,6 +36,8 @@ class Octree(Common):
     """Folder of the octree's run, which must be new or empty; by default RUN-octree."""
     seconds: Annotated[float, arg(metavar="S")] = 120.0
     """Of training after the extraction, at the most; 0: none."""
+    steps: Annotated[int | None, arg(metavar="N")] = None
+    """Of training after the extraction, at the most; by default --seconds alone says when it ends."""
     npz: Annotated[Path | None, arg(metavar="FILE.npz")] = None
     """Also write the octree into this new file, as svox and volrend read it."""
     scene: Annotated[Path | None, arg(metavar="PATH")] = None
@@ -44,6 +46,7 @@ class Octree(Common):
 
     def __post_init__(self):
         within(self, 0, LONGEST, "seconds")
+        within(self, 1, LARGEST, "steps")
         if self.npz is not None and self.npz.suffix.lower() != ".npz":
             raise SettingError(f"npz must end in .npz, which is what is written, got {self.npz}")
 
@@ -78,7 +81,8 @@ def octree(command: Octree) -> int:
     make_folder(output, exist_ok=there)
     with writing(output):
         found = recipe(made.config.kind)
-        training = TrainingConfig(seconds=max(command.seconds, 1e-3), batch=found.batch, optimiser=found.optimiser)
+        training = TrainingConfig(seconds=max(command.seconds, 1e-3), steps=command.steps, batch=found.batch,
+                                  optimiser=found.optimiser)
         config = RunConfig(scene=run.config.scene, model=made.config, training=training)
         new = RunFolder.create(output, config, scene)
         file = output / checkpoint.MODEL_FILE

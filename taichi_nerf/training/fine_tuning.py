@@ -16,7 +16,7 @@ from .trainer import Trainer
 
 __all__ = ["fine_tune", "without_validation"]
 
-HELD = 16  # of so many training views one is left out, and says whether the others still help
+HELD, FEWEST = 16, 4  # of so many training views one is left out; of fewer than so many none
 MOST_HELD = 8  # and of these so many at the most are looked at
 ROUNDS = 10  # in which the views that were left out are looked at
 PATIENCE = 2  # rounds without a gain after which it ends
@@ -25,9 +25,10 @@ PATIENCE = 2  # rounds without a gain after which it ends
 def without_validation(scene: Scene) -> tuple[Scene, Scene | None]:
     """`scene` with fewer training views, and a scene whose `val` are those left out; None of so few that it has all."""
     split = scene.splits["train"]
-    held = np.arange(HELD // 2, len(split), HELD)
-    if not len(held):
+    if len(split) < FEWEST:
         return scene, None
+    count = max(1, len(split) // HELD)
+    held = ((np.arange(count) + 0.5) * len(split) / count).astype(int)
     kept = np.setdiff1d(np.arange(len(split)), held)
     some = held[np.unique(np.linspace(0, len(held) - 1, MOST_HELD).round().astype(int))]
     left = dataclasses.replace(split.subset(some), name="val")

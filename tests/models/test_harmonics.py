@@ -53,7 +53,7 @@ def made(config, harmonics):
     model = build_model(config, Box(), 3, {"appearance": 3})
     with torch.no_grad():
         for field in model.fields().values():
-            for table, _ in field.tables():
+            for table, *_ in field.tables():
                 table.normal_(generator=torch.Generator().manual_seed(0))
     return model
 

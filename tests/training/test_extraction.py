@@ -187,7 +187,10 @@ def test_some_training_views_are_left_out(small_scene):
     many = dataclasses.replace(small_scene, splits={"train": split.subset([n % len(split) for n in range(40)])})
     rest, validation = without_validation(many)
     assert (len(rest.splits["train"]), len(validation.splits["val"])) == (38, 2)
-    assert without_validation(small_scene) == (small_scene, None)
+    rest, validation = without_validation(small_scene)
+    assert (len(rest.splits["train"]), len(validation.splits["val"])) == (5, 1)
+    few = dataclasses.replace(small_scene, splits={"train": split.subset([0, 1, 2])})
+    assert without_validation(few) == (few, None)
 
 
 def test_a_file_of_an_octree_lies_in_the_world_of_the_scene(small_scene, tmp_path):
