@@ -5,8 +5,8 @@
     seen     the cells whose weight in a pixel of a training view reaches a threshold, by the tree itself
     leaves   density: the mean of some points of the cell; colour: the mean of their harmonics, counted as it is dense
 
-A model whose colour is not in harmonics is asked for the colours that the nearest cameras around would see, and the
-harmonics are those that come closest to them: with C cameras, colours c_i in directions d_i and B harmonics Y_j,
+A model whose colour is not in harmonics is asked for the colours that some of the cameras would see, and the harmonics
+are those that come closest to them: with C cameras, colours c_i in directions d_i and B harmonics Y_j,
 
     k = argmin sum_i (sum_j k_j Y_j(d_i) - logit c_i)^2 + ridge sum_{j > 0} k_j^2
 
@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from .. import runtime
 from ..config import ExtractionConfig, PlenOctreeConfig, TrainingConfig
-from ..config.extraction import DEEPEST, SHALLOWEST
+from ..config.extraction import SHALLOWEST
 from ..data.scene import Scene
 from ..errors import UserError
 from ..fields.field import Radiance
@@ -38,6 +39,8 @@ from .photos import photos_of
 
 __all__ = ["extract", "without_unseen"]
 
+DEEPEST_GUESS = 10  # of a depth that nobody asked for
+GRID_BYTES = 5  # of a cell of the grid on which cells are looked for
 BOX_CELLS = 128  # along the box of the model, of the grid on which what is dense is looked for
 OPAQUE = 0.1  # opacity of a cell of that grid from which on it is (Yu et al.)
 DENSE = 0.01  # and of a cell of half the resolution that is a candidate for the tree
@@ -66,7 +69,10 @@ def extract(model: Model, scene: Scene, config: ExtractionConfig, stage: Stage) 
     centre, reach = ((0.0, 0.0, 0.0), model.core) if unbounded else dense_cube(model, stage("looking for the object"))
     frame = Frame.of_box(centre, (reach,) * 3, contracted=unbounded)
     pixels = scene.pixels_per_unit / max(frame.scale)  # along the tree, or the core and as much around it
-    depth = config.depth or min(max(SHALLOWEST, math.ceil(math.log2(pixels))), DEEPEST)
+    depth = config.depth or min(max(SHALLOWEST, math.ceil(math.log2(pixels))), DEEPEST_GUESS)
+    if (needed := GRID_BYTES * 8 ** (depth - 1) / 2**30) > config.memory:
+        raise UserError(f"to look for cells of depth {depth} takes {needed:.1f} GiB, of which --memory allows "
+                        f"{config.memory:g}; use a smaller --depth, or a larger --memory")
     # the cells in which there is something, and of those what the training images see
     middles = cells_of_model(model, frame, depth, stage("looking for cells"))
     density, _ = leaves_of_model(model, frame, middles, depth, FAR_POINTS if unbounded else 1,
@@ -134,8 +140,9 @@ def dense_cube(model: Model, told: Told) -> tuple[tuple[float, float, float], fl
     Raises UserError where nothing is.
     """
     side = model.box.aabb_scale / BOX_CELLS
-    low, high = torch.full((3,), math.inf), torch.full((3,), -math.inf)
-    origin = torch.full((3,), -0.5 * model.box.aabb_scale)
+    device = runtime.current().device
+    low, high = (torch.full((3,), sign * math.inf, device=device) for sign in (1, -1))
+    origin = torch.full((3,), -0.5 * model.box.aabb_scale, device=device)
     for number, points in enumerate(_grid(BOX_CELLS)):
         middle = origin + (points + 0.5) * side  # [M, 3]
         dense = middle[-torch.expm1(-_density(model, middle) * side) > OPAQUE]
@@ -152,7 +159,7 @@ def dense_cube(model: Model, told: Told) -> tuple[tuple[float, float, float], fl
 def cells_of_model(model: Model, frame: Frame, depth: int, told: Told) -> Tensor:
     """[M, 3]: the middles, in the tree, of cells of the depth in which `model` may be dense."""
     size = 2 ** (depth - 1)
-    dense = torch.zeros(size, size, size, dtype=torch.bool)
+    dense = torch.zeros(size, size, size, dtype=torch.bool, device=runtime.current().device)
     done = 0
     for points in _grid(size):
         middle = frame.world_points((points + 0.5) / size)
@@ -164,8 +171,8 @@ def cells_of_model(model: Model, frame: Frame, depth: int, told: Told) -> Tensor
     # what is thinner than a cell may lie beside its middle
     beside = torch.nn.functional.max_pool3d(dense[None, None].half(), 3, stride=1, padding=1)[0, 0] > 0
     corner = beside.nonzero().float() / size  # [N, 3]
-    part = torch.stack(torch.meshgrid(*[torch.tensor([0.25, 0.75])] * 3, indexing="ij"), dim=-1).reshape(1, 8, 3)
-    return (corner[:, None] + part / size).reshape(-1, 3)
+    halves = corner.new_tensor([0.25, 0.75])
+    return (corner[:, None] + torch.cartesian_prod(halves, halves, halves) / size).reshape(-1, 3)
 
 
 @torch.no_grad()
@@ -209,14 +216,15 @@ def leaves_of_model(model: Model, frame: Frame, middles: Tensor, depth: int, sam
     count = max(1, POINTS // samples)
     for first in range(0, len(middles), count):
         middle = middles[first : first + count]
-        place = middle[:, None] + (torch.rand(len(middle), samples, 3, generator=generator) - 0.5) / 2**depth
-        positions = frame.world_points(place)  # [N, K, 3]
+        shift = torch.rand(len(middle), samples, 3, generator=generator).to(middle) - 0.5
+        place = middle[:, None] + shift / 2**depth
+        positions = frame.world_points(place.view(-1, 3)).view_as(place)  # [N, K, 3]
         radiance = model.radiance(positions.view(-1, 3))
         of_points = radiance.density.view(-1, samples)  # [N, K]
         row = [of_points.mean(1, keepdim=True)]
         if degree is not None:
             if radiance.harmonics is None:
-                densest = positions[torch.arange(len(middle)), of_points.argmax(1)]  # [N, 3]
+                densest = positions[torch.arange(len(middle), device=middle.device), of_points.argmax(1)]  # [N, 3]
                 row.append(_fitted_harmonics(model, densest, cameras, degree))
             else:
                 row.append(_mean_harmonics(radiance, of_points, degree))
@@ -234,7 +242,7 @@ def tree_of(middles: Tensor, depth: int) -> Octree:
 def spread_cameras(positions: Tensor) -> Tensor:
     """[C, 3] some of `positions` [N, 3], each as far as can be from those before it."""
     chosen = [0]
-    distance = torch.full((len(positions),), math.inf)
+    distance = torch.full_like(positions[:, 0], math.inf)
     for _ in range(min(CAMERAS, len(positions)) - 1):
         distance = torch.minimum(distance, (positions - positions[chosen[-1]]).norm(dim=1))
         chosen.append(int(distance.argmax()))
@@ -258,7 +266,7 @@ def _density(model: Model, positions: Tensor) -> Tensor:
 def _grid(size: int) -> Iterator[Tensor]:
     """The corners of cells of a grid, [M, 3], in pieces of about POINTS."""
     layers = max(1, POINTS // size**2)
-    plane = torch.arange(size, dtype=torch.float32)
+    plane = torch.arange(size, dtype=torch.float32, device=runtime.current().device)
     for first in range(0, size, layers):
         yield torch.cartesian_prod(plane[first : first + layers], plane, plane)
 
@@ -280,7 +288,7 @@ def _fitted_harmonics(model: Model, positions: Tensor, cameras: Tensor, degree: 
     logits = torch.stack([radiance.colour(ways[:, c].contiguous()).clamp(CLEAREST, 1 - CLEAREST).logit()
                           for c in range(len(cameras))], dim=1)  # [N, C, 3]
     basis = encode_direction(ways.view(-1, 3), degree + 1).view(*ways.shape[:2], count)  # [N, C, B]
-    ridge = RIDGE * len(cameras) * torch.eye(count)
+    ridge = RIDGE * len(cameras) * torch.eye(count, device=positions.device)
     ridge[0, 0] = 1e-6
     square = basis.transpose(1, 2) @ basis + ridge  # [N, B, B]
     return torch.linalg.solve(square, basis.transpose(1, 2) @ logits).transpose(1, 2).flatten(1)
