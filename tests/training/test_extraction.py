@@ -208,3 +208,41 @@ def test_a_file_of_an_octree_lies_in_the_world_of_the_scene(small_scene, tmp_pat
     found = torch.from_numpy(tree.density)[cells[inside].long()]
     torch.testing.assert_close(found, 0.5 * octree.density(model).detach()[inside], rtol=1e-3, atol=1e-3)
     assert found.max() > 10
+
+
+def test_space_without_end_is_held_as_a_whole(small_scene):
+    """A shell far outside of the core is where it was, as dense as it was."""
+    model = Known()
+    type(model).core = property(lambda self: 0.25)
+    try:
+        model.field.density = lambda samples, shot=UNKNOWN, ray_index=None: (
+            20.0 * ((samples.norm(dim=1) > 4) & (samples.norm(dim=1) < 6)), samples)
+        octree = extract(model, small_scene, dataclasses.replace(SETTINGS, depth=6), silent)
+    finally:
+        del type(model).core
+    assert octree.config.unbounded and octree.config.radius == (0.25, 0.25, 0.25)
+    middles, density, _ = leaves_of(octree)
+    distance = middles.norm(dim=1)
+    assert len(middles) > 50 and distance.min() > 2.5 and density.max() == pytest.approx(20, rel=0.01)
+    pose = torch.from_numpy(small_scene.model_cameras("train").camera_to_world[0]).float()
+    pixels = octree.render(Rays(pose[None, :, 3].contiguous(), -pose[None, :, 2].contiguous()))
+    assert pixels.opacity.item() > 0.99
+    assert 3 < (pixels.depth / pixels.opacity).item() < 9
+
+
+def test_a_grid_that_is_too_large_is_refused(small_scene):
+    with pytest.raises(UserError, match=r"cells of depth 12 takes 40.0 GiB, of which --memory allows 4;"):
+        extract(Known(), small_scene, dataclasses.replace(SETTINGS, depth=12), silent)
+
+
+def test_some_pieces_of_far_cells_are_where_they_are_asked_for():
+    """Of a contracted tree, whose points are spread one by one."""
+    frame = Frame.of_box((0.0, 0.0, 0.0), (0.5, 0.5, 0.5), contracted=True)
+    middles = torch.tensor([[0.9, 0.5, 0.5], [0.5, 0.5, 0.5], [0.5, 0.05, 0.6]])
+    asked = []
+    model = Known()
+    model.radiance = lambda positions, shot=UNKNOWN: (
+        asked.append(positions) or Radiance(positions[:, 0] * 0, model.field, positions, shot))
+    extraction.leaves_of_model(model, frame, middles, 5, 4, lambda done, total: None)
+    back = frame.tree_points(asked[0]).view(3, 4, 3)
+    assert ((back - middles[:, None]).abs() <= 0.5 / 2**5 + 1e-5).all()
