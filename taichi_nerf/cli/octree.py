@@ -95,7 +95,7 @@ def octree(command: Octree) -> int:
             checkpoint.save_model(file, made, steps=steps, seconds=seconds)
         if command.npz is not None:
             write_octree(command.npz, made, scene)
-        _score(new, scene, model, made, {"steps": steps, "seconds": seconds})
+        _score(new, scene, made, run.path, {"steps": steps, "seconds": seconds})
     result(f"{output}: an octree of {made.sizes['nodes']} nodes; look at it with: taichi-nerf view {quoted(output)}")
     return 0
 
@@ -136,22 +136,22 @@ def _fine_tuned(model: "Model", scene: "Scene", validation: "Scene | None",
     return trainer.steps_done, trainer.seconds
 
 
-def _score(run: "RunFolder", scene: "Scene", model: "Model", made: "Model", about: dict) -> None:
-    """The octree's scores beside those of its model."""
+def _score(run: "RunFolder", scene: "Scene", made: "Model", source: Path, about: dict) -> None:
+    """The octree's scores, beside those that its model had in its run `source`, of the same views."""
     from ..training.evaluate import evaluate
-    from ..training.files import write_json
+    from ..training.files import read_json, write_json
     from ..training.folder import METRICS_FILE
-    from .scores import plain_scores, summary
+    from .scores import checked_scores, means, plain_scores, summary
 
     if "test" not in scene.splits:
         say("there are no test images: nothing is scored")
         return
-    with Progress("evaluating the model") as line:
-        own = evaluate(model, scene, on_view=line.count)
-    with Progress("evaluating the octree") as line:
+    with Progress("evaluating") as line:
         evaluation = evaluate(made, scene, folder=run.path / "test", on_view=line.count)
     scores = plain_scores(evaluation, about, run.default_every("test"))
     write_json(run.path / METRICS_FILE, scores)
     result(*summary(scores))
-    result(f"the model has {own.mean_psnr:.2f} dB, the octree {evaluation.mean_psnr:.2f} dB; a picture takes "
-           f"{1000 * own.seconds / len(own.names):.0f} ms and {1000 * evaluation.seconds / len(own.names):.0f} ms")
+    known = source / METRICS_FILE
+    if known.is_file():
+        own = checked_scores(read_json(known), str(known))
+        result(f"its model has {means(own)}")
