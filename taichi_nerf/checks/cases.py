@@ -29,6 +29,7 @@ from ..ops import (
     harmonic_colours,
     hash_grid,
     interval_sampling,
+    mixture_rendering,
     mlp,
     multisampling,
     occupancy_grid,
@@ -51,6 +52,7 @@ from ..reference import field_rendering as field_rendering_reference
 from ..reference import harmonic_colours as harmonic_colours_reference
 from ..reference import hash_grid as hash_grid_reference
 from ..reference import interval_sampling as interval_sampling_reference
+from ..reference import mixture_rendering as mixture_rendering_reference
 from ..reference import mlp as mlp_reference
 from ..reference import multisampling as multisampling_reference
 from ..reference import occupancy_grid as occupancy_grid_reference
@@ -325,6 +327,22 @@ def _sampling_reference(fenceposts, weights, near, far):
     samples = plain.sample_histogram(fenceposts, weights, u, 0.0, ANNEAL)
     s = plain.fenceposts_between(samples)
     return (plain.distance_from_normalised(s, near, far, "disparity"),)
+
+
+# mixture_rendering: what stands and what comes and goes
+
+
+def _mixture_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    dt = 0.05 * _uniform(generator, rays, SAMPLES) + 0.01
+    posts = torch.cat([torch.zeros_like(dt[:, :1]), dt.cumsum(1)], dim=1)
+    return {
+        "density": _uniform(generator, rays, SAMPLES) * 0.3 / dt,
+        "colour": _uniform(generator, rays, SAMPLES, 3),
+        "transient_density": _uniform(generator, rays, SAMPLES) * 0.1 / dt,
+        "transient_colour": _uniform(generator, rays, SAMPLES, 3),
+        "beta": _uniform(generator, rays, SAMPLES),
+        "fenceposts": posts,
+    }
 
 
 # mlp: a network with one hidden layer, none of whose units is near the bend of ReLU
@@ -617,6 +635,14 @@ CASES: dict[str, Case] = {
         reference=_sampling_reference, few=64 * SAMPLES, many=2**18,
         # the dilated histogram has three times the intervals, each with a power
         forward=Work(FLOAT * (2 + 1), 3 * 20 + 20),
+    ),
+    "mixture_rendering": Case(
+        item="samples", make=lambda n, g: _mixture_inputs(-(-n // SAMPLES), g),
+        operation=mixture_rendering.composite_mixture, reference=mixture_rendering_reference.composite_mixture,
+        gradients=("density", "colour", "transient_density", "transient_colour", "beta", "fenceposts"),
+        trained=("density", "colour", "transient_density", "transient_colour", "beta"),
+        few=64 * SAMPLES, many=2**19,
+        forward=Work(FLOAT * (10 + 1), 40), backward=Work(FLOAT * (10 + 1 + 10), 60),
     ),
     "mlp": Case(
         item="samples", make=_mlp_inputs,

@@ -4,14 +4,14 @@
     hash_grid fields intervals  what models are made of
     batch optimiser corrections what a training is made of
     model systems               what all models have in common; the one list of them
-    instant_ngp nerf mip_nerf mip_nerf_360
+    instant_ngp nerf nerf_w mip_nerf mip_nerf_360
                                 a system each: its settings, its presets, what --encoding does with them
     extraction                  how an octree is made out of a model
     training scene run          a run as a whole
     reading migrations          from JSON, of this version and of earlier ones
 """
 
-from . import instant_ngp, mip_nerf, mip_nerf_360, nerf, plenoctree
+from . import instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, RefineConfig, SparsityConfig
 from .extraction import ExtractionConfig
@@ -24,6 +24,7 @@ from .mip_nerf import MipNeRFConfig
 from .mip_nerf_360 import MipNeRF360Config
 from .model import ModelConfig, RaysPerPixel
 from .nerf import NeRFConfig
+from .nerf_w import NeRFWConfig
 from .optimiser import OptimiserConfig
 from .plenoctree import PlenOctreeConfig
 from .reading import from_dict
@@ -67,6 +68,7 @@ __all__ = [
     "MipNeRFConfig",
     "ModelConfig",
     "NeRFConfig",
+    "NeRFWConfig",
     "OptimiserConfig",
     "Orientation",
     "PlenOctreeConfig",
@@ -102,5 +104,5 @@ __all__ = [
     "within",
 ]
 
-for _stem in (instant_ngp, nerf, mip_nerf, mip_nerf_360, plenoctree):
+for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, plenoctree):
     register(_stem.SYSTEM)

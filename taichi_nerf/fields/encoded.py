@@ -31,6 +31,13 @@ class _Deep(Field):
             bottleneck=config.bottleneck, view_width=config.view_width, generator=generator,
             colour_outputs=colour_outputs(self.harmonics), **options)
 
+    @property
+    def features_size(self) -> int:
+        return self.network.density_layer.in_features
+
+    def features(self, hidden: Tensor) -> Tensor:
+        return hidden.t()
+
     def colour(self, hidden: Tensor, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:
         """Of equally many samples of every ray: what depends on the ray is computed once for each. Harmonics know no
@@ -60,8 +67,8 @@ def _refuse_index(ray_index: Tensor | None) -> None:
 class EncodedPoints(_Deep):
     """NeRF's field: sines and cosines of the coordinates before a deep network."""
 
-    def __init__(self, config: PositionalFieldConfig, generator: torch.Generator):
-        super().__init__(encoding_width(3, config.levels, True), config, 0, generator)
+    def __init__(self, config: PositionalFieldConfig, generator: torch.Generator, *, appearance: int = 0, **options):
+        super().__init__(encoding_width(3, config.levels, True), config, appearance, generator, **options)
 
     def density(self, samples: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None, *,
                 noise: Tensor | None = None) -> tuple[Tensor, Tensor]:

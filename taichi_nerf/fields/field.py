@@ -84,6 +84,15 @@ class Field(nn.Module):
         """[N, 3, (harmonics + 1)^2]: what `ops.harmonic_colours` makes the colour of, in any direction."""
         raise NotImplementedError
 
+    @property
+    def features_size(self) -> int:
+        """F of `features`."""
+        raise NotImplementedError
+
+    def features(self, hidden: Any) -> Tensor:
+        """[F, N]: what it knows of the points besides their density, for what else is to be told of them."""
+        raise NotImplementedError
+
     def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
         """`density` of some samples of which it is `known` without gradients: those numbered `kept` [K].

@@ -108,6 +108,14 @@ class HashDensity(Field):
             return self.decode(self.encode(samples, features.index_select(1, kept)))
         return density.index_select(0, kept), Hidden(features, geometry.index_select(1, kept))
 
+    @property
+    def features_size(self) -> int:
+        return self.layout.outputs
+
+    def features(self, hidden: Hidden) -> Tensor:
+        """Those of the grid."""
+        return hidden.features
+
     def tables(self) -> list[HashTable]:
         return [HashTable(self.table, self.table_gradient, tuple(map(int, self.layout.levels[:, 0])), self.decay)]
 

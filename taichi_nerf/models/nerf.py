@@ -8,6 +8,7 @@ coordinates, for cameras that all face one way, t runs from 0 on a plane in fron
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..config import FieldConfig, NeRFConfig
 from ..data.scene import FISHEYE, Cameras, Scene
 from ..errors import UserError
+from ..fields.codes import with_codes
 from ..fields.encoded import EncodedPoints
 from ..fields.field import Field, Radiance
 from ..fields.hash_field import HashField
@@ -32,6 +34,20 @@ from .pixels import Level, Pixels, pixels_of_levels
 
 WIDEST = math.radians(80)  # between the common direction of the cameras and what they see, for device coordinates
 NOISE = 2  # purpose of the random numbers of the coarse network; the next is that of the fine one
+
+
+class Seen(NamedTuple):
+    """What a field says at the points of a level."""
+
+    density: Tensor
+    """[R, S]"""
+    colour: Tensor
+    """[R, S, 3]"""
+    hidden: Any
+    """The field's own business."""
+    field: Field
+    t: Tensor
+    """[R, S + 1] in unit space, or in device coordinates: the points, and the far end."""
 
 
 class NeRF(IntervalModel):
@@ -78,11 +94,12 @@ class NeRF(IntervalModel):
             self.frustum.copy_(torch.from_numpy(frustum))
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
+        told = replace(rays, shot=with_codes(rays.shot, self.codes, len(rays)))
         if self.config.ndc:
-            unit = self._device_rays(rays)
+            unit = self._device_rays(told)
             near, far = torch.zeros_like(unit.origins[:, 0]), torch.ones_like(unit.origins[:, 0])
         else:
-            unit = self.unit_rays(rays)
+            unit = self.unit_rays(told)
             near, far = self.reach(unit, self.config.range)
 
         def look(number: int, s: Tensor) -> Level:
@@ -100,9 +117,14 @@ class NeRF(IntervalModel):
         """Raises UserError with normalised device coordinates, in which there is no density of a model unit."""
         if self.config.ndc:
             raise UserError("normals and --sparsity are not for --model.ndc, whose space is bent; leave them out")
-        field = self.coarse if self.fine is None else self.fine
+        field, shot = self._finest, with_codes(shot, self.codes, len(positions))
         density, hidden = field.density(positions * self.scale, shot)
         return Radiance(density * self.scale, field, hidden, shot)
+
+    @property
+    def _finest(self) -> Field:
+        """That of the last level."""
+        return self.coarse if self.fine is None else self.fine
 
     def _field(self, generator: torch.Generator) -> Field:
         if isinstance(self.config.field, FieldConfig):
@@ -112,26 +134,41 @@ class NeRF(IntervalModel):
     def _level(self, number: int, rays: Rays, unit: Rays, s: Tensor, near: Tensor, far: Tensor,
                standing: Standing | None) -> Level:
         """The points at s [R, S] and the pixels that they make."""
-        config, field = self.config, self.fine if number else self.coarse
+        seen = self._seen(number, rays, unit, s, near, far, standing)
+        colour, opacity, depth, weights = composite_intervals(seen.density, seen.colour, seen.t, self._last)
+        t = seen.t
+        if self.config.ndc:
+            t = self._distance(rays, t)
+            depth = (weights * (t[:, 1:] + t[:, :-1]) / 2).sum(dim=1)
+        pixels = Pixels(colour=colour, opacity=opacity, depth=depth / self.scale)
+        pixels = self._with_others(number, seen, unit.shot, pixels, standing)
+        return Level(s=torch.cat([s, torch.ones_like(s[:, :1])], dim=1), t=t / self.scale, weights=weights,
+                     pixels=pixels)
+
+    def _seen(self, number: int, rays: Rays, unit: Rays, s: Tensor, near: Tensor, far: Tensor,
+              standing: Standing | None) -> "Seen":
+        """What the field of a level says at s [R, S]."""
+        field = self.fine if number else self.coarse
         # points along the rays
-        t = distance_from_normalised(s, near, far, config.range.spacing)  # [R, S]
+        t = distance_from_normalised(s, near, far, self.config.range.spacing)  # [R, S]
         positions = unit.origins[:, None] + t[..., None] * unit.directions[:, None]  # [R, S, 3]
         # the field there
         density, hidden = field.density(positions.view(-1, 3), unit.shot, **self._noise(number, t, standing))
         colour = field.colour(hidden, rays.directions, unit.shot).view(positions.shape)  # [R, S, 3]
         density = density.view(s.shape)
-        if config.ndc:
+        if self.config.ndc:
             density = density * unit.directions.norm(dim=1, keepdim=True)  # whose t is no length
         # a point's interval reaches to the next point, that of the last to the far end
-        t = torch.cat([t, far[:, None]], dim=1)  # [R, S + 1]
-        last = "bounded" if self.box.bounded else "infinite"
-        colour, opacity, depth, weights = composite_intervals(density, colour, t, last)
-        if config.ndc:
-            t = self._distance(rays, t)
-            depth = (weights * (t[:, 1:] + t[:, :-1]) / 2).sum(dim=1)
-        pixels = Pixels(colour=colour, opacity=opacity, depth=depth / self.scale)
-        return Level(s=torch.cat([s, torch.ones_like(s[:, :1])], dim=1), t=t / self.scale, weights=weights,
-                     pixels=pixels)
+        return Seen(density, colour, hidden, field, torch.cat([t, far[:, None]], dim=1))
+
+    def _with_others(self, number: int, seen: "Seen", shot: Shot, pixels: Pixels, standing: Standing | None) -> Pixels:
+        """`pixels` of a level with what else there is in the space of its field: nothing."""
+        return pixels
+
+    @property
+    def _last(self) -> str:
+        """What the last interval of a ray is."""
+        return "bounded" if self.box.bounded else "infinite"
 
     def _noise(self, number: int, t: Tensor, standing: Standing | None) -> dict[str, Tensor]:
         """What is added to the density of samples at t [R, S] before its activation, in training."""

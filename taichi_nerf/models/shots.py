@@ -10,11 +10,13 @@ __all__ = ["counts_of", "ids_of", "shots_of"]
 
 
 def ids_of(split: Split) -> dict[str, np.ndarray]:
-    """[N] int32 by name: those of the file, and where it has none of appearances, a number for each photo.
+    """[N] int32 by name: those of the file, and where it has none of appearances, or of what passes by, a number for
+    each photo.
 
     Images of one photo in several sizes have one appearance.
     """
-    return {"appearance": _photo_numbers(split), **split.ids}
+    photos = _photo_numbers(split)
+    return {"appearance": photos, "transient": photos, **split.ids}
 
 
 def counts_of(split: Split) -> dict[str, int]:

@@ -80,7 +80,7 @@ def scene():
 
 
 def test_the_systems_of_the_package_are_known_in_their_order():
-    assert list(SYSTEMS) == ["instant-ngp", "nerf", "mip-nerf", "mip-nerf-360", "plenoctree"]
+    assert list(SYSTEMS) == ["instant-ngp", "nerf", "nerf-w", "mip-nerf", "mip-nerf-360", "plenoctree"]
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
@@ -161,7 +161,7 @@ def test_a_file_of_a_system_that_is_not_known_says_which_are(glow, scene, tmp_pa
     checkpoint.save_model(tmp_path / "model.safetensors", make_model(scene, SMALL))
     del SYSTEMS["glow"]
     try:
-        with pytest.raises(UserError, match="holds model of glow, where model of one of instant-ngp, nerf, mip-nerf, "):
+        with pytest.raises(UserError, match="holds model of glow, where model of one of instant-ngp, nerf, nerf-w, "):
             checkpoint.load(tmp_path / "model.safetensors")
     finally:
         register(GLOW)
@@ -171,7 +171,7 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
     assert cli.main(["train", "--model", "glow", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "--model {instant-ngp,nerf,mip-nerf,mip-nerf-360,plenoctree,glow}" in said
+    assert "--model {instant-ngp,nerf,nerf-w,mip-nerf,mip-nerf-360,plenoctree,glow}" in said
     assert "--model.strength FLOAT" in said and "Of the light that is added to every colour. (default: 0.25)" in said
     run = tmp_path / "run"
     small = ["--steps", "2", "--downscale", "25", "--test-every", "8", "--orbit-frames", "0", "--output", str(run)]

@@ -49,6 +49,10 @@ def full_precision(monkeypatch):
 
 @pytest.fixture
 def rays(rng):
+    return make_rays(rng)
+
+
+def make_rays(rng):
     """Towards the middle from all around, and one that misses the box; with the radii of their cones."""
     origins = torch.nn.functional.normalize(torch.randn(RAYS, 3, generator=rng, dtype=torch.float64), dim=1) * 1.3
     aims = 0.5 * torch.rand(RAYS, 3, generator=rng, dtype=torch.float64) - 0.25

@@ -31,12 +31,12 @@ def test_a_photo_has_an_appearance_of_its_own_whatever_its_size(scene):
     assert ids_of(scene.splits["train"])["appearance"].tolist() == [0, 1, 2, 3]
     scaled = with_scales(scene, 3)
     assert ids_of(scaled.splits["train"])["appearance"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-    assert counts_of(scaled) == counts_of(scene) == {"appearance": 4}
+    assert counts_of(scaled) == counts_of(scene) == {"appearance": 4, "transient": 4}
 
 
 def test_ids_of_the_file_say_who_shares_a_code(scene):
     given = with_train(scene, ids={"appearance": np.array([2, 0, 2, 0]), "warp": np.array([0, 1, 2, 5])})
-    assert counts_of(given) == {"appearance": 3, "warp": 6}
+    assert counts_of(given) == {"appearance": 3, "warp": 6, "transient": 4}
     shots = shots_of(given.splits["train"])
     assert shots.ids["appearance"].tolist() == [2, 0, 2, 0] and shots.ids["warp"].tolist() == [0, 1, 2, 5]
     assert shots.image.tolist() == [0, 1, 2, 3] and shots.time is None
