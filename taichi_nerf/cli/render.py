@@ -50,6 +50,10 @@ class Render(Common):
     """Of a split, render every K-th view."""
     scene: Annotated[Path | None, arg(metavar="PATH")] = None
     """Where the scene is now, if it has moved; only the poses of a split need it."""
+    appearance: Annotated[tuple[str, ...], arg(metavar="PHOTO [PHOTO ...]")] = ()
+    """In the light of this photo, by its name without folder and ending (test/NAME for one of another split than that
+    of training, to which the light is fitted); of several, from one to the next along the path. For models with
+    appearances, whose light is by default the mean of all photos."""
     renderer: Renderer = "auto"
     """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
     without normals; auto: what suits the backend."""
@@ -79,6 +83,7 @@ def render(command: Render) -> int:
     from ..training import checkpoint
     from ..training.evaluate import GREY
     from ..training.folder import RunFolder
+    from ..training.lights import lights_along, lights_of
     from ..types import Shot
 
     run = RunFolder.open(command.run)
@@ -102,10 +107,15 @@ def render(command: Render) -> int:
                            "use a smaller --size")
     for output in outputs.values():
         make_folder(output.parent if output.suffix == ".mp4" else output)
+    times = None if times is None else torch.from_numpy(times)
     with Progress("rendering") as line:
+        codes = {}
+        if command.appearance:
+            line.wait("the light of " + ", ".join(command.appearance))
+            codes["appearance"] = lights_along(lights_of(model, run, command.appearance, command.scene), len(cameras))
         render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                         renderer=command.renderer,
-                        shots=Shot(time=None if times is None else torch.from_numpy(times)))
+                        shots=Shot(time=times, codes={name: values.cpu() for name, values in codes.items()}))
     width, height = cameras.size[0]
     result(
         f"{len(cameras)} frames of {width} x {height} pixels: "

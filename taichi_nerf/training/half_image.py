@@ -65,10 +65,11 @@ class HalfImageFit:
 
 
 class LeftHalves:
-    """Batches of about `pixels` pixels of the left halves of photos; `codes` [N, A] by name are those of the images."""
+    """Batches of about `pixels` pixels of the left halves of photos, or of a larger `part` of their width; `codes`
+    [N, A] by name are those of the images."""
 
-    def __init__(self, source: PhotoRays, pixels: int, per_pixel: int, codes: Mapping[str, Tensor]):
-        self.source, self.pixels, self.per_pixel, self.codes = source, pixels, per_pixel, codes
+    def __init__(self, source: PhotoRays, pixels: int, per_pixel: int, codes: Mapping[str, Tensor], part: float = 0.5):
+        self.source, self.pixels, self.per_pixel, self.codes, self.part = source, pixels, per_pixel, codes, part
 
     def draw(self, standing: Standing) -> Batch:
         """The pixels of a step."""
@@ -77,7 +78,7 @@ class LeftHalves:
         first = TrainingRays(*(values[::per_pixel] for values in drawn))
         # those of left halves
         u = photos.images.pixel_centres(first.image_index, first.pixel_index)[:, 0]
-        left = (u < 0.5 * photos.images.size[first.image_index.long(), 0]).nonzero()[: self.pixels, 0]
+        left = (u < self.part * photos.images.size[first.image_index.long(), 0]).nonzero()[: self.pixels, 0]
         chosen = TrainingRays(*(values[left] for values in first))  # [P]
         # the rays through them, with the codes of their images
         left = (left[:, None] * per_pixel + torch.arange(per_pixel, device=left.device)).reshape(-1)  # [R]
@@ -94,7 +95,8 @@ class LeftHalves:
 
 def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = False, exposure: bool = False,
                     appearance: bool = False, steps: int = 200, rays: int = 1024, pose_rate: float = 1e-3,
-                    exposure_rate: float = 3e-2, appearance_rate: float = 3e-2, seed: int = 0) -> HalfImageFit:
+                    exposure_rate: float = 3e-2, appearance_rate: float = 3e-2, seed: int = 0,
+                    whole: bool = False) -> HalfImageFit:
     """Fit the cameras, exposures and appearances of the images of `split`, or some, or nothing, to their left halves.
 
     Args:
@@ -102,6 +104,7 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
         scene: whose background and model space count; the split may be any of its kind.
         steps, rays: Adam steps, and pixels of each.
         pose_rate, exposure_rate, appearance_rate: learning rates at the start; they fall to a hundredth.
+        whole: fit to all of each image, of which no score can be given then.
     """
     cameras, photos = scene.model_cameras(split.cameras), photos_of(scene, split)
     wanted = {"pose": poses, "exposure": exposure, "appearance": appearance}
@@ -123,7 +126,7 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
               for group in groups]
     # a training of these alone: rays as a picture has them, and the error of the picture as the only term
     source = PhotoRays(photos, corrections, cones=getattr(model, "sees_cones", False))
-    batches = LeftHalves(source, rays, getattr(model, "rays_per_pixel", 1), codes)
+    batches = LeftHalves(source, rays, getattr(model, "rays_per_pixel", 1), codes, 1.0 if whole else 0.5)
     parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, OptimiserConfig()),
              "tally": Tally()}
     step = AutogradStep(lambda rays, standing: model.render(rays), terms=[SquaredError()], **parts)

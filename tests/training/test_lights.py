@@ -1,0 +1,89 @@
+"""The light of a photo: what was learned of it, what fits one that is new, and the way from one to the next."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from taichi_nerf import runtime
+from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.scene import Images
+from taichi_nerf.errors import UserError
+from taichi_nerf.models.views import render_view
+from taichi_nerf.training.lights import lights_along, lights_of
+from taichi_nerf.training.run import make_model
+from taichi_nerf.types import Shot
+
+CONFIG = InstantNGPConfig(
+    field=FieldConfig(hash_grid=HashGridConfig(levels=3, features=2, log2_entries=8, max_resolution=16),
+                      geometry_features=4, density_width=8, colour_width=8, direction_degree=2),
+    sampling=SamplingConfig(grid_resolution=16, steps=64), appearance=3)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return builtin_scene(resolution=12, views=(4, 0, 2), samples_per_pixel=1)
+
+
+@pytest.fixture
+def model(scene):
+    runtime.init("cpu", torch.float32, threads=1)
+    model = make_model(scene, CONFIG, seed=1)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        for table, *_ in model.field.tables():
+            table.normal_(generator=generator)
+        model.codes["appearance"].table.normal_(generator=generator)
+    return model
+
+
+def run_of(scene):
+    """As far as lights look into a run."""
+    return SimpleNamespace(path=Path("run"), cameras_scene=lambda: scene, split=lambda *_, **__: (scene, 1, 1))
+
+
+def test_a_training_photo_has_the_light_that_was_learned(scene, model):
+    names = scene.splits["train"].images.names
+    found = lights_of(model, run_of(scene), [names[2], names[0], names[2]])
+    assert torch.equal(found, model.codes["appearance"].table[[2, 0, 2]])
+
+
+def test_the_light_of_a_new_photo_is_found_and_the_model_stays(scene, model):
+    """Of one that shows what the model does in a light that the training has not seen."""
+    test, mean = scene.splits["test"], model.codes["appearance"].mean.detach()
+    code = mean + torch.tensor([0.8, -0.6, 0.4])
+    view = render_view(model, scene.model_cameras(test.cameras), 1, background=1.0,
+                       shot=Shot.single(codes={"appearance": code}))
+    shown = torch.cat([torch.from_numpy(view.colour), torch.ones(12, 12, 1)], dim=2).mul(255).round().byte().numpy()
+    images = Images.from_list([test.images.image(0), shown], test.images.names)
+    split = dataclasses.replace(test, images=images)
+    given = dataclasses.replace(scene, splits={**scene.splits, "test": split})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    (found,) = lights_of(model, run_of(given), [f"test/{test.images.names[1]}"])
+
+    def error(light):
+        colour = render_view(model, scene.model_cameras(test.cameras), 1, background=1.0,
+                             shot=Shot.single(codes={"appearance": light})).colour
+        return abs(colour - view.colour).mean()
+
+    assert error(found.cpu()) < 0.3 * error(mean)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_lights_on_the_way_lie_between_those_at_its_ends():
+    codes = torch.tensor([[0.0, 0.0], [1.0, 2.0], [1.0, 4.0]])
+    torch.testing.assert_close(lights_along(codes, 5), torch.tensor(
+        [[0.0, 0.0], [0.5, 1.0], [1.0, 2.0], [1.0, 3.0], [1.0, 4.0]]))
+    assert torch.equal(lights_along(codes[1:2], 3), codes[1:2].expand(3, -1))
+    assert torch.equal(lights_along(codes, 1), codes[:1])
+
+
+def test_what_there_is_not_is_refused(scene, model):
+    with pytest.raises(UserError, match=r"nowhere is no photo of run, whose photos are .*, \.\.\. \(6\)"):
+        lights_of(model, run_of(scene), ["nowhere"])
+    plain = make_model(scene, InstantNGPConfig(field=CONFIG.field, sampling=CONFIG.sampling))
+    with pytest.raises(UserError, match=r"knows no light of a photo: .* without --model\.appearance"):
+        lights_of(plain, run_of(scene), ["0000"])
