@@ -364,9 +364,26 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
         result(*summary(scores))
     else:
         say("there are no test images: nothing is scored")
+    if "appearance" in trainer.model.codes:
+        _map_lights(run, scene, trainer)
     if command.orbit_frames > 0:
         _film(run, scene, trainer, command.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
+
+
+def _map_lights(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
+    """A map of the photos by their light."""
+    import torch
+
+    from ..export.lights import light_map
+    from ..models.shots import ids_of
+    from ..pictures import write_png
+    from ..training.evaluate import GREY
+    from ..training.folder import LIGHTS_FILE
+
+    split, codes = scene.splits["train"], trainer.model.codes["appearance"]
+    ids = torch.from_numpy(ids_of(split)["appearance"]).to(codes.table.device)
+    write_png(run.path / LIGHTS_FILE, light_map(codes(ids, len(ids)), split, GREY[scene.background]))
 
 
 def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int, shown: Shown):

@@ -40,6 +40,7 @@ from .checkpoint import STATE_FILE
 from .files import ASIDE, parsed, read_json, write_json, write_text, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
+LIGHTS_FILE = "lights.png"  # the photos of a model with appearances, those of like light side by side
 REFINED_FILE = "refined_transforms.json"
 LOCK_FILE = ".taichi-nerf-lock"  # there while a process writes into the folder, or since one was killed
 LEFT_ASIDE = (f"{ASIDE}*", ".orbit-*.mp4", "test/.*.png.*")  # by a process that was killed in the middle of a file

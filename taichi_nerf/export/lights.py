@@ -1,0 +1,38 @@
+"""The lights of photos as a map: each photo stands where its code of appearance lies along the two axes in which the
+codes differ most. Lights that are alike stand together."""
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..data.scene import Split
+from ..pictures import to_uint8
+
+__all__ = ["light_map", "principal_places"]
+
+SIDE, THUMBNAIL, MOST = 1200, 72, 250  # pixels of the map and of a photo in it; photos that it shows
+
+
+def principal_places(codes: np.ndarray) -> np.ndarray:
+    """[N, 2] in [0, 1] of codes [N, A]: along the two directions of largest variance, at one scale."""
+    centred = codes - codes.mean(axis=0)
+    *_, axes = np.linalg.svd(centred, full_matrices=False)
+    places = np.zeros((len(codes), 2))
+    found = centred @ axes[:2].T
+    places[:, : found.shape[1]] = found
+    return 0.5 + 0.5 * places / max(abs(places).max(), 1e-12)
+
+
+def light_map(codes: Tensor, split: Split, background: float) -> np.ndarray:
+    """[SIDE, SIDE, 3] uint8 of the codes [N, A] of the N images of `split`, over a grey background. Of many photos
+    every so many-th is shown."""
+    every = -(-len(split) // MOST)
+    places = principal_places(codes.detach().cpu().double().numpy())[::every]
+    canvas = Image.new("RGB", (SIDE, SIDE), "white")
+    for number, (x, y) in zip(range(0, len(split), every), places):
+        rgba = Image.fromarray(split.images.image(number))
+        rgba.thumbnail((THUMBNAIL, THUMBNAIL), Image.BOX)
+        colour, alpha = np.split(np.asarray(rgba, np.float32) / 255, [3], axis=2)
+        photo = Image.fromarray(to_uint8(colour * alpha + (1 - alpha) * background))
+        canvas.paste(photo, (round(x * (SIDE - photo.width)), round((1 - y) * (SIDE - photo.height))))
+    return np.asarray(canvas)

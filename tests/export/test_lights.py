@@ -1,0 +1,32 @@
+"""The map of lights: photos of like light stand side by side."""
+
+import numpy as np
+import torch
+
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.export.lights import SIDE, THUMBNAIL, light_map, principal_places
+
+
+def test_the_axes_are_those_in_which_codes_differ_most():
+    codes = np.zeros((5, 4))
+    codes[:, 2], codes[:, 0] = [-2, -1, 0, 1, 2], [0, 0.5, 0, -0.5, 0]
+    places = principal_places(codes)
+    assert places.min() >= 0 and places.max() <= 1
+    np.testing.assert_allclose(abs(places - 0.5)[[0, 2, 4]], [[0.5, 0], [0, 0], [0.5, 0]], atol=0.12)
+    steps = np.diff(places[:, 0])
+    assert abs(places[0, 0] - places[4, 0]) > 0.95 and (abs(steps) > 0.15).all() and len(set(np.sign(steps))) == 1
+    assert (principal_places(np.ones((3, 2))) == 0.5).all() and principal_places(np.ones((1, 1))).shape == (1, 2)
+
+
+def test_each_photo_is_on_the_map_where_its_code_is():
+    split = builtin_scene(resolution=16, views=(3, 0, 1), samples_per_pixel=1).splits["train"]
+    codes = torch.tensor([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [8.0, 0.0, 0.0]])
+    canvas = light_map(codes, split, 1.0)
+    assert canvas.shape == (SIDE, SIDE, 3)
+    middle = (SIDE - 16) // 2
+    shown = [canvas[middle : middle + 16, left : left + 16] for left in (0, middle, SIDE - 16)]
+    for image in (0, 2):
+        rgba = split.images.image(image).astype(float) / 255
+        expected = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+        assert min(abs(patch / 255 - expected).max() for patch in (shown[0], shown[2])) < 0.01
+    assert (canvas[:100] == 255).all() and THUMBNAIL < SIDE
