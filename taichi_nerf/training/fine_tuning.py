@@ -23,8 +23,8 @@ PATIENCE = 2  # rounds without a gain after which it ends
 
 
 def leaves_out(scene: Scene) -> bool:
-    """Whether `without_validation` leaves any view out. Otherwise nothing tells when an octree gains on its few training
-    views alone, which is soon."""
+    """Whether `without_validation` leaves any view out. Otherwise nothing tells when an octree gains on its training
+    views alone, which is soon where they are few."""
     return len(scene.splits["train"]) >= FEWEST
 
 
