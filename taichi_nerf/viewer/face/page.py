@@ -54,7 +54,7 @@ class Page:
         self._begin_at(first, focus_of(scene))
         self._make_status(sharing)
         self._picture = PicturePanel(self.server, studio, scene.half_side)
-        visitors = Visitors(studio, self._picture.folder)
+        self._visitors = visitors = Visitors(studio, self._picture.folder)
         self.cameras = CameraPanel(self.server, scene, visitors, self._picture.show)
         keys = KeyFrames(scene, tuple(int(side) for side in first.size[0]))
         self._path = PathPanel(self.server, keys, run, visitors, self._picture.show)
