@@ -2,13 +2,21 @@
 
     python benchmarks/viewer.py RUN [--window 800 600] [--threads 2] [--seconds 5]
 
-RUN is the folder of a training run. No browser takes part, which would need the processors for itself: a client of the
-studio looks, and turns 2 degrees with every frame that it gets. The bars are 1 s and 5 frames a second on two cores.
-Processor time is that of this process, for a machine that has other work.
+RUN is the folder of a training run, or of an octree's. First without a browser: a client of the studio looks, and turns
+2 degrees with every frame that it gets. Processor time is that of this process, for a machine that has other work.
+
+Then, where there are playwright and chromium, what a browser shows of `taichi-nerf view RUN`: the first picture after
+the page has connected and after it was asked for, and pictures that were drawn in a second while the mouse drags.
+Without a GPU the browser draws in software, on the same cores. The bars are 1 s, and 5 frames a second of a field, 10
+of an octree, on two cores.
 """
 
 import argparse
 import math
+import re
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +31,27 @@ from taichi_nerf.viewer.look import Look, Shown
 from taichi_nerf.viewer.studio import Studio
 
 TURN = 180  # looks of a turn
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+STILL = 3.0  # seconds without a further picture: all is shown
+NOTING = """
+    window.opened = null;
+    window.pictures = [];  // [milliseconds, width, height] of each that is drawn
+    window.WebSocket = class extends WebSocket {
+        constructor(...given) {
+            super(...given);
+            this.addEventListener("open", () => { window.opened = performance.now(); });
+        }
+    };
+    for (const name of ["texImage2D", "texSubImage2D"]) {
+        const upload = WebGL2RenderingContext.prototype[name];
+        WebGL2RenderingContext.prototype[name] = function (...given) {
+            const source = given[given.length - 1];
+            if (source instanceof HTMLImageElement)
+                window.pictures.push([performance.now(), source.width, source.height]);
+            return upload.apply(this, given);
+        };
+    }
+"""
 
 
 def looks(scene, window):
@@ -40,6 +69,13 @@ def main():
     parser.add_argument("--backend", default="cpu")
     parser.add_argument("--seconds", type=float, default=5.0, help="of moving")
     arguments = parser.parse_args()
+    print(f"window {arguments.window[0]} x {arguments.window[1]}, {arguments.backend}, {arguments.threads} threads, "
+          f"{machine()}")
+    without_browser(arguments)
+    with_browser(arguments)
+
+
+def without_browser(arguments):
     runtime.init(arguments.backend, threads=arguments.threads)
     scene = RunFolder.open(arguments.run).cameras_scene()
     studio = Studio(Door(checkpoint.load(arguments.run)), Shown(), max_side=max(arguments.window))
@@ -66,11 +102,62 @@ def main():
         studio.serve()
     wall, used = time.perf_counter() - began, time.process_time() - used
     pixels = np.median([order.pixels for _, order in seen])
-    print(f"window {arguments.window[0]} x {arguments.window[1]}, {arguments.backend}, {arguments.threads} threads, "
-          f"{machine()}")
-    print(f"first picture after {first:.3f} s, the whole window after {whole:.2f} s")
+    print(f"no browser: first picture after {first:.3f} s, the whole window after {whole:.2f} s")
     print(f"moving: {len(seen) / wall:.1f} frames a second of {pixels:.0f} pixels (median), "
           f"{used / max(len(seen), 1):.3f} s of processor time a frame")
+
+
+def with_browser(arguments):
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        return print("in a browser: playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        return print("in a browser: there is no chromium")
+    command = [sys.executable, "-m", "taichi_nerf", "view", str(arguments.run), "--backend", arguments.backend,
+               "--threads", str(arguments.threads), "--max-side", str(max(arguments.window))]
+    viewer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        address = re.search(r"http://\S+", viewer.stdout.readline())[0]
+        with sync_playwright() as started, started.chromium.launch(executable_path=chromium, args=FLAGS) as browser:
+            page = browser.new_page(viewport=dict(zip(("width", "height"), arguments.window)))
+            page.add_init_script(NOTING)
+            page.goto(address)
+            page.wait_for_function("window.pictures.length > 0")
+            wait_until_still(page)
+            opened, pictures = page.evaluate("[window.opened, window.pictures]")
+            print(f"in chromium: first picture {(pictures[0][0] - opened) / 1000:.2f} s after the page has connected, "
+                  f"{pictures[0][0] / 1000:.1f} s after it was asked for; the whole window of {pictures[-1][1]} x "
+                  f"{pictures[-1][2]} after {(pictures[-1][0] - opened) / 1000:.1f} s")
+            moving = drag(page, arguments.window, arguments.seconds)
+            pixels = np.median([width * height for _, width, height in moving])
+            print(f"moving: {len(moving) / arguments.seconds:.1f} frames a second of {pixels:.0f} pixels (median)")
+    finally:
+        viewer.kill()
+        viewer.communicate()
+
+
+def wait_until_still(page):
+    count, since = 0, time.monotonic()
+    while time.monotonic() < since + STILL:
+        time.sleep(0.1)
+        if (now := page.evaluate("window.pictures.length")) > count:
+            count, since = now, time.monotonic()
+
+
+def drag(page, window, seconds):
+    """The pictures that are drawn while the mouse goes around the middle of the left half."""
+    centre, radius, began = (window[0] / 4, window[1] / 2), window[1] / 8, time.monotonic()
+    page.mouse.move(centre[0] + radius, centre[1])
+    page.mouse.down()
+    page.evaluate("window.pictures.length = 0")
+    while (spent := time.monotonic() - began) < seconds:
+        page.mouse.move(centre[0] + radius * math.cos(2 * spent), centre[1] + radius * math.sin(2 * spent))
+        time.sleep(0.015)
+    moving = page.evaluate("window.pictures")
+    page.mouse.up()
+    return moving
 
 
 if __name__ == "__main__":

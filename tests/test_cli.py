@@ -3,6 +3,7 @@
 Most commands run in this process, on a runtime that is started once; those that are killed have their own.
 """
 
+import dataclasses
 import errno
 import io
 import json
@@ -35,6 +36,7 @@ from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
 from taichi_nerf.models.plenoctree import PlenOctree
+from taichi_nerf.progress import Progress
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder, writing
 
@@ -477,6 +479,44 @@ def test_an_octree_is_a_run_like_any_other(trained_run, tmp_path, capsys):
     assert len(found.child) == len(tree.child) and found.coefficients.shape == tree.coefficients.shape
     assert "is made by taichi-nerf octree RUN already" in refused(capsys, "octree", made)
     assert "a run of plenoctree, is not trained on images alone" in refused(capsys, "train", "--resume", made)
+
+
+def test_a_stopped_octree_is_kept_and_says_how_to_score_it(trained_run, tmp_path, monkeypatch, capsys):
+    """The signal comes after the first round of the fine-tuning."""
+    made = tmp_path / "tree"
+
+    def told(self, share, text):
+        if text.startswith("step"):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "show", told)
+    assert cli.main(["octree", str(trained_run), "-o", str(made), "--depth", "5", "--threshold", "0.001",
+                     "--steps", "40"]) == 130
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == ("taichi-nerf: stopped and saved after 4 steps of fine-tuning; score the "
+                                         f"octree with: taichi-nerf eval {made}")
+    assert said.out == "" and not (made / "metrics.json").exists()
+    assert checkpoint.load_trained(made)[1]["steps"] == 4
+
+
+@pytest.mark.parametrize("views, options, steps", [(6, ["--seconds", "0"], 0), (3, [], 0), (3, ["--steps", "2"], 2)])
+def test_an_octree_without_fine_tuning_says_so(trained_run, tmp_path, monkeypatch, capsys, views, options, steps):
+    """Nobody asked for any, or none of a few views can be left out, which would say when it is to end."""
+    made, whole = tmp_path / "tree", RunFolder.training_scene
+
+    def some(self, **more):
+        scene = whole(self, **more)
+        train = scene.splits["train"].subset(np.arange(views))
+        return dataclasses.replace(scene, splits={"train": train})
+
+    monkeypatch.setattr(RunFolder, "training_scene", some)
+    capsys.readouterr()
+    command = ["octree", str(trained_run), "-o", str(made), "--depth", "5", "--threshold", "0.001", *options]
+    assert cli.main(command) == 0
+    assert ("3 training images are too few to leave one out" in capsys.readouterr().err) == (views == 3 and not options)
+    training = RunFolder.open(made).config.training
+    assert (training.steps, training.seconds) == (steps, None if steps == 0 else 120)
+    assert checkpoint.load_trained(made)[1]["steps"] == steps
 
 
 def test_an_octree_that_cannot_be_made_leaves_nothing(run, trained_run, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """No command connects to anywhere: with sockets forbidden, in this process and in all that it starts, each does its
 work."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ from taichi_nerf_kernels.engine import ti
 from .export.scenes import ball_and_box, tree_of
 from .test_cli import SMALL
 
+VIEWER = importlib.util.find_spec("viser") is not None
+
 FORBIDDING = """
 import os, socket
 
@@ -24,12 +27,21 @@ def refuse(self, address, *others):
         raise OSError("no connections here")
     return connect(self, address, *others)
 
+def listen(self, address):
+    if self.family != socket.AF_UNIX:
+        with open(os.environ["LISTENING"], "a") as file:
+            print(address[0], file=file)
+    return bind(self, address)
+
 def unknown(host, *others, **more):
+    if host == "127.0.0.1":  # which is no name
+        return known(host, *others, **more)
     with open(os.environ["CONNECTIONS"], "a") as file:
         print(host, file=file)
     raise OSError("no names here")
 
-connect, socket.socket.connect, socket.getaddrinfo = socket.socket.connect, refuse, unknown
+connect, bind, known = socket.socket.connect, socket.socket.bind, socket.getaddrinfo
+socket.socket.connect, socket.socket.bind, socket.getaddrinfo = refuse, listen, unknown
 """
 
 
@@ -38,8 +50,13 @@ COMMANDS = """
 import functools, json, sys
 from taichi_nerf import runtime
 from taichi_nerf.cli import main
+from taichi_nerf.viewer.studio import Studio
+
+def interrupted(studio, most):  # the page is served, and Ctrl-C ends it
+    raise KeyboardInterrupt
 
 runtime.init = functools.cache(runtime.init)
+Studio.serve_or_wait = interrupted
 print([main(command) for command in json.loads(sys.argv[1])])
 """
 
@@ -53,6 +70,7 @@ def without_connections(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "TI_SKIP_VERSION_CHECK"}
     environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "forbidding"), *filter(None, sys.path)]),
                     "HOME": str(tmp_path), "CONNECTIONS": str(tmp_path / "connections"),
+                    "LISTENING": str(tmp_path / "listening"),
                     "TI_OFFLINE_CACHE_FILE_PATH": ti.lang.impl.default_cfg().offline_cache_file_path}
 
     def run(program, *arguments):
@@ -73,6 +91,7 @@ def test_the_commands_connect_to_nothing(without_connections, tmp_path):
         ("eval", run, "--every", "16", *common): 0,
         ("render", run, "--frames", "1", "--size", "16", "16", *common): 0,
         ("info", run): 0,
+        ("view", run, *common): 130 if VIEWER else 2,
         ("page", str(tmp_path / "tree.npz")): 0,
         ("doctor", "--backends", "cpu", "--kernels", "ray_aabb", "--threads", "1"): 0,
         ("process", "photos", "--output", "scene"): 2,  # there are none, which it says
@@ -80,6 +99,8 @@ def test_the_commands_connect_to_nothing(without_connections, tmp_path):
     said = without_connections(COMMANDS, json.dumps(list(commands)))
     assert said.splitlines()[-1] == str(list(commands.values())), said
     assert not (tmp_path / "connections").exists(), (tmp_path / "connections").read_text()
+    if VIEWER:
+        assert set((tmp_path / "listening").read_text().split()) == {"127.0.0.1"}  # nobody else can reach it
 
 
 def test_what_is_forbidden_would_be_noticed(without_connections, tmp_path):

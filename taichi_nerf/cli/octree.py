@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..models.model import Model
     from ..training.folder import RunFolder
 
+SECONDS = 120.0  # of fine-tuning, at the most
+
 
 @dataclass(frozen=True, kw_only=True)
 class Octree(Common):
@@ -34,8 +36,9 @@ class Octree(Common):
     """Folder that train wrote."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder of the octree's run, which must be new or empty; by default RUN-octree."""
-    seconds: Annotated[float, arg(metavar="S")] = 120.0
-    """Of training after the extraction, at the most; 0: none."""
+    seconds: Annotated[float | None, arg(metavar="S")] = None
+    """Of training after the extraction, at the most; 0: none. By default 120; none with fewer than 4 training images,
+    of which none can be left out."""
     steps: Annotated[int | None, arg(metavar="N")] = None
     """Of training after the extraction, at the most; by default --seconds alone says when it ends."""
     npz: Annotated[Path | None, arg(metavar="FILE.npz")] = None
@@ -81,20 +84,23 @@ def octree(command: Octree) -> int:
     make_folder(output, exist_ok=there)
     with writing(output):
         found = recipe(made.config.kind)
-        training = TrainingConfig(seconds=max(command.seconds, 1e-3), steps=command.steps, batch=found.batch,
-                                  optimiser=found.optimiser)
+        training = TrainingConfig(**_budget(command, scene), batch=found.batch, optimiser=found.optimiser)
         config = RunConfig(scene=run.config.scene, model=made.config, training=training)
         new = RunFolder.create(output, config, scene)
         file = output / checkpoint.MODEL_FILE
         checkpoint.save_model(file, made, steps=0, seconds=0.0)
-        steps, seconds = 0, 0.0
-        if command.seconds > 0:
-            steps, seconds = _fine_tuned(made, *without_validation(scene), training)
+        steps, seconds, stopped_by = 0, 0.0, 0
+        if training.steps != 0:
+            steps, seconds, stopped_by = _fine_tuned(made, *without_validation(scene), training)
             with _Stages() as stages:
                 made = without_unseen(made, scene, command.extraction.threshold, stages)
             checkpoint.save_model(file, made, steps=steps, seconds=seconds)
         if command.npz is not None:
             write_octree(command.npz, made, scene)
+        if stopped_by:
+            say(f"taichi-nerf: stopped and saved after {steps} steps of fine-tuning; score the octree with: "
+                f"taichi-nerf eval {quoted(output)}")
+            return 128 + stopped_by
         _score(new, scene, made, run.path, {"steps": steps, "seconds": seconds})
     result(f"{output}: an octree of {made.sizes['nodes']} nodes; look at it with: taichi-nerf view {quoted(output)}")
     return 0
@@ -120,9 +126,23 @@ class _Stages:
         return lambda done, total: line.show(done / total, f"{100 * done // total} %")
 
 
+def _budget(command: Octree, scene: "Scene") -> dict[str, float | None]:
+    """Steps and seconds of the fine-tuning, as of TrainingConfig."""
+    from ..training.fine_tuning import leaves_out
+
+    if command.seconds is None and command.steps is None and not leaves_out(scene):
+        say(f"{len(scene.splits['train'])} training images are too few to leave one out, which would say when "
+            "fine-tuning is to end: there is none; --seconds or --steps ask for it all the same")
+        return {"steps": 0}
+    if command.seconds == 0:
+        return {"steps": 0}
+    return {"steps": command.steps, "seconds": SECONDS if command.seconds is None else command.seconds}
+
+
 def _fine_tuned(model: "Model", scene: "Scene", validation: "Scene | None",
-                training: TrainingConfig) -> tuple[int, float]:
-    """The steps that were taken, and their seconds."""
+                training: TrainingConfig) -> tuple[int, float, int]:
+    """The steps that were taken, their seconds, and the signal that ended them, or 0. The model is the best that was
+    found."""
     from ..training.fine_tuning import fine_tune
     from ..training.run import warm_up
     from ..training.trainer import trainer_for
@@ -133,7 +153,7 @@ def _fine_tuned(model: "Model", scene: "Scene", validation: "Scene | None",
         before, after = fine_tune(trainer, validation, told=line.show, stopped=stop)
     if validation is not None:
         say(f"views that were left out: {before:.2f} dB before and {after:.2f} dB after {trainer.steps_done} steps")
-    return trainer.steps_done, trainer.seconds
+    return trainer.steps_done, trainer.seconds, stop.signal
 
 
 def _score(run: "RunFolder", scene: "Scene", made: "Model", source: Path, about: dict) -> None:

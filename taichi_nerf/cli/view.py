@@ -1,15 +1,19 @@
 """`taichi-nerf view`: a trained model, turned with the mouse in a browser."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from ..config import within
-from ..output import result
+from ..output import result, say
 from .options import Common
 from .viewing import MAX_SIDE, check_port, open_page, require_viewer
+
+if TYPE_CHECKING:
+    from ..training.folder import RunFolder
 
 LOOK_EVERY = 1.0  # seconds between two looks at the disk, when nobody wants a picture
 
@@ -36,6 +40,14 @@ class View(Common):
         check_port(self)
 
 
+def _wait_for_model(run: "RunFolder") -> None:
+    """A training that has just begun is waited for."""
+    if run.awaits_model:
+        say(f"{run.path} has come to no checkpoint yet: the first is waited for; Ctrl-C ends that")
+    while run.awaits_model:
+        time.sleep(LOOK_EVERY)
+
+
 def view(command: View) -> int:
     """`taichi-nerf view`"""
     require_viewer(command.host, command.port)
@@ -49,6 +61,7 @@ def view(command: View) -> int:
     from ..viewer.thumbnails import rendered_thumbnails
 
     run = RunFolder.open(command.run)
+    _wait_for_model(run)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     following, scene = Following(run.path), run.cameras_scene()
     door = Door(following.model)

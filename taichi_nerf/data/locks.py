@@ -49,6 +49,18 @@ def holding(file: Path) -> Iterator[bool]:
                 os.close(descriptor)  # not before: the file that is removed must be nobody else's
 
 
+def is_held(file: Path) -> bool:
+    """Whether somebody holds `file`; False where there are no locks."""
+    try:
+        descriptor = os.open(file, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return lock(descriptor) is False
+    finally:
+        os.close(descriptor)
+
+
 def _held(file: Path) -> tuple[int, bool]:
     """The descriptor of the file of that name, and whether it is locked, which it is where there are locks."""
     for _ in range(_TRIES):

@@ -4,7 +4,8 @@ R rays. They work in unit space, model space times `scale`, so that what matters
 and densities mean what they mean in the papers. Where the intervals lie is never differentiated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -29,6 +30,7 @@ class IntervalModel(Model):
     def __init__(self, config, box: Box, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, counts)
         self.scale = self.unit_scale(config, box)
+        self._crop: tuple[Sequence[float], Sequence[float]] | None = None  # two corners, in model units
 
     @classmethod
     def check_scene(cls, config, scene: Scene) -> None:
@@ -42,8 +44,35 @@ class IntervalModel(Model):
         """Rays in unit space, whose directions and radii stay."""
         return replace(rays, origins=rays.origins * self.scale)
 
+    @contextmanager
+    def cropped(self, lower: Sequence[float], upper: Sequence[float]) -> Iterator[None]:
+        """Within the context rays begin and end in the box between two corners: nothing else is seen."""
+        self._crop = lower, upper
+        try:
+            yield
+        finally:
+            self._crop = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is nothing behind the last interval of a ray."""
+        return self.box.bounded or self._crop is not None
+
     def reach(self, rays: Rays, settings: RangeConfig) -> tuple[Tensor, Tensor]:
-        """Near and far [R] of rays in unit space. A ray that misses the box of a bounded scene has near = far."""
+        """Near and far [R] of rays in unit space. A ray that misses the box of a bounded scene, or the one that is
+        cropped to, has near = far."""
+        return self.within_crop(rays, *self._whole_reach(rays, settings))
+
+    def within_crop(self, rays: Rays, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+        """What of the rays in unit space between near and far [R] lies in the box that is cropped to."""
+        if self._crop is None:
+            return near, far
+        corners = self.scale * rays.origins.new_tensor(self._crop)
+        entry, exit_ = intersect_ray_aabb(rays.origins.detach(), rays.directions.detach(), corners)
+        start = torch.maximum(near, entry)
+        return start, torch.maximum(torch.minimum(far, exit_), start)
+
+    def _whole_reach(self, rays: Rays, settings: RangeConfig) -> tuple[Tensor, Tensor]:
         near = self.scale * (self.box.near if settings.near is None else settings.near)
         nearest = torch.full_like(rays.origins[:, 0], near)
         if settings.far is not None:

@@ -97,7 +97,7 @@ class NeRF(IntervalModel):
         told = replace(rays, shot=with_codes(rays.shot, self.codes, len(rays)))
         if self.config.ndc:
             unit = self._device_rays(told)
-            near, far = torch.zeros_like(unit.origins[:, 0]), torch.ones_like(unit.origins[:, 0])
+            near, far = self._device_reach(rays)
         else:
             unit = self.unit_rays(told)
             near, far = self.reach(unit, self.config.range)
@@ -168,7 +168,7 @@ class NeRF(IntervalModel):
     @property
     def _last(self) -> str:
         """What the last interval of a ray is."""
-        return "bounded" if self.box.bounded else "infinite"
+        return "bounded" if self.ends else "infinite"
 
     def _noise(self, number: int, t: Tensor, standing: Standing | None) -> dict[str, Tensor]:
         """What is added to the density of samples at t [R, S] before its activation, in training."""
@@ -185,12 +185,30 @@ class NeRF(IntervalModel):
                                        (scale_x, scale_y), (2.0, 2.0), near)
         return replace(rays, origins=origins, directions=directions)
 
+    def _device_reach(self, rays: Rays) -> tuple[Tensor, Tensor]:
+        """Near and far [R] in device coordinates."""
+        ends = torch.zeros_like(rays.origins[:, 0]), torch.ones_like(rays.origins[:, 0])
+        if self._crop is None:
+            return ends
+        distances = self._distance(rays, torch.stack(ends, dim=1)).unbind(1)
+        return tuple(self._device_time(rays, end) for end in self.within_crop(self.unit_rays(rays), *distances))
+
     def _distance(self, rays: Rays, t: Tensor) -> Tensor:
         """[R, S + 1] in unit space of t in device coordinates, up to where it is as good as infinite."""
-        rotation, position = self.frame[:, :3], self.frame[:, 3]
-        height, fall = ((rays.origins - position) @ rotation)[:, 2:], -(rays.directions @ rotation)[:, 2:]
-        near = self.frustum[2]
+        height, fall, near = self._descent(rays)
         return self.scale * ((height + near) + near * t / (1 - t).clamp_min(1e-3)) / fall
+
+    def _device_time(self, rays: Rays, distance: Tensor) -> Tensor:
+        """[R] in device coordinates of distances [R] in unit space, the inverse of `_distance`."""
+        height, fall, near = self._descent(rays)
+        beyond = (distance[:, None] / self.scale * fall - (height + near)).clamp_min(0)  # the plane
+        return (beyond / (near + beyond)).squeeze(1)
+
+    def _descent(self, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
+        """Height [R, 1] of the origins over the shared camera, how fast rays go down from it [R, 1], and the distance
+        of the plane at which device coordinates begin."""
+        rotation, position = self.frame[:, :3], self.frame[:, 3]
+        return ((rays.origins - position) @ rotation)[:, 2:], -(rays.directions @ rotation)[:, 2:], self.frustum[2]
 
 
 def shared_frustum(cameras: Cameras, near: float) -> tuple[np.ndarray, np.ndarray]:

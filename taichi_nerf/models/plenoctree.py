@@ -5,7 +5,8 @@ one sample at its mean distance, with its opacity as the weight.
 """
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from ..errors import UserError
 from ..fields.field import Radiance
 from ..fields.octree import OctreeField
 from ..losses import squared_error
-from ..ops.octree import Octree
+from ..ops.octree import Octree, cell_cubes
 from ..ops.octree_rendering import Frame, PreparedOctree, degree_of, prepare_octree, render_octree, render_picture
 from ..types import UNKNOWN, Batch, PackedSamples, Rays, Shot, Standing
 from .model import Box, Model, ParameterGroup, RayRenderer
@@ -38,6 +39,7 @@ class PlenOctree(Model):
     def __init__(self, config: PlenOctreeConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, counts)
         self.field = OctreeField(config)
+        self._between: tuple[tuple, Tensor] | None = None  # what it is cropped to, and the thickness that is left
 
     @classmethod
     def of_tree(cls, config: PlenOctreeConfig, box: Box, tree: Octree, density: Tensor,
@@ -106,11 +108,34 @@ class PlenOctree(Model):
 
         return render
 
+    @contextmanager
+    def cropped(self, lower: Sequence[float], upper: Sequence[float]) -> Iterator[None]:
+        """Within the context nothing is seen but what lies between two corners, to a leaf."""
+        thickness = self.field.thickness
+        kept, left = thickness.data, self._thickness_between(tuple(lower), tuple(upper))
+        thickness.data = left
+        try:
+            yield
+        finally:
+            thickness.data = kept
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """The densities, and the harmonics: both as tables, of which a step touches what its rays meet."""
         names = ("field.thickness", "field.coefficients")
         return [ParameterGroup(name=name, parameters=[table.entries], kind="table", gradient=table.gradient)
                 for name, table in zip(names, self.field.tables())]
+
+    @torch.no_grad()
+    def _thickness_between(self, lower: tuple[float, ...], upper: tuple[float, ...]) -> Tensor:
+        """[8 n, 1]: that of the leaves whose middles lie between two corners, else 0; the last answer is kept."""
+        field, thickness = self.field, self.field.thickness
+        asked = (lower, upper, thickness.data_ptr(), thickness._version)
+        if self._between is None or self._between[0] != asked:
+            corner, side = cell_cubes(field.tree)
+            middles = field.frame.world_points(corner + side[:, None] / 2)
+            inside = ((middles >= middles.new_tensor(lower)) & (middles <= middles.new_tensor(upper))).all(dim=1)
+            self._between = asked, torch.where(inside[:, None], thickness, 0.0)
+        return self._between[1]
 
     def _picture(self) -> PreparedOctree:
         """Its tree for pictures; made anew only when a tensor or the runtime has changed."""

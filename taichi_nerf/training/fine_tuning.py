@@ -14,7 +14,7 @@ from ..models.model import Model
 from .evaluate import evaluate
 from .trainer import Trainer
 
-__all__ = ["fine_tune", "without_validation"]
+__all__ = ["fine_tune", "leaves_out", "without_validation"]
 
 HELD, FEWEST = 16, 4  # of so many training views one is left out; of fewer than so many none
 MOST_HELD = 8  # and of these so many at the most are looked at
@@ -22,10 +22,16 @@ ROUNDS = 10  # in which the views that were left out are looked at
 PATIENCE = 2  # rounds without a gain after which it ends
 
 
+def leaves_out(scene: Scene) -> bool:
+    """Whether `without_validation` leaves any view out. Otherwise nothing tells when an octree gains on its training
+    views alone, which is soon where they are few."""
+    return len(scene.splits["train"]) >= FEWEST
+
+
 def without_validation(scene: Scene) -> tuple[Scene, Scene | None]:
     """`scene` with fewer training views, and a scene whose `val` are those left out; None of so few that it has all."""
     split = scene.splits["train"]
-    if len(split) < FEWEST:
+    if not leaves_out(scene):
         return scene, None
     count = max(1, len(split) // HELD)
     held = ((np.arange(count) + 0.5) * len(split) / count).astype(int)

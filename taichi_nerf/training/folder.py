@@ -31,12 +31,12 @@ from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene
 from ..data.export import transforms_content
-from ..data.locks import holding
+from ..data.locks import holding, is_held
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from ..output import quoted
 from .cameras_file import camera_values, changes, digest, finite_numbers, stored_cameras, training_values
-from .checkpoint import STATE_FILE
+from .checkpoint import MODEL_FILE, STATE_FILE
 from .files import ASIDE, parsed, read_json, write_json, write_text, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
@@ -139,6 +139,11 @@ class RunFolder:
     @property
     def has_checkpoint(self) -> bool:
         return (self.path / STATE_FILE).is_file()
+
+    @property
+    def awaits_model(self) -> bool:
+        """Whether another process writes into it, and has not come to a checkpoint yet."""
+        return not (self.path / MODEL_FILE).exists() and is_held(self.path / LOCK_FILE)
 
     def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images or their cameras differ."""

@@ -7,7 +7,7 @@
     sharing       pictures between the steps of a training
     following     a run that somebody else is still writing
     key_frames    a camera path that grows key by key, and its files
-    face          the page in the browser: viser
+    face          the page in the browser: viser, a file for each folder of its panel
 
 Pictures are rendered by the thread that asks for them (`Studio.serve`), which is the one that trains: kernels have one
 owner at a time without a lock. The threads of the web server only note who wants to see what.

@@ -276,6 +276,39 @@ def facing(count=5, lens=0, turn=0.0):
                  centre=np.zeros(3), scale=1.0, aabb_scale=16, near=0.05, background="black")
 
 
+@pytest.mark.parametrize("config", [
+    NeRFConfig(field=DEEP, coarse_samples=8, fine_samples=6),
+    MipNeRFConfig(field=DEEP, samples=7),
+    MipNeRF360Config(field=HASH, proposal=PROPOSAL, samples=6, proposal_samples=(8,))])
+def test_cropped_to_a_box_nothing_is_seen_but_what_lies_in_it(backend, rays, config):
+    model, _ = prepared(backend, config, Box(aabb_scale=4))
+    before = rendered(backend, model, rays, None)
+    lower, upper = (-0.3, -0.2, -0.3), (0.1, 0.3, 0.2)
+    with model.cropped(lower, upper):
+        part = rendered(backend, model, rays, None)
+    corners = torch.tensor([lower, upper], dtype=torch.float64)
+    entry, exit_ = intersect_ray_aabb(rays.origins, rays.directions, corners)
+    for level in part.levels:
+        t, hit = level.t.double().cpu(), exit_ > entry
+        assert hit.any() and not hit.all()
+        assert (t[hit, 0] > entry[hit] - 1e-5).all() and (t[hit, -1] < exit_[hit] + 1e-5).all()
+        assert not level.weights[~hit].any()  # of a model without end the last interval is opaque, but for these
+    assert part.opacity.mean() < before.opacity.mean()
+    assert torch.equal(rendered(backend, model, rays, None).colour, before.colour)
+
+
+def test_cropped_in_device_coordinates_rays_end_at_the_box():
+    scene = facing()
+    model = build_model(NeRFConfig(ndc=True, field=DEEP, coarse_samples=50, fine_samples=0), box_of(scene))
+    model.before_training(scene.model_cameras("train"))
+    directions = torch.nn.functional.normalize(torch.tensor([[0.1, 0.2, -1.0], [-0.2, 0.0, -1.0]]), dim=1)
+    rays = Rays(torch.tensor([[0.2, -0.1, 0.0], [0.1, 0.0, 0.0]]), directions)
+    with torch.no_grad(), model.cropped((-1.0, -1.0, -3.0), (1.0, 1.0, -2.0)):
+        t = model.render(rays).levels[-1].t
+    reach = t[:, [0, -1]] * -directions[:, 2:]
+    torch.testing.assert_close(reach, torch.tensor([[2.0, 3.0]] * 2), atol=0.03, rtol=0)  # t begins within a part
+
+
 def test_normalised_device_coordinates_are_for_perspective_cameras_that_face_one_way():
     config = NeRFConfig(ndc=True)
     check_scene(config, facing(turn=0.05))

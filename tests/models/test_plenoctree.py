@@ -16,7 +16,7 @@ from taichi_nerf.models.family import box_of, build_model
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.plenoctree import PlenOctree
 from taichi_nerf.models.views import render_view
-from taichi_nerf.ops.octree import descend, insert_points, root_of
+from taichi_nerf.ops.octree import cell_cubes, descend, insert_points, root_of
 from taichi_nerf.reference import octree_rendering as reference
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.run import Meter
@@ -73,6 +73,23 @@ def test_one_launch_shows_what_the_model_does_and_what_has_changed_since(backend
         for name, value in zip(("colour", "opacity", "depth"), found):
             backend.assert_close(value, getattr(pixels, name), name)
     assert leaves.shape == (len(rays),) and int(leaves.max()) > 0
+
+
+@pytest.mark.parametrize("unbounded", [False, True])
+def test_cropped_to_a_box_its_leaves_alone_are_seen(backend, rng, unbounded):
+    model = make_model(backend.device, backend.dtype, rng, dataclasses.replace(CONFIG, unbounded=unbounded))
+    rays, density = rays_of(backend, rng), model.field.cell_density
+    whole = model.one_launch()(rays)[0].clone()
+    with model.cropped((-9.0, -9.0, -9.0), (0.125, 9.0, 9.0)):
+        left = model.field.cell_density
+        *found, _ = model.one_launch()(rays)
+        pixels = model.render(rays)
+    corner, side = cell_cubes(model.field.tree)
+    inside = model.field.frame.world_points(corner + side[:, None] / 2)[:, 0] <= 0.125
+    assert torch.equal(left, torch.where(inside, density, 0)) and (density > 0)[~inside].any()
+    for name, value in zip(("colour", "opacity", "depth"), found):
+        backend.assert_close(value, getattr(pixels, name), name)
+    assert not torch.equal(found[0], whole) and torch.equal(model.one_launch()(rays)[0], whole)
 
 
 def test_an_unbounded_tree_shows_what_is_outside_of_its_core(backend, rng):

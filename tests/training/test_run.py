@@ -439,10 +439,11 @@ def test_one_process_writes_and_those_that_read_never_wait(run_folder):
         with pytest.raises(UserError, match=f"another process trains in {path}; wait for its end, or train in an"):
             with writing(path):
                 pass
-        assert len(RunFolder.open(path).cameras_scene().splits) == 3
+        assert len(RunFolder.open(path).cameras_scene().splits) == 3 and run_folder.awaits_model
         assert all(file.is_file() for file in left)
         holder.send_signal(signal.SIGKILL)
         holder.wait()
+    assert not run_folder.awaits_model  # nobody writes any more
     with writing(path):
         assert not any(file.exists() for file in left)
         assert (path / LOCK_FILE).is_file()

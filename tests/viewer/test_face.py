@@ -1,0 +1,103 @@
+"""The page, without a browser: what its panel offers and says."""
+
+import asyncio
+import socket
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from taichi_nerf.viewer.look import Shown
+from taichi_nerf.viewer.sharing import Sharing
+from taichi_nerf.viewer.studio import Studio
+
+from ..test_paths import make_cameras, make_scene, ring
+from .test_studio import Clock, SlowDoor
+
+pytest.importorskip("viser", reason="the viewer's library is not installed: pip install 'taichi-nerf[view]'")
+
+from taichi_nerf.viewer.face import Page
+from taichi_nerf.viewer.face.cameras import NEAR
+
+
+@pytest.fixture
+def served(tmp_path):
+    """`served(door, sharing)`: a page that is served as long as the test runs."""
+    pages = []
+
+    def serve(door=None, sharing=None):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        studio = Studio(door or SlowDoor(Clock()), Shown(), max_side=800)
+        pages.append(Page(studio, make_scene(make_cameras(ring(6))), tmp_path, host="127.0.0.1", port=port,
+                               sharing=sharing))
+        return pages[-1]
+
+    yield serve
+    for page in pages:
+        page.close()
+
+
+def test_a_pause_that_ended_by_itself_is_not_offered_to_be_ended(served):
+    sharing = Sharing(SimpleNamespace(attended=False), None)
+    page = served(sharing=sharing)
+    sharing.paused = True
+    page.tell(0.5, "step 5")
+    assert page._pause.label == "Go on"
+    sharing()  # nobody looks
+    page.tell(0.6, "step 6")
+    assert page._pause.label == "Pause" and not page._pause.disabled
+    page.tell(1.0, "done")
+    assert page._pause.disabled and page._share.disabled
+
+
+def test_the_crop_box_is_drawn_by_its_edges_as_long_as_it_is_cropped_to(served):
+    door = SlowDoor(Clock())
+    door.can_crop = True
+    page = served(door)
+    panel, scene = page._picture, page.server.scene
+    half = panel.half_side
+    panel._cropping.value = True
+    assert panel.studio.shown.crop == ((-half,) * 3, (half,) * 3) and panel.studio.shown.distances
+    ends = scene.get_handle_by_name("/crop").points
+    assert ends.shape == (12, 2, 3) and np.allclose(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1), 2 * half)
+    panel._cropping.value = False
+    assert panel.studio.shown.crop is None and scene.get_handle_by_name("/crop") is None
+
+
+def test_who_stands_where_a_camera_stood_does_not_see_what_is_drawn_of_it(served):
+    page = served()
+    frusta = list(page.cameras._frusta.values())
+    assert len(frusta) == 6 and page.server.initial_camera.near == NEAR
+    for handle in frusta:  # viser's scale is the cube root of the volume
+        half = np.tan(0.5 * handle.fov)
+        assert handle.scale / np.cbrt(half**2 * handle.aspect / 3) < NEAR
+
+
+class Camera(SimpleNamespace):
+    """That of a browser, which says where it is; viser's without a connection."""
+
+    position, wxyz, image_width, image_height = np.zeros(3), np.array([1.0, 0, 0, 0]), 32, 24
+
+    def on_update(self, callback):
+        self.say = lambda: asyncio.run(callback(self))
+        return callback
+
+
+def test_the_slider_tells_a_browsers_field_of_view_until_somebody_moves_it(served):
+    page = served()
+    client = SimpleNamespace(client_id=0, gui=page.server.gui, camera=Camera(fov=np.radians(75)))
+    asyncio.run(page._visitors._enter(client))
+    slider = page._visitors._fov[0]
+    assert slider.value == 75
+    client.camera.fov = np.radians(39.6)
+    client.camera.say()
+    assert slider.value == 40 and client.camera.fov == np.radians(39.6)  # as it was, not rounded
+    slider.value = 50
+    for callback in slider._impl.update_cb:
+        callback(SimpleNamespace(client=client))
+    assert client.camera.fov == np.radians(50)
+    client.camera.fov = np.radians(45)  # said late
+    client.camera.say()
+    assert slider.value == 50
