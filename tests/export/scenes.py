@@ -76,13 +76,21 @@ def around(count: int = 3, size: tuple[int, int] = (200, 150), distance: float =
                    distortion=np.zeros((count, 6)), lens=np.zeros(count), size=np.tile(size, (count, 1)))
 
 
-def seen(grid: np.ndarray, cameras: Cameras, n: int, background: float = 1.0) -> np.ndarray:
-    """[H, W, 3]: what camera n sees: between all planes of the grid that a ray crosses it is in one cell."""
+def pinhole_rays(cameras: Cameras, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Origins and unit directions [R, 3] of the pixels of camera n, row by row, and the radii [R] of their cones."""
     width, height = cameras.size[n]
     across, down = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     local = np.stack([across - 0.5 * width, 0.5 * height - down, np.full(across.shape, -cameras.focal[n, 0])], axis=-1)
-    direction = local.reshape(-1, 3) @ cameras.camera_to_world[n, :, :3].T.astype(float)
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    away = np.linalg.norm(local.reshape(-1, 3), axis=1, keepdims=True)
+    direction = local.reshape(-1, 3) @ cameras.camera_to_world[n, :, :3].T.astype(float) / away
+    origin = np.tile(cameras.camera_to_world[n, :, 3].astype(float), (len(direction), 1))
+    return origin, direction, (2 / 12**0.5 / away)[:, 0]
+
+
+def seen(grid: np.ndarray, cameras: Cameras, n: int, background: float = 1.0) -> np.ndarray:
+    """[H, W, 3]: what camera n sees: between all planes of the grid that a ray crosses it is in one cell."""
+    width, height = cameras.size[n]
+    direction = pinhole_rays(cameras, n)[1]
     direction = np.where(np.abs(direction) < 1e-9, 1e-9, direction)
     side, step = len(grid), direction * SCALE
     origin = OFFSET + cameras.camera_to_world[n, :, 3] * SCALE
