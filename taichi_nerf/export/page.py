@@ -56,8 +56,9 @@ class PageScene:
     """What the program must know of the content, for JSON."""
     content: bytes
     box: np.ndarray
-    """[2, 3]: the lowest and the highest corner, in the world, of what is not empty; of a scene without end its core,
-    for what is outside of that has no size that could be looked at."""
+    """[2, 3]: the lowest and the highest corner, in the world, of what is not empty; of an unbounded scene within its
+    core, for what is outside of that has no size that could be looked at."""
+    unbounded: bool
     program: tuple[str, ...]
     """Assets: what unpacks the content, and its renderer."""
     shaders: dict[str, str]
@@ -88,8 +89,9 @@ def octree_scene(tree: SvoxTree, *, contracted: bool = False, near: float = 0.0,
     numbers = {"nodes": packed.nodes, "leaves": packed.leaves, "depth": packed.depth, "basis": packed.basis,
                "sigma": list(packed.sigma), "rows": list(packed.rows),
                "offset": np.asarray(tree.offset, np.float64).tolist(),
-               "scale": np.asarray(tree.scale, np.float64).tolist(), "contracted": contracted, "near": near}
-    return PageScene(numbers=numbers, content=packed.content, box=box, program=("tree.js", "octree.js"),
+               "scale": np.asarray(tree.scale, np.float64).tolist(), "near": near}
+    return PageScene(numbers=numbers, content=packed.content, box=box, unbounded=contracted,
+                     program=("tree.js", "octree.js"),
                      shaders={"octree": _asset("octree.frag"), "present": _asset("present.frag")},
                      holds=f"{packed.leaves} leaves", smaller="extract the octree with a smaller --depth")
 
@@ -101,10 +103,11 @@ def field_scene(field: FieldArrays) -> PageScene:
               for (first, size, resolution, hashed), scale in zip(layout.levels.tolist(), layout.scales)]
     numbers = {"levels": levels, "features": layout.features, "cells": 32 * len(field.bits),
                "weights": sum(blocks.size for blocks in packed.density + packed.colour)}
-    box = packed.box if field.settings.cascades == 1 else np.clip(packed.box, -0.5, 0.5)
+    unbounded = field.settings.cascades > 1
+    box = np.clip(packed.box, -0.5, 0.5) if unbounded else packed.box
     shader = field_shader(packed, _asset("field.wgsl"), _asset("layer.wgsl"))
-    return PageScene(numbers=numbers, content=packed.content, box=box, program=("table.js", "field.js"),
-                     shaders={"field": shader, "present": _asset("present.wgsl")},
+    return PageScene(numbers=numbers, content=packed.content, box=box, unbounded=unbounded,
+                     program=("table.js", "field.js"), shaders={"field": shader, "present": _asset("present.wgsl")},
                      holds=f"{field.table.size} features of a hash grid",
                      smaller="train with a smaller --model.field.hash-grid.log2-entries")
 
@@ -135,7 +138,7 @@ def write_page(
     """
     up = np.asarray(up, np.float64) / np.linalg.norm(up)
     scene = {
-        **shown.numbers, "box": shown.box.tolist(), "bytes": len(shown.content),
+        **shown.numbers, "box": shown.box.tolist(), "unbounded": shown.unbounded, "bytes": len(shown.content),
         "background": np.asarray(background, np.float64).tolist(), "up": up.tolist(),
         "heat": heat_map(np.linspace(0, 1, HEAT_COLOURS)).round(4).tolist(), **_views(shown.box, start, cameras, up),
     }

@@ -111,6 +111,27 @@ def seen(grid: np.ndarray, cameras: Cameras, n: int, background: float = 1.0) ->
     return picture.reshape(height, width, 3)
 
 
+def seen_contracted(grid: np.ndarray, cameras: Cameras, n: int, near: float = 0.0, background: float = 1.0,
+                    steps: int = 1500) -> np.ndarray:
+    """[H, W, 3]: what camera n sees of all space, contracted into the grid (`Frame`): in small steps, as long as they
+    are in the grid."""
+    width, height = cameras.size[n]
+    origin, direction, _ = pinhole_rays(cameras, n)
+    t = near + 0.6 * np.linspace(0, 1, steps + 1) / np.linspace(1, 1e-4, steps + 1)  # as far as 6000
+    left, picture = np.ones(len(direction)), np.zeros((len(direction), 3))
+    basis = harmonics(direction, (grid.shape[3] - 1) // 3)
+    for middle, length in zip((t[1:] + t[:-1]) / 2, np.diff(t)):
+        u = 4 * (OFFSET + SCALE * (origin + middle * direction)) - 2
+        size = np.maximum(np.abs(u).max(axis=1, keepdims=True), 1)
+        u = np.where(np.abs(u) >= size, np.sign(u) * (2 - 1 / size), u / size)
+        values = grid[tuple(np.floor((0.5 + u / 4) * len(grid)).astype(int).clip(0, len(grid) - 1).T)]
+        passed = left * np.exp(-values[:, -1] * length)
+        colour = 1 / (1 + np.exp(-np.einsum("rcb,rb->rc", values[:, :-1].reshape(len(values), 3, -1), basis)))
+        picture += (left - passed)[:, None] * colour
+        left = passed
+    return (picture + left[:, None] * background).reshape(height, width, 3)
+
+
 def harmonics(direction: np.ndarray, basis: int) -> np.ndarray:
     """[N, B] of unit directions [N, 3], as of the reference."""
     import torch

@@ -13,7 +13,7 @@ from taichi_nerf.export.packing import pack
 from taichi_nerf.export.page import octree_scene, poster_camera, write_page
 
 from .browser import browser
-from .scenes import OFFSET, SCALE, around, ball_and_box, seen, svox_tree, tree_of
+from .scenes import OFFSET, SCALE, around, ball_and_box, seen, seen_contracted, svox_tree, tree_of
 
 PATIENT = 10_000  # milliseconds until the first frame, on a machine that does much besides
 
@@ -76,6 +76,29 @@ def test_from_within_and_along_faces(page, grid):
         view.open(page)
         for n in range(2):
             assert psnr(view.look(cameras, n), seen(grid, cameras, n)) > 45, n
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distance", [0.3, 1.4])  # within the core, and outside of it
+def test_all_of_space_in_a_tree(distance, tmp_path):
+    grid, cameras = ball_and_box(5, 4), around(3, (64, 48), distance)
+    shown = octree_scene(tree_of(grid), contracted=True, near=0.2, empty=0.0)
+    write_page(tmp_path / "page.html", shown, name="without end", start=cameras)
+    with browser(cameras.size[0]) as view:
+        view.open(tmp_path / "page.html")
+        for n in range(len(cameras)):
+            assert psnr(view.look(cameras, n), seen_contracted(grid, cameras, n, near=0.2)) > 38, n
+        view.page.keyboard.press("KeyV")
+        assert view.picture().std() > 0.05
+        assert view.said == []
+
+
+def test_a_tree_of_all_space_is_looked_at_in_its_core_and_empties_what_the_model_does(small):
+    shown = octree_scene(small, contracted=True, near=0.2, empty=50.0)
+    assert shown.unbounded and shown.numbers["near"] == 0.2
+    assert np.all(np.abs(OFFSET + SCALE * shown.box - 0.5) < 0.25 + 1e-9)
+    assert shown.numbers["leaves"] == np.sum((small.density > 50) & (small.child.reshape(-1) == 0))
+    assert not octree_scene(small).unbounded
 
 
 def test_mouse_touch_and_keys(page, grid):

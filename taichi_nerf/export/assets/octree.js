@@ -40,7 +40,7 @@ class Renderer {
   /** Bring the tree `bytes` onto the device, with a rest after each piece. */
   async load(bytes, onProgress, rest) {
     const {gl, scene} = this, parts = partsOf(scene, bytes), bands = scene.rows.length;
-    const numbers = {DEPTH: scene.depth, BASIS: scene.basis, BANDS: bands, ...(scene.contracted ? {CONTRACTED: 1} : {})};
+    const numbers = {DEPTH: scene.depth, BASIS: scene.basis, BANDS: bands, ...(scene.unbounded ? {CONTRACTED: 1} : {})};
     const defines = Object.entries(numbers).map(([name, value]) => `#define ${name} ${value}\n`);
     this.octree = this._program(defines.join('') + this.sources.octree);
     this.present = this._program(this.sources.present);

@@ -144,7 +144,7 @@ class Viewer {
   _view() {
     const {width, height} = this.canvas;
     return {pose: this.camera.pose, halfExtent: this.camera.halfExtent(width, height),
-            depthRange: this.depth ? this.camera.depthRange(this.scene.box) : null};
+            depthRange: this.depth ? this.camera.depthRange(this.scene.box, this.scene.unbounded) : null};
   }
 
   showDepth(depth) {
