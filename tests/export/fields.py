@@ -1,5 +1,6 @@
 """Small fields that nobody has trained, and what the plain PyTorch of the reference sees of them."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +19,7 @@ GRID = {"log2_entries": 10, "base_resolution": 4, "max_resolution": 24}
 
 
 def small_field(*, features=4, levels=4, width=16, colour_layers=1, harmonics=None, constant=False, cascades=1,
-                geometry=7, degree=3, wide=False, seed=0) -> tuple[FieldArrays, torch.Tensor]:
+                geometry=7, degree=3, wide=False, rays=1, seed=0) -> tuple[FieldArrays, torch.Tensor]:
     """A ball of coloured mist, and the cells [C, G, G, G] of its occupancy grid. With `constant` the colour network has
     an input that is 1."""
     draw = np.random.default_rng(seed)
@@ -41,11 +42,16 @@ def small_field(*, features=4, levels=4, width=16, colour_layers=1, harmonics=No
         side=2.0 ** (cascades - 1), resolution=RESOLUTION, cascades=cascades, step=3**0.5 / 64,
         cone=0.0 if cascades == 1 else 1 / 64, near=0.05)
     return FieldArrays(settings=settings, layout=layout, bits=make_bits(occupied).numpy(), table=table,
-                       density_weights=density, colour_weights=colour, sees_cones=wide), occupied
+                       density_weights=density, colour_weights=colour, sees_cones=wide,
+                       rays_per_pixel=rays), occupied
 
 
 def seen_field(field: FieldArrays, occupied: torch.Tensor, cameras, n: int, background: float = 1.0) -> np.ndarray:
     """[H, W, 3]: what camera n sees."""
+    if field.rays_per_pixel == 4:
+        width, height = cameras.size[n]
+        finer = seen_field(replace(field, rays_per_pixel=1), occupied, cameras.resized((2 * width, 2 * height)), n)
+        return finer.reshape(height, 2, width, 2, 3).mean(axis=(1, 3))
     settings, layout = field.settings, field.layout
     width, height = cameras.size[n]
     origins, directions, radius = pinhole_rays(cameras, n)

@@ -20,7 +20,7 @@ KINDS = {
     "harmonics": {"harmonics": 2, "features": 2, "levels": 5},
     "appearance": {"harmonics": 1, "constant": True, "features": 1, "levels": 6, "geometry": 16},
     "cascades, widths, deep": {"features": 8, "levels": 3, "cascades": 3, "wide": True, "colour_layers": 3,
-                               "degree": 5},
+                               "degree": 5, "rays": 4},
     "one layer": {"colour_layers": 0, "degree": 1, "geometry": 4},
 }
 
@@ -102,7 +102,7 @@ def test_the_shader_has_the_sizes_of_the_field():
     shader = field_scene(field).shaders["field"]
     for line in ("LEVELS = 3u", "FEATURES = 8u", "INPUTS = 6u", "GEOMETRY = 2u", "VIEW = 7u", "SEEN = 9u",
                  "OUTPUTS = 1u", "HARMONIC = false", "WIDE = true", "RESOLUTION = 16", "CASCADES = 3u",
-                 "CONE = 0.015625f", "SIDE = 4.0f", "MAX_SAMPLES = 1024", "RAYS = 1u"):
+                 "CONE = 0.015625f", "SIDE = 4.0f", "MAX_SAMPLES = 1024", "RAYS = 2u"):
         assert f"const {line};\n" in shader, line
     layers = re.findall(r"fn (\w+_layer_\d)\(x: ptr<function, array<vec4f, (\d+)>>\) -> array<vec4f, (\d+)>", shader)
     assert layers == [("density_layer_0", "6", "4"), ("density_layer_1", "4", "2"), ("colour_layer_0", "9", "4"),

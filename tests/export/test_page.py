@@ -323,6 +323,7 @@ def test_the_command_refuses_in_one_sentence(small, tmp_path, capsys):
         ((str(tmp_path / "broken.npz"),), "broken.npz cannot be read"),
         ((str(tmp_path / "none.npz"),), "none.npz does not exist"),
         ((str(tmp_path),), "is no run"),
+        ((tree, "--field"), "--field wants a run of instant-ngp"),
     ]:
         assert cli.main(["page", *arguments]) == 2, arguments
         said = capsys.readouterr().err
