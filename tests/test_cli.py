@@ -412,6 +412,22 @@ def test_a_page_is_of_a_run_that_is_an_octree(run, tmp_path, monkeypatch, capsys
     assert len(scene["cameras"]) == 6 and scene["background"] == [1, 1, 1] and scene["leaves"] > 0
 
 
+def test_a_page_may_hold_the_field_itself(run, tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.html"
+    assert "or put the field itself into the page with --field" in refused(capsys, "page", run, "-o", page)
+    assert cli.main(["page", str(run), "--field", "-o", str(page)]) == 0
+    text, model = page.read_text(encoding="utf-8"), checkpoint.load(run)
+    scene = json.loads(re.search(r'id="scene">(.*?)</script>', text)[1])
+    assert f"const LEVELS = {len(model.field.layout.levels)}u;\n" in text and 'src="data:image/jpeg' in text
+    assert len(scene["cameras"]) == 6 and scene["cells"] == len(model.grid.values) and not scene["unbounded"]
+    octree = PlenOctree.of_svox(tree_of(ball_and_box(3, 4)), model.box)
+    for other, advice in ((octree, "leave out --field"), (object(), "make an octree of it with taichi-nerf octree")):
+        monkeypatch.setattr(checkpoint, "load", lambda path, other=other: other)
+        said = refused(capsys, "page", run, "--field", "-o", tmp_path / "other.html")
+        assert "--field puts the field of instant-ngp into a page" in said and advice in said
+    assert not (tmp_path / "other.html").exists()
+
+
 @pytest.fixture(scope="module")
 def other_runs(scene_folder, tmp_path_factory):
     """A run of 3 steps of each other model, by its name."""

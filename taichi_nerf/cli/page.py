@@ -1,4 +1,4 @@
-"""`taichi-nerf page`: an octree as one file that a browser opens."""
+"""`taichi-nerf page`: an octree, or a field, as one file that a browser opens."""
 
 import math
 from dataclasses import dataclass
@@ -14,20 +14,25 @@ from ..progress import Progress
 from .options import Common, make_folder
 
 if TYPE_CHECKING:
-    from ..data.svox import SvoxTree
+    from ..export.page import PageScene
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Common):
-    """Write a page that shows an octree in a browser: one file, which needs no server and no network.
+    """Write a page that shows an octree, or a trained field, in a browser: one file, which needs no server and no
+    network.
 
     Try `taichi-nerf page runs/lego-octree -o lego.html`, and open lego.html by a double click.
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN|FILE.npz")]
-    """Folder that taichi-nerf octree wrote, or an octree in a file of svox or volrend."""
+    """Folder that taichi-nerf octree wrote, or an octree in a file of svox or volrend; with --field a run of
+    instant-ngp."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE.html")] = None
     """A new file; by default page.html in the run, or beside the file of the octree."""
+    field: bool = False
+    """Put the field itself into the page, not an octree of it: half the size, and nothing to be made first, but the
+    browser must have WebGPU, and a graphics card to keep up."""
     megabytes: Annotated[float, arg(metavar="MB")] = 50.0
     """Largest size of the file: above some 65 browsers on phones give up."""
     name: Annotated[str | None, arg(metavar="TEXT")] = None
@@ -48,26 +53,33 @@ def page(command: Page) -> int:
 
     output = _output(command)
     with Progress("packing") as line:
-        tree, looks = _of_file(command) if command.run.suffix.lower() == ".npz" else _of_run(command)
+        shown, looks = _of_file(command, line) if _is_file(command) else _of_run(command, line)
         make_folder(output.parent)
-        size = write_page(output, tree, name=command.name or command.run.absolute().stem, megabytes=command.megabytes,
-                          on_stage=lambda done, total: line.count(done, total, "codebooks"), **looks)
+        size = write_page(output, shown, name=command.name or command.run.absolute().stem, megabytes=command.megabytes,
+                          **looks)
     result(f"{size / 1e6:.1f} MB: {quoted(output)}")
     return 0
 
 
-def _of_file(command: Page) -> "tuple[SvoxTree, dict]":
+def _is_file(command: Page) -> bool:
+    return command.run.suffix.lower() == ".npz"
+
+
+def _of_file(command: Page, line: Progress) -> "tuple[PageScene, dict]":
     """An octree, and what `write_page` should know of how it is looked at."""
     from ..data.svox import read_svox
+    from ..export.page import octree_scene
 
-    return read_svox(command.run), {"up": command.up or (0.0, 0.0, 1.0)}
+    if command.field:
+        raise UserError(f"--field wants a run of instant-ngp, and {command.run} is an octree; leave out --field")
+    return octree_scene(read_svox(command.run), on_stage=_codebooks(line)), {"up": command.up or (0.0, 0.0, 1.0)}
 
 
-def _of_run(command: Page) -> "tuple[SvoxTree, dict]":
+def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
     """The same of a run, which knows its cameras and what is behind the scene."""
     from .. import paths, runtime
     from ..data.placement import up_axis
-    from ..export.page import poster_camera
+    from ..export.page import field_scene, octree_scene, poster_camera
     from ..models.views import render_view
     from ..training import checkpoint
     from ..training.evaluate import GREY
@@ -75,15 +87,33 @@ def _of_run(command: Page) -> "tuple[SvoxTree, dict]":
 
     run = RunFolder.open(command.run)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
-    model = checkpoint.load(run.path)
-    if not hasattr(model, "as_svox"):
-        raise UserError(f"a page shows octrees, and {run.path} is a run of {run.config.model.kind}; make an octree of "
-                        f"it with taichi-nerf octree {quoted(run.path)}, and give the run that comes out")
+    model, kind = checkpoint.load(run.path), run.config.model.kind
+    is_octree, is_field = hasattr(model, "as_tree"), hasattr(model, "as_field")
+    if command.field and not is_field:
+        raise UserError(f"--field puts the field of instant-ngp into a page, and {run.path} is a run of {kind}; "
+                        + ("leave out --field" if is_octree else _make_an_octree(run.path)))
+    if not command.field and not is_octree:
+        raise UserError(f"a page shows octrees, and {run.path} is a run of {kind}; {_make_an_octree(run.path)}"
+                        + (", or put the field itself into the page with --field" if is_field else ""))
     scene = run.cameras_scene()
     cameras, start, grey = scene.model_cameras("train"), paths.orbit(scene, 1), GREY[scene.background]
+    if command.field:
+        shown = field_scene(model.as_field())
+    else:
+        unbounded = model.config.unbounded
+        shown = octree_scene(model.as_tree(), contracted=unbounded, near=model.box.near,
+                             empty=model.config.skip if unbounded else None, on_stage=_codebooks(line))
     poster = render_view(model, poster_camera(start), 0, background=grey).colour
-    return model.as_svox(), {"start": start, "cameras": cameras, "poster": poster, "background": (grey,) * 3,
-                             "up": up_axis(cameras.camera_to_world) if command.up is None else command.up}
+    return shown, {"start": start, "cameras": cameras, "poster": poster, "background": (grey,) * 3,
+                   "up": up_axis(cameras.camera_to_world) if command.up is None else command.up}
+
+
+def _make_an_octree(run: Path) -> str:
+    return f"make an octree of it with taichi-nerf octree {quoted(run)}, and give the run that comes out"
+
+
+def _codebooks(line: Progress):
+    return lambda done, total: line.count(done, total, "codebooks")
 
 
 def _output(command: Page) -> Path:

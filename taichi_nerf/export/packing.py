@@ -14,8 +14,8 @@ What is packed, N nodes and L leaves that are not empty, node after node in brea
     codebook [K_l, 2l + 1, 3]  float16, for each band l = 1 .. degree - 1
     row      [L]        for each band: which row of its codebook, the low byte of each and then the high byte
 
-A leaf is empty if the whole tree full of its like would hide less than 1/255 of what is behind; a node is if all its
-cells are, and is left out.
+A leaf is empty if the whole tree full of its like would hide less than 1/255 of what is behind, or if it has no more
+density than is given; a node is if all its cells are, and is left out.
 """
 
 from collections.abc import Callable
@@ -59,8 +59,9 @@ class Packed:
     """As the module says."""
 
 
-def pack(tree: SvoxTree, *, on_stage: Callable[[int, int], None] | None = None) -> Packed:
-    """Pack `tree`. `on_stage` is told how many stages are done, and how many there are: a stage is a band.
+def pack(tree: SvoxTree, *, empty: float | None = None, on_stage: Callable[[int, int], None] | None = None) -> Packed:
+    """Pack `tree`, whose leaves up to the density `empty` are empty. `on_stage` is told how many stages are done, and
+    how many there are: a stage is a band.
 
     Raises:
         UserError: the arrays are not those of a tree, it is too deep, or empty, or has numbers that are not finite.
@@ -68,7 +69,7 @@ def pack(tree: SvoxTree, *, on_stage: Callable[[int, int], None] | None = None) 
     basis, child = _checked_basis(tree), tree.child
     levels = _levels(child)
     offset, scale = np.asarray(tree.offset, np.float64), np.asarray(tree.scale, np.float64)
-    full = _full_cells(tree.density, scale)  # [n, 8]
+    full = _full_cells(tree.density, INVISIBLE / np.linalg.norm(1 / scale) if empty is None else empty)  # [n, 8]
     alive = _alive(levels, child, full)  # [n]
     if not alive[0]:
         raise UserError("the octree is empty: no leaf of it has a density that could be seen; train it for longer, or "
@@ -141,9 +142,9 @@ def _levels(child: np.ndarray) -> list[np.ndarray]:
     return levels
 
 
-def _full_cells(density: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """[n, 8] bool: cells with a density that can be seen, or that is no number."""
-    return ~(density.reshape(-1, 8) <= INVISIBLE / np.linalg.norm(1 / scale))
+def _full_cells(density: np.ndarray, empty: float) -> np.ndarray:
+    """[n, 8] bool: cells with a density above `empty`, or that is no number."""
+    return ~(density.reshape(-1, 8) <= empty)
 
 
 def _alive(levels: list[np.ndarray], child: np.ndarray, full: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..samplers.occupancy import OccupancyGrid
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .cones import DISC, radius_of, usual_view
 from .model import Box, Model, RayRenderer
-from .one_launch import field_renderer
+from .one_launch import FieldArrays, field_arrays, field_renderer
 from .pixels import Pixels
 from .render import render_samples
 
@@ -101,6 +101,10 @@ class InstantNGP(Model):
 
     def one_launch(self, shot: Shot = UNKNOWN) -> RayRenderer:
         return field_renderer(self, shot)
+
+    def as_field(self) -> FieldArrays:
+        """Its field and occupancy grid on the host; of codes of appearance their mean counts."""
+        return field_arrays(self)
 
     def cropped(self, lower: Sequence[float], upper: Sequence[float]) -> AbstractContextManager[None]:
         """Within the context nothing is seen but what lies between two corners, to a cell of the occupancy grid."""

@@ -6,22 +6,43 @@ in harmonics and the network sees none, becomes the weights of an input that is 
 """
 
 import weakref
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import runtime
 from ..fields.codes import with_codes
 from ..ops.field_rendering import FieldSettings, TaichiField, prepare_field, render_field
+from ..ops.hash_grid import HashGridLayout
 from ..types import UNKNOWN, Rays, Shot
 from .cones import DISC, radius_of
 from .model import Model, RayRenderer
 
-__all__ = ["field_renderer", "taichi_field"]
+__all__ = ["FieldArrays", "field_arrays", "field_renderer", "taichi_field"]
 
 CONSTANT_HARMONIC = 0.5 / torch.pi**0.5  # of degree 0, in any direction
 
 _fields: weakref.WeakKeyDictionary[Model, tuple] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldArrays:
+    """A field and its occupancy grid on the host, for whoever renders it elsewhere."""
+
+    settings: FieldSettings
+    layout: HashGridLayout
+    bits: np.ndarray
+    """[C * G^3 / 32] int32"""
+    table: np.ndarray
+    """[E, F] float32"""
+    density_weights: list[np.ndarray]
+    """Layers, [out, in] float32."""
+    colour_weights: list[np.ndarray]
+    sees_cones: bool = False
+    """Whether a level of the hash grid is seen the less the finer it is than the ray's cone."""
+    rays_per_pixel: int = 1
 
 
 def field_renderer(model: Model, shot: Shot) -> RayRenderer:
@@ -50,16 +71,40 @@ def taichi_field(model: Model, shot: Shot = UNKNOWN) -> TaichiField:
     return known[2]
 
 
+@torch.no_grad()
+def field_arrays(model: Model, shot: Shot = UNKNOWN) -> FieldArrays:
+    """The model's field as one `shot`, R = 1, sees it."""
+    code = with_codes(shot, model.codes, 1).codes.get("appearance")
+    networks = [[weight.detach().float().cpu().numpy() for weight in network] for network in _networks(model, code)]
+    field = model.field
+    return FieldArrays(settings=_settings(model, networks), layout=field.layout, bits=model.grid.bits.cpu().numpy(),
+                       table=field.table.detach().float().cpu().numpy(), density_weights=networks[0],
+                       colour_weights=networks[1], sees_cones=model.sees_cones, rays_per_pixel=model.rays_per_pixel)
+
+
 def _prepared(model: Model, code: Tensor | None) -> TaichiField:
     """`code` [1, A]"""
-    field, grid, sampling = model.field, model.grid, model.config.sampling
+    networks = _networks(model, code)
+    field = model.field
+    return prepare_field(_settings(model, networks), field.layout, model.grid.bits, field.table, *networks)
+
+
+def _networks(model: Model, code: Tensor | None) -> list[list[Tensor]]:
+    """The layers of the density and of the colour network, with the `code` [1, A] in it."""
+    field = model.field
     networks = [list(network.weights) for network in (field.density_network, field.colour_network)]
-    geometry, harmonic = model.config.field.geometry_features, field.harmonics is not None
     if code is not None:
-        fold = _as_bias if harmonic else _with_code
-        networks[1][0] = fold(networks[1][0], code, geometry)
+        fold = _with_code if field.harmonics is None else _as_bias
+        networks[1][0] = fold(networks[1][0], code, model.config.field.geometry_features)
+    return networks
+
+
+def _settings(model: Model, networks: list[list]) -> FieldSettings:
+    """`networks` [out, in] layer by layer, with the code."""
+    field, grid, sampling = model.field, model.grid, model.config.sampling
     density_sizes, colour_sizes = ((w[0].shape[1], *(layer.shape[0] for layer in w)) for w in networks)
-    settings = FieldSettings(
+    harmonic = field.harmonics is not None
+    return FieldSettings(
         features=field.layout.features,
         density_sizes=density_sizes,
         colour_sizes=colour_sizes,
@@ -74,7 +119,6 @@ def _prepared(model: Model, code: Tensor | None) -> TaichiField:
         max_samples=sampling.max_samples,
         early_stop=sampling.early_stop,
     )
-    return prepare_field(settings, field.layout, grid.bits, field.table, *networks)
 
 
 def _with_code(weights: Tensor, code: Tensor, geometry: int) -> Tensor:

@@ -60,10 +60,14 @@ class PlenOctree(Model):
 
     def as_svox(self) -> SvoxTree:
         """Its tree for a file, in model space. Raises UserError for one of all space, which such a file cannot hold."""
-        field = self.field
-        if field.frame.contracted:
+        if self.field.frame.contracted:
             raise UserError("an octree of all space has no file of svox, whose trees end at the faces of a box; make "
                             "one of a bounded scene")
+        return self.as_tree()
+
+    def as_tree(self) -> SvoxTree:
+        """Its tree in model space; one of all space (`config.unbounded`) has its core from 1/4 to 3/4."""
+        field = self.field
         child, parent_depth, density, coefficients = (
             x.detach().cpu().numpy() for x in (field.child, field.parent_depth, field.cell_density, field.coefficients))
         return SvoxTree(child=child, parent_depth=parent_depth, density=density, coefficients=coefficients,

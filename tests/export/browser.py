@@ -1,4 +1,4 @@
-"""A page in a browser, Debian's chromium, with WebGL2 in software."""
+"""A page in a browser, Debian's chromium, with WebGL2 or WebGPU in software."""
 
 import contextlib
 import io
@@ -13,7 +13,9 @@ from PIL import Image
 from taichi_nerf.data.scene import Cameras
 
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-PATIENCE = 60_000  # milliseconds
+WEBGPU = [*FLAGS, "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan",
+          "--use-vulkan=swiftshader"]  # the last two, so that what WebGPU draws reaches the window
+PATIENCE = 30_000  # milliseconds
 
 
 class Shown:
@@ -50,7 +52,7 @@ class Shown:
 
 
 @contextlib.contextmanager
-def browser(size, *, before: str = "", **context) -> Iterator[Shown]:
+def browser(size, *, before: str = "", flags=FLAGS, **context) -> Iterator[Shown]:
     """An empty page in a window of `size`, without a network; the test is skipped where there is no browser.
 
     `before` is a program that each page runs before its own.
@@ -60,7 +62,7 @@ def browser(size, *, before: str = "", **context) -> Iterator[Shown]:
     if program is None:
         pytest.skip("there is no chromium here (apt-get install chromium)")
     with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=program, args=FLAGS)
+        running = driver.chromium.launch(executable_path=program, args=flags)
         try:
             page = running.new_context(viewport={"width": int(size[0]), "height": int(size[1])}, offline=True,
                                        **context).new_page()

@@ -76,13 +76,21 @@ def around(count: int = 3, size: tuple[int, int] = (200, 150), distance: float =
                    distortion=np.zeros((count, 6)), lens=np.zeros(count), size=np.tile(size, (count, 1)))
 
 
-def seen(grid: np.ndarray, cameras: Cameras, n: int, background: float = 1.0) -> np.ndarray:
-    """[H, W, 3]: what camera n sees: between all planes of the grid that a ray crosses it is in one cell."""
+def pinhole_rays(cameras: Cameras, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Origins and unit directions [R, 3] of the pixels of camera n, row by row, and the radii [R] of their cones."""
     width, height = cameras.size[n]
     across, down = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     local = np.stack([across - 0.5 * width, 0.5 * height - down, np.full(across.shape, -cameras.focal[n, 0])], axis=-1)
-    direction = local.reshape(-1, 3) @ cameras.camera_to_world[n, :, :3].T.astype(float)
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    away = np.linalg.norm(local.reshape(-1, 3), axis=1, keepdims=True)
+    direction = local.reshape(-1, 3) @ cameras.camera_to_world[n, :, :3].T.astype(float) / away
+    origin = np.tile(cameras.camera_to_world[n, :, 3].astype(float), (len(direction), 1))
+    return origin, direction, (2 / 12**0.5 / away)[:, 0]
+
+
+def seen(grid: np.ndarray, cameras: Cameras, n: int, background: float = 1.0) -> np.ndarray:
+    """[H, W, 3]: what camera n sees: between all planes of the grid that a ray crosses it is in one cell."""
+    width, height = cameras.size[n]
+    direction = pinhole_rays(cameras, n)[1]
     direction = np.where(np.abs(direction) < 1e-9, 1e-9, direction)
     side, step = len(grid), direction * SCALE
     origin = OFFSET + cameras.camera_to_world[n, :, 3] * SCALE
@@ -101,6 +109,27 @@ def seen(grid: np.ndarray, cameras: Cameras, n: int, background: float = 1.0) ->
     picture = left[:, -1:] * np.full(3, background)
     np.add.at(picture, ray, weight[ray, place, None] * colour)
     return picture.reshape(height, width, 3)
+
+
+def seen_contracted(grid: np.ndarray, cameras: Cameras, n: int, near: float = 0.0, background: float = 1.0,
+                    steps: int = 1500) -> np.ndarray:
+    """[H, W, 3]: what camera n sees of all space, contracted into the grid (`Frame`): in small steps, as long as they
+    are in the grid."""
+    width, height = cameras.size[n]
+    origin, direction, _ = pinhole_rays(cameras, n)
+    t = near + 0.6 * np.linspace(0, 1, steps + 1) / np.linspace(1, 1e-4, steps + 1)  # as far as 6000
+    left, picture = np.ones(len(direction)), np.zeros((len(direction), 3))
+    basis = harmonics(direction, (grid.shape[3] - 1) // 3)
+    for middle, length in zip((t[1:] + t[:-1]) / 2, np.diff(t)):
+        u = 4 * (OFFSET + SCALE * (origin + middle * direction)) - 2
+        size = np.maximum(np.abs(u).max(axis=1, keepdims=True), 1)
+        u = np.where(np.abs(u) >= size, np.sign(u) * (2 - 1 / size), u / size)
+        values = grid[tuple(np.floor((0.5 + u / 4) * len(grid)).astype(int).clip(0, len(grid) - 1).T)]
+        passed = left * np.exp(-values[:, -1] * length)
+        colour = 1 / (1 + np.exp(-np.einsum("rcb,rb->rc", values[:, :-1].reshape(len(values), 3, -1), basis)))
+        picture += (left - passed)[:, None] * colour
+        left = passed
+    return (picture + left[:, None] * background).reshape(height, width, 3)
 
 
 def harmonics(direction: np.ndarray, basis: int) -> np.ndarray:

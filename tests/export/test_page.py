@@ -10,10 +10,10 @@ from taichi_nerf.data.svox import write_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import codebooks, packing
 from taichi_nerf.export.packing import pack
-from taichi_nerf.export.page import poster_camera, write_page
+from taichi_nerf.export.page import octree_scene, poster_camera, write_page
 
 from .browser import browser
-from .scenes import OFFSET, SCALE, around, ball_and_box, seen, svox_tree, tree_of
+from .scenes import OFFSET, SCALE, around, ball_and_box, seen, seen_contracted, svox_tree, tree_of
 
 PATIENT = 10_000  # milliseconds until the first frame, on a machine that does much besides
 
@@ -31,7 +31,7 @@ def grid():
 def page(tmp_path_factory, grid):
     path, cameras = tmp_path_factory.mktemp("page") / "scene.html", around()
     poster = seen(grid, poster_camera(cameras).resized((64, 64)), 0)
-    write_page(path, tree_of(grid), name="a ball", start=cameras, cameras=cameras, poster=poster)
+    write_page(path, octree_scene(tree_of(grid)), name="a ball", start=cameras, cameras=cameras, poster=poster)
     return path
 
 
@@ -58,7 +58,7 @@ def test_a_browser_shows_what_the_tree_shows(page, grid):
 @pytest.mark.parametrize("basis", [1, 4, 16, 25])
 def test_colours_of_every_degree(basis, tmp_path):
     grid, cameras = ball_and_box(3, basis), around(1, (100, 80))
-    write_page(tmp_path / "page.html", tree_of(grid), name="few", start=cameras)
+    write_page(tmp_path / "page.html", octree_scene(tree_of(grid)), name="few", start=cameras)
     with browser(cameras.size[0]) as view:
         view.open(tmp_path / "page.html")
         assert psnr(view.picture(), seen(grid, cameras, 0)) > 45
@@ -76,6 +76,29 @@ def test_from_within_and_along_faces(page, grid):
         view.open(page)
         for n in range(2):
             assert psnr(view.look(cameras, n), seen(grid, cameras, n)) > 45, n
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distance", [0.3, 1.4])  # within the core, and outside of it
+def test_all_of_space_in_a_tree(distance, tmp_path):
+    grid, cameras = ball_and_box(5, 4), around(3, (64, 48), distance)
+    shown = octree_scene(tree_of(grid), contracted=True, near=0.2, empty=0.0)
+    write_page(tmp_path / "page.html", shown, name="without end", start=cameras)
+    with browser(cameras.size[0]) as view:
+        view.open(tmp_path / "page.html")
+        for n in range(len(cameras)):
+            assert psnr(view.look(cameras, n), seen_contracted(grid, cameras, n, near=0.2)) > 38, n
+        view.page.keyboard.press("KeyV")
+        assert view.picture().std() > 0.05
+        assert view.said == []
+
+
+def test_a_tree_of_all_space_is_looked_at_in_its_core_and_empties_what_the_model_does(small):
+    shown = octree_scene(small, contracted=True, near=0.2, empty=50.0)
+    assert shown.unbounded and shown.numbers["near"] == 0.2
+    assert np.all(np.abs(OFFSET + SCALE * shown.box - 0.5) < 0.25 + 1e-9)
+    assert shown.numbers["leaves"] == np.sum((small.density > 50) & (small.child.reshape(-1) == 0))
+    assert not octree_scene(small).unbounded
 
 
 def test_mouse_touch_and_keys(page, grid):
@@ -185,7 +208,7 @@ def test_what_a_browser_lacks_is_said_over_the_poster(page, before, sentence):
 
 def test_a_name_is_text_and_no_markup(small, tmp_path):
     name = '"><script>alert(1)</script> & \'$name\' \udce9'
-    write_page(tmp_path / "page.html", small, name=name)
+    write_page(tmp_path / "page.html", octree_scene(small), name=name)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text and "&quot;&gt;&lt;script&gt;" in text
     with browser((100, 80)) as view:
@@ -204,7 +227,7 @@ def test_the_page_is_one_file_that_lets_nothing_in(page):
 
 def test_a_page_beyond_its_bound_says_what_to_lower(small, tmp_path):
     with pytest.raises(UserError, match=r"would have 0\.\d MB .* may have 0\.01: .*--depth.*--megabytes"):
-        write_page(tmp_path / "page.html", small, name="much", megabytes=0.01)
+        write_page(tmp_path / "page.html", octree_scene(small), name="much", megabytes=0.01)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -216,7 +239,7 @@ def test_more_leaves_than_can_be_numbered_are_refused(small, monkeypatch):
 
 def test_a_page_that_cannot_be_written(small, tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
-        write_page(tmp_path / "none" / "page.html", small, name="nowhere")
+        write_page(tmp_path / "none" / "page.html", octree_scene(small), name="nowhere")
 
 
 def test_neither_numbering_nor_what_is_empty_costs_anything(small):
@@ -300,6 +323,7 @@ def test_the_command_refuses_in_one_sentence(small, tmp_path, capsys):
         ((str(tmp_path / "broken.npz"),), "broken.npz cannot be read"),
         ((str(tmp_path / "none.npz"),), "none.npz does not exist"),
         ((str(tmp_path),), "is no run"),
+        ((tree, "--field"), "--field wants a run of instant-ngp"),
     ]:
         assert cli.main(["page", *arguments]) == 2, arguments
         said = capsys.readouterr().err

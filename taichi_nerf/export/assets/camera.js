@@ -88,8 +88,10 @@ class Camera {
     this._aim();
   }
 
-  /** Nearest and farthest distance to the box [low, high]; from within it, from a small part of its size on. */
-  depthRange([low, high]) {
+  /** Nearest and farthest distance to the box [low, high]; from within it, from a small part of its size on. Of a scene
+   * without end from half of the way to the focus on. */
+  depthRange([low, high], unbounded) {
+    if (unbounded) return [0.5 * this.distance, 1e4 * this.distance];
     const {position} = this.pose, size = norm(plus(high, low, -1));
     const nearest = position.map((value, k) => Math.max(low[k] - value, value - high[k], 0));
     const farthest = position.map((value, k) => Math.max(Math.abs(low[k] - value), Math.abs(high[k] - value)));

@@ -1,7 +1,8 @@
 // What a ray sees of the octree. The tree lies in the cube [0, SIDE]^3, in which its smallest cells have the side 1;
 // a ray is origin + t * direction there, and t is a length in the world.
 //
-// The page puts before this: DEPTH (levels of nodes), BASIS (harmonics of a channel), BANDS (bands but for the first).
+// The page puts before this: DEPTH (levels of nodes), BASIS (harmonics of a channel), BANDS (bands but for the first);
+// CONTRACTED where all of space is in the tree.
 
 precision highp float;
 precision highp int;
@@ -18,6 +19,7 @@ uniform vec3 treeOffset, treeScale;  // tree = offset + scale * world, in [0, 1]
 uniform mat4 cameraToWorld;      // columns right, up, back, position
 uniform vec2 halfExtent;         // tangents of half of the field of view
 uniform vec2 pictureSize;        // pixels
+uniform float near;              // where rays begin
 uniform vec3 background;
 uniform int showDepth;
 uniform vec2 depthRange;         // nearest, farthest
@@ -26,6 +28,7 @@ uniform vec3 heat[16];           // colours of depth, from far to near
 out vec4 colour;
 
 const int SIDE = 1 << DEPTH;
+const int STEPS = 16 * SIDE;      // more than a ray can have
 const int WIDTH_BITS = 11;       // textures are 2048 wide, and at most as high
 const float OPAQUE = 0.002;      // of what is behind: it is no longer looked at
 
@@ -102,26 +105,123 @@ vec3 leafColour(int leaf, vec3 bytes, float y[BASIS]) {
   return 1.0 / (1.0 + exp(-sum));
 }
 
-// Colour in rgb, what is left of the light from behind in a; `depth` becomes the mean distance of what is seen.
-vec4 march(vec3 origin, vec3 direction, vec3 viewed, out float depth) {
+// A straight piece of a ray's way through the tree: origin + s * direction, in cells.
+struct Piece {
+  vec3 origin, direction, inverse;
+  float begin;        // t where it begins
+#ifdef CONTRACTED
+  float h, k;         // |u|inf where it begins, and its slope; 1 and 0 in the core
+  float last, whole;  // s and t - begin where it ends
+  int following;      // the region behind, or NONE
+#endif
+};
+
+#ifdef CONTRACTED
+// All of space in the cube of the tree, as kernels/taichi_nerf_kernels/octree_rendering/pieces.py has it: u is the place in
+// units of the core, [-1, 1]^3; outside of it u is divided by |u|inf, but for its largest component, which becomes
+// sign (2 - 1 / |u|inf). In each region, the core or 2 axis + (sign > 0) of the largest component, a ray is straight.
+const int CORE = -1, NONE = -2;
+const int MOST_PIECES = 32;
+const float FARTHEST = 1e4;
+const float TINY = 1e-12, FAR = 1e30;
+
+int regionOf(vec3 u) {
+  int region = CORE;
+  float largest = 1.0;
+  for (int axis = 0; axis < 3; axis++) {
+    if (abs(u[axis]) > largest) {
+      largest = abs(u[axis]);
+      region = 2 * axis + int(u[axis] > 0.0);
+    }
+  }
+  return region;
+}
+
+// t - begin where the piece from u on, with the slope v, ends, and the region behind.
+float endOfPiece(vec3 u, vec3 v, int region, float h, float k, out int following) {
+  float last = FAR;
+  following = NONE;
+  for (int next = 0; next < 6; next++) {  // where another component becomes the largest
+    float along = float(2 * (next & 1) - 1), gain = along * v[next >> 1] - k;
+    if (next >> 1 == region >> 1 || gain <= TINY) continue;
+    float t = max((h - along * u[next >> 1]) / gain, 0.0);
+    if (t < last) {
+      last = t;
+      following = next;
+    }
+  }
+  float t = k == 0.0 ? FAR : max(((k < 0.0 ? 1.0 : FARTHEST) - h) / k, 0.0);
+  if (t < last) {
+    last = t;
+    following = k < 0.0 ? CORE : NONE;
+  }
+  return last;
+}
+
+// The piece from u on, in a region, of a ray with the slope v.
+Piece pieceOf(vec3 u, vec3 v, int region, float begin) {
+  Piece piece;
+  vec3 above = u, slope = v;  // contract(u) |u|inf, and its slope
+  piece.begin = begin;
+  piece.h = 1.0;
+  piece.k = 0.0;
+  if (region != CORE) {
+    int axis = region >> 1;
+    float along = float(2 * (region & 1) - 1);
+    piece.h = max(along * u[axis], 1.0);
+    piece.k = abs(v[axis]) > TINY ? along * v[axis] : 0.0;
+    above[axis] = along * (2.0 * piece.h - 1.0);
+    slope[axis] = 2.0 * v[axis];
+  }
+  piece.whole = endOfPiece(u, v, region, piece.h, piece.k, piece.following);
+  piece.last = piece.whole / (piece.h + piece.k * piece.whole);
+  vec3 start = above / piece.h;
+  piece.origin = (0.5 + 0.25 * start) * float(SIDE);
+  piece.direction = 0.25 * (slope - piece.k * start) * float(SIDE);
+  piece.inverse = mix(vec3(FAR), 1.0 / piece.direction, greaterThan(abs(piece.direction), vec3(TINY * float(SIDE))));
+  return piece;
+}
+#endif
+
+// The piece that a ray begins with, and s and t on it; nothing is seen if s is not below `end`.
+Piece firstPiece(vec3 origin, vec3 direction, out float s, out float end) {
+#ifdef CONTRACTED
+  vec3 u = 4.0 / float(SIDE) * (origin + near * direction) - 2.0;
+  s = 0.0;
+  end = FAR;
+  return pieceOf(u, 4.0 / float(SIDE) * direction, regionOf(u), near);
+#else
   vec3 inverse = 1.0 / direction;
   vec3 low = -origin * inverse, high = (float(SIDE) - origin) * inverse;
   vec3 first = min(low, high), last = max(low, high);
-  float t = max(max(max(first.x, first.y), first.z), 0.0);
-  float end = min(min(last.x, last.y), last.z);
+  s = max(max(max(first.x, first.y), first.z), near);
+  end = min(min(last.x, last.y), last.z);
+  return Piece(origin, direction, inverse, 0.0);
+#endif
+}
+
+ivec3 placeAt(Piece piece, float s) {  // the smallest cell there
+  return clamp(ivec3(floor(piece.origin + s * piece.direction)), 0, SIDE - 1);
+}
+
+// Colour in rgb, what is left of the light from behind in a; `depth` becomes the mean distance of what is seen.
+vec4 march(vec3 origin, vec3 direction, vec3 viewed, out float depth) {
+  float s, end;
+  Piece piece = firstPiece(origin, direction, s, end);
   vec3 sum = vec3(0.0);
   float left = 1.0;
   depth = 0.0;
-  if (t >= end) return vec4(sum, left);
+  if (s >= end) return vec4(sum, left);
 
   float y[BASIS];
   harmonics(viewed, y);
-  bvec3 forward = greaterThan(direction, vec3(0.0));
-  ivec3 place = clamp(ivec3(floor(origin + t * direction)), 0, SIDE - 1);  // the smallest cell where the ray is
+  float t = piece.begin + s;
+  int pieces = 1;
+  ivec3 place = placeAt(piece, s);
   int path[DEPTH];                         // the node whose cells have the side 2^level, on the way down to `place`
   int level = DEPTH - 1;
   path[level] = 0;
-  for (int step = 0; step < 4 * SIDE; step++) {
+  for (int step = 0; step < STEPS; step++) {
     // From the smallest node that holds both where the ray was and where it is, down to a leaf
     int node = path[level];
     uvec2 entry;
@@ -134,11 +234,19 @@ vec4 march(vec3 origin, vec3 direction, vec3 viewed, out float depth) {
       if ((entry.x & bit) == 0u) break;
       node = int(entry.x >> 8) + ones(entry.x & (bit - 1u));
     }
-    // Through it, to the nearest of the three planes ahead
+    // Through it, to the nearest of the three planes ahead, or to where the way bends
+    bvec3 forward = greaterThan(piece.inverse, vec3(0.0));
     ivec3 corner = (place >> level) << level;
     ivec3 beyond = corner + (1 << level);
-    vec3 exits = (mix(vec3(corner), vec3(beyond), forward) - origin) * inverse;
-    float leave = max(t, min(min(exits.x, exits.y), exits.z));
+    vec3 exits = (mix(vec3(corner), vec3(beyond), forward) - piece.origin) * piece.inverse;
+    s = max(s, min(min(exits.x, exits.y), exits.z));
+#ifdef CONTRACTED
+    bool bend = s >= piece.last;
+    s = min(s, piece.last);
+    float leave = max(t, piece.begin + (bend ? piece.whole : s * piece.h / (1.0 - piece.k * s)));
+#else
+    float leave = s;
+#endif
     if ((entry.y & bit) != 0u) {
       int leaf = int(entry.y >> 8) + ones(entry.y & (bit - 1u));
       uvec4 bytes = texelFetch(leaves, texel(leaf), 0);
@@ -150,9 +258,20 @@ vec4 march(vec3 origin, vec3 direction, vec3 viewed, out float depth) {
       left *= passed;
       if (left < OPAQUE) break;
     }
-    // In whole numbers, so that no ray is held up by rounding
     t = leave;
-    ivec3 next = clamp(ivec3(floor(origin + t * direction)), corner, beyond - 1);
+#ifdef CONTRACTED
+    if (bend) {
+      if (piece.following == NONE || pieces++ == MOST_PIECES) break;
+      vec3 u = 4.0 / float(SIDE) * (origin + t * direction) - 2.0;
+      piece = pieceOf(u, 4.0 / float(SIDE) * direction, piece.following, t);
+      s = 0.0;
+      place = placeAt(piece, s);
+      level = DEPTH - 1;
+      continue;
+    }
+#endif
+    // In whole numbers, so that no ray is held up by rounding
+    ivec3 next = clamp(ivec3(floor(piece.origin + s * piece.direction)), corner, beyond - 1);
     if (exits.x <= exits.y && exits.x <= exits.z) next.x = forward.x ? beyond.x : corner.x - 1;
     else if (exits.y <= exits.z) next.y = forward.y ? beyond.y : corner.y - 1;
     else next.z = forward.z ? beyond.z : corner.z - 1;

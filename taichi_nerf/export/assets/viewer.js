@@ -1,4 +1,4 @@
-// The page: loads the tree, draws it whenever something has changed, and hears mouse, touch and keys.
+// The page: loads the scene, draws it whenever something has changed, and hears mouse, touch and keys.
 
 const MOVING = [25, 40];     // milliseconds a picture: below the first it grows, above the second it shrinks
 const LEAST_PIXELS = 2 ** 12;
@@ -27,8 +27,9 @@ class Viewer {
 
   async start() {
     const say = (part) => { element('progress').style.setProperty('--part', part); };
-    this.stream = await readTree(this.scene, (part) => say(0.6 * part));
-    this._watchContext();
+    this.stream = await readContent(this.scene, (part) => say(0.6 * part));
+    Renderer.unpack(this.scene, this.stream);
+    this._watchDevice();
     await this._load((part) => say(0.6 + 0.4 * part));
     new Controls(this);
     new ResizeObserver(() => this._resize()).observe(this.canvas);
@@ -47,19 +48,19 @@ class Viewer {
     this.changed();
   }
 
-  _watchContext() {
-    this.canvas.addEventListener('webglcontextlost', (event) => {
-      event.preventDefault();
+  _watchDevice() {
+    const lost = () => {
       this.ready = false;
       this.pending = null;
       this.changed();
       this.renderer.forget();
       if (!this.released) tell('The graphics device was taken away; waiting for it to come back.');
-    });
-    this.canvas.addEventListener('webglcontextrestored', () => {
+    };
+    const restored = () => {
       tell('');
       this._load(() => {}).catch(failed);
-    });
+    };
+    this.renderer.watch(lost, restored);
   }
 
   _resize() {
@@ -143,7 +144,7 @@ class Viewer {
   _view() {
     const {width, height} = this.canvas;
     return {pose: this.camera.pose, halfExtent: this.camera.halfExtent(width, height),
-            depthRange: this.depth ? this.camera.depthRange(this.scene.box) : null};
+            depthRange: this.depth ? this.camera.depthRange(this.scene.box, this.scene.unbounded) : null};
   }
 
   showDepth(depth) {
@@ -169,7 +170,7 @@ class Viewer {
     for (const [, reject] of this.waiting.splice(0)) reject(error);
   }
 
-  /** Bytes of textures on the device. */
+  /** Bytes of the scene on the device. */
   get bytes() { return this.renderer.bytes; }
 
   release() {
@@ -185,22 +186,29 @@ function tell(sentence) {
   element('message').hidden = sentence === '';
 }
 
+/** What the browser lacks, in a sentence. */
+class Missing extends Error {}
+
+/** It is loaded again when the device is back. */
+class DeviceLost extends Error {}
+
 function failed(error) {
-  if (error instanceof ContextLost) return; // it is loaded again when the context is back
+  if (error instanceof DeviceLost) return;
   window.viewer?.fail(error);
   element('progress').hidden = true;
-  tell(`The scene cannot be shown: ${error.message}.`);
+  tell(error instanceof Missing ? error.message : `The scene cannot be shown: ${error.message}.`);
 }
 
 function why() {
-  if (!window.WebGL2RenderingContext) return 'This browser has no WebGL2; open the file in a current one.';
+  if (Renderer.missing()) return Renderer.missing();
   if (!window.DecompressionStream) return 'This browser is too old to unpack the scene; open the file in a current one.';
   return '';
 }
 
 function main() {
   const scene = JSON.parse(element('scene').textContent);
-  const sources = {octree: element('octree-shader').textContent, present: element('present-shader').textContent};
+  const sources = Object.fromEntries([...document.querySelectorAll('script.shader')].map(
+    (script) => [script.dataset.name, script.textContent]));
   const missing = why();
   if (missing) {
     element('progress').hidden = true;

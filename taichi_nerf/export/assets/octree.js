@@ -7,6 +7,14 @@ const TRIANGLE = `#version 300 es
 void main() { gl_Position = vec4(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0, 0.0, 1.0); }`;
 
 class Renderer {
+  /** Why this browser cannot draw an octree, in a sentence; empty if it may. */
+  static missing() {
+    return window.WebGL2RenderingContext ? '' : 'This browser has no WebGL2; open the file in a current one.';
+  }
+
+  /** The bytes of the page as they are kept: differences from leaf to leaf become values. */
+  static unpack(scene, bytes) { accumulate(partsOf(scene, bytes)); }
+
   /** `sources` are the shaders {octree, present}. Throws where there is no WebGL2. */
   constructor(canvas, scene, sources) {
     this.canvas = canvas;
@@ -20,11 +28,21 @@ class Renderer {
     this.picture = null;
   }
 
+  /** Call `lost` when the device is taken away, and `restored` when it is to be loaded again. */
+  watch(lost, restored) {
+    this.canvas.addEventListener('webglcontextlost', (event) => {
+      event.preventDefault();
+      lost();
+    });
+    this.canvas.addEventListener('webglcontextrestored', restored);
+  }
+
   /** Bring the tree `bytes` onto the device, with a rest after each piece. */
   async load(bytes, onProgress, rest) {
     const {gl, scene} = this, parts = partsOf(scene, bytes), bands = scene.rows.length;
-    this.octree = this._program(`#define DEPTH ${scene.depth}\n#define BASIS ${scene.basis}\n#define BANDS ${bands}\n` +
-                                this.sources.octree);
+    const numbers = {DEPTH: scene.depth, BASIS: scene.basis, BANDS: bands, ...(scene.unbounded ? {CONTRACTED: 1} : {})};
+    const defines = Object.entries(numbers).map(([name, value]) => `#define ${name} ${value}\n`);
+    this.octree = this._program(defines.join('') + this.sources.octree);
     this.present = this._program(this.sources.present);
     const rowFormats = [null, [gl.R16UI, gl.RED_INTEGER], [gl.RG16UI, gl.RG_INTEGER], [gl.RGBA16UI, gl.RGBA_INTEGER],
                         [gl.RGBA16UI, gl.RGBA_INTEGER]];
@@ -77,7 +95,7 @@ class Renderer {
       if (flat) gl.texSubImage2D(target, 0, 0, row, WIDTH, high, format, type, texels);
       else gl.texSubImage3D(target, 0, 0, row % WIDTH, Math.floor(row / WIDTH), WIDTH, high, 1, format, type, texels);
       await afterPiece(texelCount);
-      if (gl.isContextLost()) throw new ContextLost();
+      if (gl.isContextLost()) throw new DeviceLost();
     }
   }
 
@@ -124,6 +142,7 @@ class Renderer {
     gl.uniformMatrix4fv(at.cameraToWorld, false, [...right, 0, ...up, 0, ...back, 0, ...position, 1]);
     gl.uniform2fv(at.halfExtent, view.halfExtent);
     gl.uniform2f(at.pictureSize, width, height);
+    gl.uniform1f(at.near, scene.near);
     gl.uniform3fv(at.background, scene.background);
     gl.uniform1i(at.showDepth, view.depthRange ? 1 : 0);
     gl.uniform2fv(at.depthRange, view.depthRange ?? [1, 2]);
@@ -196,5 +215,3 @@ class Renderer {
     gl.getExtension('WEBGL_lose_context')?.loseContext();
   }
 }
-
-class ContextLost extends Error {}
