@@ -107,7 +107,8 @@ class NearCameraConfig:
     weight: float = 0.0
     """Of its loss, the mean part of the light that is taken there, next to that of the colour; 0: none."""
     reach: float = 0.1
-    """Length in model units of what is right before a camera: of the beginning of each ray in the box of the scene."""
+    """Length in model units of what is right before a camera: from where a ray enters the box of the scene, or within
+    it from the near plane."""
 
     def __post_init__(self):
         within(self, 0, MANY, "weight")

@@ -302,15 +302,15 @@ class NearCamera:
 
     def __init__(self, term):
         """`term` of the trainer: its model and settings."""
-        self.half, self.config = 0.5 * term.model.box.aabb_scale, term.config
+        self.box, self.config = term.model.box, term.config
 
     def differentiate(self, rays: DrawnRays, march: March, density: Density, colours: Colours,
                       comparison: Comparison) -> None:
         """Add to the gradient of the log densities, and to the loss."""
         kernels.differentiate_near_camera(
             colours.at_visible.inputs, march.t, density.visible_dt, march.ray_start, density.kept_start,
-            density.kept_count, rays.origins, rays.directions, self.half, self.config.reach, self.config.weight,
-            comparison.log_density_gradient, comparison.errors, rays.count)
+            density.kept_count, rays.origins, rays.directions, 0.5 * self.box.aabb_scale, self.box.near,
+            self.config.reach, self.config.weight, comparison.log_density_gradient, comparison.errors, rays.count)
 
 
 class Distances(Stage):

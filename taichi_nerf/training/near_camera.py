@@ -1,6 +1,8 @@
 """A pull towards empty space right before the cameras (Yang et al. 2023, the occlusion term of FreeNeRF).
 
-    loss = weight mean_r sum_i [t_i < e_r + reach] w_i          e_r: where ray r enters the box, 0 inside of it
+    loss = weight mean_r sum_i [t_i < e_r + reach] w_i          e_r: where samples of ray r begin
+
+They begin where the ray enters the box, or at the near plane within it.
 
 Few views can each be explained by fog of their own right before the camera, which no other view sees. The loss is the
 part of the light that the beginning of a ray takes; it looks at the samples that are there already, so that it costs
@@ -33,5 +35,5 @@ class NearCamera:
         """[R]: where the beginning of each ray ends."""
         half = 0.5 * self.model.box.aabb_scale
         box = rays.origins.new_tensor([[-half] * 3, [half] * 3])
-        entry, _ = intersect_ray_aabb(rays.origins.detach(), rays.directions.detach(), box)
+        entry, _ = intersect_ray_aabb(rays.origins.detach(), rays.directions.detach(), box, self.model.box.near)
         return entry + self.config.reach

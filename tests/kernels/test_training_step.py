@@ -285,7 +285,8 @@ def test_the_loss_of_what_is_right_before_the_cameras_and_its_gradient(backend, 
     t = torch.cat([single(2 * torch.rand(n, generator=rng)).sort().values for n in marched])  # in order on each ray
     origins, directions = torch.tensor([[0.0, 0, -1.5]] * rays), torch.tensor([[0.0, 0, 1.0]] * rays)
     origins[2] = 0.0  # within the box
-    end = [reach if ray == 2 else 1.5 - half + reach for ray in range(rays)]
+    nearest = 0.3
+    end = [reach + (nearest if ray == 2 else 1.5 - half) for ray in range(rays)]
     passed = [torch.zeros(()).double() for _ in range(rays)]
     for ray in range(rays):
         for k in range(kept[ray]):
@@ -298,7 +299,7 @@ def test_the_loss_of_what_is_right_before_the_cameras_and_its_gradient(backend, 
     integers = (backend.tensor(values, torch.int32) for values in (marched_starts, starts, torch.tensor(kept)))
     kernels.differentiate_near_camera(
         backend.tensor(geometry.detach()), backend.tensor(t), backend.tensor(dt), *integers, backend.tensor(origins),
-        backend.tensor(directions), half, reach, weight, gradient, errors, backend.tensor([rays], torch.int32))
+        backend.tensor(directions), half, nearest, reach, weight, gradient, errors, backend.tensor([rays], torch.int32))
     assert 0 < loss < weight
     backend.assert_close(errors[:1], loss.detach()[None], "loss")
     backend.assert_close(gradient, 1 + expected[0], "log densities")

@@ -23,11 +23,14 @@ def batch_of(rays: Rays) -> Batch:
 
 
 def test_the_beginning_of_a_ray_is_that_in_the_box():
-    """Of one from before the box, one from within, one that misses it, and one that leaves it behind."""
+    """Of one from before the box, one from within, one that misses it, and one that leaves it behind; not before the
+    near plane."""
     origins = torch.tensor([[-3.0, 0, 0], [0.5, 0, 0], [-3.0, 5, 0], [3.0, 0, 0]])
     rays = Rays(origins, torch.tensor([[1.0, 0, 0]]).repeat(4, 1))
     term = NearCamera(build_model(SMALL, Box(aabb_scale=4)), NearCameraConfig(weight=1.0, reach=0.25))
     torch.testing.assert_close(term.end(rays), torch.tensor([1.25, 0.25, 0.25, 0.25]))
+    term = NearCamera(build_model(SMALL, Box(aabb_scale=4, near=0.5)), NearCameraConfig(weight=1.0, reach=0.25))
+    torch.testing.assert_close(term.end(rays), torch.tensor([1.25, 0.75, 0.75, 0.75]))
 
 
 @pytest.mark.parametrize("name", ["nerf", "mip-nerf", "mip-nerf-360", "mip-nerf-360-hash"])

@@ -1,6 +1,6 @@
 """The loss of the light that the beginning of each ray takes, of the samples of the step.
 
-    loss = weight / R sum_r sum_i [t_i < e_r + reach] w_i        e_r: where ray r enters the box, 0 inside of it
+    loss = weight / R sum_r sum_i [t_i < e_r + reach] w_i        e_r: where samples of ray r begin
 
 The first samples of a ray let pass exp(-sum of their optical depths), and take the rest: that is the inner sum.
 As `taichi_nerf.training.near_camera`, which says why.
@@ -16,12 +16,12 @@ from .loss import LOSS
 
 
 @ti.func
-def _entry(origin, direction, half):
-    """Where a ray enters the box [-half, half]^3: 0 within it, and where it misses it."""
+def _entry(origin, direction, half, nearest):
+    """Where a ray enters the box [-half, half]^3: at `nearest` within it, and where it misses it."""
     corner = ti.Vector([half, half, half])
     interval = box_interval(origin, direction, -corner, corner)
-    entry = ti.max(interval[0], 0.0)
-    return ti.select(interval[2] < entry, 0.0, entry)
+    entry = ti.max(interval[0], nearest)
+    return ti.select(interval[2] < entry, nearest, entry)
 
 
 @kernel
@@ -35,6 +35,7 @@ def differentiate_near_camera(
     origins: ti.types.ndarray(ndim=2),  # [R, 3]
     directions: ti.types.ndarray(ndim=2),  # [R, 3]
     half: float,  # of the side of the box
+    nearest: float,  # distance from the camera at which there are samples
     reach: float,
     weight: float,
     log_density_gradient: ti.types.ndarray(ndim=1),  # [K]: the gradient is added
@@ -48,7 +49,7 @@ def differentiate_near_camera(
             continue
         ray = slot // stride
         begin, marched = ray_start[ray], marched_start[ray]
-        end = _entry(row(origins, ray), row(directions, ray), half) + reach
+        end = _entry(row(origins, ray), row(directions, ray), half, nearest) + reach
         scale = weight / ti.cast(rays[0], float)
         near, passed = 0, 0.0
         for k in range(ray_count[ray]):
