@@ -10,6 +10,7 @@
     python benchmarks/experiments.py widths --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py decay --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py afar --scene LEGO --downscale 2 --seeds 3
+    python benchmarks/experiments.py few-views --scene LEGO --downscale 4 --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
 two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
@@ -19,8 +20,8 @@ it keeps every figure and goes on where it was stopped, with --pictures FOLDER i
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,14 @@ from taichi_nerf.config import (
     PositionalProposalConfig,
     RangeConfig,
     RayBatchConfig,
+    RunConfig,
     TrainingConfig,
+    few_view_settings,
     recipe,
+    with_few_views,
 )
 from taichi_nerf.data import Scene, with_scales
+from taichi_nerf.data.disturb import with_split
 from taichi_nerf.data.multiscale import scale_words
 from taichi_nerf.devices import machine
 from taichi_nerf.models.views import render_view
@@ -57,6 +62,7 @@ from taichi_nerf.types import Rays
 SCALES = 4
 FIELD = PositionalFieldConfig(width=64, depth=4, skip=2, bottleneck=64, view_width=32)
 DECAY, TOO_FINE = 0.003, 512  # of a hash grid's levels, and its finest level for images of 100 x 100 pixels
+EIGHT_OF_LEGO = [26, 86, 2, 55, 75, 93, 16, 73]  # of DietNeRF (Jain et al. 2021), and of those who came after it
 FAR = 36.0  # of the bounded sampler, model units: behind the hills of the open field
 
 
@@ -80,6 +86,8 @@ class Experiment:
     rays: int = 256
     scene: Callable[[argparse.Namespace], Scene]
     scores: Callable[[object, Scene], dict[str, float]]
+    terms: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Of the training of an arm, what differs from the settings by default: fields of TrainingConfig."""
 
 
 def nerf_arms() -> dict[str, NeRFConfig]:
@@ -138,6 +146,14 @@ def decay_arms() -> dict[str, InstantNGPConfig]:
     return {"decay": arm(DECAY, None, "off"), "no decay": arm(0.0, None, "off"),
             "too fine": arm(0.0, TOO_FINE, "off"), "too fine, widths": arm(0.0, TOO_FINE, "level"),
             "too fine, widths and decay": arm(DECAY, TOO_FINE, "level")}
+
+
+def few_view_runs() -> dict[str, RunConfig]:
+    """Instant-NGP's settings for few views, each of them left out, and its settings for many."""
+    many = RunConfig()
+    parts = {f"without {name.removeprefix('training.').removeprefix('model.')}": with_few_views(many, {name})
+             for name in few_view_settings(many)}
+    return {"settings for few views": with_few_views(many), "settings for many": many, **parts}
 
 
 def mean_psnr(model, scene: Scene) -> dict[str, float]:
@@ -208,6 +224,14 @@ def at_one_scale(settings: argparse.Namespace) -> Scene:
     return load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"], every={"test": 25})
 
 
+def of_few_views(settings: argparse.Namespace) -> Scene:
+    """The still life seen 8 times, or the scene that was named, of which the training views `--views` are left."""
+    if settings.scene is None:
+        return builtin_scene(resolution=96, views=(8, 0, 8))
+    scene = load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"], every={"test": 8})
+    return with_split(scene, scene.splits["train"].subset(settings.views))
+
+
 def at_scales(settings: argparse.Namespace) -> Scene:
     return with_scales(at_one_scale(settings), SCALES)
 
@@ -240,6 +264,11 @@ EXPERIMENTS = {
         arms=decay_arms(), steps=1000, scene=at_one_scale, scores=mean_psnr,
         bars=[Bar(better="decay", worse="no decay", score="PSNR", least=0.0),
               Bar(better="too fine, widths and decay", worse="no decay", score="PSNR", least=-0.2)]),
+    "few-views": Experiment(
+        arms={name: run.model for name, run in few_view_runs().items()}, steps=500, scene=of_few_views,
+        scores=mean_psnr, terms={name: {"near_camera": run.training.near_camera}
+                                 for name, run in few_view_runs().items()},
+        bars=[Bar(better="settings for few views", worse="settings for many", score="PSNR", least=0.3)]),
     "afar": Experiment(
         arms=width_arms(), steps=1000, scene=at_one_scale, scores=psnr_from_afar,
         bars=[Bar(better="Instant-NGP with widths", worse="without widths", score="1/4", least=2.0),
@@ -252,7 +281,8 @@ EXPERIMENTS = {
 }
 
 
-def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int):
+def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int,
+          terms: Mapping[str, object] | None = None):
     """A trained model, and the seconds that its training took."""
     hashed, usual = config.encoding == "hash", recipe(config.kind, "small", config.encoding)
     optimiser = usual.optimiser
@@ -262,7 +292,7 @@ def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int):
     batch = RayBatchConfig(rays=rays, crop_steps=crop_steps)
     if isinstance(usual.batch, BatchConfig):  # as many rays as make up its samples
         batch = usual.batch
-    training = TrainingConfig(steps=steps, seed=seed, batch=batch, optimiser=optimiser)
+    training = TrainingConfig(steps=steps, seed=seed, batch=batch, optimiser=optimiser, **(terms or {}))
     model = make_model(scene, config, seed=seed)
     return model, fit(model, scene, training).seconds
 
@@ -302,7 +332,9 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of each training; by default those of the experiment")
     parser.add_argument("--rays", type=int, help="of each step; by default those of the experiment")
-    parser.add_argument("--scene", type=Path, help="folder of another scene for multiscale, widths and afar")
+    parser.add_argument("--scene", type=Path, help="folder of another scene for the experiments that show one above")
+    parser.add_argument("--views", type=int, nargs="+", metavar="N", default=EIGHT_OF_LEGO,
+                        help="numbers of the training views that few-views leaves; by default those of DietNeRF")
     parser.add_argument("--downscale", type=int, default=1)
     parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
@@ -324,7 +356,7 @@ def main():
             late = settings.minutes is not None and time.monotonic() - begun > 60 * settings.minutes
             if late or arm in found.get(str(seed), {}):
                 continue
-            model, seconds = train(config, scene, seed, steps, rays)
+            model, seconds = train(config, scene, seed, steps, rays, experiment.terms.get(arm, {}))
             scores = experiment.scores(model, scene)
             found.setdefault(str(seed), {})[arm] = scores
             print(f"seed {seed}, {arm}: {scores}, {seconds:.0f} s of training", flush=True)

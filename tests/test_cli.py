@@ -29,7 +29,7 @@ from taichi_nerf import cli, devices, runtime
 from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
 from taichi_nerf.cli.train import _default_folders, _made, _Reporter
-from taichi_nerf.config import SYSTEMS
+from taichi_nerf.config import SYSTEMS, few_view_settings, flattened
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.svox import read_svox
@@ -186,7 +186,10 @@ def test_a_built_in_scene_is_trained_by_name_at_several_scales(tmp_path, capsys)
     assert cli.main(["info", str(folder)]) == 0
     facts = capsys.readouterr().out
     assert "on builtin:open-field, downscale 20" in facts
+    assert "downscale 20, 2 scales, for 2 steps" in facts and "\nscale 1/2    PSNR" in facts
     assert "train: 120 images of 2 sizes up to 10 x 10 pixels" in facts
+    assert cli.main(["render", str(folder), "--path", "test", "--every", "8", "-o", str(tmp_path / "views")]) == 0
+    assert "4 frames of 5 x 5 to 10 x 10 pixels" in capsys.readouterr().out
 
 
 def test_a_built_in_scene_that_there_is_not_is_one_sentence(capsys):
@@ -199,7 +202,8 @@ def test_a_built_in_scene_that_there_is_not_is_one_sentence(capsys):
 def test_a_score_that_a_picture_is_too_small_for_is_called_undefined():
     from taichi_nerf.cli.scores import means
 
-    assert means({"psnr": None, "ssim": None, "lpips": 0.25}) == "PSNR infinite, SSIM undefined, LPIPS 0.2500"
+    assert means({"psnr": None, "ssim": None, "lpips": 0.25}) == (
+        "PSNR infinite, SSIM undefined (it needs 11 x 11 scored pixels), LPIPS 0.2500")
 
 
 def test_eval_repeats_the_scores_of_the_training(run, capsys):
@@ -296,6 +300,9 @@ def test_resume_keeps_its_settings(run, capsys):
     before = contents(run)
     assert "--seed cannot be changed" in refused(capsys, "train", "--resume", run, "--seed", "3")
     assert "--batch.samples" in refused(capsys, "train", "--resume", run, "--batch.samples", "99")
+    for option, value in (("--scales", "1"), ("--model", "instant-ngp"), ("--model.widening", "0")):  # by default, too
+        assert f"{option} cannot be changed" in refused(capsys, "train", "--resume", run, option, value)
+    assert "--few-views cannot be changed" in refused(capsys, "train", "--resume", run, "--no-few-views")
     assert "SCENE and --output" in refused(capsys, "train", "somewhere", "--resume", run)
     assert contents(run) == before
 
@@ -642,6 +649,11 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --seconds inf", "seconds must be above 0 and at most 1000000000, got inf"),
         ("train --optimiser.learning-rate nan", "learning-rate must be above 0 and at most a million, got nan"),
         ("train --optimiser.learning-rate inf", "learning-rate must be above 0 and at most a million, got inf"),
+        ("train --depth.weight -1", ": depth.weight must be from 0 to a million, got -1.0"),
+        ("train --model.widening=-1", ": model.widening must be from 0 to a million, got -1.0"),
+        ("train --depth.weight 1 --sparsity.weight -1", ": depth.weight or sparsity.weight must be from 0"),
+        ("train --model.widening 1 --model.widths off", ": model.widening needs widths level"),
+        ("train --model.field.hash-grid.features 3", ": model.field.hash-grid.features must be 1, 2, 4 or 8, got 3"),
         ("train --downscale 0", "downscale must be from 1 to 2^31 - 1, got 0"),
         ("train --test-every -2", "test-every must be from 0"),
         ("train --batch.samples 0", "samples must be from 16 to 16777216, got 0"),
@@ -1027,6 +1039,51 @@ def test_points_of_structure_from_motion_count_unless_they_are_to_be_left_out(ca
         assert (said in capsys.readouterr().err) == counted
         depth = RunFolder.open(run).config.training.depth
         assert (depth.weight, depth.final, depth.of) == ((0.1, 0.0, "points") if counted else (0.0, 1.0, "points"))
+
+
+@pytest.fixture
+def begun(scene_folder, tmp_path, monkeypatch, capsys):
+    """`begun(options)`: the settings of a run of a scene with 6 training views, before its first step, and what was
+    said."""
+    module = sys.modules["taichi_nerf.cli.train"]
+
+    def begin(*options: str):
+        found = []
+        monkeypatch.setattr(module, "_run", lambda command, run, scene, trainer, shown: found.append(run) or 0)
+        output = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        command = ["train", str(scene_folder), "--steps", "0", "--output", str(output), *SMALL, *options]
+        assert cli.main(command) == 0
+        assert RunFolder.open(output).config == found[-1].config
+        return found[-1].config, capsys.readouterr().err
+
+    return begin
+
+
+def test_few_views_are_found_and_said_and_what_is_given_stays(begun):
+    config, said = begun()
+    settings = few_view_settings(config)
+    assert config.few_views and all(flattened(config)[name] == value for name, value in settings.items())
+    assert "6 training views: few-view settings are on (--no-few-views turns them off): " in said
+    config, said = begun("--model.field.direction-degree", "4")
+    assert config.few_views and config.model.field.direction_degree == 4
+    assert "--model.field.direction-degree 4" in said
+    config, said = begun("--no-few-views")
+    assert not config.few_views and "few-view" not in said
+    assert all(flattened(config)[name] != value for name, value in settings.items())
+
+
+def test_many_views_have_the_settings_of_many_unless_those_of_few_are_asked_for(begun, monkeypatch):
+    monkeypatch.setattr(sys.modules["taichi_nerf.cli.train"], "FEW_VIEWS", 5)
+    config, said = begun()
+    assert not config.few_views and "few-view" not in said
+    config, said = begun("--few-views")
+    assert config.few_views and "6 training views: few-view settings are on" in said
+
+
+def test_options_of_distances_that_change_nothing_are_named(begun):
+    assert "--depth.final changes nothing: no distances count, as" in begun("--depth.final", "0.5")[1]
+    assert "--depth.final and --depth.rays change nothing" in begun("--depth.final", "0.5", "--depth.rays", "0.1")[1]
+    assert "change" not in begun("--depth.weight", "0")[1]
 
 
 def test_without_its_library_the_viewer_says_how_to_get_it(tmp_path, monkeypatch, capsys):

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import re
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import Positional, Suppress
@@ -98,6 +98,22 @@ def refusal(argv: Sequence[str], commands: Mapping[str, Any]) -> str | None:
     return next(_faults(argv[0], list(argv[1:]), options), None)
 
 
+def given(words: Sequence[str], command: Any) -> dict[str, Option]:
+    """The options of `command` among the words after it, by path."""
+    known = _by_name(options_of(command))
+    names = (_name_of(word) for word in words if _is_option(word))
+    return {known[name].path: known[name] for name in names if name in known}
+
+
+def with_section(sentence: str, options: Iterable[Option]) -> str:
+    """A sentence that begins with the name of a setting, with that of one of `options` in its place, which says whose
+    setting it is; one of several such may be meant."""
+    name, space, rest = sentence.partition(" ")
+    found = [full for full in (option.names[0].removeprefix("--") for option in options)
+             if full.rpartition(".")[2] == name]
+    return " or ".join(found or [name]) + space + rest
+
+
 def check_numbers(command: Any) -> None:
     """Raises SettingError for a number that no kernel can have: infinite, none at all, or beyond 32 bits."""
     for option in options_of(command):
@@ -113,21 +129,18 @@ def check_numbers(command: Any) -> None:
 
 def _faults(command: str, words: list[str], options: list[Option]) -> Iterator[str]:
     """What is wrong with the words after `command`, as they come."""
-    known = {name: option for option in options if not option.positional for name in option.names}
-    known |= {f"--{_negated(option.names[0])}": option for option in known.values() if option.kind is bool}
-    given, loose = set(), []
+    known, found, loose = _by_name(options), set(), []
     while words:
         word = words.pop(0)
         if not _is_option(word):
             loose.append(word)
             continue
-        name, equals, attached = word.partition("=")
-        name = name.replace("_", "-")
+        name, (_, equals, attached) = _name_of(word), word.partition("=")
         option = known.get(name)
         if option is None:
             yield f"{name} is no option of {command}{_close(name, known)}"
             return
-        given.add(option)
+        found.add(option)
         values = [attached] if equals else []
         while words and not _is_option(words[0]) and (option.count is None or len(values) < option.count):
             values.append(words.pop(0))
@@ -138,7 +151,7 @@ def _faults(command: str, words: list[str], options: list[Option]) -> Iterator[s
         yield f"{loose[len(positional)]} is one argument too many: {command} takes {shown}"
     yield from (f"{command} needs {option.names[0]}" for option in positional[len(loose) :] if option.required)
     yield from (f"{command} needs {option.names[0]}" for option in options
-                if option.required and not option.positional and option not in given)
+                if option.required and not option.positional and option not in found)
 
 
 def _wrong_values(name: str, option: Option, values: list[str]) -> Iterator[str]:
@@ -151,6 +164,17 @@ def _wrong_values(name: str, option: Option, values: list[str]) -> Iterator[str]
 
 def _is_option(word: str) -> bool:
     return re.match("--?[A-Za-z]", word) is not None
+
+
+def _name_of(word: str) -> str:
+    """Of an option, without a value that is attached to it."""
+    return word.partition("=")[0].replace("_", "-")
+
+
+def _by_name(options: Iterable[Option]) -> dict[str, Option]:
+    """Those that have names, by each of them."""
+    known = {name: option for option in options if not option.positional for name in option.names}
+    return known | {f"--{_negated(option.names[0])}": option for option in known.values() if option.kind is bool}
 
 
 def _negated(name: str) -> str:

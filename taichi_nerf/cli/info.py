@@ -89,20 +89,27 @@ def info(command: Info) -> int:
     return 0
 
 
+def _scales(run: "RunFolder") -> str:
+    """In how many sizes it has each view, where these are several."""
+    scales = run.config.scene.scales
+    return f", {scales} scales" if scales > 1 else ""
+
+
 def _run_facts(run: "RunFolder") -> "list[Finding]":
     """What a run folder says of its training."""
     from ..data.inspect import Finding
     from ..training import checkpoint
     from ..training.files import read_json
     from ..training.folder import METRICS_FILE
-    from .scores import checked_scores, number
+    from .scores import checked_scores, number, of_scales
 
     training, facts = run.config.training, []
     budget = [f"{training.steps} steps"] if training.steps is not None else []
     budget += [f"{training.seconds:g} s"] if training.seconds is not None else []
     facts.append(
         f"run of {run.config.model.kind} on {run.config.scene.path or 'the built-in scene'}, "
-        f"downscale {run.config.scene.downscale}, for {' or '.join(budget)}, on {run.runtime['backend']} with "
+        f"downscale {run.config.scene.downscale}{_scales(run)}, for {' or '.join(budget)}, on "
+        f"{run.runtime['backend']} with "
         f"{run.runtime['threads']} threads"
     )
     warnings = []
@@ -115,6 +122,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
                 f"scores: PSNR {number(scores['psnr'], 'psnr')}, SSIM {number(scores['ssim'], 'ssim')} over "
                 f"{scores['images']} images"
             )
+            facts.extend(of_scales(scores))
     except UserError as error:
         warnings.append(str(error))
     return [

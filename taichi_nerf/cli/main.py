@@ -13,6 +13,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, Any, get_args
 
@@ -22,7 +23,7 @@ from tyro.conf import AvoidSubcommands, subcommand
 from ..config import ENCODINGS, PRESETS, SYSTEMS, SettingError
 from ..errors import UserError
 from ..output import Unfailing, loss, result, say
-from .arguments import check_numbers, refusal
+from .arguments import check_numbers, given, refusal, with_section
 from .bench import Bench, bench
 from .doctor import Doctor, doctor
 from .eval import Eval, eval
@@ -166,17 +167,19 @@ def _parsed(
         result(*_help())
         return None
     said, defaults = io.StringIO(), _defaults(argv)
+    commands = {**{_name(each): each for each in COMMANDS}, "train": defaults}
+    options = given(argv[1:], commands[argv[0]]) if argv[:1] and argv[0] in commands else {}
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(Unfailing(sys.stdout, results=True)):
             command = tyro.cli(_command_type(defaults), prog="taichi-nerf", args=argv, description=DESCRIPTION)
         check_numbers(command)
-        return command
+        return replace(command, given=frozenset(options)) if isinstance(command, Train) else command
     except (SettingError, SystemExit) as end:
         refused = _setting_error(end)
         if refused is None and not end.code:
             return None
         # the parser would print either as a box of several lines
-        sentence = refused or refusal(argv, {**{_name(each): each for each in COMMANDS}, "train": defaults})
+        sentence = with_section(str(refused), options.values()) if refused else refusal(argv, commands)
         of_command = f" {argv[0]}" if argv and argv[0] in map(_name, COMMANDS) else ""
         sentence = str(sentence or _unboxed(said.getvalue()))
         more = f"see taichi-nerf{of_command} --help"

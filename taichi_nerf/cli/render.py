@@ -116,12 +116,18 @@ def render(command: Render) -> int:
         render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                         renderer=command.renderer,
                         shots=Shot(time=times, codes={name: values.cpu() for name, values in codes.items()}))
-    width, height = cameras.size[0]
     result(
-        f"{len(cameras)} frames of {width} x {height} pixels: "
+        f"{len(cameras)} frames of {_sizes(cameras)} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
     )
     return 0
+
+
+def _sizes(cameras: "Cameras") -> str:
+    """Of the frames: the one that all have, or the smallest and the largest."""
+    ordered = cameras.size[cameras.size.prod(axis=1).argsort(kind="stable")]
+    smallest, largest = (f"{width} x {height}" for width, height in ordered[[0, -1]])
+    return smallest if smallest == largest else f"{smallest} to {largest}"
 
 
 def _path_cameras(command: Render, run: "RunFolder") -> "tuple[Scene, Cameras, np.ndarray | None]":

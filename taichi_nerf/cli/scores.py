@@ -3,6 +3,7 @@
 from ..data.json_files import short
 from ..data.multiscale import scale_words
 from ..errors import UserError
+from ..metrics import WINDOW
 from ..training.evaluate import Evaluation, scored_sentence
 
 
@@ -18,7 +19,23 @@ def plain_scores(evaluation: Evaluation, about: dict, every: int) -> dict:
 
 
 def checked_scores(scores: dict, file: str) -> dict:
-    """The means in what a file says. Raises UserError where one is no number; only of the images there must be some."""
+    """The means in what a file says, also those of each scale. Raises UserError where one is no number; only of the
+    images there must be some."""
+    per_scale = scores.get("per_scale", [])
+    if not isinstance(per_scale, list) or not all(map(_is_of_scale, per_scale)):
+        raise UserError(f"{file} is damaged: per_scale is {short(per_scale)}, not the scores of scales; score again "
+                        "with taichi-nerf train --resume")
+    of_each = [{**_checked_means(each, file), "scale": each["scale"]} for each in per_scale]
+    return {**_checked_means(scores, file), "per_scale": of_each}
+
+
+def _is_of_scale(values: object) -> bool:
+    """Whether they can be the scores of one."""
+    scale = values.get("scale") if isinstance(values, dict) else None
+    return type(scale) is int and scale > 0
+
+
+def _checked_means(scores: dict, file: str) -> dict:
     found = {name: scores.get(name) for name in ("psnr", "ssim", "images")}
     for name, value in found.items():
         if type(value) not in (int, float) and (value is not None or name == "images"):
@@ -41,14 +58,19 @@ def summary(scores: dict) -> list[str]:
     """Lines with the means, also those of each scale, and what they were measured under."""
     p = scores["protocol"]
     return [
-        *(f"scale {scale_words(each['scale']):5}  {means(each)}: mean over {each['images']} images"
-          for each in scores.get("per_scale", ())),
+        *of_scales(scores),
         f"{means(scores)}: mean over {scores['images']} images",
         f"split {p['split']}, every {p['every']}, {p['resolution']} pixels, background {p['background']}, "
         f"{'masked: ' + p['masked'] + ', ' if 'masked' in p else ''}{scored_sentence(p)}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
         f"on {p['device']} ({p['backend']}, {p['threads']} threads)",
     ]
+
+
+def of_scales(scores: dict) -> list[str]:
+    """A line with the means of each scale; none where there is one alone."""
+    return [f"scale {scale_words(each['scale']):5}  {means(each)}: mean over {each['images']} images"
+            for each in scores.get("per_scale", ())]
 
 
 def means(scores: dict) -> str:
@@ -60,6 +82,8 @@ def means(scores: dict) -> str:
 
 def number(value: float | None, name: str) -> str:
     """A value of the score `name`."""
-    if value is None:  # equal pictures, or pictures too small for the window of SSIM
-        return "infinite" if name == "psnr" else "undefined"
+    if value is None and name == "psnr":  # equal pictures
+        return "infinite"
+    if value is None:
+        return f"undefined (it needs {WINDOW} x {WINDOW} scored pixels)" if name == "ssim" else "undefined"
     return f"{value:.4f}"

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Fixed, Suppress, arg
 
 from ..config import (
+    FEW_VIEWS,
     LARGEST,
     SYSTEMS,
     Encoding,
@@ -23,10 +24,12 @@ from ..config import (
     SceneConfig,
     SettingError,
     TrainingConfig,
+    few_view_settings,
     flattened,
     preset_for,
     recipe,
     system_of,
+    with_few_views,
     within,
 )
 from ..devices import pytorch_is_for_cuda
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 FREE_ON_RESUME = {
     "resume",
+    "given",
     "training.steps",
     "training.seconds",
     "backend",
@@ -93,6 +97,9 @@ class Train(Common):
     many times faster on a processor; by default what the model's paper has."""
     checkpoint_seconds: Annotated[float, arg(metavar="S")] = 30.0
     """Seconds between two checkpoints: what a run that is killed can lose."""
+    few_views: bool = False
+    """Settings that are better where there are few training views, each where it is not given by itself; by default
+    where there are at most 16, which the training then says."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
     than the training."""
@@ -105,6 +112,8 @@ class Train(Common):
     training: Annotated[TrainingConfig, arg(name="")] = dataclasses.field(default_factory=TrainingConfig)
     scene: Annotated[SceneConfig, arg(name="")] = dataclasses.field(default_factory=SceneConfig)
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
+    given: Annotated[frozenset[str], Suppress, Fixed] = frozenset()
+    """Settings that the command line names, whatever their values, by dotted name."""
 
     def __post_init__(self):
         within(self, 0, LARGEST, "checkpoint_seconds")
@@ -163,6 +172,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
         run.cut_log(trainer.steps_done)
         run.write_config()
     _tell(scene)
+    _tell_few_views(config, scene)
     _tell_distances(scene, trainer)
     if trainer.progress < 1:
         warm_up(trainer)
@@ -257,14 +267,26 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
         line.wait(config.scene.path or "the built-in scene")
         scene = load_training_scene(config.scene, on_image=line.decoded)
     check_scene(config.model, scene)
+    config = _chosen_for_views(command, config, scene)
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
+    _tell_idle(command, depth.weight, scene)
     config = dataclasses.replace(config, model=settled(config.model, scene),
                                  training=dataclasses.replace(config.training, depth=depth))
     path = _made([command.output] if command.output is not None else _default_folders(scene), there)
     held.enter_context(writing(path))
     return RunFolder.create(path, config, scene), scene
+
+
+def _chosen_for_views(command: Train, config: RunConfig, scene: "Scene") -> RunConfig:
+    """`config` with the settings for few views, where they are asked for, or nothing is said and there are few."""
+    asked = command.few_views or "few_views" in command.given
+    few = scene.splits["train"].views <= FEW_VIEWS and few_view_settings(config, command.given)
+    if command.few_views if asked else few:
+        with _settings_errors():
+            return with_few_views(config, command.given)
+    return config
 
 
 def _check_no_run(path: str | None):
@@ -305,7 +327,7 @@ def _resumed(command: Train) -> "tuple[RunFolder, Scene]":
         run.config = dataclasses.replace(run.config, scene=scene)
     default = flattened(train_defaults(command.backend))
     for name, value in flattened(command).items():
-        if name not in FREE_ON_RESUME and value != default.get(name):
+        if name not in FREE_ON_RESUME and (name in command.given or value != default.get(name)):
             raise UserError(
                 f"{_option(name)} cannot be changed by --resume, which takes the settings of {run.path}; leave it out, "
                 "or train anew"
@@ -434,6 +456,16 @@ def _tell(scene: "Scene"):
             say(f"warning: {finding.text}")
 
 
+def _tell_few_views(config: RunConfig, scene: "Scene"):
+    """That the settings for few views were chosen, and which they are."""
+    if not config.few_views:
+        return
+    values = flattened(config)
+    settings = ", ".join(f"{_option(name)} {values[name]:g}" for name in few_view_settings(config))
+    say(f"{scene.splits['train'].views} training views: few-view settings are on (--no-few-views turns them off): "
+        f"{settings}")
+
+
 def _tell_distances(scene: "Scene", trainer: "Trainer"):
     """Whose distances count in the training, and how much."""
     term = trainer.distances
@@ -444,6 +476,14 @@ def _tell_distances(scene: "Scene", trainer: "Trainer"):
         f"the depth images, which know {seen} pixels,")
     fall = "" if depth.final == 1 else f", which falls to {depth.weight * depth.final:g}"
     say(f"{whose} count in the training with the weight {depth.weight:g}{fall}; without them: --depth.weight 0")
+
+
+def _tell_idle(command: Train, weight: float, scene: "Scene"):
+    """Which options of distances change nothing, as none is known and none asked for."""
+    idle = [_option(name) for name in sorted(command.given & {"training.depth.final", "training.depth.rays"})]
+    if idle and weight == 0:
+        say(f"{' and '.join(idle)} {'changes' if len(idle) == 1 else 'change'} nothing: no distances count, as "
+            f"--depth.weight is 0 or {scene.name} has no points of structure from motion that its training images saw")
 
 
 def _runtime_name() -> str:

@@ -6,6 +6,7 @@
     model systems               what all models have in common; the one list of them
     instant_ngp nerf nerf_w mip_nerf mip_nerf_360
                                 a system each: its settings, its presets, what --encoding does with them
+    few_views                   which settings few views want
     extraction                  how an octree is made out of a model
     training scene run          a run as a whole
     reading migrations          from JSON, of this version and of earlier ones
@@ -13,8 +14,9 @@
 
 from . import instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree
 from .batch import BatchConfig, RayBatchConfig
-from .corrections import DepthConfig, ExposureConfig, RefineConfig, SparsityConfig
+from .corrections import DepthConfig, ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
 from .extraction import ExtractionConfig
+from .few_views import FEW_VIEWS, few_view_settings, with_few_views
 from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig, Widths
 from .hash_grid import CELLS_PER_PIXEL, FINEST, HashGridConfig
 from .instant_ngp import InstantNGPConfig, SamplingConfig
@@ -50,6 +52,7 @@ __all__ = [
     "BUILTIN",
     "CELLS_PER_PIXEL",
     "ENCODINGS",
+    "FEW_VIEWS",
     "FINEST",
     "LARGEST",
     "PRESETS",
@@ -69,6 +72,7 @@ __all__ = [
     "ModelConfig",
     "NeRFConfig",
     "NeRFWConfig",
+    "NearCameraConfig",
     "OptimiserConfig",
     "Orientation",
     "PlenOctreeConfig",
@@ -92,6 +96,7 @@ __all__ = [
     "Widths",
     "above",
     "check_fit",
+    "few_view_settings",
     "flattened",
     "from_dict",
     "named",
@@ -101,6 +106,7 @@ __all__ = [
     "system_of",
     "todays_model",
     "todays_run",
+    "with_few_views",
     "within",
 ]
 

@@ -1,4 +1,5 @@
-"""What is learned or known beside the field: cameras, exposures, distances, and that most of space is empty."""
+"""What is learned or known beside the field: cameras, exposures, distances, and that most of space is empty, above all
+right before a camera."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -97,3 +98,18 @@ class SparsityConfig:
         within(self, 0, MANY, "weight")
         above(self, 0, MANY, "scale")
         within(self, 1, MOST_SAMPLES, "points")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearCameraConfig:
+    """A pull towards empty space right before the cameras, where few views leave fog that no other view denies."""
+
+    weight: float = 0.0
+    """Of its loss, the mean part of the light that is taken there, next to that of the colour; 0: none."""
+    reach: float = 0.1
+    """Length in model units of what is right before a camera: from where a ray enters the box of the scene, or within
+    it from the near plane."""
+
+    def __post_init__(self):
+        within(self, 0, MANY, "weight")
+        above(self, 0, MANY, "reach")

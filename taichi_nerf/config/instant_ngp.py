@@ -125,4 +125,5 @@ SYSTEM = System(
     with_encoding=_with_encoding,
     resident_step="taichi_nerf.resident.instant_ngp:InstantNGPStep",
     one_launch=True,
+    few_views={"training.near_camera.weight": 0.1, "model.field.direction_degree": 2},
 )

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 
 from .batch import BatchConfig
-from .corrections import ExposureConfig, RefineConfig, SparsityConfig
+from .corrections import ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
 from .optimiser import OptimiserConfig
 from .scene import SceneConfig
 
@@ -84,6 +84,13 @@ def _runs_without_harmonics(run: dict) -> dict:
     return {**run, "model": todays_model(run["model"], 5), "training": training}
 
 
+def _runs_of_many_views(run: dict) -> dict:
+    """Within the seventh, too: the first runs of it had no term of what is right before a camera, nor settings of their
+    own for few views."""
+    training = {"near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0)), **run["training"]}
+    return {"few_views": False, **run, "training": training}
+
+
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
                                              _points_in_hash_grids, _without_harmonics_and_decay]
@@ -98,7 +105,7 @@ def todays_model(values: object, version: int) -> object:
 
 def todays_run(values: object, version: int) -> object:
     """Those of a run."""
-    return _stepped(values, RUN_STEPS[version - 1 :])
+    return _stepped(values, [*RUN_STEPS[version - 1 :], _runs_of_many_views])
 
 
 def _stepped(values: object, steps: list[Callable[[dict], dict]]) -> object:

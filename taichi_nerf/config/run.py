@@ -19,6 +19,8 @@ class RunConfig:
     scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
     model: ModelConfig = dataclasses.field(default_factory=InstantNGPConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    few_views: bool = False
+    """Whether the settings for few views were chosen (`config.few_views`); they stand above."""
 
     def __post_init__(self):
         check_fit(self.model, self.training)

@@ -5,7 +5,7 @@ train in minutes. A preset is a starting point: every setting of it can be given
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Literal, get_args
 
@@ -52,6 +52,8 @@ class System:
     autograd takes them all."""
     one_launch: bool = False
     """Whether one kernel renders it, from rays to pixels."""
+    few_views: Mapping[str, object] = field(default_factory=dict)
+    """Settings of a run, by dotted name, that are better where there are few training views; none: it has no such."""
     made_by: str | None = None
     """The command that makes its models out of other ones; none: images alone train them."""
 

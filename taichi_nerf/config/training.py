@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from .batch import BatchConfig, RayBatchConfig
-from .corrections import DepthConfig, ExposureConfig, RefineConfig, SparsityConfig
+from .corrections import DepthConfig, ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
 from .optimiser import OptimiserConfig
 from .settings import LARGEST, above, require, within
 
@@ -33,6 +33,7 @@ class TrainingConfig:
     exposure: ExposureConfig = dataclasses.field(default_factory=ExposureConfig)
     depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
     sparsity: SparsityConfig = dataclasses.field(default_factory=SparsityConfig)
+    near_camera: NearCameraConfig = dataclasses.field(default_factory=NearCameraConfig)
 
     def __post_init__(self):
         within(self, 0, LARGEST, "steps", "seed")

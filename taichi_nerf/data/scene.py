@@ -249,6 +249,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.cameras)
 
+    @property
+    def views(self) -> int:
+        """How many of its images are not others in a smaller size."""
+        return len(self) if self.scale is None else int((self.scale == self.scale.min()).sum())
+
     def subset(self, indices) -> "Split":
         """The views `indices`: integers, a slice or a mask."""
         index = _as_index(indices)

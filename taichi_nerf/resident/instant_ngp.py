@@ -3,7 +3,7 @@
     rays      pixels drawn, rays, lattice samples in occupied cells            -> S marched samples
     geometry  hash grid, density network; what lies behind surfaces is cut     -> K visible samples
     colour    density network once more, viewing directions and codes, colour network
-    loss      compositing, exposure, Huber loss, and the gradient of all
+    loss      compositing, exposure, Huber loss, what is right before the cameras, and the gradient of all
     backward  colour network, density network, hash grid
     distances the same for rays whose end is known, if there are any
     sparsity  the density at points anywhere, if it is to be little
@@ -28,7 +28,7 @@ from .arrays import DeviceArrays, room_for
 from .networks import make_network
 from .occupancy import Occupancy
 from .parameters import Learned, Moved, Table
-from .stages import Colours, Comparison, Density, Distances, DrawnRays, KnownRays, March, Pack, Sparsity
+from .stages import Colours, Comparison, Density, Distances, DrawnRays, KnownRays, March, NearCamera, Pack, Sparsity
 
 __all__ = ["InstantNGPStep"]
 
@@ -54,9 +54,9 @@ class InstantNGPStep:
         return None
 
     def __init__(self, model: Model, *, batches, corrections, optimisers, average, tally, distances=None,
-                 sparsity=None):
-        """The parts of the trainer; `distances` is its term of known distances, `sparsity` that of empty space, None
-        without one."""
+                 sparsity=None, near_camera=None):
+        """The parts of the trainer; `distances` is its term of known distances, `sparsity` that of empty space,
+        `near_camera` that of what is right before the cameras, None without one."""
         self.model, self.batches, self.optimisers, self.tally = model, batches, optimisers, tally
         self.averages = {id(p): value for p, value in zip(model.parameters(), average.values)}
         self.arrays = DeviceArrays()
@@ -64,6 +64,7 @@ class InstantNGPStep:
         self.rays_room, self.marched_room, self.samples_room = (rooms[name] for name in ("rays", "marched", "samples"))
         self._make_parameters(corrections, 0 if sparsity is None else sparsity.config.points)
         self._make_stages(rooms, distances, sparsity)
+        self.near_camera = None if near_camera is None else NearCamera(near_camera)
         self.pace, self.totals = self.arrays.new(2), self.arrays.new(4, integer=True)
         self.push()
 
@@ -95,6 +96,8 @@ class InstantNGPStep:
         colours.forward(drawn, density)
         # the loss, and back again
         comparison.differentiate(drawn, density, colours, seeds.background, per_pixel)
+        if self.near_camera is not None:
+            self.near_camera.differentiate(drawn, march, density, colours, comparison)
         colours.backward(drawn, density)
         comparison.add_density_gradient(colours, density)
         density.backward(colours.at_visible.inputs_gradient)

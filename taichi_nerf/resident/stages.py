@@ -23,7 +23,7 @@ from .arrays import DeviceArrays, Stage, Wanted
 from .networks import Matrices, Network
 from .parameters import Table
 
-__all__ = ["Colours", "Comparison", "Density", "Distances", "DrawnRays", "KnownRays", "March", "Pack",
+__all__ = ["Colours", "Comparison", "Density", "Distances", "DrawnRays", "KnownRays", "March", "NearCamera", "Pack",
            "Sparsity"]
 
 
@@ -295,6 +295,22 @@ class Comparison(Stage):
     def add_density_gradient(self, colours: Colours, density: Density) -> None:
         """To that which the colours have of the geometry."""
         kernels.add_to_row(self.log_density_gradient, colours.at_visible.inputs_gradient, density.count)
+
+
+class NearCamera:
+    """The light that the beginning of each ray takes, of the samples of the step: it needs no array of its own."""
+
+    def __init__(self, term):
+        """`term` of the trainer: its model and settings."""
+        self.box, self.config = term.model.box, term.config
+
+    def differentiate(self, rays: DrawnRays, march: March, density: Density, colours: Colours,
+                      comparison: Comparison) -> None:
+        """Add to the gradient of the log densities, and to the loss."""
+        kernels.differentiate_near_camera(
+            colours.at_visible.inputs, march.t, density.visible_dt, march.ray_start, density.kept_start,
+            density.kept_count, rays.origins, rays.directions, 0.5 * self.box.aabb_scale, self.box.near,
+            self.config.reach, self.config.weight, comparison.log_density_gradient, comparison.errors, rays.count)
 
 
 class Distances(Stage):

@@ -20,6 +20,7 @@ from .batches import PhotoRays, PixelBatches, batches_for
 from .clock import Clock
 from .corrections import Corrections
 from .depth import KnownDistances, settled_depth
+from .near_camera import NearCamera
 from .optimisers import Optimisers, rate_factor
 from .photos import photos_of
 from .sparsity import Sparsity
@@ -148,6 +149,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     depth = settled_depth(config.depth, scene)
     distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None
     sparsity = Sparsity(model, config.sparsity) if config.sparsity.weight > 0 else None
+    near_camera = NearCamera(model, config.near_camera) if config.near_camera.weight > 0 else None
     for name, codes in model.codes.items():
         codes.know(photos.shots.ids[name])
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
@@ -159,9 +161,10 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     explicit = config.gradients == "explicit" or (
         config.gradients == "auto" and why_not_resident(model, config) is None)
     if explicit:
-        taker = resident_step(model, config, average=average, distances=distances, sparsity=sparsity, **parts)
+        taker = resident_step(model, config, average=average, distances=distances, sparsity=sparsity,
+                              near_camera=near_camera, **parts)
     else:
-        terms = [model, corrections, *(term for term in (distances, sparsity) if term is not None)]
+        terms = [model, corrections, *(term for term in (distances, sparsity, near_camera) if term is not None)]
         taker = AutogradStep(model.render, terms=terms, before=partial(corrections.open_levels, model),
                              after=model.after_step, **parts)
     clock = Clock(steps=config.steps, seconds=config.seconds, seed=config.seed)

@@ -122,6 +122,15 @@ def test_the_sixth_version_is_read(kind, encoding):
     assert found.model.field.harmonics is None and found.training.sparsity.weight == 0
 
 
+def test_the_first_runs_of_the_seventh_version_are_read():
+    """They had no term of what is right before a camera, and no settings for few views."""
+    old = settings()
+    del old["training"]["near_camera"], old["few_views"]
+    assert todays_run(old, 7) == settings()
+    found = from_dict(RunConfig, todays_run(old, 7))
+    assert found.training.near_camera.weight == 0 and not found.few_views
+
+
 def test_models_of_other_systems_keep_their_fields():
     strange = {"kind": "blobs", "field": {"blobs": 3}}
     assert todays_model(strange, 5) == strange

@@ -272,3 +272,34 @@ def test_points_are_those_of_the_seed_as_many_as_are_asked_for(backend):
     unit = backend.empty(100, 3)
     kernels.draw_points(7, unit, backend.tensor([63], torch.int32))
     backend.assert_close(unit[:63], uniform(7, torch.arange(3 * 63)).view(63, 3), "points")
+
+
+@pytest.mark.parametrize("half", [1.0, 0.2])
+def test_the_loss_of_what_is_right_before_the_cameras_and_its_gradient(backend, rng, half):
+    """It is added to what is there already; samples that were marched but are not visible count for nothing."""
+    kept, marched, reach, weight = [5, 0, 9, 3], [7, 2, 9, 6], 0.5, 0.7
+    starts, marched_starts = (torch.tensor([0, *n]).cumsum(0)[:-1] for n in (kept, marched))
+    room, rays = sum(kept), len(kept)
+    geometry = single(torch.randn(4, room, generator=rng)).requires_grad_()
+    dt = single(torch.rand(room, generator=rng))
+    t = torch.cat([single(2 * torch.rand(n, generator=rng)).sort().values for n in marched])  # in order on each ray
+    origins, directions = torch.tensor([[0.0, 0, -1.5]] * rays), torch.tensor([[0.0, 0, 1.0]] * rays)
+    origins[2] = 0.0  # within the box
+    nearest = 0.3
+    end = [reach + (nearest if ray == 2 else 1.5 - half) for ray in range(rays)]
+    passed = [torch.zeros(()).double() for _ in range(rays)]
+    for ray in range(rays):
+        for k in range(kept[ray]):
+            if t[marched_starts[ray] + k] < end[ray]:
+                i = starts[ray] + k
+                passed[ray] = passed[ray] + geometry[0, i].double().exp() * dt[i]
+    loss = weight * (1 - torch.exp(-torch.stack(passed))).mean()
+    (expected,) = torch.autograd.grad(loss, geometry)
+    gradient, errors = backend.tensor(torch.ones(room)), torch.zeros(2, dtype=backend.dtype, device=backend.device)
+    integers = (backend.tensor(values, torch.int32) for values in (marched_starts, starts, torch.tensor(kept)))
+    kernels.differentiate_near_camera(
+        backend.tensor(geometry.detach()), backend.tensor(t), backend.tensor(dt), *integers, backend.tensor(origins),
+        backend.tensor(directions), half, nearest, reach, weight, gradient, errors, backend.tensor([rays], torch.int32))
+    assert 0 < loss < weight
+    backend.assert_close(errors[:1], loss.detach()[None], "loss")
+    backend.assert_close(gradient, 1 + expected[0], "log densities")

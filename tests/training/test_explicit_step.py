@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import DepthConfig, ExposureConfig, SparsityConfig, TrainingConfig
+from taichi_nerf.config import DepthConfig, ExposureConfig, NearCameraConfig, SparsityConfig, TrainingConfig
 from taichi_nerf.data import with_scales
 from taichi_nerf.data.scene import Images
 from taichi_nerf.fields import mlp
@@ -50,11 +50,13 @@ CASES = {
     "sparsity": {"training": {"sparsity": SparsityConfig(weight=0.5, points=100)}},
     "sparsity-widths": {"widths": "level", "widening": 0.1,  # more points than the step has room for samples
                         "training": {"sparsity": SparsityConfig(weight=2.0, scale=0.3, points=1500)}},
+    "near-camera": {"training": {"near_camera": NearCameraConfig(weight=0.5, reach=0.4)}},
     "widths": {"widths": "level"},
     "widths-depth": {"widths": "level", "widening": 0.1, "per_pixel": 4,
                      "training": {"depth": DepthConfig(weight=0.3)}},
     "all": {"widths": "level", "appearance": 2, "scales": 2, "masked": True, "per_pixel": 4, "random_background": False,
-            "training": {"exposure": ExposureConfig(learned=True)}},
+            "training": {"exposure": ExposureConfig(learned=True),
+                         "near_camera": NearCameraConfig(weight=2.0, reach=0.6)}},
 }
 
 
@@ -259,7 +261,8 @@ def test_steps_in_bfloat16_have_the_gradients_but_for_rounding(small_scene, monk
     runtime.init("cpu", torch.float32, threads=2)
     found, field = [], dataclasses.replace(NARROW.field, harmonics=harmonics)
     settings, sparsity = dataclasses.replace(NARROW, field=field), SparsityConfig(weight=0.1, points=100)
-    config = TrainingConfig(steps=20, batch=BATCH, gradients="explicit", sparsity=sparsity)
+    config = TrainingConfig(steps=20, batch=BATCH, gradients="explicit", sparsity=sparsity,
+                            near_camera=NearCameraConfig(weight=0.5, reach=0.4))
     for precision in (torch.float32, torch.bfloat16):
         for module in (mlp, networks):
             monkeypatch.setattr(module, "fastest_precision", lambda device, precision=precision: precision)

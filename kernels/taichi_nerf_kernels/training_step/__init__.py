@@ -16,6 +16,7 @@ from .distances import differentiate_distances, draw_known_rays, known_rays_of_s
 from .exposure import centred_stops, gather_stops_gradient
 from .harmonics import harmonics_gradient, sum_harmonics
 from .loss import LOSS, SQUARED_ERROR, differentiate_rays, differentiate_rays_of_images, total_weight
+from .near_camera import differentiate_near_camera
 from .samples import (
     add_to_row,
     columns_in_use,
@@ -46,6 +47,7 @@ __all__ = [
     "count_visible_rays",
     "density_row",
     "differentiate_distances",
+    "differentiate_near_camera",
     "differentiate_rays",
     "differentiate_rays_of_images",
     "differentiate_sparsity",
