@@ -153,6 +153,22 @@ def test_training_on_masked_images_that_stay_on_disk(scene_folder, tmp_path, mon
     assert "left out of the scores" in protocol["masked"] and protocol["background"] == "black"
 
 
+def test_perturbed_images_are_those_of_the_run(scene_folder, tmp_path, capsys):
+    """The run says that they are, goes on with the same ones, and notices others."""
+    folder = tmp_path / "perturbed"
+    command = ["train", scene_folder, "--perturb", "both", "--steps", "3", "-o", folder, *SMALL]
+    assert cli.main([str(part) for part in command]) == 0
+    assert "training images but the first have colours" in capsys.readouterr().err
+    resume = ["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]
+    assert cli.main(resume) == 0
+    assert cli.main(["info", str(folder)]) == 0
+    assert "with --perturb both" in capsys.readouterr().out
+    config = json.loads((folder / "config.json").read_text())
+    assert config["run"]["scene"].pop("perturb") == "both"  # as of runs from before: they have none
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "has other pixels than when" in refused(capsys, *resume)
+
+
 def test_training_leaves_settings_weights_scores_pictures_and_a_video(run):
     names = {path.name for path in run.iterdir()}
     assert names == {

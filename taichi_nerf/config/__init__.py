@@ -28,7 +28,7 @@ from .optimiser import OptimiserConfig
 from .plenoctree import PlenOctreeConfig
 from .reading import from_dict
 from .run import RunConfig, check_fit
-from .scene import BUILTIN, STILL_LIFE, Orientation, SceneConfig, SceneFormat
+from .scene import BUILTIN, STILL_LIFE, Orientation, Perturbation, SceneConfig, SceneFormat
 from .settings import LARGEST, SettingError, above, flattened, within
 from .systems import (
     ENCODINGS,
@@ -69,6 +69,7 @@ __all__ = [
     "NeRFConfig",
     "OptimiserConfig",
     "Orientation",
+    "Perturbation",
     "PlenOctreeConfig",
     "PositionalFieldConfig",
     "PositionalProposalConfig",

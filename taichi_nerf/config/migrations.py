@@ -90,6 +90,9 @@ MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
                                            _scenes_with_axes, _runs_without_widths_and_points, _runs_without_harmonics]
 
+# parts of a run -> settings that came without a version of their own, and are off where a run does not say
+LATER: dict[str, dict] = {"scene": {"perturb": None}}
+
 
 def todays_model(values: object, version: int) -> object:
     """The values of a model of some version of the formats, as of today's."""
@@ -98,7 +101,14 @@ def todays_model(values: object, version: int) -> object:
 
 def todays_run(values: object, version: int) -> object:
     """Those of a run."""
-    return _stepped(values, RUN_STEPS[version - 1 :])
+    return _stepped(values, [*RUN_STEPS[version - 1 :], _with_later_settings])
+
+
+def _with_later_settings(run: dict) -> dict:
+    """With all that came later, where the run lacks any of it."""
+    if all(values.keys() <= run[part].keys() for part, values in LATER.items()):
+        return run
+    return {**run, **{part: {**values, **run[part]} for part, values in LATER.items()}}
 
 
 def _stepped(values: object, steps: list[Callable[[dict], dict]]) -> object:
