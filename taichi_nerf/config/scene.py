@@ -19,7 +19,8 @@ class SceneConfig:
     """Which scene a run is of, and how it is loaded."""
 
     path: Annotated[Positional[str | None], arg(metavar="[SCENE]")] = None
-    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:satin, builtin:open-field."""
+    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:satin, builtin:open-field,
+    builtin:crowd."""
     downscale: Annotated[int, arg(metavar="N")] = 1
     """Make the images smaller by this factor."""
     scales: Annotated[int, arg(metavar="N")] = 1
