@@ -813,7 +813,7 @@ def test_checkpoint_of_another_run_is_named(run, tmp_path, capsys):
 
 
 def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles():
-    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0)
+    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0, left_out=0.0)
     tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append),
                      SimpleNamespace(tell=lambda *_: None))
     for step, loss in enumerate([0.1, math.nan, math.inf, 0.2, math.nan, -math.inf, math.nan]):
@@ -822,6 +822,30 @@ def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles
     said = "reports so far have a loss that is not finite; if that goes on, train anew with a smaller --optimiser.learn"
     assert [note.partition("ing-rate")[0] for note in notes] == [
         f"step {step}: {count} {said}" for step, count in ((1, 1), (2, 2), (5, 4))]
+
+
+def test_a_robust_loss_that_leaves_out_most_is_mentioned():
+    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0, loss=0.1)
+    tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append),
+                     SimpleNamespace(tell=lambda *_: None))
+    for step, left_out in enumerate([0.1, 0.4, 0.9, 0.2]):
+        report.step, report.left_out = step, left_out
+        tell(report)
+    assert notes == ["step 2: 1 reports so far left out more than half of the pixels; a --trim.quantile nearer to 1 "
+                     "leaves out fewer"]
+
+
+@pytest.mark.parametrize("quantile", ["0.8", "1e-6"])
+def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scene_folder, tmp_path, capsys, quantile):
+    """Two photos are too few; and a quantile that would leave everything out leaves nothing out."""
+    folder = tmp_path / "robust"
+    command = ["train", scene_folder, "--robust", "--trim.patch", "4", "--trim.quantile", quantile, "--trim.views",
+               "99" if quantile == "0.8" else "0", "--steps", "3", "-o", folder, *SMALL]
+    assert cli.main([str(part) for part in command]) == 0
+    assert ("--robust leaves out nothing, as no part of" in capsys.readouterr().err) == (quantile == "0.8")
+    assert cli.main(["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]) == 0
+    assert json.loads((folder / "config.json").read_text())["run"]["training"]["robust"] is True
+    assert "from 2 to 64, got 1" in refused(capsys, *command[:3], "--trim.patch", "1")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")

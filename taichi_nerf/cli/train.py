@@ -164,6 +164,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
         run.write_config()
     _tell(scene)
     _tell_distances(scene, trainer)
+    _tell_trimming(scene, trainer)
     if trainer.progress < 1:
         warm_up(trainer)
         waited = time.perf_counter() - STARTED
@@ -212,13 +213,14 @@ class _Reporter:
 
     def __init__(self, run: "RunFolder", line: Progress, shown: Shown):
         self.run, self.line, self.shown = run, line, shown
-        self.noted, self.not_finite = {}, 0
+        self.noted, self.not_finite, self.mostly_left_out = {}, 0, 0
 
     def __call__(self, report: "Report"):
         self.run.log(report.as_json())
         self.line.show(report.progress, str(report))
         self.shown.tell(report.progress, str(report))
         self.not_finite += not math.isfinite(report.loss)
+        self.mostly_left_out += report.left_out > 0.5
         self._note(report, report.skipped_steps, "steps so far met no sample on any ray and were skipped")
         self._note(
             report,
@@ -226,6 +228,8 @@ class _Reporter:
             "times so far the gradient of an entry of the hash table overflowed, "
             "and the entry was left alone",
         )
+        self._note(report, self.mostly_left_out, "reports so far left out more than half of the pixels; a "
+                   "--trim.quantile nearer to 1 leaves out fewer")
         self._note(report, self.not_finite, "reports so far have a loss that is not finite; if that goes on, train "
                    "anew with a smaller --optimiser.learning-rate")
 
@@ -427,6 +431,13 @@ def _tell_distances(scene: "Scene", trainer: "Trainer"):
         f"the depth images, which know {seen} pixels,")
     fall = "" if depth.final == 1 else f", which falls to {depth.weight * depth.final:g}"
     say(f"{whose} count in the training with the weight {depth.weight:g}{fall}; without them: --depth.weight 0")
+
+
+def _tell_trimming(scene: "Scene", trainer: "Trainer"):
+    """Where --robust has nothing to go by."""
+    if trainer.trimming is not None and trainer.trimming.helpless:
+        say(f"warning: --robust leaves out nothing, as no part of a photo of {scene.name} is in the view of "
+            f"{trainer.trimming.config.views} other cameras; it needs more photos of one place")
 
 
 def _runtime_name() -> str:

@@ -44,6 +44,7 @@ from .systems import (
     system_of,
 )
 from .training import TrainingConfig
+from .trimming import TrimConfig
 
 __all__ = [
     "BUILTIN",
@@ -88,6 +89,7 @@ __all__ = [
     "SparsityConfig",
     "System",
     "TrainingConfig",
+    "TrimConfig",
     "Widths",
     "above",
     "check_fit",

@@ -10,6 +10,7 @@ from .batch import BatchConfig
 from .corrections import ExposureConfig, RefineConfig, SparsityConfig
 from .optimiser import OptimiserConfig
 from .scene import SceneConfig
+from .trimming import TrimConfig
 
 
 def _models_of_other_systems(model: dict) -> dict:
@@ -91,7 +92,8 @@ RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_se
                                            _scenes_with_axes, _runs_without_widths_and_points, _runs_without_harmonics]
 
 # parts of a run -> settings that came without a version of their own, and are off where a run does not say
-LATER: dict[str, dict] = {"scene": {"perturb": None}}
+LATER: dict[str, dict] = {"scene": {"perturb": None},
+                          "training": {"robust": False, "trim": dataclasses.asdict(TrimConfig())}}
 
 
 def todays_model(values: object, version: int) -> object:
