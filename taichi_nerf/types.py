@@ -112,6 +112,8 @@ class Batch:
     """[P] int32: into the pixels of all images; `TrainingImages.pixel_centres` gives the place in the image."""
     weight: Tensor | None = None
     """[P]: of each pixel's error in the loss, for example its area; None: all are equal."""
+    kept: Tensor | None = None
+    """[P]: 1 of a pixel that counts, else 0, which is a part of its weight; None: all do."""
 
     def __len__(self) -> int:
         return len(self.rgba)

@@ -155,6 +155,22 @@ def test_training_on_masked_images_that_stay_on_disk(scene_folder, tmp_path, mon
     assert "left out of the scores" in protocol["masked"] and protocol["background"] == "black"
 
 
+def test_perturbed_images_are_those_of_the_run(scene_folder, tmp_path, capsys):
+    """The run says that they are, goes on with the same ones, and notices others."""
+    folder = tmp_path / "perturbed"
+    command = ["train", scene_folder, "--perturb", "both", "--steps", "3", "-o", folder, *SMALL]
+    assert cli.main([str(part) for part in command]) == 0
+    assert "training images but the first have colours" in capsys.readouterr().err
+    resume = ["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]
+    assert cli.main(resume) == 0
+    assert cli.main(["info", str(folder)]) == 0
+    assert "with --perturb both" in capsys.readouterr().out
+    config = json.loads((folder / "config.json").read_text())
+    assert config["run"]["scene"].pop("perturb") == "both"  # as of runs from before: they have none
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "has other pixels than when" in refused(capsys, *resume)
+
+
 def test_training_leaves_settings_weights_scores_pictures_and_a_video(run):
     names = {path.name for path in run.iterdir()}
     assert names == {
@@ -194,7 +210,7 @@ def test_a_built_in_scene_is_trained_by_name_at_several_scales(tmp_path, capsys)
 
 def test_a_built_in_scene_that_there_is_not_is_one_sentence(capsys):
     for command in ("train", "info"):
-        assert "there are still-life, satin, open-field" in refused(capsys, command, "builtin:moon")
+        assert "there are still-life, satin, crowd, open-field" in refused(capsys, command, "builtin:moon")
     assert "too small for --scales 5" in refused(capsys, "train", "builtin:still-life", "--downscale", "20",
                                                  "--scales", "5", "--test-every", "0")
 
@@ -865,7 +881,7 @@ def test_checkpoint_of_another_run_is_named(run, tmp_path, capsys):
 
 
 def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles():
-    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0)
+    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0, left_out=0.0)
     tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append),
                      SimpleNamespace(tell=lambda *_: None))
     for step, loss in enumerate([0.1, math.nan, math.inf, 0.2, math.nan, -math.inf, math.nan]):
@@ -874,6 +890,30 @@ def test_a_loss_that_is_not_finite_is_mentioned_at_first_and_whenever_it_doubles
     said = "reports so far have a loss that is not finite; if that goes on, train anew with a smaller --optimiser.learn"
     assert [note.partition("ing-rate")[0] for note in notes] == [
         f"step {step}: {count} {said}" for step, count in ((1, 1), (2, 2), (5, 4))]
+
+
+def test_a_robust_loss_that_leaves_out_most_is_mentioned():
+    notes, report = [], SimpleNamespace(as_json=dict, progress=0.5, skipped_steps=0, overflowed_entries=0, loss=0.1)
+    tell = _Reporter(SimpleNamespace(log=lambda line: None), SimpleNamespace(show=lambda *_: None, note=notes.append),
+                     SimpleNamespace(tell=lambda *_: None))
+    for step, left_out in enumerate([0.1, 0.4, 0.9, 0.2]):
+        report.step, report.left_out = step, left_out
+        tell(report)
+    assert notes == ["step 2: 1 reports so far left out more than half of the pixels; a --trim.quantile nearer to 1 "
+                     "leaves out fewer"]
+
+
+@pytest.mark.parametrize("quantile", ["0.8", "1e-6"])
+def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scene_folder, tmp_path, capsys, quantile):
+    """Two photos are too few; and a quantile that would leave everything out leaves nothing out."""
+    folder = tmp_path / "robust"
+    command = ["train", scene_folder, "--robust", "--trim.patch", "4", "--trim.quantile", quantile, "--trim.views",
+               "99" if quantile == "0.8" else "0", "--steps", "3", "-o", folder, *SMALL]
+    assert cli.main([str(part) for part in command]) == 0
+    assert ("--robust leaves out nothing, as no part of" in capsys.readouterr().err) == (quantile == "0.8")
+    assert cli.main(["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]) == 0
+    assert json.loads((folder / "config.json").read_text())["run"]["training"]["robust"] is True
+    assert "from 2 to 64, got 1" in refused(capsys, *command[:3], "--trim.patch", "1")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")

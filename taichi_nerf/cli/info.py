@@ -104,13 +104,13 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     from .scores import checked_scores, number, of_scales
 
     training, facts = run.config.training, []
+    perturbed = f", with --perturb {run.config.scene.perturb}" if run.config.scene.perturb is not None else ""
     budget = [f"{training.steps} steps"] if training.steps is not None else []
     budget += [f"{training.seconds:g} s"] if training.seconds is not None else []
     facts.append(
         f"run of {run.config.model.kind} on {run.config.scene.path or 'the built-in scene'}, "
-        f"downscale {run.config.scene.downscale}{_scales(run)}, for {' or '.join(budget)}, on "
-        f"{run.runtime['backend']} with "
-        f"{run.runtime['threads']} threads"
+        f"downscale {run.config.scene.downscale}{_scales(run)}{perturbed}, for {' or '.join(budget)}, on "
+        f"{run.runtime['backend']} with {run.runtime['threads']} threads"
     )
     warnings = []
     try:

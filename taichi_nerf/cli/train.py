@@ -71,7 +71,7 @@ class Train(Common):
     SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
     nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
     Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:satin` has no
-    mirrors, `builtin:open-field` has no end.
+    mirrors, `builtin:open-field` has no end, `builtin:crowd` is photographed in many lights and past people.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
@@ -174,6 +174,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
     _tell(scene)
     _tell_few_views(config, scene)
     _tell_distances(scene, trainer)
+    _tell_trimming(scene, trainer)
     if trainer.progress < 1:
         warm_up(trainer)
         waited = time.perf_counter() - STARTED
@@ -222,13 +223,14 @@ class _Reporter:
 
     def __init__(self, run: "RunFolder", line: Progress, shown: Shown):
         self.run, self.line, self.shown = run, line, shown
-        self.noted, self.not_finite = {}, 0
+        self.noted, self.not_finite, self.mostly_left_out = {}, 0, 0
 
     def __call__(self, report: "Report"):
         self.run.log(report.as_json())
         self.line.show(report.progress, str(report))
         self.shown.tell(report.progress, str(report))
         self.not_finite += not math.isfinite(report.loss)
+        self.mostly_left_out += report.left_out > 0.5
         self._note(report, report.skipped_steps, "steps so far met no sample on any ray and were skipped")
         self._note(
             report,
@@ -236,6 +238,8 @@ class _Reporter:
             "times so far the gradient of an entry of the hash table overflowed, "
             "and the entry was left alone",
         )
+        self._note(report, self.mostly_left_out, "reports so far left out more than half of the pixels; a "
+                   "--trim.quantile nearer to 1 leaves out fewer")
         self._note(report, self.not_finite, "reports so far have a loss that is not finite; if that goes on, train "
                    "anew with a smaller --optimiser.learning-rate")
 
@@ -484,6 +488,13 @@ def _tell_idle(command: Train, weight: float, scene: "Scene"):
     if idle and weight == 0:
         say(f"{' and '.join(idle)} {'changes' if len(idle) == 1 else 'change'} nothing: no distances count, as "
             f"--depth.weight is 0 or {scene.name} has no points of structure from motion that its training images saw")
+
+
+def _tell_trimming(scene: "Scene", trainer: "Trainer"):
+    """Where --robust has nothing to go by."""
+    if trainer.trimming is not None and trainer.trimming.helpless:
+        say(f"warning: --robust leaves out nothing, as no part of a photo of {scene.name} is in the view of "
+            f"{trainer.trimming.config.views} other cameras; it needs more photos of one place")
 
 
 def _runtime_name() -> str:

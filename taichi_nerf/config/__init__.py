@@ -31,7 +31,7 @@ from .optimiser import OptimiserConfig
 from .plenoctree import PlenOctreeConfig
 from .reading import from_dict
 from .run import RunConfig, check_fit
-from .scene import BUILTIN, STILL_LIFE, Orientation, SceneConfig, SceneFormat
+from .scene import BUILTIN, STILL_LIFE, Orientation, Perturbation, SceneConfig, SceneFormat
 from .settings import LARGEST, SettingError, above, flattened, within
 from .systems import (
     ENCODINGS,
@@ -47,6 +47,7 @@ from .systems import (
     system_of,
 )
 from .training import TrainingConfig
+from .trimming import TrimConfig
 
 __all__ = [
     "BUILTIN",
@@ -75,6 +76,7 @@ __all__ = [
     "NearCameraConfig",
     "OptimiserConfig",
     "Orientation",
+    "Perturbation",
     "PlenOctreeConfig",
     "PositionalFieldConfig",
     "PositionalProposalConfig",
@@ -93,6 +95,7 @@ __all__ = [
     "SparsityConfig",
     "System",
     "TrainingConfig",
+    "TrimConfig",
     "Widths",
     "above",
     "check_fit",

@@ -10,6 +10,7 @@ from .batch import BatchConfig
 from .corrections import ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
 from .optimiser import OptimiserConfig
 from .scene import SceneConfig
+from .trimming import TrimConfig
 
 
 def _models_of_other_systems(model: dict) -> dict:
@@ -84,18 +85,16 @@ def _runs_without_harmonics(run: dict) -> dict:
     return {**run, "model": todays_model(run["model"], 5), "training": training}
 
 
-def _runs_of_many_views(run: dict) -> dict:
-    """Within the seventh, too: the first runs of it had no term of what is right before a camera, nor settings of their
-    own for few views."""
-    training = {"near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0)), **run["training"]}
-    return {"few_views": False, **run, "training": training}
-
-
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
                                              _points_in_hash_grids, _without_harmonics_and_decay]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
                                            _scenes_with_axes, _runs_without_widths_and_points, _runs_without_harmonics]
+
+# parts of a run -> settings that came without a version of their own, and are off where a run does not say
+LATER: dict[str, dict] = {"scene": {"perturb": None},
+                          "training": {"robust": False, "trim": dataclasses.asdict(TrimConfig()),
+                                       "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0))}}
 
 
 def todays_model(values: object, version: int) -> object:
@@ -105,7 +104,14 @@ def todays_model(values: object, version: int) -> object:
 
 def todays_run(values: object, version: int) -> object:
     """Those of a run."""
-    return _stepped(values, [*RUN_STEPS[version - 1 :], _runs_of_many_views])
+    return _stepped(values, [*RUN_STEPS[version - 1 :], _with_later_settings])
+
+
+def _with_later_settings(run: dict) -> dict:
+    """With all that came later, where the run lacks any of it."""
+    if "few_views" in run and all(values.keys() <= run[part].keys() for part, values in LATER.items()):
+        return run
+    return {"few_views": False, **run, **{part: {**values, **run[part]} for part, values in LATER.items()}}
 
 
 def _stepped(values: object, steps: list[Callable[[dict], dict]]) -> object:

@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 from .settings import LARGEST, require, within
 
 SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
+Perturbation = Literal["colour", "occluders", "both"]
 Orientation = Literal["up", "pca", "none"]
 BUILTIN, STILL_LIFE = "builtin:", "still-life"  # how the path of a built-in scene begins; the one without a path
 DEFAULT_TEST_EVERY = 8
@@ -18,7 +19,8 @@ class SceneConfig:
     """Which scene a run is of, and how it is loaded."""
 
     path: Annotated[Positional[str | None], arg(metavar="[SCENE]")] = None
-    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:satin, builtin:open-field."""
+    """Folder of the scene, or its transforms file, or builtin:still-life, builtin:satin, builtin:open-field,
+    builtin:crowd."""
     downscale: Annotated[int, arg(metavar="N")] = 1
     """Make the images smaller by this factor."""
     scales: Annotated[int, arg(metavar="N")] = 1
@@ -53,6 +55,9 @@ class SceneConfig:
     outline tells its shape. Masks of moving things (dynamic_mask_*) still leave out."""
     cache: Literal["auto", "memory", "disk"] = "auto"
     """Where the decoded images are kept; auto: on disk, beside the scene, if they need more than half of the memory."""
+    perturb: Perturbation | None = None
+    """Make training images worse, as the study of NeRF in the Wild does: each but the first gets colours of its own, a
+    striped square before the scene, or both. Test images stay clean."""
 
     def __post_init__(self):
         require(-64 <= self.exposure <= 64, f"exposure must be from -64 to 64 stops, got {self.exposure}")

@@ -10,6 +10,7 @@ from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
 from .optimiser import OptimiserConfig
 from .settings import LARGEST, above, require, within
+from .trimming import TrimConfig
 
 LONGEST = 10**9  # seconds
 
@@ -34,6 +35,10 @@ class TrainingConfig:
     depth: DepthConfig = dataclasses.field(default_factory=DepthConfig)
     sparsity: SparsityConfig = dataclasses.field(default_factory=SparsityConfig)
     near_camera: NearCameraConfig = dataclasses.field(default_factory=NearCameraConfig)
+    robust: bool = False
+    """Leave out of the loss what a photo shows and the others do not: people, cars, leaves. It needs no masks, and is
+    what to try first on a capture that people walk through."""
+    trim: TrimConfig = dataclasses.field(default_factory=TrimConfig)
 
     def __post_init__(self):
         within(self, 0, LARGEST, "steps", "seed")

@@ -52,10 +52,17 @@ def _split_fact(split: Split) -> str:
     alpha = "with alpha" if split.images.has_alpha else "opaque"
     if split.images.allowed is not None:
         alpha += f", {100 * split.images.masked_share:.1f} % under masks"
+    if split.occluded is not None:
+        alpha += f", {_occluded_share(split):.1%} under occluders"
     return (
         f"{split.name}: {len(split)} images of {size} pixels, {alpha}; {lenses} lens{distorted}, "
         f"{_range(field_of_view(cameras)[:, 0], '.1f')} degrees wide"
     )
+
+
+def _occluded_share(split: Split) -> float:
+    """Of all pixels, those where something covers the scene."""
+    return sum(int(np.count_nonzero(mask)) for mask in split.occluded) / max(len(split.images.pixels), 1)
 
 
 def _box_facts(scene: Scene) -> list[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-from ..config import SceneConfig, SettingError
+from ..config import Perturbation, SceneConfig, SettingError
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
 from .colmap import load_colmap
@@ -15,6 +16,7 @@ from .llff import load_llff
 from .multiscale import METADATA_FILE, load_multiscale, with_scales
 from .nerfies import is_nerfies, load_nerfies
 from .nsvf import is_nsvf, load_nsvf
+from .perturb import with_perturbed_training
 from .phototourism import is_phototourism, load_phototourism
 from .placement import ORIENTATIONS
 from .poses import AXES
@@ -69,8 +71,8 @@ def load_scene(
             `Scene.problems`.
         on_image: `on_image(done, total)` is told of each decoded image.
         settings: `downscale`, `scales`, `test_every`, `background`, `format`, `orient`, `axes`, `world_to_camera`,
-            `skip_missing`, `exposure`, `alpha`, `masks`, `cut_out`, `cache`, as SceneConfig describes them; beside a
-            SceneConfig, in place of its own. `test_every` holds out images where the scene has no splits, and
+            `skip_missing`, `exposure`, `alpha`, `masks`, `cut_out`, `cache`, `perturb`, as SceneConfig describes them;
+            beside a SceneConfig, in place of its own. `test_every` holds out images where the scene has no splits, and
             `cut_out` is for scenes whose masks are read.
 
     Raises:
@@ -94,7 +96,11 @@ def load_scene(
         on_image=on_image,
     )
     scene = _computed(config.builtin, request) if config.builtin is not None else _read(config, request)
-    return with_scales(replace(scene, background=config.background or scene.background), config.scales)
+    scene = replace(scene, background=config.background or scene.background)
+    if config.perturb is not None:
+        every = 1 if scene.held_out else request.every.get("train", 1)
+        scene = with_perturbed_training(scene, config.perturb, every)
+    return with_scales(scene, config.scales)
 
 
 def _scene_config(path: str | Path | SceneConfig, settings: Mapping) -> SceneConfig:
@@ -230,6 +236,7 @@ _CHECKS: dict[str, Callable] = {
     "alpha": lambda name, value: _one_of(name, value, ("auto", "background", "mask")),
     "exposure": _stops,
     "format": lambda name, value: _one_of(name, value, FORMATS),
+    "perturb": lambda name, value: _one_of(name, value, get_args(Perturbation)),
 }
 
 

@@ -227,6 +227,9 @@ class Split:
     """[N] float32: area of a pixel of each image, as a weight of its error; None: all are equal."""
     scale: np.ndarray | None = None
     """[N] int32: how many times smaller than its original each image is, where a view has images of several sizes."""
+    occluded: Sequence[np.ndarray] | None = None
+    """N arrays [H, W] bool: where something covers the scene that no other photo shows, of photos that were made so. No
+    training looks at it."""
 
     def __post_init__(self):
         n = len(self.cameras)
@@ -277,6 +280,7 @@ class Split:
             sightings=pick(self.sightings),
             area_weight=None if self.area_weight is None else self.area_weight[chosen],
             scale=None if self.scale is None else self.scale[chosen],
+            occluded=pick(self.occluded),
         )
 
 

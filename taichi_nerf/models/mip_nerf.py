@@ -71,7 +71,7 @@ class MipNeRF(IntervalModel):
         return pixels_of_levels(rays, levels).averaged(rays.per_pixel)
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
-        weight = batch.weight if self.config.area_weighting else None
+        weight = batch.weight if self.config.area_weighting else batch.kept
         coarse, fine = (squared_error(level.pixels.over(batch.background), batch.target, weight)
                         for level in pixels.levels)
         return {"coarse": self.config.coarse_weight * coarse, "fine": fine}

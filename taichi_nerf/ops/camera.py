@@ -283,7 +283,7 @@ def ray_offsets(per_pixel: int) -> Tensor:
     return torch.stack([along.repeat(side), along.repeat_interleave(side)], dim=1)
 
 
-def training_rays(images: TrainingImages, rays: int, seed: int, per_pixel: int = 1) -> TrainingRays:
+def training_rays(images: TrainingImages, rays: int, seed: int, per_pixel: int = 1, patch: int = 1) -> TrainingRays:
     """Rays of pixels drawn uniformly over all (allowed) pixels of all images, with replacement, in one launch.
 
     The `per_pixel` rays of a pixel follow one another, at the `ray_offsets` from its centre. Ray r is a function of
@@ -291,18 +291,23 @@ def training_rays(images: TrainingImages, rays: int, seed: int, per_pixel: int =
     from (seed, index). The time depends on neither the number nor the sizes of the images. Not differentiable: for pose
     refinement, hand image_index and `ray_places` to `rays_from_pixels`.
 
+    With a `patch` above 1 the pixels come in squares of patch x patch, row by row. What reaches over the edge of an
+    image is at its other edge, so that all pixels are drawn equally often; in place of a pixel under a mask the patch
+    has its upper left one again.
+
     Raises:
-        ValueError: a negative number of rays, or rays that are no whole pixels; a `per_pixel` that is no square.
+        ValueError: a negative number of rays, or rays that are no whole pixels and patches; a `per_pixel` that is no
+        square.
     """
     side = math.isqrt(len(ray_offsets(per_pixel)))
-    if rays < 0 or rays % per_pixel:
-        raise ValueError(f"rays must be at least 0, and {per_pixel} for each pixel, got {rays}")
+    if rays < 0 or patch < 1 or rays % (per_pixel * patch**2):
+        raise ValueError(f"rays must be at least 0, and {per_pixel} for each pixel of whole patches, got {rays}")
     check_result(rays, 4)
     new, index = images.camera_table.new_empty, images.image_table.new_empty
     batch = TrainingRays(new(rays, 3), new(rays, 3), new(rays, 4), index(rays), index(rays))
     if rays:
         kernels.gather_rays(images.pixels, images.image_table, images.camera_table, seed_word(seed), *batch,
-                            allowed=images.allowed, side=side)
+                            allowed=images.allowed, side=side, patch=patch)
     return batch
 
 

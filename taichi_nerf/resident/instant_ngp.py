@@ -3,7 +3,8 @@
     rays      pixels drawn, rays, lattice samples in occupied cells            -> S marched samples
     geometry  hash grid, density network; what lies behind surfaces is cut     -> K visible samples
     colour    density network once more, viewing directions and codes, colour network
-    loss      compositing, exposure, Huber loss, what is right before the cameras, and the gradient of all
+    loss      compositing, exposure, which pixels count, Huber loss, what is right before the cameras, and the gradient
+              of all
     backward  colour network, density network, hash grid
     distances the same for rays whose end is known, if there are any
     sparsity  the density at points anywhere, if it is to be little
@@ -28,7 +29,19 @@ from .arrays import DeviceArrays, room_for
 from .networks import make_network
 from .occupancy import Occupancy
 from .parameters import Learned, Moved, Table
-from .stages import Colours, Comparison, Density, Distances, DrawnRays, KnownRays, March, NearCamera, Pack, Sparsity
+from .stages import (
+    Colours,
+    Comparison,
+    Density,
+    Distances,
+    DrawnRays,
+    KnownRays,
+    March,
+    NearCamera,
+    Pack,
+    Sparsity,
+    Trimmed,
+)
 
 __all__ = ["InstantNGPStep"]
 
@@ -54,16 +67,16 @@ class InstantNGPStep:
         return None
 
     def __init__(self, model: Model, *, batches, corrections, optimisers, average, tally, distances=None,
-                 sparsity=None, near_camera=None):
+                 sparsity=None, near_camera=None, trimming=None):
         """The parts of the trainer; `distances` is its term of known distances, `sparsity` that of empty space,
-        `near_camera` that of what is right before the cameras, None without one."""
+        `near_camera` that of what is right before the cameras, `trimming` what leaves pixels out, None without one."""
         self.model, self.batches, self.optimisers, self.tally = model, batches, optimisers, tally
         self.averages = {id(p): value for p, value in zip(model.parameters(), average.values)}
         self.arrays = DeviceArrays()
         rooms = self._rooms()
         self.rays_room, self.marched_room, self.samples_room = (rooms[name] for name in ("rays", "marched", "samples"))
         self._make_parameters(corrections, 0 if sparsity is None else sparsity.config.points)
-        self._make_stages(rooms, distances, sparsity)
+        self._make_stages(rooms, distances, sparsity, trimming)
         self.near_camera = None if near_camera is None else NearCamera(near_camera)
         self.pace, self.totals = self.arrays.new(2), self.arrays.new(4, integer=True)
         self.push()
@@ -75,10 +88,10 @@ class InstantNGPStep:
             self.density.suppose(float(self.model.usual_width) + self.model.widened(standing))
         self.occupancy.update(standing.step, self.density.at,
                               lambda density: kernels.density_row(self.density.at_marched.geometry, density))
-        config = self.batches.config
+        batches, config = self.batches, self.batches.config
         kernels.next_batch(self.drawn.count, self.march.count, self.density.count, self.pace, self.totals,
-                           self.batches.smoothing, config.marched, config.samples, self.rays_room,
-                           self.model.rays_per_pixel)
+                           batches.smoothing, config.marched, config.samples, self.rays_room,
+                           batches.together)
         if (standing.step + 1) % STEPS_COUNTED == 0:
             self.add_totals()
 
@@ -95,7 +108,7 @@ class InstantNGPStep:
         density.forward(colours.at_visible.inputs)
         colours.forward(drawn, density)
         # the loss, and back again
-        comparison.differentiate(drawn, density, colours, seeds.background, per_pixel)
+        comparison.differentiate(drawn, density, colours, standing, per_pixel)
         if self.near_camera is not None:
             self.near_camera.differentiate(drawn, march, density, colours, comparison)
         colours.backward(drawn, density)
@@ -117,7 +130,7 @@ class InstantNGPStep:
         self.tally.add(
             rays=int(totals[kernels.RAYS]), marched=int(totals[kernels.MARCHED]), samples=int(totals[kernels.SAMPLES]),
             skipped=int(totals[kernels.SKIPPED]), loss=float(errors[kernels.LOSS]),
-            squared_error=float(errors[kernels.SQUARED_ERROR]))
+            squared_error=float(errors[kernels.SQUARED_ERROR]), left_out=float(errors[kernels.LEFT_OUT]))
         self.optimisers.tables.count_overflowed(int(self.arrays.numbers(self.table.overflowed)[0]))
         for array in (self.totals, self.comparison.errors, self.table.overflowed):
             self.arrays.put_or_zero(None, array)
@@ -128,6 +141,8 @@ class InstantNGPStep:
         for array in (self.totals, self.comparison.errors):
             self.arrays.put_or_zero(None, array)
         self.occupancy.push()
+        if self.trimmed is not None:
+            self.trimmed.push()
         batches, put = self.batches, self.arrays.put
         put(torch.tensor([batches.rays_per_step()], dtype=torch.int32), self.drawn.count)
         put(torch.tensor([batches.marched_per_ray, batches.samples_per_ray]), self.pace)
@@ -139,13 +154,15 @@ class InstantNGPStep:
         for moved, group in self.moved:
             moved.pull(self.averages, self.optimisers.of(group)[0], stepped)
         self.occupancy.pull()
+        if self.trimmed is not None:
+            self.trimmed.pull()
         pace = self.arrays.numbers(self.pace)
         self.batches.marched_per_ray, self.batches.samples_per_ray = float(pace[0]), float(pace[1])
 
     def _rooms(self) -> dict[str, int]:
         """How many rays and samples there is room for."""
         config, grid = self.batches.config, self.model.grid
-        rays = config.max_rays - config.max_rays % self.model.rays_per_pixel
+        rays = config.max_rays - config.max_rays % self.batches.together
         drawn = max(grid.warmup_cells if grid.warmup_cells < len(grid.values) else 0, grid.cells_per_update)
         on_cuda = self.arrays.device.type == "cuda"
         rooms = {"rays": rays, "marched": room_for(max(ROOM_MARCHED * config.marched, drawn)),
@@ -175,19 +192,20 @@ class InstantNGPStep:
             group: self.arrays.like(torch.from_numpy(adam.bias_correction_table(*settings["betas"], digits)))
             for group in {group for _, group in self.moved} for settings in [self.optimisers.of(group)[1]]}
 
-    def _make_stages(self, rooms: dict[str, int], distances, sparsity) -> None:
+    def _make_stages(self, rooms: dict[str, int], distances, sparsity, trimming) -> None:
         model, arrays, batches = self.model, self.arrays, self.batches
         field, early_stop, photos = model.field, model.config.sampling.early_stop, batches.photos
         networks = (self.density_network, self.colour_network)
         self.occupancy = Occupancy(arrays, model.grid, self.marched_room)
         pack = Pack(arrays, rooms)
-        self.drawn = DrawnRays(arrays, rooms, photos)
+        self.drawn = DrawnRays(arrays, rooms, photos, batches.patch)
         self.march = March(arrays, rooms, model, self.occupancy, pack)
         self.density = Density(arrays, rooms, field, self.table, self.density_network, pack, early_stop, networks,
                                model.sees_cones)
         self.colours = Colours(arrays, rooms, field, self.colour_network, networks, self.codes,
                                photos.shots.ids.get("appearance"))
-        self.comparison = Comparison(arrays, rooms, batches, model.config.huber, self.stops)
+        self.trimmed = None if trimming is None else Trimmed(arrays, rooms, trimming)
+        self.comparison = Comparison(arrays, rooms, batches, model.config.huber, self.stops, self.trimmed)
         self.term, self.distances = distances, None
         if distances is not None:
             share = distances.config.rays

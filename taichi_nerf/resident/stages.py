@@ -18,13 +18,13 @@ from ..fields.hash_field import HashField
 from ..models.cones import DISC
 from ..models.model import Model
 from ..ops.ray_marching import RUNS, UNBOUNDED
-from ..types import Seeds
+from ..types import Seeds, Standing
 from .arrays import DeviceArrays, Stage, Wanted
 from .networks import Matrices, Network
 from .parameters import Table
 
 __all__ = ["Colours", "Comparison", "Density", "Distances", "DrawnRays", "KnownRays", "March", "NearCamera", "Pack",
-           "Sparsity"]
+           "Sparsity", "Trimmed"]
 
 
 class Pack(Stage):
@@ -55,8 +55,10 @@ class PixelRays(Stage):
 class DrawnRays(PixelRays):
     """Rays through pixels drawn from the photos, and the colours of these pixels."""
 
-    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], photos):
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], photos, patch: int):
+        """The pixels are drawn as squares of `patch` x `patch`."""
         super().__init__(arrays, rooms)
+        self.patch = patch
         self.pixels, self.allowed = photos.images.pixels, photos.images.allowed
         self.image_table = arrays.like(photos.images.image_table)
         self.camera_table = arrays.like(photos.images.camera_table)
@@ -64,7 +66,7 @@ class DrawnRays(PixelRays):
     def forward(self, seed: int, per_pixel: int) -> None:
         camera.gather_rays(self.pixels, self.image_table, self.camera_table, seed, self.origins, self.directions,
                            self.rgba, self.image_index, self.pixel_index, self.count, self.allowed,
-                           math.isqrt(per_pixel))
+                           math.isqrt(per_pixel), self.patch)
 
 
 class KnownRays(PixelRays):
@@ -255,10 +257,11 @@ class Colours(Stage):
 class Comparison(Stage):
     """Pixels, as their images show them, against the truth: the loss, and its gradient."""
 
-    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], batches, huber: float, stops):
-        """`stops` are learned, of each image; None: all images are exposed alike."""
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], batches, huber: float, stops, trimming):
+        """`stops` are learned, of each image; None: all images are exposed alike. `trimming` says which pixels count;
+        None: all do."""
         super().__init__(arrays, rooms)
-        self.batches, self.huber, self.stops = batches, huber, stops
+        self.batches, self.huber, self.stops, self.trimming = batches, huber, stops, trimming
         photos = batches.photos
         self.weighted = photos.area_weight is not None
         one = torch.ones(1)
@@ -269,26 +272,33 @@ class Comparison(Stage):
 
     def wanted(self) -> dict[str, Wanted]:
         return {"weights": Wanted(("samples",)), "log_density_gradient": Wanted(("samples",)),
-                "shown": Wanted(("shown", 4)), "errors": Wanted((2,))}
+                "shown": Wanted(("shown", 4)), "errors": Wanted((3,))}
 
-    def differentiate(self, rays: DrawnRays, density: Density, colours: Colours, background_seed: int,
+    def differentiate(self, rays: DrawnRays, density: Density, colours: Colours, standing: Standing,
                       per_pixel: int) -> None:
         """Write the gradients of raw colours and log densities, and of the stops."""
-        visible, batches = colours.at_visible, self.batches
-        seed = background_seed if batches.random_background else -1
+        visible, batches, trimming = colours.at_visible, self.batches, self.trimming
+        seed = standing.seeds.background if batches.random_background else -1
         made = (visible.inputs, visible.raw, density.visible_dt, density.kept_start, density.kept_count, rays.rgba,
-                batches.photos.background, seed, self.huber)
+                batches.photos.background, seed)
         written = (self.weights, self.shown, visible.raw_gradient, self.log_density_gradient)
-        if not self.weighted and self.stops is None:
-            kernels.differentiate_rays(*made, *written, self.errors, rays.count, per_pixel)
+        weighted, exposing, trimmed = self.weighted, self.stops is not None, trimming is not None
+        if not (weighted or exposing or trimmed):
+            kernels.differentiate_rays(*made, self.huber, *written, self.errors, rays.count, per_pixel)
             return
-        if self.weighted:
-            kernels.total_weight(self.area_weight, rays.image_index, self.total, rays.count)
-        if self.stops is not None:
+        if exposing:
             kernels.centred_stops(self.stops.weights, self.centred)
+        if trimmed:
+            kernels.compare_pixels(*made, rays.image_index, self.centred, self.weights, self.shown, trimming.error,
+                                   rays.count, per_pixel, exposing)
+            trimming.choose(rays, standing, per_pixel, self.errors)
+        kept = self.total if trimming is None else trimming.kept
+        if weighted or trimmed:
+            kernels.total_weight(self.area_weight, rays.image_index, kept, self.total, rays.count, per_pixel, weighted,
+                                 trimmed)
         kernels.differentiate_rays_of_images(
-            *made, rays.image_index, self.area_weight, self.total, self.centred, *written, self.stops_gradient,
-            self.errors, rays.count, per_pixel, self.weighted, self.stops is not None)
+            *made, self.huber, rays.image_index, self.area_weight, kept, self.total, self.centred, *written,
+            self.stops_gradient, self.errors, rays.count, per_pixel, weighted, exposing, trimmed)
         if self.stops is not None:
             kernels.gather_stops_gradient(self.stops_gradient, rays.image_index, self.stops.gradient, rays.count)
 
@@ -311,6 +321,34 @@ class NearCamera:
             colours.at_visible.inputs, march.t, density.visible_dt, march.ray_start, density.kept_start,
             density.kept_count, rays.origins, rays.directions, 0.5 * self.box.aabb_scale, self.box.near,
             self.config.reach, self.config.weight, comparison.log_density_gradient, comparison.errors, rays.count)
+
+
+class Trimmed(Stage):
+    """Which pixels of a step count, by their errors: `kept`."""
+
+    def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], trimming):
+        """`trimming` of the trainer: its settings, guard, seeds and the threshold so far."""
+        super().__init__(arrays, rooms)
+        self.trimming, self.guard = trimming, arrays.like(trimming.guard)
+
+    def wanted(self) -> dict[str, Wanted]:
+        return {"error": Wanted(("rays",)), "kept": Wanted(("rays",)), "counts": Wanted((3,)),
+                "threshold": Wanted((1,))}
+
+    def choose(self, rays: DrawnRays, standing: Standing, per_pixel: int, errors) -> None:
+        """By `error`, and move the threshold; the share that is left out is added to `errors`."""
+        trimming = self.trimming
+        kernels.keep_pixels(self.error, rays.rgba, rays.image_index, rays.pixel_index, rays.image_table, self.guard,
+                            self.threshold, trimming.seed(standing.seeds), trimming.warm(standing), self.kept,
+                            rays.count, per_pixel, rays.patch)
+        kernels.follow_threshold(self.error, rays.rgba, trimming.config.quantile, trimming.rate, self.counts,
+                                 self.threshold, self.kept, errors, rays.count, per_pixel)
+
+    def push(self) -> None:
+        self.arrays.put(self.trimming.threshold, self.threshold)
+
+    def pull(self) -> None:
+        self.arrays.get(self.threshold, self.trimming.threshold)
 
 
 class Distances(Stage):

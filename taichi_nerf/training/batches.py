@@ -3,6 +3,7 @@
 P pixels of a step, R rays, `per_pixel` of each pixel.
 """
 
+import math
 from typing import Protocol
 
 import torch
@@ -71,9 +72,16 @@ class PhotoRays:
 class PixelBatches:
     """Pixels of all photos alike; how many, and which of them, a kind of batch says."""
 
-    def __init__(self, source: PhotoRays, config: BatchConfig | RayBatchConfig, most_per_pixel: int):
-        """A pixel has `most_per_pixel` rays when it has all of them."""
-        self.source, self.photos, self.config, self.most_per_pixel = source, source.photos, config, most_per_pixel
+    def __init__(self, source: PhotoRays, config: BatchConfig | RayBatchConfig, most_per_pixel: int, patch: int = 1):
+        """A pixel has `most_per_pixel` rays when it has all of them; pixels are drawn as squares of `patch` x
+        `patch`."""
+        self.source, self.photos, self.config = source, source.photos, config
+        self.most_per_pixel, self.patch = most_per_pixel, patch
+
+    @property
+    def together(self) -> int:
+        """A batch has a multiple of so many rays."""
+        return self.most_per_pixel * self.patch**2
 
     @property
     def random_background(self) -> bool:
@@ -100,7 +108,7 @@ class PixelBatches:
     def drawn(self, standing: Standing) -> TrainingRays:
         """The rays of the step as they are drawn, from the cameras as they are given."""
         return training_rays(self.photos.images, self.rays_per_step(), standing.seeds.rays,
-                             self.rays_per_pixel(standing))
+                             self.rays_per_pixel(standing), self.patch)
 
     def adapt(self, rays: int, marched: int, visible: int) -> None:
         """A batch of fixed size learns nothing."""
@@ -118,17 +126,17 @@ class AdaptiveBatches(PixelBatches):
 
     smoothing = SMOOTHING
 
-    def __init__(self, source: PhotoRays, config: BatchConfig, most_per_pixel: int, expected: float):
+    def __init__(self, source: PhotoRays, config: BatchConfig, most_per_pixel: int, expected: float, patch: int = 1):
         """`expected`: samples of a ray before any is known."""
-        super().__init__(source, config, most_per_pixel)
+        super().__init__(source, config, most_per_pixel, patch)
         self.marched_per_ray = self.samples_per_ray = expected
 
     def rays_per_step(self) -> int:
         config = self.config
         rays = min(config.samples / max(self.samples_per_ray, 1e-3),
                    config.marched / max(self.marched_per_ray, 1e-3))
-        rays = max(16, min(int(rays), config.max_rays))
-        return rays - rays % self.most_per_pixel
+        rays = max(16, self.together, min(int(rays), config.max_rays))
+        return rays - rays % self.together
 
     def adapt(self, rays: int, marched: int, visible: int) -> None:
         self.marched_per_ray += (1 - self.smoothing) * (marched / rays - self.marched_per_ray)
@@ -142,8 +150,8 @@ class RayBatches(PixelBatches):
     marched_per_ray = samples_per_ray = 0.0  # a fixed number follows from nothing
 
     def rays_per_step(self) -> int:
-        rays = max(self.config.rays, self.most_per_pixel)
-        return rays - rays % self.most_per_pixel
+        rays = max(self.config.rays, self.together)
+        return rays - rays % self.together
 
     def rays_per_pixel(self, standing: Standing) -> int:
         return 1 if self._crops(standing) else super().rays_per_pixel(standing)
@@ -159,12 +167,15 @@ class RayBatches(PixelBatches):
         return TrainingRays(*(values[central] for values in drawn))
 
     def _crops(self, standing: Standing) -> bool:
-        """Whether a step sees the central half of the images alone."""
-        return self.photos.has_alpha and standing.step < self.config.crop_steps
+        """Whether a step sees the central half of the images alone; patches are of whole images."""
+        return self.photos.has_alpha and standing.step < self.config.crop_steps and self.patch == 1
 
 
-def batches_for(model: Model, source: PhotoRays, config: BatchConfig | RayBatchConfig) -> PixelBatches:
-    """Those that the settings are of, for `model`."""
+def batches_for(model: Model, source: PhotoRays, config: BatchConfig | RayBatchConfig, patch: int = 1) -> PixelBatches:
+    """Those that the settings are of, for `model`, as squares of `patch` x `patch` pixels, or less where a batch has no
+    room for one."""
+    most = config.rays if isinstance(config, RayBatchConfig) else config.max_rays
+    patch = max(1, min(patch, math.isqrt(most // model.rays_per_pixel)))
     if isinstance(config, RayBatchConfig):
-        return RayBatches(source, config, model.rays_per_pixel)
-    return AdaptiveBatches(source, config, model.rays_per_pixel, float(model.config.sampling.steps))
+        return RayBatches(source, config, model.rays_per_pixel, patch)
+    return AdaptiveBatches(source, config, model.rays_per_pixel, float(model.config.sampling.steps), patch)

@@ -10,6 +10,7 @@ from .corrections import Corrections
 from .optimisers import Optimisers
 from .terms import Term
 from .totals import Tally
+from .trimming import Trimming
 
 __all__ = ["AutogradStep", "Step"]
 
@@ -41,16 +42,19 @@ class AutogradStep:
     """
 
     def __init__(self, render: Callable[[Rays, Standing], Pixels], batches: Batches, terms: Sequence[Term],
-                 optimisers: Optimisers, corrections: Corrections, tally: Tally,
+                 optimisers: Optimisers, corrections: Corrections, tally: Tally, trimming: Trimming | None = None,
                  before: Callable[[Standing], None] = lambda standing: None,
                  after: Callable[[Standing], None] = lambda standing: None):
         self.render, self.batches, self.terms, self.optimisers = render, batches, terms, optimisers
         self.corrections, self.tally, self.before, self.after = corrections, tally, before, after
+        self.trimming = trimming
 
     def take(self, standing: Standing) -> None:
         self.before(standing)
         batch = self.batches.draw(standing)
         pixels = self.corrections.shown(self.render(batch.rays, standing), batch.image_index)
+        if self.trimming is not None:
+            batch = self.trimming.weigh(pixels, batch, standing)
         loss = sum(value for term in self.terms for value in term.losses(pixels, batch, standing).values())
         if pixels.visible > 0:
             loss.backward()
@@ -59,7 +63,8 @@ class AutogradStep:
         self.batches.adapt(len(batch.rays), pixels.marched, pixels.visible)
         squared_error = (pixels.over(batch.background).detach() - batch.target).square().mean()
         self.tally.add(rays=len(batch.rays), marched=pixels.marched, samples=pixels.visible,
-                       skipped=int(pixels.visible == 0), loss=loss.detach(), squared_error=squared_error)
+                       skipped=int(pixels.visible == 0), loss=loss.detach(), squared_error=squared_error,
+                       left_out=0.0 if batch.kept is None else 1 - batch.kept.mean())
 
     def move_average(self) -> None:
         """The weights are the model's, and the averages those of the trainer."""

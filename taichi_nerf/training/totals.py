@@ -22,6 +22,8 @@ class Totals:
     """Of a step: the mean over rays and channels."""
     squared_error: float
     """Likewise."""
+    left_out: float = 0.0
+    """Share of the pixels of a step that did not count."""
 
     def __sub__(self, other: "Totals") -> "Totals":
         return Totals(**{name: value - getattr(other, name) for name, value in vars(self).items()})
@@ -32,9 +34,10 @@ class Tally:
 
     def __init__(self):
         self.rays = self.marched = self.samples = self.skipped_steps = 0
-        self.loss = self.squared_error = 0.0
+        self.loss = self.squared_error = self.left_out = 0.0
 
-    def add(self, *, rays: int, marched: int, samples: int, skipped: int, loss, squared_error) -> None:
+    def add(self, *, rays: int, marched: int, samples: int, skipped: int, loss, squared_error,
+            left_out=0.0) -> None:
         """What one step did, or some."""
         self.rays += rays
         self.marched += marched
@@ -42,9 +45,10 @@ class Tally:
         self.skipped_steps += skipped
         self.loss = self.loss + loss
         self.squared_error = self.squared_error + squared_error
+        self.left_out = self.left_out + left_out
 
     def totals(self, overflowed_entries: int) -> Totals:
         """So far; waits for the device."""
         return Totals(rays=self.rays, marched=self.marched, samples=self.samples, skipped_steps=self.skipped_steps,
                       overflowed_entries=overflowed_entries, loss=float(self.loss),
-                      squared_error=float(self.squared_error))
+                      squared_error=float(self.squared_error), left_out=float(self.left_out))

@@ -26,6 +26,7 @@ from .photos import photos_of
 from .sparsity import Sparsity
 from .step import AutogradStep, Step
 from .totals import Tally, Totals
+from .trimming import Trimming, trimming_for
 
 __all__ = ["Trainer", "check_same_tensors", "trainer_for"]
 
@@ -38,10 +39,10 @@ class Trainer:
 
     def __init__(self, model: Model, *, batches: PixelBatches, corrections: Corrections, optimisers: Optimisers,
                  average: WeightAverage, clock: Clock, tally: Tally, taker: Step,
-                 distances: KnownDistances | None = None):
+                 distances: KnownDistances | None = None, trimming: Trimming | None = None):
         self.model, self.batches, self.corrections, self.optimisers = model, batches, corrections, optimisers
         self.average, self.clock, self.tally, self.taker = average, clock, tally, taker
-        self.distances = distances
+        self.distances, self.trimming = distances, trimming
         self._settled = 0  # steps done when the device was last waited for
 
     @property
@@ -120,7 +121,8 @@ class Trainer:
     def _parts(self) -> dict[str, dict[str, Tensor]]:
         """What is saved besides the state of the optimisers: tensors by name, by part."""
         return {"model": self.model.state_dict(), "average": self.average.named(),
-                "correction": self.corrections.state_dict()}
+                "correction": self.corrections.state_dict(),
+                "trimming": {} if self.trimming is None else self.trimming.state()}
 
     def _owner(self, number: str) -> object:
         """Whose number it is."""
@@ -154,21 +156,24 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
         codes.know(photos.shots.ids[name])
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
     _check_all_are_trained(model, groups)
-    parts = {"batches": batches_for(model, source, config.batch), "corrections": corrections,
-             "optimisers": Optimisers(groups, settings), "tally": Tally()}
+    batches = batches_for(model, source, config.batch, config.trim.patch if config.robust else 1)
+    trimming = trimming_for(scene, batches, config.trim) if config.robust else None
+    parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, settings),
+             "tally": Tally()}
     average = WeightAverage(model, settings.average_decay, settings.average_every)
     model.before_training(cameras)
     explicit = config.gradients == "explicit" or (
         config.gradients == "auto" and why_not_resident(model, config) is None)
     if explicit:
         taker = resident_step(model, config, average=average, distances=distances, sparsity=sparsity,
-                              near_camera=near_camera, **parts)
+                              near_camera=near_camera, trimming=trimming, **parts)
     else:
         terms = [model, corrections, *(term for term in (distances, sparsity, near_camera) if term is not None)]
-        taker = AutogradStep(model.render, terms=terms, before=partial(corrections.open_levels, model),
-                             after=model.after_step, **parts)
+        taker = AutogradStep(model.render, terms=terms, trimming=trimming,
+                             before=partial(corrections.open_levels, model), after=model.after_step, **parts)
     clock = Clock(steps=config.steps, seconds=config.seconds, seed=config.seed)
-    return Trainer(model, average=average, clock=clock, taker=taker, distances=distances, **parts)
+    return Trainer(model, average=average, clock=clock, taker=taker, distances=distances, trimming=trimming,
+                   **parts)
 
 
 def _check_all_are_trained(model: Model, groups: Sequence[ParameterGroup]) -> None:

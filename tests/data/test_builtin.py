@@ -320,6 +320,54 @@ def test_satin_is_the_still_life_in_another_finish(scene):
     assert np.abs(before - after)[before[:, 3] == 255, :3].mean() > 5
 
 
+PHOTOS = 40
+
+
+@pytest.fixture(scope="module")
+def crowd(_on_the_cpu):
+    return builtin_scene("crowd", resolution=32, views=(PHOTOS, 1, 2), samples_per_pixel=1)
+
+
+@pytest.fixture(scope="module")
+def nobody(_on_the_cpu):
+    """The same views of the still life."""
+    return builtin_scene(resolution=32, views=(PHOTOS, 1, 2), samples_per_pixel=1)
+
+
+def test_people_stand_before_up_to_a_fifth_of_each_photo_of_the_crowd(crowd, nobody):
+    split, clean = crowd.splits["train"], nobody.splits["train"]
+    first, *masks = split.occluded
+    shares = np.array([mask.mean() for mask in masks])
+    assert not first.any() and 0 < shares.min() and shares.max() <= 0.2 and shares.mean() > 0.06
+    assert all((split.images.image(n)[mask, 3] > 127).all() for n, mask in enumerate(split.occluded))
+    alpha = [np.array([images.image(n)[..., 3] for n in range(PHOTOS)]) for images in (split.images, clean.images)]
+    free = ~np.array(split.occluded)
+    assert np.array_equal(alpha[0][free], alpha[1][free])  # with one sample a pixel is of people or is not
+    differ = [(masks[n] != masks[m]).any() for n in range(len(masks)) for m in range(n)]
+    assert all(differ)
+
+
+def test_photos_of_the_crowd_differ_in_light_and_geometry_does_not(crowd, nobody):
+    split, clean = crowd.splits["train"], nobody.splits["train"]
+    assert all(map(np.array_equal, split.depth, clean.depth)) and all(map(np.array_equal, split.normals, clean.normals))
+    ratios = []
+    for n, mask in enumerate(split.occluded):
+        shown, neutral = (images.image(n)[~mask].astype(float) for images in (split.images, clean.images))
+        solid = neutral[:, 3] == 255
+        ratios.append(shown[solid, :3].mean(axis=0) / neutral[solid, :3].mean(axis=0))
+    brightness, warmth = np.mean(ratios, axis=1), np.array(ratios)[:, 0] / np.array(ratios)[:, 2]
+    assert brightness[0] == 1 and brightness.std() > 0.1 and warmth.std() > 0.05
+    below, above = (brightness < 1).mean(), (brightness > 1).mean()
+    assert min(below, above) > 0.2  # the neutral light is among them
+
+
+def test_test_views_of_the_crowd_are_those_of_the_still_life(crowd, nobody):
+    for name in ("val", "test"):
+        one, other = crowd.splits[name], nobody.splits[name]
+        assert np.array_equal(one.images.pixels, other.images.pixels) and one.occluded is None
+    assert np.array_equal(crowd.splits["train"].images.image(0), nobody.splits["train"].images.image(0))
+
+
 @pytest.mark.parametrize(
     "backend, dtype", [("cpu", torch.float64), ("vulkan", torch.float32), ("cuda", torch.float32)]
 )

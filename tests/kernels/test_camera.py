@@ -129,11 +129,12 @@ def test_the_gradient_of_a_camera_does_not_depend_on_the_order_of_its_rays(backe
         backend.assert_close(a, b, name)
 
 
-def gather(backend, pixels, image_table, camera_table, rays, seed, allowed=None, side=1):
+def gather(backend, pixels, image_table, camera_table, rays, seed, allowed=None, side=1, patch=1):
     out = [backend.empty(rays, 3), backend.empty(rays, 3), backend.empty(rays, 4)]
     out += [torch.full((rays,), -1, dtype=torch.int32, device=backend.device) for _ in range(2)]
     words = pixels.view(torch.int32)[:, 0].to(backend.device)
-    kernels.gather_rays(words, image_table.to(backend.device), camera_table, seed, *out, allowed=allowed, side=side)
+    kernels.gather_rays(words, image_table.to(backend.device), camera_table, seed, *out, allowed=allowed, side=side,
+                        patch=patch)
     return out
 
 
@@ -181,10 +182,28 @@ def test_the_rays_of_a_pixel_are_spread_over_its_area(backend, rng, side, drawn,
     backend.assert_close(directions, expected[1], "directions")
 
 
-def test_every_pixel_is_drawn_equally_often_whatever_the_size_of_its_image(backend, rng):
+@pytest.mark.parametrize(("masked", "side"), [(False, 1), (True, 1), (False, 2)])
+def test_a_patch_is_a_square_of_its_image_that_goes_on_at_the_other_edge(backend, rng, masked, side):
+    """From the pixel that would be drawn alone; one under a mask is replaced by that."""
+    pixels, image_table, _, camera_table = make_images(backend, rng)
+    allowed = backend.tensor(range(1, len(pixels), 3), torch.int32) if masked else None
+    tables, patches, patch = (pixels, image_table, camera_table), 60, 4
+    flat = gather(backend, *tables, patches * patch**2 * side**2, 5, allowed, side, patch)[4].cpu()
+    first = gather(backend, *tables, patches, 5, allowed)[4].cpu()
+    for found, corner in zip(flat.view(patches, -1, side**2).tolist(), first.tolist()):
+        offset, width, height = next(row[:3] for row in image_table.tolist()[::-1] if row[0] <= corner)
+        y, x = divmod(corner - offset, width)
+        for k, rays_of_pixel in enumerate(found):
+            place = offset + (y + k // patch) % height * width + (x + k % patch) % width
+            assert rays_of_pixel == [corner if masked and place % 3 != 1 else place] * side**2
+
+
+@pytest.mark.parametrize("patch", [1, 4])
+def test_every_pixel_is_drawn_equally_often_whatever_the_size_of_its_image(backend, rng, patch):
     pixels, image_table, _, camera_table = make_images(backend, rng)
     draws = 200 * len(pixels)
-    flat = gather(backend, pixels, image_table, camera_table, draws, 11)[4].cpu().numpy()
+    flat = gather(backend, pixels, image_table, camera_table, draws * patch**2, 11, patch=patch)[4]
+    flat = flat[patch**2 // 2 :: patch**2].cpu().numpy()  # one of each patch
     counts = np.bincount(flat, minlength=len(pixels))
     chi_squared = ((counts - 200.0) ** 2 / 200).sum()
     assert abs(chi_squared - len(pixels)) < 5 * math.sqrt(2 * len(pixels))

@@ -99,8 +99,10 @@ def single(tensor):
 
 @pytest.mark.parametrize("rays", [1, 4, 6, 63])
 @pytest.mark.parametrize("per_pixel", [1, 4])
-@pytest.mark.parametrize(("weighted", "exposing"), [(True, False), (False, True), (True, True)])
-def test_images_differ_in_weight_and_in_exposure(backend, rng, per_pixel, rays, weighted, exposing):
+@pytest.mark.parametrize(("weighted", "exposing", "trimmed"), [
+    (True, False, False), (False, True, False), (False, False, True), (True, True, True)])
+def test_images_differ_in_weight_and_in_exposure_and_some_pixels_do_not_count(backend, rng, per_pixel, rays, weighted,
+                                                                              exposing, trimmed):
     """The loss, and its gradients by what the networks put out and by the stops, in whatever order the images come."""
     count = torch.randint(0, 6, (rays,), generator=rng)
     count[rays // 2] = 0  # a ray with no samples
@@ -117,7 +119,9 @@ def test_images_differ_in_weight_and_in_exposure(backend, rng, per_pixel, rays, 
     mean = [torch.stack([value[pixel == p].mean(dim=0) for p in pixel.tolist()]) for value in (colour, opacity)]
     shown = exposed(*mean, (stops - stops.mean(dim=0))[image.long()]) if exposing else mean[0]
     error = shown + (1 - mean[1])[:, None] * WHITE - (rgba[:, :3] * rgba[:, 3:] + (1 - rgba[:, 3:]) * WHITE)
-    of_ray = weight[image.long()] if weighted else torch.ones(rays, dtype=torch.float64)
+    kept = (torch.rand(int(pixel[-1]) + 1, generator=rng) < 0.6).double()
+    kept[0] = 1.0
+    of_ray = (weight[image.long()] if weighted else 1.0) * (kept[pixel] if trimmed else torch.ones_like(kept)[pixel])
     huber = huber_loss(error, torch.zeros_like(error), delta=DELTA, reduction="none").mean(dim=1)
     loss = (of_ray * huber).sum() / of_ray.sum()
     expected = torch.autograd.grad(loss, [raw, geometry, stops], materialize_grads=True)
@@ -125,15 +129,17 @@ def test_images_differ_in_weight_and_in_exposure(backend, rng, per_pixel, rays, 
     start, number = count.cumsum(0) - count, backend.tensor([rays], torch.int32)
     index, flat = backend.tensor(image, torch.int32), backend.tensor(stops.detach().reshape(-1))
     sum_of_weights, centred = backend.empty(1), backend.empty(3 * IMAGES)
-    kernels.total_weight(backend.tensor(weight), index, sum_of_weights, number)
+    kernels.total_weight(backend.tensor(weight), index, backend.tensor(kept), sum_of_weights, number, per_pixel,
+                         weighted, trimmed)
     kernels.centred_stops(flat, centred)
     raw_gradient, density_gradient, of_pixels = backend.empty(3, total), backend.empty(total), backend.empty(rays, 3)
     errors, stops_gradient = (torch.zeros(size, dtype=backend.dtype, device=backend.device) for size in (2, 3 * IMAGES))
     kernels.differentiate_rays_of_images(
         backend.tensor(geometry.detach()), backend.tensor(raw.detach()), backend.tensor(dt),
         backend.tensor(start, torch.int32), backend.tensor(count, torch.int32), backend.tensor(rgba), WHITE, -1, DELTA,
-        index, backend.tensor(weight), sum_of_weights, centred, backend.empty(total), backend.empty(rays, 4),
-        raw_gradient, density_gradient, of_pixels, errors, number, per_pixel, weighted, exposing)
+        index, backend.tensor(weight), backend.tensor(kept), sum_of_weights, centred, backend.empty(total),
+        backend.empty(rays, 4), raw_gradient, density_gradient, of_pixels, errors, number, per_pixel, weighted,
+        exposing, trimmed)
     backend.assert_close(errors, torch.stack([loss.detach(), error.detach().square().mean()]), "errors")
     backend.assert_close(raw_gradient, expected[0], "raw")
     backend.assert_close(density_gradient, expected[1][0], "log density")

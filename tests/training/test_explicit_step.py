@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import DepthConfig, ExposureConfig, NearCameraConfig, SparsityConfig, TrainingConfig
+from taichi_nerf.config import (
+    DepthConfig,
+    ExposureConfig,
+    NearCameraConfig,
+    SparsityConfig,
+    TrainingConfig,
+    TrimConfig,
+)
 from taichi_nerf.data import with_scales
 from taichi_nerf.data.scene import Images
 from taichi_nerf.fields import mlp
@@ -32,6 +39,7 @@ photos_of = trainer_module.photos_of
 NARROW = dataclasses.replace(SMALL, field=dataclasses.replace(SMALL.field, density_width=16, colour_width=16))
 STANDING = Standing(step=5, progress=0.5, seeds=Seeds(rays=11, jitter=12, background=13))
 
+TRIM = TrimConfig(patch=4, warm_in=3.0)  # of which STANDING lets in every fifth pixel
 
 CASES = {
     "random-background": {},
@@ -54,6 +62,9 @@ CASES = {
     "widths": {"widths": "level"},
     "widths-depth": {"widths": "level", "widening": 0.1, "per_pixel": 4,
                      "training": {"depth": DepthConfig(weight=0.3)}},
+    "robust": {"many": True, "training": {"robust": True, "trim": TRIM}},
+    "robust-all": {"many": True, "appearance": 2, "scales": 2, "masked": True, "per_pixel": 4,
+                   "training": {"robust": True, "trim": TRIM, "exposure": ExposureConfig(learned=True)}},
     "all": {"widths": "level", "appearance": 2, "scales": 2, "masked": True, "per_pixel": 4, "random_background": False,
             "training": {"exposure": ExposureConfig(learned=True),
                          "near_camera": NearCameraConfig(weight=2.0, reach=0.6)}},
@@ -69,10 +80,11 @@ def trainers(request, backend, small_scene, monkeypatch):
     monkeypatch.setattr(DeviceArrays, "__init__", without_half(DeviceArrays.__init__))
 
     def case(per_pixel=1, random_background=True, appearance=0, scales=1, masked=False, points=False, harmonics=None,
-             training=None, **model):
+             training=None, many=False, **model):
         scene = with_scales(masked_half(small_scene) if masked else small_scene, scales)
         scene = with_points(scene) if points else scene
         batch = dataclasses.replace(BATCH, random_background=random_background, one_ray=0.0)
+        batch = dataclasses.replace(batch, samples=8192, marched=2**15) if many else batch
         field = dataclasses.replace(NARROW.field, harmonics=harmonics)
         settings = dataclasses.replace(NARROW, field=field, rays_per_pixel=per_pixel, appearance=appearance, **model)
 
@@ -93,6 +105,8 @@ def trainers(request, backend, small_scene, monkeypatch):
     learned = [*autograd.model.parameters(), *autograd.corrections.parameters()]
     for parameter in learned:  # of a size that shows in the gradients
         parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=generator).to(parameter))
+    for trimming in filter(None, (autograd.trimming, explicit.trimming)):
+        trimming.threshold = trimming.threshold.to(backend.dtype).fill_(0.02)
     explicit.corrections.to(backend.dtype)
     explicit.load_state_dict(autograd.state_dict())
     return autograd, explicit
@@ -141,13 +155,25 @@ def gradients(trainer):
         found |= {"codes": model.codes["appearance"].table.grad} if model.codes else {}
         if trainer.corrections.exposure is not None:
             found["stops"] = trainer.corrections.exposure.stops.grad
-        return found | {"loss": torch.as_tensor(trainer.totals().loss)}
+        return found | numbers_of(trainer)
     step.differentiate(STANDING)
     found = {"table": step.table.gradient, "density": step.density_network.gradient,
              "colour": step.colour_network.gradient}
     found |= {name: learned.gradient for name, learned in (("codes", step.codes), ("stops", step.stops)) if learned}
     found = {name: torch.from_numpy(step.arrays.numbers(array)) for name, array in found.items()}
-    return found | {"loss": torch.as_tensor(trainer.totals().loss)}
+    if step.trimmed is not None:
+        step.trimmed.pull()
+    return found | numbers_of(trainer)
+
+
+def numbers_of(trainer):
+    """What a step counts, as tensors."""
+    totals, trimming = trainer.totals(), trainer.trimming
+    found = {"loss": torch.as_tensor(totals.loss)}
+    if trimming is not None:
+        assert 0.1 < totals.left_out < 0.9
+        found |= {"left_out": torch.as_tensor(totals.left_out), "threshold": trimming.threshold}
+    return found
 
 
 def test_gradients_are_those_of_autograd(backend, trainers):

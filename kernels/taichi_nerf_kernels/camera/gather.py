@@ -52,6 +52,30 @@ def _write_ray(ray, flat, pixels: ti.template(), image_table: ti.template(), cam
     pixel_index[ray] = flat
 
 
+@ti.func
+def _place_in_patch(first, k, image_table: ti.template(), patch: ti.template()):
+    """Pixel k of the patch, row by row, whose upper left one is `first`: beyond the end of a row or of a column of its
+    image the patch goes on at the start, so that all pixels are drawn equally often."""
+    n = image_of_pixel(image_table, first)
+    start, width, height = image_table[n, 0], image_table[n, 1], image_table[n, 2]
+    column = ((first - start) % width + k % patch) % width
+    row = ((first - start) // width + k // patch) % height
+    return start + row * width + column
+
+
+@ti.func
+def _is_among(allowed: ti.template(), flat):
+    """Whether `flat` is one of the ascending indices, by bisection."""
+    low, high = 0, allowed.shape[0] - 1
+    while low < high:
+        middle = (low + high) // 2
+        if allowed[middle] < flat:
+            low = middle + 1
+        else:
+            high = middle
+    return allowed[low] == flat
+
+
 @kernel
 def _gather_rays(
     pixels: ti.types.ndarray(ndim=1),  # [P] i32: R | G << 8 | B << 16 | A << 24, image by image, row by row
@@ -66,14 +90,17 @@ def _gather_rays(
     count: ti.types.ndarray(),  # i32
     counted: ti.template(),
     side: ti.template(),
+    patch: ti.template(),
 ):
-    stride = ti.static(stride_for(64))
+    stride, area = ti.static(stride_for(64)), ti.static(patch * patch)
     for slot in range(live(rgba.shape[0], count, counted) * stride):
         if slot % stride != 0:
             continue
         ray = slot // stride
-        bits = random_bits(seed, ray // (side * side))
+        bits = random_bits(seed, ray // (side * side * area))
         flat = ti.cast(_scaled(bits, ti.cast(pixels.shape[0], ti.u32)), ti.i32)
+        if ti.static(patch > 1):
+            flat = _place_in_patch(flat, ray // (side * side) % area, image_table, patch)
         _write_ray(ray, flat, pixels, image_table, camera_table, origins, directions, rgba, image_index, pixel_index,
                    side)
 
@@ -93,30 +120,38 @@ def _gather_allowed_rays(
     count: ti.types.ndarray(),  # i32
     counted: ti.template(),
     side: ti.template(),
+    patch: ti.template(),
 ):
     """A kernel of its own: without masks there is no further argument, and no further read, to pay for."""
-    stride = ti.static(stride_for(64))
+    stride, area = ti.static(stride_for(64)), ti.static(patch * patch)
     for slot in range(live(rgba.shape[0], count, counted) * stride):
         if slot % stride != 0:
             continue
         ray = slot // stride
-        bits = random_bits(seed, ray // (side * side))
-        drawn = ti.cast(_scaled(bits, ti.cast(allowed.shape[0], ti.u32)), ti.i32)
-        _write_ray(ray, allowed[drawn], pixels, image_table, camera_table, origins, directions, rgba, image_index,
-                   pixel_index, side)
+        bits = random_bits(seed, ray // (side * side * area))
+        flat = allowed[ti.cast(_scaled(bits, ti.cast(allowed.shape[0], ti.u32)), ti.i32)]
+        if ti.static(patch > 1):
+            place = _place_in_patch(flat, ray // (side * side) % area, image_table, patch)
+            flat = ti.select(_is_among(allowed, place), place, flat)
+        _write_ray(ray, flat, pixels, image_table, camera_table, origins, directions, rgba, image_index, pixel_index,
+                   side)
 
 
 def gather_rays(pixels, image_table, camera_table, seed: int, origins, directions, rgba, image_index, pixel_index,
-                count=None, allowed=None, side: int = 1) -> None:
+                count=None, allowed=None, side: int = 1, patch: int = 1) -> None:
     """Rays and colours of pixels drawn uniformly, with replacement, from all images, or from the pixels `allowed`.
 
     Each pixel has side * side rays, one after the other, through a grid of places that are spread over its area: with
     one it goes through the centre. Ray r is a function of (seed, r) alone. The time does not depend on the number of
     images or their sizes. With a `count`, an int32 array on the device, only the first count[0] of the R rays are
     written. `allowed`, [A] int32, are the indices of the pixels that may be drawn: what a mask leaves.
+
+    With a `patch` above 1 pixels come in squares of patch * patch, row by row, whose upper left ones are drawn so. What
+    reaches over the right or the lower edge of an image lies at the other edge, and a pixel that is not allowed is
+    replaced by the upper left one.
     """
     written = (origins, directions, rgba, image_index, pixel_index, image_index if count is None else count,
-               count is not None, side)
+               count is not None, side, patch)
     if allowed is None:
         _gather_rays(pixels, image_table, camera_table, seed, *written)
     else:

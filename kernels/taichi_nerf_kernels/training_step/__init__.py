@@ -28,9 +28,11 @@ from .samples import (
     view_rows,
 )
 from .sparsity import differentiate_sparsity, draw_points
+from .trimming import LEFT_OUT, compare_pixels, follow_threshold, keep_pixels
 from .widths import gather_widths, radii_of_rays, widths_of_samples
 
 __all__ = [
+    "LEFT_OUT",
     "LOSS",
     "MARCHED",
     "MARCHED_PER_RAY",
@@ -43,6 +45,7 @@ __all__ = [
     "centred_stops",
     "code_rows",
     "columns_in_use",
+    "compare_pixels",
     "consecutive",
     "count_visible_rays",
     "density_row",
@@ -53,11 +56,13 @@ __all__ = [
     "differentiate_sparsity",
     "draw_known_rays",
     "draw_points",
+    "follow_threshold",
     "gather_code_gradient",
     "gather_stops_gradient",
     "gather_visible",
     "gather_widths",
     "harmonics_gradient",
+    "keep_pixels",
     "known_rays_of_step",
     "move_average",
     "next_batch",

@@ -21,10 +21,10 @@ def next_batch(
     most_marched: int,
     most_samples: int,
     most_rays: int,
-    per_pixel: int,
+    together: int,
 ):
-    """As many rays as give the number of samples to aim at, by how many samples a ray had lately; those of whole
-    pixels."""
+    """As many rays as give the number of samples to aim at, by how many samples a ray had lately; a multiple of those
+    that belong `together`."""
     ti.loop_config(serialize=ti.static(on_cpu()))
     for _ in range(1):
         totals[RAYS] += rays[0]
@@ -38,8 +38,8 @@ def next_batch(
             ti.cast(most_marched, float) / ti.max(pace[MARCHED_PER_RAY], 1e-3),
             ti.cast(most_samples, float) / ti.max(pace[SAMPLES_PER_RAY], 1e-3),
         )
-        found = ti.max(16, ti.min(ti.cast(ti.min(wanted, ti.cast(most_rays, float)), ti.i32), most_rays))
-        rays[0] = found - found % per_pixel
+        found = ti.max(16, together, ti.min(ti.cast(ti.min(wanted, ti.cast(most_rays, float)), ti.i32), most_rays))
+        rays[0] = found - found % together
 
 
 @kernel

@@ -148,12 +148,28 @@ def differentiate_rays(
                               raw_gradient, log_density_gradient)
 
 
+@ti.func
+def weight_of(ray, image, area_weight: ti.template(), pixel_kept: ti.template(), per_pixel: ti.template(),
+              weighted: ti.template(), trimmed: ti.template()):
+    """Of a ray's error in the loss, before it is divided by the sum of all."""
+    weight = 1.0
+    if ti.static(weighted):
+        weight = area_weight[image]
+    if ti.static(trimmed):
+        weight *= pixel_kept[ray // per_pixel]
+    return weight
+
+
 @kernel
 def total_weight(
     area_weight: ti.types.ndarray(ndim=1),  # [N] of the images
     image_index: ti.types.ndarray(ndim=1),  # [R] int32
+    pixel_kept: ti.types.ndarray(ndim=1),  # [P] 1 for each pixel that counts, else 0
     total: ti.types.ndarray(ndim=1),  # out [1]
     rays: ti.types.ndarray(ndim=1),  # [1] int32
+    per_pixel: ti.template(),
+    weighted: ti.template(),  # whether images differ in weight
+    trimmed: ti.template(),  # whether some pixels do not count
 ):
     """The sum of the weights of a step's rays."""
     ti.loop_config(serialize=ti.static(on_cpu()))
@@ -161,7 +177,7 @@ def total_weight(
         total[0] = 0.0
     ti.loop_config(serialize=ti.static(on_cpu()))
     for ray in range(live(image_index.shape[0], rays, True)):
-        total[0] += area_weight[image_index[ray]]
+        total[0] += weight_of(ray, image_index[ray], area_weight, pixel_kept, per_pixel, weighted, trimmed)
 
 
 @kernel
@@ -177,7 +193,8 @@ def differentiate_rays_of_images(
     delta: float,
     image_index: ti.types.ndarray(ndim=1),  # [R] int32
     area_weight: ti.types.ndarray(ndim=1),  # [N] of the errors of each image's pixels
-    total: ti.types.ndarray(ndim=1),  # [1] the sum of these of all rays
+    pixel_kept: ti.types.ndarray(ndim=1),  # [P] 1 for each pixel that counts, else 0
+    total: ti.types.ndarray(ndim=1),  # [1] the sum of the weights of all rays
     stops: ti.types.ndarray(ndim=1),  # [3 N] exposure of each image
     weights: ti.types.ndarray(ndim=1),  # scratch [K]
     shown: ti.types.ndarray(ndim=2),  # scratch [R, 4], where a pixel has several rays
@@ -189,9 +206,10 @@ def differentiate_rays_of_images(
     per_pixel: ti.template(),  # rays of a pixel, which follow one another
     weighted: ti.template(),  # whether images differ in weight
     exposing: ti.template(),  # whether images differ in exposure
+    trimmed: ti.template(),  # whether some pixels do not count
 ):
-    """`differentiate_rays` where images differ in the weight of their errors or in exposure. A kernel of its own:
-    without either there is no further argument to pay for."""
+    """`differentiate_rays` where images differ in the weight of their errors or in exposure, or some pixels do not
+    count. A kernel of its own: without any of it there is no further argument to pay for."""
     stride = ti.static(stride_for(64))
     if ti.static(per_pixel > 1):
         for slot in range(live(rgba.shape[0], rays, True) * stride):
@@ -214,8 +232,8 @@ def differentiate_rays_of_images(
         opacity_gradient, loss, squared_error = 0.0, 0.0, 0.0
         even = 1.0 / (3.0 * ti.cast(rays[0], float))
         scale = even
-        if ti.static(weighted):
-            scale = area_weight[n] / (3.0 * total[0])
+        if ti.static(weighted or trimmed):
+            scale = weight_of(ray, n, area_weight, pixel_kept, per_pixel, weighted, trimmed) / (3.0 * total[0])
         for c in ti.static(range(3)):
             behind = background_of(ray, c, background, background_seed, per_pixel)
             channel = ti.Vector([seen[c], 1.0, 0.0, 0.0])  # as it is shown; its slopes by colour, opacity and stops

@@ -6,6 +6,7 @@
     world        solids, materials, groups, ground, light (plain numbers)
     still_life   what stands on the table
     open_field   what stands on the ground, from the toys between the cameras to the hills at the horizon
+    crowd        times of the day, exposures, and people who stand before the table
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..scene import PERSPECTIVE, Cameras, Images, Scene, Split
+from .crowd import lights_of_photos, photographed
 from .open_field import open_field, sunlight
 from .renderer import Pictures, render
 from .still_life import daylight, satin_still_life, still_life
@@ -40,6 +42,9 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     `satin`: the same toys with broad highlights in place of glaze and polish.
     `open-field`: unbounded; toys among the cameras, which stand on a ring, trees and houses around them, ground to the
     horizon and sky. Its pictures are opaque; the sky has infinite depth.
+    `crowd`: the still life in photos that differ in the time of the day, exposure and white balance, with people before
+    it, whom `Split.occluded` of the training views marks. Test views, and the first photo, are in one neutral light and
+    without people; depth and normals are those of the still life.
 
     Args:
         resolution: width and height of the pictures in pixels.
@@ -66,12 +71,16 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     turn = np.random.default_rng(seed).uniform(0, 2 * np.pi)
     # the splits' cameras are turned against each other, so that no test view is a training view
     cameras = [what.cameras(n, resolution, turn + what.turn * i, 0.5 + 0.17 * i) for i, n in enumerate(views)]
-    pictures = render(what.world(), _joined(cameras), what.light(), samples)
+    lights = [what.light()] * sum(views)
+    lights[: views[0]] = what.lights_of_photos(views[0]) if what.lights_of_photos else lights[: views[0]]
+    pictures = render(what.world(), _joined(cameras), lights, samples)
     splits, first = {}, 0
     for split_name, split_cameras in zip(SPLIT_NAMES, cameras):
         if len(split_cameras):
             splits[split_name] = _split(split_name, split_cameras, pictures, first)
         first += len(split_cameras)
+    if what.photographed is not None:
+        splits["train"] = what.photographed(splits["train"], samples)
     return Scene(name=name.replace("-", " "), format="built-in", splits=splits, centre=np.zeros(3), scale=what.scale,
                  aabb_scale=what.aabb_scale, near=what.near, background="white" if what.bounded else "black",
                  bounded=what.bounded,
@@ -128,6 +137,10 @@ class _Composition:
     aabb_scale: int
     near: float
     bounded: bool
+    lights_of_photos: Callable[[int], list[Light]] | None = None
+    """Of so many training views, where they have others than the rest."""
+    photographed: Callable[[Split, int], Split] | None = None
+    """The training views as photos, with so many samples along each axis of a pixel; None: they are as they are."""
 
 
 _STILL_LIFE = _Composition(world=still_life, light=daylight, cameras=hemisphere_cameras, turn=2.0, scale=1 / 3,
@@ -135,6 +148,7 @@ _STILL_LIFE = _Composition(world=still_life, light=daylight, cameras=hemisphere_
 BUILTIN_SCENES = {
     "still-life": _STILL_LIFE,
     "satin": replace(_STILL_LIFE, world=satin_still_life),
+    "crowd": replace(_STILL_LIFE, lights_of_photos=lights_of_photos, photographed=photographed),
     "open-field": _Composition(world=open_field, light=sunlight, cameras=ring_cameras, turn=0.2, scale=0.6,
                                aabb_scale=64, near=0.1, bounded=False),
 }

@@ -1,0 +1,29 @@
+"""What a photo shows and the others do not, left out of the loss: people, cars, leaves, shadows that move."""
+
+from dataclasses import dataclass
+
+from .settings import LARGEST, above, within
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimConfig:
+    """How --robust decides what to leave out of the loss. Nothing of it is learned."""
+
+    quantile: float = 0.8
+    """Pixels with an error below this quantile of all count for certain; the others, if their neighbours do."""
+    patch: int = 16
+    """Pixels are drawn as squares so many pixels wide, so that each knows its neighbours."""
+    warm_in: float = 500.0
+    """Steps in which the share of pixels that count whatever their error is falls to 1/e: early in the training an
+    error says nothing yet."""
+    top: float = 0.4
+    """Where a scene has no bounds, what lies so far up in a photo and above the horizon always counts: sky has few
+    details and large errors."""
+    views: int = 2
+    """What fewer other cameras can see always counts: there is nothing to say that it is wrong."""
+
+    def __post_init__(self):
+        above(self, 0, 1, "quantile")
+        within(self, 2, 64, "patch")
+        within(self, 0, LARGEST, "warm_in", "views")
+        within(self, 0, 1, "top")

@@ -1,0 +1,122 @@
+"""What a photo shows and the others do not is left out of the loss: people, cars, leaves, shadows that move. Nothing is
+learned for it.
+
+Most photos agree on a scene. What only some show is learned last and worst, so that errors give it away (Sabour et al.
+2023, RobustNeRF). Of the pixels of a step, drawn as patches of N x N, one counts
+
+    whose error e, the mean of the squares over the channels, is below the threshold T             w0
+    or in most of whose 3 x 3 neighbourhood, within the patch, it is                               w1: no hair is lost
+    or which lies in the inner half of a patch, N/2 x N/2, in which w1 holds of most               w2
+    or which is transparent: nothing stands before it
+    or which is guarded (`training.guard`): nothing speaks against it
+    and any with the probability exp(-step / warm_in): early errors say nothing yet                SpotLessSplats
+
+    T <- T exp(rate (q - share of e < T))     the running quantile q of the errors of pixels that are not transparent
+
+The loss is the mean over those that count; where none would, all do.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from taichi_nerf_kernels.random import uniform_forward
+
+from .. import runtime
+from ..config import TrimConfig
+from ..data.scene import Scene
+from ..models.pixels import Pixels
+from ..ops.camera import TrainingImages
+from ..types import Batch, Seeds, Standing
+from .batches import PixelBatches
+from .guard import guarded_cells
+
+__all__ = ["Trimming", "trimming_for"]
+
+WARM = 0x51ED270B  # purpose of random numbers, by what differs in their seed
+RATE = 0.3  # of the threshold: a threshold that is far too high halves in a dozen steps
+
+
+def trimming_for(scene: Scene, batches: PixelBatches, config: TrimConfig) -> "Trimming":
+    """What trims the `batches` of the training images of `scene`."""
+    guard = torch.from_numpy(guarded_cells(scene, config).astype(np.int32)).to(runtime.current().device)
+    return Trimming(config, batches.photos.images, guard, batches.patch)
+
+
+class Trimming:
+    """Which pixels of a batch count; it remembers the threshold alone."""
+
+    rate = RATE
+
+    def __init__(self, config: TrimConfig, images: TrainingImages, guard: Tensor, patch: int):
+        """`guard` [N, C, C] int32: the cells of N images that always count; pixels come in patches of `patch` x
+        `patch`."""
+        self.config, self.images, self.guard, self.patch = config, images, guard, patch
+        self.threshold = torch.zeros(1, device=runtime.current().device)
+        """[1] squared error; 0: none is known yet."""
+
+    def weigh(self, pixels: Pixels, batch: Batch, standing: Standing) -> Batch:
+        """`batch` with the weights of what counts, by its pixels as they are rendered."""
+        error = (pixels.over(batch.background).detach() - batch.target).square().mean(dim=1)  # [P]
+        seen = batch.rgba[:, 3] > 0
+        kept = ~seen | self._guarded(batch) | self._warm(error, standing)
+        kept = kept | self._agreeing(error) if self.threshold > 0 else torch.ones_like(kept)
+        self._follow(error[seen])
+        if not kept.any():
+            kept = torch.ones_like(kept)
+        kept = kept.to(error)
+        return replace(batch, kept=kept, weight=kept if batch.weight is None else kept * batch.weight)
+
+    @staticmethod
+    def seed(seeds: Seeds) -> int:
+        """Of its random numbers in a step."""
+        return seeds.jitter ^ WARM
+
+    def warm(self, standing: Standing) -> float:
+        """Probability of any pixel to count."""
+        return math.exp(-standing.step / max(self.config.warm_in, 1e-6))
+
+    @property
+    def helpless(self) -> bool:
+        """Whether nothing can be left out, as the photos share nothing."""
+        return bool((self.guard > 0).all())
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint has of it, not copied."""
+        return {"threshold": self.threshold}
+
+    def _agreeing(self, error: Tensor) -> Tensor:
+        """[P]: w0, w1 or w2."""
+        n, low, high = self.patch, self.patch // 4, self.patch - self.patch // 4
+        below = (error < self.threshold.to(error)).view(-1, 1, n, n).to(error)  # [M, 1, N, N] of M patches
+        share = torch.nn.functional.avg_pool2d(below, 3, 1, padding=1, count_include_pad=False)
+        smooth = share > 0.5 + 1e-6
+        inner = torch.zeros_like(smooth)
+        inner[..., low:high, low:high] = smooth.to(error).mean(dim=(2, 3), keepdim=True) > 0.5
+        return ((below > 0) | smooth | inner).view(-1)
+
+    def _guarded(self, batch: Batch) -> Tensor:
+        """[P]"""
+        image = batch.image_index.long()
+        place = self.images.pixel_centres(batch.image_index, batch.pixel_index).long()  # [P, 2] column, row
+        cell = (place * self.guard.shape[1]).div(self.images.size[image], rounding_mode="floor")
+        return self.guard[image, cell[:, 1], cell[:, 0]] > 0
+
+    def _warm(self, error: Tensor, standing: Standing) -> Tensor:
+        """[P]"""
+        uniform = torch.empty_like(error)
+        uniform_forward(self.seed(standing.seeds), 0, uniform)
+        return uniform < self.warm(standing)
+
+    def _follow(self, error: Tensor) -> None:
+        """Move the threshold towards the quantile of these."""
+        if not len(error):
+            return
+        if self.threshold > 0:
+            share = (error < self.threshold.to(error)).to(error).mean()
+            self.threshold *= torch.exp(RATE * (self.config.quantile - share)).to(self.threshold)
+        else:
+            self.threshold.fill_(float(error.mean()))

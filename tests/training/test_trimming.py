@@ -1,0 +1,203 @@
+"""The robust loss: which pixels count, by their errors, their neighbours and what guards them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf.config import TrainingConfig, TrimConfig
+from taichi_nerf.data.scene import Cameras
+from taichi_nerf.models.pixels import Pixels
+from taichi_nerf.training.guard import CELLS, guarded_cells
+from taichi_nerf.training.run import make_model
+from taichi_nerf.training.trainer import trainer_for
+from taichi_nerf.training.trimming import Trimming
+from taichi_nerf.types import Batch, Rays, Seeds, Standing
+
+from .conftest import BATCH, SMALL
+from .test_checkpoint import assert_same
+from .test_family import SMALL as FAMILY
+from .test_family import default_training
+
+N = 8
+LATE = Standing(step=10**6, progress=1.0, seeds=Seeds(1, 2, 3))  # nothing is let in by chance any more
+ROBUST = {"robust": True, "trim": TrimConfig(patch=4)}
+
+
+class Photos:
+    """One image of a patch, whose place in the image is that in the patch."""
+
+    size = torch.tensor([[N, N]])
+
+    @staticmethod
+    def pixel_centres(image_index, pixel_index):
+        return torch.stack([pixel_index % N, pixel_index // N], dim=1) + 0.5
+
+
+def kept(error, *, threshold=0.5, alpha=1.0, guard=None, standing=LATE, **settings):
+    """[N, N] bool, of a patch whose pixels have these squared errors; and what decided it."""
+    guard = torch.zeros(1, CELLS, CELLS, dtype=torch.int32) if guard is None else guard
+    trimming = Trimming(TrimConfig(**settings), Photos, guard, N)
+    trimming.threshold.fill_(threshold)
+    rgba = torch.cat([torch.zeros(N * N, 3), torch.as_tensor(alpha).expand(N, N).reshape(-1, 1)], dim=1)
+    black, index = torch.zeros(N * N, 3), torch.zeros(N * N, dtype=torch.int32)
+    batch = Batch(rays=Rays(black, black), rgba=rgba, background=black, image_index=index,
+                  pixel_index=torch.arange(N * N, dtype=torch.int32))
+    colour = torch.as_tensor(error, dtype=torch.float32).sqrt().reshape(-1, 1).expand(-1, 3)
+    pixels = Pixels(colour=colour, opacity=torch.ones(N * N), depth=torch.ones(N * N))
+    found = trimming.weigh(pixels, batch, standing)
+    assert torch.equal(found.weight, found.kept)
+    return found.kept.view(N, N) > 0, trimming
+
+
+def test_a_pixel_that_errs_among_others_that_do_not_counts():
+    error = torch.zeros(N, N)
+    error[0, 3] = error[6, 6] = 1.0
+    assert kept(error)[0].all()
+
+
+def test_the_inner_half_of_a_patch_counts_where_most_of_it_agrees_and_its_border_does_not():
+    error = torch.zeros(N, N)
+    error[:, :3] = 1.0  # the outer two columns and one of the inner ones
+    found = kept(error)[0]
+    assert not found[:, 0].any() and found[:, 3:].all()
+    assert found[2:6, 2].all()  # most of the patch agrees: its inner half counts
+    error[:, :5] = 1.0
+    found = kept(error)[0]
+    assert not found[:, :4].any() and found[:, 5:].all()
+
+
+def test_a_patch_that_nothing_agrees_with_is_left_out_but_for_what_is_transparent_or_guarded():
+    error = torch.ones(N, N)
+    error[0, 0] = 0.0  # or all would count, as none would
+    expected = error == 0
+    assert torch.equal(kept(error)[0], expected)
+    alpha = torch.ones(N, N)
+    alpha[3, 5] = 0.0
+    assert torch.equal(kept(error, alpha=alpha)[0], expected | (alpha == 0))
+    guard = torch.zeros(1, CELLS, CELLS, dtype=torch.int32)
+    guard[0, 4, 10] = 1  # row 2 and column 5 of a patch that is the image
+    expected[2, 5] = True
+    assert torch.equal(kept(error, guard=guard)[0], expected)
+
+
+def test_where_nothing_would_count_all_does():
+    assert kept(torch.ones(N, N))[0].all()
+    assert kept(torch.ones(N, N), threshold=0.0)[0].all()  # nor is anything left out before a threshold is known
+
+
+def test_early_in_the_training_everything_counts_and_then_less_and_less():
+    error = torch.ones(N, N)
+    error[0, 0] = 0.0
+    shares = [kept(error, standing=dataclasses.replace(LATE, step=step, progress=0.0))[0].float().mean()
+              for step in (0, 1, 10**6)]
+    assert shares[0] == 1 and shares[2] == 1 / N**2
+    trimming = kept(error)[1]
+    warm = [trimming.warm(dataclasses.replace(LATE, step=step, progress=0.0)) for step in (0, 100, 1000)]
+    assert warm[0] == 1 and warm[0] > warm[1] > warm[2] > 0
+
+
+def test_the_threshold_becomes_the_quantile_of_what_is_seen():
+    trimming, generator = kept(torch.ones(N, N), quantile=0.7)[1], torch.Generator().manual_seed(0)
+    values = []
+    for _ in range(400):
+        trimming._follow(torch.rand(256, generator=generator))
+        values.append(float(trimming.threshold))
+    assert np.mean(values[100:]) == pytest.approx(0.7, abs=0.02)
+    for _ in range(60):  # errors that are a hundredth of what they were
+        trimming._follow(torch.rand(256, generator=generator) / 100)
+    assert float(trimming.threshold) == pytest.approx(0.007, rel=0.3)
+    before = trimming.threshold.clone()
+    trimming._follow(torch.zeros(0))
+    assert torch.equal(trimming.threshold, before)
+
+
+@pytest.fixture(scope="module")
+def pair(small_scene):
+    """The scene with two photos alone."""
+    split = small_scene.splits["train"].subset([0, 1])
+    return dataclasses.replace(small_scene, splits={**small_scene.splits, "train": split})
+
+
+def test_what_no_two_other_cameras_see_is_guarded(small_scene, pair):
+    assert guarded_cells(pair, TrimConfig()).all()
+    assert not guarded_cells(pair, TrimConfig(views=1)).all()
+    assert guarded_cells(small_scene, TrimConfig()).mean() < 0.1  # all cameras look at the table
+    turned = small_scene.splits["train"].cameras
+    pose = turned.camera_to_world.copy()
+    pose[2, :, [0, 2]] *= -1  # one looks the other way
+    scene = with_cameras(small_scene, dataclasses.replace(turned, camera_to_world=pose))
+    guarded = guarded_cells(scene, TrimConfig()).mean(axis=(1, 2))
+    assert guarded[2] > 0.9 and guarded[[0, 1, 3, 4, 5]].max() < 0.2
+
+
+def test_sky_is_guarded_where_there_may_be_one(small_scene):
+    """Cameras on the ground that look ahead: the upper half of a photo is above the horizon."""
+    level = np.zeros((6, 3, 4))
+    level[:, :, :3] = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]  # right, up and back are x, z and -y
+    level[:, 0, 3] = np.linspace(-0.1, 0.1, 6)
+    ahead = with_cameras(small_scene, dataclasses.replace(small_scene.splits["train"].cameras, camera_to_world=level))
+    settings = TrimConfig(views=0)
+    assert not guarded_cells(ahead, settings).any()
+    found = guarded_cells(dataclasses.replace(ahead, bounded=False), settings)
+    upper = int(0.4 * CELLS)
+    assert found[:, :upper].all() and not found[:, upper + 1 :].any()
+    down = level.copy()
+    down[:, :, :3] = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]  # which look straight down
+    looking_down = with_cameras(ahead, dataclasses.replace(ahead.splits["train"].cameras, camera_to_world=down))
+    assert not guarded_cells(dataclasses.replace(looking_down, bounded=False), settings).any()
+
+
+def with_cameras(scene, cameras: Cameras):
+    split = dataclasses.replace(scene.splits["train"], cameras=cameras)
+    return dataclasses.replace(scene, splits={**scene.splits, "train": split})
+
+
+@pytest.mark.parametrize("kind", ["autograd", "explicit"])
+def test_a_robust_training_goes_on_exactly_where_it_stood(make_trainer, kind):
+    settings = {"gradients": kind, "batch": dataclasses.replace(BATCH, samples=2048), **ROBUST}
+    straight, first = make_trainer(**settings), make_trainer(**settings)
+    for _ in range(7):
+        straight.step()
+    for _ in range(4):
+        first.step()
+    state = first.state_dict()
+    assert state["tensors"]["trimming.threshold"] > 0
+    second = make_trainer(**settings)
+    second.load_state_dict(state)
+    for _ in range(3):
+        second.step()
+    assert_same(second, straight)
+
+
+@pytest.mark.parametrize("name", ["nerf", "mip-nerf", "mip-nerf-360"])
+def test_every_model_learns_from_what_counts_alone(name, small_scene):
+    """The loss of the colour is that of the pixels that count, whatever the others show."""
+    config = FAMILY[name]
+    trainer = trainer_for(make_model(small_scene, config), small_scene, default_training(config, steps=20, **ROBUST))
+    trainer.trimming.threshold.fill_(0.01)
+    batch = trainer.batches.draw(LATE)
+    with torch.no_grad():
+        pixels = trainer.model.render(batch.rays)
+        batch = trainer.trimming.weigh(pixels, batch, LATE)
+        assert 0 < batch.kept.mean() < 1
+        spoilt = dataclasses.replace(batch, rgba=torch.where(batch.kept[:, None] > 0, batch.rgba, 1 - batch.rgba))
+        loss, same = (trainer.model.losses(pixels, each, LATE) for each in (batch, spoilt))
+    assert loss.keys() == same.keys() and all(torch.equal(loss[key], same[key]) for key in loss)
+    trainer.step()
+    assert 0 <= trainer.totals().left_out < 1
+
+
+def test_patches_are_as_small_as_a_batch(small_scene):
+    config = TrainingConfig(steps=2, batch=dataclasses.replace(BATCH, max_rays=20), robust=True)
+    trainer = trainer_for(make_model(small_scene, SMALL), small_scene, config)
+    assert trainer.trimming.patch == trainer.batches.patch == 4
+    trainer.step()
+    assert trainer.totals().rays == 16
+
+
+def test_without_it_nothing_changes(make_trainer):
+    trainer = make_trainer()
+    assert trainer.trimming is None and trainer.batches.patch == 1
+    assert not any(name.startswith("trimming") for name in trainer.state_dict()["tensors"])
