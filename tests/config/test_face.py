@@ -12,6 +12,7 @@ from taichi_nerf.cli.main import _parsed
 from taichi_nerf.config import SceneConfig, TrainingConfig, flattened
 
 VALUES = {
+    "perturb": ("both", "both"),
     "path": ("lego", "lego"), "downscale": ("4", 4), "scales": ("2", 2), "test_every": ("3", 3),
     "background": ("black", "black"), "format": ("llff", "llff"), "orient": ("pca", "pca"), "exposure": ("-2.5", -2.5),
     "alpha": ("mask", "mask"), "masks": (None, False), "cut_out": (None, True), "cache": ("disk", "disk"),

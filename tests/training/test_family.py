@@ -45,8 +45,10 @@ HASH = FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=1
 SMALL = {
     "nerf": NeRFConfig(field=DEEP, coarse_samples=8, fine_samples=8),
     "nerf-hash": NeRFConfig(field=HASH, coarse_samples=8, fine_samples=8),
-    "nerf-w": NeRFWConfig(field=DEEP, coarse_samples=8, fine_samples=8, transient_width=16, transient_layers=2),
-    "nerf-w-hash": NeRFWConfig(field=HASH, coarse_samples=8, fine_samples=8, transient_width=16, transient_layers=1),
+    "nerf-w": NeRFWConfig(field=DEEP, coarse_samples=8, fine_samples=8, transient_width=16, transient_layers=2,
+                          min_uncertainty=0.3),
+    "nerf-w-hash": NeRFWConfig(field=HASH, coarse_samples=8, fine_samples=8, transient_width=16, transient_layers=1,
+                               min_uncertainty=0.3),
     "mip-nerf": MipNeRFConfig(field=DEEP, samples=8),
     "mip-nerf-hash": MipNeRFConfig(field=HASH, samples=8, widths="level"),
     "mip-nerf-360": MipNeRF360Config(
