@@ -67,6 +67,8 @@ class Model(nn.Module):
 
     sees_cones = False
     """Whether rays need a radius."""
+    has_normals = True
+    """Whether it knows a density of positions, whose slope is a normal."""
     quickest_in_one_launch = False
     """Whether its renderer of one launch is the faster one everywhere."""
 

@@ -59,6 +59,7 @@ class NeRF(IntervalModel):
         made = [self._field(generator) for _ in range(2 if config.fine_samples else 1)]
         self.coarse, self.fine = made[0], made[1] if config.fine_samples else None
         self.sampler = CoarseToFine(config.coarse_samples, config.fine_samples)
+        self.has_normals = not config.ndc
         self.noise = config.density_noise
         if self.noise is None:
             self.noise = 1.0 if config.ndc else 0.0

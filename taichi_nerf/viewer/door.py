@@ -37,7 +37,7 @@ class Door:
 
     @property
     def has_normals(self) -> bool:
-        return hasattr(self.model, "density")
+        return hasattr(self.model, "density") and getattr(self.model, "has_normals", True)
 
     def warm_up(self, look: Look, shown: Shown, size: tuple[int, int]) -> float:
         """Compile what pictures need, take the faster renderer from now on, and return the seconds of a picture.

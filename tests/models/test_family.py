@@ -30,6 +30,7 @@ from taichi_nerf.reference.models.fields import deep_colour, deep_density, hash_
 from taichi_nerf.reference.positional_encoding import encode
 from taichi_nerf.reference.ray_aabb import intersect_ray_aabb
 from taichi_nerf.types import Rays, Seeds, Shot, Standing
+from taichi_nerf.viewer.door import Door
 
 RAYS, LEVELS, DIRECTION_LEVELS, SKIP, DEGREE = 9, 4, 2, 1, 3
 DEEP = PositionalFieldConfig(levels=LEVELS, direction_levels=DIRECTION_LEVELS, width=24, depth=4, skip=SKIP,
@@ -297,15 +298,16 @@ def test_cropped_to_a_box_nothing_is_seen_but_what_lies_in_it(backend, rays, con
     assert torch.equal(rendered(backend, model, rays, None).colour, before.colour)
 
 
-def test_cropped_in_device_coordinates_rays_end_at_the_box():
+def test_cropped_in_device_coordinates_rays_end_at_the_box(backend):
     scene = facing()
     model = build_model(NeRFConfig(ndc=True, field=DEEP, coarse_samples=50, fine_samples=0), box_of(scene))
     model.before_training(scene.model_cameras("train"))
+    model = model.to(backend.device, backend.dtype)
     directions = torch.nn.functional.normalize(torch.tensor([[0.1, 0.2, -1.0], [-0.2, 0.0, -1.0]]), dim=1)
-    rays = Rays(torch.tensor([[0.2, -0.1, 0.0], [0.1, 0.0, 0.0]]), directions)
+    rays = Rays(backend.tensor([[0.2, -0.1, 0.0], [0.1, 0.0, 0.0]]), backend.tensor(directions))
     with torch.no_grad(), model.cropped((-1.0, -1.0, -3.0), (1.0, 1.0, -2.0)):
         t = model.render(rays).levels[-1].t
-    reach = t[:, [0, -1]] * -directions[:, 2:]
+    reach = t[:, [0, -1]].float().cpu() * -directions[:, 2:]
     torch.testing.assert_close(reach, torch.tensor([[2.0, 3.0]] * 2), atol=0.03, rtol=0)  # t begins within a part
 
 
@@ -356,6 +358,7 @@ def test_depth_in_device_coordinates_is_a_distance_from_the_camera(rng):
     torch.testing.assert_close(rays.origins[:, None, 2] + distance * directions[:, None, 2], z, rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match=r"normals and --sparsity are not for --model\.ndc"):
         model.density(rays.origins)
+    assert not Door(model).has_normals  # which the viewer does not offer then
 
 
 def test_a_coarse_network_alone_and_raw_coordinates_are_models_too(rays):
