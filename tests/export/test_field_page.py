@@ -41,7 +41,7 @@ def test_a_browser_shows_what_the_field_shows(kind, tmp_path):
 
 
 @pytest.mark.slow
-def test_depth_and_memory_that_is_given_back(tmp_path):
+def test_depth_a_device_that_comes_back_and_memory_that_is_given_back(tmp_path):
     cameras = around(1, (144, 120), distance=1.2)
     write_page(tmp_path / "page.html", field_scene(small_field()[0]), name="a field", start=cameras)
     with browser(cameras.size[0], flags=WEBGPU) as view:
@@ -50,6 +50,12 @@ def test_depth_and_memory_that_is_given_back(tmp_path):
         view.page.keyboard.press("KeyV")
         depth = view.picture()
         assert psnr(depth, colour) < 30 and depth.std() > 0.05
+        view.page.keyboard.press("KeyV")
+        lose = """async () => { const {device} = viewer.renderer;
+            device.destroy();
+            await device.lost; }"""
+        view.page.evaluate(lose)
+        assert psnr(view.picture(), colour) > 50 and not view.page.is_visible("#message")
         assert view.page.evaluate("viewer.bytes") > 0
         view.page.evaluate("""() => { window.buffers = Object.values(viewer.renderer.buffers).map((buffer) => {
             buffer.destroy = new Proxy(buffer.destroy, {apply: (destroy, it) => { it.gone = true; destroy.call(it); }});
@@ -58,6 +64,18 @@ def test_depth_and_memory_that_is_given_back(tmp_path):
         assert view.page.evaluate("viewer.bytes === 0 && viewer.renderer.device === null")
         assert view.page.evaluate("buffers.length === 5 && buffers.every((buffer) => buffer.gone)")
         assert view.said == []
+
+
+@pytest.mark.slow
+def test_a_device_that_is_lost_again_and_again_is_given_up(tmp_path):
+    write_page(tmp_path / "page.html", field_scene(small_field()[0]), name="a field")
+    with browser((144, 120), flags=WEBGPU) as view:
+        view.open(tmp_path / "page.html")
+        view.settle()
+        view.page.evaluate("viewer.renderer.load = async () => viewer.renderer.watchers.restored()")
+        view.page.evaluate("viewer.renderer.device.destroy()")
+        view.page.wait_for_selector("#message:not([hidden])")
+        assert "taken away again and again" in view.page.inner_text("#message")
 
 
 @pytest.mark.slow
