@@ -4,7 +4,7 @@ What is packed, L levels of F features, level l with E_l entries, and an occupan
 
     weights    [.., 4, 4] float32: the layers one after the other, in blocks of 4 x 4, a row of blocks after the other;
                in a block column after column, as WGSL has its matrices. Rows and columns that fill up are 0
-    codebook   [L, 256]   float16: the values that features of a level have
+    codebook   [L, 64] float16: the values that features of a level have
     bits       [C * G^3 / 32] int32
     code       for each level [F, E_l], one byte: the number of the value
 
@@ -21,9 +21,9 @@ import numpy as np
 from ..errors import UserError
 from ..models.one_launch import FieldArrays
 
-__all__ = ["PackedField", "field_shader", "pack_field"]
+__all__ = ["VALUES", "PackedField", "field_shader", "pack_field"]
 
-VALUES = 256  # of a codebook
+VALUES = 64  # of a codebook: pictures of lego are then those of the field to 50 dB, with 256 to 62
 BINS = 2**8  # of the histogram that it starts from
 ROUNDS = 8  # of Lloyd's algorithm
 WIDEST = 256  # numbers of a layer: what a thread may have for itself is bounded
@@ -131,14 +131,14 @@ def _entries_of_levels(field: FieldArrays):
 
 
 def _coded(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The codebook [256] float16 of [E, F], and the numbers [F, E] uint8 of its values."""
+    """The codebook [64] float16 of [E, F], and the numbers [F, E] uint8 of its values."""
     book = _scalar_codebook(entries.reshape(-1)).astype(np.float16)
     middle = 0.5 * (book[1:].astype(np.float32) + book[:-1])
     return book, np.searchsorted(middle, entries.T.astype(np.float32)).astype(np.uint8)
 
 
 def _scalar_codebook(values: np.ndarray) -> np.ndarray:
-    """[256] that stand for `values`, in ascending order."""
+    """[64] that stand for `values`, in ascending order."""
     values = np.sort(values).astype(np.float64)
     count, edges = np.histogram(values, BINS)
     share = np.cumsum(np.cbrt(count))

@@ -30,7 +30,7 @@ from ..errors import UserError
 from ..models.one_launch import FieldArrays
 from ..paths import point_of_interest
 from ..pictures import heat_map, to_uint8, written_aside
-from .field_packing import field_shader, pack_field
+from .field_packing import VALUES, field_shader, pack_field
 from .packing import pack
 
 __all__ = ["MEGABYTES", "PageScene", "field_scene", "octree_scene", "poster_camera", "write_page"]
@@ -101,7 +101,7 @@ def field_scene(field: FieldArrays) -> PageScene:
     packed, layout = pack_field(field), field.layout
     levels = [{"first": first, "size": size, "resolution": resolution, "hashed": hashed, "scale": float(scale)}
               for (first, size, resolution, hashed), scale in zip(layout.levels.tolist(), layout.scales)]
-    numbers = {"levels": levels, "features": layout.features, "cells": 32 * len(field.bits),
+    numbers = {"levels": levels, "features": layout.features, "values": VALUES, "cells": 32 * len(field.bits),
                "weights": sum(blocks.size for blocks in packed.density + packed.colour)}
     unbounded = field.settings.cascades > 1
     box = np.clip(packed.box, -0.5, 0.5) if unbounded else packed.box

@@ -41,7 +41,7 @@ def test_a_browser_shows_what_the_field_shows(kind, tmp_path):
 
 
 @pytest.mark.slow
-def test_depth_and_memory_that_is_given_back(tmp_path):
+def test_depth_a_device_that_comes_back_and_memory_that_is_given_back(tmp_path):
     cameras = around(1, (144, 120), distance=1.2)
     write_page(tmp_path / "page.html", field_scene(small_field()[0]), name="a field", start=cameras)
     with browser(cameras.size[0], flags=WEBGPU) as view:
@@ -50,6 +50,12 @@ def test_depth_and_memory_that_is_given_back(tmp_path):
         view.page.keyboard.press("KeyV")
         depth = view.picture()
         assert psnr(depth, colour) < 30 and depth.std() > 0.05
+        view.page.keyboard.press("KeyV")
+        lose = """async () => { const {device} = viewer.renderer;
+            device.destroy();
+            await device.lost; }"""
+        view.page.evaluate(lose)
+        assert psnr(view.picture(), colour) > 50 and not view.page.is_visible("#message")
         assert view.page.evaluate("viewer.bytes") > 0
         view.page.evaluate("""() => { window.buffers = Object.values(viewer.renderer.buffers).map((buffer) => {
             buffer.destroy = new Proxy(buffer.destroy, {apply: (destroy, it) => { it.gone = true; destroy.call(it); }});
@@ -58,6 +64,18 @@ def test_depth_and_memory_that_is_given_back(tmp_path):
         assert view.page.evaluate("viewer.bytes === 0 && viewer.renderer.device === null")
         assert view.page.evaluate("buffers.length === 5 && buffers.every((buffer) => buffer.gone)")
         assert view.said == []
+
+
+@pytest.mark.slow
+def test_a_device_that_is_lost_again_and_again_is_given_up(tmp_path):
+    write_page(tmp_path / "page.html", field_scene(small_field()[0]), name="a field")
+    with browser((144, 120), flags=WEBGPU) as view:
+        view.open(tmp_path / "page.html")
+        view.settle()
+        view.page.evaluate("viewer.renderer.load = async () => viewer.renderer.watchers.restored()")
+        view.page.evaluate("viewer.renderer.device.destroy()")
+        view.page.wait_for_selector("#message:not([hidden])")
+        assert "taken away again and again" in view.page.inner_text("#message")
 
 
 @pytest.mark.slow
@@ -84,7 +102,7 @@ def test_what_is_packed_comes_back():
     blocks = weights[: packed.density[0].size].reshape(4, 4, 4, 4)  # of 16 features to 16 units
     y = np.einsum("rick,ic->rk", blocks, x.reshape(4, 4)).reshape(-1)
     np.testing.assert_allclose(y, field.density_weights[0] @ x, rtol=1e-5, atol=1e-5)
-    books = np.frombuffer(content, np.float16, 256 * len(levels), at).reshape(-1, 256).astype(np.float32)
+    books = np.frombuffer(content, np.float16, 64 * len(levels), at).reshape(-1, 64).astype(np.float32)
     at += books.nbytes // 2
     bits = np.frombuffer(content, np.int32, len(field.bits), at)
     assert np.array_equal(bits, field.bits)
@@ -93,7 +111,7 @@ def test_what_is_packed_comes_back():
         codes = np.frombuffer(content, np.uint8, 4 * size, at).reshape(4, size)
         at += codes.size
         entries = field.table[first : first + size]
-        assert np.abs(books[level][codes.T] - entries).mean() < 0.01 * entries.std()
+        assert np.abs(books[level][codes.T] - entries).mean() < 0.04 * entries.std()
     assert at == len(content)
 
 
@@ -111,12 +129,12 @@ def test_the_shader_has_the_sizes_of_the_field():
 
 
 def test_a_codebook_has_every_value_of_few_and_the_best_of_many():
-    few = np.linspace(-1, 1, 100).astype(np.float32)
+    few = np.linspace(-1, 1, 30).astype(np.float32)
     book, codes = field_packing._coded(few[:, None])
     assert np.abs(book.astype(np.float32)[codes[0]] - few).max() < 1e-3
     many = np.random.default_rng(0).laplace(size=(50_000, 2)).astype(np.float32)
     book, codes = field_packing._coded(many)
-    assert np.square(book.astype(np.float32)[codes.T] - many).mean() < 2e-4
+    assert np.square(book.astype(np.float32)[codes.T] - many).mean() < 3e-3
     book, codes = field_packing._coded(np.zeros((8, 2), np.float32))
     assert not book[codes].any()
 

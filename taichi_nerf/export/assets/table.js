@@ -4,7 +4,7 @@
 function partsOf(scene, bytes) {
   let at = 0;
   const take = (length) => bytes.subarray(at, at += length);
-  const parts = {weights: take(scene.weights * 4), codebooks: scene.levels.map(() => take(512)),
+  const parts = {weights: take(scene.weights * 4), codebooks: scene.levels.map(() => take(2 * scene.values)),
                  bits: take(scene.cells / 8)};
   parts.codes = scene.levels.map(({size}) => take(size * scene.features));
   return parts;

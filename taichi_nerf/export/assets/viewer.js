@@ -3,6 +3,7 @@
 const MOVING = [25, 40];     // milliseconds a picture: below the first it grows, above the second it shrinks
 const LEAST_PIXELS = 2 ** 12;
 const RESTING = 200;         // milliseconds after the last move until the picture is refined
+const MOST_LOSSES = 5;       // of the graphics device: from then on it is the scene that is too much for it
 const SHARPEST = 2;          // pixels of the canvas for one of the page, at most
 const element = (id) => document.getElementById(id);
 const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
@@ -56,7 +57,9 @@ class Viewer {
       this.renderer.forget();
       if (!this.released) tell('The graphics device was taken away; waiting for it to come back.');
     };
+    let losses = 0;
     const restored = () => {
+      if (++losses > MOST_LOSSES) return failed(new Error('the graphics device was taken away again and again'));
       tell('');
       this._load(() => {}).catch(failed);
     };
