@@ -3,6 +3,7 @@
 Most commands run in this process, on a runtime that is started once; those that are killed have their own.
 """
 
+import dataclasses
 import errno
 import io
 import json
@@ -35,7 +36,7 @@ from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
 from taichi_nerf.models.plenoctree import PlenOctree
-from taichi_nerf.training import checkpoint
+from taichi_nerf.training import checkpoint, folder
 from taichi_nerf.training.folder import RunFolder, writing
 
 from .data.captures import ColmapModel, write_images
@@ -1022,6 +1023,13 @@ def test_many_views_have_the_settings_of_many_unless_those_of_few_are_asked_for(
     assert not config.few_views and "few-view" not in said
     config, said = begun("--few-views")
     assert config.few_views and "6 training views: few-view settings are on" in said
+
+
+def test_few_views_of_a_place_that_goes_on_have_the_settings_of_many(begun, monkeypatch):
+    load = folder.load_training_scene
+    monkeypatch.setattr(folder, "load_training_scene", lambda settings, **more: dataclasses.replace(
+        load(settings, **more), bounded=False))
+    assert not begun()[0].few_views and begun("--few-views")[0].few_views
 
 
 def test_options_of_distances_that_change_nothing_are_named(begun):

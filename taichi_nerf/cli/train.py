@@ -99,7 +99,7 @@ class Train(Common):
     """Seconds between two checkpoints: what a run that is killed can lose."""
     few_views: bool = False
     """Settings that are better where there are few training views, each where it is not given by itself; by default
-    where there are at most 16, which the training then says."""
+    where at most 16 show an object before a background, which the training then says."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
     than the training."""
@@ -280,13 +280,14 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
 
 
 def _chosen_for_views(command: Train, config: RunConfig, scene: "Scene") -> RunConfig:
-    """`config` with the settings for few views, where they are asked for, or nothing is said and there are few."""
-    asked = command.few_views or "few_views" in command.given
-    few = scene.splits["train"].views <= FEW_VIEWS and few_view_settings(config, command.given)
-    if command.few_views if asked else few:
-        with _settings_errors():
-            return with_few_views(config, command.given)
-    return config
+    """`config` with the settings for few views, where they are asked for, or nothing is said and there are few of an
+    object: of a place that goes on behind its edges they show no gain."""
+    few = scene.bounded and scene.splits["train"].views <= FEW_VIEWS and few_view_settings(config, command.given)
+    said = command.few_views or "few_views" in command.given
+    if not (command.few_views if said else few):
+        return config
+    with _settings_errors():
+        return with_few_views(config, command.given)
 
 
 def _check_no_run(path: str | None):
