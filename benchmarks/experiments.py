@@ -149,7 +149,7 @@ def decay_arms() -> dict[str, InstantNGPConfig]:
 
 
 def few_view_runs() -> dict[str, RunConfig]:
-    """Instant-NGP's settings for few views, each of them left out, and its settings for many."""
+    """Instant-NGP's settings for few views, those for many, and each of the former left out."""
     many = RunConfig()
     parts = {f"without {name.removeprefix('training.').removeprefix('model.')}": with_few_views(many, {name})
              for name in few_view_settings(many)}

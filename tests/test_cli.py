@@ -683,6 +683,7 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --model nerf --gradients explicit", "explicit is for instant-ngp alone"),
         ("train --model nerf --encoding hash --model.ndc", "ndc needs --encoding positional"),
         ("train --model mip-nerf --model.widths level", "widths needs --encoding hash"),
+        ("train --model nerf --few-views", "few-views is not for nerf, which has no settings of its own"),
         ("train --model instant-ngp --encoding positional", "encoding positional is not for instant-ngp"),
         ("train --model mip-nerf-360 --model.range.near 3 --model.range.far 2", "far must be beyond near"),
         ("train --resume /no/such/run", "/no/such/run is no run"),
@@ -1099,25 +1100,17 @@ def begun(scene_folder, tmp_path, monkeypatch, capsys):
     return begin
 
 
-def test_few_views_are_found_and_said_and_what_is_given_stays(begun):
-    config, said = begun()
-    settings = few_view_settings(config)
-    assert config.few_views and all(flattened(config)[name] == value for name, value in settings.items())
-    assert "6 training views: few-view settings are on (--no-few-views turns them off): " in said
-    config, said = begun("--model.field.direction-degree", "4")
-    assert config.few_views and config.model.field.direction_degree == 4
-    assert "--model.field.direction-degree 4" in said
-    config, said = begun("--no-few-views")
-    assert not config.few_views and "few-view" not in said
-    assert all(flattened(config)[name] != value for name, value in settings.items())
-
-
-def test_many_views_have_the_settings_of_many_unless_those_of_few_are_asked_for(begun, monkeypatch):
-    monkeypatch.setattr(sys.modules["taichi_nerf.cli.train"], "FEW_VIEWS", 5)
-    config, said = begun()
-    assert not config.few_views and "few-view" not in said
+def test_settings_for_few_views_are_said_and_recorded_and_what_is_given_stays(begun):
+    plain, said = begun()
+    settings = few_view_settings(plain)
+    assert not plain.few_views and "few-view" not in said
     config, said = begun("--few-views")
-    assert config.few_views and "6 training views: few-view settings are on" in said
+    changed = {name: value for name, value in flattened(config).items() if value != flattened(plain)[name]}
+    assert changed == {**settings, "few_views": True}
+    assert "6 training views: few-view settings are on: --near-camera.weight 0.1" in said
+    config, said = begun("--few-views", "--model.field.direction-degree", "4")  # which is its default
+    assert config.few_views and config.model.field.direction_degree == 4 and config.training.near_camera.weight > 0
+    assert "--model.field.direction-degree 4" in said
 
 
 def test_options_of_distances_that_change_nothing_are_named(begun):

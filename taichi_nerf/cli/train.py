@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Fixed, Suppress, arg
 
 from ..config import (
-    FEW_VIEWS,
     LARGEST,
     SYSTEMS,
     Encoding,
@@ -98,8 +97,8 @@ class Train(Common):
     checkpoint_seconds: Annotated[float, arg(metavar="S")] = 30.0
     """Seconds between two checkpoints: what a run that is killed can lose."""
     few_views: bool = False
-    """Settings that are better where there are few training views, each where it is not given by itself; by default
-    where there are at most 16, which the training then says."""
+    """Settings for few training views of an object that stands free in its box, each where it is not given by itself:
+    nothing right before the cameras, and colours that change less with the direction."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
     than the training."""
@@ -271,7 +270,6 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
         line.wait(config.scene.path or "the built-in scene")
         scene = load_training_scene(config.scene, on_image=line.decoded)
     check_scene(config.model, scene)
-    config = _chosen_for_views(command, config, scene)
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
@@ -281,16 +279,6 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
     path = _made([command.output] if command.output is not None else _default_folders(scene), there)
     held.enter_context(writing(path))
     return RunFolder.create(path, config, scene), scene
-
-
-def _chosen_for_views(command: Train, config: RunConfig, scene: "Scene") -> RunConfig:
-    """`config` with the settings for few views, where they are asked for, or nothing is said and there are few."""
-    asked = command.few_views or "few_views" in command.given
-    few = scene.splits["train"].views <= FEW_VIEWS and few_view_settings(config, command.given)
-    if command.few_views if asked else few:
-        with _settings_errors():
-            return with_few_views(config, command.given)
-    return config
 
 
 def _check_no_run(path: str | None):
@@ -362,7 +350,8 @@ def _new_config(command: Train) -> RunConfig:
         scene = dataclasses.replace(scene, path=str(Path(scene.path)))
     if scene.builtin is None:
         scene = dataclasses.replace(scene, path=str(Path(scene.path).expanduser().absolute()))
-    return RunConfig(scene=scene, model=command.model, training=command.training)
+    run = RunConfig(scene=scene, model=command.model, training=command.training)
+    return with_few_views(run, command.given) if command.few_views else run
 
 
 @contextlib.contextmanager
@@ -466,8 +455,7 @@ def _tell_few_views(config: RunConfig, scene: "Scene"):
         return
     values = flattened(config)
     settings = ", ".join(f"{_option(name)} {values[name]:g}" for name in few_view_settings(config))
-    say(f"{scene.splits['train'].views} training views: few-view settings are on (--no-few-views turns them off): "
-        f"{settings}")
+    say(f"{scene.splits['train'].views} training views: few-view settings are on: {settings}")
 
 
 def _tell_distances(scene: "Scene", trainer: "Trainer"):

@@ -16,7 +16,7 @@ from . import instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
 from .extraction import ExtractionConfig
-from .few_views import FEW_VIEWS, few_view_settings, with_few_views
+from .few_views import few_view_settings, with_few_views
 from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig, Widths
 from .hash_grid import CELLS_PER_PIXEL, FINEST, HashGridConfig
 from .instant_ngp import InstantNGPConfig, SamplingConfig
@@ -53,7 +53,6 @@ __all__ = [
     "BUILTIN",
     "CELLS_PER_PIXEL",
     "ENCODINGS",
-    "FEW_VIEWS",
     "FINEST",
     "LARGEST",
     "PRESETS",

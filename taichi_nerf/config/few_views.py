@@ -1,4 +1,5 @@
-"""What a training with few views wants, and one with many does not: settings that each system names by itself.
+"""What a training with few views of an object may want, and one with many does not: settings that each system names by
+itself. docs/experiments.md says what they are worth, and why no number of views chooses them.
 
 Each is a setting of its own, which counts as it is given where it is.
 """
@@ -9,8 +10,6 @@ from collections.abc import Collection, Mapping
 from .run import RunConfig
 from .settings import SettingError
 from .systems import system_of
-
-FEW_VIEWS = 16  # training views up to which they are better than the settings for many (docs/experiments.md)
 
 
 def few_view_settings(run: RunConfig, given: Collection[str] = ()) -> dict[str, object]:

@@ -53,7 +53,7 @@ class System:
     one_launch: bool = False
     """Whether one kernel renders it, from rays to pixels."""
     few_views: Mapping[str, object] = field(default_factory=dict)
-    """Settings of a run, by dotted name, that are better where there are few training views; none: it has no such."""
+    """Settings of a run, by dotted name, for few training views of an object; none: it has no such."""
     made_by: str | None = None
     """The command that makes its models out of other ones; none: images alone train them."""
 
