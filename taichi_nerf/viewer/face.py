@@ -20,10 +20,11 @@ from .. import paths
 from ..data.placement import up_axis
 from ..data.scene import FISHEYE, Cameras, Scene
 from ..errors import UserError
+from ..models.growing import size_of
 from ..output import quoted, visible
 from .door import Picture
 from .key_frames import FOLDER, KeyFrames, files
-from .look import WHATS, Look, Shown, size_of
+from .look import WHATS, Look, Shown
 from .pace import Order
 from .port import address
 from .sharing import Sharing
