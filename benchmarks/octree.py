@@ -101,8 +101,8 @@ def main():
     seconds = seconds_of(frame, repeats=FRAMES)
     busy = (time.process_time() - busy) / (FRAMES + 2)
     print(f"{options.size[0]} x {options.size[1]}: {1e3 * seconds:.1f} ms a frame ({1e3 * busy:.1f} ms of all "
-          f"processors), {leaves.float().mean():.1f} leaves a ray, {100 * (opacity > 0.01).float().mean():.0f} % of "
-          "the rays meet something")
+          f"processors), {leaves.float().mean():.1f} full leaves a ray, {100 * (opacity > 0.01).float().mean():.0f} % "
+          "of the rays meet something")
 
     some = rays[torch.randperm(len(rays))[:TRAINED].to(here.device)]
     standing = Standing(step=0, progress=0.0, seeds=Seeds(0, 0, 0))

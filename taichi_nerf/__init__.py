@@ -38,6 +38,7 @@ _HOMES = {
     "builtin_scene": "data.builtin",
     "evaluate": "training.evaluate",
     "fit": "training.run",
+    "growing_views": "models.growing",
     "load_scene": "data",
     "make_model": "training.run",
     "default_training": "training.run",

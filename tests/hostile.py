@@ -218,6 +218,13 @@ def see_octree(child, parent_depth, contracted=False, **given):
     return octree_rendering.render_octree(octree.Octree(child, parent_depth), frame, **given)
 
 
+def picture_of_octree(child, parent_depth, origins, directions, **given):
+    if given["coefficients"].shape[1:] != (3,):
+        return None  # other harmonics, which would be compiled
+    prepared = octree_rendering.prepare_octree(octree.Octree(child, parent_depth), octree_rendering.Frame(), **given)
+    return octree_rendering.render_picture(prepared, origins, directions)
+
+
 CAMERAS = {
     "camera_to_world": torch.eye(3, 4).expand(N, 3, 4), "focal": 1 + rand(N, 2), "principal": rand(N, 2),
     "distortion": 0.01 * rand(N, 6), "lens": ints(0, 1),
@@ -287,6 +294,7 @@ OPERATIONS = {
     "tree, rays": (see_octree, {**TREE, **RAYS, "density": rand(16), "coefficients": rand(16, 3)}),
     "tree, rays in all of space": (functools.partial(see_octree, contracted=True),
                                    {**TREE, **RAYS, "density": rand(16), "coefficients": rand(16, 3)}),
+    "tree, picture": (picture_of_octree, {**TREE, **RAYS, "density": rand(16), "coefficients": rand(16, 3)}),
     "tree, weights": (lambda child, parent_depth, weights, **given: octree_rendering.leaf_weights(
         octree.Octree(child, parent_depth), octree_rendering.Frame(), weights=weights.detach(), **given),
                       {**TREE, **RAYS, "density": rand(16), "weights": rand(16)}),

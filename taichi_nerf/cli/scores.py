@@ -64,6 +64,7 @@ def summary(scores: dict) -> list[str]:
         f"{'masked: ' + p['masked'] + ', ' if 'masked' in p else ''}{scored_sentence(p)}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
         f"on {p['device']} ({p['backend']}, {p['threads']} threads)",
+        f"renderer: {p['renderer']}",
     ]
 
 

@@ -67,6 +67,7 @@ def view(command: View) -> int:
     door = Door(following.model)
     studio = Studio(door, Shown(background=(GREY[scene.background],) * 3), max_side=command.max_side)
     studio.warm_up(scene)
+    say(f"renderer: {door.renderer_words}")
     with open_page(studio, scene, run.path, host=command.host, port=command.port) as page:
         studio.idle = rendered_thumbnails(page, studio)
         page.tell(None, str(following))

@@ -143,6 +143,7 @@ def shown_training(trainer: "Trainer", scene: "Scene", run: Path, host: str, por
     studio = Studio(Door(trainer.model), What(background=(grey,) * 3), max_side=MAX_SIDE)
     with trainer.averaged():
         studio.warm_up(scene)
+    say(f"renderer: {studio.door.renderer_words}")
     sharing = Sharing(studio, trainer)
     with open_page(studio, scene, run, host=host, port=port, sharing=sharing) as page:
         put_images(page, scene, grey)

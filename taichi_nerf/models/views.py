@@ -9,8 +9,8 @@ H x W pixels of a view, P pixels of a piece, R rays of a piece, K visible sample
 
 import time
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -65,6 +65,8 @@ class View:
     """Visible samples of all rays."""
     renderer: Literal["torch", "taichi"] = "torch"
     """What rendered it."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """That it took its renderer, and that it would take others which were tried."""
 
 
 def render_view(
@@ -108,6 +110,7 @@ def render_view(
     if not 0 <= index < len(cameras):
         raise IndexError(f"index must be in [0, {len(cameras)}), got {index}")
     background = np.broadcast_to(np.asarray(background, np.float32), (3,))
+    tried: dict[str, float] = {}
     frame = _frame(model, cameras, index, shot)
     launch = None if normals or renderer == "torch" else _one_launch(model, frame.shot)
     if renderer == "taichi" and launch is None:
@@ -116,14 +119,17 @@ def render_view(
     if renderer == "auto":
         # on Vulkan tensors would travel at every stage; elsewhere networks in half precision are as fast, if not busy
         quick = runtime.current().backend == "vulkan" or getattr(model, "quickest_in_one_launch", False)
-        usual = "taichi" if launch is not None and quick else "torch"
-        renderer = usual if launch is None else _faster_renderer(model, frame, launch, usual)
+        renderer = "taichi" if launch is not None and quick else "torch"
+        if launch is not None:
+            renderer, tried = _faster_renderer(model, frame, launch, renderer)
+    began = time.perf_counter()
     if renderer == "taichi":
         image, samples = _render_fast(launch, frame, chunk, stopped)
     else:
         image, samples = _render_pieces(model, frame, normals, chunk, stopped)
+    seconds = {**tried, renderer: time.perf_counter() - began}
     image = image.reshape(frame.height, frame.width, 8).numpy()
-    return replace(_view(image, background, normals, samples), renderer=renderer)
+    return replace(_view(image, background, normals, samples), renderer=renderer, seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,18 +172,18 @@ def _one_launch(model: nn.Module, shot: Shot) -> RayRenderer | None:
 
 
 def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
-                     first: Literal["torch", "taichi"]) -> Literal["torch", "taichi"]:
+                     first: Literal["torch", "taichi"]) -> tuple[Literal["torch", "taichi"], dict[str, float]]:
     """The renderer that takes less time for this frame here and now, found with some rows of it if it pays; `first` is
-    the one that is likely to. What it finds holds for some frames."""
+    the one that is likely to. What it finds holds for some frames. And the seconds of a frame by those it tried."""
     running, count = runtime.current(), frame.width * frame.height
     known = _faster.get(model)
     if known is not None and known[0] is running and known[2] > 0:
         _faster[model] = (running, known[1], known[2] - 1)
-        return known[1]
+        return known[1], {}
     rows = _spread_rows(frame.width, frame.height)
     tiles = rows[: max(PROBED // frame.per_pixel, 2 * frame.width)]
     if len(tiles) * 8 > count:
-        return first
+        return first, {}
 
     ways = {"torch": lambda pixels: _render_piece(model, frame, pixels, False),
             "taichi": lambda pixels: _render_launch(launch, frame, pixels)}
@@ -186,12 +192,12 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
         ways[name](tiles[:16])  # which compiles
         start = time.perf_counter()
         ways[name](tiles)
-        seconds[name] = time.perf_counter() - start
-        if seconds[first] * count / len(tiles) < PROBE_FROM:
-            return first
+        seconds[name] = (time.perf_counter() - start) * count / len(tiles)
+        if seconds[first] < PROBE_FROM:
+            return first, seconds
     best = min(seconds, key=seconds.get)
     _faster[model] = (running, best, FRAMES)
-    return best
+    return best, seconds
 
 
 @torch.no_grad()

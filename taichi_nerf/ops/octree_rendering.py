@@ -16,9 +16,11 @@ from taichi_nerf_kernels.spherical_harmonics import MAX_DEGREE
 
 from .. import runtime
 from ._check import check_in_place, check_tensor
-from .octree import Octree
+from .octree import NOWHERE, Octree
 
 __all__ = ["Frame", "PreparedOctree", "degree_of", "leaf_weights", "prepare_octree", "render_octree", "render_picture"]
+
+MOST_BLOCKS = 6  # halvings of the cube into the blocks whose distance to what is not empty is known to pictures
 
 
 @dataclass(frozen=True)
@@ -165,32 +167,65 @@ class PreparedOctree:
 
 def prepare_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Tensor, *,
                    skip: float = 0.0) -> PreparedOctree:
-    """An octree for any number of pictures.
+    """An octree for any number of pictures: what is in its leaves that are not empty, in another order, and how far it
+    is from each place to the nearest of them. That is a copy, which a change of the tensors does not reach.
 
-    Where kernels work on tensors in place nothing is copied; on Vulkan all is uploaded once. Arguments and errors as of
-    `render_octree`.
+    Arguments and errors as of `render_octree`.
     """
-    density = _check_density(density, tree)
-    coefficients = check_tensor("coefficients", coefficients, (tree.cells, None), like=density)
-    arrays, degree = (*_links(tree, density), density, coefficients), degree_of(coefficients.shape[1])
+    density = _check_density(density.detach(), tree)
+    coefficients = check_tensor("coefficients", coefficients.detach(), (tree.cells, None), like=density)
+    (child, parent_depth), degree = _links(tree, density), degree_of(coefficients.shape[1])
+    full = ((child.view(-1) == 0) & (density > max(0.0, skip))).nonzero().squeeze(1)  # [K]
+    top = min(MOST_BLOCKS, max(0, int(parent_depth[full >> 3, 1].min()))) if len(full) else 0
+    arrays = (_blocks(parent_depth, full.int(), top), _row_links(child, full), _rows(density, coefficients, full))
     if runtime.current().backend == "vulkan":
         arrays = tuple(_uploaded(array) for array in arrays)
-    return PreparedOctree(arrays, (*frame.offset, *frame.scale, float(max(0.0, skip)), frame.contracted, degree))
+    return PreparedOctree((*arrays, top), (*frame.offset, *frame.scale, frame.contracted, degree))
 
 
 def render_picture(prepared: PreparedOctree, origins: Tensor, directions: Tensor, *, near: float = 0.0,
                    early_stop: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `render_octree` gives, of a prepared octree and without gradients. Raises TypeError, ValueError."""
+    """What `render_octree` gives, of a prepared octree and without gradients; leaves that are empty are not counted.
+    Raises TypeError, ValueError."""
     origins = check_tensor("origins", origins, (None, 3))
     directions = check_tensor("directions", directions, (len(origins), 3), like=origins)
     count = len(origins)
     colour, opacity, depth = origins.new_empty(count, 3), origins.new_empty(count), origins.new_empty(count)
     leaves = torch.empty(count, dtype=torch.int32, device=origins.device)
-    *frame, skip, contracted, degree = prepared.settings
+    *frame, contracted, degree = prepared.settings
     if count:
-        kernels.trace_forward(origins, directions, *prepared.arrays, *frame, float(near), float(early_stop), skip,
-                              contracted, degree, colour, opacity, depth, leaves)
+        kernels.trace_picture(origins, directions, *prepared.arrays, *frame, float(near), float(early_stop), contracted,
+                              degree, colour, opacity, depth, leaves)
     return colour, opacity, depth, leaves
+
+
+def _blocks(parent_depth: Tensor, full: Tensor, top: int) -> Tensor:
+    """[8^top] int32: the node of each block that holds one of the leaves `full` [K] int32; else how near the nearest of
+    these blocks is, below 0."""
+    node = torch.full((8**top,), NOWHERE, dtype=torch.int32, device=full.device)
+    if len(full):
+        kernels.mark_blocks(parent_depth, full, top, node)
+    away = torch.where(node == NOWHERE, 2**top, 0).int()
+    for axis in range(3):
+        before, away = away, torch.empty_like(away)
+        kernels.nearest_along(before, axis, top, away)
+    return torch.where(node == NOWHERE, -away, node)
+
+
+def _row_links(child: Tensor, full: Tensor) -> Tensor:
+    """[n, 8] int32: of each cell with a node that node; of the leaves `full` [K] the negative number of their row."""
+    nodes = torch.arange(len(child), dtype=torch.int32, device=child.device)[:, None]
+    links = torch.where(child == 0, 0, (nodes + child).clamp(0, len(child) - 1)).int()
+    links.view(-1)[full] = -torch.arange(1, len(full) + 1, dtype=torch.int32, device=child.device)
+    return links
+
+
+def _rows(density: Tensor, coefficients: Tensor, full: Tensor) -> Tensor:
+    """[K + 1, 1 + 3 B]: density and coefficients of the leaves `full` [K], harmonic after harmonic; the first is 0."""
+    rows = density.new_zeros(len(full) + 1, 1 + coefficients.shape[1])
+    rows[1:, 0] = density[full]
+    rows[1:, 1:] = coefficients[full].unflatten(1, (3, -1)).transpose(1, 2).flatten(1)
+    return rows
 
 
 def _uploaded(tensor: Tensor):

@@ -21,6 +21,7 @@ from ..data.scene import Scene, Split, every_view
 from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
+from ..models.renderers import Renderers
 from ..models.shots import shots_of
 from ..models.views import Renderer, View, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
@@ -131,7 +132,7 @@ def evaluate(
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
-    times, scores, seconds, renderers = shots_of(chosen).time, [], 0.0, {}
+    times, scores, seconds, renderers, used = shots_of(chosen).time, [], 0.0, {}, Renderers()
     for n in range(len(chosen)):
         start = time.perf_counter()
         if halves is None:
@@ -141,6 +142,7 @@ def evaluate(
             view = halves.render(model, n, background, renderer)
         seconds += time.perf_counter() - start
         renderers[view.renderer] = None
+        used.count(view)
         truth = truth_picture(chosen, n, background)
         counted = _counted(chosen, n, whole=halves is None)
         if halves is not None:
@@ -160,7 +162,7 @@ def evaluate(
         seconds=seconds,
         scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
         protocol={**_protocol(model, scene, chosen, split, every, seconds, list(renderers)), **_scored(halves),
-                  **(protocol or {})},
+                  "renderer": str(used), **(protocol or {})},
     )
 
 

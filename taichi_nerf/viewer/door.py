@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..models.renderers import renderer_words
 from ..models.views import Renderer, View, render_view
 from ..pictures import depth_picture, normal_picture, to_uint8
 from .look import Look, Shown, perspective_cameras
@@ -30,6 +31,8 @@ class Door:
     def __init__(self, model):
         self.model = model
         self._renderer: Renderer = "torch"
+        self.renderer_words = "torch"
+        """What renders the pictures, and how fast it did in the warm-up."""
 
     @property
     def can_crop(self) -> bool:
@@ -53,6 +56,7 @@ class Door:
                 self.picture(look, shown, size, lambda: False)
                 seconds[renderer] = time.perf_counter() - began
         self._renderer = min(seconds, key=seconds.get)
+        self.renderer_words = f"{renderer_words(self._renderer, seconds)} of {size[0]} x {size[1]} pixels"
         return seconds[self._renderer]
 
     def picture(self, look: Look, shown: Shown, size: tuple[int, int], stopped: Callable[[], bool]) -> Picture:

@@ -1,6 +1,5 @@
 """What somebody wants to see, in model space: camera to model, OpenGL axes (x right, y up, z back)."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from ..data.scene import PERSPECTIVE, Cameras
 
-__all__ = ["WHATS", "Look", "Shown", "perspective_cameras", "size_of"]
+__all__ = ["WHATS", "Look", "Shown", "perspective_cameras"]
 
 What = Literal["colour", "depth", "opacity", "normals"]
 WHATS: tuple[What, ...] = ("colour", "depth", "opacity", "normals")
@@ -42,12 +41,6 @@ class Look:
     def aspect(self) -> float:
         """Width over height."""
         return self.window[0] / self.window[1]
-
-
-def size_of(pixels: float, aspect: float) -> tuple[int, int]:
-    """Width and height of a picture of about so many pixels."""
-    height = math.sqrt(pixels / aspect)
-    return max(1, round(height * aspect)), max(1, round(height))
 
 
 def perspective_cameras(poses: np.ndarray, fov: np.ndarray, size: tuple[int, int]) -> Cameras:

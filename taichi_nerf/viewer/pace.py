@@ -11,16 +11,15 @@ Times are seconds of one clock that never goes back.
 import math
 from dataclasses import dataclass
 
-from .look import Look, size_of
+from ..models.growing import FIRST, GROWTH, next_size
+from .look import Look
 
 __all__ = ["Order", "Speed", "Watcher"]
 
 REST = 0.2
 MOVING_SECONDS = 0.1
 TOO_LONG = 4  # times as long as it should take, and it is broken off by the next move after all
-GROWTH = 4
 LEAST_PIXELS = 32 * 32
-UNKNOWN_PIXELS = 64 * 64  # of a first picture, before the speed is known
 MOVING_QUALITY, GROWING_QUALITY, FULL_QUALITY = 40, 75, 90  # of JPEG
 
 
@@ -39,7 +38,7 @@ class Speed:
     def pixels(self, seconds: float) -> float:
         """Of a picture that takes so long."""
         if self.pixels_per_second is None:
-            return UNKNOWN_PIXELS
+            return FIRST
         return max(LEAST_PIXELS, self.pixels_per_second * seconds)
 
 
@@ -122,9 +121,7 @@ class Watcher:
             self._shown, self._whole, self._stale = order.pixels, order.full and not order.passing, False
 
     def _order(self, pixels: float, *, passing: bool) -> Order:
-        most = self._most_pixels()
-        full = pixels >= most / 2  # a last small step is not worth a picture
-        size = size_of(most if full else pixels, self.look.aspect)
+        size, full = next_size(pixels, self._most_pixels(), self.look.aspect)
         quality = MOVING_QUALITY if passing else FULL_QUALITY if full else GROWING_QUALITY
         return Order(look=self.look, size=size, quality=quality, passing=passing, full=full, move=self.moves)
 

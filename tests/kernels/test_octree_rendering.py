@@ -167,3 +167,30 @@ def test_permuting_the_rays_permutes_what_they_see_and_not_the_gradients(backend
         assert torch.equal(a[order], b)
     for name, a, b in zip(("density", "coefficients"), same, gradients):
         backend.assert_close(a, b, name)
+
+
+def test_the_way_to_the_nearest_block_is_the_longest_along_an_axis(backend, rng):
+    top, size = 3, 8
+    full = torch.rand(size, size, size, generator=rng) < 0.01
+    place = torch.cartesian_prod(*[torch.arange(size)] * 3)
+    expected = (place[:, None] - full.nonzero()).abs().amax(2).amin(1)
+    found = torch.where(full, 0, size).int().view(-1).to(backend.device)
+    for axis in (2, 0, 1):
+        before, found = found, torch.full_like(found, -77)
+        kernels.nearest_along(before, axis, top, found)
+    assert full.any() and torch.equal(found.cpu(), expected.int())
+
+
+def test_a_block_has_the_node_under_which_its_full_leaves_are(backend, rng):
+    tree, top = fine_tree(backend, rng, depth=5), 2
+    cells = tree.leaves[tree.parent_depth[tree.leaves >> 3, 1] >= top][::7].int()
+    found = torch.full((8**top,), octree.NOWHERE, dtype=torch.int32, device=backend.device)
+    kernels.mark_blocks(tree.parent_depth, cells, top, found)
+    corner, side = octree.cell_cubes(tree, backend.dtype)
+    place = (4 * (corner[cells.long()] + side[cells.long(), None] / 2)).long()  # blocks
+    number = place[:, 0] * 16 + place[:, 1] * 4 + place[:, 2]
+    assert set(number.tolist()) == set((found != octree.NOWHERE).nonzero().squeeze(1).tolist())
+    middles = (torch.cartesian_prod(*[torch.arange(4)] * 3)[found.cpu() != octree.NOWHERE] + 0.5) / 4
+    for node, middle in zip(found[found != octree.NOWHERE].tolist(), middles):
+        low, length = corner[tree.parent_depth[node, 0]], side[tree.parent_depth[node, 0]]
+        assert float(length) == 0.25 and bool(((backend.tensor(middle) - low - 0.125).abs() < 1e-6).all())

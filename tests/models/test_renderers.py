@@ -9,10 +9,14 @@ import torch
 from taichi_nerf import runtime
 from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
 from taichi_nerf.data.builtin import hemisphere_cameras
+from taichi_nerf.export.pictures import render_pictures
 from taichi_nerf.models import views
 from taichi_nerf.models.instant_ngp import InstantNGP
 from taichi_nerf.models.model import Box
+from taichi_nerf.models.renderers import renderer_words
 from taichi_nerf.models.views import render_view
+from taichi_nerf.viewer.door import Door
+from taichi_nerf.viewer.look import Look, Shown
 
 
 @pytest.fixture
@@ -97,6 +101,32 @@ def test_the_answer_is_asked_for_again_after_some_frames_and_in_another_runtime(
     runtime.init("cpu", torch.float32, threads=1)
     paced(torch=0.05, taichi=0.01)
     assert shown(model).renderer == "taichi"
+
+
+def test_a_frame_tells_how_long_it_took_its_renderer_and_would_have_taken_the_other(paced, model):
+    paced(torch=0.05, taichi=0.01)
+    seconds = shown(model).seconds
+    assert seconds["taichi"] == pytest.approx(0.01 * SIDE**2 / 1000)
+    assert seconds["torch"] == pytest.approx(0.05 * SIDE**2 / 1000)
+    assert set(shown(model, 1).seconds) == {"taichi"}
+
+
+def test_pictures_say_once_what_rendered_them(paced, model, tmp_path, capsys):
+    paced(torch=0.05, taichi=0.01)
+    render_pictures(model, CAMERAS, 1.0, {"colour": tmp_path})
+    assert capsys.readouterr().err == "renderer: taichi, one launch (0.16 s a frame; torch 0.82 s)\n"
+
+
+def test_a_viewer_says_what_it_takes(paced, model):
+    paced(torch=0.05, taichi=0.01)
+    pose = tuple(map(tuple, CAMERAS.camera_to_world[0].tolist()))
+    door = Door(model)
+    door.warm_up(Look(pose=pose, fov=0.7, window=(20, 10)), Shown(), (20, 10))
+    assert door.renderer_words == "taichi, one launch (0.002 s a frame; torch 0.01 s) of 20 x 10 pixels"
+
+
+def test_the_words_name_the_way_and_the_others():
+    assert renderer_words("torch", {"torch": 12.34}) == "torch, stage by stage (12 s a frame)"
 
 
 def test_normals_have_one_renderer(paced, model):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
 from taichi_nerf.data import Cameras
 from taichi_nerf.models import views
+from taichi_nerf.models.growing import GROWTH, growing_views
 from taichi_nerf.models.instant_ngp import Box, InstantNGP
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
@@ -245,3 +247,21 @@ def test_a_picture_is_broken_off_between_two_pieces(backend, renderer):
     whole = render_view(model, cameras_around(), 0, background=1.0, renderer=renderer, stopped=lambda: False)
     assert np.array_equal(
         whole.colour, render_view(model, cameras_around(), 0, background=1.0, renderer=renderer).colour)
+
+
+def test_a_picture_grows_up_to_all_of_its_pixels(backend):
+    model, cameras = Ball(backend.dtype, backend.device), cameras_around(2, size=(40, 30))
+    found = list(growing_views(model, cameras, 1, first=20, background=1.0))
+    pixels = [view.depth.size for view in found]
+    assert len(found) == 4 and all(GROWTH * a == pytest.approx(b, rel=0.25) for a, b in pairwise(pixels[:-1]))
+    assert np.array_equal(found[-1].colour, render_view(model, cameras, 1, background=1.0).colour)
+    assert len(list(growing_views(model, cameras, 1, first=1e9, background=1.0))) == 1
+
+
+def test_a_growing_picture_is_broken_off_in_the_middle_of_it(backend):
+    model, asked = Ball(backend.dtype, backend.device), []
+    growing = growing_views(model, cameras_around(size=(40, 30)), 0, first=80, background=1.0, chunk=40,
+                            stopped=lambda: len(asked) == 3 or asked.append(None))
+    assert next(growing).depth.size < 100
+    with pytest.raises(views.BrokenOff):
+        next(growing)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from taichi_nerf.ops.octree import insert_points, root_of
-from taichi_nerf.ops.octree_rendering import Frame, leaf_weights, render_octree
+from taichi_nerf.ops.octree_rendering import Frame, leaf_weights, prepare_octree, render_octree, render_picture
 from taichi_nerf.reference import octree_rendering as reference
 
 FRAME = Frame(offset=(0.5, 0.375, 0.5), scale=(0.5, 0.25, 0.75))
@@ -110,6 +110,28 @@ def test_all_of_space_equals_the_reference(backend, rng, count, settings):
         for name, actual, value in zip(("density", "coefficients"), gradients,
                                        torch.autograd.grad(expected[:2], exact, cotangents)):
             backend.assert_close(actual, value, f"gradient of {name}")
+
+
+DEEP = 1 / 64  # of the cube: the side of the part in which all that is full may be
+
+
+@pytest.mark.parametrize("part", [1.0, 4 * DEEP, 0.0], ids=["everywhere", "in a corner", "nowhere"])
+@pytest.mark.parametrize("frame", [FRAME, CONTRACTED], ids=["box", "all of space"])
+def test_a_picture_shows_what_its_rays_do_and_leaps_over_what_is_empty(backend, rng, frame, part):
+    points = part * torch.rand(6, 3, generator=rng)
+    tree, _ = insert_points(root_of(backend.device), backend.tensor(points), 4 if part == 1 else 8)
+    full = tree.parent_depth[:, 1].repeat_interleave(8) == tree.depth - 1 if part < 1 else torch.rand(
+        tree.cells, generator=rng).to(backend.device) < 0.6  # leaves of all depths
+    density = full * backend.tensor(9 * part * torch.rand(tree.cells, generator=rng))
+    coefficients = backend.tensor(torch.randn(tree.cells, 12, generator=rng))
+    rays = make_rays(backend, 400, rng)
+    for stops in ({}, {"early_stop": 0.3, "near": 0.4}):
+        prepared = prepare_octree(tree, frame, density, coefficients, skip=0.5)
+        *found, leaves = render_picture(prepared, *rays, **stops)
+        *expected, met = render_octree(tree, frame, density, coefficients, *rays, skip=0.5, **stops)
+        for name, actual, value in zip(("colour", "opacity", "depth"), found, expected):
+            backend.assert_close(actual, value, name)
+        assert bool((leaves <= met).all()) and bool((leaves > 0).any()) == (part == 1.0)
 
 
 def test_points_of_the_world_are_found_in_a_contracted_tree(backend, rng):

@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from taichi_nerf.viewer.look import Look, size_of
-from taichi_nerf.viewer.pace import GROWTH, MOVING_SECONDS, REST, Speed, Watcher
+from taichi_nerf.models.growing import GROWTH, size_of
+from taichi_nerf.viewer.look import Look
+from taichi_nerf.viewer.pace import MOVING_SECONDS, REST, Speed, Watcher
 
 WINDOW = (800, 400)
 

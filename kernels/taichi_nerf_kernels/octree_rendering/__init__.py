@@ -18,14 +18,18 @@ the number beyond the face: nothing is stepped over, and every leaf but those of
 the next the way leads up to the node that both are in, and down again, which is two steps on an average. The adjoint
 walks the same way, and subtracts what it passes from the sum that the forward pass came to: that leaves what is behind.
 
+A picture needs no gradients: `picture` has the tree in an order in which empty space is left behind in leaps.
+
 Where all of space is contracted into the tree (`pieces`), a ray is straight piece by piece: it walks along one after
 the other, and t is that of the world all the same.
 
 One task per ray. Yu et al. 2021 (PlenOctrees).
 """
 
+from .picture import mark_blocks, nearest_along, trace_picture
 from .pieces import FARTHEST
 from .trace import leaf_weights, trace_backward, trace_forward
 from .walk import Frame
 
-__all__ = ["FARTHEST", "Frame", "leaf_weights", "trace_backward", "trace_forward"]
+__all__ = ["FARTHEST", "Frame", "leaf_weights", "mark_blocks", "nearest_along", "trace_backward", "trace_forward",
+           "trace_picture"]

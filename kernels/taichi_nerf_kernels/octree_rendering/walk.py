@@ -64,27 +64,31 @@ def integer_at(o, d, t):
 
 
 @ti.func
-def leave_leaf(q, level, at, o, d, inverse):
-    """Where the ray that is at t = `at` in the leaf around q leaves it: (t, q of the next leaf, changed bits).
+def cell_around(q, level):
+    """(lowest q, side) of the cell around q that differs from those beside it in bit `level`."""
+    side = 1 << level
+    return q & ~(side - 1), side
 
-    The next q is outside of the cube where a bit from LEVELS on has changed.
+
+@ti.func
+def leave_box(low, side, at, o, d, inverse):
+    """Where the ray that is at t = `at` in the box of q from `low` on leaves it: (t, q of what is behind).
+
+    That q is outside of the cube where a bit from LEVELS on is set.
     """
-    last = (1 << level) - 1  # of the numbers within the leaf
-    low = q & ~last
     t = ti.Vector([0.0, 0.0, 0.0])
     for axis in ti.static(range(3)):
         face = low[axis]
         if inverse[axis] > 0.0:
-            face += last + 1
+            face += side
         t[axis] = (ti.cast(face, float) - o[axis]) * inverse[axis]
     out = ti.min(t[0], ti.min(t[1], t[2]))
     through = ti.select(t[0] == out, 0, ti.select(t[1] == out, 1, 2))
     out = ti.max(out, at)
-    changed, after = 0, ti.Vector([0, 0, 0])
+    after = ti.Vector([0, 0, 0])
     for axis in ti.static(range(3)):
         here = ti.cast(o[axis] + out * d[axis], ti.i32)
-        after[axis] = ti.min(ti.max(here, low[axis]), low[axis] + last)
+        after[axis] = ti.min(ti.max(here, low[axis]), low[axis] + side - 1)
         if through == axis:
-            after[axis] = ti.select(inverse[axis] > 0.0, low[axis] + last + 1, low[axis] - 1)
-        changed |= after[axis] ^ q[axis]
-    return out, after, changed
+            after[axis] = ti.select(inverse[axis] > 0.0, low[axis] + side, low[axis] - 1)
+    return out, after

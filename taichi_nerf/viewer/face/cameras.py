@@ -8,8 +8,9 @@ import viser
 
 from ... import paths
 from ...data.scene import Cameras, Scene
+from ...models.growing import size_of
 from ...output import visible
-from ..look import Look, size_of
+from ..look import Look
 from .poses import fov_of, quaternion_of, tuples
 from .visitors import Visitors
 
