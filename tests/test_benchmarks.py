@@ -105,6 +105,7 @@ def test_bad_arguments_end_in_one_sentence(gpu, capsys, arguments, sentence):
     assert sentence in said and said.startswith("gpu.py: ") and said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_over_is_killed_with_its_children(gpu, tmp_path):
     child = """
 import signal, time
@@ -345,6 +346,7 @@ def rehearse(folder: Path, *names: str) -> tuple[int, dict[str, dict]]:
     return code, {name: result(folder, name) for name in names}
 
 
+@pytest.mark.slow
 def test_a_rehearsal_on_the_cpu(tmp_path):
     """Without data the built-in scene is trained."""
     code, results = rehearse(tmp_path, "lego")

@@ -130,6 +130,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_fused_networks_train_the_same_checkpoint(run, scene_folder, tmp_path):
     """Eight steps with the kernels give weights of the same names and shapes, and PyTorch evaluates them."""
     folder = tmp_path / "fused"
@@ -255,6 +256,7 @@ def test_eval_writes_pictures_into_a_new_folder_alone(run, tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_run_of_one_backend_goes_on_on_another(scene_folder, tmp_path, capsys):
     if (reason := runtime.why_missing("vulkan")) is not None:
         pytest.skip(f"vulkan: {reason}")
@@ -408,6 +410,7 @@ def test_render_of_a_split_as_pictures(run, tmp_path):
     assert np.array_equal(opened(rendered), opened(expected))
 
 
+@pytest.mark.slow
 def test_either_renderer_shows_and_scores_the_same(run, tmp_path, capsys):
     pictures, scores = [], []
     for renderer in ("torch", "taichi"):
@@ -496,6 +499,7 @@ def trained_run(scene_folder, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_octree_is_a_run_like_any_other(trained_run, tmp_path, capsys):
     made, file = tmp_path / "tree", tmp_path / "tree.npz"
     capsys.readouterr()
@@ -1035,6 +1039,7 @@ def test_every_public_name_exists():
         taichi_nerf.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_folder, tmp_path):
     """Poses, lenses and exposures, in a run that goes on; its refined cameras are a scene of their own."""
     folder = tmp_path / "refined"

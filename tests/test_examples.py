@@ -114,6 +114,7 @@ def test_the_builtin_scene_is_trained_scored_and_filmed(run_example, tmp_path):
     assert len(list((tmp_path / "test").glob("*_render.png"))) == 2
 
 
+@pytest.mark.slow
 def test_a_capture_is_trained_scored_filmed_and_saved(run_example, tmp_path):
     write_blender(builtin_scene(resolution=40, views=(16, 0, 2), samples_per_pixel=4), tmp_path / "capture")
     output = run_example("04_train_capture.py", tmp_path / "capture", "--small", "--output", tmp_path / "out")
@@ -130,6 +131,7 @@ def test_a_field_is_fitted_in_pure_taichi_without_torch(tmp_path):
     assert detail(tmp_path / "pure.png") > 10
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_rendered_without_torch_as_with_it(tmp_path):
     runtime.init("cpu")
     name, size = "06_render_without_torch.py", 48

@@ -16,6 +16,7 @@ def test_every_room_of_operations_is_given_hostile_values():
     assert not [room for room in rooms if f"{room}." not in source]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="memory is protected by mprotect")
 def test_operations_end_in_time_and_stay_within_their_arrays():
     """In a process of its own, all in one, which a read or a write outside of a tensor ends, or a call that hangs."""

@@ -119,6 +119,7 @@ def test_the_seed_makes_the_same_inputs_again(attempts):
     assert len({each.what for each in first}) == 12
 
 
+@pytest.mark.slow
 def test_planted_faults_are_found_and_the_next_input_is_none_the_worse(attempts):
     """Each fault in one input, and whole inputs between them."""
     lines = [f"if number == {2 * n}: {fault}" for n, fault in enumerate(FAULTS.values())]
@@ -144,6 +145,7 @@ def test_a_started_program_and_a_pickle_are_found(attempts):
     assert "pickle.find_class" in texts[0] and "started ['true']" in texts[1]
 
 
+@pytest.mark.slow
 def test_a_campaign_with_a_fault_fails_and_says_how_to_repeat_it(stress, folder, tmp_path, monkeypatch, capsys):
     plant(monkeypatch, tmp_path, FAULTS["traceback"])
     monkeypatch.setattr(campaign.Campaign, "prepare", lambda self: None)
@@ -187,6 +189,7 @@ def faults_of(results: dict) -> list[str]:
     return [f"{fault['repeat']}: {fault['what']}: {fault['text'][-800:]}" for fault in results["faults"]]
 
 
+@pytest.mark.slow
 def test_a_few_seconds_of_each_kind_that_one_process_can_do_find_nothing(stress, tmp_path):
     assert stress("--minutes", 0.08, "--seed", 11, "--workers", 1, "--output", tmp_path / "out", "--only",
                   *(name for name in KINDS if name != "writers")) in (0, 1)

@@ -95,6 +95,7 @@ def test_photos_of_different_things_end_in_a_sentence_and_leave_nothing(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
+@pytest.mark.slow
 def test_asking_for_progress_does_not_disturb_what_colmap_writes(tmp_path, colmap, monkeypatch):
     monkeypatch.setattr(reconstruction, "_POLL_SECONDS", 0.001)
     names = [f"{n}.png" for n in range(12)]

@@ -12,6 +12,7 @@ from taichi_nerf.checks import report, worker
 FEW = ("--kernels", "spherical_harmonics", "distortion")
 
 
+@pytest.mark.slow
 def test_doctor_checks_the_cpu(capsys):
     assert cli.main(["doctor", "--backends", "cpu", "cuda", *FEW, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -134,6 +135,7 @@ def test_unknown_kernels_are_named(capsys):
     assert "there is no kernel hash_gird; there are adam" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_training_step_has_a_speed():
     runtime.init("cpu")
     speed = worker.training_speed(0.2)

@@ -368,6 +368,7 @@ def test_test_views_of_the_crowd_are_those_of_the_still_life(crowd, nobody):
     assert np.array_equal(crowd.splits["train"].images.image(0), nobody.splits["train"].images.image(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend, dtype", [("cpu", torch.float64), ("vulkan", torch.float32), ("cuda", torch.float32)]
 )

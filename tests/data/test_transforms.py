@@ -209,6 +209,7 @@ def test_fox(real_data):
     assert (np.abs(scene.model_cameras("train").position) < scene.half_side).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "downscale", "count"),
     [("nerf_llff_data/fern", 4, 20), ("colmap_can", 4, 71), ("statue_of_liberty", 8, 135)],

@@ -55,6 +55,7 @@ def test_a_browser_shows_what_the_tree_shows(page, grid):
         assert any("Content Security Policy" in message for message in view.said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("basis", [1, 4, 16, 25])
 def test_colours_of_every_degree(basis, tmp_path):
     grid, cameras = ball_and_box(3, basis), around(1, (100, 80))
@@ -65,6 +66,7 @@ def test_colours_of_every_degree(basis, tmp_path):
         assert view.said == []
 
 
+@pytest.mark.slow
 def test_from_within_and_along_faces(page, grid):
     """A camera in the mist of the box, and one whose rays lie in the planes of cells and look straight down."""
     cameras = around(2, (81, 61))
@@ -101,6 +103,7 @@ def test_a_tree_of_all_space_is_looked_at_in_its_core_and_empties_what_the_model
     assert not octree_scene(small).unbounded
 
 
+@pytest.mark.slow
 def test_mouse_touch_and_keys(page, grid):
     cameras = around()
     with browser(cameras.size[0], has_touch=True) as view:
@@ -155,6 +158,7 @@ def test_mouse_touch_and_keys(page, grid):
         assert view.said == []
 
 
+@pytest.mark.slow
 def test_resolution_follows_the_frame_time(page):
     with browser((400, 300)) as view:
         view.open(page)

@@ -102,6 +102,7 @@ def test_colours_of_degree_0_are_the_same_from_everywhere(name):
         assert torch.equal(there, back) == (harmonics == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("appearance", [0, 2])
 def test_both_renderers_show_the_same_harmonics_with_any_code(appearance):
     config = dataclasses.replace(MODELS["instant-ngp"], appearance=appearance)

@@ -282,6 +282,7 @@ def test_auto_takes_the_network_that_is_faster_with_all_samples_of_a_step(backen
                           for name in ("forward", "backward")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harmonics", [None, 2])
 def test_steps_in_bfloat16_have_the_gradients_but_for_rounding(small_scene, monkeypatch, harmonics):
     runtime.init("cpu", torch.float32, threads=2)
@@ -345,6 +346,7 @@ def moved_bytes(monkeypatch):
     return moved
 
 
+@pytest.mark.slow
 def test_steps_on_vulkan_stay_on_the_device(small_scene, moved_bytes):
     if runtime.why_missing("vulkan"):
         pytest.skip(f"vulkan: {runtime.why_missing('vulkan')}")
