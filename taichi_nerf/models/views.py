@@ -7,6 +7,7 @@ a single launch.
 H x W pixels of a view, P pixels of a piece, R rays of a piece, K visible samples of a piece.
 """
 
+import functools
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -204,7 +205,7 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
 def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None,
                  stopped: Callable[[], bool] | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, and the number of samples."""
-    pixels = torch.from_numpy(tile_order(frame.width, frame.height))
+    pixels = _tiles(frame.width, frame.height)
     image, samples = torch.zeros(frame.height * frame.width, 8), 0
     most = PIECE if stopped is None else BREAKABLE[frame.camera[0].device.type]
     for piece in pixels.split(chunk or most // frame.per_pixel):
@@ -212,6 +213,12 @@ def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None,
         image[piece, :5], count = _render_launch(launch, frame, piece)
         samples += count
     return image, samples
+
+
+@functools.lru_cache(maxsize=4)
+def _tiles(width: int, height: int) -> Tensor:
+    """[H * W] the pixels in the order of `tile_order`, which takes as long as a part of a picture."""
+    return torch.from_numpy(tile_order(width, height))
 
 
 @torch.no_grad()
@@ -301,13 +308,17 @@ def _view(image: np.ndarray, background: np.ndarray, normals: bool, samples: int
     opacity = image[..., 3]
     present = opacity > EMPTY
     depth = np.where(present, image[..., 4] / np.maximum(opacity, EMPTY), 0)
-    length = np.linalg.norm(image[..., 5:], axis=-1)
-    there = (present & (length > 1e-6))[..., None]
-    normal = np.where(there, image[..., 5:] / np.maximum(length, 1e-6)[..., None], 0) if normals else None
     return View(
         colour=np.clip(image[..., :3] + (1 - opacity)[..., None] * background, 0, 1),
         opacity=opacity.copy(),
         depth=depth.astype(np.float32),
-        normals=normal,
+        normals=_unit_normals(image[..., 5:], present) if normals else None,
         samples=samples,
     )
+
+
+def _unit_normals(composited: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """[H, W, 3]: 0 where nothing is `present` [H, W], or has no direction."""
+    length = np.linalg.norm(composited, axis=-1)
+    there = (present & (length > 1e-6))[..., None]
+    return np.where(there, composited / np.maximum(length, 1e-6)[..., None], 0)

@@ -224,7 +224,7 @@ def _rows(density: Tensor, coefficients: Tensor, full: Tensor) -> Tensor:
     """[K + 1, 1 + 3 B]: density and coefficients of the leaves `full` [K], harmonic after harmonic; the first is 0."""
     rows = density.new_zeros(len(full) + 1, 1 + coefficients.shape[1])
     rows[1:, 0] = density[full]
-    rows[1:, 1:] = coefficients[full].unflatten(1, (3, -1)).transpose(1, 2).flatten(1)
+    rows[1:, 1:].unflatten(1, (-1, 3)).copy_(coefficients[full].unflatten(1, (3, -1)).transpose(1, 2))
     return rows
 
 

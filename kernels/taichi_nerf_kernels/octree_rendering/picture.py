@@ -79,7 +79,8 @@ def box_around(q, scenery: ti.template(), top: int):
     shift = LEVELS - top
     place = q >> shift
     node = ti.min(scenery.block[(place[0] << top | place[1]) << top | place[2]], scenery.link.shape[0] - 1)
-    row, low, side = 0, (place + node + 1) << shift, (-2 * node - 1) << shift
+    away = ti.max(-node, 1)
+    row, low, side = 0, (place - away + 1) << shift, (2 * away - 1) << shift
     if node >= 0:
         level = shift - 1
         link = scenery.link[node, half_of(q, level)]
