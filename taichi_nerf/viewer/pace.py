@@ -16,7 +16,7 @@ from .look import Look, size_of
 __all__ = ["Order", "Speed", "Watcher"]
 
 REST = 0.2
-MOVING_SECONDS = 0.1
+MOVING_SECONDS = 0.08
 TOO_LONG = 4  # times as long as it should take, and it is broken off by the next move after all
 GROWTH = 4
 LEAST_PIXELS = 32 * 32
