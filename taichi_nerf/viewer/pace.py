@@ -17,7 +17,7 @@ from .look import Look
 __all__ = ["Order", "Speed", "Watcher"]
 
 REST = 0.2
-MOVING_SECONDS = 0.1
+MOVING_SECONDS = 0.08
 TOO_LONG = 4  # times as long as it should take, and it is broken off by the next move after all
 LEAST_PIXELS = 32 * 32
 MOVING_QUALITY, GROWING_QUALITY, FULL_QUALITY = 40, 75, 90  # of JPEG
