@@ -23,7 +23,7 @@ from ..models.one_launch import FieldArrays
 
 __all__ = ["VALUES", "PackedField", "field_shader", "pack_field"]
 
-VALUES = 64  # of a codebook: pictures of lego are then those of the field to 50 dB, with 256 to 62
+VALUES = 64  # of a codebook: pictures of lego are then those of the field to 54 dB, with 256 to 62
 BINS = 2**8  # of the histogram that it starts from
 ROUNDS = 8  # of Lloyd's algorithm
 WIDEST = 256  # numbers of a layer: what a thread may have for itself is bounded
