@@ -10,6 +10,8 @@
     python benchmarks/experiments.py widths --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py decay --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py afar --scene LEGO --downscale 2 --seeds 3
+    python benchmarks/experiments.py robust --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py crowd --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
 two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
@@ -19,8 +21,8 @@ it keeps every figure and goes on where it was stopped, with --pictures FOLDER i
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ from taichi_nerf.config import (
     MipNeRFConfig,
     ModelConfig,
     NeRFConfig,
+    Perturbation,
     PositionalFieldConfig,
     PositionalProposalConfig,
     RangeConfig,
@@ -45,6 +48,7 @@ from taichi_nerf.config import (
 )
 from taichi_nerf.data import Scene, with_scales
 from taichi_nerf.data.multiscale import scale_words
+from taichi_nerf.data.perturb import with_perturbed_training
 from taichi_nerf.devices import machine
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
@@ -75,6 +79,10 @@ class Experiment:
     """Arms by name, and what they are held to."""
 
     arms: dict[str, ModelConfig]
+    training: Mapping[str, dict] = field(default_factory=dict)
+    """By the name of an arm: settings of its training besides those of its model."""
+    perturbed: Mapping[str, Perturbation] = field(default_factory=dict)
+    """By the name of an arm: what its training images are made worse by."""
     bars: Sequence[Bar]
     steps: int
     rays: int = 256
@@ -138,6 +146,17 @@ def decay_arms() -> dict[str, InstantNGPConfig]:
     return {"decay": arm(DECAY, None, "off"), "no decay": arm(0.0, None, "off"),
             "too fine": arm(0.0, TOO_FINE, "off"), "too fine, widths": arm(0.0, TOO_FINE, "level"),
             "too fine, widths and decay": arm(DECAY, TOO_FINE, "level")}
+
+
+def robust_arms() -> dict[str, InstantNGPConfig]:
+    """Of one model; what differs is the training, and the photos."""
+    return dict.fromkeys(("clean", "clean, robust", "occluders", "occluders, robust"), InstantNGPConfig())
+
+
+def crowd_arms() -> dict[str, InstantNGPConfig]:
+    """With a code for each photo, whose light differs, and which photos are looked at."""
+    whole = InstantNGPConfig(appearance=16)
+    return {"neither": replace(whole, appearance=0), "codes": whole, "robust, codes": whole}
 
 
 def mean_psnr(model, scene: Scene) -> dict[str, float]:
@@ -208,6 +227,10 @@ def at_one_scale(settings: argparse.Namespace) -> Scene:
     return load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"], every={"test": 25})
 
 
+def crowd(settings: argparse.Namespace) -> Scene:
+    return builtin_scene("crowd", resolution=96, views=(60, 0, 8))
+
+
 def at_scales(settings: argparse.Namespace) -> Scene:
     return with_scales(at_one_scale(settings), SCALES)
 
@@ -244,6 +267,15 @@ EXPERIMENTS = {
         arms=width_arms(), steps=1000, scene=at_one_scale, scores=psnr_from_afar,
         bars=[Bar(better="Instant-NGP with widths", worse="without widths", score="1/4", least=2.0),
               Bar(better="Instant-NGP with widths", worse="without widths", score="1", least=-0.1)]),
+    "robust": Experiment(
+        arms=robust_arms(), steps=1500, scene=at_one_scale, scores=mean_psnr,
+        training={"clean, robust": {"robust": True}, "occluders, robust": {"robust": True}},
+        perturbed={"occluders": "occluders", "occluders, robust": "occluders"},
+        bars=[Bar(better="occluders, robust", worse="occluders", score="PSNR", least=2.0),
+              Bar(better="clean, robust", worse="clean", score="PSNR", least=-0.3)]),
+    "crowd": Experiment(
+        arms=crowd_arms(), steps=1500, scene=crowd, scores=mean_psnr, training={"robust, codes": {"robust": True}},
+        bars=[Bar(better="robust, codes", worse="neither", score="PSNR", least=4.0)]),
     "unbounded": Experiment(
         arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,
         bars=[Bar(better="Mip-NeRF 360", worse="bounded and linear", score="PSNR", least=2.0),
@@ -252,8 +284,8 @@ EXPERIMENTS = {
 }
 
 
-def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int):
-    """A trained model, and the seconds that its training took."""
+def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int, **settings):
+    """A trained model, and the seconds that its training took; `settings` are others of it."""
     hashed, usual = config.encoding == "hash", recipe(config.kind, "small", config.encoding)
     optimiser = usual.optimiser
     if not hashed:
@@ -262,7 +294,7 @@ def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int):
     batch = RayBatchConfig(rays=rays, crop_steps=crop_steps)
     if isinstance(usual.batch, BatchConfig):  # as many rays as make up its samples
         batch = usual.batch
-    training = TrainingConfig(steps=steps, seed=seed, batch=batch, optimiser=optimiser)
+    training = TrainingConfig(steps=steps, seed=seed, batch=batch, optimiser=optimiser, **settings)
     model = make_model(scene, config, seed=seed)
     return model, fit(model, scene, training).seconds
 
@@ -302,7 +334,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of each training; by default those of the experiment")
     parser.add_argument("--rays", type=int, help="of each step; by default those of the experiment")
-    parser.add_argument("--scene", type=Path, help="folder of another scene for multiscale, widths and afar")
+    parser.add_argument("--scene", type=Path, help="folder of another scene, where one is asked for")
     parser.add_argument("--downscale", type=int, default=1)
     parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
@@ -324,7 +356,9 @@ def main():
             late = settings.minutes is not None and time.monotonic() - begun > 60 * settings.minutes
             if late or arm in found.get(str(seed), {}):
                 continue
-            model, seconds = train(config, scene, seed, steps, rays)
+            how = experiment.perturbed.get(arm)
+            seen = scene if how is None else with_perturbed_training(scene, how)
+            model, seconds = train(config, seen, seed, steps, rays, **experiment.training.get(arm, {}))
             scores = experiment.scores(model, scene)
             found.setdefault(str(seed), {})[arm] = scores
             print(f"seed {seed}, {arm}: {scores}, {seconds:.0f} s of training", flush=True)
