@@ -11,6 +11,8 @@
     python benchmarks/experiments.py decay --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py afar --scene LEGO --downscale 2 --seeds 3
     python benchmarks/experiments.py few-views --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py robust --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py crowd --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
 two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
@@ -37,6 +39,7 @@ from taichi_nerf.config import (
     MipNeRFConfig,
     ModelConfig,
     NeRFConfig,
+    Perturbation,
     PositionalFieldConfig,
     PositionalProposalConfig,
     RangeConfig,
@@ -50,6 +53,7 @@ from taichi_nerf.config import (
 from taichi_nerf.data import Scene, with_scales
 from taichi_nerf.data.disturb import with_split
 from taichi_nerf.data.multiscale import scale_words
+from taichi_nerf.data.perturb import with_perturbed_training
 from taichi_nerf.devices import machine
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
@@ -81,13 +85,15 @@ class Experiment:
     """Arms by name, and what they are held to."""
 
     arms: dict[str, ModelConfig]
+    training: Mapping[str, dict] = field(default_factory=dict)
+    """By the name of an arm: settings of its training besides those of its model."""
+    perturbed: Mapping[str, Perturbation] = field(default_factory=dict)
+    """By the name of an arm: what its training images are made worse by."""
     bars: Sequence[Bar]
     steps: int
     rays: int = 256
     scene: Callable[[argparse.Namespace], Scene]
     scores: Callable[[object, Scene], dict[str, float]]
-    terms: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    """Of the training of an arm, what differs from the settings by default: fields of TrainingConfig."""
 
 
 def nerf_arms() -> dict[str, NeRFConfig]:
@@ -154,6 +160,17 @@ def few_view_runs() -> dict[str, RunConfig]:
     parts = {f"without {name.removeprefix('training.').removeprefix('model.')}": with_few_views(many, {name})
              for name in few_view_settings(many)}
     return {"settings for few views": with_few_views(many), "settings for many": many, **parts}
+
+
+def robust_arms() -> dict[str, InstantNGPConfig]:
+    """Of one model; what differs is the training, and the photos."""
+    return dict.fromkeys(("clean", "clean, robust", "occluders", "occluders, robust"), InstantNGPConfig())
+
+
+def crowd_arms() -> dict[str, InstantNGPConfig]:
+    """With a code for each photo, whose light differs, and which photos are looked at."""
+    whole = InstantNGPConfig(appearance=16)
+    return {"neither": replace(whole, appearance=0), "codes": whole, "robust, codes": whole}
 
 
 def mean_psnr(model, scene: Scene) -> dict[str, float]:
@@ -232,6 +249,10 @@ def of_few_views(settings: argparse.Namespace) -> Scene:
     return with_split(scene, scene.splits["train"].subset(settings.views))
 
 
+def crowd(settings: argparse.Namespace) -> Scene:
+    return builtin_scene("crowd", resolution=96, views=(60, 0, 8))
+
+
 def at_scales(settings: argparse.Namespace) -> Scene:
     return with_scales(at_one_scale(settings), SCALES)
 
@@ -266,13 +287,22 @@ EXPERIMENTS = {
               Bar(better="too fine, widths and decay", worse="no decay", score="PSNR", least=-0.2)]),
     "few-views": Experiment(
         arms={name: run.model for name, run in few_view_runs().items()}, steps=500, scene=of_few_views,
-        scores=mean_psnr, terms={name: {"near_camera": run.training.near_camera}
+        scores=mean_psnr, training={name: {"near_camera": run.training.near_camera}
                                  for name, run in few_view_runs().items()},
         bars=[Bar(better="settings for few views", worse="settings for many", score="PSNR", least=0.3)]),
     "afar": Experiment(
         arms=width_arms(), steps=1000, scene=at_one_scale, scores=psnr_from_afar,
         bars=[Bar(better="Instant-NGP with widths", worse="without widths", score="1/4", least=2.0),
               Bar(better="Instant-NGP with widths", worse="without widths", score="1", least=-0.1)]),
+    "robust": Experiment(
+        arms=robust_arms(), steps=1500, scene=at_one_scale, scores=mean_psnr,
+        training={"clean, robust": {"robust": True}, "occluders, robust": {"robust": True}},
+        perturbed={"occluders": "occluders", "occluders, robust": "occluders"},
+        bars=[Bar(better="occluders, robust", worse="occluders", score="PSNR", least=2.0),
+              Bar(better="clean, robust", worse="clean", score="PSNR", least=-0.3)]),
+    "crowd": Experiment(
+        arms=crowd_arms(), steps=1500, scene=crowd, scores=mean_psnr, training={"robust, codes": {"robust": True}},
+        bars=[Bar(better="robust, codes", worse="neither", score="PSNR", least=4.0)]),
     "unbounded": Experiment(
         arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,
         bars=[Bar(better="Mip-NeRF 360", worse="bounded and linear", score="PSNR", least=2.0),
@@ -281,9 +311,8 @@ EXPERIMENTS = {
 }
 
 
-def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int,
-          terms: Mapping[str, object] | None = None):
-    """A trained model, and the seconds that its training took."""
+def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int, **settings):
+    """A trained model, and the seconds that its training took; `settings` are others of it."""
     hashed, usual = config.encoding == "hash", recipe(config.kind, "small", config.encoding)
     optimiser = usual.optimiser
     if not hashed:
@@ -292,7 +321,7 @@ def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int,
     batch = RayBatchConfig(rays=rays, crop_steps=crop_steps)
     if isinstance(usual.batch, BatchConfig):  # as many rays as make up its samples
         batch = usual.batch
-    training = TrainingConfig(steps=steps, seed=seed, batch=batch, optimiser=optimiser, **(terms or {}))
+    training = TrainingConfig(steps=steps, seed=seed, batch=batch, optimiser=optimiser, **settings)
     model = make_model(scene, config, seed=seed)
     return model, fit(model, scene, training).seconds
 
@@ -356,7 +385,9 @@ def main():
             late = settings.minutes is not None and time.monotonic() - begun > 60 * settings.minutes
             if late or arm in found.get(str(seed), {}):
                 continue
-            model, seconds = train(config, scene, seed, steps, rays, experiment.terms.get(arm, {}))
+            how = experiment.perturbed.get(arm)
+            seen = scene if how is None else with_perturbed_training(scene, how)
+            model, seconds = train(config, seen, seed, steps, rays, **experiment.training.get(arm, {}))
             scores = experiment.scores(model, scene)
             found.setdefault(str(seed), {})[arm] = scores
             print(f"seed {seed}, {arm}: {scores}, {seconds:.0f} s of training", flush=True)

@@ -1,4 +1,4 @@
-"""What appearance, exposure, known distances, masks and images of several scales cost a training step of Instant-NGP.
+"""What appearance, exposure, known distances, --robust, masks and images of several scales cost a step of Instant-NGP.
 
     python benchmarks/stages.py                                   the built-in scene, which knows its distances
     python benchmarks/stages.py --settle 20 --steps 200 --only plain depth
@@ -28,6 +28,7 @@ CASES = {  # settings of the model, settings of the training, scales, masks
     "appearance": ({"appearance": 8}, {}, 1, False),
     "exposure": ({}, {"exposure": ExposureConfig(learned=True)}, 1, False),
     "depth": ({}, {"depth": DepthConfig(weight=0.1)}, 1, False),
+    "robust": ({}, {"robust": True}, 1, False),
     "masks": ({}, {}, 1, True),
     "scales": ({}, {}, 2, False),
     "appearance and exposure": ({"appearance": 8}, {"exposure": ExposureConfig(learned=True)}, 1, False),

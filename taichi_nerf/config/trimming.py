@@ -11,11 +11,12 @@ class TrimConfig:
 
     quantile: float = 0.8
     """Pixels with an error below this quantile of all count for certain; the others, if their neighbours do."""
-    patch: int = 16
-    """Pixels are drawn as squares so many pixels wide, so that each knows its neighbours."""
-    warm_in: float = 500.0
-    """Steps in which the share of pixels that count whatever their error is falls to 1/e: early in the training an
-    error says nothing yet."""
+    patch: int = 4
+    """Pixels are drawn as squares so many pixels wide, so that each knows its neighbours. Larger squares know more of
+    them, and make batches of fewer places; 16 in RobustNeRF."""
+    warm_in: float = 0.05
+    """Part of the training, of 500 steps at the most, in which the share of pixels that count whatever their error is
+    falls to 1/e: early errors say nothing yet."""
     top: float = 0.4
     """Where a scene has no bounds, what lies so far up in a photo and above the horizon always counts: sky has few
     details and large errors."""
@@ -25,5 +26,6 @@ class TrimConfig:
     def __post_init__(self):
         above(self, 0, 1, "quantile")
         within(self, 2, 64, "patch")
-        within(self, 0, LARGEST, "warm_in", "views")
+        above(self, 0, 1, "warm_in")
+        within(self, 0, LARGEST, "views")
         within(self, 0, 1, "top")

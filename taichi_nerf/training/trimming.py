@@ -9,7 +9,8 @@ Most photos agree on a scene. What only some show is learned last and worst, so 
     or which lies in the inner half of a patch, N/2 x N/2, in which w1 holds of most               w2
     or which is transparent: nothing stands before it
     or which is guarded (`training.guard`): nothing speaks against it
-    and any with the probability exp(-step / warm_in): early errors say nothing yet                SpotLessSplats
+    and any with the probability exp(-max(progress / warm_in, step / 500)): early errors           SpotLessSplats
+    say nothing yet
 
     T <- T exp(rate (q - share of e < T))     the running quantile q of the errors of pixels that are not transparent
 
@@ -37,6 +38,7 @@ from .guard import guarded_cells
 __all__ = ["Trimming", "trimming_for"]
 
 WARM = 0x51ED270B  # purpose of random numbers, by what differs in their seed
+WARM_STEPS = 500  # in which that probability falls to 1/e at the latest
 RATE = 0.3  # of the threshold: a threshold that is far too high halves in a dozen steps
 
 
@@ -77,7 +79,7 @@ class Trimming:
 
     def warm(self, standing: Standing) -> float:
         """Probability of any pixel to count."""
-        return math.exp(-standing.step / max(self.config.warm_in, 1e-6))
+        return math.exp(-max(standing.progress / self.config.warm_in, standing.step / WARM_STEPS))
 
     @property
     def helpless(self) -> bool:

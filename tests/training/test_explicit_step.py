@@ -39,7 +39,7 @@ photos_of = trainer_module.photos_of
 NARROW = dataclasses.replace(SMALL, field=dataclasses.replace(SMALL.field, density_width=16, colour_width=16))
 STANDING = Standing(step=5, progress=0.5, seeds=Seeds(rays=11, jitter=12, background=13))
 
-TRIM = TrimConfig(patch=4, warm_in=3.0)  # of which STANDING lets in every fifth pixel
+TRIM = TrimConfig(patch=4, warm_in=0.3)  # of which STANDING, in the middle, lets in every fifth pixel
 
 CASES = {
     "random-background": {},

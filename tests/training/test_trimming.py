@@ -94,8 +94,9 @@ def test_early_in_the_training_everything_counts_and_then_less_and_less():
               for step in (0, 1, 10**6)]
     assert shares[0] == 1 and shares[2] == 1 / N**2
     trimming = kept(error)[1]
-    warm = [trimming.warm(dataclasses.replace(LATE, step=step, progress=0.0)) for step in (0, 100, 1000)]
-    assert warm[0] == 1 and warm[0] > warm[1] > warm[2] > 0
+    warm = [trimming.warm(dataclasses.replace(LATE, step=step, progress=progress))
+            for step, progress in ((0, 0.0), (10, 0.01), (10, 0.05), (1000, 0.05))]
+    assert warm == pytest.approx(np.exp([0, -0.2, -1, -2]))
 
 
 def test_the_threshold_becomes_the_quantile_of_what_is_seen():
