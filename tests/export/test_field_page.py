@@ -17,7 +17,7 @@ from .test_page import psnr
 
 KINDS = {
     "view": {},
-    "harmonics": {"harmonics": 2, "features": 2, "levels": 5},
+    "harmonics": {"harmonics": 2, "features": 2, "levels": 5, "seed": 3},
     "appearance": {"harmonics": 1, "constant": True, "features": 1, "levels": 6, "geometry": 16},
     "cascades, widths, deep": {"features": 8, "levels": 3, "cascades": 3, "wide": True, "colour_layers": 3,
                                "degree": 5, "rays": 4},
