@@ -4,11 +4,17 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
+from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import field_packing
 from taichi_nerf.export.field_packing import pack_field
 from taichi_nerf.export.page import field_scene, write_page
+from taichi_nerf.models.instant_ngp import InstantNGP
+from taichi_nerf.models.model import Box
+from taichi_nerf.reference.mlp import mlp
+from taichi_nerf.reference.spherical_harmonics import spherical_harmonics
 
 from .browser import WEBGPU, browser
 from .fields import seen_field, small_field
@@ -17,7 +23,7 @@ from .test_page import psnr
 
 KINDS = {
     "view": {},
-    "harmonics": {"harmonics": 2, "features": 2, "levels": 5},
+    "harmonics": {"harmonics": 2, "features": 2, "levels": 5, "seed": 3},
     "appearance": {"harmonics": 1, "constant": True, "features": 1, "levels": 6, "geometry": 16},
     "cascades, widths, deep": {"features": 8, "levels": 3, "cascades": 3, "wide": True, "colour_layers": 3,
                                "degree": 5, "rays": 4},
@@ -113,6 +119,25 @@ def test_what_is_packed_comes_back():
         entries = field.table[first : first + size]
         assert np.abs(books[level][codes.T] - entries).mean() < 0.04 * entries.std()
     assert at == len(content)
+
+
+@pytest.mark.parametrize("harmonics", [None, 1])
+def test_the_mean_appearance_is_in_the_weights(harmonics):
+    grid = HashGridConfig(levels=2, log2_entries=8, base_resolution=4, max_resolution=8)
+    config = InstantNGPConfig(appearance=3, widths="level", rays_per_pixel=4,
+                              field=FieldConfig(hash_grid=grid, geometry_features=5, harmonics=harmonics))
+    model = InstantNGP(config, Box(), counts={"appearance": 6})
+    with torch.no_grad():
+        model.codes["appearance"].table.normal_()
+    arrays = model.as_field()
+    assert arrays.sees_cones and arrays.rays_per_pixel == 4
+    geometry, direction = torch.randn(5), torch.tensor([[0.6, 0.0, 0.8]])
+    view = torch.ones(1) if harmonics is not None else spherical_harmonics(direction, 4)[0]
+    code = model.codes["appearance"].table.detach().mean(dim=0)
+    known = [geometry, code] if harmonics is not None else [geometry, view, code]
+    expected = mlp(torch.cat(known)[:, None], [weight.detach() for weight in model.field.colour_network.weights])
+    found = mlp(torch.cat([geometry, view])[:, None], [torch.from_numpy(w) for w in arrays.colour_weights])
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_shader_has_the_sizes_of_the_field():
