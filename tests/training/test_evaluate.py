@@ -155,6 +155,7 @@ def test_the_protocol_says_what_the_scores_depend_on(model):
     }.items():
         assert protocol[key] == value
     assert "float32" in protocol["precision"]
+    assert protocol["renderer"].startswith("torch, stage by stage (") and "s a frame" in protocol["renderer"]
     assert protocol["seconds"] > 0 and protocol["device"] and protocol["threads"] >= 1
     for word in ("black", "16 x 12", "split test", protocol["device"], "28.13 dB", " s on "):
         assert word in str(result)
