@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .settings import LARGEST, above, within
+from .settings import LARGEST, MANY, above, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,7 +10,10 @@ class TrimConfig:
     """How --robust decides what to leave out of the loss. Nothing of it is learned."""
 
     quantile: float = 0.8
-    """Pixels with an error below this quantile of all count for certain; the others, if their neighbours do."""
+    """Of the errors of all pixels, which is taken for usual."""
+    margin: float = 4.0
+    """Pixels with a squared error below so many times the usual one count for certain; the others, if their neighbours
+    do. 1 in RobustNeRF."""
     patch: int = 4
     """Pixels are drawn as squares so many pixels wide, so that each knows its neighbours. Larger squares know more of
     them, and make batches of fewer places; 16 in RobustNeRF."""
@@ -25,6 +28,7 @@ class TrimConfig:
 
     def __post_init__(self):
         above(self, 0, 1, "quantile")
+        within(self, 1, MANY, "margin")
         within(self, 2, 64, "patch")
         above(self, 0, 1, "warm_in")
         within(self, 0, LARGEST, "views")

@@ -339,8 +339,8 @@ class Trimmed(Stage):
         """By `error`, and move the threshold; the share that is left out is added to `errors`."""
         trimming = self.trimming
         kernels.keep_pixels(self.error, rays.rgba, rays.image_index, rays.pixel_index, rays.image_table, self.guard,
-                            self.threshold, trimming.seed(standing.seeds), trimming.warm(standing), self.kept,
-                            rays.count, per_pixel, rays.patch)
+                            self.threshold, trimming.config.margin, trimming.seed(standing.seeds),
+                            trimming.warm(standing), self.kept, rays.count, per_pixel, rays.patch)
         kernels.follow_threshold(self.error, rays.rgba, trimming.config.quantile, trimming.rate, self.counts,
                                  self.threshold, self.kept, errors, rays.count, per_pixel)
 

@@ -4,7 +4,7 @@ learned for it.
 Most photos agree on a scene. What only some show is learned last and worst, so that errors give it away (Sabour et al.
 2023, RobustNeRF). Of the pixels of a step, drawn as patches of N x N, one counts
 
-    whose error e, the mean of the squares over the channels, is below the threshold T             w0
+    whose error e, the mean of the squares over the channels, is below margin T                    w0
     or in most of whose 3 x 3 neighbourhood, within the patch, it is                               w1: no hair is lost
     or which lies in the inner half of a patch, N/2 x N/2, in which w1 holds of most               w2
     or which is transparent: nothing stands before it
@@ -14,7 +14,9 @@ Most photos agree on a scene. What only some show is learned last and worst, so 
 
     T <- T exp(rate (q - share of e < T))     the running quantile q of the errors of pixels that are not transparent
 
-The loss is the mean over those that count; where none would, all do.
+The loss is the mean over those that count; where none would, all do. In RobustNeRF the margin is 1: a fifth of the
+pixels are suspected whether anything moves or not, and where nothing does, what is hardest to learn is lost. With a
+margin it is what lies far outside.
 """
 
 import math
@@ -93,7 +95,8 @@ class Trimming:
     def _agreeing(self, error: Tensor) -> Tensor:
         """[P]: w0, w1 or w2."""
         n, low, high = self.patch, self.patch // 4, self.patch - self.patch // 4
-        below = (error < self.threshold.to(error)).view(-1, 1, n, n).to(error)  # [M, 1, N, N] of M patches
+        below = error < self.config.margin * self.threshold.to(error)
+        below = below.view(-1, 1, n, n).to(error)  # [M, 1, N, N] of M patches
         share = torch.nn.functional.avg_pool2d(below, 3, 1, padding=1, count_include_pad=False)
         smooth = share > 0.5 + 1e-6
         inner = torch.zeros_like(smooth)

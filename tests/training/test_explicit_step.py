@@ -39,7 +39,7 @@ photos_of = trainer_module.photos_of
 NARROW = dataclasses.replace(SMALL, field=dataclasses.replace(SMALL.field, density_width=16, colour_width=16))
 STANDING = Standing(step=5, progress=0.5, seeds=Seeds(rays=11, jitter=12, background=13))
 
-TRIM = TrimConfig(patch=4, warm_in=0.3)  # of which STANDING, in the middle, lets in every fifth pixel
+TRIM = TrimConfig(patch=4, warm_in=0.3, margin=1.5)  # of which STANDING, in the middle, lets in every fifth pixel
 
 CASES = {
     "random-background": {},
@@ -106,7 +106,7 @@ def trainers(request, backend, small_scene, monkeypatch):
     for parameter in learned:  # of a size that shows in the gradients
         parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=generator).to(parameter))
     for trimming in filter(None, (autograd.trimming, explicit.trimming)):
-        trimming.threshold = trimming.threshold.to(backend.dtype).fill_(0.02)
+        trimming.threshold = trimming.threshold.to(backend.dtype).fill_(0.015)
     explicit.corrections.to(backend.dtype)
     explicit.load_state_dict(autograd.state_dict())
     return autograd, explicit

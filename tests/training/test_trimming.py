@@ -22,7 +22,7 @@ from .test_family import default_training
 
 N = 8
 LATE = Standing(step=10**6, progress=1.0, seeds=Seeds(1, 2, 3))  # nothing is let in by chance any more
-ROBUST = {"robust": True, "trim": TrimConfig(patch=4)}
+ROBUST = {"robust": True, "trim": TrimConfig(patch=4, margin=1.0)}
 
 
 class Photos:
@@ -38,7 +38,7 @@ class Photos:
 def kept(error, *, threshold=0.5, alpha=1.0, guard=None, standing=LATE, **settings):
     """[N, N] bool, of a patch whose pixels have these squared errors; and what decided it."""
     guard = torch.zeros(1, CELLS, CELLS, dtype=torch.int32) if guard is None else guard
-    trimming = Trimming(TrimConfig(**settings), Photos, guard, N)
+    trimming = Trimming(TrimConfig(**{"margin": 1.0, **settings}), Photos, guard, N)
     trimming.threshold.fill_(threshold)
     rgba = torch.cat([torch.zeros(N * N, 3), torch.as_tensor(alpha).expand(N, N).reshape(-1, 1)], dim=1)
     black, index = torch.zeros(N * N, 3), torch.zeros(N * N, dtype=torch.int32)
@@ -80,6 +80,13 @@ def test_a_patch_that_nothing_agrees_with_is_left_out_but_for_what_is_transparen
     guard[0, 4, 10] = 1  # row 2 and column 5 of a patch that is the image
     expected[2, 5] = True
     assert torch.equal(kept(error, guard=guard)[0], expected)
+
+
+def test_what_errs_a_little_more_than_usual_counts():
+    error = torch.ones(N, N)
+    error[0, 0] = 0.0
+    assert kept(error, threshold=0.3, margin=4.0)[0].all()
+    assert not kept(error, threshold=0.2, margin=4.0)[0].all()
 
 
 def test_where_nothing_would_count_all_does():

@@ -5,10 +5,10 @@
     kept[p]       1 where it counts, else 0
     threshold     running quantile of the errors of pixels that show something; 0: not known yet
 
-A pixel counts (Sabour et al. 2023, RobustNeRF) whose error is below the threshold, or most of whose 3 x 3 neighbourhood
-is, or which lies in the inner half of a patch where that holds of most pixels; whatever nothing stands before or speaks
-against (transparent, guarded); and with probability `warm` any (Sabour et al. 2024, SpotLessSplats). As
-`taichi_nerf.training.trimming`.
+A pixel counts (Sabour et al. 2023, RobustNeRF) whose error is below `margin` thresholds, or most of whose 3 x 3
+neighbourhood is, or which lies in the inner half of a patch where that holds of most pixels; whatever nothing stands
+before or speaks against (transparent, guarded); and with probability `warm` any (Sabour et al. 2024, SpotLessSplats).
+As `taichi_nerf.training.trimming`.
 """
 
 from ..engine import live, on_cpu, stride_for, ti
@@ -68,13 +68,13 @@ def compare_pixels(
 
 
 @ti.func
-def _mostly_below(first, k, error: ti.template(), threshold, side: ti.template()):
-    """Whether the errors of most of the neighbours of pixel k of a patch, and its own, are below the threshold."""
+def _mostly_below(first, k, error: ti.template(), limit, side: ti.template()):
+    """Whether the errors of most of the neighbours of pixel k of a patch, and its own, are below the limit."""
     row, column = k // side, k % side
     below, count = 0, 0
     for i in range(ti.max(row - 1, 0), ti.min(row + 2, side)):
         for j in range(ti.max(column - 1, 0), ti.min(column + 2, side)):
-            below += ti.cast(error[first + i * side + j] < threshold, ti.i32)
+            below += ti.cast(error[first + i * side + j] < limit, ti.i32)
             count += 1
     return 2 * below > count
 
@@ -97,6 +97,7 @@ def keep_pixels(
     image_table: ti.types.ndarray(ndim=2),  # [N, 4] int32: first pixel, width, height, lens
     guard: ti.types.ndarray(ndim=3),  # [N, C, C] int32: 1 where all in a cell of an image counts
     threshold: ti.types.ndarray(ndim=1),  # [1]
+    margin: float,
     seed: int,
     warm: float,
     kept: ti.types.ndarray(ndim=1),  # out [P..]
@@ -110,18 +111,18 @@ def keep_pixels(
     for slot in range(live(rgba.shape[0], rays, True) // (per_pixel * area) * stride):
         if slot % stride != 0:
             continue
-        first = slot // stride * area
+        first, limit = slot // stride * area, margin * threshold[0]
         below = 0
         for k in range(area):
-            below += ti.cast(_mostly_below(first, k, error, threshold[0], side), ti.i32)
+            below += ti.cast(_mostly_below(first, k, error, limit, side), ti.i32)
         for k in range(area):
             p = first + k
             ray, row, column = p * per_pixel, k // side, k % side
             inner = side // 4 <= ti.min(row, column) and ti.max(row, column) < side - side // 4
-            counts = threshold[0] <= 0.0 or error[p] < threshold[0] or rgba[ray, 3] <= 0.0
+            counts = limit <= 0.0 or error[p] < limit or rgba[ray, 3] <= 0.0
             counts = counts or (inner and 2 * below > area) or uniform(seed, p) < warm
             if not counts:
-                counts = _mostly_below(first, k, error, threshold[0], side)
+                counts = _mostly_below(first, k, error, limit, side)
             if not counts:
                 counts = _is_guarded(image_index[ray], pixel_index[ray], image_table, guard)
             kept[p] = ti.cast(counts, float)
