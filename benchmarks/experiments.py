@@ -13,6 +13,7 @@
     python benchmarks/experiments.py few-views --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py robust --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py crowd --seeds 3
+    python benchmarks/experiments.py wild --scene LEGO --downscale 4 --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
 two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
@@ -173,6 +174,17 @@ def crowd_arms() -> dict[str, InstantNGPConfig]:
     return {"neither": replace(whole, appearance=0), "codes": whole, "robust, codes": whole}
 
 
+def wild_arms() -> dict[str, NeRFConfig]:
+    """NeRF and the halves of NeRF-W, by what the photos are made worse by. All have the networks of NeRF-W, which is
+    NeRF without its codes and its second field."""
+    whole = recipe("nerf-w", "small", "hash").model
+    nerf = replace(whole, appearance=0, transient=False)
+    own = {"colour": replace(whole, transient=False), "occluders": replace(whole, appearance=0), "both": whole,
+           "clean": whole}
+    return {f"{name}, {how}": config for how, changed in own.items()
+            for name, config in (("NeRF", nerf), ("NeRF-W", changed))}
+
+
 def mean_psnr(model, scene: Scene) -> dict[str, float]:
     return {"PSNR": evaluate(model, scene).mean_psnr}
 
@@ -303,6 +315,11 @@ EXPERIMENTS = {
     "crowd": Experiment(
         arms=crowd_arms(), steps=1500, scene=crowd, scores=mean_psnr, training={"robust, codes": {"robust": True}},
         bars=[Bar(better="robust, codes", worse="neither", score="PSNR", least=4.0)]),
+    "wild": Experiment(
+        arms=wild_arms(), steps=2500, rays=160, scene=at_one_scale, scores=mean_psnr,
+        perturbed={name: name.split(", ")[1] for name in wild_arms() if not name.endswith("clean")},
+        bars=[Bar(better=f"NeRF-W, {how}", worse=f"NeRF, {how}", score="PSNR", least=least)
+              for how, least in (("colour", 4.5), ("occluders", 2.0), ("both", 3.0), ("clean", -0.3))]),
     "unbounded": Experiment(
         arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,
         bars=[Bar(better="Mip-NeRF 360", worse="bounded and linear", score="PSNR", least=2.0),
