@@ -301,7 +301,8 @@ def training_rays(images: TrainingImages, rays: int, seed: int, per_pixel: int =
     """
     side = math.isqrt(len(ray_offsets(per_pixel)))
     if rays < 0 or patch < 1 or rays % (per_pixel * patch**2):
-        raise ValueError(f"rays must be at least 0, and {per_pixel} for each pixel of whole patches, got {rays}")
+        whole = f" of patches of {patch} x {patch}" if patch != 1 else ""
+        raise ValueError(f"rays must be at least 0, and {per_pixel} for each pixel{whole}, got {rays}")
     check_result(rays, 4)
     new, index = images.camera_table.new_empty, images.image_table.new_empty
     batch = TrainingRays(new(rays, 3), new(rays, 3), new(rays, 4), index(rays), index(rays))
