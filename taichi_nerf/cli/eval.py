@@ -83,7 +83,7 @@ def _fitted_halves(
     from ..training.half_image import fit_left_halves
 
     training = run.config.training
-    line.wait("fitting left halves")
     return fit_left_halves(model, scene, chosen_views(scene, split, every), poses=training.refine.poses,
                            exposure=training.exposure.learned,
-                           appearance="appearance" in model.codes, seed=training.seed)
+                           appearance="appearance" in model.codes, seed=training.seed,
+                           on_step=lambda done, total: line.count(done, total, "steps of fitting left halves"))

@@ -104,12 +104,15 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     from .scores import checked_scores, number, of_scales
 
     training, facts = run.config.training, []
-    perturbed = f", with --perturb {run.config.scene.perturb}" if run.config.scene.perturb is not None else ""
+    how = [f"--perturb {run.config.scene.perturb}"] if run.config.scene.perturb is not None else []
+    how += ["--robust"] if training.robust else []
+    how += ["--few-views"] if run.config.few_views else []
+    options = f", with {' '.join(how)}" if how else ""
     budget = [f"{training.steps} steps"] if training.steps is not None else []
     budget += [f"{training.seconds:g} s"] if training.seconds is not None else []
     facts.append(
         f"run of {run.config.model.kind} on {run.config.scene.path or 'the built-in scene'}, "
-        f"downscale {run.config.scene.downscale}{_scales(run)}{perturbed}, for {' or '.join(budget)}, on "
+        f"downscale {run.config.scene.downscale}{_scales(run)}{options}, for {' or '.join(budget)}, on "
         f"{run.runtime['backend']} with {run.runtime['threads']} threads"
     )
     warnings = []

@@ -97,12 +97,14 @@ def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
                         + (", or put the field itself into the page with --field" if is_field else ""))
     scene = run.cameras_scene()
     cameras, start, grey = scene.model_cameras("train"), paths.orbit(scene, 1), GREY[scene.background]
+    line.show(0.0, "what stands in the run")
     if command.field:
         shown = field_scene(model.as_field())
     else:
         unbounded = model.config.unbounded
         shown = octree_scene(model.as_tree(), contracted=unbounded, near=model.box.near,
                              empty=model.config.skip if unbounded else None, on_stage=_codebooks(line))
+    line.show(0.9, "a picture to begin with")
     poster = render_view(model, poster_camera(start), 0, background=grey).colour
     return shown, {"start": start, "cameras": cameras, "poster": poster, "background": (grey,) * 3,
                    "up": up_axis(cameras.camera_to_world) if command.up is None else command.up}

@@ -111,8 +111,9 @@ def render(command: Render) -> int:
     with Progress("rendering") as line:
         codes = {}
         if command.appearance:
-            line.wait("the light of " + ", ".join(command.appearance))
-            codes["appearance"] = lights_along(lights_of(model, run, command.appearance, command.scene), len(cameras))
+            lights = lights_of(model, run, command.appearance, command.scene,
+                               on_step=lambda done, total: line.count(done, total, "steps of fitting a light"))
+            codes["appearance"] = lights_along(lights, len(cameras))
         render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                         renderer=command.renderer,
                         shots=Shot(time=times, codes={name: values.cpu() for name, values in codes.items()}))

@@ -229,7 +229,7 @@ class _Reporter:
         self.line.show(report.progress, str(report))
         self.shown.tell(report.progress, str(report))
         self.not_finite += not math.isfinite(report.loss)
-        self.mostly_left_out += report.left_out > 0.5
+        self.mostly_left_out += (report.left_out or 0) > 0.5
         self._note(report, report.skipped_steps, "steps so far met no sample on any ray and were skipped")
         self._note(
             report,

@@ -6,7 +6,7 @@ right half, which nothing was fitted to (Martin-Brualla et al. 2021, section 5, 
 poses). The fit is a training of the codes alone: the same parts, put together otherwise.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -96,7 +96,7 @@ class LeftHalves:
 def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = False, exposure: bool = False,
                     appearance: bool = False, steps: int = 200, rays: int = 1024, pose_rate: float = 1e-3,
                     exposure_rate: float = 3e-2, appearance_rate: float = 3e-2, seed: int = 0,
-                    whole: bool = False) -> HalfImageFit:
+                    whole: bool = False, on_step: Callable[[int, int], None] | None = None) -> HalfImageFit:
     """Fit the cameras, exposures and appearances of the images of `split`, or some, or nothing, to their left halves.
 
     Args:
@@ -105,6 +105,7 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
         steps, rays: Adam steps, and pixels of each.
         pose_rate, exposure_rate, appearance_rate: learning rates at the start; they fall to a hundredth.
         whole: fit to all of each image, of which no score can be given then.
+        on_step: is told how many steps are done and how many there are.
     """
     cameras, photos = scene.model_cameras(split.cameras), photos_of(scene, split)
     wanted = {"pose": poses, "exposure": exposure, "appearance": appearance}
@@ -135,6 +136,8 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
     with _frozen(model), torch.enable_grad():
         while trainer.progress < 1:
             trainer.step()
+            if on_step is not None:
+                on_step(trainer.steps_done, steps)
     shots = replace(known, codes={name: code.detach() for name, code in codes.items()})
     return HalfImageFit(corrections.cameras.refined() if poses else cameras, shots,
                         corrections.exposure.stops.detach() if exposure else None, what)

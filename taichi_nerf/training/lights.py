@@ -1,6 +1,6 @@
 """The light of a photo as a code of appearance, so that any view can be shown in it; K photos, A numbers each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,15 +15,17 @@ from .half_image import fit_left_halves
 __all__ = ["lights_along", "lights_of"]
 
 
-def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | None = None) -> Tensor:
+def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | None = None,
+              on_step: Callable[[int, int], None] | None = None) -> Tensor:
     """[K, A] of `photos`, by their names without folder and ending, those of another split than that of training as
     `test/NAME`: of a training image what was learned of it, of any other what fits it best. `path`: where the scene is
-    now, if it has moved.
+    now, if it has moved; `on_step` is told how many steps of a fit are done and how many there are.
 
     Raises UserError where the model knows no appearances, or the scene no such photo.
     """
     if "appearance" not in model.codes:
-        raise UserError(f"{run.path} knows no light of a photo: it was trained without --model.appearance")
+        raise UserError(f"{run.path} knows no light of a photo: it was trained without codes of them "
+                        "(--model.appearance)")
     names = {split: list(each.images.names) for split, each in run.cameras_scene().splits.items()}
     homes = [_home(photo, names, run) for photo in photos]
     found = {}
@@ -36,7 +38,8 @@ def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | 
             ids = torch.from_numpy(ids_of(split)["appearance"][numbers])
             codes = model.codes["appearance"](ids.to(model.codes["appearance"].table.device), len(ids))
         else:
-            fitted = fit_left_halves(model, scene, split.subset(numbers), appearance=True, whole=True)
+            fitted = fit_left_halves(model, scene, split.subset(numbers), appearance=True, whole=True,
+                                     on_step=on_step)
             codes = fitted.shots.codes["appearance"]
         found |= {(home, name): code for name, code in zip(wanted, codes.detach())}
     return torch.stack([found[home] for home in homes])

@@ -40,8 +40,8 @@ class Report:
     """Steps so far in which no ray met a sample: they changed nothing."""
     overflowed_entries: int
     """Entries of the hash table so far that were left alone in a step because their gradient overflowed."""
-    left_out: float = 0.0
-    """Share of the pixels that did not count, as the other photos do not agree with them."""
+    left_out: float | None = None
+    """With --robust the share of the pixels that did not count, as the other photos do not agree with them."""
 
     def as_json(self) -> dict:
         """Plain values for a line of the log."""
@@ -50,7 +50,7 @@ class Report:
     def __str__(self) -> str:
         left = round(self.seconds_left)
         psnr = "" if self.psnr is None else f"{self.psnr:.1f} dB, "
-        left_out = f", {self.left_out:.0%} left out" if self.left_out > 0 else ""
+        left_out = "" if self.left_out is None else f", {self.left_out:.0%} left out"
         return (
             f"step {self.step}, {left // 60}:{left % 60:02d} left, loss {self.loss:.5f}, {psnr}"
             f"{self.rays_per_second / 1000:.1f}k rays/s, {self.samples_per_ray:.1f} samples/ray{left_out}"
@@ -95,7 +95,7 @@ class Meter:
             samples_per_ray=did.samples / max(did.rays, 1),
             skipped_steps=totals.skipped_steps,
             overflowed_entries=totals.overflowed_entries - self.overflowed_before,
-            left_out=did.left_out / self.steps,
+            left_out=None if trainer.trimming is None else did.left_out / self.steps,
         )
         self._begin(totals)
         return report

@@ -85,5 +85,5 @@ def test_what_there_is_not_is_refused(scene, model):
     with pytest.raises(UserError, match=r"nowhere is no photo of run, whose photos are .*, \.\.\. \(6\)"):
         lights_of(model, run_of(scene), ["nowhere"])
     plain = make_model(scene, InstantNGPConfig(field=CONFIG.field, sampling=CONFIG.sampling))
-    with pytest.raises(UserError, match=r"knows no light of a photo: .* without --model\.appearance"):
+    with pytest.raises(UserError, match=r"knows no light of a photo: .* without codes of them"):
         lights_of(plain, run_of(scene), ["0000"])
