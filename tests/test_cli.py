@@ -918,6 +918,9 @@ def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scen
     assert ("--robust leaves out nothing, as no part of" in capsys.readouterr().err) == (quantile == "0.8")
     assert cli.main(["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]) == 0
     assert json.loads((folder / "config.json").read_text())["run"]["training"]["robust"] is True
+    capsys.readouterr()
+    assert cli.main(["info", str(folder)]) == 0
+    assert "downscale 1, with --robust, for 5 steps" in capsys.readouterr().out
     assert "from 2 to 64, got 1" in refused(capsys, *command[:3], "--trim.patch", "1")
 
 
