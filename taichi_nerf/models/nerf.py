@@ -142,7 +142,7 @@ class NeRF(IntervalModel):
             t = self._distance(rays, t)
             depth = (weights * (t[:, 1:] + t[:, :-1]) / 2).sum(dim=1)
         pixels = Pixels(colour=colour, opacity=opacity, depth=depth / self.scale)
-        pixels = self._with_others(number, seen, unit.shot, pixels, standing)
+        pixels = self._with_others(seen, unit, pixels, standing)
         return Level(s=torch.cat([s, torch.ones_like(s[:, :1])], dim=1), t=t / self.scale, weights=weights,
                      pixels=pixels)
 
@@ -156,13 +156,15 @@ class NeRF(IntervalModel):
         # the field there
         density, hidden = field.density(positions.view(-1, 3), unit.shot, **self._noise(number, t, standing))
         colour = field.colour(hidden, rays.directions, unit.shot).view(positions.shape)  # [R, S, 3]
-        density = density.view(s.shape)
-        if self.config.ndc:
-            density = density * unit.directions.norm(dim=1, keepdim=True)  # whose t is no length
+        density = self._per_t(density.view(s.shape), unit)
         # a point's interval reaches to the next point, that of the last to the far end
         return Seen(density, colour, hidden, field, torch.cat([t, far[:, None]], dim=1))
 
-    def _with_others(self, number: int, seen: "Seen", shot: Shot, pixels: Pixels, standing: Standing | None) -> Pixels:
+    def _per_t(self, density: Tensor, unit: Rays) -> Tensor:
+        """[R, S] of a density per unit of space: in device coordinates t is no length."""
+        return density * unit.directions.norm(dim=1, keepdim=True) if self.config.ndc else density
+
+    def _with_others(self, seen: "Seen", unit: Rays, pixels: Pixels, standing: Standing | None) -> Pixels:
         """`pixels` of a level with what else there is in the space of its field: nothing."""
         return pixels
 

@@ -6,9 +6,9 @@ field is unsure, the error of a pixel counts less:
 
     loss = |C - truth|^2 / (2 beta^2) + log beta + transient_weight * mean transient density,
 
-with beta = min_uncertainty + what the ray shows of the uncertainty. The floor is added after compositing, since before
-it nothing keeps beta from 0. A picture has the light of the code that is asked for, and the transmittance of what
-stands alone.
+with beta = min_uncertainty + what the ray shows of the uncertainty. The first level is without that field, and adds
+half of its squared error. The floor is added after compositing, since before it nothing keeps beta from 0. A picture
+has the light of the code that is asked for, and the transmittance of what stands alone.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from ..fields.hash_field import HashField
 from ..fields.transient import TransientField
 from ..losses import squared_error, weighted_mean
 from ..ops.mixture_rendering import composite_mixture
-from ..types import Batch, Shot, Standing
+from ..types import Batch, Rays, Standing
 from .model import Box, ParameterGroup
 from .nerf import NeRF, Seen
 from .pixels import Pixels
@@ -76,12 +76,12 @@ class NeRFW(NeRF):
             return HashField(config.field, self.box.aabb_scale * self.scale, generator, config.appearance)
         return EncodedPoints(config.field, generator, appearance=config.appearance, density_activation="softplus")
 
-    def _with_others(self, number: int, seen: Seen, shot: Shot, pixels: Pixels, standing: Standing | None) -> Pixels:
+    def _with_others(self, seen: Seen, unit: Rays, pixels: Pixels, standing: Standing | None) -> Pixels:
         """In training, the last level behind and between what passes by."""
         if self.transient is None or standing is None or seen.field is not self._finest:
             return pixels
-        found = self.transient(seen.field.features(seen.hidden), shot.codes["transient"])
-        density = found.density.view(seen.density.shape)  # [R, S]
+        found = self.transient(seen.field.features(seen.hidden), unit.shot.codes["transient"])
+        density = self._per_t(found.density.view(seen.density.shape), unit)  # [R, S]
         mixture = composite_mixture(seen.density, seen.colour, density, found.colour.view(seen.colour.shape),
                                     found.beta.view(density.shape), seen.t, self._last)
         return replace(pixels, colour=mixture.colour, opacity=mixture.opacity,

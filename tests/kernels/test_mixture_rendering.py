@@ -6,17 +6,13 @@ import torch
 from taichi_nerf_kernels import mixture_rendering as kernels
 from taichi_nerf_kernels import volume_rendering
 
+from ..ops import test_mixture_rendering
+
 LASTS = {"bounded": volume_rendering.BOUNDED, "infinite": volume_rendering.INFINITE, "opaque": volume_rendering.OPAQUE}
 
 
-def make_fields(backend, rays, intervals, rng):
-    def uniform(*shape):
-        return torch.rand(shape, generator=rng, dtype=torch.float64)
-
-    posts = (uniform(rays, intervals + 1) * 0.1 + 0.01).cumsum(1)
-    fields = (20 * uniform(rays, intervals), uniform(rays, intervals, 3), 10 * uniform(rays, intervals),
-              uniform(rays, intervals, 3), uniform(rays, intervals), posts)
-    return [backend.tensor(x) for x in fields]
+def make_fields(*given):
+    return [x.detach() for x in test_mixture_rendering.make_fields(*given)]
 
 
 def forward(backend, fields, last="bounded"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from taichi_nerf.config import NeRFWConfig, SettingError
+from taichi_nerf.fields.transient import Transient
 from taichi_nerf.models.family import build_model
 from taichi_nerf.models.model import Box
 from taichi_nerf.reference.models import nerf_w as reference
@@ -131,3 +132,15 @@ def test_settings_that_make_no_sense_are_refused():
                          ({"transient_code": 0}, "transient-code")):
         with pytest.raises(SettingError, match=said):
             dataclasses.replace(CONFIG, **change)
+
+
+def test_in_device_coordinates_both_densities_are_per_length(cpu, backend, rays, monkeypatch):
+    """t is no length there: of a second field that is as dense everywhere, a ray has as much as it is long in t."""
+    config = dataclasses.replace(CONFIG, ndc=True)
+    model = build_model(config, Box(aabb_scale=16), 3, {"appearance": PHOTOS, "transient": PHOTOS})
+    model = model.to(backend.device, backend.dtype)
+    ahead = dataclasses.replace(given(backend, rays), directions=backend.tensor([[0.0, 0.0, -1.0]] * len(rays)))
+    monkeypatch.setattr(model.transient, "forward", lambda features, codes: Transient(
+        torch.ones_like(features[0]), torch.ones_like(features[:3].t()), torch.ones_like(features[0])))
+    length = model._device_rays(ahead).directions.norm(dim=1)
+    torch.testing.assert_close(model.render(ahead, STANDING).extras["transient"], length)
