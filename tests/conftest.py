@@ -107,9 +107,12 @@ def one_thread(request):
 
 
 def _parameters():
+    """Single precision on the CPU is slow's where Vulkan shows it: it is the code of float64 compiled once more."""
+    missing = {backend: runtime.why_missing(backend) for backend, *_ in CONFIGURATIONS.values()}
     for name, (backend, *_) in CONFIGURATIONS.items():
-        reason = runtime.why_missing(backend)
-        marks = [pytest.mark.skip(reason=f"{backend}: {reason}")] if reason else []
+        marks = [pytest.mark.skip(reason=f"{backend}: {missing[backend]}")] if missing[backend] else []
+        if name == "cpu-f32" and not missing["vulkan"]:
+            marks.append(pytest.mark.slow)
         yield pytest.param(name, marks=marks)
 
 

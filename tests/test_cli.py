@@ -142,6 +142,7 @@ def test_fused_networks_train_the_same_checkpoint(run, scene_folder, tmp_path):
     assert cli.main(["eval", str(folder), "--backend", "cpu"]) == 0
 
 
+@pytest.mark.slow
 def test_training_on_masked_images_that_stay_on_disk(scene_folder, tmp_path, monkeypatch, capsys):
     """A run that is resumed and scored finds both again, and the scores say what is left out of them."""
     monkeypatch.setenv("TAICHI_NERF_CACHE", str(tmp_path / "cache"))
@@ -438,6 +439,7 @@ def test_a_page_is_of_a_run_that_is_an_octree(run, tmp_path, monkeypatch, capsys
     assert len(scene["cameras"]) == 6 and scene["background"] == [1, 1, 1] and scene["leaves"] > 0
 
 
+@pytest.mark.slow
 def test_a_page_may_hold_the_field_itself(run, tmp_path, monkeypatch, capsys):
     page = tmp_path / "page.html"
     assert "or put the field itself into the page with --field" in refused(capsys, "page", run, "-o", page)
@@ -524,6 +526,7 @@ def test_an_octree_is_a_run_like_any_other(trained_run, tmp_path, capsys):
     assert "a run of plenoctree, is not trained on images alone" in refused(capsys, "train", "--resume", made)
 
 
+@pytest.mark.slow
 def test_a_stopped_octree_is_kept_and_says_how_to_score_it(trained_run, tmp_path, monkeypatch, capsys):
     """The signal comes after the first round of the fine-tuning."""
     made = tmp_path / "tree"
@@ -992,6 +995,7 @@ def logged(folder: Path) -> list[int]:
     return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.is_file() else []
 
 
+@pytest.mark.slow
 def test_killed_run_is_resumed_and_an_interrupted_one_is_saved(scene_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     options = ["--seconds", "600", "--checkpoint-seconds", "0.2", "--test-every", "4", *SMALL]

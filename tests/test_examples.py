@@ -105,6 +105,7 @@ def test_an_image_is_fitted(run_example, tmp_path):
     assert detail(tmp_path / "fit.png") > 10
 
 
+@pytest.mark.slow
 def test_the_builtin_scene_is_trained_scored_and_filmed(run_example, tmp_path):
     output = run_example("03_train_builtin.py", "--small", "--backend", "cpu", "--output", tmp_path)
     assert losses(output)[-1] < losses(output)[0]

@@ -82,6 +82,7 @@ def without_connections(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_commands_connect_to_nothing(without_connections, tmp_path):
     run, common = str(tmp_path / "run"), ("--backend", "cpu", "--threads", "1")
     (tmp_path / "photos").mkdir()

@@ -112,6 +112,7 @@ def test_bad_arguments_end_in_one_sentence(stress, capsys, arguments, sentence):
     assert end.value.code == 2 and sentence in said and len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_seed_makes_the_same_inputs_again(attempts):
     first, again = attempts(range(12)), attempts(range(12))
     assert [each.what for each in first] == [each.what for each in again]
@@ -131,6 +132,7 @@ def test_planted_faults_are_found_and_the_next_input_is_none_the_worse(attempts)
     assert "elsewhere" in outcomes[6].text
 
 
+@pytest.mark.slow
 def test_other_pixels_of_a_whole_image_are_found(attempts):
     fault = """scene = true_load(path, request, format)
     for split in scene.splits.values():
@@ -139,6 +141,7 @@ def test_other_pixels_of_a_whole_image_are_found(attempts):
     assert "changed" in {each.verdict for each in attempts(range(30), fault)}
 
 
+@pytest.mark.slow
 def test_a_started_program_and_a_pickle_are_found(attempts):
     fault = r"subprocess.run(['true']) if number else __import__('pickle').loads(b'cposix\nsystem\n(Vtrue\ntR.')"
     texts = [each.text for each in attempts([0, 1], fault)]

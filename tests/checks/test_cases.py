@@ -16,6 +16,7 @@ def test_every_kernel_stem_has_a_case():
     assert sorted(CASES) == STEMS
 
 
+@pytest.mark.slow  # tests/ops asks the same of more shapes
 @pytest.mark.parametrize("stem", CASES)
 def test_values_and_gradients_equal_the_reference(backend, stem):
     result = measure.check(CASES[stem])
@@ -25,7 +26,7 @@ def test_values_and_gradients_equal_the_reference(backend, stem):
 
 @pytest.mark.parametrize("stem", CASES)
 def test_no_items_and_one_item_are_checked_too(backend, stem):
-    if backend.name != "cpu-f32":
+    if backend.name != "cpu-f64":
         pytest.skip("the shapes of the cases are the same on every backend")
     assert measure.check(CASES[stem], 1).passed
 

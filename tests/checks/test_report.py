@@ -49,6 +49,7 @@ def bench(monkeypatch, told, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_bench_prints_a_table_of_what_is_right(bench):
     out = bench()
     for text in ("copy", "matrix product", "FLOP/s", "a launch", "directions/s", "forward + backward", "PyTorch"):

@@ -271,6 +271,7 @@ def test_a_broken_image_is_left_out_where_that_is_allowed(tmp_path):
     assert sum(map(len, scene.splits.values())) == 11 and "view_004" in scene.problems[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "downscale", "tracks"),
     [

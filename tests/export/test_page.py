@@ -178,6 +178,7 @@ def test_resolution_follows_the_frame_time(page):
         assert parts[0] < 200 and parts[-1] == 400 and parts == sorted(parts)
 
 
+@pytest.mark.slow
 def test_a_lost_device_comes_back_and_memory_is_given_back(page, grid):
     cameras = around()
     with browser(cameras.size[0]) as view:
@@ -197,6 +198,7 @@ def test_a_lost_device_comes_back_and_memory_is_given_back(page, grid):
         assert view.page.evaluate("viewer.stream === null && viewer.renderer.gl.isContextLost()")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "sentence"), [
     ("HTMLCanvasElement.prototype.getContext = () => null", "no WebGL2"),
     ("delete window.WebGL2RenderingContext", "no WebGL2"),

@@ -65,6 +65,7 @@ def test_only_images_that_were_drawn_learn_and_the_optimiser_knows_them(model):
     assert [group.name for group in model.parameter_groups() if group.parameters[0] is codes] == ["codes.appearance"]
 
 
+@pytest.mark.slow
 def test_a_view_has_the_appearance_that_is_asked_for_and_both_renderers_agree_on_none(model):
     cameras = hemisphere_cameras(1, 8)
     cameras.camera_to_world[:, :, 3] /= 3

@@ -70,8 +70,11 @@ CASES = {
                          "near_camera": NearCameraConfig(weight=2.0, reach=0.6)}},
 }
 
+COMBINED = {"exposure-rays-per-pixel", "depth-rays-per-pixel", "harmonics-appearance", "sparsity-widths",
+            "widths-depth", "robust-all"}  # of what "all" does not have together
 
-@pytest.fixture(params=CASES)
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in COMBINED)) for name in CASES])
 def trainers(request, backend, small_scene, monkeypatch):
     """One that steps by autograd and one that steps explicitly, of equal models whose weights are not those of the
     start, all in the precision of the backend."""

@@ -51,6 +51,7 @@ def test_a_training_photo_has_the_light_that_was_learned(scene, model):
     assert torch.equal(found, model.codes["appearance"].table[[2, 0, 2]])
 
 
+@pytest.mark.slow
 def test_the_light_of_a_new_photo_is_found_and_the_model_stays(scene, model):
     """Of one that shows what the model does in a light that the training has not seen."""
     test, mean = scene.splits["test"], model.codes["appearance"].mean.detach()
