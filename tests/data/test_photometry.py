@@ -1,0 +1,76 @@
+"""Whether the light of photos differs, and how, by their files and by their pixels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.disturb import jitter_exposure
+from taichi_nerf.data.exif import Taken, taken
+from taichi_nerf.data.perturb import perturbed
+from taichi_nerf.data.photometry import judge_light
+
+
+@pytest.fixture(scope="module")
+def split():
+    return builtin_scene(resolution=32, views=(40, 0, 1), samples_per_pixel=1).splits["train"]
+
+
+def photo(path, camera: str | None = None, seconds: float | None = None):
+    """A file as a camera leaves it."""
+    exif = Image.Exif()
+    if camera is not None:
+        exif[0x010F], exif[0x0110] = "Maker", camera
+    if seconds is not None:
+        exif.get_ifd(0x8769).update({0x829A: seconds, 0x829D: 2.0, 0x8827: 400})
+    Image.new("RGB", (8, 8)).save(path, exif=exif)
+    return path
+
+
+def test_photos_in_one_light_need_nothing(split):
+    light = judge_light(split)
+    assert light.differing is None and "next to nothing" in light.why
+    pair = judge_light(split.subset([0, 1]))
+    assert pair.differing is None and "too few" in pair.why
+
+
+def test_gains_are_exposures_and_other_light_wants_codes(split):
+    exposed, _ = jitter_exposure(split, 1.0)
+    light = judge_light(exposed)
+    assert light.differing == "exposure" and "exposure and white balance" in light.why
+    assert judge_light(perturbed(split, "colour")).differing == "codes"
+    crowd = builtin_scene("crowd", resolution=32, views=(40, 0, 1), samples_per_pixel=1).splits["train"]
+    assert judge_light(crowd).differing == "codes"
+
+
+def test_what_a_camera_wrote_into_a_photo_is_read(tmp_path):
+    found = taken(photo(tmp_path / "a.jpg", "One", 0.01))
+    assert found.camera == "Maker One" and found.stops == pytest.approx(0.0)
+    assert taken(photo(tmp_path / "b.jpg")) == Taken() == taken(tmp_path / "nowhere.jpg")
+    (tmp_path / "c.jpg").write_bytes(b"no image")
+    assert taken(tmp_path / "c.jpg") == Taken()
+    assert taken(photo(tmp_path / "d.jpg", "One", 0.0)).stops is None
+
+
+def test_other_cameras_want_codes_and_other_exposures_of_one_the_exposure_model(split, tmp_path):
+    def with_photos(**known):
+        paths = [photo(tmp_path / f"{n}.jpg", **{name: values(n) for name, values in known.items()})
+                 for n in range(len(split))]
+        return dataclasses.replace(split, paths=tuple(paths))
+
+    light = judge_light(with_photos(camera=lambda n: f"C{n % 3}"))
+    assert light.differing == "codes" and "by 3 cameras" in light.why
+    light = judge_light(with_photos(camera=lambda n: "C", seconds=lambda n: 0.01 * 2.0 ** (n % 2)))
+    assert light.differing == "exposure" and "differs by 1.0 stops" in light.why
+    assert judge_light(with_photos(camera=lambda n: "C", seconds=lambda n: 0.01)).differing is None
+
+
+def test_photos_of_many_sizes_are_those_of_many_people(split):
+    images = [np.ascontiguousarray(split.images.image(n)[: 20 + n % 12]) for n in range(len(split))]
+    cropped = dataclasses.replace(
+        split, images=type(split.images).from_list(images), cameras=split.cameras.resized(
+            [(32, 20 + n % 12) for n in range(len(split))]), depth=None, normals=None)
+    light = judge_light(cropped)
+    assert light.differing == "codes" and "12 sizes" in light.why
