@@ -32,6 +32,7 @@ from taichi_nerf.cli.train import _default_folders, _made, _Reporter
 from taichi_nerf.config import SYSTEMS, few_view_settings, flattened
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.photometry import Light
 from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
@@ -918,6 +919,7 @@ def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scen
     assert ("--robust leaves out nothing, as no part of" in capsys.readouterr().err) == (quantile == "0.8")
     assert cli.main(["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]) == 0
     assert json.loads((folder / "config.json").read_text())["run"]["training"]["robust"] is True
+    assert opened(folder / "masks.png").shape == (2 * 260, 4 * 240 + 12, 3)
     capsys.readouterr()
     assert cli.main(["info", str(folder)]) == 0
     assert "downscale 1, with --robust, for 5 steps" in capsys.readouterr().out
@@ -1119,6 +1121,32 @@ def test_settings_for_few_views_are_said_and_recorded_and_what_is_given_stays(be
     config, said = begun("--few-views", "--model.field.direction-degree", "4")  # which is its default
     assert config.few_views and config.model.field.direction_degree == 4 and config.training.near_camera.weight > 0
     assert "--model.field.direction-degree 4" in said
+
+
+@pytest.mark.parametrize("differing, settings", [
+    (None, {}), ("codes", {"model.appearance": 16}), ("exposure", {"training.exposure.learned": True})])
+def test_one_flag_allows_for_light_as_photos_call_for_it_and_says_why(begun, monkeypatch, differing, settings):
+    plain, said = begun()
+    assert plain.appearance is None and "--appearance" not in said
+    monkeypatch.setattr("taichi_nerf.data.photometry.judge_light", lambda split: Light(differing, "for a reason"))
+    config, said = begun("--appearance")
+    changed = {name: value for name, value in flattened(config).items() if value != flattened(plain)[name]}
+    assert changed == {**settings, "appearance": config.appearance} and "for a reason" in config.appearance
+    assert f"--appearance: {config.appearance}" in said
+
+
+def test_resume_remembers_how_long_the_video_is(scene_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    command = ["train", str(scene_folder), "--steps", "1", "-o", str(folder), *SMALL, "--model.appearance", "2"]
+    command[command.index("--orbit-frames") + 1] = "0"
+    assert cli.main(command) == 0
+    assert cli.main(["train", "--resume", str(folder), "--steps", "2"]) == 0
+    assert not (folder / "orbit.mp4").exists()
+    capsys.readouterr()
+    assert cli.main(["info", str(folder)]) == 0  # which also lists the photos whose light it knows
+    assert "photos for render --appearance: r_0, r_1, r_2, r_3, r_4, r_5, test/r_0" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(folder), "--steps", "3", "--orbit-frames", "2"]) == 0
+    assert (folder / "orbit.mp4").exists()
 
 
 def test_options_of_distances_that_change_nothing_are_named(begun):
