@@ -31,7 +31,7 @@ FEWEST, FEWEST_VIEWS, FEWEST_POINTS = 4, 3, 20  # photos to compare; photos that
 ROUNDS = 4
 MANY_SIZES = 0.25  # of the photos: so many sizes have those of many people
 METERED = 0.3  # stops of EXIF between the 10th and the 90th percentile, from which on exposures differ
-POINTS_DIFFER, NEIGHBOURS_DIFFER = 0.3, 0.45  # stops from which on light differs; neighbours never see quite the same
+POINTS_DIFFER, NEIGHBOURS_DIFFER = 0.35, 0.45  # stops from which on light differs; neighbours never see quite the same
 LEFT, LEFT_SHARE = 0.17, 0.1  # stops that exposures leave at the most, and the part of the difference
 
 

@@ -31,7 +31,7 @@ def light_map(codes: Tensor, split: Split, background: float) -> np.ndarray:
     every = -(-len(split) // MOST)
     places = principal_places(codes.detach().cpu().double().numpy())[::every]
     canvas = Image.new("RGB", (SIDE, SIDE), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(9)
+    draw, font, below = ImageDraw.Draw(canvas), ImageFont.load_default(9), {}
     for number, (x, y) in zip(range(0, len(split), every), places):
         rgba = Image.fromarray(split.images.image(number))
         rgba.thumbnail((THUMBNAIL, THUMBNAIL), Image.BOX)
@@ -39,8 +39,9 @@ def light_map(codes: Tensor, split: Split, background: float) -> np.ndarray:
         photo = Image.fromarray(to_uint8(colour * alpha + (1 - alpha) * background))
         left, top = round(x * (SIDE - photo.width)), round((1 - y) * (SIDE - LINE - photo.height))
         canvas.paste(photo, (left, top))
+        below[number] = left, top + photo.height
+    for number, (left, top) in below.items():  # last, so that no photo covers a name
         name = visible(split.images.names[number])
         name = name if len(name) <= LETTERS else f"..{name[-LETTERS:]}"
-        place = min(left, SIDE - round(draw.textlength(name, font=font)))
-        draw.text((place, top + photo.height), name, fill=(40, 40, 40), font=font)
+        draw.text((min(left, SIDE - round(draw.textlength(name, font=font))), top), name, fill=(40, 40, 40), font=font)
     return np.asarray(canvas)

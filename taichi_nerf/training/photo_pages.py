@@ -24,7 +24,7 @@ __all__ = ["PhotoSeen", "has_pages", "look_at", "mask_page", "some_photos", "squ
 
 PHOTOS = 12
 SECONDS = 10.0  # that they may take together, about
-FEWEST, MOST = 24, 192  # squares along the longer side of a photo
+FEWEST_PIXELS, FEWEST, MOST = 64, 16, 192  # pixels and squares along the longer side of a photo
 CELL, SMALL_CELL = 240, 132  # pixels of the longer side of a photo on a page
 TINT, SHARE = np.array((1.0, 0.1, 0.6)), 0.65  # colour of what is left out, and how much it covers
 LATE = {"step": 10**6, "progress": 1.0}  # when no pixel counts by chance any more
@@ -65,7 +65,7 @@ def squares_across(trainer: Trainer, photos: int) -> int:
     began = time.perf_counter()
     trainer.model.render(rays, standing)
     in_time = CHUNK * SECONDS / max(time.perf_counter() - began, 1e-6) / (2 * photos)  # rays of a photo
-    return int(np.clip(in_time**0.5 / trainer.batches.patch, FEWEST, MOST))
+    return int(np.clip(max(in_time**0.5, FEWEST_PIXELS) / trainer.batches.patch, FEWEST, MOST))
 
 
 @torch.no_grad()
