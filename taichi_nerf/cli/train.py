@@ -181,7 +181,9 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
     _tell_distances(scene, trainer)
     _tell_trimming(scene, trainer)
     if trainer.progress < 1:
-        warm_up(trainer)
+        with Progress("compiling") as line:
+            line.wait("what is new of the kernels; Ctrl-C is heard when one is done")
+            warm_up(trainer)
         waited = time.perf_counter() - STARTED
         say(f"training in {run.path} on {_runtime_name()}; the first step begins after {waited:.1f} s")
     viewer = shown_training(trainer, scene, run.path, command.host, command.port) if command.view else nobody()
