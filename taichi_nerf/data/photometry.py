@@ -46,7 +46,8 @@ class Light:
 
 def judge_light(split: Split) -> Light:
     """How the light of the photos of a split differs."""
-    chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), ASKED)).astype(int))
+    views = np.arange(len(split)) if split.scale is None else np.flatnonzero(split.scale == split.scale.min())
+    chosen = views[np.unique(np.linspace(0, len(views) - 1, min(len(views), ASKED)).astype(int))]
     return _by_files(split, chosen) or _by_pixels(split, chosen)
 
 
@@ -56,8 +57,8 @@ def _by_files(split: Split, chosen: np.ndarray) -> Light | None:
     cameras = {photo.camera for photo in found if photo.camera is not None}
     if len(cameras) > 1:
         return Light("codes", f"the photos are by {len(cameras)} cameras, as their EXIF data say")
-    sizes = len(np.unique(np.sort(split.cameras.size, axis=1), axis=0)) if split.scale is None else 1
-    if len(split) >= FEWEST and sizes > 1 + MANY_SIZES * len(split):
+    sizes = len(np.unique(np.sort(split.cameras.size[chosen], axis=1), axis=0))
+    if len(chosen) >= FEWEST and sizes > 1 + MANY_SIZES * len(chosen):
         return Light("codes", f"the photos have {sizes} sizes, as those of many people have")
     stops = [photo.stops for photo in found if photo.stops is not None]
     if len(stops) >= FEWEST:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from taichi_nerf.data import with_scales
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.disturb import jitter_exposure
 from taichi_nerf.data.exif import Taken, taken
@@ -32,6 +33,10 @@ def photo(path, camera: str | None = None, seconds: float | None = None):
 def test_photos_in_one_light_need_nothing(split):
     light = judge_light(split)
     assert light.differing is None and "next to nothing" in light.why
+    exposed, _ = jitter_exposure(split, 1.0)
+    sizes = builtin_scene(resolution=32, views=(1, 0, 0), samples_per_pixel=1)
+    scaled = with_scales(dataclasses.replace(sizes, splits={"train": exposed}), 2).splits["train"]
+    assert judge_light(scaled).why == judge_light(exposed).why  # a view is not compared with itself in another size
     pair = judge_light(split.subset([0, 1]))
     assert pair.differing is None and "too few" in pair.why
 
