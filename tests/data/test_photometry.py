@@ -11,7 +11,8 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.disturb import jitter_exposure
 from taichi_nerf.data.exif import Taken, taken
 from taichi_nerf.data.perturb import perturbed
-from taichi_nerf.data.photometry import judge_light
+from taichi_nerf.data.photometry import Light, judge_light
+from taichi_nerf.data.scene import Images, Sightings
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,20 @@ def test_photos_of_many_sizes_are_those_of_many_people(split):
             [(32, 20 + n % 12) for n in range(len(split))]), depth=None, normals=None)
     light = judge_light(cropped)
     assert light.differing == "codes" and "12 sizes" in light.why
+
+
+def test_where_points_are_known_photos_are_compared_by_them(split):
+    """All photos see the same points, here as one picture."""
+    random = np.random.default_rng(0)
+    blocks = np.kron(random.integers(10, 200, (8, 8, 3), dtype=np.uint8), np.ones((4, 4, 1), np.uint8))
+    picture = np.concatenate([blocks, np.full((32, 32, 1), 255, np.uint8)], axis=2)
+    place = np.stack(np.meshgrid(*[np.arange(8) * 4 + 2.0] * 2), axis=-1).reshape(-1, 2)
+    seen = Sightings(point=np.arange(64), pixel=place)
+    images = Images.from_list([picture] * len(split), split.images.names)
+    same = dataclasses.replace(split, images=images, sightings=(seen,) * len(split))
+    assert judge_light(same) == Light(None, "photos of the same points differ by 0.00 stops, which is next to nothing")
+    assert judge_light(jitter_exposure(same, 0.8)[0]).differing == "exposure"
+    light = judge_light(perturbed(same, "colour"))
+    assert light.differing == "codes" and "of the same points" in light.why
+    nothing = dataclasses.replace(same, sightings=(Sightings(point=np.zeros(0), pixel=np.zeros((0, 2))),) * len(split))
+    assert "of neighbouring cameras" in judge_light(nothing).why
