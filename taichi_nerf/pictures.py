@@ -94,6 +94,18 @@ def side_by_side(*pictures: np.ndarray, captions: Sequence[str] | None = None) -
     return canvas
 
 
+def contact_sheet(pictures: Sequence[np.ndarray], *, columns: int, captions: Sequence[str]) -> np.ndarray:
+    """[H', W', 3] uint8: the pictures in rows of `columns`, with their captions above them, on white."""
+    rows = [side_by_side(*pictures[n : n + columns], captions=captions[n : n + columns])
+            for n in range(0, len(pictures), columns)]
+    canvas = np.full((sum(len(row) for row in rows), max(row.shape[1] for row in rows), 3), 255, np.uint8)
+    top = 0
+    for row in rows:
+        canvas[top : top + len(row), : row.shape[1]] = row
+        top += len(row)
+    return canvas
+
+
 def write_png(path: Path | str, image: np.ndarray) -> Path:
     """Write a picture ([H, W, 3] or [H, W], uint8 or in [0, 1]) to `path`; there is never half a file.
 

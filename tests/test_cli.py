@@ -32,6 +32,7 @@ from taichi_nerf.cli.train import _default_folders, _made, _Reporter
 from taichi_nerf.config import SYSTEMS, few_view_settings, flattened
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.photometry import Light
 from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
@@ -912,15 +913,19 @@ def test_a_robust_loss_that_leaves_out_most_is_mentioned():
 
 
 @pytest.mark.parametrize("quantile", ["0.8", "1e-6"])
-def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scene_folder, tmp_path, capsys, quantile):
+def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scene_folder, tmp_path, capsys, quantile,
+                                                                            monkeypatch):
     """Two photos are too few; and a quantile that would leave everything out leaves nothing out."""
-    folder = tmp_path / "robust"
+    folder, waits = tmp_path / "robust", []
+    monkeypatch.setattr(Progress, "wait", lambda line, text: waits.append(f"{line.title}: {text}"))
     command = ["train", scene_folder, "--robust", "--trim.patch", "4", "--trim.quantile", quantile, "--trim.views",
                "99" if quantile == "0.8" else "0", "--steps", "3", "-o", folder, *SMALL]
     assert cli.main([str(part) for part in command]) == 0
     assert ("--robust leaves out nothing, as no part of" in capsys.readouterr().err) == (quantile == "0.8")
     assert cli.main(["train", "--resume", str(folder), "--steps", "5", "--orbit-frames", "0"]) == 0
     assert json.loads((folder / "config.json").read_text())["run"]["training"]["robust"] is True
+    assert waits.count("compiling: what is new of the kernels; Ctrl-C is heard when one is done") == 2
+    assert opened(folder / "masks.png").shape == (2 * 260, 4 * 240 + 12, 3)
     capsys.readouterr()
     assert cli.main(["info", str(folder)]) == 0
     assert "downscale 1, with --robust, for 5 steps" in capsys.readouterr().out
@@ -1123,6 +1128,36 @@ def test_settings_for_few_views_are_said_and_recorded_and_what_is_given_stays(be
     config, said = begun("--few-views", "--model.field.direction-degree", "4")  # which is its default
     assert config.few_views and config.model.field.direction_degree == 4 and config.training.near_camera.weight > 0
     assert "--model.field.direction-degree 4" in said
+
+
+@pytest.mark.parametrize("differing, settings", [
+    (None, {}), ("codes", {"model.appearance": 16}), ("exposure", {"training.exposure.learned": True})])
+def test_one_flag_allows_for_light_as_photos_call_for_it_and_says_why(begun, monkeypatch, differing, settings):
+    plain, said = begun()
+    assert plain.appearance is None and "--appearance" not in said
+    monkeypatch.setattr("taichi_nerf.data.photometry.judge_light", lambda split: Light(differing, "for a reason"))
+    config, said = begun("--appearance")
+    changed = {name: value for name, value in flattened(config).items() if value != flattened(plain)[name]}
+    assert changed == {**settings, "appearance": config.appearance} and "for a reason" in config.appearance
+    assert f"--appearance: {config.appearance}" in said
+
+
+def test_resume_remembers_how_long_the_video_is(begun, tmp_path):
+    assert begun("--orbit-frames", "0")[0].orbit_frames == 0
+    (folder,) = tmp_path.iterdir()
+    for options, frames in (([], 0), (["--orbit-frames", "7"], 7), ([], 7)):
+        assert cli.main(["train", "--resume", str(folder), "--steps", "0", *options]) == 0
+        assert RunFolder.open(folder).config.orbit_frames == frames
+
+
+def test_info_lists_the_photos_of_a_run_that_knows_their_light(begun, tmp_path, capsys):
+    begun("--model.appearance", "2", "--appearance")
+    (folder,) = tmp_path.iterdir()
+    assert cli.main(["info", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "photos for render --appearance: r_0, r_1, r_2, r_3, r_4, r_5, test/r_0" in said
+    assert "with --appearance, for 0 steps" in said and "--appearance: codes of 2 numbers a photo, as the" in said
+    assert "warning: train" not in said
 
 
 def test_options_of_distances_that_change_nothing_are_named(begun):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..training.folder import RunFolder
 
 
+MOST_NAMES = 500  # of photos that are listed
 AS_READ = ("path", "format", "orient", "axes", "world_to_camera", "alpha")  # settings of a run's scene that count
 
 
@@ -51,13 +52,13 @@ def info(command: Info) -> int:
     """`taichi-nerf info`"""
     from .. import runtime
     from ..data import load_scene
-    from ..data.inspect import Finding, describe, draw_frusta
+    from ..data.inspect import Finding, describe, draw_frusta, suggestions
     from ..pictures import write_png
     from ..training.folder import CONFIG_FILE, RunFolder, load_training_scene
 
     if command.picture is not None and command.picture.exists():
         raise UserError(f"{command.picture} exists; choose another --picture")
-    facts, scene = [], None
+    facts, scene, run = [], None, None
     if command.path is not None and (command.path / CONFIG_FILE).is_file():
         run = RunFolder.open(command.path)
         facts, scene = _run_facts(run), run.cameras_scene()
@@ -74,6 +75,7 @@ def info(command: Info) -> int:
             plain = dataclasses.replace(SceneConfig(), **{name: getattr(settings, name) for name in AS_READ})
             scene = load_scene(plain, strict=False)
         facts += describe(scene)
+        facts += suggestions(scene) if run is None else []
     except UserError as error:
         if scene is None:
             raise
@@ -95,6 +97,18 @@ def _scales(run: "RunFolder") -> str:
     return f", {scales} scales" if scales > 1 else ""
 
 
+def _names(run: "RunFolder") -> str:
+    """Of its photos, those of other splits as `test/NAME`; of very many the first."""
+    from ..training.folder import CAMERAS_FILE
+
+    found = [name if split == "train" else f"{split}/{name}"
+             for split, its in sorted(run.cameras_scene().splits.items(), key=lambda item: item[0] != "train")
+             for name in its.images.names]
+    more = len(found) - MOST_NAMES
+    rest = f" and {more} more, which {run.path / CAMERAS_FILE} lists" if more > 0 else ""
+    return ", ".join(found[:MOST_NAMES]) + rest
+
+
 def _run_facts(run: "RunFolder") -> "list[Finding]":
     """What a run folder says of its training."""
     from ..data.inspect import Finding
@@ -107,6 +121,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     how = [f"--perturb {run.config.scene.perturb}"] if run.config.scene.perturb is not None else []
     how += ["--robust"] if training.robust else []
     how += ["--few-views"] if run.config.few_views else []
+    how += ["--appearance"] if run.config.appearance is not None else []
     options = f", with {' '.join(how)}" if how else ""
     budget = [f"{training.steps} steps"] if training.steps is not None else []
     budget += [f"{training.seconds:g} s"] if training.seconds is not None else []
@@ -115,6 +130,9 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
         f"downscale {run.config.scene.downscale}{_scales(run)}{options}, for {' or '.join(budget)}, on "
         f"{run.runtime['backend']} with {run.runtime['threads']} threads"
     )
+    facts += [f"--appearance: {run.config.appearance}"] if run.config.appearance is not None else []
+    if getattr(run.config.model, "appearance", 0):
+        facts.append(f"photos for render --appearance: {_names(run)}")
     warnings = []
     try:
         about = checkpoint.describe(run.path)["about"]

@@ -28,6 +28,7 @@ from ..config import (
     preset_for,
     recipe,
     system_of,
+    with_appearance,
     with_few_views,
     within,
 )
@@ -99,6 +100,9 @@ class Train(Common):
     few_views: bool = False
     """Settings for few training views of an object that stands free in its box, each where it is not given by itself:
     nothing right before the cameras, and colours that change less with the direction."""
+    appearance: bool = False
+    """Allow for photos in different light: by a code of each photo, for other cameras and times of day, or by an
+    exposure of each, for one camera that meters each photo anew. The first lines say which, and why."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
     than the training."""
@@ -172,10 +176,14 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
         run.write_config()
     _tell(scene)
     _tell_few_views(config, scene)
+    if config.appearance is not None:
+        say(f"--appearance: {config.appearance}")
     _tell_distances(scene, trainer)
     _tell_trimming(scene, trainer)
     if trainer.progress < 1:
-        warm_up(trainer)
+        with Progress("compiling") as line:
+            line.wait("what is new of the kernels; Ctrl-C is heard when one is done")
+            warm_up(trainer)
         waited = time.perf_counter() - STARTED
         say(f"training in {run.path} on {_runtime_name()}; the first step begins after {waited:.1f} s")
     viewer = shown_training(trainer, scene, run.path, command.host, command.port) if command.view else nobody()
@@ -252,6 +260,7 @@ class _Reporter:
 def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scene]":
     """A new run, whose folder is held."""
     from .. import runtime
+    from ..data.photometry import judge_light
     from ..models.family import check_scene, settled
     from ..training.depth import known_pixels, settled_depth
     from ..training.folder import RunFolder, check_new, load_training_scene, writing
@@ -276,6 +285,9 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
     _tell_idle(command, depth.weight, scene)
     config = dataclasses.replace(config, model=settled(config.model, scene),
                                  training=dataclasses.replace(config.training, depth=depth))
+    if command.appearance:
+        light = judge_light(scene.splits["train"])
+        config = with_appearance(config, light.differing, light.why, command.given)
     path = _made([command.output] if command.output is not None else _default_folders(scene), there)
     held.enter_context(writing(path))
     return RunFolder.create(path, config, scene), scene
@@ -328,6 +340,8 @@ def _resumed(command: Train) -> "tuple[RunFolder, Scene]":
         with _settings_errors():
             training = dataclasses.replace(run.config.training, steps=end.steps, seconds=end.seconds)
             run.config = dataclasses.replace(run.config, training=training)
+    if "orbit_frames" in command.given:
+        run.config = dataclasses.replace(run.config, orbit_frames=command.orbit_frames)
     backend = run.runtime["backend"] if command.backend == "auto" else command.backend
     threads = command.threads or min(run.runtime["threads"], runtime.usable_cpus())
     runtime.init(backend, threads=threads, mlp=command.mlp)
@@ -350,7 +364,7 @@ def _new_config(command: Train) -> RunConfig:
         scene = dataclasses.replace(scene, path=str(Path(scene.path)))
     if scene.builtin is None:
         scene = dataclasses.replace(scene, path=str(Path(scene.path).expanduser().absolute()))
-    run = RunConfig(scene=scene, model=command.model, training=command.training)
+    run = RunConfig(scene=scene, model=command.model, training=command.training, orbit_frames=command.orbit_frames)
     return with_few_views(run, command.given) if command.few_views else run
 
 
@@ -381,8 +395,10 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
         say("there are no test images: nothing is scored")
     if "appearance" in trainer.model.codes:
         _map_lights(run, scene, trainer)
-    if command.orbit_frames > 0:
-        _film(run, scene, trainer, command.orbit_frames, shown)
+    _show_photos(run, scene, trainer, shown)
+    _name_strangers(scene, trainer)
+    if run.config.orbit_frames > 0:
+        _film(run, scene, trainer, run.config.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
 
 
@@ -399,6 +415,39 @@ def _map_lights(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
     split, codes = scene.splits["train"], trainer.model.codes["appearance"]
     ids = torch.from_numpy(ids_of(split)["appearance"]).to(codes.table.device)
     write_png(run.path / LIGHTS_FILE, light_map(codes(ids, len(ids)), split, GREY[scene.background]))
+
+
+def _show_photos(run: "RunFolder", scene: "Scene", trainer: "Trainer", shown: Shown):
+    """Pages of training photos: what was left out of them, and what the model is unsure of, as far as either is."""
+    from ..pictures import write_png
+    from ..training.folder import MASKS_FILE, UNCERTAINTY_FILE
+    from ..training.photo_pages import has_pages, look_at, mask_page, some_photos, squares_across, uncertainty_page
+
+    if not has_pages(trainer):
+        return
+    split = scene.splits["train"]
+    numbers, seen = some_photos(len(split)), []
+    with Progress("looking at photos") as line:
+        across, told = squares_across(trainer, len(numbers)), shown.beside(line.count)
+        for number in numbers:
+            seen.append(look_at(trainer, split, number, across))
+            told(len(seen), len(numbers))
+    if seen[0].kept is not None:
+        write_png(run.path / MASKS_FILE, mask_page(seen))
+    if seen[0].uncertainty is not None:
+        write_png(run.path / UNCERTAINTY_FILE, uncertainty_page(seen))
+
+
+def _name_strangers(scene: "Scene", trainer: "Trainer"):
+    """Which photos the training has not come to terms with, while it has with the others."""
+    from ..training.strangers import photo_errors, strangers
+
+    split = scene.splits["train"]
+    found = [split.images.names[number] for number in strangers(photo_errors(trainer, split))]
+    if found:
+        listed = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+        say(f"warning: {listed}: the model comes far less near to {'it' if len(found) == 1 else 'them'} than to the "
+            "other photos, as to photos of another place or with wrong poses; look, and leave out what does not belong")
 
 
 def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int, shown: Shown):

@@ -7,12 +7,14 @@
     instant_ngp nerf nerf_w mip_nerf mip_nerf_360
                                 a system each: its settings, its presets, what --encoding does with them
     few_views                   which settings few views want
+    appearance                  what the light of photos wants
     extraction                  how an octree is made out of a model
     training scene run          a run as a whole
     reading migrations          from JSON, of this version and of earlier ones
 """
 
 from . import instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree
+from .appearance import Differing, with_appearance
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
 from .extraction import ExtractionConfig
@@ -60,6 +62,7 @@ __all__ = [
     "SYSTEMS",
     "BatchConfig",
     "DepthConfig",
+    "Differing",
     "Encoding",
     "ExposureConfig",
     "ExtractionConfig",
@@ -108,6 +111,7 @@ __all__ = [
     "system_of",
     "todays_model",
     "todays_run",
+    "with_appearance",
     "with_few_views",
     "within",
 ]

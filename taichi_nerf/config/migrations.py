@@ -95,6 +95,7 @@ RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_se
 LATER: dict[str, dict] = {"scene": {"perturb": None},
                           "training": {"robust": False, "trim": dataclasses.asdict(TrimConfig()),
                                        "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0))}}
+LATER_OF_RUNS = {"few_views": False, "appearance": None, "orbit_frames": 60}  # the same, of the run itself
 
 
 def todays_model(values: object, version: int) -> object:
@@ -109,9 +110,9 @@ def todays_run(values: object, version: int) -> object:
 
 def _with_later_settings(run: dict) -> dict:
     """With all that came later, where the run lacks any of it."""
-    if "few_views" in run and all(values.keys() <= run[part].keys() for part, values in LATER.items()):
+    if LATER_OF_RUNS.keys() <= run.keys() and all(values.keys() <= run[part].keys() for part, values in LATER.items()):
         return run
-    return {"few_views": False, **run, **{part: {**values, **run[part]} for part, values in LATER.items()}}
+    return {**LATER_OF_RUNS, **run, **{part: {**values, **run[part]} for part, values in LATER.items()}}
 
 
 def _stepped(values: object, steps: list[Callable[[dict], dict]]) -> object:

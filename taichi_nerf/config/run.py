@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .instant_ngp import InstantNGPConfig
 from .model import ModelConfig
 from .scene import SceneConfig
-from .settings import flattened, require
+from .settings import LARGEST, flattened, require, within
 from .systems import SYSTEMS, system_of
 from .training import TrainingConfig
 
@@ -21,9 +21,14 @@ class RunConfig:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     few_views: bool = False
     """Whether the settings for few views were chosen (`config.few_views`); they stand above."""
+    appearance: str | None = None
+    """What --appearance has come to, and why, in words (`config.appearance`); the settings stand above."""
+    orbit_frames: int = 60
+    """Frames of the video at the end; 0: none."""
 
     def __post_init__(self):
         check_fit(self.model, self.training)
+        within(self, 0, LARGEST, "orbit_frames")
         for name, value in flattened(self).items():
             finite = not isinstance(value, float) or math.isfinite(value)
             require(finite, f"{name} must be finite, got {value}")

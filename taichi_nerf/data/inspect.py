@@ -9,8 +9,10 @@ import numpy as np
 
 from .depth import DepthImages
 from .frusta import draw_frusta as draw_frusta
+from .photometry import judge_light
 from .scene import LENS_NAMES, PERSPECTIVE, Cameras, Scene, Split
 
+FEW_SIZES = 0.1  # of the images: so few that have another size than all others are unlike them
 MOST_DEPTHS = 24  # depth images of a split that are decoded to be looked at
 
 
@@ -19,7 +21,7 @@ class Finding:
     """One sentence about a scene."""
 
     severity: str
-    """`info` or `warning`."""
+    """`info`, `warning` or `suggestion`."""
     text: str
 
 
@@ -35,6 +37,15 @@ def describe(scene: Scene) -> list[Finding]:
     return [Finding(severity="info", text=t) for t in facts] + [
         Finding(severity="warning", text=t) for t in warnings
     ]
+
+
+def suggestions(scene: Scene) -> list[Finding]:
+    """What a training of the scene may want, as its photos say."""
+    light = judge_light(scene.splits["train"]) if len(scene.splits.get("train", ())) else None
+    if light is None or light.differing is None:
+        return []
+    return [Finding(severity="suggestion", text=f"{light.why}: train with --appearance, and with --robust where "
+                    "people, cars or leaves moved between the photos")]
 
 
 def _split_fact(split: Split) -> str:
@@ -129,6 +140,7 @@ def _suspicions(scene: Scene) -> Iterator[str]:
         yield from _box_suspicions(scene, name, names, cameras)
         yield from _near_suspicions(scene, split, names, cameras)
         yield from _image_suspicions(name, names, split)
+        yield from _stranger_suspicions(name, names, split)
     yield from _shared_views(scene)
 
 
@@ -196,6 +208,22 @@ def _image_suspicions(name: str, names: np.ndarray, split: Split) -> Iterator[st
     blank = np.array([_is_blank(split.images.image(n)) for n in range(len(split))])
     if blank.any():
         yield f"{name}: images of one colour only: {_list(names[blank])}"
+    if len({_sample(split.images.image(n)) for n in range(len(split))}) == 1 < len(split) and not blank.all():
+        yield f"{name}: all {len(split)} images are one and the same picture, which shows no depth"
+
+
+def _stranger_suspicions(name: str, names: np.ndarray, split: Split) -> Iterator[str]:
+    """Photos that do not look as if they belong to the others."""
+    if split.sightings is not None:
+        blind = np.array([len(sightings) == 0 for sightings in split.sightings])
+        if blind.any() and not blind.all():
+            yield (f"{name}: structure from motion found nothing that others show in {_list(names[blind])}: "
+                   "of another place?")
+    _, which, count = np.unique(split.cameras.size, axis=0, return_inverse=True, return_counts=True)
+    odd = which.reshape(-1) != count.argmax()
+    if split.scale is None and 0 < odd.sum() <= FEW_SIZES * len(split):
+        yield (f"{name}: {_list(names[odd])} {'is' if odd.sum() == 1 else 'are'} of another size than all other "
+               "images: of another place, or a screenshot?")
 
 
 def _shared_views(scene: Scene) -> Iterator[str]:
@@ -234,6 +262,12 @@ def _frustum_meets_box(cameras: Cameras, half_side: float) -> np.ndarray:
     ends = (np.array([-half_side, half_side])[:, None, None, None] - cameras.position[:, None]) / direction
     enter, leave = ends.min(axis=0).max(axis=-1), ends.max(axis=0).min(axis=-1)  # [N, 81]
     return ((enter < leave) & (leave > 0)).any(axis=-1)
+
+
+def _sample(image: np.ndarray) -> bytes:
+    """Some pixels, evenly spread: images that differ hardly ever have the same."""
+    step = max(1, min(image.shape[:2]) // 32)
+    return image[::step, ::step].tobytes()
 
 
 def _is_blank(image: np.ndarray) -> bool:

@@ -6,29 +6,34 @@
 
 A row without id is no part of the scene. The ids of the table do not fit the model: those of the model are taken, by
 the name of the file, and are the appearance ids. Each image's bounds are the 0.1 and 99.9 percentile of the distances
-to the points that it sees.
+to the points that it sees. Without a table all images of the model are of the scene, and every K-th by name is held out
+for testing.
 """
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import UserError
 from .colmap import model_frames, model_notes
-from .colmap_model import find_model, read_model
+from .colmap_model import Model, find_model, read_model
 from .folders import make_splits, pick_size, read_text
 from .ground import judge
 from .placement import place
 from .poses import far_note
 from .scene import Scene
-from .splits import Request
+from .splits import Request, hold_out, hold_out_note
 
 _MOST_BYTES = 2**26
 
 
 def is_phototourism(folder: Path) -> bool:
-    """Whether the folder holds a table beside a dense COLMAP folder."""
-    return find_model(folder / "dense") is not None and table_of(folder) is not None
+    """Whether the folder holds a dense COLMAP folder with a table beside it, or with nothing that is a scene itself."""
+    if find_model(folder / "dense") is None:
+        return False
+    alone = find_model(folder) is None and not (folder / "transforms.json").exists()
+    return table_of(folder) is not None or (alone and (folder / "dense" / "images").is_dir())
 
 
 def table_of(folder: Path) -> Path | None:
@@ -41,9 +46,8 @@ def table_of(folder: Path) -> Path | None:
 
 def load_phototourism(folder: Path, request: Request) -> Scene:
     """Load the splits asked for. Raises UserError."""
-    table = table_of(folder)
-    split_of = read_table(table)
-    model = read_model(find_model(folder / "dense"))
+    table, model = table_of(folder), read_model(find_model(folder / "dense"))
+    split_of = _derived_split(model, request.test_every) if table is None else read_table(table)
     ids = {view.name: {"ids": {"appearance": view.image_id}} for view in model.views if view.name in split_of}
     if not ids:
         raise UserError(f"{table} names no image of the model {model.path}; use the table of this scene")
@@ -60,14 +64,16 @@ def load_phototourism(folder: Path, request: Request) -> Scene:
     return Scene(
         name=folder.resolve().name,
         format="phototourism",
-        splits=make_splits(table, members, request, pick_size({1: folder}, request.downscale)[1], ground,
-                           held_out=False),
+        splits=make_splits(table or model.path, members, request, pick_size({1: folder}, request.downscale)[1], ground,
+                           held_out=table is None),
         points=model.points if len(model.points) else None,
         **vars(placement),
         origin=model.origin,
         background=ground.colour,
+        held_out=table is None,
         notes=[
-            f"Phototourism table of {len(split_of)} images",
+            f"Phototourism table of {len(split_of)} images" if table is not None else
+            f"Phototourism without a table (*.tsv) of its split: {hold_out_note(request.test_every)}",
             *model_notes(model),
             *([f"{missing} images of the table are not in the model and not used"] if missing else []),
             *why,
@@ -76,6 +82,13 @@ def load_phototourism(folder: Path, request: Request) -> Scene:
         ],
         problems=request.problems.found,
     )
+
+
+def _derived_split(model: Model, every: int) -> Mapping[str, str]:
+    """Split by file name, of all images of the model. Raises UserError where that leaves too few to train on."""
+    names = [view.name for view in model.views]
+    members = hold_out(model.path, names, every)
+    return {names[number]: split for split, numbers in members.items() for number in numbers}
 
 
 def read_table(path: Path) -> dict[str, str]:

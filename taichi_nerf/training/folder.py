@@ -8,6 +8,9 @@ log.jsonl                     one line for each report of the training
 refined_transforms.json       the training cameras where they were refined, for other programs
 metrics.json                  the scores after training
 test/                         each test view: rendered, truth, error, depth
+lights.png                    the photos of a model with appearances by their light
+masks.png                     with --robust, what is left out of some photos
+uncertainty.png               of a model that knows it, what it is unsure of in them
 orbit.mp4                     a turn around the scene
 
 One process at a time writes into it, and holds a lock as long (`writing`); those that read never wait. A folder has a
@@ -41,6 +44,7 @@ from .files import ASIDE, parsed, read_json, write_json, write_text, write_troub
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 LIGHTS_FILE = "lights.png"  # the photos of a model with appearances, those of like light side by side
+MASKS_FILE, UNCERTAINTY_FILE = "masks.png", "uncertainty.png"
 REFINED_FILE = "refined_transforms.json"
 LOCK_FILE = ".taichi-nerf-lock"  # there while a process writes into the folder, or since one was killed
 LEFT_ASIDE = (f"{ASIDE}*", ".orbit-*.mp4", "test/.*.png.*")  # by a process that was killed in the middle of a file

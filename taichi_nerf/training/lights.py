@@ -1,5 +1,6 @@
 """The light of a photo as a code of appearance, so that any view can be shown in it; K photos, A numbers each."""
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def _home(photo: str, names: Mapping[str, Sequence[str]], run: RunFolder) -> tup
         if photo in names.get(split, ()):
             return split, photo
     known = [name for each in names.values() for name in each]
-    raise UserError(f"{photo} is no photo of {run.path}, whose photos are {', '.join(known[:3])}, ... ({len(known)}); "
+    near = difflib.get_close_matches(Path(photo).stem, dict.fromkeys(known), n=3)
+    meant = f"did you mean {' or '.join(near)}? It has" if near else f"it has {', '.join(known[:3])}, ...,"
+    raise UserError(f"{photo} is no photo of {run.path}; {meant} {len(known)} photos, which taichi-nerf info lists; "
                     "give a name without folder and ending, with the split before it (test/NAME) where several have it")
 
 

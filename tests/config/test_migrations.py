@@ -125,7 +125,7 @@ def test_the_sixth_version_is_read(kind, encoding):
 def test_the_first_runs_of_the_seventh_version_are_read():
     """They had no term of what is right before a camera, and no settings for few views."""
     old = settings()
-    del old["training"]["near_camera"], old["few_views"]
+    del old["training"]["near_camera"], old["few_views"], old["appearance"], old["orbit_frames"]
     assert todays_run(old, 7) == settings()
     found = from_dict(RunConfig, todays_run(old, 7))
     assert found.training.near_camera.weight == 0 and not found.few_views

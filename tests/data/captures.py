@@ -81,7 +81,8 @@ class ColmapModel:
         self.images = {}
         for n, (name, pose) in enumerate(zip(self.names, self.poses)):
             camera = 7 + n % len(models)
-            self.images[100 - n] = {"pose": opencv_from_world(pose), "camera": camera, "name": name, "seen": []}
+            image_id = max(100, len(self.poses)) - n
+            self.images[image_id] = {"pose": opencv_from_world(pose), "camera": camera, "name": name, "seen": []}
 
     def see(self, project):
         """Let every image see every point where `project(camera_id, [3] in the camera)` puts it."""
@@ -92,11 +93,13 @@ class ColmapModel:
                 point["track"].append((image_id, len(image["seen"])))
                 image["seen"].append((float(x), float(y), point_id))
 
-    def write_binary(self, folder: Path):
+    def write_binary(self, folder: Path, sizes=None):
+        """`sizes`: width and height of each camera, where they are not all the same."""
         folder.mkdir(parents=True, exist_ok=True)
         content = struct.pack("<Q", len(self.cameras))
-        for camera_id, (_, number, parameters) in self.cameras.items():
-            content += struct.pack("<IiQQ", camera_id, number, WIDTH, HEIGHT)
+        for index, (camera_id, (_, number, parameters)) in enumerate(self.cameras.items()):
+            width, height = (WIDTH, HEIGHT) if sizes is None else sizes[index]
+            content += struct.pack("<IiQQ", camera_id, number, width, height)
             content += struct.pack(f"<{len(parameters)}d", *parameters)
         (folder / "cameras.bin").write_bytes(content)
         content = struct.pack("<Q", len(self.images))

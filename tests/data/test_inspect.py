@@ -8,7 +8,8 @@ from PIL import Image
 
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.frusta import COLOURS, frustum_corners
-from taichi_nerf.data.inspect import describe, draw_frusta, field_of_view
+from taichi_nerf.data.inspect import describe, draw_frusta, field_of_view, suggestions
+from taichi_nerf.data.scene import Images, Sightings
 
 from .captures import write_colmap
 from .conftest import look_at, orbit_pose
@@ -157,3 +158,41 @@ def test_the_picture_of_no_and_of_coinciding_cameras_is_drawn(blender_folder, ca
 def test_real_scenes_are_not_suspected(real_data, name):
     scene = load_scene(real_data(name), downscale=2, every={"train": 10, "val": 10, "test": 20})
     assert warnings(scene) == ""
+
+
+def with_images(scene, images):
+    split = scene.splits["train"]
+    cameras = split.cameras.resized([(image.shape[1], image.shape[0]) for image in images])
+    split = dataclasses.replace(split, images=Images.from_list(images, split.images.names), cameras=cameras)
+    return dataclasses.replace(scene, splits={**scene.splits, "train": split})
+
+
+def test_photos_that_look_as_if_they_did_not_belong_are_named(capture):
+    scene = load_scene(capture.write(), test_every=0)
+    split = scene.splits["train"]
+    images = [split.images.image(n) for n in range(len(split))]
+    assert "of another" not in warnings(scene)
+    found = warnings(with_images(scene, [images[0][:-2], *images[1:]]))
+    assert f"train: {split.images.names[0]} is of another size than all other images: of another place, or" in found
+    half = len(images) // 2
+    assert "another size" not in warnings(with_images(scene, [image[:-2] for image in images[:half]] + images[half:]))
+    seen = [Sightings(point=np.arange(3), pixel=np.ones((3, 2)))] * len(split)
+    seen[2] = Sightings(point=np.zeros(0), pixel=np.zeros((0, 2)))
+    blind = dataclasses.replace(scene, splits={"train": dataclasses.replace(split, sightings=seen)})
+    assert f"found nothing that others show in {split.images.names[2]}: of another place?" in warnings(blind)
+
+
+def test_photos_that_are_all_one_picture_are_found(capture):
+    scene = load_scene(capture.write(), test_every=0)
+    image = scene.splits["train"].images.image(0)
+    count = len(scene.splits["train"])
+    assert f"train: all {count} images are one and the same picture" in warnings(with_images(scene, [image] * count))
+
+
+def test_what_photos_call_for_is_suggested(capture):
+    scene = load_scene(capture.write(), test_every=0)
+    split = scene.splits["train"]
+    assert suggestions(with_images(scene, [split.images.image(0)] * len(split))) == []
+    darker = [split.images.image(0) // np.array([1 + n % 3] * 3 + [1], np.uint8) for n in range(len(split))]
+    (found,) = suggestions(with_images(scene, darker))
+    assert found.severity == "suggestion" and "train with --appearance, and with --robust where people" in found.text

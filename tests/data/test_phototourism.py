@@ -1,7 +1,10 @@
 """Phototourism folders: the table's split, the model's ids, bounds of each photo."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from taichi_nerf.data import load_scene
 from taichi_nerf.errors import UserError
@@ -49,3 +52,48 @@ def test_tables_that_do_not_fit_are_refused(tmp_path, text, message):
     (tmp_path / "gate.tsv").write_text(text)
     with pytest.raises(UserError, match=message):
         load_scene(tmp_path)
+
+
+def test_without_a_table_every_image_by_name_is_held_out_and_that_is_said(tmp_path):
+    write_phototourism(tmp_path)
+    (tmp_path / "gate.tsv").unlink()
+    scene = load_scene(tmp_path)
+    assert (scene.format, scene.held_out) == ("phototourism", True)
+    assert scene.splits["test"].images.names == ("view_000", "view_008")
+    np.testing.assert_array_equal(scene.splits["test"].ids["appearance"], [100, 92])
+    assert "without a table (*.tsv) of its split: every 8th image is held out" in " | ".join(scene.notes)
+    assert len(load_scene(tmp_path, test_every=0).splits["train"]) == 10
+
+
+def test_what_undistorting_leaves_beside_a_model_is_no_such_folder(tmp_path):
+    """COLMAP's workspace has a folder dense, too."""
+    model = write_phototourism(tmp_path)
+    (tmp_path / "gate.tsv").unlink()
+    model.write_binary(tmp_path / "sparse" / "0")
+    (tmp_path / "dense" / "images").rename(tmp_path / "images")
+    (tmp_path / "dense" / "images").mkdir()
+    assert load_scene(tmp_path).format == "colmap"
+
+
+@pytest.mark.slow
+def test_hundreds_of_photos_of_many_sizes_stay_as_they_are_and_on_disk(tmp_path):
+    """No photo is made the size of another, and the memory does not hold their pixels."""
+    count, random = 300, np.random.default_rng(0)
+    model = write_phototourism(tmp_path, count)
+    sizes = random.integers((96, 64), (193, 129), (count, 2))
+    for number, (name, size) in enumerate(zip(model.names, sizes)):
+        Image.fromarray(np.full((size[1], size[0], 3), number % 256, np.uint8)).save(tmp_path / "dense/images" / name)
+    for number, camera in enumerate(model.cameras):
+        model.cameras[camera] = ("PINHOLE", 1, (90.0, 90.0, *sizes[number] / 2))
+    model.write_binary(tmp_path / "dense" / "sparse", sizes=sizes)
+    load_scene(tmp_path, cache="disk")
+    tracemalloc.start()
+    scene = load_scene(tmp_path, cache="disk")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    train = scene.splits["train"]
+    assert len(train) == 240 and len({tuple(size) for size in train.cameras.size.tolist()}) > 200
+    numbers = [int(name.removeprefix("view_")) for name in train.images.names]
+    np.testing.assert_array_equal(train.cameras.size, sizes[numbers])
+    assert all(int(train.images.image(n)[5, 5, 0]) == numbers[n] % 256 for n in range(0, 240, 17))
+    assert most < train.images.pixels.nbytes / 2

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from taichi_nerf.data.builtin import builtin_scene
-from taichi_nerf.export.lights import SIDE, THUMBNAIL, light_map, principal_places
+from taichi_nerf.export.lights import LINE, SIDE, THUMBNAIL, light_map, principal_places
 
 
 def test_the_axes_are_those_in_which_codes_differ_most():
@@ -23,10 +23,11 @@ def test_each_photo_is_on_the_map_where_its_code_is():
     codes = torch.tensor([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [8.0, 0.0, 0.0]])
     canvas = light_map(codes, split, 1.0)
     assert canvas.shape == (SIDE, SIDE, 3)
-    middle = (SIDE - 16) // 2
-    shown = [canvas[middle : middle + 16, left : left + 16] for left in (0, middle, SIDE - 16)]
+    middle, top = (SIDE - 16) // 2, round((SIDE - LINE - 16) / 2)
+    shown = [canvas[top : top + 16, left : left + 16] for left in (0, middle, SIDE - 16)]
     for image in (0, 2):
         rgba = split.images.image(image).astype(float) / 255
         expected = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
         assert min(abs(patch / 255 - expected).max() for patch in (shown[0], shown[2])) < 0.01
     assert (canvas[:100] == 255).all() and THUMBNAIL < SIDE
+    assert (canvas[top + 17 : top + 16 + LINE, middle : middle + 20] < 128).any()  # its name

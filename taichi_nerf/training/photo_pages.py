@@ -1,0 +1,121 @@
+"""Pages of training photos: what --robust leaves out of them, and what a model that knows its uncertainty is unsure of.
+For people to look at, once the training is done.
+
+A dozen photos are looked at, spread evenly over all, and of a large one as many squares as the time allows
+(`training.squares`, whose H x W are the pixels of a picture).
+"""
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..data.scene import Split
+from ..pictures import contact_sheet, heat_map, to_uint8
+from .squares import CHUNK, rendered, squares_of
+from .trainer import Trainer
+
+__all__ = ["PhotoSeen", "has_pages", "look_at", "mask_page", "some_photos", "squares_across", "uncertainty_page"]
+
+PHOTOS = 12
+SECONDS = 10.0  # that they may take together, about
+FEWEST_PIXELS, FEWEST, MOST = 64, 16, 192  # pixels and squares along the longer side of a photo
+CELL, SMALL_CELL = 240, 132  # pixels of the longer side of a photo on a page
+TINT, SHARE = np.array((1.0, 0.1, 0.6)), 0.65  # colour of what is left out, and how much it covers
+LATE = {"step": 10**6, "progress": 1.0}  # when no pixel counts by chance any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoSeen:
+    """A photo as the training sees it; pictures are float32 in [0, 1] over the background of the scene."""
+
+    name: str
+    photo: np.ndarray
+    """[H, W, 3]"""
+    kept: np.ndarray | None
+    """[H, W] in [0, 1]: the share of pixels that count; None where all do."""
+    trained: np.ndarray
+    """[H, W, 3] as a step has it, with what passes by."""
+    alone: np.ndarray
+    """[H, W, 3] as a picture has it."""
+    uncertainty: np.ndarray | None
+    """[H, W] of the colour; None where the model knows none."""
+
+
+def has_pages(trainer: Trainer) -> bool:
+    """Whether there is anything to show: something is left out, or the model knows its uncertainty."""
+    return trainer.trimming is not None or "transient" in trainer.model.codes
+
+
+def some_photos(count: int, most: int = PHOTOS) -> list[int]:
+    """Numbers of at most `most` of `count` photos, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+
+
+@torch.no_grad()
+def squares_across(trainer: Trainer, photos: int) -> int:
+    """How many squares along the longer side of each of so many photos can be looked at in time."""
+    rays, standing = trainer.some_rays(CHUNK), trainer.clock.standing
+    trainer.model.render(rays, standing)  # which compiles
+    began = time.perf_counter()
+    trainer.model.render(rays, standing)
+    in_time = CHUNK * SECONDS / max(time.perf_counter() - began, 1e-6) / (2 * photos)  # rays of a photo
+    return int(np.clip(max(in_time**0.5, FEWEST_PIXELS) / trainer.batches.patch, FEWEST, MOST))
+
+
+@torch.no_grad()
+def look_at(trainer: Trainer, split: Split, number: int, across: int) -> PhotoSeen:
+    """Photo `number` of the training images `split`, at up to `across` squares along its longer side. The trainer has
+    its averaged weights, and stays as it is."""
+    squares = squares_of(trainer, split, number, across, trainer.batches.patch)
+    batch, standing, picture = squares.batch, trainer.clock.standing, squares.picture
+    trained = rendered(trainer, batch, standing)
+    uncertainty = trained.extras.get("uncertainty")
+    alone = trained if uncertainty is None else rendered(trainer, batch, None)
+    kept = None
+    if trainer.trimming is not None:
+        trimming = copy.copy(trainer.trimming)
+        trimming.threshold = trimming.threshold.clone()  # which follows what it sees
+        kept = trimming.weigh(trained, batch, replace(standing, **LATE)).kept
+
+    def known(values: Tensor | None) -> np.ndarray | None:
+        return None if values is None else picture(values)
+
+    return PhotoSeen(name=split.images.names[number], photo=picture(batch.target), kept=known(kept),
+                     trained=picture(trained.over(batch.background)), alone=picture(alone.over(batch.background)),
+                     uncertainty=known(uncertainty))
+
+
+def mask_page(photos: Sequence[PhotoSeen]) -> np.ndarray:
+    """[H, W, 3] uint8: each photo, and in colour what of it is left out."""
+    cells = []
+    for seen in photos:
+        left_out = SHARE * (1 - seen.kept[..., None])
+        cells.append(_fitted(seen.photo * (1 - left_out) + TINT * left_out, CELL))
+    return contact_sheet(cells, columns=4,
+                         captions=[f"{seen.name}: {1 - seen.kept.mean():.1%} left out" for seen in photos])
+
+
+def uncertainty_page(photos: Sequence[PhotoSeen]) -> np.ndarray:
+    """[H, W, 3] uint8: each photo, how the training has it, how pictures have it, and how unsure the training is, from
+    black for the surest pixels to a light yellow for the hundredth part of all that is least sure."""
+    brightest = np.quantile(np.concatenate([seen.uncertainty.ravel() for seen in photos]), 0.99)
+    cells, captions = [], []
+    for seen in photos:
+        heat = heat_map(seen.uncertainty / max(brightest, 1e-6))
+        cells += [_fitted(picture, SMALL_CELL) for picture in (seen.photo, seen.trained, seen.alone, heat)]
+        captions += [seen.name, "with what passes", "what stands", "uncertainty"]
+    return contact_sheet(cells, columns=8, captions=captions)
+
+
+def _fitted(picture: np.ndarray, side: int) -> np.ndarray:
+    """[h, w, 3] uint8, its longer side `side` pixels."""
+    rgb = Image.fromarray(to_uint8(picture))
+    scale = side / max(rgb.size)
+    size = tuple(max(1, round(length * scale)) for length in rgb.size)
+    return np.asarray(rgb.resize(size, Image.BOX if scale < 1 else Image.NEAREST))
