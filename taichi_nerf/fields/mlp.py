@@ -136,7 +136,8 @@ def gradient_at_first(gradient: Tensor, x: Tensor, hidden: list[Tensor],
     inputs, samples = [x.t(), *hidden], gradient.t()
     weight_gradients = [torch.mm(gradient, inputs[-1])]
     for layer in reversed(range(1, len(weights))):
-        samples = _rectified_backward(torch.mm(samples, weights[layer]), inputs[layer])
+        samples = torch.mm(samples, weights[layer])
+        _rectified_backward(samples, inputs[layer], out=samples)
         weight_gradients.insert(0, torch.mm(inputs[layer - 1].t(), samples).t())
     return samples, weight_gradients
 
@@ -161,10 +162,12 @@ class _ReLU(torch.autograd.Function):
         return _rectified_backward(gradient, y)
 
 
-def _rectified_backward(gradient: Tensor, y: Tensor) -> Tensor:
-    """`gradient` where y = ReLU(..) is above zero, else zero."""
-    kept = torch.ops.aten.threshold_backward(_sign_in_integers(gradient), _sign_in_integers(y), 0)
-    return kept.view(gradient.dtype)
+def _rectified_backward(gradient: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
+    """`gradient` where y = ReLU(..) is above zero, else zero; in `out`, which may be `gradient`, if that is given."""
+    out = torch.empty_like(gradient) if out is None else out
+    torch.ops.aten.threshold_backward.grad_input(_sign_in_integers(gradient), _sign_in_integers(y), 0,
+                                                 grad_input=_sign_in_integers(out))
+    return out
 
 
 def _sign_in_integers(x: Tensor) -> Tensor:
