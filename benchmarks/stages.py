@@ -1,11 +1,12 @@
 """What appearance, exposure, known distances, --robust, masks and images of several scales cost a step of Instant-NGP.
 
     python benchmarks/stages.py                                   the built-in scene, which knows its distances
-    python benchmarks/stages.py --settle 20 --steps 200 --only plain depth
+    python benchmarks/stages.py --settle 400 --steps 200 --only plain depth
 
-For each of these a step by autograd and a resident one, which has them as stages, in turn: milliseconds, after some
-seconds of training by the same step, so that the batch has found its size and the grid its cells. A masked pixel is one
-of four.
+For each of these a step by autograd, a resident one, which has them as stages, and a resident one of the plain model:
+milliseconds, after some steps of training of the same kind, so that the batch has found its size and the grid its
+cells. The three take turns of ten steps, and a ratio is the median over the turns, so that what else the machine does
+is no part of it. A masked pixel is one of four.
 """
 
 import argparse
@@ -21,8 +22,9 @@ from taichi_nerf.data import with_scales
 from taichi_nerf.data.scene import Images, Scene
 from taichi_nerf.devices import machine
 from taichi_nerf.training.run import make_model, train, warm_up
-from taichi_nerf.training.trainer import trainer_for
+from taichi_nerf.training.trainer import Trainer, trainer_for
 
+TURN = 10  # steps
 CASES = {  # settings of the model, settings of the training, scales, masks
     "plain": ({}, {}, 1, False),
     "appearance": ({"appearance": 8}, {}, 1, False),
@@ -31,6 +33,7 @@ CASES = {  # settings of the model, settings of the training, scales, masks
     "robust": ({}, {"robust": True}, 1, False),
     "masks": ({}, {}, 1, True),
     "scales": ({}, {}, 2, False),
+    "robust and appearance": ({"appearance": 8}, {"robust": True}, 1, False),
     "appearance and exposure": ({"appearance": 8}, {"exposure": ExposureConfig(learned=True)}, 1, False),
 }
 
@@ -44,26 +47,36 @@ def masked(scene: Scene) -> Scene:
     return replace(scene, splits={**scene.splits, "train": replace(split, images=images)})
 
 
-def milliseconds(scene: Scene, gradients: str, case: tuple, settle: float, steps: int) -> float:
-    """Of a step."""
+def settled(scene: Scene, gradients: str, case: tuple, steps: int) -> Trainer:
+    """A trainer after so many steps."""
     of_model, of_training, scales, masks = case
     found = recipe()
-    config = TrainingConfig(seconds=settle, batch=found.batch, gradients=gradients, **of_training)
+    config = TrainingConfig(steps=steps, batch=found.batch, gradients=gradients, **of_training)
     scene = with_scales(masked(scene) if masks else scene, scales)
     trainer = trainer_for(make_model(scene, replace(found.model, **of_model)), scene, config)
     warm_up(trainer)
     train(trainer)
+    return trainer
+
+
+def in_turn(trainers: list[Trainer], steps: int) -> np.ndarray:
+    """[turns, trainers]: milliseconds of a step of each."""
+    return np.array([[turn(trainer) for trainer in trainers] for _ in range(max(1, steps // TURN))])
+
+
+def turn(trainer: Trainer) -> float:
+    """Milliseconds of each of some steps."""
     start = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(TURN):
         trainer.step()
     trainer.totals()  # waits for the device
-    return 1e3 * (time.perf_counter() - start) / steps
+    return 1e3 * (time.perf_counter() - start) / TURN
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settle", type=float, default=10.0, metavar="S", help="seconds of training before")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--settle", type=int, default=300, metavar="N", help="steps of training before")
+    parser.add_argument("--steps", type=int, default=100, help="that are timed")
     parser.add_argument("--resolution", type=int, default=200)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--backend", default="cpu")
@@ -73,11 +86,14 @@ def main():
     scene = taichi_nerf.builtin_scene(resolution=arguments.resolution, views=views)
     print(f"{arguments.backend}, {runtime.current().threads} threads, {machine()}; the built-in scene at "
           f"{arguments.resolution} x {arguments.resolution}")
-    print("| | autograd | resident | ratio |\n|---|---|---|---|")
+    print("| | autograd | resident | to autograd | to a plain one |\n|---|---|---|---|---|")
+    plain = settled(scene, "explicit", CASES["plain"], arguments.settle)
     for name in arguments.only:
-        times = [milliseconds(scene, gradients, CASES[name], arguments.settle, arguments.steps)
-                 for gradients in ("autograd", "explicit")]
-        print(f"| {name} | {times[0]:.1f} ms | {times[1]:.1f} ms | {times[1] / times[0]:.2f} |", flush=True)
+        own = [settled(scene, gradients, CASES[name], arguments.settle) for gradients in ("autograd", "explicit")]
+        times = in_turn([*own, plain], arguments.steps)
+        autograd, resident, _ = np.median(times, axis=0)
+        to_autograd, to_plain = np.median(times[:, 1:2] / times[:, [0, 2]], axis=0)
+        print(f"| {name} | {autograd:.1f} ms | {resident:.1f} ms | {to_autograd:.2f} | {to_plain:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

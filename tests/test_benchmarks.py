@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from taichi_nerf import cli
@@ -17,12 +20,59 @@ from taichi_nerf import cli
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # as for a script there
 
+import experiments  # noqa: E402
+import stages  # noqa: E402
 from _gpu import boxes, figures, jobs, session, summary  # noqa: E402
 from _gpu.jobs import JOBS, Job, Row  # noqa: E402
 
 HERE = session.Machine(missing={"cpu": None, "cuda": "no card", "vulkan": None}, versions={"engine": "taichi 0"},
                        devices={"cpu": "a processor", "cuda": None, "vulkan": "a card"},
                        small={"cpu": True, "cuda": False, "vulkan": False})
+
+
+class Photo:
+    """A split of one photo of 9 x 8 pixels, whose last row is transparent; something stands before its upper left."""
+
+    occluded = (np.logical_and.outer(np.arange(9) < 4, np.arange(8) < 4),)
+    picture = np.full((9, 8, 4), 255, np.uint8)
+    picture[7:, :, 3] = 0
+    images = SimpleNamespace(image=lambda n: Photo.picture)
+
+    def __len__(self):
+        return 1
+
+
+def test_masks_are_scored_by_what_they_leave_out_over_all_thresholds(monkeypatch):
+    scene = SimpleNamespace(splits={"train": Photo()})
+    error = np.random.default_rng(0).uniform(0.001, 0.002, (9, 8))
+    for high, area, static in ((1.0, 1.0, 0.0), (0.0, 0.0, 0.0)):
+        error[:4, :4] = high
+        monkeypatch.setattr(experiments, "photo_errors", lambda model, scene: [error])
+        found = experiments.mask_scores(None, scene)
+        assert found["AUC"] == pytest.approx(area, abs=0.01) and found["static left out, %"] == static
+    error[4:7, 6:] = 1.0  # of which the inner two have neighbours that agree
+    assert experiments.mask_scores(None, scene)["static left out, %"] == pytest.approx(100 * 4 / 40)
+
+
+def test_pixels_are_taken_square_by_square():
+    image = np.arange(5 * 6).reshape(5, 6)
+    assert experiments.patches(image, 2).tolist() == [
+        0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11, 12, 13, 18, 19, 14, 15, 20, 21, 16, 17, 22, 23]
+
+
+def test_a_bar_is_of_two_arms_or_of_one():
+    scores = {"a": {"AUC": 0.95, "left": 2.0, "depth error": 3.0}, "b": {"AUC": 0.5, "left": 1.0, "depth error": 2.0}}
+    for bar, gap in (({"worse": "b", "score": "AUC", "least": 0.1}, 0.45), ({"score": "AUC", "least": 0.9}, 0.95),
+                     ({"score": "left", "least": -3.0}, -2.0),
+                     ({"worse": "b", "score": "times its depth error", "least": -1.2}, -1.5)):
+        assert experiments.gap(experiments.Bar(better="a", **bar), scores) == pytest.approx(gap)
+
+
+def test_steps_of_several_trainers_are_timed_in_turn():
+    taken = []
+    trainers = [SimpleNamespace(step=partial(taken.append, name), totals=lambda: None) for name in "ab"]
+    assert stages.in_turn(trainers, 2 * stages.TURN).shape == (2, 2)
+    assert "".join(taken) == 2 * ("a" * stages.TURN + "b" * stages.TURN)
 
 
 @pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("[a-z]*.py")), ids=lambda path: path.stem)

@@ -57,8 +57,11 @@ NERF_W_PAPER = Recipe(
 
 
 def _with_encoding(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
-    field = HASH_FIELD if preset == "small" else LARGE_HASH_FIELD
-    return replace(found, model=replace(found.model, field=field), optimiser=OptimiserConfig())
+    if preset == "paper":
+        return replace(found, model=replace(found.model, field=LARGE_HASH_FIELD), optimiser=OptimiserConfig())
+    # a grid finds surfaces soon: few samples of more rays then teach more in the same time
+    model = replace(found.model, field=HASH_FIELD, fine_samples=16, transient_layers=1)
+    return replace(found, model=model, batch=replace(found.batch, rays=256), optimiser=OptimiserConfig())
 
 
 SYSTEM = System(

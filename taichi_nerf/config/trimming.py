@@ -9,22 +9,23 @@ from .settings import LARGEST, MANY, above, within
 class TrimConfig:
     """How --robust decides what to leave out of the loss. Nothing of it is learned."""
 
-    quantile: float = 0.8
-    """Of the errors of all pixels, which is taken for usual."""
-    margin: float = 4.0
+    quantile: float = 0.5
+    """Of the errors of all pixels, which is taken for usual: above 0, at most 1. The median hardly knows of what moves,
+    as long as that is less than half of what is seen."""
+    margin: float = 16.0
     """Pixels with a squared error below so many times the usual one count for certain; the others, if their neighbours
-    do. 1 in RobustNeRF."""
+    do. 1 or more."""
     patch: int = 4
-    """Pixels are drawn as squares so many pixels wide, so that each knows its neighbours. Larger squares know more of
-    them, and make batches of fewer places; 16 in RobustNeRF."""
+    """Pixels are drawn as squares so many pixels wide, 2 to 64 and no wider than a photo, so that each knows its
+    neighbours. Larger squares know more of them, and make batches of fewer places; 16 in RobustNeRF."""
     warm_in: float = 0.05
     """Part of the training, of 500 steps at the most, in which the share of pixels that count whatever their error is
-    falls to 1/e: early errors say nothing yet."""
+    falls to 1/e: early errors say nothing yet. Above 0, at most 1."""
     top: float = 0.4
-    """Where a scene has no bounds, what lies so far up in a photo and above the horizon always counts: sky has few
-    details and large errors."""
+    """Where a scene has no bounds, what lies above this part of a photo, 0 to 1, and above the horizon always counts:
+    sky has few details and large errors."""
     views: int = 2
-    """What fewer other cameras can see always counts: there is nothing to say that it is wrong."""
+    """What fewer other cameras can see always counts: there is nothing to say that it is wrong. 0 or more."""
 
     def __post_init__(self):
         above(self, 0, 1, "quantile")

@@ -158,10 +158,10 @@ class HashField(HashDensity):
     def _outputs(self, hidden: Hidden, view: Tensor | None, ray_index: Tensor | None) -> Tensor:
         """[.., S] of the colour network, which is told `view` [V, R] of the rays; None: nothing."""
         inputs = hidden.geometry
-        if view is not None:
-            view = of_samples(view, inputs.shape[1], ray_index, dim=1)
-            inputs = torch.cat([inputs, view.to(inputs.dtype)])
-        return self.colour_network(inputs)
+        if view is None or ray_index is None:
+            return self.colour_network(inputs, view)
+        view = of_samples(view, inputs.shape[1], ray_index, dim=1)
+        return self.colour_network(torch.cat([inputs, view.to(inputs.dtype)]))
 
 
 def _large_zeros(*shape: int) -> Tensor:

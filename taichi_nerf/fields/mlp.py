@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from .. import runtime
 from ..ops.mlp import fused_mlp
 from ..timing import best_seconds
+from ..types import of_samples
 
 # Half-precision products are compiled, and kept, for every shape they meet: N is OFFSET more than a multiple of COLUMNS
 # or, where that is more, of an OCTAVE-th of a power of two. Without the offset rows would begin at multiples of 4 KB,
@@ -48,26 +49,35 @@ class MLP(nn.Module):
             bound = math.sqrt(6 / (fan_in + fan_out))
             self.weights.append(nn.Parameter((torch.rand(fan_out, fan_in, generator=generator) * 2 - 1) * bound))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, of_rays: Tensor | None = None) -> Tensor:
+        """`of_rays` [V, R] are the last V inputs where the samples of each of R rays share them, equally many of each,
+        one ray after the other; x [inputs - V, N] then has the others. What depends on the ray is computed once for
+        each."""
         weights = list(self.weights)
-        if implementation(x, weights) == "fused":
-            return fused_mlp(x.to(weights[0].dtype), weights)
-        return self.in_torch(x)
+        fused = implementation(x, weights) == "fused"
+        if of_rays is not None and (fused or len(weights) == 1):
+            x, of_rays = torch.cat([x, of_samples(of_rays, x.shape[1], dim=1).to(x.dtype)]), None
+        return fused_mlp(x.to(weights[0].dtype), weights) if fused else self.in_torch(x, of_rays)
 
-    def in_torch(self, x: Tensor) -> Tensor:
-        """The same by PyTorch's matrix products, whatever the runtime says."""
+    def in_torch(self, x: Tensor, of_rays: Tensor | None = None) -> Tensor:
+        """The same by PyTorch's matrix products, whatever the runtime says; `of_rays` need a hidden layer."""
         weights = list(self.weights)
         precision = fastest_precision(x.device) if weights[0].dtype == torch.float32 else weights[0].dtype
-        return _Layers.apply(x, precision, *weights)
+        return _Layers.apply(x, of_rays, precision, *weights)
 
 
 class _Layers(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, precision, *weights):
-        weights = [weight.detach().to(precision) for weight in weights]
-        inputs = padded(x.detach(), precision)
-        outputs, hidden = layers_forward(inputs, weights)
-        ctx.save_for_backward(inputs, *hidden, *weights)
+    def forward(ctx, x, of_rays, precision, *weights):
+        first, *others = (weight.detach().to(precision) for weight in weights)
+        weights, to_rays = [first[:, : len(x)], *others], first[:, len(x) :]
+        inputs, told, added = padded(x.detach(), precision), None, None
+        if of_rays is not None:
+            told = of_rays.detach().to(precision)
+            added = torch.mm(told.t(), to_rays.t())[:, None]  # [R, 1, width]
+            added = added.expand(-1, x.shape[1] // max(len(added), 1), -1)
+        outputs, hidden = layers_forward(inputs, weights, added=added)
+        ctx.save_for_backward(inputs, *hidden, *weights, to_rays, told)
         ctx.types = x.dtype, x.shape[1], len(weights)
         return outputs[:, : x.shape[1]]
 
@@ -76,19 +86,27 @@ class _Layers(torch.autograd.Function):
     def backward(ctx, gradient):
         x_type, count, layers = ctx.types
         inputs, *hidden = ctx.saved_tensors[:layers]
-        weights = ctx.saved_tensors[layers:]
-        x_gradient, weight_gradients = layers_backward(padded(gradient, inputs.dtype), inputs, hidden, weights,
-                                                       to_x=ctx.needs_input_grad[0])
+        *weights, to_rays, told = ctx.saved_tensors[layers:]
+        at_first, weight_gradients = gradient_at_first(padded(gradient, inputs.dtype), inputs, hidden, weights)
+        told_gradient = None
+        if told is not None:
+            rays = told.shape[1]
+            of_ray = at_first[:count].view(rays, count // max(rays, 1), len(to_rays)).sum(dim=1)  # [R, width]
+            weight_gradients[0] = torch.cat([weight_gradients[0], torch.mm(of_ray.t(), told.t())], dim=1)
+            told_gradient = torch.mm(to_rays.t(), of_ray.t()).to(x_type)
         weight_type = torch.float64 if x_type == torch.float64 else torch.float32
         return (
-            x_gradient[:, :count].to(x_type) if ctx.needs_input_grad[0] else None,
+            torch.mm(weights[0].t(), at_first.t())[:, :count].to(x_type) if ctx.needs_input_grad[0] else None,
+            told_gradient,
             None,  # precision
             *(weight_gradient.to(weight_type) for weight_gradient in weight_gradients),
         )
 
 
-def layers_forward(x: Tensor, weights: list[Tensor], out: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-    """y [outputs, N] of x [inputs, N], in `out` if that is given, and the hidden layers; all of one type.
+def layers_forward(x: Tensor, weights: list[Tensor], out: Tensor | None = None,
+                   added: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    """y [outputs, N] of x [inputs, N], in `out` if that is given, and the hidden layers; all of one type. `added`
+    [R, S, width] are further summands of the first R S samples of the first layer.
 
     A hidden layer is [N, width]: products of such are the faster ones where there are matrix units, and the narrow ends
     are read and written transposed at no cost.
@@ -96,6 +114,8 @@ def layers_forward(x: Tensor, weights: list[Tensor], out: Tensor | None = None) 
     samples, hidden = x.t(), []
     for weight in weights[:-1]:
         samples = torch.mm(samples, weight.t())
+        if added is not None and not hidden:
+            samples[: added.shape[:2].numel()].view_as(added).add_(added)
         _sign_in_integers(samples).relu_()
         hidden.append(samples)
     return torch.mm(weights[-1], samples.t(), out=out), hidden
@@ -105,12 +125,21 @@ def layers_backward(gradient: Tensor, x: Tensor, hidden: list[Tensor], weights: 
                     out: Tensor | None = None) -> tuple[Tensor | None, list[Tensor]]:
     """Of `gradient` [outputs, N] through `layers_forward`: the gradient to x, in `out` if that is given, or None
     without `to_x`; and those of the weights."""
+    samples, weight_gradients = gradient_at_first(gradient, x, hidden, weights)
+    return torch.mm(weights[0].t(), samples.t(), out=out) if to_x else None, weight_gradients
+
+
+def gradient_at_first(gradient: Tensor, x: Tensor, hidden: list[Tensor],
+                      weights: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Of `gradient` [outputs, N] through `layers_forward`: that of the sums of the first layer [N, width], and those of
+    the weights."""
     inputs, samples = [x.t(), *hidden], gradient.t()
     weight_gradients = [torch.mm(gradient, inputs[-1])]
     for layer in reversed(range(1, len(weights))):
-        samples = _rectified_backward(torch.mm(samples, weights[layer]), inputs[layer])
+        samples = torch.mm(samples, weights[layer])
+        _rectified_backward(samples, inputs[layer], out=samples)
         weight_gradients.insert(0, torch.mm(inputs[layer - 1].t(), samples).t())
-    return torch.mm(weights[0].t(), samples.t(), out=out) if to_x else None, weight_gradients
+    return samples, weight_gradients
 
 
 def rectified(x: Tensor) -> Tensor:
@@ -133,10 +162,12 @@ class _ReLU(torch.autograd.Function):
         return _rectified_backward(gradient, y)
 
 
-def _rectified_backward(gradient: Tensor, y: Tensor) -> Tensor:
-    """`gradient` where y = ReLU(..) is above zero, else zero."""
-    kept = torch.ops.aten.threshold_backward(_sign_in_integers(gradient), _sign_in_integers(y), 0)
-    return kept.view(gradient.dtype)
+def _rectified_backward(gradient: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
+    """`gradient` where y = ReLU(..) is above zero, else zero; in `out`, which may be `gradient`, if that is given."""
+    out = torch.empty_like(gradient) if out is None else out
+    torch.ops.aten.threshold_backward.grad_input(_sign_in_integers(gradient), _sign_in_integers(y), 0,
+                                                 grad_input=_sign_in_integers(out))
+    return out
 
 
 def _sign_in_integers(x: Tensor) -> Tensor:

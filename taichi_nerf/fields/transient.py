@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..types import of_samples
 from .mlp import MLP
 
 __all__ = ["Transient", "TransientField"]
@@ -39,6 +38,5 @@ class TransientField(nn.Module):
 
     def forward(self, features: Tensor, codes: Tensor) -> Transient:
         """Of features [F, N] at the samples of R rays with codes [R, L]. Differentiable with respect to both."""
-        told = of_samples(codes.t(), features.shape[1], dim=1).to(features.dtype)  # [L, N]
-        raw = self.network(torch.cat([features, told])).to(codes.dtype)  # [5, N]
+        raw = self.network(features, codes.t()).to(codes.dtype)  # [5, N]
         return Transient(F.softplus(raw[0] - THIN), raw[1:4].t().sigmoid(), F.softplus(raw[4]))

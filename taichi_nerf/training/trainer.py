@@ -26,7 +26,7 @@ from .photos import photos_of
 from .sparsity import Sparsity
 from .step import AutogradStep, Step
 from .totals import Tally, Totals
-from .trimming import Trimming, trimming_for
+from .trimming import Trimming, patch_for, trimming_for
 
 __all__ = ["Trainer", "check_same_tensors", "trainer_for"]
 
@@ -156,7 +156,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
         codes.know(photos.shots.ids[name])
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
     _check_all_are_trained(model, groups)
-    batches = batches_for(model, source, config.batch, config.trim.patch if config.robust else 1)
+    batches = batches_for(model, source, config.batch, patch_for(scene, config.trim) if config.robust else 1)
     trimming = trimming_for(scene, batches, config.trim) if config.robust else None
     parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, settings),
              "tally": Tally()}

@@ -14,9 +14,10 @@ Most photos agree on a scene. What only some show is learned last and worst, so 
 
     T <- T exp(rate (q - share of e < T))     the running quantile q of the errors of pixels that are not transparent
 
-The loss is the mean over those that count; where none would, all do. In RobustNeRF the margin is 1: a fifth of the
-pixels are suspected whether anything moves or not, and where nothing does, what is hardest to learn is lost. With a
-margin it is what lies far outside.
+The loss is the mean over those that count; where none would, all do. In RobustNeRF q is 0.8 and the margin 1: a fifth
+of the pixels are suspected whether anything moves or not, and where nothing does, what is hardest to learn is lost. A
+margin on that quantile lets through what moves, whose own errors it is made of. The median is that of what stands, as
+long as most of what is seen does, so that a large margin on it is as large with people as without.
 """
 
 import math
@@ -31,17 +32,28 @@ from taichi_nerf_kernels.random import uniform_forward
 from .. import runtime
 from ..config import TrimConfig
 from ..data.scene import Scene
+from ..errors import UserError
 from ..models.pixels import Pixels
 from ..ops.camera import TrainingImages
 from ..types import Batch, Seeds, Standing
 from .batches import PixelBatches
 from .guard import guarded_cells
 
-__all__ = ["Trimming", "trimming_for"]
+__all__ = ["Trimming", "agreeing", "patch_for", "trimming_for"]
 
 WARM = 0x51ED270B  # purpose of random numbers, by what differs in their seed
 WARM_STEPS = 500  # in which that probability falls to 1/e at the latest
 RATE = 0.3  # of the threshold: a threshold that is far too high halves in a dozen steps
+
+
+def patch_for(scene: Scene, config: TrimConfig) -> int:
+    """Side of the squares that pixels are drawn in. Raises UserError where a training image has no room for one."""
+    size = scene.splits["train"].cameras.size
+    smallest = size[size.min(axis=1).argmin()]
+    if smallest.min() < config.patch:
+        raise UserError(f"--trim.patch is {config.patch}, and an image of {scene.name} has {smallest[0]} x "
+                        f"{smallest[1]} pixels, fewer than such a square: give at most {smallest.min()}")
+    return config.patch
 
 
 def trimming_for(scene: Scene, batches: PixelBatches, config: TrimConfig) -> "Trimming":
@@ -67,7 +79,8 @@ class Trimming:
         error = (pixels.over(batch.background).detach() - batch.target).square().mean(dim=1)  # [P]
         seen = batch.rgba[:, 3] > 0
         kept = ~seen | self._guarded(batch) | self._warm(error, standing)
-        kept = kept | self._agreeing(error) if self.threshold > 0 else torch.ones_like(kept)
+        limit = self.config.margin * self.threshold.to(error)
+        kept = kept | agreeing(error, limit, self.patch) if limit > 0 else torch.ones_like(kept)
         self._follow(error[seen])
         if not kept.any():
             kept = torch.ones_like(kept)
@@ -92,17 +105,6 @@ class Trimming:
         """What a checkpoint has of it, not copied."""
         return {"threshold": self.threshold}
 
-    def _agreeing(self, error: Tensor) -> Tensor:
-        """[P]: w0, w1 or w2."""
-        n, low, high = self.patch, self.patch // 4, self.patch - self.patch // 4
-        below = error < self.config.margin * self.threshold.to(error)
-        below = below.view(-1, 1, n, n).to(error)  # [M, 1, N, N] of M patches
-        share = torch.nn.functional.avg_pool2d(below, 3, 1, padding=1, count_include_pad=False)
-        smooth = share > 0.5 + 1e-6
-        inner = torch.zeros_like(smooth)
-        inner[..., low:high, low:high] = smooth.to(error).mean(dim=(2, 3), keepdim=True) > 0.5
-        return ((below > 0) | smooth | inner).view(-1)
-
     def _guarded(self, batch: Batch) -> Tensor:
         """[P]"""
         image = batch.image_index.long()
@@ -125,3 +127,14 @@ class Trimming:
             self.threshold *= torch.exp(RATE * (self.config.quantile - share)).to(self.threshold)
         else:
             self.threshold.fill_(float(error.mean()))
+
+
+def agreeing(error: Tensor, limit: Tensor, side: int) -> Tensor:
+    """[P] bool of errors [P] in patches of `side` x `side`: those below `limit` [1], w0, or w1 or w2."""
+    low, high = side // 4, side - side // 4
+    below = (error < limit).view(-1, 1, side, side).to(error)  # [M, 1, N, N] of M patches
+    share = torch.nn.functional.avg_pool2d(below, 3, 1, padding=1, count_include_pad=False)
+    smooth = share > 0.5 + 1e-6
+    inner = torch.zeros_like(smooth)
+    inner[..., low:high, low:high] = smooth.to(error).mean(dim=(2, 3), keepdim=True) > 0.5
+    return ((below > 0) | smooth | inner).view(-1)

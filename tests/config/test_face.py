@@ -52,6 +52,18 @@ def test_every_setting_of_a_scene_and_of_a_training_is_one_option_of_train(capsy
         assert shown.count(name.replace("_", "-")) == 1, name
 
 
+def test_the_help_says_what_the_settings_of_trimming_may_be(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert cli.main(["train", "--help"]) == 0
+    entries = re.split(r"^  --", capsys.readouterr().out, flags=re.MULTILINE)
+    shown = {entry.split()[0]: " ".join(entry.split()) for entry in entries if entry.startswith("trim.")}
+    ranges = {"quantile": "above 0, at most 1", "margin": "1 or more", "patch": "2 to 64 and no wider than a photo",
+              "warm-in": "Above 0, at most 1", "top": "0 to 1", "views": "0 or more"}
+    assert shown.keys() == {f"trim.{name}" for name in ranges}
+    for name, words in ranges.items():
+        assert words in shown[f"trim.{name}"]
+
+
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(SceneConfig)])
 def test_an_option_of_train_is_read_into_the_scene(name):
     written, read = VALUES[name]

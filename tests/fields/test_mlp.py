@@ -81,6 +81,27 @@ def test_value_and_gradients_equal_plain_layers(monkeypatch, rng, count, shape, 
         assert gradient.dtype == dtype, name
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float64, 1e-13), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize("shape", ["colour network", "no hidden layer"])
+def test_what_the_samples_of_a_ray_share_may_be_told_once_for_each_ray(monkeypatch, rng, shape, precision, tolerance):
+    """The same as if it were told of each sample; so are the gradients."""
+    monkeypatch.setattr(mlp, "fastest_precision", lambda device: precision)
+    dtype = torch.float64 if precision == torch.float64 else torch.float32
+    for rays, each in ((7, 9), (1, 63), (7, 0), (0, 0)):
+        network, x, cotangent = make(rng, rays * each, SHAPES[shape], dtype)
+        of_rays = torch.randn(3, rays, generator=rng).to(dtype).requires_grad_()
+        with torch.no_grad():
+            x[-3:] = of_rays.repeat_interleave(each, dim=1)
+        known = x[:-3].detach().requires_grad_()
+        y = network(known, of_rays)
+        found = torch.autograd.grad(y, [known, of_rays, *network.weights], cotangent)
+        expected, (of_x, *of_weights) = plain_value_and_gradients(network, x, cotangent)
+        assert_close(y, expected, tolerance, "value")
+        of_rays_gradient = of_x[-3:].reshape(3, rays, each).sum(dim=2)
+        for actual, gradient in zip(found, [of_x[:-3], of_rays_gradient, *of_weights], strict=True):
+            assert_close(actual, gradient, tolerance, f"gradient with {rays} rays")
+
+
 @pytest.mark.parametrize("implementation", ["torch", "fused"])
 def test_either_implementation_gives_the_same(backend, monkeypatch, rng, implementation):
     monkeypatch.setattr(mlp, "fastest_precision", lambda device: backend.dtype)

@@ -8,6 +8,7 @@ import torch
 
 from taichi_nerf.config import TrainingConfig, TrimConfig
 from taichi_nerf.data.scene import Cameras
+from taichi_nerf.errors import UserError
 from taichi_nerf.models.pixels import Pixels
 from taichi_nerf.training.guard import CELLS, guarded_cells
 from taichi_nerf.training.run import make_model
@@ -121,6 +122,21 @@ def test_the_threshold_becomes_the_quantile_of_what_is_seen():
     assert torch.equal(trimming.threshold, before)
 
 
+def test_the_usual_limit_is_that_of_what_stands_whether_something_moves_or_not():
+    """Errors as of lego after 600 steps: where something moves they are a hundred times as large."""
+    random = torch.Generator().manual_seed(0)
+    still = torch.exp(1.75 * torch.randn(4096, generator=random) - 6.4)
+    moving = torch.exp(0.8 * torch.randn(1024, generator=random) - 2.0)
+    limits = []
+    for error in (still, torch.cat([still, moving])):
+        trimming = Trimming(TrimConfig(), Photos, torch.zeros(1, CELLS, CELLS, dtype=torch.int32), 4)
+        for _ in range(100):
+            trimming._follow(error)
+        limits.append(float(trimming.config.margin * trimming.threshold))
+        assert (still > limits[-1]).float().mean() < 0.08 and (moving > limits[-1]).float().mean() > 0.8
+    assert limits[0] < limits[1] < 2 * limits[0]
+
+
 @pytest.fixture(scope="module")
 def pair(small_scene):
     """The scene with two photos alone."""
@@ -203,6 +219,13 @@ def test_patches_are_as_small_as_a_batch(small_scene):
     assert trainer.trimming.patch == trainer.batches.patch == 4
     trainer.step()
     assert trainer.totals().rays == 16
+
+
+def test_a_square_that_a_photo_has_no_room_for_is_a_sentence(small_scene):
+    model, roomy = make_model(small_scene, SMALL), TrainingConfig(steps=2, batch=BATCH, trim=TrimConfig(patch=17))
+    trainer_for(model, small_scene, roomy)  # nothing is trimmed
+    with pytest.raises(UserError, match=r"--trim\.patch is 17, and an image of still life has 16 x 16 pixels"):
+        trainer_for(model, small_scene, dataclasses.replace(roomy, robust=True))
 
 
 def test_without_it_nothing_changes(make_trainer):

@@ -5,7 +5,7 @@
 """
 
 from ..bfloat16 import load, store
-from ..engine import live, on_cpu, ti
+from ..engine import live, on_cpu, stride_for, ti
 from ..launch import kernel
 
 
@@ -37,11 +37,14 @@ def gather_code_gradient(
     gradient: ti.types.ndarray(ndim=1),  # in, out [C A]: added to
     rays: ti.types.ndarray(ndim=1),  # [1] int32
 ):
-    """On a CPU in the order of the rays; on a GPU a thread for each ray and number of a code."""
+    """On a CPU a task for each number of the codes, which takes the rays in order; on a GPU one for each ray, too."""
     size = inputs_gradient.shape[0] - first
     if ti.static(on_cpu()):
-        ti.loop_config(serialize=True)
-        for a in range(size):
+        stride = ti.static(stride_for(1))
+        for slot in range(size * stride):
+            if slot % stride != 0:
+                continue
+            a = slot // stride
             for ray in range(live(ray_start.shape[0], rays, True)):
                 total = 0.0
                 for i in range(ray_start[ray], ray_start[ray] + ray_count[ray]):
