@@ -1,14 +1,17 @@
 """Octrees of trained models, beside their models: scores, seconds, leaves and frames.
 
-    python benchmarks/plenoctrees.py SCENE [--downscale 2] [--seconds 120] [--tuning 120] [--seeds 3] [--every 8]
-                                     [--model instant-ngp] [--harmonics 2]
+    python benchmarks/plenoctrees.py SCENE [--downscale 2] [--seconds 120] [--steps N] [--tuning 120] [--seeds 3]
+                                     [--every 8] [--model instant-ngp] [--harmonics 2] [--depth D]
+                                     [--sparsity WEIGHT SCALE]
 
 For each seed a model is trained, with colour in harmonics or, with --harmonics -1, without; an octree is made of it,
-and trained further. The scores are those of every so many-th test view, a frame is one of these. Prints a table in
-Markdown; the gap of the seed that loses most is what counts.
+and trained further. With --sparsity there are two models of each seed, one without and one with that pull towards empty
+space; --steps and --depth make them alike in all else. The scores are those of every so many-th test view, a frame is
+one of these. Prints a table in Markdown; the gap of the seed that loses most is what counts.
 """
 
 import argparse
+import itertools
 import time
 from dataclasses import dataclass, replace
 
@@ -16,7 +19,7 @@ import torch
 from _measure import seconds_of
 
 from taichi_nerf import load_scene, runtime
-from taichi_nerf.config import ExtractionConfig, TrainingConfig, recipe
+from taichi_nerf.config import ExtractionConfig, SparsityConfig, TrainingConfig, recipe
 from taichi_nerf.devices import machine
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training.evaluate import GREY, evaluate
@@ -30,8 +33,9 @@ FRAMES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one seed gave."""
+    """What one training gave."""
 
+    sparsity: float
     model: float
     extracted: float
     tuned: float
@@ -46,12 +50,14 @@ def silent(name: str):
     return lambda done, total: None
 
 
-def measured(scene, settings: argparse.Namespace, seed: int) -> Row:
+def measured(scene, settings: argparse.Namespace, seed: int, sparsity: SparsityConfig) -> Row:
     found = recipe(settings.model)
     harmonics = None if settings.harmonics < 0 else settings.harmonics
     config = replace(found.model, field=replace(found.model.field, harmonics=harmonics))
     model = make_model(scene, config, seed=seed)
-    fit(model, scene, TrainingConfig(seconds=settings.seconds, seed=seed, batch=found.batch, optimiser=found.optimiser))
+    budget = {"steps": settings.steps} if settings.steps else {"seconds": settings.seconds}
+    fit(model, scene, TrainingConfig(**budget, seed=seed, batch=found.batch, optimiser=found.optimiser,
+                                     sparsity=sparsity))
 
     def score(of) -> float:
         return evaluate(of, scene).mean_psnr
@@ -60,7 +66,7 @@ def measured(scene, settings: argparse.Namespace, seed: int) -> Row:
         cameras = scene.model_cameras("test")
         return seconds_of(lambda: render_view(of, cameras, 0, background=GREY[scene.background]), FRAMES)
 
-    extraction = ExtractionConfig()
+    extraction = ExtractionConfig(depth=settings.depth)
     start = time.perf_counter()
     octree = extract(model, scene, extraction, silent)
     extracting = time.perf_counter() - start
@@ -72,7 +78,7 @@ def measured(scene, settings: argparse.Namespace, seed: int) -> Row:
     warm_up(trainer)
     fine_tune(trainer, validation, told=lambda share, text: None)
     octree = without_unseen(octree, scene, extraction.threshold, silent)
-    return Row(model=of_model, extracted=of_extraction, tuned=score(octree),
+    return Row(sparsity=sparsity.weight, model=of_model, extracted=of_extraction, tuned=score(octree),
                leaves=int((octree.field.cell_density > 0).sum()), extracting=extracting,
                tuning=time.perf_counter() - start, model_frame=frame(model), octree_frame=frame(octree))
 
@@ -87,25 +93,35 @@ def main():
     parser.add_argument("--every", type=int, default=8)
     parser.add_argument("--model", default="instant-ngp")
     parser.add_argument("--harmonics", type=int, default=2)
+    parser.add_argument("--steps", type=int, help="of training, in place of --seconds")
+    parser.add_argument("--depth", type=int)
+    parser.add_argument("--sparsity", type=float, nargs=2, metavar=("WEIGHT", "SCALE"))
     parser.add_argument("--backend", default="auto")
     settings = parser.parse_args()
     started = runtime.init(settings.backend)
     scene = load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"],
                        every={"test": settings.every})
     print(f"{machine()}, {started.backend}, {started.threads} threads; PyTorch {torch.__version__}; {scene.name}, "
-          f"{settings.model}, harmonics {settings.harmonics}, {settings.seconds:g} s and {settings.tuning:g} s\n")
-    print("| seed | model, dB | octree | fine-tuned | gaps | leaves | extraction, s | tuning, s | frame: model, ms | "
-          "octree |")
-    print("|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|", flush=True)
+          f"{settings.model}, harmonics {settings.harmonics}, "
+          f"{f'{settings.steps} steps' if settings.steps else f'{settings.seconds:g} s'} and {settings.tuning:g} s\n")
+    print("| seed | sparsity | model, dB | octree | fine-tuned | gaps | leaves | extraction, s | tuning, s | "
+          "frame: model, ms | octree |")
+    print("|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|", flush=True)
+    pulls = [SparsityConfig()]
+    if settings.sparsity:
+        pulls.append(SparsityConfig(weight=settings.sparsity[0], scale=settings.sparsity[1]))
     rows = []
-    for seed in range(settings.seeds):
-        row = measured(scene, settings, seed)
+    for seed, pull in itertools.product(range(settings.seeds), pulls):
+        row = measured(scene, settings, seed, pull)
         rows.append(row)
-        print(f"| {seed} | {row.model:.2f} | {row.extracted:.2f} | {row.tuned:.2f} | {row.extracted - row.model:+.2f}, "
-              f"{row.tuned - row.model:+.2f} | {row.leaves} | {row.extracting:.0f} | {row.tuning:.0f} | "
-              f"{1000 * row.model_frame:.0f} | {1000 * row.octree_frame:.0f} |", flush=True)
+        print(f"| {seed} | {row.sparsity:g} | {row.model:.2f} | {row.extracted:.2f} | {row.tuned:.2f} | "
+              f"{row.extracted - row.model:+.2f}, {row.tuned - row.model:+.2f} | {row.leaves} | {row.extracting:.0f} | "
+              f"{row.tuning:.0f} | {1000 * row.model_frame:.0f} | {1000 * row.octree_frame:.0f} |", flush=True)
     print(f"\nworst: {min(row.extracted - row.model for row in rows):+.2f} dB after extraction, "
           f"{min(row.tuned - row.model for row in rows):+.2f} dB after fine-tuning")
+    if settings.sparsity:
+        without, pulled = (sum(row.leaves for row in rows if (row.sparsity > 0) == on) for on in (False, True))
+        print(f"leaves with the pull towards empty space: {pulled / without:.0%} of those without")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from .octree import NOWHERE, Octree
 
 __all__ = ["Frame", "PreparedOctree", "degree_of", "leaf_weights", "prepare_octree", "render_octree", "render_picture"]
 
+LAST_ROW = 2**31 - 1
 MOST_BLOCKS = 6  # halvings of the cube into the blocks whose distance to what is not empty is known to pictures
 
 
@@ -177,7 +178,7 @@ def prepare_octree(tree: Octree, frame: Frame, density: Tensor, coefficients: Te
     (child, parent_depth), degree = _links(tree, density), degree_of(coefficients.shape[1])
     full = ((child.view(-1) == 0) & (density > max(0.0, skip))).nonzero().squeeze(1)  # [K]
     top = min(MOST_BLOCKS, max(0, int(parent_depth[full >> 3, 1].min()))) if len(full) else 0
-    arrays = (_blocks(parent_depth, full.int(), top), _row_links(child, full), _rows(density, coefficients, full))
+    arrays = (_blocks(parent_depth, full.int(), top), *_row_links(child, full), _rows(density, coefficients, full))
     if runtime.current().backend == "vulkan":
         arrays = tuple(_uploaded(array) for array in arrays)
     return PreparedOctree((*arrays, top), (*frame.offset, *frame.scale, frame.contracted, degree))
@@ -192,10 +193,11 @@ def render_picture(prepared: PreparedOctree, origins: Tensor, directions: Tensor
     count = len(origins)
     colour, opacity, depth = origins.new_empty(count, 3), origins.new_empty(count), origins.new_empty(count)
     leaves = torch.empty(count, dtype=torch.int32, device=origins.device)
+    clear = origins.new_empty(-(-count // kernels.TOGETHER))
     *frame, contracted, degree = prepared.settings
     if count:
         kernels.trace_picture(origins, directions, *prepared.arrays, *frame, float(near), float(early_stop), contracted,
-                              degree, colour, opacity, depth, leaves)
+                              degree, clear, colour, opacity, depth, leaves)
     return colour, opacity, depth, leaves
 
 
@@ -212,12 +214,22 @@ def _blocks(parent_depth: Tensor, full: Tensor, top: int) -> Tensor:
     return torch.where(node == NOWHERE, -away, node)
 
 
-def _row_links(child: Tensor, full: Tensor) -> Tensor:
-    """[n, 8] int32: of each cell with a node that node; of the leaves `full` [K] the negative number of their row."""
+def _row_links(child: Tensor, full: Tensor) -> tuple[Tensor, Tensor]:
+    """`link` [n, 8] and `below` [n, 2] int32 of the kernels; the leaves `full` [K] have the rows from 1 on."""
     nodes = torch.arange(len(child), dtype=torch.int32, device=child.device)[:, None]
     links = torch.where(child == 0, 0, (nodes + child).clamp(0, len(child) - 1)).int()
     links.view(-1)[full] = -torch.arange(1, len(full) + 1, dtype=torch.int32, device=child.device)
-    return links
+    # what is in the last nodes goes to the cells where they are
+    bits = 1 << torch.arange(8, dtype=torch.int32, device=child.device)
+    full_leaves = ((links < 0) * bits).sum(1, dtype=torch.int32)  # [n]
+    first_row = torch.where(links < 0, -links, LAST_ROW).amin(1)  # [n]
+    last = (child == 0).all(1)
+    above_last = (links > 0) & last[links.clamp_min(0).long()]  # [n, 8]
+    there = links[above_last].long()
+    bytes_ = torch.zeros_like(links)
+    bytes_[above_last] = full_leaves[there]
+    links[above_last] = torch.where(full_leaves[there] > 0, -first_row[there], 0)
+    return links, bytes_.to(torch.uint8).view(torch.int32)
 
 
 def _rows(density: Tensor, coefficients: Tensor, full: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from taichi_nerf.models.model import Box
 from taichi_nerf.models.plenoctree import PlenOctree
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.octree import cell_cubes, descend, insert_points, root_of
-from taichi_nerf.reference import octree_rendering as reference
+from taichi_nerf.reference.models import plenoctree as reference
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.run import Meter
 from taichi_nerf.training.trainer import trainer_for
@@ -40,16 +40,24 @@ def rays_of(backend, rng, count=63):
     return Rays(backend.tensor(origins), backend.tensor(directions))
 
 
+def exactly(model):
+    """What the model holds, in float64."""
+    return {name: value.detach().double().cpu() for name, value in model.state_dict().items()}
+
+
+def box_of_tree(config):
+    return {"centre": config.centre, "radius": config.radius, "unbounded": config.unbounded}
+
+
 @pytest.mark.parametrize("standing", [None, TRAINING], ids=["picture", "training"])
 def test_it_renders_what_its_reference_does(backend, rng, standing):
     model, rays = make_model(backend.device, backend.dtype, rng), rays_of(backend, rng)
     pixels = model.render(rays, standing)
-    field = model.field
-    exact = [x.detach().double().cpu().requires_grad_() for x in (field.cell_density, field.coefficients)]
-    offset, scale = (torch.tensor(x, dtype=torch.float64) for x in (field.frame.offset, field.frame.scale))
+    field, state = model.field, exactly(model)
+    exact = [state[f"field.{name}"].requires_grad_() for name in ("thickness", "coefficients")]
     stops = {} if standing else {"early_stop": 0.1, "skip": 1.0}
-    *expected, _, _ = reference.render_octree(field.child.cpu(), *exact, rays.origins.double().cpu(),
-                                              rays.directions.double().cpu(), offset, scale, near=0.25, **stops)
+    expected = reference.plenoctree(state, rays.origins.double().cpu(), rays.directions.double().cpu(),
+                                    **box_of_tree(CONFIG), near=0.25, **stops)
     for name, value in zip(("colour", "opacity", "depth"), expected):
         backend.assert_close(getattr(pixels, name), value, name)
     assert len(pixels.samples) == pixels.visible == len(rays)
@@ -57,10 +65,24 @@ def test_it_renders_what_its_reference_does(backend, rng, standing):
         assert not tensor[1].any()
     cotangent = torch.randn(len(rays), 3, generator=rng, dtype=torch.float64)
     pixels.colour.backward(backend.tensor(cotangent))
-    at_density, at_coefficients = torch.autograd.grad(expected[0], exact, cotangent)
+    at_thickness, at_coefficients = torch.autograd.grad(expected[0], exact, cotangent)
     assert field.thickness.grad is None and field.coefficients.grad is None
-    backend.assert_close(field.thickness_gradient.squeeze(1), at_density / field.unit, "density")
+    backend.assert_close(field.thickness_gradient, at_thickness, "thickness")
     backend.assert_close(field.coefficients_gradient, at_coefficients, "coefficients")
+
+
+@pytest.mark.parametrize("unbounded", [False, True])
+def test_its_density_and_all_of_space_are_those_of_its_reference(backend, rng, unbounded):
+    config = dataclasses.replace(CONFIG, unbounded=unbounded)
+    model, rays = make_model(backend.device, backend.dtype, rng, config), rays_of(backend, rng, 9)
+    o, d = rays.origins.double().cpu(), rays.directions.double().cpu()
+    positions = torch.cat([0.3 * o, 3 * o])
+    density = reference.plenoctree_density(exactly(model), positions, **box_of_tree(config))
+    backend.assert_close(model.density(backend.tensor(positions)), density, "density")
+    assert bool((density > 0).any()) and bool((density[9:] > 0).any()) == unbounded
+    expected = reference.plenoctree(exactly(model), o, d, **box_of_tree(config), near=0.25)
+    for name, value in zip(("colour", "opacity", "depth"), expected):
+        backend.assert_close(getattr(model.render(rays, TRAINING), name), value, name)
 
 
 def test_one_launch_shows_what_the_model_does_and_what_has_changed_since(backend, rng):

@@ -6,6 +6,7 @@ import torch
 from taichi_nerf.ops.octree import insert_points, root_of
 from taichi_nerf.ops.octree_rendering import Frame, leaf_weights, prepare_octree, render_octree, render_picture
 from taichi_nerf.reference import octree_rendering as reference
+from taichi_nerf_kernels import octree_rendering as kernels
 
 FRAME = Frame(offset=(0.5, 0.375, 0.5), scale=(0.5, 0.25, 0.75))
 SHAPES = {"none": 0, "one": 1, "63": 63, "2000": 2000}
@@ -132,6 +133,32 @@ def test_a_picture_shows_what_its_rays_do_and_leaps_over_what_is_empty(backend, 
         for name, actual, value in zip(("colour", "opacity", "depth"), found, expected):
             backend.assert_close(actual, value, name)
         assert bool((leaves <= met).all()) and bool((leaves > 0).any()) == (part == 1.0)
+
+
+def test_rays_that_go_together_see_what_each_does_alone(backend, rng):
+    """Neighbours of one camera leap as one up to where one of them may meet something, rays in any order hardly."""
+    points = backend.tensor(0.5 + 0.03 * torch.randn(200, 3, generator=rng))
+    tree, _ = insert_points(root_of(backend.device), points, 8)
+    density = 1e4 * (tree.parent_depth[:, 1].repeat_interleave(8) == 7) * backend.tensor(
+        (torch.rand(tree.cells, generator=rng) < 0.4).double())
+    coefficients = backend.tensor(torch.randn(tree.cells, 12, generator=rng))
+    x, y = torch.cartesian_prod(torch.arange(20), torch.arange(20)).T / 20 - 0.5
+    aim = torch.stack([0.6 * x, 0.6 * y, 0 * x], dim=1) - torch.tensor([0.0, 0.0, 2.0])
+    camera = [backend.tensor(v) for v in (torch.tensor([0.1, 0.2, 2.0]).expand(400, 3).contiguous(),
+                                          torch.nn.functional.normalize(aim, dim=1))]
+    order = torch.randperm(400, generator=rng).to(backend.device)
+    prepared = prepare_octree(tree, FRAME, density, coefficients)
+    for rays in (camera, [v[order] for v in camera], make_rays(backend, 400, rng)):
+        *found, _ = render_picture(prepared, *rays, near=0.2)
+        *expected, _ = render_octree(tree, FRAME, density, coefficients, *rays, near=0.2)
+        for name, actual, value in zip(("colour", "opacity", "depth"), found, expected):
+            backend.assert_close(actual, value, name)
+    clear, *out = backend.empty(7), backend.empty(400, 3), backend.empty(400), backend.empty(400)
+    kernels.trace_picture(*camera, *prepared.arrays, *FRAME.offset, *FRAME.scale, 0.2, 0.0, False, 2, clear, *out,
+                          torch.empty(400, dtype=torch.int32, device=backend.device))
+    clear, hit = clear.repeat_interleave(kernels.TOGETHER)[:400], out[1] > 0.999
+    assert hit.any() and bool((clear[hit] < out[2][hit]).all()) and bool((clear[hit] > 1.2).all())
+    assert bool((clear > 4).any()) and not bool(out[1][clear > 4].any())  # behind the cube
 
 
 def test_points_of_the_world_are_found_in_a_contracted_tree(backend, rng):

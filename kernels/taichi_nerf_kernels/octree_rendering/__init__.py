@@ -26,10 +26,11 @@ the other, and t is that of the world all the same.
 One task per ray. Yu et al. 2021 (PlenOctrees).
 """
 
+from .beam import TOGETHER
 from .picture import mark_blocks, nearest_along, trace_picture
 from .pieces import FARTHEST
 from .trace import leaf_weights, trace_backward, trace_forward
 from .walk import Frame
 
-__all__ = ["FARTHEST", "Frame", "leaf_weights", "mark_blocks", "nearest_along", "trace_backward", "trace_forward",
-           "trace_picture"]
+__all__ = ["FARTHEST", "TOGETHER", "Frame", "leaf_weights", "mark_blocks", "nearest_along", "trace_backward",
+           "trace_forward", "trace_picture"]

@@ -4,11 +4,14 @@
     block           cell of the depth `top`, no deeper than the shallowest node with a full leaf; N = 2^top along the
                     cube, number x N^2 + y N + z
     block [N^3]     of one with a full leaf its node; else -r: all blocks fewer than r away, along each axis, are empty
-    link [n, 8]     of a cell with a node that node's number; of a full leaf -row, of an empty one 0
+    link [n, 8]     of a cell with a node that node's number, but of one whose node has leaves alone -row of the first
+                    full one; of a full leaf -row, of what is empty 0
+    below [n, 2]    a byte for each cell: which leaves of such a node are full, their rows following each other; else 0
     row [K + 1, ..] density of a full leaf, and its harmonics Y_0 of red, green and blue, Y_1 of them, ..; row 0: empty
 
-A ray leaps over the 2 r - 1 blocks around an empty one at once, and reads of an empty leaf nothing but its link. What
-it sees is what `trace_forward` shows, leaf by leaf.
+Neighbours go together until one of them may meet something (`beam`). From there on a ray leaps over the 2 r - 1 blocks
+around an empty one at once, and reads of an empty leaf nothing but two numbers of the node above. What it sees is what
+`trace_forward` shows, leaf by leaf.
 """
 
 from typing import NamedTuple
@@ -20,6 +23,7 @@ from ..launch import kernel
 from ..octree import LEVELS, half_of
 from ..spherical_harmonics import spherical_harmonics_basis
 from ..volume_rendering import optical_depth_limit, transmittance
+from .beam import TOGETHER, clear_until
 from .dealing import places_of, ray_at
 from .walk import Frame, cell_around
 from .way import Way, begin_way, go_on, leave
@@ -30,6 +34,7 @@ class Scenery(NamedTuple):
 
     block: ti.types.ndarray
     link: ti.types.ndarray
+    below: ti.types.ndarray
     row: ti.types.ndarray
 
 
@@ -74,6 +79,14 @@ def nearest_along(
 
 
 @ti.func
+def ones_in(byte):
+    """How many bits of it are 1."""
+    pairs = byte - (byte >> 1 & 0x55)
+    fours = (pairs & 0x33) + (pairs >> 2 & 0x33)
+    return (fours + (fours >> 4)) & 15
+
+
+@ti.func
 def box_around(q, scenery: ti.template(), top: int):
     """(row, lowest q, side) of the full leaf around q, or of a box in which nothing is, of row 0."""
     shift = LEVELS - top
@@ -83,11 +96,19 @@ def box_around(q, scenery: ti.template(), top: int):
     row, low, side = 0, (place - away + 1) << shift, (2 * away - 1) << shift
     if node >= 0:
         level = shift - 1
-        link = scenery.link[node, half_of(q, level)]
+        half = half_of(q, level)
+        link = scenery.link[node, half]
         while link > 0 and level > 0:
             level -= 1
-            link = scenery.link[ti.min(link, scenery.link.shape[0] - 1), half_of(q, level)]
-        row = entry_in(-link, scenery.row.shape[0])
+            node, half = ti.min(link, scenery.link.shape[0] - 1), half_of(q, level)
+            link = scenery.link[node, half]
+        row = -link
+        full = scenery.below[node, half >> 2] >> (8 * (half & 3)) & 255
+        if full != 0 and level > 0:
+            level -= 1
+            half = half_of(q, level)
+            row = ti.select((full >> half & 1) == 1, row + ones_in(full & ((1 << half) - 1)), 0)
+        row = entry_in(row, scenery.row.shape[0])
         low, side = cell_around(q, level)
     return row, low, side
 
@@ -136,6 +157,7 @@ def trace_picture(
     directions: ti.types.ndarray(ndim=2),  # [R, 3] unit vectors
     block: ti.types.ndarray(ndim=1),  # [N^3] int32
     link: ti.types.ndarray(ndim=2),  # [n, 8] int32
+    below: ti.types.ndarray(ndim=2),  # [n, 2] int32
     row: ti.types.ndarray(ndim=2),  # [K + 1, 1 + 3 degree^2]
     top: int,
     offset_x: float, offset_y: float, offset_z: float, scale_x: float, scale_y: float, scale_z: float,
@@ -143,21 +165,29 @@ def trace_picture(
     early_stop: float,
     contracted: ti.template(),
     degree: ti.template(),
+    clear: ti.types.ndarray(ndim=1),  # out [ceil(R / TOGETHER)]: t up to which the rays of a beam meet nothing
     colour: ti.types.ndarray(ndim=2),  # out [R, 3]
     opacity: ti.types.ndarray(ndim=1),  # out [R]
     depth: ti.types.ndarray(ndim=1),  # out [R]
     leaves: ti.types.ndarray(ndim=1),  # out [R] int32, full ones that were met
 ):
     """What every ray sees. On a CPU two neighbours go in turn: one makes its step while the other waits for memory."""
+    if ti.static(not contracted):
+        for beam in range(clear.shape[0]):
+            frame = ti.static(Frame(offset_x, offset_y, offset_z, scale_x, scale_y, scale_z))
+            clear[beam] = clear_until(origins, directions, beam * TOGETHER, frame, near, block, top)
     together = ti.static(2 if on_cpu() else 1)
     for place in range(places_of((origins.shape[0] + together - 1) // together)):
         first = together * ray_at(place, (origins.shape[0] + together - 1) // together)
         if first >= origins.shape[0]:
             continue
-        scenery = ti.static(Scenery(block, link, row))
+        scenery = ti.static(Scenery(block, link, below, row))
         frame = ti.static(Frame(offset_x, offset_y, offset_z, scale_x, scale_y, scale_z))
         limit = optical_depth_limit(early_stop)
-        begun = [begin_way(origins, directions, ti.min(first + n, origins.shape[0] - 1), frame, near, contracted)
+        start = near
+        if ti.static(not contracted):
+            start = ti.max(start, clear[first // TOGETHER])
+        begun = [begin_way(origins, directions, ti.min(first + n, origins.shape[0] - 1), frame, start, contracted)
                  for n in range(together)]
         ways = ti.static([Way(*variables) for variables in begun])
         seen = [(0.0, 1.0, ti.Vector([0.0, 0.0, 0.0]), 0.0, 0) for n in range(together)]
