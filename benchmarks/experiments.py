@@ -14,6 +14,8 @@
     python benchmarks/experiments.py robust --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py crowd --seeds 3
     python benchmarks/experiments.py wild --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py moving --seeds 3
+    python benchmarks/experiments.py moving --scene D-NERF-LEGO --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
 two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
@@ -35,6 +37,7 @@ from torch import Tensor
 from taichi_nerf import builtin_scene, load_scene, runtime
 from taichi_nerf.config import (
     BatchConfig,
+    DNeRFConfig,
     FieldConfig,
     HashGridConfig,
     InstantNGPConfig,
@@ -47,6 +50,7 @@ from taichi_nerf.config import (
     RangeConfig,
     RayBatchConfig,
     RunConfig,
+    TNeRFConfig,
     TrainingConfig,
     TrimConfig,
     few_view_settings,
@@ -66,7 +70,7 @@ from taichi_nerf.pictures import to_uint8, write_png
 from taichi_nerf.training.evaluate import GREY, device_name, evaluate
 from taichi_nerf.training.run import fit, make_model
 from taichi_nerf.training.trimming import agreeing
-from taichi_nerf.types import Rays
+from taichi_nerf.types import Rays, Shot
 
 SCALES = 4
 FIELD = PositionalFieldConfig(width=64, depth=4, skip=2, bottleneck=64, view_width=32)
@@ -194,8 +198,20 @@ def wild_arms() -> dict[str, NeRFConfig]:
 WORSE = {how: partial(with_perturbed_training, how=how) for how in ("colour", "occluders", "both")}
 
 
+def moving_arms() -> dict[str, InstantNGPConfig]:
+    """What knows no time, what is told it, and what bends points back to the first time, told or not."""
+    return {"static": InstantNGPConfig(), "t-nerf": TNeRFConfig(), "d-nerf": DNeRFConfig(),
+            "d-nerf, displacement alone": DNeRFConfig(field_sees_time=False)}
+
+
 def mean_psnr(model, scene: Scene) -> dict[str, float]:
     return {"PSNR": evaluate(model, scene).mean_psnr}
+
+
+def psnr_of_what_moves(model, scene: Scene) -> dict[str, float]:
+    """Over whole pictures, and over the pixels that show something that moves where the scene knows them."""
+    found = evaluate(model, scene)
+    return {"PSNR": found.mean_psnr} | ({} if found.psnr_moving is None else {"of what moves": found.mean_psnr_moving})
 
 
 def psnr_per_scale(model, scene: Scene) -> dict[str, float]:
@@ -334,6 +350,15 @@ def nobody_there(scene: Scene) -> Scene:
     return builtin_scene(**CROWD)
 
 
+def moving(settings: argparse.Namespace) -> Scene:
+    """The built-in scene that moves, or one of D-NeRF's layout that was named, scored on its validation views: the test
+    views of its lego are of another motion than the training views."""
+    if settings.scene is None:
+        return builtin_scene("moving", resolution=100, views=(100, 0, 10))
+    scene = load_scene(settings.scene, downscale=settings.downscale, splits=["train", "val"], every={"val": 2})
+    return replace(scene, splits={"train": scene.splits["train"], "test": replace(scene.splits["val"], name="test")})
+
+
 def at_scales(settings: argparse.Namespace) -> Scene:
     return with_scales(at_one_scale(settings), SCALES)
 
@@ -393,6 +418,10 @@ EXPERIMENTS = {
         seen={name: WORSE[name.split(", ")[1]] for name in wild_arms() if not name.endswith("clean")},
         bars=[Bar(better=f"NeRF-W, {how}", worse=f"NeRF, {how}", score="PSNR", least=least)
               for how, least in (("colour", 4.5), ("occluders", 2.0), ("both", 3.0), ("clean", -0.3))]),
+    "moving": Experiment(
+        arms=moving_arms(), steps=2000, scene=moving, scores=psnr_of_what_moves,
+        bars=[Bar(better="d-nerf", worse="static", score="PSNR", least=3.0),
+              Bar(better="d-nerf", worse="t-nerf", score="PSNR", least=0.0)]),
     "unbounded": Experiment(
         arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,
         bars=[Bar(better="Mip-NeRF 360", worse="bounded and linear", score="PSNR", least=2.0),
@@ -486,7 +515,8 @@ def main():
             print(f"seed {seed}, {arm}: {scores}, {seconds:.0f} s of training", flush=True)
             if settings.pictures and seed == 0:
                 settings.pictures.mkdir(parents=True, exist_ok=True)
-                view = render_view(model, scene.model_cameras("test"), 0, background=GREY[scene.background])
+                view = render_view(model, scene.model_cameras("test"), 0, background=GREY[scene.background],
+                                   shot=Shot(time=shots_of(scene.splits["test"].subset([0])).time))
                 name = f"{settings.experiment}-{arm.replace(' ', '-')}.png"
                 write_png(settings.pictures / name, to_uint8(view.colour))
             if settings.output:

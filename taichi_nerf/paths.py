@@ -10,6 +10,8 @@ The file of a camera path is a JSON object:
      "frames": [{"camera_to_world": [[...], [...], [...]]}, 3 x 4 or 4 x 4, in the world of the scene's file
                 {"camera_to_world": ..., "fov": 35}]}       what a frame states wins
 
+A frame may state a `time` from 0 to 1 as well, if all do (`times_from_json`).
+
 `focal` in pixels of `size` may stand in place of `fov`. nerfstudio's `camera_path.json` is read as well; its
 poses are taken to be in the world of the scene's file, too. So is a transforms file: its poses, sizes and fields of
 view.
@@ -182,6 +184,29 @@ def from_json(
             size=sizes,
         )
     )
+
+
+def times_from_json(path: Path | str, frames: int | None = None) -> np.ndarray | None:
+    """[N] the times that the frames of a camera-path file state, or of so many `frames` between them; None where none
+    does.
+
+    Raises:
+        UserError: as `from_json`; a time that is not from 0 to 1, or some frames that have none.
+    """
+    path = Path(path).expanduser()
+    entries, _, key = _entries(path, _read_json(path))
+    stated = [entry.get("time") if isinstance(entry, dict) else None for entry in entries]
+    if all(time is None for time in stated):
+        return None
+    if any(time is None for time in stated):
+        raise UserError(f"{path}: {key} {stated.index(None)} has no 'time', which others have; give each one, or none")
+    times = np.array([finite(time, f"{path}: {key} {number}: 'time'") for number, time in enumerate(stated)])
+    if times.min() < 0 or times.max() > 1:
+        raise UserError(f"{path}: a 'time' is {times[(times < 0) | (times > 1)][0]:g}; times lie between 0 and 1, "
+                        "divide all by the last")
+    if frames is not None:
+        times = np.interp(np.linspace(0, len(times) - 1, frames), np.arange(len(times)), times)
+    return times.astype(np.float32)
 
 
 def to_json(cameras: Cameras, scene: Scene) -> str:

@@ -213,7 +213,8 @@ def test_a_built_in_scene_is_trained_by_name_at_several_scales(tmp_path, capsys)
 
 def test_a_built_in_scene_that_there_is_not_is_one_sentence(capsys):
     for command in ("train", "info"):
-        assert "there are still-life, satin, crowd, open-field" in refused(capsys, command, "builtin:moon")
+        said = refused(capsys, command, "builtin:moon")
+        assert "there are still-life, satin, crowd, moving, moving-rig, open-field" in said
     assert "too small for --scales 5" in refused(capsys, "train", "builtin:still-life", "--downscale", "20",
                                                  "--scales", "5", "--test-every", "0")
 

@@ -20,7 +20,8 @@ from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, Sa
 from taichi_nerf.data import Cameras
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.export import write_blender
-from taichi_nerf.models.instant_ngp import Box, InstantNGP
+from taichi_nerf.models.instant_ngp import InstantNGP
+from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training.checkpoint import save_model
 

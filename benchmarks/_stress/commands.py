@@ -16,7 +16,7 @@ import torch
 from taichi_nerf import runtime
 from taichi_nerf.cli import main, sentence_for
 from taichi_nerf.config import SettingError
-from taichi_nerf.data import load
+from taichi_nerf.data import builtin, load
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import run
 
@@ -47,7 +47,7 @@ def be_quick():
     what a command does where it is told of no scene and no end is small."""
     original = runtime.init
     run.DEFAULT_SECONDS = 0.2
-    load.BUILTIN_RESOLUTION, load.BUILTIN_VIEWS = 8, {"train": 3, "val": 1, "test": 1}
+    load.BUILTIN_RESOLUTION, builtin.views_of = 8, lambda name: (3, 1, 1)
 
     def init(backend="auto", dtype=torch.float32, threads=None, seed=0, mlp="auto", debug=None):
         running = runtime._current

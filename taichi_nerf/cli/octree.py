@@ -67,6 +67,9 @@ def octree(command: Octree) -> int:
     made_by = system_of(run.config.model).made_by
     if made_by is not None:
         raise UserError(f"{run.path} is made by {made_by} already; give a run of taichi-nerf train")
+    if system_of(run.config.model).moves:
+        raise UserError(f"{run.path} is a run of {run.config.model.kind}, whose scene moves, and an octree stands "
+                        "still; give a run of a model of what stands still")
     output = command.output or run.path.absolute().with_name(f"{run.path.absolute().name}-octree")
     check_output(output)
     if command.npz is not None and command.npz.exists():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import LARGEST, SettingError, within
+from ..config import LARGEST, SettingError, system_of, within
 from ..errors import UserError
 from ..output import result
 from ..progress import Progress
@@ -54,6 +54,11 @@ class Render(Common):
     """In the light of this photo, by its name without folder and ending (test/NAME for one of another split than that
     of training, to which the light is fitted); of several, from one to the next along the path. For models with
     appearances, whose light is by default the mean of all photos."""
+    time: Annotated[tuple[float, ...], arg(metavar="T [T]")] = ()
+    """When, from 0 to 1, of a model that knows the time: in all frames, or in the first and in the last. By default the
+    times of the path, or 0 1 where it has none."""
+    freeze: bool = False
+    """Leave the camera where the path begins, while the time goes on."""
     renderer: Renderer = "auto"
     """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
     without normals; auto: what suits the backend."""
@@ -69,6 +74,11 @@ class Render(Common):
             raise SettingError(f"size must be from 1 to 16384 pixels, got {self.size[0]} {self.size[1]}")
         if self.renderer == "taichi" and "normals" in self.what:
             raise SettingError("renderer taichi gives no normals; use --renderer auto")
+        if len(self.time) > 2 or not all(0 <= time <= 1 for time in self.time):
+            raise SettingError("time must be one number from 0 to 1, or that of the first frame and that of the last, "
+                               f"got {' '.join(f'{time:g}' for time in self.time)}")
+        if self.freeze and len(self.time) == 1:
+            raise SettingError("freeze lets the time go on while the camera stands; give no --time, or two")
         if len(self.what) == 0:
             raise SettingError("what must name at least one of colour, depth, opacity, normals")
 
@@ -92,10 +102,14 @@ def render(command: Render) -> int:
             f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
         )
     check_renderer(run, command.renderer)
+    _check_still(command, run)
     outputs = _outputs(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     model = checkpoint.load(run.path)
     scene, cameras, times = _path_cameras(command, run)
+    times = _times(command, run, len(cameras), times)
+    if command.freeze:
+        cameras = cameras.subset(np.zeros(len(cameras), int))
     if len(np.unique(cameras.size, axis=0)) > 1 and any(
         output.suffix == ".mp4" for output in outputs.values()
     ):
@@ -145,7 +159,25 @@ def _path_cameras(command: Render, run: "RunFolder") -> "tuple[Scene, Cameras, n
     if command.path in ("orbit", "spiral"):
         make = paths.orbit if command.path == "orbit" else paths.spiral
         return scene, make(scene, command.frames or DEFAULT_FRAMES, size=command.size), None
-    return scene, paths.from_json(command.path, scene, size=command.size, frames=command.frames), None
+    return (scene, paths.from_json(command.path, scene, size=command.size, frames=command.frames),
+            paths.times_from_json(command.path, command.frames))
+
+
+def _check_still(command: Render, run: "RunFolder"):
+    """Raises UserError where a time is asked for, and the model knows none."""
+    if (command.time or command.freeze) and not system_of(run.config.model).moves:
+        raise UserError(f"{run.path} is a run of {run.config.model.kind}, which knows no time; leave --time and "
+                        "--freeze out")
+
+
+def _times(command: Render, run: "RunFolder", frames: int, of_path: "np.ndarray | None") -> "np.ndarray | None":
+    """[N] of the frames: what the command says, else the path, else the whole time; None of what stands still."""
+    import numpy as np
+
+    if not system_of(run.config.model).moves or (of_path is not None and not command.time and not command.freeze):
+        return of_path
+    first, *last = command.time or (0.0, 1.0)
+    return np.linspace(first, last[0] if last else first, frames, dtype=np.float32)
 
 
 def _outputs(command: Render, run: Path) -> dict[str, Path]:

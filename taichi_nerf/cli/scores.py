@@ -6,6 +6,8 @@ from ..errors import UserError
 from ..metrics import WINDOW
 from ..training.evaluate import Evaluation, scored_sentence
 
+NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "psnr_moving": "PSNR of what moves"}
+
 
 def plain_scores(evaluation: Evaluation, about: dict, every: int) -> dict:
     """Scores and their protocol as plain values; `seconds` are those of the training."""
@@ -46,10 +48,11 @@ def _checked_means(scores: dict, file: str) -> dict:
 
 def lines(scores: dict) -> list[str]:
     """One line for each image."""
-    names = [name for name in ("psnr", "ssim", "lpips") if name in scores]
+    names = [name for name in NAMES if name in scores]
     width = max(len(image["name"]) for image in scores["per_image"])
     return [
-        f"{image['name']:{width}}  " + "  ".join(f"{name} {number(image[name], name)}" for name in names)
+        f"{image['name']:{width}}  " + (f"time {image['time']:.3f}  " if "time" in image else "")
+        + "  ".join(f"{name.replace('_', ' ')} {number(image[name], name)}" for name in names)
         for image in scores["per_image"]
     ]
 
@@ -76,9 +79,7 @@ def of_scales(scores: dict) -> list[str]:
 
 def means(scores: dict) -> str:
     """The mean of each score."""
-    return ", ".join(
-        f"{name.upper()} {number(scores[name], name)}" for name in ("psnr", "ssim", "lpips") if name in scores
-    )
+    return ", ".join(f"{word} {number(scores[name], name)}" for name, word in NAMES.items() if name in scores)
 
 
 def number(value: float | None, name: str) -> str:

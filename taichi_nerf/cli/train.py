@@ -71,7 +71,8 @@ class Train(Common):
     SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
     nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
     Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:satin` has no
-    mirrors, `builtin:open-field` has no end, `builtin:crowd` is photographed in many lights and past people.
+    mirrors, `builtin:open-field` has no end, `builtin:crowd` is photographed in many lights and past people,
+    `builtin:moving` moves.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
@@ -174,6 +175,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
     if command.resume is not None:
         run.cut_log(trainer.steps_done)
         run.write_config()
+    _tell_times(config, scene)
     _tell(scene)
     _tell_few_views(config, scene)
     if config.appearance is not None:
@@ -484,6 +486,14 @@ def _default_folders(scene: "Scene") -> Iterator[Path]:
     name = "".join(c if c.isalnum() or c in "_." else "-" for c in scene.name).strip("-.") or "scene"
     stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     return (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in range(1, 1000))
+
+
+def _tell_times(config: RunConfig, scene: "Scene"):
+    """That what moves will be smeared, where it will be."""
+    from ..data.times import for_times, has_times
+
+    if has_times(scene) and not system_of(config.model).moves:
+        say(f"photos have times: what moves is smeared by {config.model.kind}, which knows none; try {for_times()}")
 
 
 def _tell(scene: "Scene"):

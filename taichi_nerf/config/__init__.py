@@ -1,10 +1,11 @@
 """Every setting of a run, and the systems that can be trained. Free of PyTorch: the command line's --help reads it.
 
     settings                    how a setting is refused, and how settings are listed
-    hash_grid fields intervals  what models are made of
+    hash_grid fields intervals warp
+                                what models are made of
     batch optimiser corrections what a training is made of
     model systems               what all models have in common; the one list of them
-    instant_ngp nerf nerf_w mip_nerf mip_nerf_360
+    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 t_nerf d_nerf
                                 a system each: its settings, its presets, what --encoding does with them
     few_views                   which settings few views want
     appearance                  what the light of photos wants
@@ -13,10 +14,11 @@
     reading migrations          from JSON, of this version and of earlier ones
 """
 
-from . import instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree
+from . import d_nerf, instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree, t_nerf
 from .appearance import Differing, with_appearance
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
+from .d_nerf import DNeRFConfig
 from .extraction import ExtractionConfig
 from .few_views import few_view_settings, with_few_views
 from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig, Widths
@@ -48,8 +50,10 @@ from .systems import (
     register,
     system_of,
 )
+from .t_nerf import TNeRFConfig
 from .training import TrainingConfig
 from .trimming import TrimConfig
+from .warp import WarpConfig
 
 __all__ = [
     "BUILTIN",
@@ -61,6 +65,7 @@ __all__ = [
     "STILL_LIFE",
     "SYSTEMS",
     "BatchConfig",
+    "DNeRFConfig",
     "DepthConfig",
     "Differing",
     "Encoding",
@@ -96,8 +101,10 @@ __all__ = [
     "Spacing",
     "SparsityConfig",
     "System",
+    "TNeRFConfig",
     "TrainingConfig",
     "TrimConfig",
+    "WarpConfig",
     "Widths",
     "above",
     "check_fit",
@@ -116,5 +123,5 @@ __all__ = [
     "within",
 ]
 
-for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, plenoctree):
+for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, t_nerf, d_nerf, plenoctree):
     register(_stem.SYSTEM)

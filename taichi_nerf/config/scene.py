@@ -20,7 +20,7 @@ class SceneConfig:
 
     path: Annotated[Positional[str | None], arg(metavar="[SCENE]")] = None
     """Folder of the scene, or its transforms file, or builtin:still-life, builtin:satin, builtin:open-field,
-    builtin:crowd."""
+    builtin:crowd, builtin:moving, builtin:moving-rig."""
     downscale: Annotated[int, arg(metavar="N")] = 1
     """Make the images smaller by this factor."""
     scales: Annotated[int, arg(metavar="N")] = 1

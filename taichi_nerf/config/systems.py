@@ -54,6 +54,8 @@ class System:
     """Whether one kernel renders it, from rays to pixels."""
     few_views: Mapping[str, object] = field(default_factory=dict)
     """Settings of a run, by dotted name, for few training views of an object; none: it has no such."""
+    moves: bool = False
+    """Whether its models know the time, so that what they show may move."""
     made_by: str | None = None
     """The command that makes its models out of other ones; none: images alone train them."""
 

@@ -11,6 +11,7 @@ from .depth import DepthImages
 from .frusta import draw_frusta as draw_frusta
 from .photometry import judge_light
 from .scene import LENS_NAMES, PERSPECTIVE, Cameras, Scene, Split
+from .times import time_facts, time_suspicions
 
 FEW_SIZES = 0.1  # of the images: so few that have another size than all others are unlike them
 MOST_DEPTHS = 24  # depth images of a split that are decoded to be looked at
@@ -32,6 +33,7 @@ def describe(scene: Scene) -> list[Finding]:
         *scene.notes,
         *map(_split_fact, scene.splits.values()),
         *_box_facts(scene),
+        *time_facts(scene),
     ]
     warnings = [*scene.problems, *_suspicions(scene)]
     return [Finding(severity="info", text=t) for t in facts] + [
@@ -141,6 +143,7 @@ def _suspicions(scene: Scene) -> Iterator[str]:
         yield from _near_suspicions(scene, split, names, cameras)
         yield from _image_suspicions(name, names, split)
         yield from _stranger_suspicions(name, names, split)
+        yield from time_suspicions(name, split, cameras)
     yield from _shared_views(scene)
 
 

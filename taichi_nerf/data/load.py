@@ -41,7 +41,7 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Request], Scene
         lambda folder, request: load_multiscale(folder / METADATA_FILE, request),
     ),
 }
-BUILTIN_RESOLUTION, BUILTIN_VIEWS = 200, {"train": 60, "val": 8, "test": 16}
+BUILTIN_RESOLUTION = 200
 _MARKS = (
     "transforms.json, transforms_train.json, transforms_val.json or transforms_test.json, a COLMAP model (cameras.bin "
     "and images.bin, or .txt, in sparse/0), poses_bounds.npy, metadata.json (multi-scale), nor the folder of Nerfies, "
@@ -117,10 +117,11 @@ def _scene_config(path: str | Path | SceneConfig, settings: Mapping) -> SceneCon
 
 def _computed(name: str, request: Request) -> Scene:
     """The built-in scene `name`."""
-    from .builtin import builtin_scene  # which needs a runtime
+    from .builtin import builtin_scene, views_of  # which needs a runtime
 
-    wanted = [split for split in BUILTIN_VIEWS if request.wants(split)]
-    views = tuple(count if split in wanted else int(split == "train") for split, count in BUILTIN_VIEWS.items())
+    wanted = [split for split in SPLIT_NAMES if request.wants(split)]
+    views = tuple(count if split in wanted else int(split == "train")
+                  for split, count in zip(SPLIT_NAMES, views_of(name)))
     scene = builtin_scene(name, resolution=max(BUILTIN_RESOLUTION // request.downscale, 1), views=views)
     splits = {split: scene.splits[split] for split in wanted}
     for split, k in request.every.items():

@@ -230,6 +230,9 @@ class Split:
     occluded: Sequence[np.ndarray] | None = None
     """N arrays [H, W] bool: where something covers the scene that no other photo shows, of photos that were made so. No
     training looks at it."""
+    moving: Sequence[np.ndarray] | None = None
+    """N arrays [H, W] bool: where the centre of a pixel shows something that moves, of scenes that know. Scores are
+    also given over these pixels."""
 
     def __post_init__(self):
         n = len(self.cameras)
@@ -281,6 +284,7 @@ class Split:
             area_weight=None if self.area_weight is None else self.area_weight[chosen],
             scale=None if self.scale is None else self.scale[chosen],
             occluded=pick(self.occluded),
+            moving=pick(self.moving),
         )
 
 

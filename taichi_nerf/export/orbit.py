@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from .. import paths
 from ..data.scene import Scene
 from ..models.views import render_view
+from ..types import UNKNOWN, Shot
 from .pictures import render_pictures
 
 __all__ = ["affordable_size", "frame_size", "orbit_size", "orbit_video"]
@@ -20,12 +23,15 @@ def orbit_video(
     model, scene: Scene, file: Path, frames: int, *, size: tuple[int, int], background: float,
     on_view: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a turn around `scene` as a video of `frames` frames of `size`, width and height.
+    """Write a turn around `scene` as a video of `frames` frames of `size`, width and height; of a model that knows the
+    time, from the first to the last.
 
     `background` is the grey value behind what is transparent; `on_view` is told how many frames are done and how many
     there are.
     """
-    render_pictures(model, paths.orbit(scene, frames, size=size), background, {"colour": file}, on_view=on_view)
+    shots = Shot(time=torch.linspace(0, 1, frames)) if getattr(model, "moves", False) else UNKNOWN
+    render_pictures(model, paths.orbit(scene, frames, size=size), background, {"colour": file}, on_view=on_view,
+                    shots=shots)
 
 
 def orbit_size(

@@ -52,15 +52,18 @@ class HashDensity(Field):
     Parameters are float32.
     """
 
-    def __init__(self, grid: HashGridConfig, side: float, outputs: int, width: int, generator: torch.Generator):
-        """`side` of the box in model units; `outputs` G; initial weights come from `generator`."""
+    def __init__(self, grid: HashGridConfig, side: float, outputs: int, width: int, generator: torch.Generator, *,
+                 told: int = 0, layers: int = 1):
+        """`side` of the box in model units; `outputs` G; initial weights come from `generator`. `told`: further inputs
+        of the density network, which has so many hidden `layers`."""
         super().__init__()
         self.side = side
         self.layout, self.decay = layout_of(grid, side), grid.decay
         self.table = nn.Parameter(_large_zeros(self.layout.entries, self.layout.features))
         with torch.no_grad():
             self.table.uniform_(-1e-4, 1e-4, generator=generator)
-        self.density_network = MLP(self.layout.outputs, outputs, width=width, hidden_layers=1, generator=generator)
+        self.density_network = MLP(self.layout.outputs + told, outputs, width=width, hidden_layers=layers,
+                                   generator=generator)
         self.register_buffer("table_gradient", _large_zeros(*self.table.shape), persistent=False)
         self.level_weights: Tensor | None = None  # [L * F, 1] of the features; None: all are seen
 
@@ -91,21 +94,28 @@ class HashDensity(Field):
             weight = 0.5 - 0.5 * torch.cos(math.pi * seen)
             self.level_weights = weight.repeat_interleave(self.layout.features)[:, None]
 
-    def decode(self, features: Tensor) -> tuple[Tensor, Hidden]:
-        """Density [S] per model unit of features [L * F, S], and what else is known then."""
+    def told(self, shot: Shot, samples: int, ray_index: Tensor | None) -> Tensor | None:
+        """[.., S]: what the density network is told of samples besides their features; None: nothing."""
+        return None
+
+    def decode(self, features: Tensor, told: Tensor | None = None) -> tuple[Tensor, Hidden]:
+        """Density [S] per model unit of features [L * F, S] and what else is `told` of them, and what is known then."""
         seen = features if self.level_weights is None else features * self.level_weights
+        seen = seen if told is None else torch.cat([seen, told])
         geometry = self.density_network(seen)
         return truncated_exp(geometry[0].to(features.dtype)), Hidden(features, geometry)
 
     def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
-        return self.decode(self.encode(samples))
+        features = self.encode(samples)
+        return self.decode(features, self.told(shot, features.shape[1], ray_index))
 
     def density_again(self, samples: Samples, known: tuple[Tensor, Hidden], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
         """The look-up is not made again, only its gradient."""
         density, (features, geometry) = known
         if torch.is_grad_enabled():
-            return self.decode(self.encode(samples, features.index_select(1, kept)))
+            features = self.encode(samples, features.index_select(1, kept))
+            return self.decode(features, self.told(shot, len(kept), ray_index))
         return density.index_select(0, kept), Hidden(features, geometry.index_select(1, kept))
 
     @property
@@ -125,9 +135,9 @@ class HashField(HashDensity):
     says of the point, the direction in spherical harmonics, and a code of appearance where there is one. With
     `config.harmonics` it sees no direction, and gives coefficients of the colour's harmonics."""
 
-    def __init__(self, config: FieldConfig, side: float, generator: torch.Generator, appearance: int = 0):
-        """`appearance`: further rows of the view, beside the encoded direction."""
-        super().__init__(config.hash_grid, side, config.geometry_features, config.density_width, generator)
+    def __init__(self, config: FieldConfig, side: float, generator: torch.Generator, appearance: int = 0, **density):
+        """`appearance`: further rows of the view, beside the encoded direction; `density`: as of `HashDensity`."""
+        super().__init__(config.hash_grid, side, config.geometry_features, config.density_width, generator, **density)
         self.degree, self.harmonics, self.appearance = config.direction_degree, config.harmonics, appearance
         seen = self.degree**2 if self.harmonics is None else 0
         self.colour_network = MLP(config.geometry_features + seen + appearance, colour_outputs(self.harmonics),

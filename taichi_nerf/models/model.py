@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from ..config import system_of
 from ..data.scene import Cameras, Scene
 from ..fields.field import Field, Radiance
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
@@ -55,6 +56,8 @@ class ParameterGroup:
     """Of a table: the first entry of each level."""
     rate: Callable[[Standing], float] | None = None
     """Learning rate; None: that of the settings for its kind."""
+    share: float = 1.0
+    """Of that of the settings, where it has no rate of its own."""
 
 
 class Model(nn.Module):
@@ -85,6 +88,11 @@ class Model(nn.Module):
     def make_room(self, sizes: Mapping[str, int]) -> None:
         """Make the arrays of these `sizes`, which are then filled. Raises ValueError for what it has not."""
         raise ValueError(f"the sizes of its arrays are {dict(sizes)}")
+
+    @property
+    def moves(self) -> bool:
+        """Whether it knows the time, so that what it shows may move."""
+        return system_of(self.config).moves
 
     @property
     def rays_per_pixel(self) -> int:

@@ -7,7 +7,7 @@ sees. A score of a split is the mean over its images of each image's score.
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class Evaluation:
     """What the scores depend on and what they were measured on; plain values."""
     scale: tuple[int, ...] | None = None
     """[N]: how many times smaller than its original each image is, where views have several sizes."""
+    time: tuple[float, ...] | None = None
+    """[N] when each image was taken, of a scene that moves."""
+    psnr_moving: tuple[float, ...] | None = None
+    """[N] dB over the pixels that show something that moves, of a scene that knows them; NaN where there is none."""
 
     @property
     def mean_psnr(self) -> float:
@@ -58,6 +62,11 @@ class Evaluation:
     @property
     def mean_ssim(self) -> float:
         return float(np.mean(self.ssim))
+
+    @property
+    def mean_psnr_moving(self) -> float | None:
+        """Over the images in which something moves."""
+        return None if self.psnr_moving is None else _mean_of_known(self.psnr_moving)
 
     @property
     def mean_lpips(self) -> float | None:
@@ -69,12 +78,15 @@ class Evaluation:
             "psnr": self.psnr,
             "ssim": self.ssim,
             **({} if self.lpips is None else {"lpips": self.lpips}),
+            **({} if self.psnr_moving is None else {"psnr_moving": self.psnr_moving}),
         }
+        times = [{}] * len(self.names) if self.time is None else [{"time": round(time, 6)} for time in self.time]
         per_image = [
-            {"name": name, **{key: _plain(values[n]) for key, values in scores.items()}}
+            {"name": name, **times[n], **{key: _plain(values[n]) for key, values in scores.items()}}
             for n, name in enumerate(self.names)
         ]
-        means = {key: _plain(float(np.mean(values))) for key, values in scores.items()}
+        means = {key: _plain(_mean_of_known(values) if key == "psnr_moving" else float(np.mean(values)))
+                 for key, values in scores.items()}
         if self.scale is not None:
             means["per_scale"] = [_means_at(scores, np.array(self.scale), scale) for scale in sorted(set(self.scale))]
         return {
@@ -88,9 +100,10 @@ class Evaluation:
     def __str__(self) -> str:
         protocol = self.protocol
         lpips = "" if self.mean_lpips is None else f", LPIPS (VGG) {self.mean_lpips:.4f}"
+        moving = "" if self.psnr_moving is None else f", PSNR of what moves {self.mean_psnr_moving:.2f} dB"
         masked = f", masked: {protocol['masked']}" if "masked" in protocol else ""
         return (
-            f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}: mean over {len(self.names)} "
+            f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}{moving}: mean over {len(self.names)} "
             f"images (split {protocol['split']}, every {protocol['every']}, {protocol['resolution']}, "
             f"background {protocol['background']}{masked}, {scored_sentence(protocol)}), "
             f"rendered in {self.seconds:.1f} s on {protocol['device']} "
@@ -132,7 +145,7 @@ def evaluate(
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
-    times, scores, seconds, renderers, used = shots_of(chosen).time, [], 0.0, {}, Renderers()
+    times, scores, moving, seconds, renderers, used = shots_of(chosen).time, [], [], 0.0, {}, Renderers()
     for n in range(len(chosen)):
         start = time.perf_counter()
         if halves is None:
@@ -148,6 +161,9 @@ def evaluate(
         if halves is not None:
             view, truth = right_half(view), right_half(truth)
         scores.append(_score(view, truth, counted, lpips))
+        if chosen.moving is not None:
+            moves = chosen.moving[n] if halves is None else right_half(chosen.moving[n])
+            moving.append(_psnr_where(view, truth, moves if counted is None else moves & counted))
         if folder is not None:
             _write_pictures(
                 Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
@@ -161,6 +177,8 @@ def evaluate(
         lpips=None if lpips is None else tuple(s[2] for s in scores),
         seconds=seconds,
         scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
+        time=None if chosen.time is None else tuple(chosen.time.tolist()),
+        psnr_moving=None if chosen.moving is None else tuple(moving),
         protocol={**_protocol(model, scene, chosen, split, every, seconds, list(renderers)), **_scored(halves),
                   "renderer": str(used), **(protocol or {})},
     )
@@ -227,6 +245,11 @@ def _score(view: View, truth: np.ndarray, counted: np.ndarray | None, lpips) -> 
         ssim(prediction, target, counted) if min(truth.shape[:2]) >= WINDOW else math.nan,
         math.nan if lpips is None else lpips(prediction, target),
     )
+
+
+def _psnr_where(view: View, truth: np.ndarray, counted: np.ndarray) -> float:
+    """dB over the pixels that are `counted` [H, W]; NaN where there is none."""
+    return psnr(to_uint8(view.colour) / 255, truth / 255, counted) if counted.any() else math.nan
 
 
 def _write_pictures(
@@ -324,6 +347,12 @@ def device_name() -> str:
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    """The mean of those that are not NaN; NaN where all are."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _plain(value: float) -> float | None:

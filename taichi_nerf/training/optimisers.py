@@ -62,7 +62,7 @@ class Optimisers:
             return group.rate(standing)
         config = self.config
         start = config.learning_rate if group.kind == "table" else config.network_learning_rate
-        return start * rate_factor(config, standing)
+        return group.share * start * rate_factor(config, standing)
 
     def of(self, name: str) -> tuple[torch.optim.Optimizer, dict]:
         """The optimiser of a group, and what it knows the group by: its settings."""

@@ -12,7 +12,8 @@ from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, Sa
 from taichi_nerf.data import Cameras
 from taichi_nerf.models import views
 from taichi_nerf.models.growing import GROWTH, growing_views
-from taichi_nerf.models.instant_ngp import Box, InstantNGP
+from taichi_nerf.models.instant_ngp import InstantNGP
+from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
 from taichi_nerf.types import Rays

@@ -50,13 +50,15 @@ def network(w, name, x):
     return x @ layers[-1].T
 
 
-def hash_density(w, positions, side, grid, widths=None):
+def hash_density(w, positions, side, grid, widths=None, told=None):
     """Density [N] and geometry [N, G] at positions [N, 3] of [-side / 2, side / 2]^3, of Gaussians with widths [N] if
-    given; of positions [N, K, 3] and widths [N, K] the features are the mean of each K. `grid`: its settings."""
+    given; of positions [N, K, 3] and widths [N, K] the features are the mean of each K. `grid`: its settings; `told`
+    [N, T]: what else the network knows."""
     flat = None if widths is None else widths.reshape(-1) / side
     features = hash_grid_encode(positions.reshape(-1, 3) / side + 0.5, w["table"], **grid, widths=flat)
     if positions.dim() == 3:
         features = features.view(*positions.shape[:2], -1).mean(1)
+    features = features if told is None else torch.cat([features, told], dim=1)
     geometry = network(w, "density_network", features)
     return geometry[:, 0].exp(), geometry
 

@@ -1,0 +1,222 @@
+"""The still life with four things that move, at any time from 0 to 1. What is known of the motion is exact.
+
+    balls    two checkered ones swing on rods, one over the middle of the table and one at its edge; each is rigid
+    reed     a chain of capsules at the other edge, each rigid, bends to one side and to the other
+    bud      a striped ball that is not there at first, and grows where it stands
+
+All that moves is spheres and capsules, in frames that are functions of the time: a point of a surface keeps its place
+in the frame of its solid, and so is found at any other time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..scene import Cameras, Images, Split
+from .cameras import FIELD_OF_VIEW, hemisphere_cameras, looking
+from .renderer import Pictures, render
+from .still_life import FLOOR, IVORY, daylight, still_life
+from .world import CAPSULE, CHECKER, SPHERE, STRIPES, Material, Solid, World
+
+__all__ = ["Film", "correspondence", "filmed", "moves", "moving_mask", "moving_pictures", "moving_still_life",
+           "one_view_a_time", "surface_points", "two_cameras"]
+
+TURN = 2 * np.pi
+ON_SURFACE = 1e-3  # world units from a solid within which a point is of its surface
+RUST = Material(colour=(0.78, 0.20, 0.05), other=(0.90, 0.85, 0.75), pattern=CHECKER, frequency=9.0, specular=0.2,
+                shininess=50)
+TEAL = Material(colour=(0.02, 0.30, 0.34), other=(0.86, 0.72, 0.20), pattern=CHECKER, frequency=9.0, specular=0.2,
+                shininess=50)
+LEAF = Material(colour=(0.10, 0.36, 0.06), other=(0.45, 0.60, 0.15), pattern=STRIPES, frequency=12.0, specular=0.1,
+                shininess=30)
+BUD = Material(colour=(0.55, 0.06, 0.30), other=(0.90, 0.62, 0.70), pattern=STRIPES, frequency=12.0, specular=0.2,
+               shininess=50)
+JOINTS, LINK, ROOT = 6, 0.12, (0.93, 0.02, FLOOR)  # of the reed: its capsules, the length of each, where it stands
+BEND = 0.22  # radians between two capsules at the most
+RIG, RIG_DISTANCE = 0.35, 4.0  # world units between two cameras, and from them to the origin
+RIG_ARC, RIG_HEIGHT = 0.9, 1.6  # radians that they go to and fro around the table, and their height
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """Which camera looks at which time."""
+
+    cameras: Cameras
+    """N cameras."""
+    time: np.ndarray
+    """[N] in [0, 1]."""
+    ids: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """[N] by name, as of `Split`."""
+
+
+def one_view_a_time(views: Sequence[int], resolution: int, turn: float) -> list[Film]:
+    """Of each split, in D-NeRF's manner: no time is seen twice, and the cameras follow in no order.
+
+    Training times are evenly spaced from 0 to 1; those of the other splits lie between them.
+    """
+    films = []
+    for number, count in enumerate(views):
+        cameras = hemisphere_cameras(count, resolution, turn + 2.0 * number, 0.5 + 0.17 * number)
+        order = np.random.default_rng([count, number]).permutation(count)
+        time = np.linspace(0, 1, count) if number == 0 else _between_times(count, views[0])
+        films.append(Film(cameras=cameras.subset(order), time=time))
+    return films
+
+
+def _between_times(count: int, seen: int) -> np.ndarray:
+    """[count] evenly spread, each halfway between two neighbours of `seen` times from 0 to 1."""
+    steps = max(seen - 1, 1)
+    return (np.floor((np.arange(count) + 0.5) / max(count, 1) * steps) + 0.5) / steps
+
+
+def two_cameras(views: Sequence[int], resolution: int, turn: float) -> list[Film]:
+    """Two cameras side by side, which go to and fro around the table: in training left and right take turns, in the
+    other splits the one looks that did not, at some of the training's times. Ids: `camera`, and `warp` for the time."""
+    steps = np.arange(views[0])
+    films = []
+    for number, count in enumerate(views):
+        chosen = steps if number == 0 else np.unique(np.linspace(0, views[0] - 1, count).round().astype(int))
+        time = chosen / max(views[0] - 1, 1)
+        side = (chosen + (number > 0)) % 2
+        angle = turn + RIG_ARC * np.sin(TURN * time)
+        outward = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+        across = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], axis=1)
+        position = np.sqrt(RIG_DISTANCE**2 - RIG_HEIGHT**2) * outward + (0, 0, RIG_HEIGHT)
+        position += RIG * (side - 0.5)[:, None] * across
+        films.append(Film(cameras=looking(position, np.zeros(3), resolution, FIELD_OF_VIEW), time=time,
+                          ids={"camera": side, "warp": chosen}))
+    return films
+
+
+def filmed(name: str, film: Film, samples_per_axis: int) -> Split:
+    """The split of a film, with exact depth, normals and masks of what moves."""
+    pictures = moving_pictures(film.cameras, film.time, samples_per_axis)
+    masks = tuple(moving_mask(film.cameras, n, depth, film.time[n]) for n, depth in enumerate(pictures.depth))
+    return Split(name=name, cameras=film.cameras, images=Images.from_list(list(pictures.rgba)),
+                 depth=tuple(pictures.depth), normals=tuple(pictures.normals), time=film.time, ids=film.ids,
+                 moving=masks)
+
+
+def moving_still_life(time: float) -> World:
+    """The solids at a time in [0, 1]."""
+    there = [solid for solid in _moving(time) if solid.size[0] > 0]
+    return World(groups=[*still_life().groups, there])
+
+
+def moving_pictures(cameras: Cameras, times: Sequence[float], samples_per_axis: int) -> Pictures:
+    """What each of N cameras sees at its time [N]; `samples_per_axis`^2 rays a pixel. Runs on the current runtime."""
+    found = [render(moving_still_life(float(time)), cameras.subset([n]), daylight(), samples_per_axis)
+             for n, time in enumerate(times)]
+    return Pictures(*(np.concatenate([getattr(each, name) for each in found]) for name in ("rgba", "depth", "normals")))
+
+
+def correspondence(points: np.ndarray, time: float, other: float) -> np.ndarray:
+    """[P, 3] where the surface points [P, 3] of `time` are at the `other` time; NaN for those that are not there then.
+
+    Points and results are world positions. What is no surface of a thing that moves stays.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    result = points.copy()
+    of = _solid_at(points, time)
+    for number, (now, then) in enumerate(zip(_moving(time), _moving(other))):
+        mine = of == number
+        if now.size[0] == 0:
+            continue
+        local = (points[mine] - now.position) @ now.rotation * (then.size[0] / now.size[0])
+        result[mine] = local @ then.rotation.T + then.position if then.size[0] > 0 else np.nan
+    return result
+
+
+def moves(points: np.ndarray, time: float) -> np.ndarray:
+    """[P] bool: which of the world positions [P, 3] lie on the surface of a thing that moves, at `time`."""
+    return _solid_at(np.asarray(points, dtype=np.float64), time) >= 0
+
+
+def surface_points(cameras: Cameras, n: int, depth: np.ndarray) -> np.ndarray:
+    """[H, W, 3] world positions that the pixel centres of camera n see, of `depth` [H, W] along their rays; not finite
+    where that is infinite. The camera is free of distortion."""
+    height, width = depth.shape
+    v, u = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
+    (x, y), pose = ((np.stack([u, v], -1) - cameras.principal[n]) / cameras.focal[n]).transpose(2, 0, 1), (
+        cameras.camera_to_world[n].astype(np.float64))
+    directions = np.stack([x, -y, -np.ones_like(x)], axis=-1) @ pose[:, :3].T
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return pose[:, 3] + np.where(np.isfinite(depth), depth, np.nan)[..., None] * directions
+
+
+def moving_mask(cameras: Cameras, n: int, depth: np.ndarray, time: float) -> np.ndarray:
+    """[H, W] bool: whether the centre of a pixel of camera n shows something that moves, by exact `depth` [H, W]."""
+    seen = surface_points(cameras, n, depth).reshape(-1, 3)
+    there = np.isfinite(seen).all(axis=1)
+    mask = np.zeros(len(seen), bool)
+    mask[there] = moves(seen[there], time)
+    return mask.reshape(depth.shape)
+
+
+def _moving(time: float) -> list[Solid]:
+    """All that moves, always in this order; the size of what is not there is 0."""
+    return [
+        *_swinging(RUST, pivot=(0.02, 0.02, 0.98), length=0.72, radius=0.14, across=(0.0, 1.0, 0.0),
+                   angle=np.radians(40) * np.sin(TURN * time)),
+        *_swinging(TEAL, pivot=(-0.86, 0.04, 0.80), length=0.66, radius=0.12, across=(1.0, 0.0, 0.0),
+                   angle=np.radians(35) * np.sin(1.5 * TURN * time)),
+        *_reed(BEND * np.sin(TURN * time)),
+        _bud(_smooth((time - 0.35) / 0.3)),
+    ]
+
+
+def _swinging(material: Material, *, pivot, length: float, radius: float, across, angle: float) -> list[Solid]:
+    """A ball and its rod, turned by `angle` about the axis `across` through the pivot."""
+    rotation, pivot = _rotation(across, angle), np.asarray(pivot)
+    down = rotation @ (0.0, 0.0, -1.0)
+    rod = Solid(kind=CAPSULE, size=(0.014, 0.5 * (length - radius)), material=IVORY, rotation=rotation,
+                position=tuple(pivot + 0.5 * (length - radius) * down))
+    ball = Solid(kind=SPHERE, size=(radius,), material=material, rotation=rotation,
+                 position=tuple(pivot + length * down))
+    return [rod, ball]
+
+
+def _reed(bend: float) -> list[Solid]:
+    """Capsules end to end, each turned by `bend` against the one below it."""
+    solids, foot = [], np.array(ROOT)
+    for joint in range(JOINTS):
+        rotation = _rotation((1.0, 0.0, 0.0), bend * (joint + 0.5))
+        tip = foot + LINK * rotation[:, 2]
+        solids.append(Solid(kind=CAPSULE, size=(0.05 - 0.004 * joint, 0.5 * LINK), material=LEAF, rotation=rotation,
+                            position=tuple(0.5 * (foot + tip))))
+        foot = tip
+    return solids
+
+
+def _bud(grown: float) -> Solid:
+    radius = 0.13 * grown
+    return Solid(kind=SPHERE, size=(radius,), material=BUD, position=(-0.03, -0.44, FLOOR + radius))
+
+
+def _smooth(x: float) -> float:
+    """From 0 to 1 as x does, with no slope at either end."""
+    x = min(max(x, 0.0), 1.0)
+    return x * x * (3 - 2 * x)
+
+
+def _rotation(axis, angle: float) -> np.ndarray:
+    """[3, 3] about a unit axis (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def _solid_at(points: np.ndarray, time: float) -> np.ndarray:
+    """[P]: the number of the moving solid on whose surface each point lies, or -1."""
+    of, nearest = np.full(len(points), -1), np.full(len(points), ON_SURFACE)
+    for number, solid in enumerate(_moving(time)):
+        if solid.size[0] == 0:
+            continue
+        local = (points - solid.position) @ solid.rotation
+        half = solid.size[1] if solid.kind == CAPSULE else 0.0
+        local[:, 2] -= np.clip(local[:, 2], -half, half)
+        distance = np.abs(np.linalg.norm(local, axis=1) - solid.size[0])
+        closer = distance < nearest
+        of[closer], nearest[closer] = number, distance[closer]
+    return of

@@ -1,0 +1,81 @@
+"""A field behind a displacement: what is at x at a time is what another field has at x + d(x, time).
+
+S samples, R rays. The displacement is nothing at the first time, so that the other field is of the scene as it was then
+(Pumarola et al. 2021, D-NeRF, section 4.1).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import WarpConfig
+from ..ops.positional_encoding import encode_position, encoding_width
+from ..types import UNKNOWN, Shot, of_samples
+from .field import Field, Samples
+from .mlp import MLP
+from .timed import encoded_times
+
+__all__ = ["Deformed", "Displacement"]
+
+STILL = 0.01  # of the usual size are the weights of the last layer at first: hardly anything moves
+
+
+class Displacement(nn.Module):
+    """d(x, time), a small network of sines and cosines of both; exactly 0 at the time 0."""
+
+    def __init__(self, config: WarpConfig, side: float, generator: torch.Generator):
+        """`side` of the box in model units."""
+        super().__init__()
+        self.config, self.side = config, side
+        inputs = encoding_width(3, config.levels, True) + encoding_width(1, config.time_levels, True)
+        self.network = MLP(inputs, 3, width=config.width, hidden_layers=config.layers, generator=generator)
+        with torch.no_grad():
+            self.network.weights[-1].mul_(STILL)
+
+    def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
+        """[S, 3] in model units of positions [S, 3], at the times of a shot. Differentiable with respect to them."""
+        count = len(positions)
+        place = encode_position(positions * (2 / self.side), self.config.levels).t()  # the box is [-1, 1]^3
+        time = encoded_times(shot, self.config.time_levels, count, ray_index, positions.dtype)
+        moved = self.network(torch.cat([place, time])).to(positions.dtype).t() * (self.side / 2)
+        return moved * of_samples(shot.time > 0, count, ray_index)[:, None]
+
+
+class Deformed(Field):
+    """`field` seen through a `warp`."""
+
+    def __init__(self, field: Field, warp: Displacement):
+        super().__init__()
+        self.field, self.warp = field, warp
+        self.harmonics = field.harmonics
+
+    def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
+        return self.field.density(self.moved(samples, shot, ray_index), shot, ray_index)
+
+    def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
+                      ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
+        if torch.is_grad_enabled():
+            samples = self.moved(samples, shot, ray_index)
+        return self.field.density_again(samples, known, kept, shot, ray_index)
+
+    def moved(self, samples: Samples, shot: Shot, ray_index: Tensor | None = None) -> Samples:
+        """Where the other field is asked; samples keep their widths."""
+        if isinstance(samples, Tensor):
+            return samples + self.warp(samples, shot, ray_index)
+        positions, widths = samples
+        return positions + self.warp(positions, shot, ray_index), widths
+
+    def colour(self, hidden: Any, directions: Tensor, shot: Shot = UNKNOWN,
+               ray_index: Tensor | None = None) -> Tensor:
+        return self.field.colour(hidden, directions, shot, ray_index)
+
+    def colour_coefficients(self, hidden: Any, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
+        return self.field.colour_coefficients(hidden, shot, ray_index)
+
+    @property
+    def features_size(self) -> int:
+        return self.field.features_size
+
+    def features(self, hidden: Any) -> Tensor:
+        return self.field.features(hidden)

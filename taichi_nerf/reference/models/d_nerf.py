@@ -1,0 +1,21 @@
+"""D-NeRF in plain PyTorch: what `taichi_nerf.models.d_nerf` must render. Notation of `t_nerf`."""
+
+import torch
+
+from ..positional_encoding import encode
+from .fields import network, part
+from .t_nerf import picture
+
+
+def displacement(w, x, time, side, levels, time_levels):
+    """[S, 3] of positions x [S, 3] at times [S]: nothing at the time 0."""
+    inputs = torch.cat([encode(2 * x / side, levels), encode(time[:, None], time_levels)], dim=1)
+    return torch.where(time[:, None] > 0, network(w, "network", inputs) * side / 2, 0)
+
+
+def d_nerf(state, d, time, samples, early_stop, *, warp, sees_time, **shape):
+    """The picture; `warp` has the settings of the displacement, `sees_time` says whether the field is told the time."""
+    x, of_sample = samples[0], time[samples[3].long()]
+    moved = x + displacement(part(state, "field.warp"), x, of_sample, shape["side"], **warp)
+    told = encode(of_sample[:, None], shape["time_levels"]) if sees_time else None
+    return picture(part(state, "field.field"), moved, d, samples, early_stop, told, shape)

@@ -1,0 +1,167 @@
+"""Fields that know the time, T-NeRF and D-NeRF: values and gradients against their references, and their promises."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf.config import DNeRFConfig, SamplingConfig, SettingError, TNeRFConfig, WarpConfig, recipe
+from taichi_nerf.errors import UserError
+from taichi_nerf.models.family import build_model, check_scene
+from taichi_nerf.models.model import Box
+from taichi_nerf.models.views import render_view
+from taichi_nerf.reference.models.d_nerf import d_nerf
+from taichi_nerf.reference.models.t_nerf import t_nerf
+from taichi_nerf.types import Rays, Seeds, Shot, Standing
+
+from . import test_family
+from .test_family import DEGREE, GRID, HASH, facing, make_rays
+
+SAMPLING = SamplingConfig(grid_resolution=16, steps=24)
+T_NERF = TNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3)
+WARP = WarpConfig(levels=3, time_levels=2, width=16, layers=2)
+D_NERF = DNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=WARP)
+SHAPE = {"side": 1.0, "grid": {**GRID, "max_resolution": 8}, "degree": DEGREE, "time_levels": 3}
+OF_WARP = {"warp": {"levels": 3, "time_levels": 2}}
+STANDING = Standing(step=64, progress=0.4, seeds=Seeds(0, 5, 0))
+MODELS = {
+    "t-nerf": (T_NERF, lambda *given: t_nerf(*given, **SHAPE)),
+    "d-nerf": (D_NERF, lambda *given: d_nerf(*given, **SHAPE, **OF_WARP, sees_time=True)),
+    "d-nerf, pure": (dataclasses.replace(D_NERF, field_sees_time=False),
+                     lambda *given: d_nerf(*given, **SHAPE, **OF_WARP, sees_time=False)),
+}
+
+full_precision = test_family.full_precision
+
+
+@pytest.fixture
+def rays(rng):
+    return make_rays(rng)
+
+
+def prepared(backend, config, seed=3):
+    """A model whose weights are larger than at the start, in the precision of the backend."""
+    model = build_model(config, Box(bounded=True), seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            size = 0.5 if "table" in name else 0.1
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+    return model.to(backend.device, backend.dtype)
+
+
+def given(backend, rays, time):
+    """`rays` at a time each, or all at one, on the backend."""
+    time = torch.full((len(rays),), time) if isinstance(time, float) else time
+    return Rays(backend.tensor(rays.origins), backend.tensor(rays.directions), None,
+                Shot(time=time.to(backend.device, torch.float32)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_renders_what_its_reference_does_with_the_same_gradients(backend, rays, name):
+    config, reference = MODELS[name]
+    model = prepared(backend, config)
+    time = torch.linspace(0, 1, len(rays))
+    told = given(backend, rays, time)
+    state = {key: value.detach().double().cpu().requires_grad_(value.is_floating_point())
+             for key, value in model.state_dict().items()}
+    marched = model.grid.march(told, near=0.0)
+    samples = [value.double().cpu() if value.is_floating_point() else value.cpu() for value in (
+        marched.positions, marched.t, marched.dt, marched.ray_index, marched.ray_start, marched.ray_count)]
+    expected = reference(state, rays.directions, time.double(), samples, SAMPLING.early_stop)
+    pixels = model.render(told)
+    assert 0.05 < expected[1].mean() < 1
+    for what, value in zip(("colour", "opacity", "depth"), expected):
+        backend.assert_close(getattr(pixels, what), value.detach(), what)
+    cotangent = torch.linspace(-1, 1, expected[0].numel(), dtype=torch.float64).view_as(expected[0])
+    (expected[0] * cotangent).sum().backward()
+    (pixels.colour * backend.tensor(cotangent)).sum().backward()
+    groups = {group.parameters[0].data_ptr(): group.gradient for group in model.parameter_groups()}
+    for key, parameter in model.named_parameters():
+        found = groups[parameter.data_ptr()] if key.endswith("table") else parameter.grad
+        assert state[key].grad.abs().max() > 0, key
+        backend.assert_close(found, state[key].grad, key)
+
+
+@pytest.fixture
+def cpu(configuration):
+    if configuration != "cpu-f64":
+        pytest.skip("of the arithmetic, not of a backend")
+
+
+@torch.no_grad()
+def test_nothing_is_displaced_at_the_first_time_and_no_time_is_the_first(cpu, backend, rays):
+    model = prepared(backend, D_NERF)
+    positions = backend.tensor(rays.directions) / 3
+    shots = {time: Shot(time=torch.full((len(rays),), time)) for time in (0.0, 1e-3, 0.5)}
+    warp = model.field.warp
+    assert torch.equal(warp(positions, shots[0.0]), torch.zeros_like(positions))
+    assert warp(positions, shots[1e-3]).abs().max() > 1e-3
+    first, later = (model.density(positions, shots[time]) for time in (0.0, 0.5))
+    assert torch.equal(first, model.density(positions)) and not torch.allclose(first, later)
+    still = dataclasses.replace(given(backend, rays, 0.0), shot=Shot())
+    assert torch.equal(model.render(still).colour, model.render(given(backend, rays, 0.0)).colour)
+
+
+def test_an_untrained_warp_hardly_moves_anything(cpu, backend, rays):
+    warp = build_model(DNeRFConfig(), Box()).field.warp
+    moved = warp(rays.directions.float() / 3, Shot(time=torch.linspace(0, 1, len(rays))))
+    assert 0 < moved.abs().max() < 0.02
+
+
+@torch.no_grad()
+def test_a_cell_that_is_occupied_at_some_time_stays(cpu, backend, monkeypatch):
+    """Of a ball that goes along x, no cell that it ever meets is lost, and nothing else is kept."""
+    model = build_model(T_NERF, Box(bounded=True)).to(backend.device, backend.dtype)
+
+    def ball(positions, shot, standing=None):
+        centre = torch.stack([0.6 * shot.time.to(positions) - 0.3, 0 * shot.time, 0 * shot.time], dim=1)
+        return 200.0 * ((positions - centre).norm(dim=1) < 0.1)
+
+    monkeypatch.setattr(model, "density", ball)
+    for step in range(64, 64 + 16 * 200, 16):
+        model.after_step(dataclasses.replace(STANDING, step=step, seeds=Seeds(0, step, 0)))
+    times = torch.linspace(0, 1, 101, dtype=torch.float64)
+    path = torch.stack([0.6 * times - 0.3, 0 * times, 0 * times], dim=1)
+    beside = path + torch.tensor([0.0, 0.05, -0.05])
+    assert model.grid.occupied(path).all() and model.grid.occupied(beside).all()
+    assert not model.grid.occupied(path + torch.tensor([0.0, 0.3, 0.0])).any()
+
+
+def test_a_learning_rate_of_its_own_moves_the_warp(cpu, backend):
+    model = build_model(D_NERF, Box())
+    groups = {group.name: group for group in model.parameter_groups()}
+    assert set(groups) == {"field.field.table", "field", "warp"} and groups["warp"].share == WARP.rate
+    listed = [id(parameter) for group in groups.values() for parameter in group.parameters]
+    assert sorted(listed) == sorted(map(id, model.parameters()))
+
+
+def test_a_frozen_time_is_seen_from_anywhere_and_a_frozen_camera_sees_any_time(cpu, backend):
+    runtime_of = prepared(backend, T_NERF)
+    cameras = facing(count=2).model_cameras("train")
+    shown = {(n, time): render_view(runtime_of, cameras, n, background=1.0, shot=Shot.single(time=time)).colour
+             for n in (0, 1) for time in (0.2, 0.8)}
+    pairs = [((0, 0.2), (1, 0.2)), ((0, 0.2), (0, 0.8))]
+    assert all(not np.allclose(shown[one], shown[other], atol=1e-3) for one, other in pairs)
+
+
+def test_scenes_without_times_are_refused(cpu, backend):
+    scene = facing(count=3)
+    for time, said in ((None, "no image of wall has a time: give each frame"), (np.full(3, 0.5), "have the time 0.5")):
+        split = dataclasses.replace(scene.splits["train"], time=time)
+        for config in (T_NERF, D_NERF):
+            with pytest.raises(UserError, match=f"--model {config.kind} is for scenes that move, and .*{said}"):
+                check_scene(config, dataclasses.replace(scene, splits={"train": split}))
+    check_scene(T_NERF, dataclasses.replace(scene, splits={
+        "train": dataclasses.replace(scene.splits["train"], time=np.array([0.5, 0.0, 1.0]))}))
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for config, change, said in ((T_NERF, {"grid_times": 0}, "grid-times"),
+                                 (T_NERF, {"time_levels": 17}, "time-levels"), (WARP, {"layers": 0}, "layers"),
+                                 (WARP, {"rate": 0.0}, "rate")):
+        with pytest.raises(SettingError, match=said):
+            dataclasses.replace(config, **change)
+    with pytest.raises(SettingError, match="encoding positional is not for d-nerf"):
+        recipe("d-nerf", "small", "positional")

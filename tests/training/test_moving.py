@@ -1,0 +1,204 @@
+"""Training on scenes that move, from the first step to the scores of what moves; what the command line says of time."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf import cli
+from taichi_nerf.config import (
+    BatchConfig,
+    DNeRFConfig,
+    FieldConfig,
+    HashGridConfig,
+    InstantNGPConfig,
+    SamplingConfig,
+    SparsityConfig,
+    TNeRFConfig,
+    WarpConfig,
+)
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.export import write_blender
+from taichi_nerf.data.inspect import describe
+from taichi_nerf.models.views import render_view
+from taichi_nerf.training import checkpoint
+from taichi_nerf.training.evaluate import evaluate
+from taichi_nerf.training.run import default_training, make_model
+from taichi_nerf.training.sparsity import Sparsity
+from taichi_nerf.training.trainer import trainer_for
+from taichi_nerf.types import Seeds, Shot, Standing
+
+from .test_checkpoint import assert_same
+
+HASH = FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64), density_width=16,
+                   colour_width=16)
+SHARED = {"field": HASH, "sampling": SamplingConfig(grid_resolution=16, steps=32, first_update=2, update_every=2,
+                                                    cells_per_update=512)}
+SMALL = {"t-nerf": TNeRFConfig(**SHARED), "d-nerf": DNeRFConfig(**SHARED, warp=WarpConfig(width=16, layers=2)),
+         "instant-ngp": InstantNGPConfig(**SHARED)}
+BATCH = BatchConfig(samples=4096, marched=2**14, max_rays=512)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return builtin_scene("moving", resolution=16, views=(8, 0, 3), samples_per_pixel=1)
+
+
+@pytest.fixture(params=["t-nerf", "d-nerf"])
+def make(request, scene):
+    """`make(steps=20)`: a new trainer of an untrained small model that knows the time."""
+
+    def make(name=request.param, **settings):
+        config = SMALL[name]
+        training = default_training(config, batch=BATCH, **settings)
+        optimiser = dataclasses.replace(training.optimiser, learning_rate=0.1)
+        return trainer_for(make_model(scene, config), scene, dataclasses.replace(training, optimiser=optimiser))
+
+    return make
+
+
+def test_training_lowers_the_loss_and_goes_on_exactly(make, tmp_path):
+    straight, first, second = make(steps=120), make(steps=120), make(steps=120)
+    for _ in range(40):
+        straight.step()
+        first.step()
+    checkpoint.save(tmp_path, first)
+    checkpoint.load_training(tmp_path, second)
+    before = straight.totals()
+    for _ in range(40):
+        straight.step()
+        second.step()
+    assert_same(straight, second)
+    middle = straight.totals()
+    for _ in range(40):
+        straight.step()
+    assert (straight.totals() - middle).squared_error < 0.8 * before.squared_error
+
+
+def test_each_time_has_its_scores_and_what_moves_has_its_own(scene):
+    evaluation = evaluate(make_model(scene, SMALL["t-nerf"]), scene)
+    assert evaluation.time == tuple(scene.splits["test"].time.tolist())
+    scores = evaluation.as_json()
+    assert [image["time"] for image in scores["per_image"]] == pytest.approx([3 / 14, 1 / 2, 11 / 14], abs=1e-6)
+    each = [image["psnr_moving"] for image in scores["per_image"]]
+    assert scores["psnr_moving"] == pytest.approx(np.mean(each)) and "PSNR of what moves" in str(evaluation)
+    split = scene.splits["test"]
+    split = dataclasses.replace(split, moving=(np.zeros((16, 16), bool), *split.moving[1:]))
+    there = dataclasses.replace(scene, splits={"test": split})
+    scores = evaluate(make_model(scene, SMALL["t-nerf"]), there).as_json()
+    assert scores["per_image"][0]["psnr_moving"] is None
+    assert scores["psnr_moving"] == pytest.approx(np.mean(each[1:]))
+
+
+def test_info_says_what_times_ask_for(scene):
+    def said(time, same_place=False):
+        split, cameras = scene.splits["train"], scene.splits["train"].cameras
+        if same_place:
+            cameras = cameras.subset([0] * len(split))
+        split = dataclasses.replace(split, time=time, cameras=cameras)
+        return [finding.text for finding in describe(dataclasses.replace(scene, splits={"train": split}))]
+
+    times = scene.splits["train"].time
+    wanted = "photos have times: --model t-nerf or --model d-nerf"
+    assert wanted in said(times) and wanted in said(times[::-1])  # in whatever order
+    assert wanted not in said(None) and wanted not in said(np.full(8, 0.5))
+    assert any("all images have the time 0.5" in text for text in said(np.full(8, 0.5)))
+    assert any("the first time is 0.25, not 0" in text for text in said(0.25 + 0.75 * times))
+    assert any("one camera that does not move sees each time once" in text for text in said(times, same_place=True))
+    assert not any("first time" in text or "does not move" in text for text in said(times))
+
+
+@pytest.fixture
+def run(scene, tmp_path):
+    """`run(name)`: the folder of a run of a few steps on the scene in a folder."""
+    folder = write_blender(scene, tmp_path / "scene")
+
+    def train(name) -> str:
+        config, output = SMALL[name], str(tmp_path / name)
+        assert cli.main(["train", str(folder), "--model", name, "--steps", "2", "--test-every", "1", "--orbit-frames",
+                         "0", "--output", output, "--model.field.hash-grid.log2-entries",
+                         str(config.field.hash_grid.log2_entries), "--threads", "1"]) == 0
+        return output
+
+    return train
+
+
+def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, monkeypatch):
+    moving = run("d-nerf")
+    assert "smeared" not in capsys.readouterr().err
+    rendered = []
+
+    def pictures(model, cameras, background, outputs, *, shots, **settings):
+        rendered.append((cameras, shots.time))
+
+    monkeypatch.setattr("taichi_nerf.export.pictures.render_pictures", pictures)
+
+    def render(*options):
+        assert cli.main(["render", moving, "-o", str(tmp_path / f"out{len(rendered)}"), *options]) == 0
+        return rendered[-1]
+
+    cameras, times = render("--frames", "3")
+    assert times.tolist() == [0.0, 0.5, 1.0] and len(np.unique(cameras.camera_to_world, axis=0)) == 3
+    assert render("--frames", "3", "--time", "0.25")[1].tolist() == [0.25] * 3
+    assert render("--frames", "3", "--time", "1", "0")[1].tolist() == [1.0, 0.5, 0.0]
+    cameras, times = render("--frames", "3", "--freeze")
+    assert times.tolist() == [0.0, 0.5, 1.0] and len(np.unique(cameras.camera_to_world, axis=0)) == 1
+    assert render("--path", "test")[1].tolist() == pytest.approx([3 / 14, 1 / 2, 11 / 14])
+    path = tmp_path / "path.json"
+    frames = [{"camera_to_world": np.eye(3, 4).tolist(), "fov": 40, "time": time} for time in (0.2, 0.6)]
+    path.write_text(json.dumps({"frames": frames}))
+    assert render("--path", str(path), "--frames", "3")[1].tolist() == pytest.approx([0.2, 0.4, 0.6])
+    for time, said in ((None, "frames 1 has no 'time', which others have"), (1.5, "a 'time' is 1.5; times lie")):
+        frames[1]["time"] = time
+        path.write_text(json.dumps({"frames": frames}))
+        assert cli.main(["render", moving, "--path", str(path)]) == 2
+        assert said in capsys.readouterr().err
+    assert cli.main(["render", moving, "--time", "2"]) == 2
+    assert "time must be one number from 0 to 1" in capsys.readouterr().err
+    assert cli.main(["render", moving, "--time", "0.5", "--freeze"]) == 2
+    assert "give no --time, or two" in capsys.readouterr().err
+    assert cli.main(["octree", moving]) == 2
+    assert "whose scene moves, and an octree stands still" in capsys.readouterr().err
+
+
+def test_a_model_without_time_says_so_first(run, capsys):
+    still = run("instant-ngp")
+    first = next(line for line in capsys.readouterr().err.splitlines() if "photos" in line)
+    assert first == ("photos have times: what moves is smeared by instant-ngp, which knows none; try --model t-nerf or "
+                     "--model d-nerf")
+    for option in (("--time", "0.5"), ("--freeze",)):
+        assert cli.main(["render", still, *option]) == 2
+        assert "is a run of instant-ngp, which knows no time" in capsys.readouterr().err
+
+
+def test_the_closing_video_goes_through_time(scene, tmp_path, monkeypatch):
+    from taichi_nerf.export import orbit
+
+    given = []
+    monkeypatch.setattr(orbit, "render_pictures", lambda *_, shots, **__: given.append(shots.time))
+    for name in ("t-nerf", "instant-ngp"):
+        orbit.orbit_video(make_model(scene, SMALL[name]), scene, tmp_path / "orbit.mp4", 3, size=(8, 8), background=1.0)
+    assert given[0].tolist() == [0.0, 0.5, 1.0] and given[1] is None
+
+
+def test_empty_space_is_asked_for_at_all_times(scene, monkeypatch):
+    model, given = make_model(scene, SMALL["t-nerf"]), []
+    monkeypatch.setattr(model, "density", lambda positions, shot: given.append(shot.time) or positions[:, 0])
+    standing = Standing(step=0, progress=0.0, seeds=Seeds(0, 1, 2))
+    Sparsity(model, SparsityConfig(weight=1.0, points=100)).losses(None, None, standing)
+    assert given[0].shape == (100,) and given[0].min() < 0.1 and given[0].max() > 0.9
+
+
+def test_a_loaded_model_shows_the_time_that_is_asked_for(make, scene, tmp_path):
+    trainer = make(steps=3)
+    trainer.step()
+    checkpoint.save(tmp_path, trainer)
+    model, cameras = checkpoint.load(tmp_path), scene.model_cameras("test")
+    shot = Shot(time=torch.tensor([0.7]))
+    with trainer.averaged() as averaged:
+        expected = render_view(averaged, cameras, 0, background=1.0, normals=True, shot=shot)
+    shown = render_view(model, cameras, 0, background=1.0, normals=True, shot=shot)
+    for name in ("colour", "opacity", "depth", "normals"):
+        assert np.array_equal(getattr(shown, name), getattr(expected, name)), name
