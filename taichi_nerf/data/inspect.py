@@ -131,7 +131,8 @@ def _suspicions(scene: Scene) -> Iterator[str]:
         yield from _box_suspicions(scene, name, names, cameras)
         yield from _near_suspicions(scene, split, names, cameras)
         yield from _image_suspicions(name, names, split)
-        yield from time_suspicions(name, split, cameras)
+        if name == "train":
+            yield from time_suspicions(split, cameras)
     yield from _shared_views(scene)
 
 
