@@ -143,7 +143,8 @@ def _suspicions(scene: Scene) -> Iterator[str]:
         yield from _near_suspicions(scene, split, names, cameras)
         yield from _image_suspicions(name, names, split)
         yield from _stranger_suspicions(name, names, split)
-        yield from time_suspicions(name, split, cameras)
+        if name == "train":
+            yield from time_suspicions(split, cameras)
     yield from _shared_views(scene)
 
 

@@ -120,10 +120,9 @@ def _computed(name: str, request: Request) -> Scene:
     from .builtin import builtin_scene, views_of  # which needs a runtime
 
     wanted = [split for split in SPLIT_NAMES if request.wants(split)]
-    views = tuple(count if split in wanted else int(split == "train")
-                  for split, count in zip(SPLIT_NAMES, views_of(name)))
-    scene = builtin_scene(name, resolution=max(BUILTIN_RESOLUTION // request.downscale, 1), views=views)
-    splits = {split: scene.splits[split] for split in wanted}
+    scene = builtin_scene(name, resolution=max(BUILTIN_RESOLUTION // request.downscale, 1), views=views_of(name),
+                          splits=wanted)
+    splits = dict(scene.splits)
     for split, k in request.every.items():
         if split in splits and k > 1:
             splits[split] = splits[split].subset(slice(None, None, k))

@@ -28,16 +28,16 @@ def time_facts(scene: Scene) -> list[str]:
     return [f"photos have times: {for_times()}"] if has_times(scene) else []
 
 
-def time_suspicions(name: str, split: Split, cameras: Cameras) -> Iterator[str]:
-    """Of a split with `cameras` in model space."""
+def time_suspicions(split: Split, cameras: Cameras) -> Iterator[str]:
+    """Of the training views, whose `cameras` are in model space."""
     if split.time is None or len(split) < 2:
         return
     if np.ptp(split.time) == 0:
-        yield f"{name}: all images have the time {split.time[0]:g}: to models that move this scene stands still"
+        yield f"{split.name}: all images have the time {split.time[0]:g}: to models that move this scene stands still"
         return
-    if name == "train" and split.time.min() > 0:
-        yield (f"{name}: the first time is {split.time.min():.3g}, not 0, and d-nerf begins with how things were at 0, "
-               "which no image shows: subtract it from all times, and divide them by the last")
+    if split.time.min() > 0:
+        yield (f"{split.name}: the first time is {split.time.min():.3g}, not 0, and d-nerf begins with how things "
+               "were at 0, which no image shows: subtract it from all times, and divide them by the last")
     if np.ptp(cameras.position, axis=0).max() < ONE_PLACE:
-        yield (f"{name}: one camera that does not move sees each time once: nothing tells how far away a thing that "
-               "moves is; its pictures from elsewhere are guessed")
+        yield (f"{split.name}: one camera that does not move sees each time once: nothing tells how far away a thing "
+               "that moves is; its pictures from elsewhere are guessed")

@@ -123,6 +123,15 @@ def test_two_cameras_take_turns_and_the_other_one_is_tested(_on_the_cpu):
         assert np.isclose(apart, 0.35, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["moving", "moving-rig", "crowd"])
+def test_a_split_is_the_same_without_the_others(name):
+    whole = load_scene(f"builtin:{name}", downscale=50, splits=["train", "test"])
+    alone = load_scene(f"builtin:{name}", downscale=50, splits=["test"])
+    one, other = whole.splits["test"], alone.splits["test"]
+    assert list(alone.splits) == ["test"] and np.array_equal(one.images.pixels, other.images.pixels)
+    assert one.time is None or (np.array_equal(one.time, other.time) and len(np.unique(one.time)) == len(one))
+
+
 def test_it_comes_back_from_a_folder_of_d_nerf_with_its_times(scene, tmp_path):
     loaded = load_scene(write_blender(scene, tmp_path / "moving"))
     for name, split in scene.splits.items():

@@ -34,7 +34,7 @@ VIEWS, MOVING_VIEWS = (60, 8, 16), (150, 8, 16)  # of each split; of what moves
 
 
 def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tuple[int, int, int] | None = None,
-                  samples_per_pixel: int = 16, seed: int = 0) -> Scene:
+                  samples_per_pixel: int = 16, seed: int = 0, splits: Sequence[str] = SPLIT_NAMES) -> Scene:
     """A computed scene with exact depth and normals.
 
     `still-life`: toys on a round table; RGBA pictures, cameras on a hemisphere, everything in the unit box.
@@ -55,6 +55,7 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
         views: number of views for training, validation and test; by default 60, 8 and 16, of what moves 150, 8 and 16.
         samples_per_pixel: rays that are averaged in a pixel, a square number.
         seed: turns the cameras around the vertical axis; the world stays the same.
+        splits: those to compute, all by default; what they are does not depend on it.
 
     Returns:
         A scene with the splits of at least one view. Rendered on the current runtime; the same on every
@@ -74,8 +75,13 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     if len(views) != 3 or min(views) < 0 or views[0] < 1:
         raise UserError(f"the built-in scene needs three numbers of views, the first at least 1, got {views}")
     turn = np.random.default_rng(seed).uniform(0, 2 * np.pi)
-    splits = (_still_splits if what.film is None else _moving_splits)(what, views, resolution, samples, turn)
-    return Scene(name=name.replace("-", " "), format="built-in", splits=splits, centre=np.zeros(3), scale=what.scale,
+    if what.film is None:
+        wanted = [count if split in splits else 0 for split, count in zip(SPLIT_NAMES, views)]
+        found = _still_splits(what, wanted, resolution, samples, turn)
+    else:
+        films = zip(SPLIT_NAMES, what.film(views, resolution, turn))
+        found = {split: filmed(split, film, samples) for split, film in films if split in splits and len(film.time)}
+    return Scene(name=name.replace("-", " "), format="built-in", splits=found, centre=np.zeros(3), scale=what.scale,
                  aabb_scale=what.aabb_scale, near=what.near, background="white" if what.bounded else "black",
                  bounded=what.bounded,
                  notes=[f"computed at {resolution} x {resolution} with {samples_per_pixel} samples per pixel",
@@ -136,15 +142,9 @@ def _still_splits(what: _Composition, views: Sequence[int], resolution: int, sam
         if len(split_cameras):
             splits[split_name] = _split(split_name, split_cameras, pictures, first)
         first += len(split_cameras)
-    if what.photographed is not None:
+    if what.photographed is not None and "train" in splits:
         splits["train"] = what.photographed(splits["train"], samples)
     return splits
-
-
-def _moving_splits(what: _Composition, views: Sequence[int], resolution: int, samples: int,
-                   turn: float) -> dict[str, Split]:
-    films = what.film(views, resolution, turn)
-    return {name: filmed(name, film, samples) for name, film in zip(SPLIT_NAMES, films) if len(film.time)}
 
 
 def _joined(parts: list[Cameras]) -> Cameras:
