@@ -12,12 +12,13 @@ class TrimConfig:
     quantile: float = 0.5
     """Of the errors of all pixels, which is taken for usual: above 0, at most 1. The median hardly knows of what moves,
     as long as that is less than half of what is seen."""
-    margin: float = 16.0
+    margin: float = 24.0
     """Pixels with a squared error below so many times the usual one count for certain; the others, if their neighbours
     do. 1 or more."""
-    patch: int = 4
+    patch: int = 2
     """Pixels are drawn as squares so many pixels wide, 2 to 64 and no wider than a photo, so that each knows its
-    neighbours. Larger squares know more of them, and make batches of fewer places; 16 in RobustNeRF."""
+    neighbours. Larger squares know more of them, and make batches of fewer places, from which less is learned; 16 in
+    RobustNeRF."""
     warm_in: float = 0.05
     """Part of the training, of 500 steps at the most, in which the share of pixels that count whatever their error is
     falls to 1/e: early errors say nothing yet. Above 0, at most 1."""

@@ -214,7 +214,8 @@ def test_every_model_learns_from_what_counts_alone(name, small_scene):
 
 
 def test_patches_are_as_small_as_a_batch(small_scene):
-    config = TrainingConfig(steps=2, batch=dataclasses.replace(BATCH, max_rays=20), robust=True)
+    config = TrainingConfig(steps=2, batch=dataclasses.replace(BATCH, max_rays=20), robust=True,
+                            trim=TrimConfig(patch=8))
     trainer = trainer_for(make_model(small_scene, SMALL), small_scene, config)
     assert trainer.trimming.patch == trainer.batches.patch == 4
     trainer.step()
