@@ -226,10 +226,10 @@ def _row_links(child: Tensor, full: Tensor) -> tuple[Tensor, Tensor]:
     last = (child == 0).all(1)
     above_last = (links > 0) & last[links.clamp_min(0).long()]  # [n, 8]
     there = links[above_last].long()
-    bytes_ = torch.zeros_like(links)
-    bytes_[above_last] = full_leaves[there]
+    below = torch.zeros_like(links)
+    below[above_last] = full_leaves[there]
     links[above_last] = torch.where(full_leaves[there] > 0, -first_row[there], 0)
-    return links, bytes_.to(torch.uint8).view(torch.int32)
+    return links, below.to(torch.uint8).view(torch.int32)
 
 
 def _rows(density: Tensor, coefficients: Tensor, full: Tensor) -> Tensor:

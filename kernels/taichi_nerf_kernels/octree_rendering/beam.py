@@ -15,7 +15,7 @@ from ..engine import ti
 from ..octree import CELLS, LEVELS
 from .walk import FAR, enter_cube, ray_in_cells
 
-TOGETHER = 64
+TOGETHER = 64  # a tile
 MOST_LEAPS = 64  # of a beam: it may begin anywhere before the first leaf
 ROUNDING = 4.0  # cells by which [e] is smaller: t and [x] are rounded
 
@@ -53,7 +53,7 @@ def leap(beam: ti.template(), at, block: ti.template(), top: int):
     low, high = beam.origin_low + at * beam.direction_low, beam.origin_high + at * beam.direction_high
     shift = LEVELS - top
     place = ti.cast(ti.min(ti.max(0.5 * (low + high), 0.0), CELLS - 1.0), ti.i32) >> shift
-    away = -block[(place[0] << top | place[1]) << top | place[2]]
+    away = ti.max(-block[(place[0] << top | place[1]) << top | place[2]], 0)
     within, until = away > 0, FAR * 1.0
     for axis in ti.static(range(3)):
         if place[axis] - away + 1 > 0:
