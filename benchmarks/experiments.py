@@ -69,7 +69,7 @@ from taichi_nerf.ops.conical_frustum import cone_radii
 from taichi_nerf.pictures import to_uint8, write_png
 from taichi_nerf.training.evaluate import GREY, device_name, evaluate
 from taichi_nerf.training.run import fit, make_model
-from taichi_nerf.training.trimming import agreeing
+from taichi_nerf.training.trimming import EXACT, agreeing
 from taichi_nerf.types import Rays, Shot
 
 SCALES = 4
@@ -282,7 +282,7 @@ def mask_scores(model, scene: Scene) -> dict[str, float]:
         out = ~agreeing(error, limit, config.patch)[shown]
         return float(out[there[shown]].float().mean()), float(out[~there[shown]].float().mean())
 
-    usual = torch.from_numpy(np.quantile(error[shown], [config.quantile]))
+    usual = torch.from_numpy(np.quantile(error[shown & (error > EXACT)], [config.quantile]))
     limits = np.quantile(error[shown], np.linspace(1, 0, LIMITS))
     hits, alarms = np.array([(0.0, 0.0), *(left_out(limit) for limit in torch.from_numpy(limits)), (1.0, 1.0)]).T
     area = float(np.sum(np.diff(alarms) * (hits[1:] + hits[:-1]) / 2))

@@ -4,7 +4,7 @@ Values that are not what a step takes them for stay as they are: what is wrong w
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .batch import BatchConfig
 from .corrections import ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
@@ -91,11 +91,12 @@ MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
                                            _scenes_with_axes, _runs_without_widths_and_points, _runs_without_harmonics]
 
-# parts of a run -> settings that came without a version of their own, and are off where a run does not say
-LATER: dict[str, dict] = {"scene": {"perturb": None},
-                          "training": {"robust": False, "trim": dataclasses.asdict(TrimConfig()),
-                                       "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0))}}
-LATER_OF_RUNS = {"few_views": False, "appearance": None, "orbit_frames": 60}  # the same, of the run itself
+# of a run: what came without a version of its own, and is off where a run does not say
+LATER: dict[str, object] = {
+    "few_views": False, "appearance": None, "orbit_frames": 60, "scene": {"perturb": None},
+    "training": {"robust": False, "trim": {**dataclasses.asdict(TrimConfig()), "most": 1.0},
+                 "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0))},
+}
 
 
 def todays_model(values: object, version: int) -> object:
@@ -110,9 +111,14 @@ def todays_run(values: object, version: int) -> object:
 
 def _with_later_settings(run: dict) -> dict:
     """With all that came later, where the run lacks any of it."""
-    if LATER_OF_RUNS.keys() <= run.keys() and all(values.keys() <= run[part].keys() for part, values in LATER.items()):
-        return run
-    return {**LATER_OF_RUNS, **run, **{part: {**values, **run[part]} for part, values in LATER.items()}}
+    return _filled(run, LATER) if {"scene", "training"} <= run.keys() else run
+
+
+def _filled(values: dict, later: Mapping[str, object]) -> dict:
+    """`values` with those of `later` that they lack, and so within each part that both have."""
+    parts = {name: _filled(values[name], there) for name, there in later.items()
+             if isinstance(there, dict) and isinstance(values.get(name), dict)}
+    return {**later, **values, **parts}
 
 
 def _stepped(values: object, steps: list[Callable[[dict], dict]]) -> object:

@@ -15,6 +15,9 @@ class TrimConfig:
     margin: float = 24.0
     """Pixels with a squared error below so many times the usual one count for certain; the others, if their neighbours
     do. 1 or more."""
+    most: float = 0.2
+    """Part of the pixels, above 0, at most 1: where more than these are left out, the usual error is taken for larger
+    from step to step."""
     patch: int = 2
     """Pixels are drawn as squares so many pixels wide, 2 to 64 and no wider than a photo, so that each knows its
     neighbours. Larger squares know more of them, and make batches of fewer places, from which less is learned; 16 in
@@ -29,7 +32,7 @@ class TrimConfig:
     """What fewer other cameras can see always counts: there is nothing to say that it is wrong. 0 or more."""
 
     def __post_init__(self):
-        above(self, 0, 1, "quantile")
+        above(self, 0, 1, "quantile", "most")
         within(self, 1, MANY, "margin")
         within(self, 2, 64, "patch")
         above(self, 0, 1, "warm_in")

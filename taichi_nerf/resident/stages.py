@@ -341,8 +341,8 @@ class Trimmed(Stage):
         kernels.keep_pixels(self.error, rays.rgba, rays.image_index, rays.pixel_index, rays.image_table, self.guard,
                             self.threshold, trimming.config.margin, trimming.seed(standing.seeds),
                             trimming.warm(standing), self.kept, rays.count, per_pixel, rays.patch)
-        kernels.follow_threshold(self.error, rays.rgba, trimming.config.quantile, trimming.rate, self.counts,
-                                 self.threshold, self.kept, errors, rays.count, per_pixel)
+        kernels.follow_threshold(self.error, rays.rgba, trimming.config.quantile, trimming.config.most, trimming.rate,
+                                 self.counts, self.threshold, self.kept, errors, rays.count, per_pixel)
 
     def push(self) -> None:
         self.arrays.put(self.trimming.threshold, self.threshold)

@@ -12,12 +12,15 @@ Most photos agree on a scene. What only some show is learned last and worst, so 
     and any with the probability exp(-max(progress / warm_in, step / 500)): early errors           SpotLessSplats
     say nothing yet
 
-    T <- T exp(rate (q - share of e < T))     the running quantile q of the errors of pixels that are not transparent
+    T <- T exp(rate (q - share of e < T))     the running quantile q of the errors of pixels that are not transparent,
+                                              and not as good as exact
+    T <- T exp(rate)                          instead, where more than `most` of the pixels do not count
 
 The loss is the mean over those that count; where none would, all do. In RobustNeRF q is 0.8 and the margin 1: a fifth
 of the pixels are suspected whether anything moves or not, and where nothing does, what is hardest to learn is lost. A
 margin on that quantile lets through what moves, whose own errors it is made of. The median is that of what stands, as
-long as most of what is seen does, so that a large margin on it is as large with people as without.
+long as most of what is seen does, so that a large margin on it is as large with people as without. Where much is easy,
+as black ground or sky, all else errs by far more than usual: `most` bounds what that can cost.
 """
 
 import math
@@ -28,6 +31,7 @@ import torch
 from torch import Tensor
 
 from taichi_nerf_kernels.random import uniform_forward
+from taichi_nerf_kernels.training_step.trimming import EXACT
 
 from .. import runtime
 from ..config import TrimConfig
@@ -39,7 +43,7 @@ from ..types import Batch, Seeds, Standing
 from .batches import PixelBatches
 from .guard import guarded_cells
 
-__all__ = ["Trimming", "agreeing", "patch_for", "trimming_for"]
+__all__ = ["EXACT", "Trimming", "agreeing", "patch_for", "trimming_for"]
 
 WARM = 0x51ED270B  # purpose of random numbers, by what differs in their seed
 WARM_STEPS = 500  # in which that probability falls to 1/e at the latest
@@ -81,7 +85,7 @@ class Trimming:
         kept = ~seen | self._guarded(batch) | self._warm(error, standing)
         limit = self.config.margin * self.threshold.to(error)
         kept = kept | agreeing(error, limit, self.patch) if limit > 0 else torch.ones_like(kept)
-        self._follow(error[seen])
+        self._follow(error[seen & (error > EXACT)], 1 - kept.to(error).mean())
         if not kept.any():
             kept = torch.ones_like(kept)
         kept = kept.to(error)
@@ -118,13 +122,14 @@ class Trimming:
         uniform_forward(self.seed(standing.seeds), 0, uniform)
         return uniform < self.warm(standing)
 
-    def _follow(self, error: Tensor) -> None:
-        """Move the threshold towards the quantile of these."""
+    def _follow(self, error: Tensor, left_out: Tensor) -> None:
+        """Move the threshold towards the quantile of these, or up, where too much of a step was `left_out`."""
         if not len(error):
             return
         if self.threshold > 0:
             share = (error < self.threshold.to(error)).to(error).mean()
-            self.threshold *= torch.exp(RATE * (self.config.quantile - share)).to(self.threshold)
+            growth = torch.where(left_out > self.config.most, 1.0, self.config.quantile - share)
+            self.threshold *= torch.exp(RATE * growth).to(self.threshold)
         else:
             self.threshold.fill_(float(error.mean()))
 

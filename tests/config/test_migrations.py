@@ -126,9 +126,10 @@ def test_the_first_runs_of_the_seventh_version_are_read():
     """They had no term of what is right before a camera, and no settings for few views."""
     old = settings()
     del old["training"]["near_camera"], old["few_views"], old["appearance"], old["orbit_frames"]
-    assert todays_run(old, 7) == settings()
+    del old["training"]["trim"]["most"]  # nor did anything bound what --robust leaves out
     found = from_dict(RunConfig, todays_run(old, 7))
-    assert found.training.near_camera.weight == 0 and not found.few_views
+    assert found.training.near_camera.weight == 0 and not found.few_views and found.training.trim.most == 1
+    assert todays_run(settings(), 7) == settings()
 
 
 def test_models_of_other_systems_keep_their_fields():

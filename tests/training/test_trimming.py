@@ -13,7 +13,7 @@ from taichi_nerf.models.pixels import Pixels
 from taichi_nerf.training.guard import CELLS, guarded_cells
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import trainer_for
-from taichi_nerf.training.trimming import Trimming
+from taichi_nerf.training.trimming import RATE, Trimming
 from taichi_nerf.types import Batch, Rays, Seeds, Standing
 
 from .conftest import BATCH, SMALL
@@ -34,6 +34,9 @@ class Photos:
     @staticmethod
     def pixel_centres(image_index, pixel_index):
         return torch.stack([pixel_index % N, pixel_index // N], dim=1) + 0.5
+
+
+NOTHING = torch.zeros(())
 
 
 def kept(error, *, threshold=0.5, alpha=1.0, guard=None, standing=LATE, **settings):
@@ -111,15 +114,17 @@ def test_the_threshold_becomes_the_quantile_of_what_is_seen():
     trimming, generator = kept(torch.ones(N, N), quantile=0.7)[1], torch.Generator().manual_seed(0)
     values = []
     for _ in range(400):
-        trimming._follow(torch.rand(256, generator=generator))
+        trimming._follow(torch.rand(256, generator=generator), NOTHING)
         values.append(float(trimming.threshold))
     assert np.mean(values[100:]) == pytest.approx(0.7, abs=0.02)
     for _ in range(60):  # errors that are a hundredth of what they were
-        trimming._follow(torch.rand(256, generator=generator) / 100)
+        trimming._follow(torch.rand(256, generator=generator) / 100, NOTHING)
     assert float(trimming.threshold) == pytest.approx(0.007, rel=0.3)
     before = trimming.threshold.clone()
-    trimming._follow(torch.zeros(0))
+    trimming._follow(torch.zeros(0), NOTHING)
     assert torch.equal(trimming.threshold, before)
+    trimming._follow(torch.full((256,), 1e-3), torch.tensor(0.3))  # more than `most` of a step was left out
+    assert float(trimming.threshold) == pytest.approx(float(before) * np.exp(RATE), rel=1e-5)
 
 
 def test_the_usual_limit_is_that_of_what_stands_whether_something_moves_or_not():
@@ -131,10 +136,18 @@ def test_the_usual_limit_is_that_of_what_stands_whether_something_moves_or_not()
     for error in (still, torch.cat([still, moving])):
         trimming = Trimming(TrimConfig(), Photos, torch.zeros(1, CELLS, CELLS, dtype=torch.int32), 4)
         for _ in range(100):
-            trimming._follow(error)
+            trimming._follow(error, NOTHING)
         limits.append(float(trimming.config.margin * trimming.threshold))
         assert (still > limits[-1]).float().mean() < 0.08 and (moving > limits[-1]).float().mean() > 0.8
     assert limits[0] < limits[1] < 2 * limits[0]
+
+
+def test_what_is_as_good_as_exact_is_not_what_is_usual():
+    """Black ground that is black, however much of it, does not make the rest unusual."""
+    error = torch.full((N, N), 1e-7)
+    error[:2] = 1e-2
+    trimming = kept(error, threshold=1e-2, quantile=0.5)[1]
+    assert float(trimming.threshold) > 5e-3
 
 
 @pytest.fixture(scope="module")

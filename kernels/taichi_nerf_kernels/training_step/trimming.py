@@ -3,7 +3,8 @@
     P pixels [P..] in patches of side x side, one patch after the other, row by row
     error[p]      mean over the channels of the squared error of pixel p
     kept[p]       1 where it counts, else 0
-    threshold     running quantile of the errors of pixels that show something; 0: not known yet
+    threshold     running quantile of the errors of pixels that show something and are not as good as exact; 0: not
+                  known yet
 
 A pixel counts (Sabour et al. 2023, RobustNeRF) whose error is below `margin` thresholds, or most of whose 3 x 3
 neighbourhood is, or which lies in the inner half of a patch where that holds of most pixels; whatever nothing stands
@@ -17,6 +18,7 @@ from ..random import uniform
 from .exposure import exposed
 from .loss import background_of, composite_pixel, composite_ray
 
+EXACT = 255.0**-2  # squared error of one step of 8 bits: below it a pixel tells nothing of what is usual
 LEFT_OUT = 2  # place in `errors`
 SEEN, BELOW, KEPT = range(3)  # places in `counts`
 
@@ -133,6 +135,7 @@ def follow_threshold(
     error: ti.types.ndarray(ndim=1),  # [P..]
     rgba: ti.types.ndarray(ndim=2),  # [R.., 4]
     quantile: float,
+    most: float,  # share of the pixels: where more are left out the threshold grows
     rate: float,
     counts: ti.types.ndarray(ndim=1),  # scratch [3]
     threshold: ti.types.ndarray(ndim=1),  # in, out [1]
@@ -141,14 +144,15 @@ def follow_threshold(
     rays: ti.types.ndarray(ndim=1),  # [1] int32
     per_pixel: ti.template(),
 ):
-    """The threshold grows by exp(rate (quantile - share of errors below it), the mean of the first errors at first."""
+    """The threshold grows by exp(rate (quantile - share of errors below it)), or by exp(rate) where too much is left
+    out; at first it is the mean of the first errors."""
     ti.loop_config(serialize=ti.static(on_cpu()))
     for k in range(3):
         counts[k] = 0.0
     ti.loop_config(serialize=ti.static(on_cpu()))
     for p in range(live(rgba.shape[0], rays, True) // per_pixel):
         counts[KEPT] += kept[p]
-        if rgba[p * per_pixel, 3] > 0.0:
+        if rgba[p * per_pixel, 3] > 0.0 and error[p] > EXACT:
             counts[SEEN] += 1.0
             counts[BELOW] += ti.select(threshold[0] > 0.0, ti.cast(error[p] < threshold[0], float), error[p])
     ti.loop_config(serialize=ti.static(on_cpu()))
@@ -162,4 +166,5 @@ def follow_threshold(
             errors[LEFT_OUT] += 1.0 - counts[KEPT] / pixels
         if counts[SEEN] > 0.0:
             share = counts[BELOW] / counts[SEEN]
-            threshold[0] = ti.select(threshold[0] > 0.0, threshold[0] * ti.exp(rate * (quantile - share)), share)
+            growth = ti.select(counts[KEPT] < (1.0 - most) * pixels, 1.0, quantile - share)
+            threshold[0] = ti.select(threshold[0] > 0.0, threshold[0] * ti.exp(rate * growth), share)
