@@ -34,7 +34,7 @@ class TrimConfig:
     def __post_init__(self):
         above(self, 0, 1, "quantile", "most")
         within(self, 1, MANY, "margin")
-        within(self, 2, 64, "patch")
+        within(self, 1, 64, "patch")
         above(self, 0, 1, "warm_in")
         within(self, 0, LARGEST, "views")
         within(self, 0, 1, "top")
