@@ -18,10 +18,9 @@ class TrimConfig:
     most: float = 0.2
     """Part of the pixels, above 0, at most 1: where more than these are left out, the usual error is taken for larger
     from step to step."""
-    patch: int = 2
-    """Pixels are drawn as squares so many pixels wide, 2 to 64 and no wider than a photo, so that each knows its
-    neighbours. Larger squares know more of them, and make batches of fewer places, from which less is learned; 16 in
-    RobustNeRF."""
+    patch: int = 1
+    """Pixels are drawn as squares so many pixels wide, 1 to 64 and no wider than a photo; where it is more than 1, each
+    knows its neighbours. Larger squares know more of them, and make batches of fewer places; 16 in RobustNeRF."""
     warm_in: float = 0.05
     """Part of the training, of 500 steps at the most, in which the share of pixels that count whatever their error is
     falls to 1/e: early errors say nothing yet. Above 0, at most 1."""

@@ -62,7 +62,7 @@ CASES = {
     "widths": {"widths": "level"},
     "widths-depth": {"widths": "level", "widening": 0.1, "per_pixel": 4,
                      "training": {"depth": DepthConfig(weight=0.3)}},
-    "robust": {"many": True, "training": {"robust": True, "trim": TRIM}},
+    "robust": {"many": True, "training": {"robust": True, "trim": dataclasses.replace(TRIM, patch=1)}},
     "robust-all": {"many": True, "appearance": 2, "scales": 2, "masked": True, "per_pixel": 4,
                    "training": {"robust": True, "trim": TRIM, "exposure": ExposureConfig(learned=True)}},
     "all": {"widths": "level", "appearance": 2, "scales": 2, "masked": True, "per_pixel": 4, "random_background": False,
