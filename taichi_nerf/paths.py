@@ -203,7 +203,7 @@ def times_from_json(path: Path | str, frames: int | None = None) -> np.ndarray |
     times = np.array([finite(time, f"{path}: {key} {number}: 'time'") for number, time in enumerate(stated)])
     if times.min() < 0 or times.max() > 1:
         raise UserError(f"{path}: a 'time' is {times[(times < 0) | (times > 1)][0]:g}; times lie between 0 and 1, "
-                        "divide all by the last")
+                        "shift and divide all so that the first is 0 and the last 1")
     if frames is not None:
         times = np.interp(np.linspace(0, len(times) - 1, frames), np.arange(len(times)), times)
     return times.astype(np.float32)

@@ -751,6 +751,8 @@ ORIGINAL_INIT = runtime.init
     ("eval", "eval needs RUN; see taichi-nerf eval --help"),
     ("process photos", "process needs --output; see taichi-nerf process --help"),
     ("render run --size 3", "--size takes 2 whole numbers, got 3; see taichi-nerf render --help"),
+    ("render run --time abc", "--time takes 1 or 2 numbers, got abc; see taichi-nerf render --help"),
+    ("render run --time 0 0.5 1", "--time takes 1 or 2 numbers, got 0.0 0.5 1.0; see taichi-nerf render --help"),
     ("render run --what color", "--what takes any of colour, depth, opacity, normals, got color; see taichi-nerf "
                                 "render --help"),
     ("info --picture a.jpg", "picture must end in .png, which is what is written, got a.jpg; see taichi-nerf info "

@@ -16,6 +16,12 @@ _POSITIONAL, _SUPPRESSED = (get_args(marker[int])[1] for marker in (Positional, 
 _NOUNS = {int: "whole number", float: "number"}
 
 
+class AtMost(NamedTuple):
+    """A note on an option: so many values are all that it takes."""
+
+    count: int
+
+
 class Option(NamedTuple):
     """A field of a command, as it is given on the command line."""
 
@@ -29,6 +35,8 @@ class Option(NamedTuple):
     """None is one of its values."""
     positional: bool
     required: bool
+    most: int | None = None
+    """The largest number of values, where it is no fixed one and there is one."""
 
     @property
     def count(self) -> int | None:
@@ -46,6 +54,8 @@ class Option(NamedTuple):
         if get_origin(each) is Literal:
             return f"{'one' if self.count == 1 else 'any'} of {', '.join(map(str, get_args(each)))}"
         noun = _NOUNS.get(each, "value")
+        if self.most is not None:
+            return f"{' or '.join(map(str, range(1, self.most + 1)))} {noun}s"
         return f"a {noun}" if self.count == 1 else f"{self.count or 'any number of'} {noun}s"
 
     def reads(self, word: str) -> bool:
@@ -85,8 +95,9 @@ def options_of(command: Any, path: str = "", prefix: str = "") -> Iterator[Optio
         aliases = [alias for note in notes for alias in getattr(note, "aliases", None) or ()]
         names = (shown,) if positional else (f"--{name}", *aliases)
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        most = next((note.count for note in notes if isinstance(note, AtMost)), None)
         yield Option(path + field.name, names, next(each for each in of_union if each is not type(None)),
-                     type(None) in of_union, positional, required)
+                     type(None) in of_union, positional, required, most)
 
 
 def refusal(argv: Sequence[str], commands: Mapping[str, Any]) -> str | None:
@@ -114,12 +125,15 @@ def with_section(sentence: str, options: Iterable[Option]) -> str:
     return " or ".join(found or [name]) + space + rest
 
 
-def check_numbers(command: Any) -> None:
-    """Raises SettingError for a number that no kernel can have: infinite, none at all, or beyond 32 bits."""
+def check_values(command: Any) -> None:
+    """Raises SettingError for more values than an option takes, and for a number that no kernel can have: infinite,
+    none at all, or beyond 32 bits."""
     for option in options_of(command):
         value = command
         for name in option.path.split("."):
             value = getattr(value, name)
+        if option.most is not None and len(value) > option.most:
+            raise SettingError(f"{option.names[0]} takes {option.wanted}, got {' '.join(map(str, value))}")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and not abs(number) <= LARGEST_FLOAT:
                 raise SettingError(f"{option.names[0]} must be finite, got {number}")

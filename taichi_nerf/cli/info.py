@@ -115,7 +115,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     from ..training import checkpoint
     from ..training.files import read_json
     from ..training.folder import METRICS_FILE
-    from .scores import checked_scores, number, of_scales
+    from .scores import checked_scores, means, of_scales
 
     training, facts = run.config.training, []
     how = [f"--perturb {run.config.scene.perturb}"] if run.config.scene.perturb is not None else []
@@ -139,10 +139,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
         facts.append(f"the model has had {about['steps']} steps in {about['seconds']:.1f} s")
         if (run.path / METRICS_FILE).is_file():
             scores = checked_scores(read_json(run.path / METRICS_FILE), str(run.path / METRICS_FILE))
-            facts.append(
-                f"scores: PSNR {number(scores['psnr'], 'psnr')}, SSIM {number(scores['ssim'], 'ssim')} over "
-                f"{scores['images']} images"
-            )
+            facts.append(f"scores: {means(scores)} over {scores['images']} images")
             facts.extend(of_scales(scores))
     except UserError as error:
         warnings.append(str(error))

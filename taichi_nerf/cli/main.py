@@ -23,7 +23,7 @@ from tyro.conf import AvoidSubcommands, subcommand
 from ..config import ENCODINGS, PRESETS, SYSTEMS, SettingError
 from ..errors import UserError
 from ..output import Unfailing, loss, result, say
-from .arguments import check_numbers, given, refusal, with_section
+from .arguments import check_values, given, refusal, with_section
 from .bench import Bench, bench
 from .doctor import Doctor, doctor
 from .eval import Eval, eval
@@ -172,7 +172,7 @@ def _parsed(
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(Unfailing(sys.stdout, results=True)):
             command = tyro.cli(_command_type(defaults), prog="taichi-nerf", args=argv, description=DESCRIPTION)
-        check_numbers(command)
+        check_values(command)
         return replace(command, given=frozenset(options)) if isinstance(command, Train) else command
     except (SettingError, SystemExit) as end:
         refused = _setting_error(end)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from ..config import SettingError
+from ..config import SettingError, system_of
 from ..errors import UserError
 from ..output import quoted, result
 from ..progress import Progress
@@ -86,6 +86,10 @@ def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
     from ..training.folder import RunFolder
 
     run = RunFolder.open(command.run)
+    if system_of(run.config.model).moves:
+        raise UserError(f"a page shows what stands still, and {run.path} is a run of {run.config.model.kind}, whose "
+                        f"scene moves; make a video with taichi-nerf render {quoted(run.path)} --time 0 1, or look at "
+                        f"it with taichi-nerf view {quoted(run.path)}")
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     model, kind = checkpoint.load(run.path), run.config.model.kind
     is_octree, is_field = hasattr(model, "as_tree"), hasattr(model, "as_field")

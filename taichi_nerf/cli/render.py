@@ -10,6 +10,7 @@ from ..config import LARGEST, SettingError, system_of, within
 from ..errors import UserError
 from ..output import result
 from ..progress import Progress
+from .arguments import AtMost
 from .options import MOST_FRAMES, Common, Renderer, check_renderer, make_folder
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ class Render(Common):
     """Of a split, render every K-th view."""
     scene: Annotated[Path | None, arg(metavar="PATH")] = None
     """Where the scene is now, if it has moved; only the poses of a split need it."""
-    appearance: Annotated[tuple[str, ...], arg(metavar="PHOTO [PHOTO ...]")] = ()
+    appearance: Annotated[tuple[str, ...], arg(metavar="PHOTO [PHOTO ...]", help_behavior_hint="")] = ()
     """In the light of this photo, by its name without folder and ending (test/NAME for one of another split than that
     of training, to which the light is fitted); of several, from one to the next along the path. For models with
     appearances, whose light is by default the mean of all photos."""
-    time: Annotated[tuple[float, ...], arg(metavar="T [T]")] = ()
+    time: Annotated[tuple[float, ...], AtMost(2), arg(metavar="T [T]", help_behavior_hint="")] = ()
     """When, from 0 to 1, of a model that knows the time: in all frames, or in the first and in the last. By default the
     times of the path, or 0 1 where it has none."""
     freeze: bool = False
@@ -74,11 +75,12 @@ class Render(Common):
             raise SettingError(f"size must be from 1 to 16384 pixels, got {self.size[0]} {self.size[1]}")
         if self.renderer == "taichi" and "normals" in self.what:
             raise SettingError("renderer taichi gives no normals; use --renderer auto")
-        if len(self.time) > 2 or not all(0 <= time <= 1 for time in self.time):
+        if not all(0 <= time <= 1 for time in self.time):
             raise SettingError("time must be one number from 0 to 1, or that of the first frame and that of the last, "
                                f"got {' '.join(f'{time:g}' for time in self.time)}")
         if self.freeze and len(self.time) == 1:
-            raise SettingError("freeze lets the time go on while the camera stands; give no --time, or two")
+            raise SettingError("freeze lets the time pass before a camera that stands still, and --time says from when "
+                               "to when; give --time T0 T1 with it, or leave one of them out")
         if len(self.what) == 0:
             raise SettingError("what must name at least one of colour, depth, opacity, normals")
 

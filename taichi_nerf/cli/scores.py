@@ -21,8 +21,8 @@ def plain_scores(evaluation: Evaluation, about: dict, every: int) -> dict:
 
 
 def checked_scores(scores: dict, file: str) -> dict:
-    """The means in what a file says, also those of each scale. Raises UserError where one is no number; only of the
-    images there must be some."""
+    """The means in what a file says, also those of each scale; that of what moves where it has one. Raises UserError
+    where one is no number; only of the images there must be some."""
     per_scale = scores.get("per_scale", [])
     if not isinstance(per_scale, list) or not all(map(_is_of_scale, per_scale)):
         raise UserError(f"{file} is damaged: per_scale is {short(per_scale)}, not the scores of scales; score again "
@@ -38,7 +38,8 @@ def _is_of_scale(values: object) -> bool:
 
 
 def _checked_means(scores: dict, file: str) -> dict:
-    found = {name: scores.get(name) for name in ("psnr", "ssim", "images")}
+    names = ("psnr", "ssim", "psnr_moving", "images")
+    found = {name: scores.get(name) for name in names if name != "psnr_moving" or name in scores}
     for name, value in found.items():
         if type(value) not in (int, float) and (value is not None or name == "images"):
             raise UserError(f"{file} is damaged: {name} is {short(value)}, not a number; score again with "

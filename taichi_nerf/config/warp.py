@@ -10,15 +10,15 @@ from .settings import above, within
 class WarpConfig:
     """The displacement network: sines and cosines of a point and a time before a small deep network."""
 
-    levels: int = 6
+    levels: int = 4
     """Frequencies of the coordinates, from 1 in powers of two, of a box with the half side 1."""
-    time_levels: int = 6
+    time_levels: int = 4
     """Frequencies of the time."""
     width: int = 64
     """Width of the hidden layers."""
     layers: int = 3
     """Hidden layers."""
-    rate: float = 0.2
+    rate: float = 1.0
     """Of the networks' learning rate."""
 
     def __post_init__(self):

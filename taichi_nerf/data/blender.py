@@ -52,7 +52,7 @@ def load_blender(folder: Path, request: Request) -> Scene:
     files = split_files(folder)
     request.check_present(folder, list(files))
     contents = {path: read_transforms(path) for path in files.values()}
-    fill_times(list(contents.values()))
+    request.problems.warn(*fill_times(contents))
     files = _with_images(files, contents, request)
     contents = {path: contents[path] for path in files.values()}
     poses = pose_reader(contents, axes=request.axes, world_to_camera=request.world_to_camera)

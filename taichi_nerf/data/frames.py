@@ -201,14 +201,21 @@ def parse_frames(path: Path, content: dict, numbers: Sequence[int], problems: Pr
     return frames
 
 
-def fill_times(contents: Sequence[dict]):
-    """Where some frames state a `time`, give the frames i of N that do not the time i / (N - 1), as D-NeRF does."""
-    if not any("time" in frame for content in contents for frame in content["frames"]):
-        return
-    for content in contents:
-        last = max(len(content["frames"]) - 1, 1)
-        for number, frame in enumerate(content["frames"]):
-            frame.setdefault("time", number / last)
+def fill_times(contents: Mapping[Path, dict]) -> list[str]:
+    """Where some frames state a `time`, give the frames i of N that do not the time i / (N - 1), as D-NeRF does; which
+    files have such frames, in words."""
+    filled = []
+    if not any("time" in frame for content in contents.values() for frame in content["frames"]):
+        return filled
+    for path, content in contents.items():
+        frames = content["frames"]
+        without = [number for number, frame in enumerate(frames) if "time" not in frame]
+        for number in without:
+            frames[number]["time"] = number / max(len(frames) - 1, 1)
+        if without:
+            filled.append(f"{len(without)} of {len(frames)} frames of {path.name} state no time; they are taken as "
+                          "evenly spaced")
+    return filled
 
 
 def image_path(path: Path, frame: Mapping) -> Path | None:
@@ -313,5 +320,6 @@ def _time(frame: Mapping, where: str) -> float | None:
         return None
     time = number_of(frame, "time", None, where)
     if not 0 <= time <= 1:
-        raise UserError(f"{where}: 'time' is {time:g}; times lie between 0 and 1, divide all by the last")
+        raise UserError(f"{where}: 'time' is {time:g}; times lie between 0 and 1, "
+                        "shift and divide all so that the first is 0 and the last 1")
     return time

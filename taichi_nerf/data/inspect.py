@@ -11,7 +11,7 @@ from .depth import DepthImages
 from .frusta import draw_frusta as draw_frusta
 from .photometry import judge_light
 from .scene import LENS_NAMES, PERSPECTIVE, Cameras, Scene, Split
-from .times import time_facts, time_suspicions
+from .times import for_times, has_times, time_suspicions
 
 FEW_SIZES = 0.1  # of the images: so few that have another size than all others are unlike them
 MOST_DEPTHS = 24  # depth images of a split that are decoded to be looked at
@@ -33,7 +33,6 @@ def describe(scene: Scene) -> list[Finding]:
         *scene.notes,
         *map(_split_fact, scene.splits.values()),
         *_box_facts(scene),
-        *time_facts(scene),
     ]
     warnings = [*scene.problems, *_suspicions(scene)]
     return [Finding(severity="info", text=t) for t in facts] + [
@@ -43,11 +42,12 @@ def describe(scene: Scene) -> list[Finding]:
 
 def suggestions(scene: Scene) -> list[Finding]:
     """What a training of the scene may want, as its photos say."""
+    texts = [f"photos have times: {for_times()}"] if has_times(scene) else []
     light = judge_light(scene.splits["train"]) if len(scene.splits.get("train", ())) else None
-    if light is None or light.differing is None:
-        return []
-    return [Finding(severity="suggestion", text=f"{light.why}: train with --appearance, and with --robust where "
-                    "people, cars or leaves moved between the photos")]
+    if light is not None and light.differing is not None:
+        texts.append(f"{light.why}: train with --appearance, and with --robust where people, cars or leaves moved "
+                     "between the photos")
+    return [Finding(severity="suggestion", text=text) for text in texts]
 
 
 def _split_fact(split: Split) -> str:
@@ -239,15 +239,19 @@ def _shared_views(scene: Scene) -> Iterator[str]:
                 f"{_list(sorted(map(os.path.basename, shared)))}"
             )
             continue
-        poses = {pose.round(6).tobytes() for pose in one.cameras.camera_to_world}
-        same = np.array(
-            [pose.round(6).tobytes() in poses for pose in other.cameras.camera_to_world], dtype=bool
-        )
+        views = set(_views(one))
+        same = np.array([view in views for view in _views(other)], dtype=bool)
         if same.any():
             yield (
                 f"{one.name} and {other.name} share {same.sum()} poses: "
                 f"{_list(np.array(other.images.names)[same])}"
             )
+
+
+def _views(split: Split) -> list[tuple[bytes, float]]:
+    """From where each image was taken, and when: what moves looks different from the same place later."""
+    times = np.zeros(len(split)) if split.time is None else split.time
+    return [(pose.round(6).tobytes(), time) for pose, time in zip(split.cameras.camera_to_world, times.tolist())]
 
 
 def field_of_view(cameras: Cameras) -> np.ndarray:

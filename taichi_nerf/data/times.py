@@ -7,7 +7,7 @@ import numpy as np
 from ..config import SYSTEMS
 from .scene import Cameras, Scene, Split
 
-__all__ = ["for_times", "has_times", "time_facts", "time_suspicions"]
+__all__ = ["for_times", "has_times", "time_suspicions"]
 
 ONE_PLACE = 1e-4  # model units between cameras that stand at one
 
@@ -21,11 +21,6 @@ def has_times(scene: Scene) -> bool:
 def for_times() -> str:
     """The options of the models that know the time, in words."""
     return " or ".join(f"--model {kind}" for kind, system in SYSTEMS.items() if system.moves)
-
-
-def time_facts(scene: Scene) -> list[str]:
-    """Which models to try, where photos have times."""
-    return [f"photos have times: {for_times()}"] if has_times(scene) else []
 
 
 def time_suspicions(split: Split, cameras: Cameras) -> Iterator[str]:

@@ -55,7 +55,7 @@ def load_transforms(path: Path, request: Request) -> Scene:
     stated = stated_splits(path, content) or own_splits
     poses = pose_reader({path: content}, axes=request.axes, world_to_camera=request.world_to_camera)
     box = stated_box(path, content, poses.origin)
-    fill_times([content])
+    request.problems.warn(*fill_times({path: content}))
     frames = parse_frames(path, content, numbers, request.problems, poses)
     members = stated or _held_out(path, content, numbers, request)
     request.check_present(path, list(members))

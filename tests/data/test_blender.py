@@ -142,17 +142,26 @@ def add_times(folder, split: str, times):
 
 
 def test_times_of_the_frames_are_kept(blender_folder):
-    assert load_scene(blender_folder).splits["train"].time is None
+    scene = load_scene(blender_folder)
+    assert scene.splits["train"].time is None and scene.problems == []
     add_times(blender_folder, "train", (0.0, 0.5, None, 0.75))
     scene = load_scene(blender_folder)
     np.testing.assert_allclose(scene.splits["train"].time, (0.0, 0.5, 2 / 3, 0.75))
     np.testing.assert_allclose(scene.splits["test"].time, np.arange(5) / 4)  # D-NeRF: i of N without is i / (N - 1)
     np.testing.assert_allclose(scene.splits["test"].subset([3, 1]).time, (0.75, 0.25))
+    counts = {"train": "1 of 4", "val": "2 of 2", "test": "5 of 5"}
+    said = "; they are taken as evenly spaced"
+    assert scene.problems == [f"{each} frames of transforms_{name}.json state no time{said}"
+                              for name, each in counts.items()]
     exported = load_scene(write_blender(scene, blender_folder.parent / "export"))
+    assert exported.problems == []
     np.testing.assert_allclose(exported.splits["train"].time, scene.splits["train"].time)
 
 
-@pytest.mark.parametrize(("time", "message"), [(3.0, "'time' is 3; times lie between 0 and 1"), ("x", "not a number")])
+@pytest.mark.parametrize(("time", "message"), [
+    (-2.0, "'time' is -2; times lie between 0 and 1, shift and divide all so that the first is 0 and the last 1"),
+    ("x", "not a number"),
+])
 def test_times_that_are_none_are_refused(blender_folder, time, message):
     add_times(blender_folder, "train", (time,))
     with pytest.raises(UserError, match=message):

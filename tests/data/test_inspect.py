@@ -121,7 +121,16 @@ def test_poses_shared_by_train_and_test_are_found(blender_folder):
     scene = load_scene(blender_folder)
     poses = scene.splits["test"].cameras.camera_to_world.copy()
     poses[4] = scene.splits["train"].cameras.camera_to_world[0]
-    assert "train and test share 1 poses: r_4" in warnings(with_cameras(scene, "test", camera_to_world=poses))
+    shared = with_cameras(scene, "test", camera_to_world=poses)
+    assert "train and test share 1 poses: r_4" in warnings(shared)
+
+    def timed(first):
+        """All training images at the time `first`, all others at 0."""
+        return dataclasses.replace(shared, splits={
+            name: dataclasses.replace(split, time=np.full(len(split), first if name == "train" else 0.0))
+            for name, split in shared.splits.items()})
+
+    assert "share 1 poses" in warnings(timed(0.0)) and "share" not in warnings(timed(0.5))
 
 
 def test_field_of_view_of_a_blender_camera_is_its_angle(blender_folder):

@@ -21,7 +21,7 @@ from taichi_nerf.config import (
 )
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.export import write_blender
-from taichi_nerf.data.inspect import describe
+from taichi_nerf.data.inspect import describe, suggestions
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.evaluate import evaluate
@@ -98,7 +98,8 @@ def test_info_says_what_times_ask_for(scene):
         if same_place:
             cameras = cameras.subset([0] * len(split))
         split = dataclasses.replace(split, time=time, cameras=cameras)
-        return [finding.text for finding in describe(dataclasses.replace(scene, splits={"train": split}))]
+        told = dataclasses.replace(scene, splits={"train": split})
+        return [finding.text for finding in describe(told) + suggestions(told)]
 
     times = scene.splits["train"].time
     wanted = "photos have times: --model t-nerf or --model d-nerf"
@@ -150,7 +151,8 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
     frames = [{"camera_to_world": np.eye(3, 4).tolist(), "fov": 40, "time": time} for time in (0.2, 0.6)]
     path.write_text(json.dumps({"frames": frames}))
     assert render("--path", str(path), "--frames", "3")[1].tolist() == pytest.approx([0.2, 0.4, 0.6])
-    for time, said in ((None, "frames 1 has no 'time', which others have"), (1.5, "a 'time' is 1.5; times lie")):
+    for time, said in ((None, "frames 1 has no 'time', which others have"),
+                       (-1, "a 'time' is -1; times lie between 0 and 1, shift")):
         frames[1]["time"] = time
         path.write_text(json.dumps({"frames": frames}))
         assert cli.main(["render", moving, "--path", str(path)]) == 2
@@ -158,9 +160,20 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
     assert cli.main(["render", moving, "--time", "2"]) == 2
     assert "time must be one number from 0 to 1" in capsys.readouterr().err
     assert cli.main(["render", moving, "--time", "0.5", "--freeze"]) == 2
-    assert "give no --time, or two" in capsys.readouterr().err
+    assert "give --time T0 T1 with it, or leave one of them out" in capsys.readouterr().err
     assert cli.main(["octree", moving]) == 2
     assert "whose scene moves, and an octree stands still" in capsys.readouterr().err
+    for option in ((), ("--field",)):
+        assert cli.main(["page", moving, *option]) == 2
+        said = capsys.readouterr().err
+        assert "a page shows what stands still, and" in said and "octree" not in said
+        assert f"taichi-nerf render {moving} --time 0 1, or look at it with taichi-nerf view {moving}" in said
+    metrics = tmp_path / "d-nerf" / "metrics.json"
+    metrics.write_text(json.dumps({"psnr": 20.0, "ssim": 0.5, "psnr_moving": 10.0, "images": 3}))
+    assert cli.main(["info", moving]) == 0
+    said = capsys.readouterr().out
+    assert "scores: PSNR 20.0000, SSIM 0.5000, PSNR of what moves 10.0000 over 3 images" in said
+    assert "times from" in said and "photos have times" not in said
 
 
 def test_a_model_without_time_says_so_first(run, capsys):
