@@ -167,7 +167,8 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
         assert cli.main(["page", moving, *option]) == 2
         said = capsys.readouterr().err
         assert "a page shows what stands still, and" in said and "octree" not in said
-        assert f"taichi-nerf render {moving} --time 0 1, or look at it with taichi-nerf view {moving}" in said
+        assert (f"taichi-nerf render {moving} --time 0 1, or look at its first time with taichi-nerf view "
+                f"{moving}") in said
     metrics = tmp_path / "d-nerf" / "metrics.json"
     metrics.write_text(json.dumps({"psnr": 20.0, "ssim": 0.5, "psnr_moving": 10.0, "images": 3}))
     assert cli.main(["info", moving]) == 0
