@@ -126,8 +126,8 @@ def with_section(sentence: str, options: Iterable[Option]) -> str:
 
 
 def check_values(command: Any) -> None:
-    """Raises SettingError for more values than an option takes, and for a number that no kernel can have: infinite, none
-    at all, or beyond 32 bits."""
+    """Raises SettingError for more values than an option takes, and for a number that no kernel can have: infinite,
+    none at all, or beyond 32 bits."""
     for option in options_of(command):
         value = command
         for name in option.path.split("."):

@@ -149,7 +149,7 @@ def test_times_of_the_frames_are_kept(blender_folder):
     np.testing.assert_allclose(scene.splits["train"].time, (0.0, 0.5, 2 / 3, 0.75))
     np.testing.assert_allclose(scene.splits["test"].time, np.arange(5) / 4)  # D-NeRF: i of N without is i / (N - 1)
     np.testing.assert_allclose(scene.splits["test"].subset([3, 1]).time, (0.75, 0.25))
-    counts = {"train": "1 of 4", "val": "3 of 3", "test": "5 of 5"}
+    counts = {"train": "1 of 4", "val": "2 of 2", "test": "5 of 5"}
     said = "; they are taken as evenly spaced"
     assert scene.problems == [f"{each} frames of transforms_{name}.json state no time{said}"
                               for name, each in counts.items()]

@@ -126,8 +126,9 @@ def test_poses_shared_by_train_and_test_are_found(blender_folder):
 
     def timed(first):
         """All training images at the time `first`, all others at 0."""
-        return dataclasses.replace(shared, splits={name: dataclasses.replace(
-            split, time=np.full(len(split), first if name == "train" else 0.0)) for name, split in shared.splits.items()})
+        return dataclasses.replace(shared, splits={
+            name: dataclasses.replace(split, time=np.full(len(split), first if name == "train" else 0.0))
+            for name, split in shared.splits.items()})
 
     assert "share 1 poses" in warnings(timed(0.0)) and "share" not in warnings(timed(0.5))
 

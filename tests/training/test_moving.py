@@ -151,7 +151,8 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
     frames = [{"camera_to_world": np.eye(3, 4).tolist(), "fov": 40, "time": time} for time in (0.2, 0.6)]
     path.write_text(json.dumps({"frames": frames}))
     assert render("--path", str(path), "--frames", "3")[1].tolist() == pytest.approx([0.2, 0.4, 0.6])
-    for time, said in ((None, "frames 1 has no 'time', which others have"), (-1, "a 'time' is -1; times lie between 0 and 1, shift")):
+    for time, said in ((None, "frames 1 has no 'time', which others have"),
+                       (-1, "a 'time' is -1; times lie between 0 and 1, shift")):
         frames[1]["time"] = time
         path.write_text(json.dumps({"frames": frames}))
         assert cli.main(["render", moving, "--path", str(path)]) == 2
@@ -166,7 +167,8 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
         assert cli.main(["page", moving, *option]) == 2
         said = capsys.readouterr().err
         assert "a page shows what stands still, and" in said and "octree" not in said
-        assert f"taichi-nerf render {moving} --time 0 1, or look at it with taichi-nerf view {moving}" in said
+        assert (f"taichi-nerf render {moving} --time 0 1, or look at its first time with taichi-nerf view "
+                f"{moving}") in said
     metrics = tmp_path / "d-nerf" / "metrics.json"
     metrics.write_text(json.dumps({"psnr": 20.0, "ssim": 0.5, "psnr_moving": 10.0, "images": 3}))
     assert cli.main(["info", moving]) == 0
