@@ -105,7 +105,7 @@ def paper(name: str, scene: str, options: str, besides: float = 50) -> Job:
 JOBS = (
     Job(name="tests-kernels", what="tests of kernels, operations and checks",
         worth="no speed counts while a gradient is wrong", backends=ALL, command=PYTEST,
-        card="-k {backend} tests/kernels tests/ops tests/checks", small="-k {backend}-f32 tests/ops/test_ray_aabb.py",
+        card="-k {backend} tests/kernels tests/ops tests/checks", small="-k {backend}-f tests/ops/test_ray_aabb.py",
         least=120, most=300, grows=True, reads=figures.tests),
     Job(name="step", what="the training step, kernel by kernel, beside its floors", worth="what most changes are about",
         backends=NO_VULKAN, command="benchmarks/step.py --backend {backend} {data} --json {work}/figures", card="",
@@ -113,7 +113,7 @@ JOBS = (
     to_target(15, f"the headline: {TARGET:g} dB"),
     Job(name="tests-models", what="tests of fields, models and training runs", worth="as the tests of kernels",
         backends=ALL, command=PYTEST, card="-k {backend} tests/fields tests/models tests/training",
-        small="-k {backend}-f32 tests/fields/test_hash_field.py", least=60, most=300, grows=True, reads=figures.tests),
+        small="-k {backend}-f tests/fields/test_hash_field.py", least=60, most=300, grows=True, reads=figures.tests),
     Job(name="lego", what="lego at 400 x 400 for 15 s, one ray a pixel",
         worth="what backends are compared by; on Vulkan, that training works on the card", backends=ALL, command=TRAIN,
         card="--seconds 15", small=FEW, least=50, most=120, scene="lego", reads=figures.training),
