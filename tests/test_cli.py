@@ -932,7 +932,7 @@ def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scen
     capsys.readouterr()
     assert cli.main(["info", str(folder)]) == 0
     assert "downscale 1, with --robust, for 5 steps" in capsys.readouterr().out
-    assert "from 2 to 64, got 1" in refused(capsys, *command[:3], "--trim.patch", "1")
+    assert "from 1 to 64, got 0" in refused(capsys, *command[:3], "--trim.patch", "0")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")

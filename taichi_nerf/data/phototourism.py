@@ -39,7 +39,7 @@ def is_phototourism(folder: Path) -> bool:
 def table_of(folder: Path) -> Path | None:
     """The first table of the folder, by name."""
     try:
-        return min((p for p in folder.iterdir() if p.suffix == ".tsv" and p.is_file()), default=None)
+        return min((p for p in folder.iterdir() if p.suffix == ".tsv" and not p.is_dir()), default=None)
     except OSError:
         return None
 
