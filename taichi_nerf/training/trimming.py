@@ -2,7 +2,8 @@
 learned for it.
 
 Most photos agree on a scene. What only some show is learned last and worst, so that errors give it away (Sabour et al.
-2023, RobustNeRF). Of the pixels of a step, drawn as patches of N x N, one counts
+2023, RobustNeRF). Of the pixels of a step, drawn as patches of N x N, by default one by one (N is 1, and w1 and w2 are
+w0), one counts
 
     whose error e, the mean of the squares over the channels, is below margin T                    w0
     or in most of whose 3 x 3 neighbourhood, within the patch, it is                               w1: no hair is lost
