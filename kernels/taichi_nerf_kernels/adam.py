@@ -11,7 +11,7 @@ An entry is skipped if its whole gradient is zero (it was not touched; plain Ada
 momentum), and also if its gradient or its square overflowed, which would spoil v for good.
 
 A table of several levels may be held back by the mean square of each, lambda / 2 sum_l mean(theta_l^2), so that a small
-coarse level is held as firmly as a large fine one (Barron et al. 2023, Zip-NeRF, section 3.3): `decay_gradient` adds
+coarse level is held as firmly as a large fine one (Barron et al. 2023, Zip-NeRF, section 3.3): `adam_step_decayed` adds
 lambda / (E_l F) theta to the gradient of the entries that have one.
 
 On a CPU a task is a block of entries. It first lists those with a gradient, without a branch, and then steps
@@ -77,32 +77,30 @@ def list_touched(gradient: ti.template(), first, end, touched: ti.template(), fe
     return count
 
 
-@kernel
-def decay_gradient(
-    parameter: ti.types.ndarray(ndim=1),  # [E F]
-    gradient: ti.types.ndarray(ndim=1),  # in, out [E F]
-    level_start: ti.types.ndarray(ndim=1),  # [L] int32: first entry of each level, ascending from 0
-    factor: ti.types.ndarray(ndim=1),  # [L]: lambda / (E_l F)
-    touched: ti.types.ndarray(ndim=1),  # scratch [E] int32
-    features: ti.template(),  # F
-):
-    """Adds the gradient of the mean squares of the levels to that of the entries which have one."""
-    stride = ti.static(stride_for(1))
-    block = ti.static(ENTRIES_PER_TASK if on_cpu() else 1)
-    entries = touched.shape[0]
-    for slot in range(((entries + block - 1) // block) * stride):
-        if slot % stride != 0:
-            continue
-        first = slot // stride * block
-        count = list_touched(gradient, first, ti.min(first + block, entries), touched, features)
-        for k in range(first, first + count):
-            base = touched[k] * features
-            weight = 0.0
-            for level in range(level_start.shape[0]):
-                if touched[k] >= level_start[level]:
-                    weight = factor[level]
-            for f in ti.static(range(features)):
-                gradient[base + f] += weight * parameter[base + f]
+@ti.func
+def _step_entry(entry, g, value, parameter: ti.template(), gradient: ti.template(), first_moment: ti.template(),
+                second_moment: ti.template(), step_count: ti.template(), bias_correction: ti.template(),
+                overflowed: ti.template(), learning_rate, beta1, beta2, epsilon, features: ti.template(),
+                zero_gradient: ti.template()):
+    """One step of an entry with the gradient g [F] and its `value` [F]."""
+    base = entry * features
+    # Everything is read before anything is written, so that no read waits for a write.
+    m = ti.Vector([first_moment[base + f] for f in range(features)])
+    v = ti.Vector([second_moment[base + f] for f in range(features)])
+    n = ti.min(step_count[entry], _MOST_STEPS - 1) + 1
+    if is_finite(g.dot(g)):
+        m, v = adam_moments(m, v, g, beta1, beta2)
+        value -= adam_change(m, v, n, bias_correction, learning_rate, epsilon)
+        for f in ti.static(range(features)):
+            parameter[base + f] = value[f]
+            first_moment[base + f] = m[f]
+            second_moment[base + f] = v[f]
+        step_count[entry] = n
+    else:
+        overflowed[0] += 1
+    if ti.static(zero_gradient):
+        for f in ti.static(range(features)):
+            gradient[base + f] = 0.0
 
 
 @kernel
@@ -136,25 +134,53 @@ def adam_step(
         for k in range(first, first + count):
             entry = touched[k]
             base = entry * features
-            # Everything is read before anything is written, so that no read waits for a write.
             g = ti.Vector([gradient[base + f] for f in range(features)])
-            m = ti.Vector([first_moment[base + f] for f in range(features)])
-            v = ti.Vector([second_moment[base + f] for f in range(features)])
             value = ti.Vector([parameter[base + f] for f in range(features)])
-            n = ti.min(step_count[entry], _MOST_STEPS - 1) + 1
-            if is_finite(g.dot(g)):
-                m, v = adam_moments(m, v, g, beta1, beta2)
-                value -= adam_change(m, v, n, bias_correction, learning_rate, epsilon)
-                for f in ti.static(range(features)):
-                    parameter[base + f] = value[f]
-                    first_moment[base + f] = m[f]
-                    second_moment[base + f] = v[f]
-                step_count[entry] = n
-            else:
-                overflowed[0] += 1
-            if ti.static(zero_gradient):
-                for f in ti.static(range(features)):
-                    gradient[base + f] = 0.0
+            _step_entry(entry, g, value, parameter, gradient, first_moment, second_moment, step_count, bias_correction,
+                        overflowed, learning_rate, beta1, beta2, epsilon, features, zero_gradient)
+
+
+@kernel
+def adam_step_decayed(
+    parameter: ti.types.ndarray(ndim=1),  # in, out [E F]
+    gradient: ti.types.ndarray(ndim=1),  # [E F]; out if zero_gradient
+    first_moment: ti.types.ndarray(ndim=1),  # in, out [E F]
+    second_moment: ti.types.ndarray(ndim=1),  # in, out [E F]
+    step_count: ti.types.ndarray(ndim=1),  # in, out [E] int32
+    bias_correction: ti.types.ndarray(ndim=2),  # [N, 2] of `bias_correction_table`
+    level_start: ti.types.ndarray(ndim=1),  # [L] int32: first entry of each level, ascending from 0
+    factor: ti.types.ndarray(ndim=1),  # [L]: lambda / (E_l F)
+    touched: ti.types.ndarray(ndim=1),  # scratch [E] int32
+    overflowed: ti.types.ndarray(ndim=1),  # in, out [1] int32: entries skipped for overflow are added
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    features: ti.template(),  # F
+    zero_gradient: ti.template(),  # whether to leave the gradient zero, in the same pass
+):
+    """The same with the gradient of the mean squares of the levels added to that of the entries which have one."""
+    stride = ti.static(stride_for(1))
+    block = ti.static(ENTRIES_PER_TASK if on_cpu() else 1)
+    entries, levels = step_count.shape[0], level_start.shape[0]
+    for slot in range(((entries + block - 1) // block) * stride):
+        if slot % stride != 0:
+            continue
+        first = slot // stride * block
+        count = list_touched(gradient, first, ti.min(first + block, entries), touched, features)
+        level, next_start = 0, 0  # of the entries, which ascend
+        for k in range(first, first + count):
+            entry = touched[k]
+            base = entry * features
+            while entry >= next_start:
+                if next_start > 0:
+                    level += 1
+                next_start = level_start[level + 1] if level + 1 < levels else entries
+            g = ti.Vector([gradient[base + f] for f in range(features)])
+            value = ti.Vector([parameter[base + f] for f in range(features)])
+            _step_entry(entry, g + factor[level] * value, value, parameter, gradient, first_moment, second_moment,
+                        step_count, bias_correction, overflowed, learning_rate, beta1, beta2, epsilon, features,
+                        zero_gradient)
 
 
 @kernel

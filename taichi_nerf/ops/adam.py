@@ -124,18 +124,17 @@ class SparseAdam(Uncompiled):
         moments = [check_in_place(name, state[name], parameter.shape, like=parameter)
                    for name in ("first_moment", "second_moment")]
         step_count = check_in_place("step_count", state["step_count"], parameter.shape[:1], torch.int32, like=parameter)
-        touched, overflowed = self._counters(parameter)
+        beta1, beta2 = group["betas"]
+        bias_correction = _bias_correction(beta1, beta2, parameter.dtype, parameter.device)
+        table = (*(tensor.view(-1) for tensor in (parameter.detach(), gradient, *moments)), step_count, bias_correction)
+        counters = self._counters(parameter)
+        settings = (float(group["lr"]), beta1, beta2, group["eps"], parameter.shape[1], group["zero_gradient"])
         if group["decay"] > 0:
             levels = decay_of_levels(group["decay"], group["level_start"], parameter.shape, parameter.dtype,
                                      parameter.device)
-            kernels.decay_gradient(parameter.detach().view(-1), gradient.view(-1), *levels, touched, parameter.shape[1])
-        beta1, beta2 = group["betas"]
-        bias_correction = _bias_correction(beta1, beta2, parameter.dtype, parameter.device)
-        kernels.adam_step(
-            *(tensor.view(-1) for tensor in (parameter.detach(), gradient, *moments)),
-            step_count, bias_correction, touched, overflowed,
-            float(group["lr"]), beta1, beta2, group["eps"], parameter.shape[1], group["zero_gradient"],
-        )
+            kernels.adam_step_decayed(*table, *levels, *counters, *settings)
+        else:
+            kernels.adam_step(*table, *counters, *settings)
         if group["zero_gradient"] and gradient.data_ptr() != parameter.grad.data_ptr():
             parameter.grad = torch.zeros_like(parameter)  # the kernel was given a contiguous copy
 

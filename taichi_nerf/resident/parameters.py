@@ -83,11 +83,12 @@ class Table(Moved):
 
     def step(self, rate: float, adam_settings: dict, bias_correction) -> None:
         """One of Adam, which leaves the gradient zero."""
-        if self.levels is not None:
-            adam.decay_gradient(self.weights, self.gradient, *self.levels, self.touched, self.features)
-        adam.adam_step(self.weights, self.gradient, self.first_moment, self.second_moment, self.step_count,
-                       bias_correction, self.touched, self.overflowed, rate, *adam_settings["betas"],
-                       adam_settings["eps"], self.features, True)
+        table = (self.weights, self.gradient, self.first_moment, self.second_moment, self.step_count, bias_correction)
+        settings = (rate, *adam_settings["betas"], adam_settings["eps"], self.features, True)
+        if self.levels is None:
+            adam.adam_step(*table, self.touched, self.overflowed, *settings)
+        else:
+            adam.adam_step_decayed(*table, *self.levels, self.touched, self.overflowed, *settings)
 
     def push(self, averages: dict[int, Tensor], optimiser: torch.optim.Optimizer) -> None:
         super().push(averages, optimiser)

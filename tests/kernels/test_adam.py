@@ -26,16 +26,17 @@ def sparse_gradient(backend, entries, features, rng, touched=0.3):
     return backend.tensor(gradient * (torch.rand(entries, 1, generator=rng) < touched))
 
 
-def step(backend, table, gradient, settings=SETTINGS, zero_gradient=False):
-    """Step `table` in place; returns how many entries overflowed."""
+def step(backend, table, gradient, settings=SETTINGS, zero_gradient=False, levels=()):
+    """Step `table` in place, with what holds its `levels` back; returns how many entries overflowed."""
     lr, beta1, beta2, epsilon = settings
     digits = 53 if backend.dtype == torch.float64 else 24
     bias_correction = backend.tensor(kernels.bias_correction_table(beta1, beta2, digits))
     touched = torch.full_like(table.step_count, -7)
     overflowed = backend.tensor([0], torch.int32)
-    kernels.adam_step(table.parameter.view(-1), gradient.view(-1), table.first_moment.view(-1),
-                      table.second_moment.view(-1), table.step_count, bias_correction, touched, overflowed,
-                      lr, beta1, beta2, epsilon, gradient.shape[1], zero_gradient)
+    take = kernels.adam_step_decayed if levels else kernels.adam_step
+    take(table.parameter.view(-1), gradient.view(-1), table.first_moment.view(-1), table.second_moment.view(-1),
+         table.step_count, bias_correction, *levels, touched, overflowed, lr, beta1, beta2, epsilon, gradient.shape[1],
+         zero_gradient)
     return overflowed.item()
 
 
@@ -60,15 +61,19 @@ def test_steps_equal_the_reference(backend, rng, entries, features):
 @pytest.mark.parametrize("features", [1, 4])
 @pytest.mark.parametrize("level_start, entries", [((0,), 1), ((0, 1), 63), ((0, 5, 1990), 2000), ((0, 4096), 4097)])
 def test_levels_are_held_back_where_there_is_a_gradient(backend, rng, level_start, entries, features):
-    parameter = torch.randn(entries, features, generator=rng, dtype=torch.float64)
-    gradient = sparse_gradient(backend, entries, features, rng)
+    table = make_table(backend, entries, features, rng)
+    expected = [value.double().cpu() for value in vars(clone(table)).values()]
     start = torch.tensor(level_start)
-    expected = reference.decay_gradient(parameter, gradient.double().cpu(), start, 0.7)
     sizes = torch.diff(start, append=torch.tensor([entries]))
-    kernels.decay_gradient(backend.tensor(parameter).view(-1), gradient.view(-1), backend.tensor(start, torch.int32),
-                           backend.tensor(0.7 / (sizes * features)),
-                           backend.tensor(torch.zeros(entries), torch.int32), features)
-    backend.assert_close(gradient, expected)
+    levels = backend.tensor(start, torch.int32), backend.tensor(0.7 / (sizes * features))
+    for _ in range(3):
+        gradient = sparse_gradient(backend, entries, features, rng)
+        step(backend, table, gradient, levels=levels)
+        parameter, *moments = expected
+        pulled = reference.decay_gradient(parameter, gradient.double().cpu(), start, 0.7)
+        expected = reference.adam_step(parameter, pulled, *moments, *SETTINGS)
+    for (name, actual), value in zip(vars(table).items(), expected):
+        backend.assert_close(actual, value, name)
 
 
 def test_the_decay_is_the_gradient_of_the_levels_mean_squares(rng):
