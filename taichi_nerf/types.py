@@ -22,6 +22,8 @@ class Shot:
     """[R] int32: the training image."""
     time: Tensor | None = None
     """[R] in [0, 1], of a scene that moves."""
+    exposure: Tensor | None = None
+    """[R] stops, as of `Split.exposure`."""
     ids: Mapping[str, Tensor] = field(default_factory=dict)
     """[R] int32 by name (`appearance`, `warp`, `camera`): which rays share a latent code."""
     codes: Mapping[str, Tensor] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Shot:
         """The same with each tensor replaced by `change` of it."""
         return Shot(image=None if self.image is None else change(self.image),
                     time=None if self.time is None else change(self.time),
+                    exposure=None if self.exposure is None else change(self.exposure),
                     ids={name: change(values) for name, values in self.ids.items()},
                     codes={name: change(values) for name, values in self.codes.items()})
 

@@ -49,7 +49,7 @@ class Eval(Common):
 def eval(command: Eval) -> int:
     """`taichi-nerf eval`"""
     from .. import runtime
-    from ..training import checkpoint
+    from ..training.blocks import load_any
     from ..training.evaluate import evaluate
     from ..training.folder import RunFolder, check_output
     from .scores import lines, plain_scores, summary
@@ -59,7 +59,7 @@ def eval(command: Eval) -> int:
     if command.pictures is not None:
         check_output(command.pictures, option="--pictures")
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
-    model, about = checkpoint.load_trained(run.path)  # at once: a training may replace the file
+    model, about = load_any(run.path)  # at once: a training may replace the file
     scene, every, left = run.split(command.split, path=command.scene, every=command.every)
     with Progress("evaluating") as line:
         halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None

@@ -92,7 +92,7 @@ def render(command: Render) -> int:
 
     from .. import runtime
     from ..export.pictures import render_pictures
-    from ..training import checkpoint
+    from ..training.blocks import load_any
     from ..training.evaluate import GREY
     from ..training.folder import RunFolder
     from ..training.lights import lights_along, lights_of
@@ -107,7 +107,7 @@ def render(command: Render) -> int:
     _check_still(command, run)
     outputs = _outputs(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
-    model = checkpoint.load(run.path)
+    model, _ = load_any(run.path)
     scene, cameras, times = _path_cameras(command, run)
     times = _times(command, run, len(cameras), times)
     if command.freeze:

@@ -23,6 +23,7 @@ from ..config import (
     SceneConfig,
     SettingError,
     TrainingConfig,
+    above,
     few_view_settings,
     flattened,
     preset_for,
@@ -41,11 +42,13 @@ from .stop import Stop
 from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
 if TYPE_CHECKING:
+    from ..data.blocks import Block
     from ..data.scene import Scene
     from ..training.folder import RunFolder
     from ..training.run import Report
     from ..training.trainer import Trainer
 
+MOST_BLOCKS = 1000
 FREE_ON_RESUME = {
     "resume",
     "given",
@@ -104,6 +107,11 @@ class Train(Common):
     appearance: bool = False
     """Allow for photos in different light: by a code of each photo, for other cameras and times of day, or by an
     exposure of each, for one camera that meters each photo anew. The first lines say which, and why."""
+    blocks: Annotated[int, arg(metavar="N")] = 0
+    """Cut the scene into so many blocks along where its cameras stand, and train a model of each, one after the other;
+    pictures are then made of all of them. 0: one model of everything."""
+    block_size: Annotated[float | None, arg(metavar="LENGTH")] = None
+    """The same with as many blocks as it takes so that none is longer, in units of the scene's file."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
     than the training."""
@@ -122,6 +130,13 @@ class Train(Common):
     def __post_init__(self):
         within(self, 0, LARGEST, "checkpoint_seconds")
         within(self, 0, MOST_FRAMES, "orbit_frames")
+        within(self, 0, MOST_BLOCKS, "blocks")
+        above(self, 0, LARGEST, "block_size")
+        if self.blocks and self.block_size is not None:
+            raise SettingError("blocks says how many there are, and block-size how long they may be; give one of them")
+        if self.view and self.cut:
+            raise SettingError("--view shows the training of one model, not of blocks; leave it out, and look at the "
+                               "run when it is trained")
         check_port(self)
         if self.resume is not None and (self.scene.path is not None or self.output is not None):
             raise SettingError(
@@ -129,6 +144,12 @@ class Train(Common):
             )
         if self.moved is not None and self.resume is None:
             raise SettingError("--scene says where that of a run to --resume is now; give a scene to train on as SCENE")
+
+
+    @property
+    def cut(self) -> bool:
+        """Whether the scene is to be cut into blocks."""
+        return self.blocks > 0 or self.block_size is not None
 
 
 def train_defaults(
@@ -146,6 +167,7 @@ def train_defaults(
 
 def train(command: Train) -> int:
     """`taichi-nerf train`"""
+    from ..training.blocks import is_cut
     from ..training.folder import check_run, writing
 
     if command.view:
@@ -157,7 +179,25 @@ def train(command: Train) -> int:
             check_run(command.resume)
             held.enter_context(writing(command.resume))
             run, scene = _resumed(command)
+        if command.cut or is_cut(run.path):
+            return _blocks_trained(command, run, scene)
         return _trained(command, run, scene)
+
+
+def _blocks_trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
+    """The exit code, after the training of a model of each block and what follows it."""
+    from .blocks import train_blocks
+
+    def trained(block: "RunFolder", part: "Scene", goes_on: bool) -> int:
+        return _trained(dataclasses.replace(command, resume=block.path if goes_on else None), block, part)
+
+    return train_blocks(run, lambda: _cut(command, scene), scene, trained)
+
+
+def _cut(command: Train, scene: "Scene") -> "list[Block]":
+    from ..data.blocks import blocks_of, blocks_of_size
+
+    return blocks_of(scene, command.blocks) if command.blocks else blocks_of_size(scene, command.block_size)
 
 
 def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
@@ -281,11 +321,14 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
         line.wait(config.scene.path or "the built-in scene")
         scene = load_training_scene(config.scene, on_image=line.decoded)
     check_scene(config.model, scene)
+    if command.cut:
+        _cut(command, scene)  # or say that it cannot be cut, before there is a folder
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
     _tell_idle(command, depth.weight, scene)
-    config = dataclasses.replace(config, model=settled(config.model, scene),
+    model = config.model if command.cut else settled(config.model, scene)  # of blocks it is for each by itself
+    config = dataclasses.replace(config, model=model,
                                  training=dataclasses.replace(config.training, depth=depth))
     if command.appearance:
         light = judge_light(scene.splits["train"])

@@ -5,7 +5,7 @@
                                 what models are made of
     batch optimiser corrections what a training is made of
     model systems               what all models have in common; the one list of them
-    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 t_nerf d_nerf
+    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 block_nerf t_nerf d_nerf
                                 a system each: its settings, its presets, what --encoding does with them
     few_views                   which settings few views want
     appearance                  what the light of photos wants
@@ -14,9 +14,10 @@
     reading migrations          from JSON, of this version and of earlier ones
 """
 
-from . import d_nerf, instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree, t_nerf
+from . import block_nerf, d_nerf, instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree, t_nerf
 from .appearance import Differing, with_appearance
 from .batch import BatchConfig, RayBatchConfig
+from .block_nerf import BlockNeRFConfig
 from .corrections import DepthConfig, ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
 from .d_nerf import DNeRFConfig
 from .extraction import ExtractionConfig
@@ -65,6 +66,7 @@ __all__ = [
     "STILL_LIFE",
     "SYSTEMS",
     "BatchConfig",
+    "BlockNeRFConfig",
     "DNeRFConfig",
     "DepthConfig",
     "Differing",
@@ -123,5 +125,5 @@ __all__ = [
     "within",
 ]
 
-for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, t_nerf, d_nerf, plenoctree):
+for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, block_nerf, t_nerf, d_nerf, plenoctree):
     register(_stem.SYSTEM)

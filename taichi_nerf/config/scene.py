@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, Suppress, arg
 
 from .settings import LARGEST, require, within
 
@@ -20,7 +20,7 @@ class SceneConfig:
 
     path: Annotated[Positional[str | None], arg(metavar="[SCENE]")] = None
     """Folder of the scene, or its transforms file, or builtin:still-life, builtin:satin, builtin:open-field,
-    builtin:crowd, builtin:moving, builtin:moving-rig."""
+    builtin:crowd, builtin:moving, builtin:moving-rig, builtin:street."""
     downscale: Annotated[int, arg(metavar="N")] = 1
     """Make the images smaller by this factor."""
     scales: Annotated[int, arg(metavar="N")] = 1
@@ -55,6 +55,8 @@ class SceneConfig:
     outline tells its shape. Masks of moving things (dynamic_mask_*) still leave out."""
     cache: Literal["auto", "memory", "disk"] = "auto"
     """Where the decoded images are kept; auto: on disk, beside the scene, if they need more than half of the memory."""
+    block: Annotated[tuple[float, float, float, float] | None, Suppress] = None
+    """Of a scene that is cut into blocks: where the middle of this one is, and how far it reaches."""
     perturb: Perturbation | None = None
     """Make training images worse, as the study of NeRF in the Wild does: each but the first gets colours of its own, a
     striped square before the scene, or both. Test images stay clean."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from .scene import Cameras, Images, Scene, Split
 
-__all__ = ["disturb_poses", "jitter_exposure"]
+__all__ = ["disturb_poses", "exposed_by", "jitter_exposure"]
 
 
 def disturb_poses(cameras: Cameras, degrees: float, distance: float, seed: int = 0) -> Cameras:
@@ -20,20 +20,22 @@ def disturb_poses(cameras: Cameras, degrees: float, distance: float, seed: int =
 
 
 def jitter_exposure(split: Split, stops: float, seed: int = 0) -> tuple[Split, np.ndarray]:
-    """The images of a split exposed by up to `stops` more or less, and by how many [N]: their mean is 0.
-
-    The linear light of an image is multiplied by 2^e; what exceeds white is cut off, and 8 bits are kept.
-    """
+    """The images of a split exposed by up to `stops` more or less, and by how many [N]: their mean is 0."""
     random = np.random.default_rng(seed)
     exposure = random.uniform(-1, 1, len(split))
     exposure -= exposure.mean()
     exposure *= stops / np.abs(exposure).max() if np.abs(exposure).max() > 1 else stops
+    return exposed_by(split, exposure), exposure
+
+
+def exposed_by(split: Split, stops: np.ndarray) -> Split:
+    """The linear light of each image times 2^stops [N]; what exceeds white is cut off, and 8 bits are kept."""
     images = []
-    for n, e in enumerate(exposure):
+    for n, e in enumerate(stops):
         image = split.images.image(n).copy()
         image[..., :3] = _exposed_bytes(e)[image[..., :3]]
         images.append(image)
-    return replace(split, images=Images.from_list(images, split.images.names)), exposure
+    return replace(split, images=Images.from_list(images, split.images.names))
 
 
 def with_split(scene: Scene, split: Split) -> Scene:

@@ -117,7 +117,8 @@ def _write_split(scene: Scene, split: Split, folder: Path):
             if values:
                 np.save(f"{path}_{kind}.npy", values[n])
         time = {} if split.time is None else {"time": float(split.time[n])}
-        frames.append({"file_path": f"./{split.name}/{name}", **time, **_frame(scene, split.cameras, n)})
+        exposure = {} if split.exposure is None else {"exposure": float(2.0 ** split.exposure[n])}
+        frames.append({"file_path": f"./{split.name}/{name}", **time, **exposure, **_frame(scene, split.cameras, n)})
     content = {**_shared(split.cameras), **_box(scene), "frames": frames}
     (folder / f"transforms_{split.name}.json").write_text(json.dumps(content, indent=1) + "\n")
 

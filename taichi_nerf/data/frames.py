@@ -5,6 +5,7 @@ and of the pose (poses.py):
 
     file_path                           relative to the file, with or without ending
     time                                from 0 to 1, of a scene that moves (D-NeRF)
+    exposure                            shutter time times gain, in any unit that all frames share (Block-NeRF)
     mask_path, object_mask_path         relative to the file: what is black is neither trained on nor scored
     depth_file_path, depth_path         relative to the file: distances along the optical axis
     fisheye_crop_radius                 pixels from the middle of the picture: what is further away is left out
@@ -64,6 +65,8 @@ class Frame:
     """Width, height: of the camera and of the image file."""
     time: float | None = None
     """In [0, 1], of a scene that moves."""
+    exposure: float | None = None
+    """Shutter time times gain, above 0, in a unit that all frames share."""
     ids: Mapping[str, int] = field(default_factory=dict)
     """As of `Split.ids`."""
     bounds: tuple[float, float] | None = None
@@ -177,6 +180,7 @@ def parse_frame(path: Path, content: dict, number: int, poses: PoseReader) -> Fr
         lens=lens.kind,
         size=size,
         time=_time(own, where),
+        exposure=_exposure(own, where),
         masks=_masks(path, own, smaller, where),
         depth=depth,
         clear=clear_colours(content, path),
@@ -313,6 +317,15 @@ def _positive(keys: Mapping, key: str, default: float | None, where: str) -> flo
     if not value > 0:
         raise UserError(f"{where}: '{key}' is {value:g}; it must be positive, correct it")
     return value
+
+
+def _exposure(frame: Mapping, where: str) -> float | None:
+    if "exposure" not in frame:
+        return None
+    exposure = number_of(frame, "exposure", None, where)
+    if not exposure > 0:
+        raise UserError(f"{where}: 'exposure' is {exposure:g}; it is shutter time times gain, above 0")
+    return exposure
 
 
 def _time(frame: Mapping, where: str) -> float | None:

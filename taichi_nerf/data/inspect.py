@@ -128,6 +128,8 @@ def _point_facts(scene: Scene) -> list[str]:
             facts.append(f"{name}: depth images")
         if split.time is not None and len(split):
             facts.append(f"{name}: times from {split.time.min():.3g} to {split.time.max():.3g}")
+        if split.exposure is not None and len(split):
+            facts.append(f"{name}: exposures that differ by {np.ptp(split.exposure):.2g} stops")
     return facts
 
 

@@ -20,7 +20,7 @@ HEAD = LENS | frozenset(
     "normal_mts_args applied_transform applied_scale ply_file_path white_transparent black_transparent "
     "depth_unit_scale_factor integer_depth_scale enable_depth_loading".split())
 FRAME = LENS | frozenset(
-    "file_path transform_matrix transform_matrix_start transform_matrix_end time mask_path object_mask_path "
+    "file_path transform_matrix transform_matrix_start transform_matrix_end time exposure mask_path object_mask_path "
     "depth_file_path depth_path sharpness".split())
 # What says nothing of the pictures; each program has its own.
 SILENT = frozenset("rotation colmap_im_id".split())

@@ -8,6 +8,7 @@ from typing import get_args
 from ..config import Perturbation, SceneConfig, SettingError
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
+from .blocks import Block, within_block
 from .colmap import load_colmap
 from .colmap_model import find_model
 from .foreign import advice_on_pictures, advice_on_video, export_of, is_video
@@ -100,6 +101,9 @@ def load_scene(
     if config.perturb is not None:
         every = 1 if scene.held_out else request.every.get("train", 1)
         scene = with_perturbed_training(scene, config.perturb, every)
+    if config.block is not None:
+        *centre, radius = config.block
+        scene = within_block(scene, Block(centre=tuple(centre), radius=radius))
     return with_scales(scene, config.scales)
 
 

@@ -217,6 +217,8 @@ class Split:
     """N arrays [H, W, 3] float32: unit surface normals in the world, zero where the ray hits nothing."""
     time: np.ndarray | None = None
     """[N] float32 in [0, 1]: when each image was taken, of a scene that moves."""
+    exposure: np.ndarray | None = None
+    """[N] float32: stops of each image's exposure, as its camera says: log2 of shutter time times gain, in any unit."""
     ids: Mapping[str, np.ndarray] = field(default_factory=dict)
     """[N] int32 by name: which images share a latent code (`appearance`, `warp`), which a camera (`camera`)."""
     bounds: np.ndarray | None = None
@@ -236,7 +238,7 @@ class Split:
 
     def __post_init__(self):
         n = len(self.cameras)
-        for name, shape in (("time", (n,)), ("bounds", (n, 2))):
+        for name, shape in (("time", (n,)), ("exposure", (n,)), ("bounds", (n, 2))):
             if getattr(self, name) is not None:
                 _coerce(self, name, np.float32, shape)
         ids = {name: np.asarray(values, dtype=np.int32) for name, values in self.ids.items()}
@@ -278,6 +280,7 @@ class Split:
             depth=pick(self.depth),
             normals=pick(self.normals),
             time=None if self.time is None else self.time[chosen],
+            exposure=None if self.exposure is None else self.exposure[chosen],
             ids={name: values[chosen] for name, values in self.ids.items()},
             bounds=None if self.bounds is None else self.bounds[chosen],
             sightings=pick(self.sightings),

@@ -133,12 +133,15 @@ def _without_full_masks(images: Images) -> Images:
 
 
 def _known(frames: Sequence[Frame]) -> dict:
-    """What all frames know of time, bounds and ids."""
+    """What all frames know of time, exposure, bounds and ids."""
     known = {}
     for name in ("time", "bounds"):
         values = [getattr(frame, name) for frame in frames]
         if values and None not in values:
             known[name] = np.array(values)
+    exposures = [frame.exposure for frame in frames]
+    if frames and None not in exposures:
+        known["exposure"] = np.log2(exposures)
     common = set.intersection(*(set(frame.ids) for frame in frames)) if frames else ()
     return {**known, "ids": {name: np.array([frame.ids[name] for frame in frames]) for name in sorted(common)}}
 

@@ -38,12 +38,18 @@ class MipNeRF(IntervalModel):
         self.sees_cones = not self.hashed or config.widths != "off"
         generator = torch.Generator().manual_seed(seed)
         if self.hashed:
-            self.field = HashField(config.field, box.aabb_scale * self.scale, generator)
+            self.field = HashField(config.field, box.aabb_scale * self.scale, generator, self.told_size)
             if self.sees_cones:  # of the median camera: radius of a pixel's cone, distance of the middle
                 self.register_buffer("view", torch.zeros(2))
         else:
-            self.field = EncodedGaussians(config.field, 3, generator, colour_padding=config.colour_padding)
+            self.field = EncodedGaussians(config.field, 3, generator, appearance=self.told_size,
+                                          colour_padding=config.colour_padding)
         self.sampler = CoarseToFineCones(config.samples, config.padding)
+
+    @property
+    def told_size(self) -> int:
+        """How many numbers the colour is told of each ray besides its direction, as the code of its appearance."""
+        return 0
 
     @classmethod
     def unit_scale(cls, config: MipNeRFConfig, box: Box) -> float:

@@ -159,6 +159,21 @@ class Model(nn.Module):
         return groups + [ParameterGroup(name=f"codes.{name}", parameters=[codes.table], kind="code")
                          for name, codes in self.codes.items()]
 
+    def shares(self, name: str, ids: Tensor) -> bool:
+        """Whether these [N] ids of that name are of training images, and have codes."""
+        known = self.codes[name].known.cpu() if name in self.codes else ids.new_zeros(0, dtype=bool)
+        return bool((ids < len(known)).all()) and bool(known[ids.long()].all())
+
+    def visible(self, positions: Tensor, directions: Tensor) -> Tensor | None:
+        """[S] in [0, 1]: what of the light from positions [S, 3] of model space reaches whoever looks at them along
+        unit directions [R, 3], with as many samples of each; None: it knows only where it is dense."""
+        return None
+
+    def know(self, shots: Shot) -> None:
+        """What the training images are of: those ids that codes are learned for."""
+        for name, codes in self.codes.items():
+            codes.know(shots.ids[name])
+
     def before_training(self, cameras: Cameras) -> None:
         """Learn what there is to learn of the training cameras, in model space."""
 

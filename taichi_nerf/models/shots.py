@@ -2,11 +2,12 @@
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ..data.scene import Split
 from ..types import Shot
 
-__all__ = ["counts_of", "ids_of", "shots_of"]
+__all__ = ["counts_of", "ids_of", "shots_of", "unseen_shots"]
 
 
 def ids_of(split: Split) -> dict[str, np.ndarray]:
@@ -27,8 +28,20 @@ def counts_of(split: Split) -> dict[str, int]:
 def shots_of(split: Split) -> Shot:
     """Of the N images of `split`, R = N."""
     image = torch.arange(len(split), dtype=torch.int32)
-    time = None if split.time is None else torch.from_numpy(split.time)
-    return Shot(image=image, time=time, ids={name: torch.from_numpy(values) for name, values in ids_of(split).items()})
+    ids = {name: torch.from_numpy(values) for name, values in ids_of(split).items()}
+    return Shot(image=image, time=_tensor(split.time), exposure=_tensor(split.exposure), ids=ids)
+
+
+def unseen_shots(split: Split, model: nn.Module) -> Shot:
+    """Of the N views of `split`, which are not in the training: their times and exposures, and those codes of `model`
+    that training images share with all of them, by the ids of the file."""
+    known = {name: torch.from_numpy(ids) for name, ids in split.ids.items()
+             if model.shares(name, torch.from_numpy(ids))}
+    return Shot(time=_tensor(split.time), exposure=_tensor(split.exposure), ids=known)
+
+
+def _tensor(values: np.ndarray | None) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values)
 
 
 def _photo_numbers(split: Split) -> np.ndarray:

@@ -22,10 +22,9 @@ from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
 from ..models.renderers import Renderers
-from ..models.shots import shots_of
+from ..models.shots import unseen_shots
 from ..models.views import Renderer, View, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
-from ..types import Shot
 from .half_image import HalfImageFit
 from .photos import GREY
 
@@ -145,12 +144,11 @@ def evaluate(
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
-    times, scores, moving, seconds, renderers, used = shots_of(chosen).time, [], [], 0.0, {}, Renderers()
+    shots, scores, moving, seconds, renderers, used = unseen_shots(chosen, model), [], [], 0.0, {}, Renderers()
     for n in range(len(chosen)):
         start = time.perf_counter()
         if halves is None:
-            shot = Shot(time=None if times is None else times[n : n + 1])
-            view = render_view(model, cameras, n, background=background, renderer=renderer, shot=shot)
+            view = render_view(model, cameras, n, background=background, renderer=renderer, shot=shots[n : n + 1])
         else:
             view = halves.render(model, n, background, renderer)
         seconds += time.perf_counter() - start

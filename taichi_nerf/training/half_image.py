@@ -85,7 +85,7 @@ class LeftHalves:
         of_rays = TrainingRays(*(values[left] for values in drawn))
         rays = self.source.of(of_rays, standing, per_pixel)
         codes = {name: values[of_rays.image_index.long()] for name, values in self.codes.items()}
-        rays = replace(rays, shot=Shot(time=rays.shot.time, codes=codes))
+        rays = replace(rays, shot=replace(rays.shot, image=None, ids={}, codes=codes))
         return Batch(rays=rays, rgba=chosen.rgba, background=torch.full_like(chosen.rgba[:, :3], photos.background),
                      image_index=chosen.image_index, pixel_index=chosen.pixel_index)
 
@@ -110,7 +110,7 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
     cameras, photos = scene.model_cameras(split.cameras), photos_of(scene, split)
     wanted = {"pose": poses, "exposure": exposure, "appearance": appearance}
     what = " and ".join(name for name in wanted if wanted[name])
-    known = Shot(time=photos.shots.time)
+    known = replace(photos.shots, image=None, ids={})
     if not what:
         return HalfImageFit(cameras, known, None, "")
     # what is learned: corrections of the cameras and codes, in place of those of the training images

@@ -152,8 +152,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None
     sparsity = Sparsity(model, config.sparsity) if config.sparsity.weight > 0 else None
     near_camera = NearCamera(model, config.near_camera) if config.near_camera.weight > 0 else None
-    for name, codes in model.codes.items():
-        codes.know(photos.shots.ids[name])
+    model.know(photos.shots)
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
     _check_all_are_trained(model, groups)
     batches = batches_for(model, source, config.batch, patch_for(scene, config.trim) if config.robust else 1)

@@ -11,7 +11,7 @@ from taichi_nerf.config import InstantNGPConfig, OptimiserConfig, TrainingConfig
 from taichi_nerf.data import with_scales
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.models.family import counts_of
-from taichi_nerf.models.shots import ids_of, shots_of
+from taichi_nerf.models.shots import ids_of, shots_of, unseen_shots
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import trainer_for
 from taichi_nerf.types import Shot
@@ -40,6 +40,19 @@ def test_ids_of_the_file_say_who_shares_a_code(scene):
     shots = shots_of(given.splits["train"])
     assert shots.ids["appearance"].tolist() == [2, 0, 2, 0] and shots.ids["warp"].tolist() == [0, 1, 2, 5]
     assert shots.image.tolist() == [0, 1, 2, 3] and shots.time is None
+
+
+def test_a_view_that_was_not_trained_on_has_the_codes_that_it_shares_with_photos_that_were(scene):
+    given = with_train(scene, ids={"appearance": np.array([2, 0, 2, 0])}, exposure=np.array([-1.0, 0.0, 1.0, 2.0]))
+    model = make_model(given, InstantNGPConfig(appearance=2))
+    model.know(shots_of(given.splits["train"]))
+    test = scene.splits["test"]
+    for ids, shared in (({"appearance": np.array([2])}, [2]), ({"appearance": np.array([1])}, None),
+                        ({"appearance": np.array([7])}, None), ({}, None)):
+        shots = unseen_shots(dataclasses.replace(test, ids=ids, exposure=np.array([0.5])), model)
+        assert shots.image is None and shots.exposure.tolist() == [0.5]
+        assert shots.ids.keys() == ({"appearance"} if shared else set())
+        assert shared is None or shots.ids["appearance"].tolist() == shared
 
 
 @pytest.mark.parametrize("gradients", ["autograd", "explicit"])

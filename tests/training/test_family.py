@@ -11,6 +11,7 @@ from taichi_nerf import runtime
 from taichi_nerf.config import (
     PRESETS,
     SYSTEMS,
+    BlockNeRFConfig,
     FieldConfig,
     HashGridConfig,
     HashProposalConfig,
@@ -51,6 +52,7 @@ SMALL = {
                                min_uncertainty=0.3),
     "mip-nerf": MipNeRFConfig(field=DEEP, samples=8),
     "mip-nerf-hash": MipNeRFConfig(field=HASH, samples=8, widths="level"),
+    "block-nerf": BlockNeRFConfig(field=DEEP, samples=8, appearance=2, visibility_width=8, visibility_layers=1),
     "mip-nerf-360": MipNeRF360Config(
         field=DEEP, proposal=PositionalProposalConfig(width=8, depth=2), proposal_samples=(8, 6), samples=6,
         appearance=2),

@@ -8,11 +8,13 @@
     open_field   what stands on the ground, from the toys between the cameras to the hills at the horizon
     crowd        times of the day, exposures, and people who stand before the table
     moving       what moves over the table, and which camera looks at which time
+    street       houses along a street, walls with gates across it, and the drives through them
     cameras      where cameras stand
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from .moving import Film, filmed, one_view_a_time, two_cameras
 from .open_field import open_field, sunlight
 from .renderer import Pictures, render
 from .still_life import daylight, satin_still_life, still_life
+from .street import DRIVES, SEGMENT, lights_of_drives, street, street_cameras, told
 from .world import Light, World
 
 __all__ = ["BUILTIN_SCENES", "Pictures", "builtin_scene", "hemisphere_cameras", "render", "ring_cameras",
@@ -50,9 +53,15 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     `moving-rig`: the same before two cameras side by side that take turns in training; test views are those of the
     other camera at the same times.
 
+    `street`: four segments of a street between walls with gates, 40 photos of each from four drives at different times
+    of the day, with exposures that the cameras state. `Split.ids["appearance"]` is the drive, `Split.exposure` has the
+    stops; test views are in the light of the first drive. `street-1`, `street-2`, `street-8` and `street-16` are of
+    other lengths.
+
     Args:
         resolution: width and height of the pictures in pixels.
-        views: number of views for training, validation and test; by default 60, 8 and 16, of what moves 150, 8 and 16.
+        views: number of views for training, validation and test; by default 60, 8 and 16, of what moves 150, 8 and 16,
+            of a street 40, 2 and 4 a segment.
         samples_per_pixel: rays that are averaged in a pixel, a square number.
         seed: turns the cameras around the vertical axis; the world stays the same.
         splits: those to compute, all by default; what they are does not depend on it.
@@ -110,6 +119,8 @@ class _Composition:
     """Of so many training views, where they have others than the rest."""
     photographed: Callable[[Split, int], Split] | None = None
     """The training views as photos, with so many samples along each axis of a pixel; None: they are as they are."""
+    told: Callable[[Split], Split] | None = None
+    """A split with what its cameras say of it."""
     film: Callable[[Sequence[int], int, float], list[Film]] | None = None
     """Which camera looks at which time, of what moves: of three numbers of views, a resolution and a turn. None: it
     stands still."""
@@ -119,6 +130,18 @@ class _Composition:
 
 _STILL_LIFE = _Composition(world=still_life, light=daylight, cameras=hemisphere_cameras, turn=2.0, scale=1 / 3,
                            aabb_scale=1, near=0.05, bounded=True)
+
+
+def _street(segments: int) -> _Composition:
+    def cameras(count: int, resolution: int, turn: float, offset: float) -> Cameras:
+        return street_cameras(segments, count, resolution, (offset + turn) % 1)
+
+    return _Composition(world=partial(street, segments), light=lambda: lights_of_drives(1)[0], cameras=cameras,
+                        turn=0.0, scale=1 / (SEGMENT * segments + 0.2), aabb_scale=1, near=0.01, bounded=True,
+                        lights_of_photos=lights_of_drives, told=told,
+                        views=(10 * DRIVES * segments, 2 * segments, 4 * segments))
+
+
 BUILTIN_SCENES = {
     "still-life": _STILL_LIFE,
     "satin": replace(_STILL_LIFE, world=satin_still_life),
@@ -127,6 +150,8 @@ BUILTIN_SCENES = {
     "moving-rig": replace(_STILL_LIFE, film=two_cameras, views=MOVING_VIEWS),
     "open-field": _Composition(world=open_field, light=sunlight, cameras=ring_cameras, turn=0.2, scale=0.6,
                                aabb_scale=64, near=0.1, bounded=False),
+    "street": _street(4),
+    **{f"street-{segments}": _street(segments) for segments in (1, 2, 8, 16)},
 }
 
 
@@ -144,6 +169,8 @@ def _still_splits(what: _Composition, views: Sequence[int], resolution: int, sam
         first += len(split_cameras)
     if what.photographed is not None and "train" in splits:
         splits["train"] = what.photographed(splits["train"], samples)
+    if what.told is not None:
+        splits = {name: what.told(split) for name, split in splits.items()}
     return splits
 
 

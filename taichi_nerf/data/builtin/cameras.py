@@ -39,7 +39,7 @@ def ring_cameras(count: int, resolution: int, turn: float = 0.0, offset: float =
 
 
 def looking(position: np.ndarray, target: np.ndarray, resolution: int, field_of_view: float) -> Cameras:
-    """Cameras at `position` [N, 3], upright, looking at `target` [3], `field_of_view` radians across."""
+    """Cameras at `position` [N, 3], upright, looking at `target` [3] or [N, 3], `field_of_view` radians across."""
     count = len(position)
     back = position - target
     back /= np.linalg.norm(back, axis=1, keepdims=True)

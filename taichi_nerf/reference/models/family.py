@@ -46,15 +46,16 @@ def nerf(state, o, d, near, far, *, coarse, fine, skip, levels, direction_levels
     return first, picture("fine", torch.cat([s, more], dim=1).sort(dim=1)[0])
 
 
-def mip_nerf(state, o, d, radius, near, far, *, samples, skip, levels, direction_levels, seed=None):
-    """Coarse and fine picture of cones of `radius` [R], cut into `samples` frustums."""
+def mip_nerf(state, o, d, radius, near, far, *, samples, skip, levels, direction_levels, seed=None, told=None):
+    """Coarse and fine picture of cones of `radius` [R], cut into `samples` frustums; `told` [R, A]: what else the
+    colour knows of a ray."""
     w = part(state, "field")
 
     def picture(s):
         t = distance_from_normalised(s, near, far, "linear")
         mean, variance = (x.reshape(-1, 3) for x in frustum_gaussians(t, o, d, radius))
         density, hidden = deep_density(w, encode(mean, levels, variance, identity=False), skip, "softplus")
-        colour = deep_colour(w, hidden, d, direction_levels, padding=0.001)
+        colour = deep_colour(w, hidden, d, direction_levels, padding=0.001, appearance=told)
         return composite_intervals(density.view(len(o), -1), colour.view(len(o), -1, 3), t)
 
     s = sample_uniform(len(o), samples + 1, seed_of(seed, 0), ends=seed is None)

@@ -1,0 +1,113 @@
+"""`taichi-nerf train --blocks`: one model after the other, each of a part of the scene."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..output import quoted, result, say
+from ..progress import Progress
+
+if TYPE_CHECKING:
+    from ..data.blocks import Block
+    from ..data.scene import Scene
+    from ..training.blocks import BlockOnDisk
+    from ..training.folder import RunFolder
+
+Trained = Callable[["RunFolder", "Scene", bool], int]
+# trains a model of a scene, in a run that is new or goes on -> exit code
+
+
+def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Scene", trained: Trained) -> int:
+    """The exit code, after the training of all blocks that are not trained, and what follows it.
+
+    `cut` says the blocks of a run that has none yet. What is trained stays as it is, and a block that was stopped goes
+    on where it stood.
+    """
+    from ..training.blocks import BlockOnDisk, is_cut, read_blocks, write_blocks
+
+    if not is_cut(run.path):
+        write_blocks(run.path, [BlockOnDisk(block=block) for block in cut()])
+    blocks = read_blocks(run.path)
+    for number, each in enumerate(blocks):
+        if each.trained:
+            continue
+        say(f"block {number + 1} of {len(blocks)}: what is within {each.block.radius:.4g} of "
+            f"{', '.join(f'{value:.4g}' for value in each.block.centre)}")
+        code = _train_block(run, scene, number, each, trained)
+        if code:
+            say(f"taichi-nerf: {sum(other.trained for other in blocks)} of {len(blocks)} blocks are trained; go on "
+                f"with all of them by: taichi-nerf train --resume {quoted(run.path)}")
+            return code
+        blocks[number] = replace(each, trained=True)
+        write_blocks(run.path, blocks)
+    _finish(run, scene, blocks)
+    return 0
+
+
+def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDisk", trained: Trained) -> int:
+    """The exit code of the training of one block, in an ordinary run of its own."""
+    from ..data.blocks import around_block, within_block
+    from ..models.family import settled
+    from ..training.blocks import block_folder
+    from ..training.folder import CONFIG_FILE, RunFolder, make_folder, writing
+    
+    path, part = block_folder(run.path, number), within_block(around_block(scene, each.block), each.block)
+    make_folder(path, exist_ok=True)
+    with writing(path):
+        if (path / CONFIG_FILE).is_file():
+            own = RunFolder.open(path)
+            own.config = replace(own.config, training=replace(
+                own.config.training, steps=run.config.training.steps, seconds=run.config.training.seconds))
+            return trained(own, own.placed(part), True)
+        place = (*each.block.centre, each.block.radius)
+        config = replace(run.config, scene=replace(run.config.scene, block=place), orbit_frames=0,
+                         model=settled(run.config.model, part))
+        return trained(RunFolder.create(path, config, part), part, False)
+
+
+def _finish(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
+    """Match the blocks, and score and film what they show as one."""
+    from ..export import orbit
+    from ..training.blocks import load_any
+    from ..training.evaluate import GREY, evaluate
+    from ..training.files import write_json
+    from ..training.folder import METRICS_FILE
+    from .scores import plain_scores, summary
+
+    _match(run, scene, blocks)
+    model, about = load_any(run.path)
+    if "test" in scene.splits:
+        with Progress("evaluating") as line:
+            evaluation = evaluate(model, scene, folder=run.path / "test", on_view=line.count)
+        scores = plain_scores(evaluation, about, run.default_every("test"))
+        write_json(run.path / METRICS_FILE, scores)
+        result(*summary(scores))
+    if run.config.orbit_frames > 0:
+        around, background = run.cameras_scene(), GREY[scene.background]
+        size, _ = orbit.orbit_size(model, around, orbit.frame_size(scene), run.config.orbit_frames,
+                                   background=background, trained=about["seconds"])
+        with Progress("orbit video") as line:
+            orbit.orbit_video(model, around, run.path / "orbit.mp4", run.config.orbit_frames, size=size,
+                              background=background, on_view=line.count)
+    result(f"{run.path}: trained {len(blocks)} blocks, {about['steps']} steps in {about['seconds']:.1f} s")
+
+
+def _match(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
+    """What each block remembers of what it saw, and the appearance in which it is seen beside the others."""
+    from ..data.blocks import within_block
+    from ..training import checkpoint
+    from ..training.blocks import block_folder, codes_of_neighbours, points_seen, write_blocks
+    from ..training.folder import RunFolder
+
+    folders = [block_folder(run.path, number) for number in range(len(blocks))]
+    models = [checkpoint.load(folder) for folder in folders]
+    scenes = [RunFolder.open(folder).placed(within_block(scene, each.block)) for folder, each in zip(folders, blocks)]
+    if models[0].visible is not None:
+        for number, (model, part) in enumerate(zip(models, scenes)):
+            blocks[number] = replace(blocks[number], seen=tuple(map(tuple, points_seen(model, part).tolist())))
+    if "appearance" in models[0].codes and len(blocks) > 1:
+        with Progress("matching blocks") as line:
+            codes = codes_of_neighbours([each.block for each in blocks], models, scenes,
+                                        on_match=lambda done, total: line.count(done, total, "blocks"))
+        blocks[:] = [replace(each, code=tuple(code.tolist())) for each, code in zip(blocks, codes)]
+    write_blocks(run.path, blocks)

@@ -1,0 +1,70 @@
+"""The built-in street: what its cameras say, what its walls hide, and its way to disk and back."""
+
+import numpy as np
+import pytest
+
+from taichi_nerf.data import load_scene
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.builtin.street import DRIVES, SEGMENT, STOPS, WALL, drive_along
+from taichi_nerf.data.export import write_blender
+from taichi_nerf.data.inspect import describe
+from taichi_nerf.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def street():
+    return builtin_scene("street-2", resolution=12, views=(16, 0, 4), samples_per_pixel=1)
+
+
+def test_photos_are_of_drives_with_exposures_and_test_views_of_the_first_and_neutral(street):
+    train, test = street.splits["train"], street.splits["test"]
+    assert train.ids["appearance"].tolist() == [0, 1, 2, 3] * 4 and DRIVES == 4
+    assert 0.5 < np.abs(train.exposure).max() <= STOPS and np.ptp(train.exposure) > 0.5
+    assert not test.exposure.any() and not test.ids["appearance"].any()
+
+
+def test_cameras_stand_in_the_street_and_in_no_wall(street):
+    for split in street.splits.values():
+        x, y, z = split.cameras.position.T
+        assert (np.abs(x) < SEGMENT).all() and (np.abs(y) < 0.2).all() and (z > 0.2).all()
+        assert (np.abs((x + 0.5 * SEGMENT) % SEGMENT - 0.5 * SEGMENT) > WALL).all()  # from the walls at its multiples
+        inside = street.to_model(split.cameras.position)
+        assert (np.abs(inside) < 0.5).all()
+
+
+def test_the_walls_hide_what_lies_behind_them(street):
+    """Nearly all that a camera sees of the street is of its own segment."""
+    split, own = street.splits["train"], []
+    for n in range(len(split)):
+        depth, place = split.depth[n], split.cameras.position[n]
+        seen = np.isfinite(depth)
+        row, column = np.nonzero(seen)
+        x, y = ((np.stack([column, row], axis=1) + 0.5 - split.cameras.principal[n]) / split.cameras.focal[n]).T
+        ways = np.stack([x, -y, -np.ones_like(x)], axis=1) @ split.cameras.camera_to_world[n, :, :3].T
+        points = place + depth[seen][:, None] * ways / np.linalg.norm(ways, axis=1, keepdims=True)
+        own.append(np.mean(np.floor((points[:, 0] + 1e-3) / SEGMENT) == np.floor(place[0] / SEGMENT)))
+    assert np.mean(own) > 0.7
+
+
+def test_a_drive_goes_from_end_to_end():
+    x = drive_along(4, 60, 8).position[:, 0]
+    assert (np.diff(x) > 0).all() and x[0] < -3.5 and x[-1] > 3.5
+
+
+def test_it_comes_back_from_a_folder_with_its_exposures(street, tmp_path):
+    write_blender(street, tmp_path / "street")
+    again = load_scene(tmp_path / "street")
+    np.testing.assert_allclose(again.splits["train"].exposure, street.splits["train"].exposure, atol=1e-6)
+    said = [finding.text for finding in describe(again)]
+    assert any(text.startswith("train: exposures that differ by ") for text in said)
+
+
+@pytest.mark.parametrize("exposure, said", [(0, "'exposure' is 0; it is shutter time times gain, above 0"),
+                                            ("bright", "exposure")])
+def test_an_exposure_that_is_none_is_said(street, tmp_path, exposure, said):
+    write_blender(street, tmp_path / "street")
+    file = tmp_path / "street" / "transforms_test.json"
+    text = file.read_text()
+    file.write_text(text.replace('"exposure": 1.0', f'"exposure": {exposure!r}'.replace("'", '"'), 1))
+    with pytest.raises(UserError, match=said):
+        load_scene(tmp_path / "street")

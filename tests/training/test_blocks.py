@@ -1,0 +1,137 @@
+"""A run that is cut into blocks: its folder, how its blocks are matched, and the whole way by the command line."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from taichi_nerf import cli, runtime
+from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
+from taichi_nerf.data.blocks import Block, blocks_of, within_block
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.errors import UserError
+from taichi_nerf.models.views import render_view
+from taichi_nerf.training import blocks as cut
+from taichi_nerf.training.run import make_model
+from taichi_nerf.types import Shot
+
+CONFIG = InstantNGPConfig(
+    field=FieldConfig(hash_grid=HashGridConfig(levels=3, features=2, log2_entries=8, max_resolution=16),
+                      geometry_features=4, density_width=8, colour_width=8, direction_degree=2),
+    sampling=SamplingConfig(grid_resolution=16, steps=64), appearance=3)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return builtin_scene("street-1", resolution=12, views=(8, 0, 2), samples_per_pixel=1)
+
+
+def model_of(scene, shift=0.0):
+    """A model with random weights, whose codes are `shift` away from others."""
+    model = make_model(scene, CONFIG, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for table, *_ in model.field.tables():
+            table.normal_(generator=generator)
+        model.codes["appearance"].table.normal_(generator=generator).add_(shift)
+    return model
+
+
+def test_what_a_file_says_of_blocks_is_read_back(tmp_path):
+    block = Block(centre=(1.0, -2.0, 5e6), radius=3.5)
+    written = [cut.BlockOnDisk(block=block), cut.BlockOnDisk(block=block, trained=True, code=(0.5, -1.0),
+                                                            seen=((0.0, 1.0, 2.0),))]
+    cut.write_blocks(tmp_path, written)
+    assert cut.is_cut(tmp_path) and cut.read_blocks(tmp_path) == written
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"version": 9}, "is not of version 1"), ({"blocks": []}, "lists no block"),
+    ({"blocks": [{"centre": [0, 0], "radius": 1, "trained": True, "code": [], "seen": []}]}, "is not 3 numbers"),
+    ({"blocks": [{"centre": [0, 0, 0], "radius": -1, "trained": True, "code": [], "seen": []}]}, "a radius is -1"),
+    ({"blocks": [{"centre": [0, 0, 0]}]}, "radius"), ({"blocks": 3}, "damaged")])
+def test_a_damaged_file_is_said(tmp_path, change, said):
+    cut.write_blocks(tmp_path, [])
+    file = tmp_path / "blocks.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(UserError, match=said):
+        cut.read_blocks(tmp_path)
+
+
+def test_a_model_in_a_space_of_its_own_shows_what_it_shows(scene):
+    """One block, whose model lies elsewhere and is larger."""
+    (block,) = blocks_of(scene, 1)
+    place = dataclasses.replace(scene, centre=np.array((0.4, -0.1, 0.2)), scale=1.7 * scene.scale)
+    model = model_of(place)
+    whole = cut.as_one(scene, [cut.BlockOnDisk(block=block)], [model], [place])
+    for split in ("train", "test"):
+        found = render_view(whole, scene.model_cameras(split), 1, background=1.0)
+        expected = render_view(model, place.model_cameras(split), 1, background=1.0)
+        np.testing.assert_allclose(found.colour, expected.colour, atol=2e-4)
+        np.testing.assert_allclose(found.depth, expected.depth / 1.7, atol=2e-4)
+
+
+def test_points_seen_lie_on_what_the_views_show(scene):
+    model = model_of(scene)
+    points = cut.points_seen(model, scene)
+    assert len(points) > 10 and points.shape[1] == 3 and (points.abs() <= 0.51).all()
+
+
+def test_the_way_from_the_root_goes_by_the_nearest():
+    blocks = [Block(centre=(x, 0.0, 0.0), radius=1.0) for x in (0.0, 3.0, 1.0, 2.1)]
+    assert cut._ways(blocks, 0) == [(0, 2), (2, 3), (3, 1)]
+    assert cut._ways(blocks, 1) == [(1, 3), (3, 2), (2, 0)]
+
+
+@pytest.mark.slow
+def test_neighbours_are_matched_in_colour(scene):
+    """The second block has the weights of the first and other codes: a cast, of which at most 40 % is left."""
+    blocks = blocks_of(scene, 2)
+    scenes = [within_block(scene, block) for block in blocks]
+    models = [model_of(scene), model_of(scene, shift=torch.tensor([3.0, -3.0, 2.0]))]
+    codes = cut.codes_of_neighbours(blocks, models, scenes)
+
+    def apart(*of_blocks):
+        shown = [render_view(model, scene.model_cameras("test"), 0, background=1.0,
+                             shot=Shot(codes={"appearance": code[None]})).colour
+                 for model, code in zip(models, of_blocks)]
+        return np.abs(shown[0] - shown[1]).mean()
+
+    before = apart(*(model.codes["appearance"].mean.detach() for model in models))
+    assert before > 0.02 and apart(*codes) < 0.4 * before
+
+
+SMALL = ["--model.field.hash-grid.levels", "4", "--model.field.hash-grid.log2-entries", "10",
+         "--model.field.density-width", "16", "--model.field.colour-width", "16", "--model.samples", "8"]
+
+
+@pytest.mark.slow
+def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
+    run = tmp_path / "street"
+    assert cli.main(["train", "builtin:street-1", "--downscale", "12", "--model", "block-nerf", "--encoding", "hash",
+                     "--blocks", "2", "--steps", "3", "--orbit-frames", "2", "-o", str(run), *SMALL]) == 0
+    assert {"blocks.json", "config.json", "metrics.json", "orbit.mp4"} <= {path.name for path in run.iterdir()}
+    blocks = cut.read_blocks(run)
+    assert [each.trained for each in blocks] == [True, True] and all(each.code and each.seen for each in blocks)
+    capsys.readouterr()
+
+    # the whole, and a block, are runs
+    for folder in (run, run / "blocks" / "01"):
+        assert cli.main(["eval", str(folder), "--json"]) == 0
+        assert np.isfinite(json.loads(capsys.readouterr().out)["psnr"])
+    assert cli.main(["render", str(run), "--path", "test", "--size", "8", "8", "-o", str(tmp_path / "frames")]) == 0
+    assert cli.main(["info", str(run)]) == 0
+
+    # a block is trained again alone, and the other one stays as it is
+    kept = (run / "blocks" / "00" / "model.safetensors").read_bytes()
+    before = (run / "blocks" / "01" / "model.safetensors").read_bytes()
+    cut.write_blocks(run, [blocks[0], dataclasses.replace(blocks[1], trained=False)])
+    assert cli.main(["eval", str(run)]) == 2
+    assert "1 of 2 blocks are trained; go on with: taichi-nerf train --resume" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", str(run), "--steps", "5"]) == 0
+    assert (run / "blocks" / "00" / "model.safetensors").read_bytes() == kept
+    assert (run / "blocks" / "01" / "model.safetensors").read_bytes() != before
+    assert all(each.trained for each in cut.read_blocks(run))
