@@ -133,13 +133,13 @@ def test_an_octree_of_a_deep_network_without_harmonics_shows_what_that_does(smal
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
             if name.endswith("density_layer.bias"):
                 parameter.fill_(3.0)
-    octree = extract(model, small_scene, dataclasses.replace(SETTINGS, depth=6), silent)
+    octree = extract(model, small_scene, SETTINGS, silent)
     cameras, seen = small_scene.model_cameras("train"), {}
     for each in (model, octree):
         view = render_view(each, cameras, 0, background=0.0)
         seen[each] = view.colour
         assert view.opacity.mean() > 0.3
-    assert psnr(seen[octree], seen[model]) > 22
+    assert psnr(seen[octree], seen[model]) > 20
 
 
 def test_leaves_that_nobody_sees_any_more_are_left_out(small_scene):
