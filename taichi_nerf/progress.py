@@ -45,6 +45,11 @@ class Progress:
             say(f"{self.title}: {100 * share:.0f} %, {text}")
             self._shown = now
 
+    def left(self, share: float) -> str:
+        """How long the rest takes, if it goes on like the `share` that is done, in (0, 1]: words for `show`."""
+        spent = time.monotonic() - self._began
+        return f"{_clock(spent * (1 - share) / share)} left" if share < 1 else f"{_clock(spent)} in all"
+
     def wait(self, text: str):
         """Something of unknown length goes on: said on a terminal alone."""
         if self._live is not None:
@@ -73,3 +78,8 @@ class Progress:
             self._live.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
         elif not self.quiet:
             say(text)
+
+
+def _clock(seconds: float) -> str:
+    """Such as 1:05."""
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"

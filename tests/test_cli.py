@@ -29,6 +29,7 @@ from taichi_nerf import cli, devices, runtime
 from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
 from taichi_nerf.cli.train import _default_folders, _made, _Reporter
+from taichi_nerf.cli.view import _wait_for_model
 from taichi_nerf.config import SYSTEMS, few_view_settings, flattened
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
@@ -561,7 +562,9 @@ def test_an_octree_without_fine_tuning_says_so(trained_run, tmp_path, monkeypatc
     capsys.readouterr()
     command = ["octree", str(trained_run), "-o", str(made), "--depth", "5", "--threshold", "0.001", *options]
     assert cli.main(command) == 0
-    assert ("3 training images are too few to leave one out" in capsys.readouterr().err) == (views == 3 and not options)
+    said = capsys.readouterr().err
+    assert ("3 training images are too few to leave one out" in said) == (views == 3 and not options)
+    assert re.search(r"^looking for cells: 100 %, \d:\d\d in all$", said, re.MULTILINE)
     training = RunFolder.open(made).config.training
     assert (training.steps, training.seconds) == (steps, None if steps == 0 else 120)
     assert checkpoint.load_trained(made)[1]["steps"] == steps
@@ -1200,6 +1203,18 @@ def test_a_viewer_of_no_run_or_on_a_taken_port_ends_in_a_sentence(tmp_path, scen
                    "--orbit-frames", "0", "--view", "--port", str(port)]
         assert cli.main(command) == 2 and not (tmp_path / "run").exists()
         assert f"port {port} of 127.0.0.1 is taken" in capsys.readouterr().err
+
+
+def test_a_run_that_has_come_to_no_checkpoint_is_waited_for(monkeypatch, capsys):
+    class Run:
+        path, awaits = Path("runs/mine"), iter([True, True, True, False])
+        awaits_model = property(lambda self: next(self.awaits))
+
+    slept = []
+    monkeypatch.setattr("taichi_nerf.cli.view.time.sleep", slept.append)
+    _wait_for_model(Run())
+    assert len(slept) == 2
+    assert capsys.readouterr().err.startswith("runs/mine has come to no checkpoint yet: the first is waited for;")
 
 
 def test_a_training_that_nobody_looks_at_ends_by_itself(tmp_path, scene_folder, capsys):

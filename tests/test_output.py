@@ -97,6 +97,14 @@ def test_progress_on_a_terminal_shows_names_as_they_are(monkeypatch, encoding):
     assert "loading [/y]" in said and shown in said and f"note {shown}" in said
 
 
+def test_what_is_left_follows_from_what_is_done(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("taichi_nerf.progress.time.monotonic", lambda: now[0])
+    with Progress("trying", quiet=True) as line:
+        now[0] += 30
+        assert line.left(0.25) == "1:30 left" and line.left(1.0) == "0:30 in all"
+
+
 def test_the_next_file_does_not_take_the_number_of_a_closed_stream(tmp_path):
     program = ("from taichi_nerf.output import open_closed_streams; open_closed_streams(); import os, sys; "
                f"file = open({str(tmp_path / 'file')!r}, 'w'); assert file.fileno() > 2; print('nowhere'); "

@@ -126,7 +126,7 @@ class _Stages:
         """Begin the next; what is returned is told how much of how much is done."""
         self.__exit__(None, None, None)
         line = self._line = Progress(name).__enter__()
-        return lambda done, total: line.show(done / total, f"{100 * done // total} %")
+        return lambda done, total: line.show(done / total, line.left(done / total))
 
 
 def _budget(command: Octree, scene: "Scene") -> dict[str, float | None]:
@@ -153,7 +153,8 @@ def _fine_tuned(model: "Model", scene: "Scene", validation: "Scene | None",
     trainer = trainer_for(model, scene, training)
     warm_up(trainer)
     with Stop() as stop, Progress("fine-tuning") as line:
-        before, after = fine_tune(trainer, validation, told=line.show, stopped=stop)
+        before, after = fine_tune(trainer, validation, stopped=stop,
+                                  told=lambda share, text: line.show(share, f"{text}, {line.left(share)}"))
     if validation is not None:
         say(f"views that were left out: {before:.2f} dB before and {after:.2f} dB after {trainer.steps_done} steps")
     return trainer.steps_done, trainer.seconds, stop.signal

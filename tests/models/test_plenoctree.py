@@ -22,6 +22,8 @@ from taichi_nerf.training import checkpoint
 from taichi_nerf.training.run import Meter
 from taichi_nerf.training.trainer import trainer_for
 from taichi_nerf.types import Rays, Seeds, Standing
+from taichi_nerf.viewer.door import Door
+from taichi_nerf.viewer.look import WHATS, Look, Shown
 
 CONFIG = PlenOctreeConfig(degree=2, centre=(0.125, 0.0, 0.0), radius=(0.5, 0.25, 0.5), early_stop=0.1, skip=1.0)
 BOX = Box(bounded=True, near=0.25)
@@ -221,6 +223,18 @@ def test_a_view_of_it_has_normals_and_is_the_same_by_either_renderer(on_cpu, rng
     assert abs(views[0].colour - views[1].colour).max() < 1e-5
     there = views[0].opacity > 0.99
     assert there.sum() > 8 and ((views[0].normals[there] ** 2).sum(-1) > 0.9).mean() > 0.7
+
+
+def test_the_viewer_has_every_picture_of_it(on_cpu, rng):
+    door = Door(make_model(torch.device("cpu"), torch.float32, rng))
+    look = Look(pose=((1.0, 0.0, 0.0, 0.125), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 1.5)), fov=0.9, window=(24, 16))
+
+    def picture(**shown):
+        return door.picture(look, Shown(**shown), look.window, lambda: False).image
+
+    door.warm_up(look, Shown(), look.window)
+    assert all(picture(what=what).std() > 1 for what in WHATS)
+    assert (picture(crop=((-9.0, -9.0, -9.0), (0.125, 9.0, 9.0))) != picture()).any()
 
 
 def test_images_alone_do_not_train_it(capsys):

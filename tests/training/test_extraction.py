@@ -12,15 +12,20 @@ from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export.octree import write_octree
 from taichi_nerf.fields.field import Field, Radiance
+from taichi_nerf.metrics import psnr
 from taichi_nerf.models.model import Box, Model
+from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.octree import NOWHERE, Octree, cell_cubes, descend
 from taichi_nerf.ops.octree_rendering import Frame
 from taichi_nerf.ops.spherical_harmonics import encode_direction
 from taichi_nerf.training import extraction
 from taichi_nerf.training.extraction import extract, without_unseen
 from taichi_nerf.training.fine_tuning import PATIENCE, fine_tune, without_validation
+from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import trainer_for
 from taichi_nerf.types import UNKNOWN, Rays
+
+from .test_family import SMALL
 
 DENSITY, RADIUS = 60.0, 0.2
 SETTINGS = ExtractionConfig(depth=5, samples=4)
@@ -117,6 +122,24 @@ def test_the_picture_is_that_of_the_field(small_scene):
     assert pixels.opacity.item() == pytest.approx(opacity, abs=0.01)
     expected = opacity * (encode_direction(directions, 2) @ COEFFICIENTS.t()).sigmoid()
     torch.testing.assert_close(pixels.colour.detach(), expected, atol=0.01, rtol=0)
+
+
+def test_an_octree_of_a_deep_network_without_harmonics_shows_what_that_does(small_scene, monkeypatch):
+    monkeypatch.setattr(extraction, "BOX_CELLS", 32)
+    monkeypatch.setattr(extraction, "MOST_RAYS", 2**13)
+    model, generator = make_model(small_scene, SMALL["nerf"]), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+            if name.endswith("density_layer.bias"):
+                parameter.fill_(3.0)
+    octree = extract(model, small_scene, SETTINGS, silent)
+    cameras, seen = small_scene.model_cameras("train"), {}
+    for each in (model, octree):
+        view = render_view(each, cameras, 0, background=0.0)
+        seen[each] = view.colour
+        assert view.opacity.mean() > 0.3
+    assert psnr(seen[octree], seen[model]) > 20
 
 
 def test_leaves_that_nobody_sees_any_more_are_left_out(small_scene):

@@ -69,6 +69,19 @@ def port():
         return probe.getsockname()[1]
 
 
+@pytest.fixture
+def training(tmp_path, browser, port):
+    """A training that can be looked at, in a process of its own: that, and its address. The browser is there before."""
+    process = subprocess.Popen([sys.executable, "-m", "taichi_nerf", "train", "--downscale", "8", "--seconds", "30",
+                                "--test-every", "0", "--view", "--port", str(port), "--output", str(tmp_path / "run"),
+                                *SMALL, "--orbit-frames", "0"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = iter(process.stderr.readline, "")
+    yield process, next(found[1] for line in said if (found := re.match(r"look at it: (http://\S+)", line)))
+    process.kill()
+    process.communicate()
+
+
 def shown(page):
     """[H, W, 3] what the page shows beside its panel."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
@@ -134,3 +147,44 @@ def test_two_browsers_look_and_one_that_vanishes_hinders_nobody(viewing, browser
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
     assert_stopped_after_pictures(process)
+
+
+@pytest.mark.slow
+def test_a_training_is_looked_at_paused_left_and_come_back_to(training, browser):
+    process, address = training
+
+    def opened():
+        page = browser.new_page(viewport={"width": 900, "height": 600})
+        page.goto(address)
+        wait_for(lambda: shown(page).std() > 2)
+        return page
+
+    def reported(page):
+        """Step, seconds left and PSNR, as the panel has them; None before the first report."""
+        found = re.search(r"step (\d+), (\d+):(\d\d) left, loss [\d.]+, ([\d.]+) dB", page.inner_text("body"))
+        return found and (int(found[1]), 60 * int(found[2]) + int(found[3]), float(found[4]))
+
+    page = opened()
+    first = wait_for(lambda: reported(page))
+    page.get_by_role("button", name="Pause").click()
+    going_on = page.get_by_role("button", name="Go on")
+    going_on.wait_for()
+    time.sleep(1.5)  # a report that was under way
+    paused = reported(page)
+    time.sleep(1.5)
+    assert reported(page) == paused
+    going_on.click()
+    later = wait_for(lambda: (now := reported(page))[0] > paused[0] and now[2] > first[2] and now)  # it improves
+    assert later[1] <= first[1]
+    page.get_by_text("Cameras", exact=True).click()
+    before = shown(page).astype(int)
+    page.get_by_label("go to (train)").click()
+    page.get_by_role("option").nth(3).click()
+    wait_for(lambda: np.abs(shown(page) - before).mean() > 2)
+    page.close()
+
+    page = opened()
+    page.get_by_text("The training is done.").wait_for(timeout=120_000)
+    assert page.get_by_role("button", name="Pause").is_disabled() and shown(page).std() > 2
+    page.close()
+    assert process.wait(timeout=20) == 0

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from taichi_nerf.errors import UserError
 from taichi_nerf.viewer.look import Shown
 from taichi_nerf.viewer.sharing import Sharing
 from taichi_nerf.viewer.studio import Studio
@@ -37,6 +38,15 @@ def served(tmp_path):
     yield serve
     for page in pages:
         page.close()
+
+
+def test_a_port_that_is_taken_in_the_last_moment_ends_in_a_sentence(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port, studio = other.getsockname()[1], Studio(SlowDoor(Clock()), Shown(), max_side=800)
+        with pytest.raises(UserError, match=f"port {port} of 127.0.0.1 was taken just now; try again, or choose"):
+            Page(studio, make_scene(make_cameras(ring(6))), tmp_path, host="127.0.0.1", port=port)
 
 
 def test_a_pause_that_ended_by_itself_is_not_offered_to_be_ended(served):

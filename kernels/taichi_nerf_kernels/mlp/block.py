@@ -6,24 +6,46 @@ LLVM makes vector code of the loops over lanes. For use within any kernel that r
 from ..engine import ti
 
 LANES = 16  # samples of a block
-ROWS = 4  # units of a layer that are computed together: each load of an input serves all of them
+ROWS = 4  # units that are computed together where the gradient of weights is summed
+UNITS, DEEP = 8, 4  # of a layer that are computed together, and of so many inputs at a time: both sums are in registers
 
 
 @ti.func
-def _unit_rows(x: ti.template(), weights: ti.template(), y: ti.template(), first: int, unit: int,
-               row_stride: ti.template(), column_stride: ti.template(), inputs: ti.template(), rows: ti.template(),
-               relu: ti.template()):
-    """Units unit .. unit + rows - 1 of a layer, for LANES samples."""
-    totals = ti.Vector.zero(float, rows * LANES)
-    for i in range(inputs):
-        for r in ti.static(range(rows)):
-            weight = weights[first + (unit + r) * row_stride + i * column_stride]
-            for lane in range(LANES):
-                totals[r * LANES + lane] += weight * x[i * LANES + lane]
-    for r in ti.static(range(rows)):
-        for lane in range(LANES):
-            y[(unit + r) * LANES + lane] = ti.max(totals[r * LANES + lane], 0.0) if ti.static(relu) else (
-                totals[r * LANES + lane])
+def _add_products(x: ti.template(), weights: ti.template(), y: ti.template(), first: int, unit: int, begin: int,
+                  row_stride: ti.template(), column_stride: ti.template(), units: ti.template(),
+                  inputs: ti.template()):
+    """To units unit .. unit + units - 1 what inputs begin .. begin + inputs - 1 give, whose weights start at `first`.
+
+    The one loop is that over lanes, with much in it: LLVM unrolls short ones before it looks for vectors, and then
+    finds them along the inputs, where the weights are apart and the sums do not fit into the registers.
+    """
+    for lane in range(LANES):
+        totals = ti.Vector([y[(unit + r) * LANES + lane] for r in ti.static(range(units))])
+        for k in ti.static(range(inputs)):
+            value = x[(begin + k) * LANES + lane]
+            for r in ti.static(range(units)):
+                totals[r] += weights[first + r * row_stride + k * column_stride] * value
+        for r in ti.static(range(units)):
+            y[(unit + r) * LANES + lane] = totals[r]
+
+
+@ti.func
+def _some_units(x: ti.template(), weights: ti.template(), y: ti.template(), first: int, unit: int,
+                row_stride: ti.template(), column_stride: ti.template(), inputs: ti.template(), units: ti.template(),
+                relu: ti.template()):
+    """Units unit .. unit + units - 1 of a layer, for LANES samples; their weights start at `first`."""
+    for k in range(units * LANES):
+        y[unit * LANES + k] = 0.0
+    for part in range(inputs // DEEP):
+        _add_products(x, weights, y, first + part * DEEP * column_stride, unit, part * DEEP, row_stride, column_stride,
+                      units, DEEP)
+    if ti.static(inputs % DEEP > 0):
+        done = ti.static(inputs - inputs % DEEP)
+        _add_products(x, weights, y, first + done * column_stride, unit, done, row_stride, column_stride, units,
+                      inputs % DEEP)
+    if ti.static(relu):
+        for k in range(units * LANES):
+            y[unit * LANES + k] = ti.max(y[unit * LANES + k], 0.0)
 
 
 @ti.func
@@ -33,11 +55,13 @@ def layer_lanes(x: ti.template(), weights: ti.template(), y: ti.template(), firs
 
     `x` and `y` are local vectors of at least inputs * LANES and outputs * LANES. They must not be the same.
     """
-    for tile in range(outputs // ROWS):
-        _unit_rows(x, weights, y, first, tile * ROWS, row_stride, column_stride, inputs, ROWS, relu)
-    if ti.static(outputs % ROWS > 0):
-        _unit_rows(x, weights, y, first, outputs - outputs % ROWS, row_stride, column_stride, inputs, outputs % ROWS,
-                   relu)
+    for part in range(outputs // UNITS):
+        _some_units(x, weights, y, first + part * UNITS * row_stride, part * UNITS, row_stride, column_stride, inputs,
+                    UNITS, relu)
+    if ti.static(outputs % UNITS > 0):
+        done = ti.static(outputs - outputs % UNITS)
+        _some_units(x, weights, y, first + done * row_stride, done, row_stride, column_stride, inputs, outputs % UNITS,
+                    relu)
 
 
 @ti.func
