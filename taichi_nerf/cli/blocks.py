@@ -1,5 +1,6 @@
 """`taichi-nerf train --blocks`: one model after the other, each of a part of the scene."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,12 +28,13 @@ def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Sce
 
     if not is_cut(run.path):
         write_blocks(run.path, [BlockOnDisk(block=block) for block in cut()])
-    blocks = read_blocks(run.path)
+    blocks, took = read_blocks(run.path), []
     for number, each in enumerate(blocks):
         if each.trained:
             continue
         say(f"block {number + 1} of {len(blocks)}: what is within {each.block.radius:.4g} of "
             f"{', '.join(f'{value:.4g}' for value in each.block.centre)}")
+        start = time.perf_counter()
         code = _train_block(run, scene, number, each, trained)
         if code:
             say(f"taichi-nerf: {sum(other.trained for other in blocks)} of {len(blocks)} blocks are trained; go on "
@@ -40,6 +42,11 @@ def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Sce
             return code
         blocks[number] = replace(each, trained=True)
         write_blocks(run.path, blocks)
+        took.append(time.perf_counter() - start)
+        left = sum(not other.trained for other in blocks)
+        if left:
+            minutes, seconds = divmod(round(left * sum(took) / len(took)), 60)
+            say(f"block {number + 1} of {len(blocks)} is trained; the other {left} take about {minutes}:{seconds:02d}")
     _finish(run, scene, blocks)
     return 0
 

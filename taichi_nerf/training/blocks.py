@@ -30,6 +30,7 @@ from ..ops.camera import rays_from_pixels
 from ..output import quoted
 from ..types import Shot
 from . import checkpoint
+from .checkpoint import BLOCKS_FILE
 from .evaluate import GREY
 from .files import read_json, write_json
 from .folder import RunFolder
@@ -38,7 +39,7 @@ from .half_image import fit_left_halves
 __all__ = ["BLOCKS_FILE", "BlockOnDisk", "as_one", "block_folder", "codes_of_neighbours", "is_cut", "load_any",
            "points_seen", "read_blocks", "write_blocks"]
 
-BLOCKS_FILE, BLOCKS_FOLDER = "blocks.json", "blocks"
+BLOCKS_FOLDER = "blocks"
 FORMAT, VERSION = "taichi-nerf blocks", 1
 MATCHED, MATCHED_SIDE = 3, 48  # views that two neighbours are compared in, and the longer side of these in pixels
 GLANCES, GLANCE_SIDE = 16, 8  # views of a block that its points are taken from, and the side of these in pixels

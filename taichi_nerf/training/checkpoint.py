@@ -29,6 +29,7 @@ from .migrations import todays_header, todays_state, todays_tensors
 from .trainer import Trainer, check_same_tensors
 
 MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
+BLOCKS_FILE = "blocks.json"  # in the place of a model, where a run is cut into blocks (`blocks`)
 FORMAT, VERSION = "taichi-nerf", 6
 
 
@@ -174,7 +175,12 @@ def _checked_header(path: Path, metadata: dict[str, str], content: str) -> dict:
 
 
 def _model_file(path: Path) -> Path:
-    return Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
+    if not Path(path).is_dir():
+        return Path(path)
+    if (Path(path) / BLOCKS_FILE).is_file():
+        raise UserError(f"{path} is cut into blocks, which only eval, render and info take as one; give one of them, "
+                        f"as {Path(path) / 'blocks' / '00'}")
+    return Path(path) / MODEL_FILE
 
 
 def _checked_numbers(numbers: object) -> dict[str, float]:

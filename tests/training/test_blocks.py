@@ -114,6 +114,7 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
     assert cli.main(["train", "builtin:street-1", "--downscale", "12", "--model", "block-nerf", "--encoding", "hash",
                      "--blocks", "2", "--steps", "3", "--orbit-frames", "2", "-o", str(run), *SMALL]) == 0
     assert {"blocks.json", "config.json", "metrics.json", "orbit.mp4"} <= {path.name for path in run.iterdir()}
+    assert "block 1 of 2 is trained; the other 1 take about 0:" in capsys.readouterr().err
     blocks = cut.read_blocks(run)
     assert [each.trained for each in blocks] == [True, True] and all(each.code and each.seen for each in blocks)
     capsys.readouterr()
@@ -124,6 +125,10 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
         assert np.isfinite(json.loads(capsys.readouterr().out)["psnr"])
     assert cli.main(["render", str(run), "--path", "test", "--size", "8", "8", "-o", str(tmp_path / "frames")]) == 0
     assert cli.main(["info", str(run)]) == 0
+
+    # what shows one model wants one of them
+    assert cli.main(["page", str(run), "-o", str(tmp_path / "page.html")]) == 2
+    assert "is cut into blocks, which only eval, render and info take as one; give" in capsys.readouterr().err
 
     # a block is trained again alone, and the other one stays as it is
     kept = (run / "blocks" / "00" / "model.safetensors").read_bytes()
