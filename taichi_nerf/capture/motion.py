@@ -20,7 +20,7 @@ from .reconstruction import import_pycolmap
 __all__ = ["LARGEST_SHARE", "Votes", "moving_mask", "moving_sheet", "votes_of", "write_masks"]
 
 FEWEST_BROKEN = 2  # matches that a feature must break to count as moving, and more than it keeps
-CELL = 1 / 48  # of the longer side: of the squares in which features are counted
+CELL = 1 / 32  # of the longer side: of the squares in which features are counted
 FEWEST_FEATURES = 3.0  # that move, in and around a cell
 LARGEST_SHARE = 0.5  # of a picture: where more seems to move, it is the poses that are wrong
 SHEET, SHEET_WIDTH = 8, 320  # frames that are shown, and how wide

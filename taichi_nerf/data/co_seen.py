@@ -18,7 +18,7 @@ from .scene import FISHEYE, Cameras
 __all__ = ["Carried", "CoSeenMasks", "Onlookers", "evenly", "surface_points"]
 
 LEAST, SHARE = 5, 0.1
-MOST_ONLOOKERS = 100  # training views that are asked, evenly spaced
+MOST_ONLOOKERS = 50  # training views that are asked, evenly spaced
 MOST_POINTS = 2**14  # pixels of a picture that are looked at; of a larger one every k-th along each side
 
 Carried = Callable[[np.ndarray, float, Sequence[float]], Iterable[np.ndarray]]

@@ -123,6 +123,14 @@ def test_what_enough_training_cameras_see_has_its_own_scores(scene):
     assert [np.isnan(value) for value in evaluation.psnr_co_seen] == [not mask.any() for mask in there]
 
 
+def test_the_other_camera_of_a_rig_is_scored_at_the_times_of_the_training(scene):
+    rig = builtin_scene("moving-rig", resolution=16, views=(8, 0, 2), samples_per_pixel=1)
+    scores = evaluate(make_model(rig, SMALL["t-nerf"]), rig).as_json()
+    known = rig.splits["train"].time
+    assert all(np.isclose(known, image["time"], atol=1e-5).any() for image in scores["per_image"])
+    assert {"psnr_moving", "psnr_co_seen", "ssim_co_seen"} <= scores.keys() and scores["psnr_co_seen"] > 0
+
+
 def test_a_warp_is_measured_against_the_exact_motion(scene, monkeypatch):
     large = builtin_scene("moving", resolution=32, views=(8, 0, 3), samples_per_pixel=1)
     model, carried = make_model(large, SMALL["d-nerf"]), large.splits["test"].co_seen.onlookers.carried
