@@ -234,7 +234,7 @@ class Split:
     """N arrays [H, W] bool: where the centre of a pixel shows something that moves, of scenes that know. Scores are
     also given over these pixels."""
     co_seen: Sequence[np.ndarray] | None = None
-    """N arrays [H, W] bool: where a pixel shows what enough of the training cameras see (`co_seen.py`), of scenes that
+    """`CoSeenMasks`, N arrays [H, W] bool: where a pixel shows what enough of the training cameras see, of scenes that
     know. Scores are also given over these pixels."""
 
     def __post_init__(self):
