@@ -132,7 +132,7 @@ def test_another_time_is_shown_and_kept_by_a_key_frame(viewing, browser, port, t
     page = browser.new_page(viewport={"width": 900, "height": 600})
     page.goto(address)
     wait_for(lambda: shown(page).std() > 2)
-    time_of = page.locator("input:visible").first
+    time_of = page.locator("input[type=text]").first
     time_of.fill("0.65")
     time_of.press("Enter")
     page.get_by_text("Camera path", exact=True).click()
