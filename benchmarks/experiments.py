@@ -209,9 +209,11 @@ def mean_psnr(model, scene: Scene) -> dict[str, float]:
 
 
 def psnr_of_what_moves(model, scene: Scene) -> dict[str, float]:
-    """Over whole pictures, and over the pixels that show something that moves where the scene knows them."""
-    found = evaluate(model, scene)
-    return {"PSNR": found.mean_psnr} | ({} if found.psnr_moving is None else {"of what moves": found.mean_psnr_moving})
+    """Over whole pictures, and where the scene knows them over the pixels that show something that moves, and over
+    those that enough training cameras see."""
+    found = evaluate(model, scene).as_json()
+    names = {"PSNR": "psnr", "of what moves": "psnr_moving", "of what is co-seen": "psnr_co_seen"}
+    return {word: found[name] for word, name in names.items() if name in found}
 
 
 def psnr_per_scale(model, scene: Scene) -> dict[str, float]:

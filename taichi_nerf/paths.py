@@ -205,20 +205,21 @@ def times_from_json(path: Path | str, frames: int | None = None) -> np.ndarray |
         raise UserError(f"{path}: a 'time' is {times[(times < 0) | (times > 1)][0]:g}; times lie between 0 and 1, "
                         "shift and divide all so that the first is 0 and the last 1")
     if frames is not None:
-        times = np.interp(np.linspace(0, len(times) - 1, frames), np.arange(len(times)), times)
+        times = interpolate_times(times, frames)
     return times.astype(np.float32)
 
 
-def to_json(cameras: Cameras, scene: Scene) -> str:
-    """The camera-path file of perspective `cameras` in model space, centred and with square pixels: what `from_json`
-    reads back."""
+def to_json(cameras: Cameras, scene: Scene, times: np.ndarray | None = None) -> str:
+    """The camera-path file of perspective `cameras` in model space, centred and with square pixels, and of their
+    `times` [N] where they have some: what `from_json` and `times_from_json` read back."""
     world = scene.world_cameras(cameras)
     frames = []
     for n, (width, height) in enumerate(cameras.size.tolist()):
         pose = world.camera_to_world[n].astype(np.float64)
         pose[:, 3] += scene.origin
         fov = math.degrees(2 * math.atan(0.5 * height / float(cameras.focal[n, 1])))
-        frames.append({"camera_to_world": pose.tolist(), "fov": fov, "size": [width, height]})
+        time = {} if times is None else {"time": round(float(times[n]), 6)}
+        frames.append({"camera_to_world": pose.tolist(), "fov": fov, "size": [width, height], **time})
     return json.dumps({"frames": frames}, indent=1) + "\n"
 
 
@@ -234,6 +235,11 @@ def interpolate(poses: np.ndarray, focal: np.ndarray, frames: int) -> tuple[np.n
         [_between(poses[a, :, :3], poses[b, :, :3], t) for a, b, t in zip(segment, following, part)]
     )
     return np.concatenate([rotation, smooth[:, :3, None]], axis=2), np.exp(smooth[:, 3])
+
+
+def interpolate_times(times: np.ndarray, frames: int) -> np.ndarray:
+    """[frames]: evenly through the times [K] of key poses, ends included."""
+    return np.interp(np.linspace(0, len(times) - 1, frames), np.arange(len(times)), times)
 
 
 def point_of_interest(cameras: Cameras) -> np.ndarray:

@@ -95,20 +95,21 @@ def contradicted_pairs(database, model) -> tuple[list[tuple[str, str]], int]:
         seen += 1
         images = model.images[one], model.images[other]
         points = [database.read_keypoints(n)[:, :2][geometry.inlier_matches[:, k]] for k, n in enumerate((one, other))]
-        if _explained(model, images, points) < 0.5:
+        if (epipolar_errors(model, images, points) < EPIPOLAR_PIXELS).mean() < 0.5:
             wrong.append((images[0].name, images[1].name))
     return wrong, seen
 
 
-def _explained(model, images, points) -> float:
-    """The share of matches that lie within a few pixels of their epipolar lines."""
+def epipolar_errors(model, images, points) -> np.ndarray:
+    """[M] pixels: how far the matches, `points` [M, 2] of each of two `images` of a model, lie from their epipolar
+    lines, as Sampson has it."""
     colmap = import_pycolmap()
     cameras = [model.cameras[image.camera_id] for image in images]
     rays = [camera.cam_from_img(p.astype(np.float64)) for camera, p in zip(cameras, points)]
     relative = images[1].cam_from_world() * images[0].cam_from_world().inverse()
     error = np.sqrt(colmap.compute_squared_sampson_error(*rays, colmap.essential_matrix_from_pose(relative)))
     focal = np.mean([camera.mean_focal_length() for camera in cameras])
-    return float((error * focal < EPIPOLAR_PIXELS).mean())
+    return error * focal
 
 
 def _split(models: Sequence):

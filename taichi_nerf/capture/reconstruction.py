@@ -52,20 +52,25 @@ def import_pycolmap():
 
 
 def extract_features(database: Path, images: Path, groups: Sequence[Sequence[str]], *, camera_model: str,
-                     single_camera: bool, threads: int) -> None:
-    """Find the features of all images; each of the `groups` of file names shares a camera if `single_camera`."""
+                     single_camera: bool, threads: int, masks: Path | None = None) -> None:
+    """Find the features of all images; each of the `groups` of file names shares a camera if `single_camera`.
+
+    `masks` is a folder with a file NAME.png of each image NAME, black where no features are looked for.
+    """
     colmap = import_pycolmap()
     options = colmap.FeatureExtractionOptions(num_threads=threads, use_gpu=False)
     options.sift.max_num_features, options.sift.peak_threshold = FEATURES, PEAK_THRESHOLD
     mode = colmap.CameraMode.SINGLE if single_camera else colmap.CameraMode.PER_IMAGE
+    reading = colmap.ImageReaderOptions(camera_model=camera_model)
+    if masks is not None:
+        reading.mask_path = masks
     total = sum(map(len, groups))
     with Progress("features") as line, colmap.Database.open(database) as seen:
         for group in groups:
             _watched(
                 lambda token, group=group: colmap.extract_features(
                     database, images, image_names=list(group), camera_mode=mode, extraction_options=options,
-                    reader_options=colmap.ImageReaderOptions(camera_model=camera_model),
-                    device=colmap.Device.cpu, cancellation_token=token,
+                    reader_options=reading, device=colmap.Device.cpu, cancellation_token=token,
                 ),
                 lambda: line.images(seen.num_images(), total),
             )

@@ -48,6 +48,11 @@ def pick_frames(path: Path, folder: Path, *, most: int, max_size: int,
     return {name: sharp[n] for name, n in zip(_extract(path, folder, picked, max_size), picked)}
 
 
+def number_of_frame(file: str) -> int:
+    """Of a frame in its video, by the name that it was written under."""
+    return int(Path(file).stem.removeprefix("frame_"))
+
+
 def look_at(path: Path, told: Callable[[int], None] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Of each frame the sharpness, and the motion since the frame before, in widths of the picture."""
     command = [*_reading(path), "-vf", f"scale={WIDTH}:{HEIGHT}:flags=area,format=gray", "-fps_mode", "passthrough",

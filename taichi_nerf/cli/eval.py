@@ -12,6 +12,7 @@ from ..progress import Progress
 from .options import Common, Renderer, check_renderer
 
 if TYPE_CHECKING:
+    from ..data.co_seen import Onlookers
     from ..data.scene import Scene
     from ..training.folder import RunFolder
     from ..training.half_image import HalfImageFit
@@ -63,9 +64,10 @@ def eval(command: Eval) -> int:
     scene, every, left = run.split(command.split, path=command.scene, every=command.every)
     with Progress("evaluating") as line:
         halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
+        onlookers = _onlookers(model, scene, command, run, line)
         evaluation = evaluate(
             model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
-            renderer=command.renderer, halves=halves,
+            renderer=command.renderer, halves=halves, onlookers=onlookers,
         )
     scores = plain_scores(evaluation, about, every)
     if command.json:
@@ -73,6 +75,18 @@ def eval(command: Eval) -> int:
     else:
         result(*lines(scores), *summary(scores))
     return 0
+
+
+def _onlookers(model, scene: "Scene", command: Eval, run: "RunFolder", line: Progress) -> "Onlookers | None":
+    """What the training views see as the model has it, where the scene has times and does not know it exactly."""
+    from ..training.onlookers import MOST_VIEWS, onlookers_of
+
+    split = scene.splits.get(command.split)
+    if command.split == "train" or not split or split.time is None or split.co_seen is not None:
+        return None
+    every = max(1, len(run.cameras_scene().splits["train"]) // MOST_VIEWS)  # other images are not opened
+    training = run.split("train", path=command.scene, every=every)[0].splits["train"]
+    return onlookers_of(model, scene, training, lambda done, total: line.count(done, total, "training views"))
 
 
 def _fitted_halves(

@@ -89,7 +89,7 @@ def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
     if system_of(run.config.model).moves:
         raise UserError(f"a page shows what stands still, and {run.path} is a run of {run.config.model.kind}, whose "
                         f"scene moves; make a video with taichi-nerf render {quoted(run.path)} --time 0 1, or look at "
-                        f"its first time with taichi-nerf view {quoted(run.path)}")
+                        f"any of its times with taichi-nerf view {quoted(run.path)}")
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     model, kind = checkpoint.load(run.path), run.config.model.kind
     is_octree, is_field = hasattr(model, "as_tree"), hasattr(model, "as_field")

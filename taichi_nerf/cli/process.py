@@ -4,7 +4,7 @@ import dataclasses
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -12,6 +12,9 @@ from ..config import LARGEST, within
 from ..devices import MOST_THREADS
 from ..output import quoted, result, result_json, say
 from .stop import Terminated
+
+if TYPE_CHECKING:
+    from ..capture.process import Processed
 
 CameraModel = Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"]
 
@@ -40,6 +43,9 @@ class Process:
     matching: Literal["auto", "exhaustive", "sequential", "vocabulary"] = "auto"
     """Which photos are compared: all with all; with those that follow; with the most similar; auto: sequential for a
     video, all for up to 80 photos, the most similar for more."""
+    moving: bool = False
+    """Something moves in the video: it is found and left out of matching, and each frame gets its time, so that models
+    of what moves can learn it."""
     threads: Annotated[int | None, arg(metavar="N")] = None
     """Processor threads; by default as many as this process may use."""
     json: bool = False
@@ -63,7 +69,7 @@ def process(command: Process) -> int:
                 command.source,
                 command.output,
                 **{name: getattr(command, name) for name in
-                   ("max_images", "max_size", "camera_model", "single_camera", "matching", "threads")},
+                   ("max_images", "max_size", "camera_model", "single_camera", "matching", "moving", "threads")},
             )
     except Terminated:
         say("taichi-nerf: stopped")
@@ -71,11 +77,26 @@ def process(command: Process) -> int:
     if command.json:
         result_json({**dataclasses.asdict(done), "folder": str(done.folder)})
         return 0
+    model = " --model t-nerf" if command.moving else ""
     result(
         *(f"no pose for {name}: {reason}" for name, reason in done.unplaced.items()),
         *(f"warning: {finding.text}" for finding in done.findings),
         f"{done.placed} of {done.images} images have a pose; {done.points} points, reprojection error "
         f"{done.reprojection_error:.2f} pixels",
-        f"{done.folder}: train on it with: taichi-nerf train {quoted(done.folder)}",
+        *_of_what_moves(done),
+        f"{done.folder}: train on it with: taichi-nerf train {quoted(done.folder)}{model}",
     )
     return 0
+
+
+def _of_what_moves(done: "Processed") -> list[str]:
+    """What was left out of matching, and how the scene lies in the model: its box, near and far, and what is suspicious
+    about that, of a video of something that moves."""
+    from ..data import load_scene
+    from ..data.inspect import describe
+
+    if done.moving is None:
+        return []
+    scene = load_scene(done.folder, strict=False)
+    left = f"{done.moving:.1%} of the pixels move, and were left out of matching: {done.folder / 'moving.jpg'}"
+    return [left, *(f"warning: {fact.text}" if fact.severity == "warning" else fact.text for fact in describe(scene))]

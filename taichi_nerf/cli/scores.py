@@ -6,7 +6,9 @@ from ..errors import UserError
 from ..metrics import WINDOW
 from ..training.evaluate import Evaluation, scored_sentence
 
-NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "psnr_moving": "PSNR of what moves"}
+OF_SOME = {"psnr_moving": "PSNR of what moves", "psnr_co_seen": "PSNR of what is co-seen",
+           "ssim_co_seen": "SSIM of that"}
+NAMES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", **OF_SOME}
 
 
 def plain_scores(evaluation: Evaluation, about: dict, every: int) -> dict:
@@ -21,8 +23,10 @@ def plain_scores(evaluation: Evaluation, about: dict, every: int) -> dict:
 
 
 def checked_scores(scores: dict, file: str) -> dict:
-    """The means in what a file says, also those of each scale; that of what moves where it has one. Raises UserError
-    where one is no number; only of the images there must be some."""
+    """The means in what a file says, also those of each scale; those over some of the pixels where it has them.
+
+    Raises UserError where one is no number; only of the images there must be some.
+    """
     per_scale = scores.get("per_scale", [])
     if not isinstance(per_scale, list) or not all(map(_is_of_scale, per_scale)):
         raise UserError(f"{file} is damaged: per_scale is {short(per_scale)}, not the scores of scales; score again "
@@ -38,8 +42,8 @@ def _is_of_scale(values: object) -> bool:
 
 
 def _checked_means(scores: dict, file: str) -> dict:
-    names = ("psnr", "ssim", "psnr_moving", "images")
-    found = {name: scores.get(name) for name in names if name != "psnr_moving" or name in scores}
+    names = ("psnr", "ssim", *OF_SOME, "images")
+    found = {name: scores.get(name) for name in names if name not in OF_SOME or name in scores}
     for name, value in found.items():
         if type(value) not in (int, float) and (value is not None or name == "images"):
             raise UserError(f"{file} is damaged: {name} is {short(value)}, not a number; score again with "
@@ -68,8 +72,19 @@ def summary(scores: dict) -> list[str]:
         f"{'masked: ' + p['masked'] + ', ' if 'masked' in p else ''}{scored_sentence(p)}; "
         f"trained {p['steps']} steps in {p['seconds']:.1f} s, rendered in {p['render_seconds']:.1f} s "
         f"on {p['device']} ({p['backend']}, {p['threads']} threads)",
+        *([f"co-seen: {p['co_seen']}"] if "co_seen" in p else []),
+        *_of_motion(scores.get("correspondence")),
         f"renderer: {p['renderer']}",
     ]
+
+
+def _of_motion(motion: dict | None) -> list[str]:
+    """A line with how well the model knows where things move, if it says so and the scene knows."""
+    if motion is None:
+        return []
+    return [f"correspondence of what moves: {motion['error']:.4f} world units off ({motion['still']:.4f} if nothing "
+            f"moved), {motion['found']:.1%} within 5 % of the picture's side; the warp is inverted to "
+            f"{motion['residual']:.1g}"]
 
 
 def of_scales(scores: dict) -> list[str]:

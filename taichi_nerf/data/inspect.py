@@ -11,7 +11,7 @@ from .depth import DepthImages
 from .frusta import draw_frusta as draw_frusta
 from .photometry import judge_light
 from .scene import LENS_NAMES, PERSPECTIVE, Cameras, Scene, Split
-from .times import for_times, has_times, time_suspicions
+from .times import for_times, has_times, jump_facts, range_suspicions, time_suspicions
 
 FEW_SIZES = 0.1  # of the images: so few that have another size than all others are unlike them
 MOST_DEPTHS = 24  # depth images of a split that are decoded to be looked at
@@ -128,6 +128,7 @@ def _point_facts(scene: Scene) -> list[str]:
             facts.append(f"{name}: depth images")
         if split.time is not None and len(split):
             facts.append(f"{name}: times from {split.time.min():.3g} to {split.time.max():.3g}")
+            facts += jump_facts(split, scene.model_cameras(name)) if name == "train" else []
         if split.exposure is not None and len(split):
             facts.append(f"{name}: exposures that differ by {np.ptp(split.exposure):.2g} stops")
     return facts
@@ -148,6 +149,7 @@ def _suspicions(scene: Scene) -> Iterator[str]:
         if name == "train":
             yield from time_suspicions(split, cameras)
     yield from _shared_views(scene)
+    yield from range_suspicions(scene)
 
 
 def _pose_suspicions(name: str, names: np.ndarray, cameras: Cameras) -> Iterator[str]:

@@ -235,6 +235,9 @@ class Split:
     moving: Sequence[np.ndarray] | None = None
     """N arrays [H, W] bool: where the centre of a pixel shows something that moves, of scenes that know. Scores are
     also given over these pixels."""
+    co_seen: Sequence[np.ndarray] | None = None
+    """`CoSeenMasks`, N arrays [H, W] bool: where a pixel shows what enough of the training cameras see, of scenes that
+    know. Scores are also given over these pixels."""
 
     def __post_init__(self):
         n = len(self.cameras)
@@ -288,6 +291,7 @@ class Split:
             scale=None if self.scale is None else self.scale[chosen],
             occluded=pick(self.occluded),
             moving=pick(self.moving),
+            co_seen=pick(self.co_seen),
         )
 
 

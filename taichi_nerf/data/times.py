@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..config import SYSTEMS
+from .placement import focus_point
 from .scene import Cameras, Scene, Split
 
-__all__ = ["for_times", "has_times", "time_suspicions"]
+__all__ = ["for_times", "has_times", "jump_facts", "range_suspicions", "time_suspicions"]
 
+FAR_JUMP = 3.0  # degrees between neighbouring times, beyond which a camera is no longer one that somebody carries
 ONE_PLACE = 1e-4  # model units between cameras that stand at one
 
 
@@ -21,6 +23,32 @@ def has_times(scene: Scene) -> bool:
 def for_times() -> str:
     """The options of the models that know the time, in words."""
     return " or ".join(f"--model {kind}" for kind, system in SYSTEMS.items() if system.moves)
+
+
+def jump_facts(split: Split, cameras: Cameras) -> Iterator[str]:
+    """By how much the camera teleports, of training views whose `cameras` are in model space: the mean angle between
+    neighbouring times about what all look at, DyCheck's angular multi-view factor (Gao et al. 2022, section 3) with the
+    step from one image to the next in place of a second, of which times from 0 to 1 know nothing.
+    """
+    if split.time is None or len(split) < 2 or np.ptp(split.time) == 0:
+        return
+    order = np.argsort(split.time, kind="stable")
+    together = len(split) - len(np.unique(split.time))
+    if together:
+        yield (f"{split.name}: {together} of {len(split)} images are of a time that another image has, too: several "
+               "cameras at once show what moves from several sides")
+    position, view = (values.astype(np.float64)[order] for values in (cameras.position, cameras.view_direction))
+    focus = focus_point(position, view)
+    outward = position - (np.zeros(3) if focus is None else focus)  # where they hardly converge, the model's middle
+    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
+    angles = np.degrees(np.arccos(np.clip((outward[1:] * outward[:-1]).sum(axis=1), -1, 1)))
+    fact = (f"{split.name}: from one time to the next the camera turns by {angles.mean():.2g} degrees about what it "
+            "looks at")
+    if angles.mean() > FAR_JUMP:
+        yield (f"{fact} (an effective multi-view factor): one that jumps so sees the thing from many sides, and scores "
+               "do not transfer to a hand-held video")
+    else:
+        yield f"{fact}, as one that somebody carries"
 
 
 def time_suspicions(split: Split, cameras: Cameras) -> Iterator[str]:
@@ -36,3 +64,14 @@ def time_suspicions(split: Split, cameras: Cameras) -> Iterator[str]:
     if np.ptp(cameras.position, axis=0).max() < ONE_PLACE:
         yield (f"{split.name}: one camera that does not move sees each time once: nothing tells how far away a thing "
                "that moves is; its pictures from elsewhere are guessed")
+
+
+def range_suspicions(scene: Scene) -> Iterator[str]:
+    """Of views of times before the first training image, or after the last."""
+    if not has_times(scene):
+        return
+    known = scene.splits["train"].time
+    for name, split in scene.splits.items():
+        if split.time is not None and len(split) and (split.time.min() < known.min() or split.time.max() > known.max()):
+            yield (f"{name}: times from {split.time.min():.3g} to {split.time.max():.3g}, and training images from "
+                   f"{known.min():.3g} to {known.max():.3g}: what is before or after those is guessed")

@@ -4,7 +4,7 @@ S samples, R rays. The displacement is nothing at the first time, so that the ot
 (Pumarola et al. 2021, D-NeRF, section 4.1).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,9 @@ from .field import Field, Samples
 from .mlp import MLP
 from .timed import encoded_times
 
-__all__ = ["Deformed", "Displacement"]
+__all__ = ["Correspondence", "Deformed", "Displacement"]
 
+NEWTON_STEPS, DAMPING = 10, 1e-6  # of the search for the point that a warp takes to a place
 STILL = 0.01  # of the usual size are the weights of the last layer at first: hardly anything moves
 
 
@@ -40,6 +41,15 @@ class Displacement(nn.Module):
         time = encoded_times(shot, self.config.time_levels, count, ray_index, positions.dtype)
         moved = self.network(torch.cat([place, time])).to(positions.dtype).t() * (self.side / 2)
         return moved * of_samples(shot.time > 0, count, ray_index)[:, None]
+
+
+class Correspondence(NamedTuple):
+    """Where points are at another time."""
+
+    points: Tensor
+    """[P, 3]"""
+    residual: Tensor
+    """[P]: by how much the warp of these misses the place in the other field that the points were taken to."""
 
 
 class Deformed(Field):
@@ -65,6 +75,35 @@ class Deformed(Field):
             return samples + self.warp(samples, shot, ray_index)
         positions, widths = samples
         return positions + self.warp(positions, shot, ray_index), widths
+
+    def correspondence(self, points: Tensor, shot: Shot, other: Shot) -> Correspondence:
+        """Where the points [P, 3] of `shot`, R = P, are in `other`: what the warp takes to the same place. Not
+        differentiable.
+
+        The warp is inverted by Newton's method from where the points are, damped as Gauss and Newton do where it folds;
+        a step that leads farther away is halved.
+        """
+        place = self.moved(points, shot).detach()
+        found, step = points.detach(), torch.zeros_like(points)
+        best = torch.full_like(points[:, 0], torch.inf)
+        for _ in range(NEWTON_STEPS):
+            moved, jacobian = self._with_jacobian(found + step, other)
+            missed = place - moved
+            closer = missed.norm(dim=1) < best
+            best = torch.where(closer, missed.norm(dim=1), best)
+            found = torch.where(closer[:, None], found + step, found)
+            normal = jacobian.mT @ jacobian + DAMPING * torch.eye(3).to(jacobian)
+            newton = torch.linalg.solve(normal, jacobian.mT @ missed[:, :, None])[:, :, 0]
+            step = torch.where(closer[:, None], newton, 0.5 * step)
+        return Correspondence(found, best)
+
+    def _with_jacobian(self, points: Tensor, shot: Shot) -> tuple[Tensor, Tensor]:
+        """[P, 3] where points [P, 3] are moved to, and [P, 3, 3] its derivatives along x, y and z."""
+        with torch.enable_grad():
+            points = points.detach().requires_grad_()
+            moved = self.moved(points, shot)
+            rows = [torch.autograd.grad(moved[:, k].sum(), points, retain_graph=k < 2)[0] for k in range(3)]
+        return moved.detach(), torch.stack(rows, dim=1)
 
     def colour(self, hidden: Any, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:

@@ -8,10 +8,12 @@ strides, and its networks see the time as well, since no displacement makes anyt
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
-from ..fields.deformed import Deformed, Displacement
+from ..fields.deformed import Correspondence, Deformed, Displacement
 from ..fields.field import Field
 from ..fields.hash_field import HashField
+from ..types import Shot
 from .model import ParameterGroup
 from .t_nerf import TNeRF
 
@@ -29,6 +31,11 @@ class DNeRF(TNeRF):
         groups = [replace(group, parameters=[p for p in group.parameters if id(p) not in moving])
                   for group in super().parameter_groups()]
         return [*groups, ParameterGroup(name="warp", parameters=warp, kind="network", share=self.config.warp.rate)]
+
+    def correspondence(self, points: Tensor, time: float, other: float) -> Correspondence:
+        """Where the points [P, 3] of `time` are at the `other` time, in model units."""
+        return self.field.correspondence(points, *(
+            self.told(Shot(time=points.new_full((len(points),), moment)), len(points)) for moment in (time, other)))
 
     def _field(self, generator: torch.Generator) -> Field:
         config, side = self.config, self.box.aabb_scale

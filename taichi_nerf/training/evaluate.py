@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from .. import runtime
-from ..data.scene import Scene, Split, every_view
+from ..data.co_seen import Onlookers
+from ..data.scene import Cameras, Scene, Split, every_view
 from ..errors import UserError
 from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
@@ -26,8 +27,11 @@ from ..models.shots import unseen_shots
 from ..models.views import Renderer, View, render_view
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
 from .half_image import HalfImageFit
+from .motion import Motion, motion_of
+from .onlookers import depth_of
 from .photos import GREY
 
+OF_SOME = ("psnr_moving", "psnr_co_seen", "ssim_co_seen")  # scores over some pixels, of which an image may have none
 MASKED = np.uint8(128)  # what a masked pixel is in the pictures of truth and error
 
 
@@ -53,6 +57,12 @@ class Evaluation:
     """[N] when each image was taken, of a scene that moves."""
     psnr_moving: tuple[float, ...] | None = None
     """[N] dB over the pixels that show something that moves, of a scene that knows them; NaN where there is none."""
+    psnr_co_seen: tuple[float, ...] | None = None
+    """[N] dB over the pixels that enough training cameras see, of a scene that moves; NaN where there is none."""
+    ssim_co_seen: tuple[float, ...] | None = None
+    """[N] over the same."""
+    motion: Motion | None = None
+    """How well the model knows where things move, if it says so and the scene knows."""
 
     @property
     def mean_psnr(self) -> float:
@@ -73,18 +83,14 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for a JSON file; a score that is not finite is null."""
-        scores = {
-            "psnr": self.psnr,
-            "ssim": self.ssim,
-            **({} if self.lpips is None else {"lpips": self.lpips}),
-            **({} if self.psnr_moving is None else {"psnr_moving": self.psnr_moving}),
-        }
+        scores = {"psnr": self.psnr, "ssim": self.ssim}
+        scores |= {name: values for name in ("lpips", *OF_SOME) if (values := getattr(self, name)) is not None}
         times = [{}] * len(self.names) if self.time is None else [{"time": round(time, 6)} for time in self.time]
         per_image = [
             {"name": name, **times[n], **{key: _plain(values[n]) for key, values in scores.items()}}
             for n, name in enumerate(self.names)
         ]
-        means = {key: _plain(_mean_of_known(values) if key == "psnr_moving" else float(np.mean(values)))
+        means = {key: _plain(_mean_of_known(values) if key in OF_SOME else float(np.mean(values)))
                  for key, values in scores.items()}
         if self.scale is not None:
             means["per_scale"] = [_means_at(scores, np.array(self.scale), scale) for scale in sorted(set(self.scale))]
@@ -92,6 +98,7 @@ class Evaluation:
             **means,
             "images": len(self.names),
             "seconds": round(self.seconds, 3),
+            **({} if self.motion is None else {"correspondence": self.motion.as_json()}),
             "protocol": dict(self.protocol),
             "per_image": per_image,
         }
@@ -100,6 +107,8 @@ class Evaluation:
         protocol = self.protocol
         lpips = "" if self.mean_lpips is None else f", LPIPS (VGG) {self.mean_lpips:.4f}"
         moving = "" if self.psnr_moving is None else f", PSNR of what moves {self.mean_psnr_moving:.2f} dB"
+        if self.psnr_co_seen is not None:
+            moving += f", of what is co-seen {_mean_of_known(self.psnr_co_seen):.2f} dB"
         masked = f", masked: {protocol['masked']}" if "masked" in protocol else ""
         return (
             f"PSNR {self.mean_psnr:.2f} dB, SSIM {self.mean_ssim:.4f}{lpips}{moving}: mean over {len(self.names)} "
@@ -121,6 +130,7 @@ def evaluate(
     on_view: Callable[[int, int], None] | None = None,
     renderer: Renderer = "auto",
     halves: HalfImageFit | None = None,
+    onlookers: Onlookers | None = None,
 ) -> Evaluation:
     """Render every `every`-th view of a split and compare it with its image, or images where it has several sizes.
 
@@ -134,6 +144,8 @@ def evaluate(
         renderer: as of `render_view`.
         halves: what was fitted to the left halves of these views, of which the right halves are then scored. None:
             cameras are as they are given, and whole images are scored.
+        onlookers: what the training views see as the model has it, of a scene that moves and does not know it exactly;
+            None: what enough of them see is scored only where the scene knows.
 
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
@@ -144,7 +156,8 @@ def evaluate(
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
-    shots, scores, moving, seconds, renderers, used = unseen_shots(chosen, model), [], [], 0.0, {}, Renderers()
+    shots, scores, seconds, renderers, used = unseen_shots(chosen, model), [], 0.0, {}, Renderers()
+    moving, co_seen, seen = [], [], _CoSeen(chosen, onlookers)
     for n in range(len(chosen)):
         start = time.perf_counter()
         if halves is None:
@@ -156,12 +169,17 @@ def evaluate(
         used.count(view)
         truth = truth_picture(chosen, n, background)
         counted = _counted(chosen, n, whole=halves is None)
+        shared = seen.mask(cameras, n, view)
         if halves is not None:
             view, truth = right_half(view), right_half(truth)
+            shared = None if shared is None else right_half(shared)
         scores.append(_score(view, truth, counted, lpips))
         if chosen.moving is not None:
             moves = chosen.moving[n] if halves is None else right_half(chosen.moving[n])
-            moving.append(_psnr_where(view, truth, moves if counted is None else moves & counted))
+            moving.append(_score_where(psnr, view, truth, moves if counted is None else moves & counted))
+        if shared is not None:
+            shared = shared if counted is None else shared & counted
+            co_seen.append([_score_where(score, view, truth, shared) for score in (psnr, ssim)])
         if folder is not None:
             _write_pictures(
                 Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
@@ -176,8 +194,12 @@ def evaluate(
         seconds=seconds,
         scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
         time=None if chosen.time is None else tuple(chosen.time.tolist()),
-        psnr_moving=None if chosen.moving is None else tuple(moving),
+        psnr_moving=tuple(moving) or None,
+        psnr_co_seen=tuple(s[0] for s in co_seen) or None,
+        ssim_co_seen=tuple(s[1] for s in co_seen) or None,
+        motion=seen.motion_of(model, scene),
         protocol={**_protocol(model, scene, chosen, split, every, seconds, list(renderers)), **_scored(halves),
+                  **seen.note(),
                   "renderer": str(used), **(protocol or {})},
     )
 
@@ -245,9 +267,44 @@ def _score(view: View, truth: np.ndarray, counted: np.ndarray | None, lpips) -> 
     )
 
 
-def _psnr_where(view: View, truth: np.ndarray, counted: np.ndarray) -> float:
-    """dB over the pixels that are `counted` [H, W]; NaN where there is none."""
-    return psnr(to_uint8(view.colour) / 255, truth / 255, counted) if counted.any() else math.nan
+def _score_where(score: Callable[..., float], view: View, truth: np.ndarray, counted: np.ndarray) -> float:
+    """Over the pixels that are `counted` [H, W]; NaN where there is none, or too few for it."""
+    if not counted.any() or (score is ssim and min(truth.shape[:2]) < WINDOW):
+        return math.nan
+    return score(to_uint8(view.colour) / 255, truth / 255, counted)
+
+
+class _CoSeen:
+    """Which pixels of the views enough training cameras see: as the scene knows exactly, or as onlookers have it."""
+
+    def __init__(self, split: Split, onlookers: Onlookers | None):
+        self.split = split
+        self.onlookers = onlookers if split.co_seen is None else split.co_seen.onlookers
+        self._shares: list[float] = []
+
+    def mask(self, cameras: Cameras, n: int, view: View) -> np.ndarray | None:
+        """[H, W] bool, of view n as a model shows it to `cameras`; None where nobody knows."""
+        if self.onlookers is None:
+            return None
+        if self.split.co_seen is not None:
+            mask = self.split.co_seen[n]
+        else:
+            mask = self.onlookers.mask(cameras, n, depth_of(view), float(self.split.time[n]))
+        self._shares.append(float(mask.mean()))
+        return mask
+
+    def motion_of(self, model: nn.Module, scene: Scene) -> Motion | None:
+        """How well a model knows where things move; None where it does not say, or the scene does not know."""
+        if self.split.co_seen is None or not hasattr(model, "correspondence"):
+            return None
+        return motion_of(model, scene, self.split, self.onlookers.carried)
+
+    def note(self) -> dict[str, str]:
+        """What counts as co-seen, and how much of the pictures it is."""
+        if self.onlookers is None:
+            return {}
+        return {"co_seen": f"{np.mean(self._shares):.0%} of the pixels, seen by more than {self.onlookers.needed} of "
+                           f"{len(self.onlookers.cameras)} training views, known {self.onlookers.how}"}
 
 
 def _write_pictures(

@@ -10,6 +10,7 @@ import numpy as np
 from ..models.renderers import renderer_words
 from ..models.views import Renderer, View, render_view
 from ..pictures import depth_picture, normal_picture, to_uint8
+from ..types import Shot
 from .look import Look, Shown, perspective_cameras
 
 __all__ = ["Door", "Picture"]
@@ -42,6 +43,11 @@ class Door:
     def has_normals(self) -> bool:
         return hasattr(self.model, "density") and getattr(self.model, "has_normals", True)
 
+    @property
+    def moves(self) -> bool:
+        """Whether the model knows the time."""
+        return getattr(self.model, "moves", False)
+
     def warm_up(self, look: Look, shown: Shown, size: tuple[int, int]) -> float:
         """Compile what pictures need, take the faster renderer from now on, and return the seconds of a picture.
 
@@ -65,7 +71,8 @@ class Door:
         whole = shown.crop is None or not self.can_crop
         with contextlib.nullcontext() if whole else self.model.cropped(*shown.crop):
             normals = shown.what == "normals"
-            view = render_view(self.model, cameras, 0, background=shown.background, normals=normals, stopped=stopped,
+            view = render_view(self.model, cameras, 0, background=shown.background, normals=normals,
+                               shot=Shot.single(time=look.time), stopped=stopped,
                                renderer="torch" if normals else self._renderer)
         return Picture(image=_image(view, shown.what), distance=_distance(view, look) if shown.distances else None)
 

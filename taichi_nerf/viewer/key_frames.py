@@ -5,6 +5,7 @@ They lie beside the run, in its folder `camera-paths`; a name that is taken gets
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,20 +20,28 @@ FOLDER = "camera-paths"
 _NOT_OF_A_NAME = re.compile(r"[^\w.-]+")
 
 
-class KeyFrames:
-    """Cameras in model space of `scene`, in the order in which they were added."""
+class _Key(NamedTuple):
+    pose: np.ndarray  # [3, 4]
+    fov: float
+    time: float | None
 
-    def __init__(self, scene: Scene, size: tuple[int, int]):
+
+class KeyFrames:
+    """Cameras in model space of `scene`, in the order in which they were added, each with its time where that `moves`.
+    """
+
+    def __init__(self, scene: Scene, size: tuple[int, int], *, moves: bool = False):
         """`size` of the pictures that the files ask for."""
-        self.scene, self.size = scene, size
-        self._keys: list[tuple[np.ndarray, float]] = []
+        self.scene, self.size, self.moves = scene, size, moves
+        self._keys: list[_Key] = []
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, pose, fov: float) -> None:
-        """A camera of `pose` [3, 4], camera to model, with a vertical field of view in radians."""
-        self._keys.append((np.asarray(pose, np.float64), fov))
+    def add(self, pose, fov: float, time: float | None = None) -> None:
+        """A camera of `pose` [3, 4], camera to model, with a vertical field of view in radians, and the time that it
+        looks at, of what moves."""
+        self._keys.append(_Key(np.asarray(pose, np.float64), fov, time))
 
     def drop(self) -> None:
         """The last one, if there is any."""
@@ -48,12 +57,16 @@ class KeyFrames:
                                          cameras.focal[:, 1].astype(np.float64), frames)
         return poses, 2 * np.arctan(0.5 * self.size[1] / focal)
 
+    def times_between(self, frames: int) -> np.ndarray | None:
+        """[frames] the times along the path; None of what stands still."""
+        return paths.interpolate_times(self._times(), frames) if self.moves else None
+
     def save(self, run: Path, name: str) -> Path:
         """Write the path beside a run, into a new file, and return that. Raises UserError where it cannot be."""
         if not self._keys:
             raise UserError("a camera path needs at least one key frame; add one where the camera is")
         folder, stem = run / FOLDER, _NOT_OF_A_NAME.sub("-", name).strip("-.")[:100] or "path"
-        text = paths.to_json(self._cameras(), self.scene)
+        text = paths.to_json(self._cameras(), self.scene, self._times() if self.moves else None)
         try:
             folder.mkdir(exist_ok=True)
             return _written(folder, stem, text)
@@ -62,14 +75,20 @@ class KeyFrames:
                             "the path again") from None
 
     def load(self, file: Path) -> None:
-        """Take over the cameras of a camera-path file. Raises UserError where it is none; nothing has changed then."""
-        cameras = paths.from_json(file, self.scene)
+        """Take over the cameras of a camera-path file, which without times goes through all of the time, as it does
+        when it is rendered. Raises UserError where it is none; nothing has changed then."""
+        cameras, times = paths.from_json(file, self.scene), paths.times_from_json(file)
         fov = 2 * np.arctan(0.5 * cameras.size[:, 1] / cameras.focal[:, 1])
-        self._keys = [(pose.astype(np.float64), float(each)) for pose, each in zip(cameras.camera_to_world, fov)]
+        times = np.linspace(0, 1, len(cameras)) if times is None else times
+        self._keys = [_Key(pose.astype(np.float64), float(each), float(time) if self.moves else None)
+                      for pose, each, time in zip(cameras.camera_to_world, fov, times)]
 
     def _cameras(self) -> Cameras:
-        return perspective_cameras(np.array([pose for pose, _ in self._keys]),
-                                   np.array([fov for _, fov in self._keys]), self.size)
+        return perspective_cameras(np.array([key.pose for key in self._keys]),
+                                   np.array([key.fov for key in self._keys]), self.size)
+
+    def _times(self) -> np.ndarray:
+        return np.array([key.time for key in self._keys])
 
 
 def files(run: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What somebody wants to see, in model space: camera to model, OpenGL axes (x right, y up, z back)."""
+"""What somebody wants to see, and when, in model space: camera to model, OpenGL axes (x right, y up, z back)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +28,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One camera, and the window that it fills."""
+    """One camera, the window that it fills, and the time that it looks at."""
 
     pose: tuple[tuple[float, ...], ...]
     """[3][4] camera to model."""
@@ -36,6 +36,8 @@ class Look:
     """Vertical, in radians."""
     window: tuple[int, int]
     """Width and height in pixels."""
+    time: float | None = None
+    """From 0 to 1, of a model that knows the time."""
 
     @property
     def aspect(self) -> float:

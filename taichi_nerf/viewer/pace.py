@@ -1,9 +1,9 @@
 """How large the next picture is, and when it is due.
 
-A camera moves until it has stood still for REST seconds. While it moves it gets pictures so small that one takes
-MOVING_SECONDS, of low quality; when it rests each picture has GROWTH times the pixels of the one before, up to all of
-the window. A move breaks off what grows; a picture of a moving camera is shown although the camera has moved on, lest
-nothing be shown as long as somebody turns it.
+A camera moves until it has stood still for REST seconds; so does one whose time moves. While it moves it gets pictures
+so small that one takes MOVING_SECONDS, of low quality; when it rests each picture has GROWTH times the pixels of the
+one before, up to all of the window. A move breaks off what grows; a picture of a moving camera is shown although the
+camera has moved on, lest nothing be shown as long as somebody turns it.
 
 Times are seconds of one clock that never goes back.
 """

@@ -24,8 +24,10 @@ from taichi_nerf.data import Cameras, load_scene
 from taichi_nerf.data.builtin import render
 from taichi_nerf.data.builtin.still_life import daylight, still_life
 from taichi_nerf.errors import UserError
+from taichi_nerf.pictures import VideoWriter
 from taichi_nerf.reference import camera as reference
 
+BALL = 0.7  # its radius
 ROOM = np.array([[-4.0, -4.5, -1.2], [4.5, 4.0, 4.0]])  # two corners
 
 
@@ -74,6 +76,8 @@ def test_bad_input_is_one_sentence(tmp_path, colmap):
     (tmp_path / "photos").mkdir()
     with pytest.raises(UserError, match="does not exist; give a folder of photos or a video"):
         process(tmp_path / "none", tmp_path / "scene")
+    with pytest.raises(UserError, match="--moving is for a video, whose frames have times"):
+        process(tmp_path / "photos", tmp_path / "scene", moving=True)
     with pytest.raises(UserError, match="photos holds no photo"):
         process(tmp_path / "photos", tmp_path / "scene")
     for n in range(4):
@@ -225,6 +229,54 @@ def test_a_dozen_real_photos_are_registered_as_the_original_model_has_them(tmp_p
     extent = np.linalg.norm(np.ptp(truth[:, :, 3], axis=0))
     print(f"rotation {degrees.mean():.3f} degrees; position {100 * distances.mean() / extent:.2f} % of the path")
     assert degrees.mean() < 1.0 and distances.mean() < 0.02 * extent
+
+
+def rolling_ball(cameras: Cameras, n: int, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[H, W, 3] in [0, 255] of camera n in the room with a patterned ball at `middle`; and [H, W] where that is."""
+    picture = room(cameras, n)
+    width, height = cameras.size[n]
+    v, u = np.mgrid[:height, :width] + 0.5
+    x, y = (u - cameras.principal[n, 0]) / cameras.focal[n, 0], (v - cameras.principal[n, 1]) / cameras.focal[n, 1]
+    direction = np.stack([x, -y, -np.ones_like(x)], axis=-1) @ cameras.camera_to_world[n, :, :3].T.astype(float)
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    origin = cameras.position[n] - middle
+    along = direction @ origin
+    inside = along**2 - origin @ origin + BALL**2
+    hit = origin + (-along - np.sqrt(np.maximum(inside, 0)))[..., None] * direction
+    layers = [torch.rand(1, 3, cells, cells, cells, generator=torch.Generator().manual_seed(1)) for cells in (12, 24)]
+    place = torch.tensor(hit / BALL, dtype=torch.float32)[None, None]
+    pattern = sum(F.grid_sample(layer, place, align_corners=True)[0, :, 0] for layer in layers)
+    seen = (inside > 0) & (along < 0)
+    return np.where(seen[..., None], 220 * pattern.permute(1, 2, 0).numpy() - 90, picture), seen
+
+
+@pytest.mark.slow
+def test_what_moves_in_a_video_is_left_out_and_its_frames_have_times(tmp_path, colmap, capsys):
+    count = 24
+    whole = arc(60, 300)
+    cameras, seen = whole.subset(range(count)), []
+    with VideoWriter(tmp_path / "ball.mp4", fps=10) as video:
+        for n in range(count):
+            middle = np.array([0.6 * np.sin(0.7 * n), 0.6 * np.cos(0.9 * n), 0.5 * np.sin(1.1 * n)])
+            picture, ball = rolling_ball(cameras, n, middle)
+            video.write(picture.round().clip(0, 255).astype(np.uint8))
+            seen.append(ball)
+    scene = tmp_path / "scene"
+    assert cli.main(["process", str(tmp_path / "ball.mp4"), "-o", str(scene), "--moving", "--threads", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "of the pixels move, and were left out of matching" in said and "model box" in said
+    assert f"taichi-nerf train {scene} --model t-nerf" in said and (scene / "moving.jpg").is_file()
+    frames = json.loads((scene / "transforms.json").read_text())["frames"]
+    numbers = [int(Path(frame["file_path"]).stem.removeprefix("frame_")) for frame in frames]
+    assert len(frames) >= 0.8 * count / 2
+    assert np.allclose([frame["time"] for frame in frames],
+                       (np.array(numbers) - numbers[0]) / (numbers[-1] - numbers[0]), atol=1e-6)
+    found = [np.asarray(Image.open(scene / "moving" / f"frame_{number:06d}.jpg.png")) > 0 for number in numbers]
+    on = np.mean([mask[seen[number]].mean() for number, mask in zip(numbers, found)])
+    off = np.mean([mask[~seen[number]].mean() for number, mask in zip(numbers, found)])
+    assert on > 0.6 and off < 0.03
+    degrees, distances = alignment(poses_of(scene)[1], cameras.camera_to_world[numbers])
+    assert degrees.max() < 0.3 and distances.max() < 0.03
 
 
 def noise_photos(folder: Path, count: int) -> Path:

@@ -58,6 +58,28 @@ def given(backend, rays, time):
                 Shot(time=time.to(backend.device, torch.float32)))
 
 
+def test_a_point_is_carried_to_another_time_and_back(backend, rng):
+    """What the warp takes to one place are one point; at the first time it takes each to itself."""
+    model = prepared(backend, D_NERF)
+    with torch.no_grad():
+        for parameter in model.field.warp.parameters():
+            parameter.mul_(0.5)
+    points = backend.tensor(0.8 * torch.rand(50, 3, generator=rng) - 0.4)
+    there = model.correspondence(points, 0.3, 0.8)
+    close = 1e-5 if backend.dtype == torch.float64 else 1e-2  # networks are of half precision then
+    assert there.residual.max() < close and (there.points - points).norm(dim=1).max() > 1e-3
+    assert torch.allclose(model.correspondence(there.points, 0.8, 0.3).points, points, atol=10 * close)
+    canonical = model.field.moved(points, Shot(time=points.new_full((50,), 0.3)))
+    assert torch.allclose(model.correspondence(points, 0.3, 0.0).points, canonical, atol=close)
+
+
+def test_where_the_warp_is_no_inverse_the_residual_says_so(backend):
+    model = prepared(backend, D_NERF)
+    model.field.warp.forward = lambda positions, shot, ray_index=None: -positions * shot.time[:, None]  # to a point
+    lost = model.correspondence(backend.tensor(torch.full((4, 3), 0.2)), 0.5, 1.0)
+    assert torch.isfinite(lost.points).all() and (lost.residual > 0.1).all()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_it_renders_what_its_reference_does_with_the_same_gradients(backend, rays, name):
     config, reference = MODELS[name]

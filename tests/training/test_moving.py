@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -20,11 +21,17 @@ from taichi_nerf.config import (
     WarpConfig,
 )
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.builtin.cameras import looking
 from taichi_nerf.data.export import write_blender
 from taichi_nerf.data.inspect import describe, suggestions
+from taichi_nerf.fields.deformed import Correspondence
+from taichi_nerf.metrics import psnr, ssim
 from taichi_nerf.models.views import render_view
+from taichi_nerf.pictures import to_uint8
 from taichi_nerf.training import checkpoint
-from taichi_nerf.training.evaluate import evaluate
+from taichi_nerf.training.evaluate import evaluate, truth_picture
+from taichi_nerf.training.motion import motion_of
+from taichi_nerf.training.onlookers import depth_of, onlookers_of
 from taichi_nerf.training.run import default_training, make_model
 from taichi_nerf.training.sparsity import Sparsity
 from taichi_nerf.training.trainer import trainer_for
@@ -92,6 +99,59 @@ def test_each_time_has_its_scores_and_what_moves_has_its_own(scene):
     assert scores["psnr_moving"] == pytest.approx(np.mean(each[1:]))
 
 
+def test_what_enough_training_cameras_see_has_its_own_scores(scene):
+    """Exactly where the scene knows it, else as a model has it; over these pixels alone."""
+    large = builtin_scene("moving", resolution=24, views=(8, 0, 2), samples_per_pixel=1)
+    model, split = make_model(large, SMALL["t-nerf"]), large.splits["test"]
+    evaluation = evaluate(model, large)
+    shown = [render_view(model, large.model_cameras("test"), n, background=1.0, shot=Shot.single(time=split.time[n]))
+             for n in range(2)]
+    for n, view in enumerate(shown):
+        pictures = to_uint8(view.colour) / 255, truth_picture(split, n, 1.0) / 255, split.co_seen[n]
+        assert evaluation.psnr_co_seen[n] == psnr(*pictures) and evaluation.ssim_co_seen[n] == ssim(*pictures)
+    assert "seen by more than 5 of 8 training views, known exactly" in evaluation.protocol["co_seen"]
+    assert evaluation.as_json()["psnr_co_seen"] == pytest.approx(np.mean(evaluation.psnr_co_seen), abs=1e-6)
+    assert "of what is co-seen" in str(evaluation)
+    unknown = dataclasses.replace(large, splits={"test": dataclasses.replace(split, co_seen=None)})
+    assert evaluate(model, unknown).psnr_co_seen is None
+    looked = []
+    onlookers = onlookers_of(model, large, large.splits["train"], lambda *done: looked.append(done))
+    evaluation = evaluate(model, unknown, onlookers=onlookers)
+    assert looked[-1] == (8, 8) and "by the depth of the model, as if nothing moved" in evaluation.protocol["co_seen"]
+    there = [onlookers.mask(large.model_cameras("test"), n, depth_of(view), split.time[n]) for n, view in
+             enumerate(shown)]
+    assert [np.isnan(value) for value in evaluation.psnr_co_seen] == [not mask.any() for mask in there]
+
+
+def test_the_other_camera_of_a_rig_is_scored_at_the_times_of_the_training(scene):
+    rig = builtin_scene("moving-rig", resolution=16, views=(8, 0, 2), samples_per_pixel=1)
+    scores = evaluate(make_model(rig, SMALL["t-nerf"]), rig).as_json()
+    known = rig.splits["train"].time
+    assert all(np.isclose(known, image["time"], atol=1e-5).any() for image in scores["per_image"])
+    assert {"psnr_moving", "psnr_co_seen", "ssim_co_seen"} <= scores.keys() and scores["psnr_co_seen"] > 0
+
+
+def test_a_warp_is_measured_against_the_exact_motion(scene, monkeypatch):
+    large = builtin_scene("moving", resolution=32, views=(8, 0, 3), samples_per_pixel=1)
+    model, carried = make_model(large, SMALL["d-nerf"]), large.splits["test"].co_seen.onlookers.carried
+    split, points = large.splits["test"], []
+    as_it_is = motion_of(model, large, split, carried)  # hardly anything moves yet
+    assert as_it_is.error == pytest.approx(as_it_is.still, rel=0.05) and 0.05 < as_it_is.still < 1
+    assert as_it_is.found < 0.9 and as_it_is.residual < 1e-4
+
+    def exactly(positions, time, other):
+        points.append(len(positions))
+        world = next(carried(large.to_world(positions.numpy()), time, [other]))
+        return Correspondence(torch.from_numpy(large.to_model(world)), torch.zeros(len(positions)))
+
+    monkeypatch.setattr(model, "correspondence", exactly)
+    best = motion_of(model, large, split, carried)
+    assert best.error < 0.01 * best.still and best.found == 1 and max(points) <= 256
+    scores = evaluate(model, large).as_json()
+    assert scores["correspondence"]["error"] == pytest.approx(best.error, abs=1e-5)
+    assert "correspondence" not in evaluate(make_model(large, SMALL["t-nerf"]), large).as_json()
+
+
 def test_info_says_what_times_ask_for(scene):
     def said(time, same_place=False):
         split, cameras = scene.splits["train"], scene.splits["train"].cameras
@@ -109,6 +169,34 @@ def test_info_says_what_times_ask_for(scene):
     assert any("the first time is 0.25, not 0" in text for text in said(0.25 + 0.75 * times))
     assert any("one camera that does not move sees each time once" in text for text in said(times, same_place=True))
     assert not any("first time" in text or "does not move" in text for text in said(times))
+    test = scene.splits["test"]
+    both = dataclasses.replace(scene, splits={"train": dataclasses.replace(scene.splits["train"], time=times / 2),
+                                              "test": test})
+    after = "test: times from 0.214 to 0.786, and training images from 0 to 0.5: what is before or after those is"
+    assert any(after in finding.text for finding in describe(both))
+    assert not any("guessed" in finding.text for finding in describe(scene))
+
+
+def test_info_says_how_far_a_camera_jumps(scene):
+    """DyCheck's angular factor, of a camera in D-NeRF's manner and of one that goes around by half a degree a time."""
+    split = scene.splits["train"]
+
+    def said(cameras, time):
+        told = dataclasses.replace(scene, splits={"train": dataclasses.replace(split, cameras=cameras, time=time)})
+        return " ".join(finding.text for finding in describe(told))
+
+    jumping = said(split.cameras, split.time)
+    degrees = float(re.search(r"turns by ([\d.]+) degrees about what it looks at", jumping)[1])
+    assert 30 < degrees < 150 and "scores do not transfer to a hand-held video" in jumping
+    angle = np.radians(0.5) * np.arange(8)
+    around = np.stack([4 * np.cos(angle), 4 * np.sin(angle), 0 * angle], axis=1)
+    carried = looking(around, np.zeros(3), 16, 0.7)
+    assert "turns by 0.5 degrees about what it looks at, as one that somebody carries" in said(carried, split.time)
+    shuffled = np.random.default_rng(0).permutation(8)  # in whatever order the images are
+    assert "turns by 0.5 degrees" in said(carried.subset(shuffled), split.time[shuffled])
+    twice = said(split.cameras, split.time[[0, 0, 2, 2, 4, 4, 6, 6]])
+    assert "4 of 8 images are of a time that another image has" in twice
+    assert "turns by" not in said(split.cameras, np.zeros(8))
 
 
 @pytest.fixture
@@ -129,6 +217,9 @@ def run(scene, tmp_path):
 def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, monkeypatch):
     moving = run("d-nerf")
     assert "smeared" not in capsys.readouterr().err
+    assert cli.main(["eval", moving, "--json"]) == 0
+    assert "training views, known by the depth of the model" in json.loads(capsys.readouterr().out)["protocol"][
+        "co_seen"]
     rendered = []
 
     def pictures(model, cameras, background, outputs, *, shots, **settings):
@@ -167,7 +258,7 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
         assert cli.main(["page", moving, *option]) == 2
         said = capsys.readouterr().err
         assert "a page shows what stands still, and" in said and "octree" not in said
-        assert (f"taichi-nerf render {moving} --time 0 1, or look at its first time with taichi-nerf view "
+        assert (f"taichi-nerf render {moving} --time 0 1, or look at any of its times with taichi-nerf view "
                 f"{moving}") in said
     metrics = tmp_path / "d-nerf" / "metrics.json"
     metrics.write_text(json.dumps({"psnr": 20.0, "ssim": 0.5, "psnr_moving": 10.0, "images": 3}))

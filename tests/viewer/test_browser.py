@@ -1,6 +1,7 @@
 """The page in a real browser: Debian's chromium, driven by playwright, with WebGL2 in software."""
 
 import io
+import json
 import re
 import shutil
 import signal
@@ -33,11 +34,12 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def viewing(run):
-    """`viewing(*arguments)` starts a viewer of the run in a process of its own: that, and its address."""
+    """`viewing(*arguments)` starts a viewer of the run, or of another `folder`, in a process of its own: that, and its
+    address."""
     started = []
 
-    def start(*arguments):
-        process = subprocess.Popen([sys.executable, "-m", "taichi_nerf", "view", str(run), *COMMON, *arguments],
+    def start(*arguments, folder=run):
+        process = subprocess.Popen([sys.executable, "-m", "taichi_nerf", "view", str(folder), *COMMON, *arguments],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         found = re.search(r"http://\S+", process.stdout.readline())
@@ -132,6 +134,29 @@ def test_the_page_opens_from_loopback_shows_the_field_and_saves_a_path(viewing, 
     assert_stopped_after_pictures(process)
     assert cli.main(["render", str(run), "--path", str(file), "--frames", "2", "--size", "16", "16",
                      "--output", str(run / "frames"), *COMMON]) == 0
+
+
+@pytest.mark.slow
+def test_another_time_is_shown_and_kept_by_a_key_frame(viewing, browser, port, tmp_path):
+    folder = tmp_path / "moving"
+    assert cli.main(["train", "builtin:moving", "--downscale", "8", "--model", "t-nerf", "--steps", "8", "--test-every",
+                     "0", "--orbit-frames", "0", "--output", str(folder), *COMMON]) == 0
+    _, address = viewing("--port", str(port), folder=folder)
+    page = browser.new_page(viewport={"width": 900, "height": 600})
+    page.goto(address)
+    wait_for(lambda: shown(page).std() > 2)
+    time_of = page.locator("input[type=text]").first
+    time_of.fill("0.65")
+    time_of.press("Enter")
+    page.get_by_text("Camera path", exact=True).click()
+    page.get_by_role("button", name="Add the camera").click()
+    page.get_by_role("button", name="Save").click()
+    file = folder / "camera-paths" / "path.json"
+    wait_for(file.is_file)
+    assert [frame["time"] for frame in json.loads(file.read_text())["frames"]] == [0.65]
+    page.get_by_role("button", name="Play").first.click()
+    wait_for(lambda: float(time_of.input_value()) not in (0.0, 0.65))
+    page.get_by_role("button", name="Stop").click()
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """The page, without a browser: what its panel offers and says."""
 
 import asyncio
+import contextlib
 import socket
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,6 +96,46 @@ class Camera(SimpleNamespace):
     def on_update(self, callback):
         self.say = lambda: asyncio.run(callback(self))
         return callback
+
+
+def visit(page):
+    """The client of somebody who looks at a page."""
+    client = SimpleNamespace(client_id=0, gui=page.server.gui, camera=Camera(fov=1.0), atomic=contextlib.nullcontext)
+    asyncio.run(page._visitors._enter(client))
+    return client
+
+
+def test_the_time_has_a_slider_where_the_model_knows_it(served):
+    still = served()
+    assert still._visitors.look_of(visit(still)).time is None and not still._visitors._times
+    door = SlowDoor(Clock())
+    door.moves = True
+    page = served(door)
+    client, studio = visit(page), page._visitors.studio
+    times = page._visitors._times[0]
+    times._slider.value = 0.25
+    assert studio._seats[0].watcher.look.time == 0.25  # a move, which breaks off what grows
+    page._path._add(client)
+    assert page._path.keys.times_between(1) == [0.25]
+    page._visitors.place(client, np.eye(3, 4), np.zeros(3), 1.0, time=0.75)
+    assert times.value == 0.75
+
+
+def test_the_time_runs_until_it_is_stopped(served):
+    door = SlowDoor(Clock())
+    door.moves = True
+    page = served(door)
+    visit(page)
+    times = page._visitors._times[0]
+    running = threading.Thread(target=times._play_or_stop, args=(None,))
+    running.start()
+    end = time.monotonic() + 5
+    while times.value == 0 and time.monotonic() < end:
+        time.sleep(0.02)
+    assert times.value > 0 and times._button.label == "Stop"
+    times._play_or_stop(None)
+    running.join(timeout=5)
+    assert not running.is_alive() and times._button.label == "Play"
 
 
 def test_the_slider_tells_a_browsers_field_of_view_until_somebody_moves_it(served):

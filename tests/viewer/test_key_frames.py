@@ -40,10 +40,30 @@ def test_a_path_is_loaded_and_goes_on(keys, scene, tmp_path):
     again.load(keys.save(tmp_path, "path"))
     assert len(again) == 3
     poses, fov = again.between(21)
-    assert np.allclose(poses[[0, 10, 20]], [pose for pose, _ in keys._keys], atol=1e-6)
+    assert np.allclose(poses[[0, 10, 20]], [key.pose for key in keys._keys], atol=1e-6)
     assert np.allclose(fov[[0, 10, 20]], [0.6, 0.7, 0.8], atol=1e-5)
     again.drop()
     assert len(again) == 2
+
+
+def test_key_frames_of_what_moves_keep_their_times(scene, tmp_path):
+    keys = KeyFrames(scene, (40, 30), moves=True)
+    for pose, time in zip(scene.model_cameras("train").camera_to_world[:3], (0.25, 1.0, 0.5)):
+        keys.add(pose, 0.6, time)
+    assert np.allclose(keys.times_between(5), [0.25, 0.625, 1.0, 0.75, 0.5])
+    file = keys.save(tmp_path, "path")
+    assert np.allclose(paths.times_from_json(file, 5), keys.times_between(5))  # what `render --path` takes
+    again = KeyFrames(scene, (40, 30), moves=True)
+    again.load(file)
+    assert np.allclose(again.times_between(3), [0.25, 1.0, 0.5])
+
+
+def test_a_path_without_times_goes_through_all_of_the_time_and_one_of_what_stands_still_has_none(keys, scene, tmp_path):
+    file = keys.save(tmp_path, "path")
+    assert keys.times_between(4) is None and paths.times_from_json(file) is None
+    again = KeyFrames(scene, (40, 30), moves=True)
+    again.load(file)
+    assert np.allclose(again.times_between(3), [0, 0.5, 1])
 
 
 def test_no_file_is_overwritten(keys, tmp_path):

@@ -1,5 +1,7 @@
 """Who gets a picture, when, and what breaks it off: with a clock of its own, and without a browser."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ class Clock:
 class SlowDoor:
     """So many pixels a second, in pieces; `during` is called before each of them."""
 
-    can_crop = has_normals = False
+    can_crop = has_normals = moves = False
 
     def __init__(self, clock, pixels_per_second=100_000):
         self.clock, self.pixels_per_second, self.during = clock, pixels_per_second, lambda: None
@@ -119,6 +121,17 @@ def test_a_move_breaks_a_growing_picture_off(stage):
     assert stage.clock.now - moved[0] <= PIECE
     stage.studio.serve()
     assert stage.seen["a"][-1][1].look == look(1.0)
+
+
+def test_another_time_breaks_a_growing_picture_off_as_a_move_does(stage):
+    stage.enter("a")
+    stage.studio.serve()
+    stage.clock.now += REST
+    later = replace(look(), time=0.5)
+    stage.door.during = lambda: stage.studio.go("a", later)
+    assert stage.studio.serve() and len(stage.seen["a"]) == 1  # nothing was shown
+    stage.studio.serve()
+    assert stage.seen["a"][-1][1].look == later and stage.seen["a"][-1][1].passing
 
 
 def test_two_who_look_are_both_served_and_a_move_of_one_goes_before_the_rest_of_the_other(stage):

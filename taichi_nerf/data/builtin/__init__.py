@@ -22,7 +22,7 @@ from ...errors import UserError
 from ..scene import Cameras, Images, Scene, Split
 from .cameras import hemisphere_cameras, ring_cameras
 from .crowd import lights_of_photos, photographed
-from .moving import Film, filmed, one_view_a_time, two_cameras
+from .moving import Film, filmed, one_view_a_time, onlookers_of, two_cameras
 from .open_field import open_field, sunlight
 from .renderer import Pictures, render
 from .still_life import daylight, satin_still_life, still_life
@@ -48,8 +48,8 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     it, whom `Split.occluded` of the training views marks. Test views, and the first photo, are in one neutral light and
     without people; depth and normals are those of the still life.
     `moving`: the still life with things that swing, bend and appear, in D-NeRF's manner: one picture a time, each from
-    another side. `Split.time` has the times, `Split.moving` marks what moves, and `builtin.moving.correspondence` knows
-    where a point of a surface is at any other time.
+    another side. `Split.time` has the times, `Split.moving` marks what moves, `Split.co_seen` what enough training
+    cameras see, and `builtin.moving.correspondence` knows where a point of a surface is at any other time.
     `moving-rig`: the same before two cameras side by side that take turns in training; test views are those of the
     other camera at the same times.
 
@@ -88,8 +88,10 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
         wanted = [count if split in splits else 0 for split, count in zip(SPLIT_NAMES, views)]
         found = _still_splits(what, wanted, resolution, samples, turn)
     else:
-        films = zip(SPLIT_NAMES, what.film(views, resolution, turn))
-        found = {split: filmed(split, film, samples) for split, film in films if split in splits and len(film.time)}
+        films = what.film(views, resolution, turn)
+        onlookers = onlookers_of(films[0])
+        found = {split: filmed(split, film, samples, None if split == "train" else onlookers)
+                 for split, film in zip(SPLIT_NAMES, films) if split in splits and len(film.time)}
     return Scene(name=name.replace("-", " "), format="built-in", splits=found, centre=np.zeros(3), scale=what.scale,
                  aabb_scale=what.aabb_scale, near=what.near, background="white" if what.bounded else "black",
                  bounded=what.bounded,

@@ -8,19 +8,33 @@ All that moves is spheres and capsules, in frames that are functions of the time
 in the frame of its solid, and so is found at any other time.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..co_seen import MOST_ONLOOKERS, CoSeenMasks, Onlookers, evenly, surface_points
 from ..scene import Cameras, Images, Split
 from .cameras import FIELD_OF_VIEW, hemisphere_cameras, looking
 from .renderer import Pictures, render
 from .still_life import FLOOR, IVORY, daylight, still_life
 from .world import CAPSULE, CHECKER, SPHERE, STRIPES, Material, Solid, World
 
-__all__ = ["Film", "correspondence", "filmed", "moves", "moving_mask", "moving_pictures", "moving_still_life",
-           "one_view_a_time", "surface_points", "two_cameras"]
+__all__ = [
+    "Film",
+    "correspondence",
+    "correspondences",
+    "filmed",
+    "moves",
+    "moving_mask",
+    "moving_pictures",
+    "moving_still_life",
+    "one_view_a_time",
+    "onlookers_of",
+    "surface_points",
+    "two_cameras",
+]
 
 TURN = 2 * np.pi
 ON_SURFACE = 1e-3  # world units from a solid within which a point is of its surface
@@ -34,6 +48,7 @@ BUD = Material(colour=(0.55, 0.06, 0.30), other=(0.90, 0.62, 0.70), pattern=STRI
                shininess=50)
 JOINTS, LINK, ROOT = 6, 0.12, (0.93, 0.02, FLOOR)  # of the reed: its capsules, the length of each, where it stands
 BEND = 0.22  # radians between two capsules at the most
+ONLOOKER_SIDE, ONLOOKER_SLACK = 256, 0.004  # pixels of the pictures of onlookers, and of the distance: rods are thin
 RIG, RIG_DISTANCE = 0.35, 4.0  # world units between two cameras, and from them to the origin
 RIG_ARC, RIG_HEIGHT = 0.9, 1.6  # radians that they go to and fro around the table, and their height
 
@@ -89,13 +104,28 @@ def two_cameras(views: Sequence[int], resolution: int, turn: float) -> list[Film
     return films
 
 
-def filmed(name: str, film: Film, samples_per_axis: int) -> Split:
-    """The split of a film, with exact depth, normals and masks of what moves."""
+def onlookers_of(film: Film) -> Callable[[], Onlookers]:
+    """What some of the cameras of a film see, exactly; found at the first call, on the current runtime."""
+
+    @functools.cache
+    def onlookers() -> Onlookers:
+        chosen = evenly(len(film.time), MOST_ONLOOKERS)
+        cameras, time = film.cameras.subset(chosen).resized((ONLOOKER_SIDE, ONLOOKER_SIDE)), film.time[chosen]
+        return Onlookers(cameras=cameras, time=time, depth=moving_pictures(cameras, time, 1).depth,
+                         carried=correspondences, how="exactly", slack=ONLOOKER_SLACK)
+
+    return onlookers
+
+
+def filmed(name: str, film: Film, samples_per_axis: int, onlookers: Callable[[], Onlookers] | None = None) -> Split:
+    """The split of a film, with exact depth, normals, masks of what moves and, where it has `onlookers`, of what they
+    see."""
     pictures = moving_pictures(film.cameras, film.time, samples_per_axis)
     masks = tuple(moving_mask(film.cameras, n, depth, film.time[n]) for n, depth in enumerate(pictures.depth))
     return Split(name=name, cameras=film.cameras, images=Images.from_list(list(pictures.rgba)),
                  depth=tuple(pictures.depth), normals=tuple(pictures.normals), time=film.time, ids=film.ids,
-                 moving=masks)
+                 moving=masks,
+                 co_seen=onlookers and CoSeenMasks(film.cameras, tuple(pictures.depth), film.time, onlookers))
 
 
 def moving_still_life(time: float) -> World:
@@ -116,33 +146,31 @@ def correspondence(points: np.ndarray, time: float, other: float) -> np.ndarray:
 
     Points and results are world positions. What is no surface of a thing that moves stays.
     """
+    return next(correspondences(points, time, [other]))
+
+
+def correspondences(points: np.ndarray, time: float, others: Sequence[float]) -> Iterator[np.ndarray]:
+    """As `correspondence`, at each of several times."""
     points = np.asarray(points, dtype=np.float64)
-    result = points.copy()
-    of = _solid_at(points, time)
-    for number, (now, then) in enumerate(zip(_moving(time), _moving(other))):
-        mine = of == number
-        if now.size[0] == 0:
-            continue
-        local = (points[mine] - now.position) @ now.rotation * (then.size[0] / now.size[0])
-        result[mine] = local @ then.rotation.T + then.position if then.size[0] > 0 else np.nan
-    return result
+    of, solids = _solid_at(points, time), _moving(time)
+    for other in others:
+        result, then = points.copy(), _moving(other)
+        for number in np.unique(of[of >= 0]):
+            result[of == number] = _moved(points[of == number], solids[number], then[number])
+        yield result
+
+
+def _moved(points: np.ndarray, now: Solid, then: Solid) -> np.ndarray:
+    """[P, 3] where the points [P, 3] of a solid are on it as it is then."""
+    if then.size[0] == 0:
+        return np.full_like(points, np.nan)
+    local = (points - now.position) @ now.rotation * (then.size[0] / now.size[0])
+    return local @ then.rotation.T + then.position
 
 
 def moves(points: np.ndarray, time: float) -> np.ndarray:
     """[P] bool: which of the world positions [P, 3] lie on the surface of a thing that moves, at `time`."""
     return _solid_at(np.asarray(points, dtype=np.float64), time) >= 0
-
-
-def surface_points(cameras: Cameras, n: int, depth: np.ndarray) -> np.ndarray:
-    """[H, W, 3] world positions that the pixel centres of camera n see, of `depth` [H, W] along their rays; not finite
-    where that is infinite. The camera is free of distortion."""
-    height, width = depth.shape
-    v, u = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
-    (x, y), pose = ((np.stack([u, v], -1) - cameras.principal[n]) / cameras.focal[n]).transpose(2, 0, 1), (
-        cameras.camera_to_world[n].astype(np.float64))
-    directions = np.stack([x, -y, -np.ones_like(x)], axis=-1) @ pose[:, :3].T
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    return pose[:, 3] + np.where(np.isfinite(depth), depth, np.nan)[..., None] * directions
 
 
 def moving_mask(cameras: Cameras, n: int, depth: np.ndarray, time: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
     page        the server, and what stands where
     visitors    who looks: a camera each, to which pictures are delivered
+    times       the time that each looks at, of what moves
     picture     what is shown of the model
     cameras     those of the scene, drawn and jumped to
     path        a camera path that is made, played and saved

@@ -48,7 +48,9 @@ class CameraPanel:
         for (split, number), handle in list(self._frusta.items()):
             cameras = self.scene.model_cameras(split).subset([number])
             window = size_of(THUMBNAIL**2 * min(handle.aspect, 1 / handle.aspect), handle.aspect)
-            yield (split, number), Look(pose=tuples(cameras.camera_to_world[0]), fov=handle.fov, window=window)
+            time = self.scene.splits[split].time
+            yield (split, number), Look(pose=tuples(cameras.camera_to_world[0]), fov=handle.fov, window=window,
+                                        time=None if time is None else float(time[number]))
 
     def put_thumbnail(self, camera: tuple[str, int], image: np.ndarray) -> None:
         """[H, W, 3] uint8"""
@@ -86,9 +88,11 @@ class CameraPanel:
         self._jump(event.client, split, number)
 
     def _jump(self, client: viser.ClientHandle, split: str, number: int):
-        """Let the camera of somebody stand where that of a view stood."""
+        """Let the camera of somebody stand where that of a view stood, at its time where that is known."""
         one = self.scene.model_cameras(split).subset([number])
-        self.visitors.place(client, one.camera_to_world[0], in_front_of(one, self._focus), fov_of(one))
+        time = self.scene.splits[split].time
+        self.visitors.place(client, one.camera_to_world[0], in_front_of(one, self._focus), fov_of(one),
+                            None if time is None else float(time[number]))
         self.visitors.show_fov(client, fov_of(one))
 
 

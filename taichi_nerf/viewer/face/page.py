@@ -56,7 +56,7 @@ class Page:
         self._picture = PicturePanel(self.server, studio, scene.half_side)
         self._visitors = visitors = Visitors(studio, self._picture.folder)
         self.cameras = CameraPanel(self.server, scene, visitors, self._picture.show)
-        keys = KeyFrames(scene, tuple(int(side) for side in first.size[0]))
+        keys = KeyFrames(scene, tuple(int(side) for side in first.size[0]), moves=studio.door.moves)
         self._path = PathPanel(self.server, keys, run, visitors, self._picture.show)
         self._picture.drawn = lambda: self.cameras.drawn or self._path.drawn
         visitors.admit(self.server)

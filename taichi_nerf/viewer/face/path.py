@@ -10,7 +10,6 @@ import viser
 from ...errors import UserError
 from ...output import quoted, visible
 from ..key_frames import FOLDER, KeyFrames, files
-from .poses import look_of
 from .visitors import Visitors
 
 __all__ = ["PathPanel"]
@@ -49,7 +48,7 @@ class PathPanel:
         save = gui.add_button("Save")
         self._files = gui.add_dropdown("file", [*files(self.run)] or ["none yet"])
         load = gui.add_button("Load")
-        add.on_click(self._told(lambda client: self.keys.add(look_of(client.camera).pose, client.camera.fov)))
+        add.on_click(self._told(self._add))
         drop.on_click(self._told(lambda client: self.keys.drop()))
         clear.on_click(self._told(lambda client: self.keys.clear()))
         save.on_click(self._told(lambda client: self._save(client, name.value)))
@@ -67,6 +66,10 @@ class PathPanel:
 
         return callback
 
+    def _add(self, client: viser.ClientHandle):
+        look = self.visitors.look_of(client)
+        self.keys.add(look.pose, look.fov, look.time)
+
     def _save(self, client: viser.ClientHandle, name: str):
         file = self.keys.save(self.run, name)
         self._files.options = files(self.run)
@@ -78,15 +81,18 @@ class PathPanel:
         return max(2, round(self._seconds.value * fps))
 
     def _play(self, client: viser.ClientHandle):
-        """Move the camera of somebody along the path; a second click ends it, too."""
+        """Move the camera of somebody along the path, and its time; a second click ends it, too."""
         if len(self.keys) < 2:
             raise UserError("a path to be played needs two key frames at least")
         self._preview.set()  # of the one before
         preview = self._preview = threading.Event()
-        for pose, fov in zip(*self.keys.between(self._frames(PREVIEW_FPS))):
+        frames = self._frames(PREVIEW_FPS)
+        times = self.keys.times_between(frames)
+        for n, (pose, fov) in enumerate(zip(*self.keys.between(frames))):
             if preview.wait(1 / PREVIEW_FPS) or client not in self.visitors:
                 return
-            self.visitors.place(client, pose, pose[:, 3] - pose[:, 2], fov)
+            self.visitors.place(client, pose, pose[:, 3] - pose[:, 2], fov,
+                                None if times is None else float(times[n]))
 
     def _draw(self):
         count = len(self.keys)

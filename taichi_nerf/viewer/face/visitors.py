@@ -1,15 +1,18 @@
-"""Who looks: a camera each, with its field of view, to which pictures are delivered."""
+"""Who looks: a camera each, with its field of view and its time, to which pictures are delivered."""
 
 import functools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import viser
 
 from ..door import Picture
+from ..look import Look
 from ..pace import Order
 from ..studio import Studio
 from .poses import look_of
+from .times import TimeControls
 
 __all__ = ["Visitors"]
 
@@ -20,11 +23,12 @@ class Visitors:
     """The browsers that have the page open."""
 
     def __init__(self, studio: Studio, folder: viser.GuiFolderHandle):
-        """`folder` gets the slider of each one's field of view."""
+        """`folder` gets the sliders of each one's field of view and, of a model that knows it, time."""
         self.studio, self.folder = studio, folder
         self._clients: dict[int, viser.ClientHandle] = {}
         self._fov: dict[int, viser.GuiSliderHandle] = {}
         self._chosen: set[int] = set()  # who has moved this slider
+        self._times: dict[int, TimeControls] = {}
 
     def admit(self, server: viser.ViserServer) -> None:
         """From now on; those who are there already, too."""
@@ -35,13 +39,22 @@ class Visitors:
         """Whether somebody is still there."""
         return client.client_id in self._clients
 
-    def place(self, client: viser.ClientHandle, pose: np.ndarray, look_at: np.ndarray, fov: float) -> None:
-        """Let the camera of somebody stand at `pose` [3, 4] and turn about `look_at` [3]; `fov` in radians."""
+    def look_of(self, client: viser.ClientHandle) -> Look:
+        """What somebody sees."""
+        times = self._times.get(client.client_id)
+        return replace(look_of(client.camera), time=None if times is None else times.value)
+
+    def place(self, client: viser.ClientHandle, pose: np.ndarray, look_at: np.ndarray, fov: float,
+              time: float | None = None) -> None:
+        """Let the camera of somebody stand at `pose` [3, 4] and turn about `look_at` [3]; `fov` in radians. And let it
+        look at a time, if that is known."""
         with client.atomic():
             client.camera.up_direction = pose[:, 1]
             client.camera.position = pose[:, 3]
             client.camera.look_at = look_at
             client.camera.fov = fov
+        if time is not None and client.client_id in self._times:
+            self._times[client.client_id].show(time)
 
     def show_fov(self, client: viser.ClientHandle, fov: float) -> None:
         """Let the slider of somebody say what its field of view is, in radians."""
@@ -57,6 +70,8 @@ class Visitors:
             slider = client.gui.add_slider("field of view", min=FOV[0], max=FOV[1], step=1, order=3,
                                            initial_value=_degrees(client.camera.fov),
                                            hint="Vertical, in degrees.")
+            if self.studio.door.moves:
+                self._times[who] = TimeControls(client.gui, lambda: self.studio.go(who, self.look_of(client)))
         self._fov[who] = slider
 
         @slider.on_update
@@ -69,15 +84,17 @@ class Visitors:
         async def _(camera: viser.CameraHandle):
             if who not in self._chosen:  # a browser begins with a field of view of its own
                 self.show_fov(client, camera.fov)
-            self.studio.go(who, look_of(camera))
+            self.studio.go(who, self.look_of(client))
 
-        self.studio.go(who, look_of(client.camera))
+        self.studio.go(who, self.look_of(client))
 
     async def _leave(self, client: viser.ClientHandle):
         self.studio.leave(client.client_id)
         self._clients.pop(client.client_id, None)
         self._fov.pop(client.client_id, None)
         self._chosen.discard(client.client_id)
+        if (times := self._times.pop(client.client_id, None)) is not None:
+            times.leave()
 
     def _deliver(self, client: viser.ClientHandle, picture: Picture, order: Order):
         if client not in self:
