@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Common):
-    """Score a trained model: PSNR, SSIM and, where its package is installed, LPIPS.
+    """Score a trained model: PSNR, SSIM and, where its package is installed, LPIPS. Ranks of torchrun share the views.
 
     Try `taichi-nerf eval runs/lego-20260101-120000 --every 1`.
     """
@@ -52,21 +52,24 @@ def eval(command: Eval) -> int:
     from ..training import checkpoint
     from ..training.evaluate import evaluate
     from ..training.folder import RunFolder, check_output
+    from ..training.team import team_of
     from .scores import lines, plain_scores, summary
 
-    run = RunFolder.open(command.run)
-    check_renderer(run, command.renderer)
-    if command.pictures is not None:
-        check_output(command.pictures, option="--pictures")
-    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
-    model, about = checkpoint.load_trained(run.path)  # at once: a training may replace the file
-    scene, every, left = run.split(command.split, path=command.scene, every=command.every)
-    with Progress("evaluating") as line:
-        halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
-        evaluation = evaluate(
-            model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
-            renderer=command.renderer, halves=halves,
-        )
+    with team_of() as team:
+        with team.together():
+            run = RunFolder.open(command.run)
+            check_renderer(run, command.renderer)
+            if command.pictures is not None:
+                check_output(command.pictures, option="--pictures")
+            runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+            model, about = checkpoint.load_trained(run.path)  # at once: a training may replace the file
+            scene, every, left = run.split(command.split, path=command.scene, every=command.every)
+        with Progress("evaluating") as line:
+            halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
+            evaluation = evaluate(
+                model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
+                renderer=command.renderer, halves=halves, team=team,
+            )
     scores = plain_scores(evaluation, about, every)
     if command.json:
         result_json(scores)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, wri
 from ..types import Shot
 from .half_image import HalfImageFit
 from .photos import GREY
+from .team import ALONE, Team
 
 MASKED = np.uint8(128)  # what a masked pixel is in the pictures of truth and error
 
@@ -122,6 +123,7 @@ def evaluate(
     on_view: Callable[[int, int], None] | None = None,
     renderer: Renderer = "auto",
     halves: HalfImageFit | None = None,
+    team: Team = ALONE,
 ) -> Evaluation:
     """Render every `every`-th view of a split and compare it with its image, or images where it has several sizes.
 
@@ -135,6 +137,8 @@ def evaluate(
         renderer: as of `render_view`.
         halves: what was fitted to the left halves of these views, of which the right halves are then scored. None:
             cameras are as they are given, and whole images are scored.
+        team: whose ranks share the views, and know the scores of all of them in the end; pictures are written by
+            whoever has made them.
 
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
@@ -145,43 +149,61 @@ def evaluate(
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
-    times, scores, moving, seconds, renderers, used = shots_of(chosen).time, [], [], 0.0, {}, Renderers()
-    for n in range(len(chosen)):
+    times, mine = shots_of(chosen).time, {}
+    for n in team.mine(range(len(chosen))):
         start = time.perf_counter()
         if halves is None:
             shot = Shot(time=None if times is None else times[n : n + 1])
             view = render_view(model, cameras, n, background=background, renderer=renderer, shot=shot)
         else:
             view = halves.render(model, n, background, renderer)
-        seconds += time.perf_counter() - start
-        renderers[view.renderer] = None
-        used.count(view)
+        took = time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
         counted = _counted(chosen, n, whole=halves is None)
         if halves is not None:
             view, truth = right_half(view), right_half(truth)
-        scores.append(_score(view, truth, counted, lpips))
+        moving = math.nan
         if chosen.moving is not None:
             moves = chosen.moving[n] if halves is None else right_half(chosen.moving[n])
-            moving.append(_psnr_where(view, truth, moves if counted is None else moves & counted))
+            moving = _psnr_where(view, truth, moves if counted is None else moves & counted)
+        score = _score(view, truth, counted, lpips)
+        mine[n] = _Scored(*score, moving, took, view.renderer, view.seconds)
         if folder is not None:
-            _write_pictures(
-                Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
-            )
+            _write_pictures(Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, score)
         if on_view is not None:
-            on_view(n + 1, len(chosen))
+            on_view(min(n + team.world, len(chosen)), len(chosen))
+    of_ranks = team.gathered(mine)
+    scored = [of_ranks[n % team.world][n] for n in range(len(chosen))]
+    seconds = max(sum(each.took for each in of_rank.values()) for of_rank in of_ranks)
+    used = Renderers()
+    for each in scored:
+        used.count(each)
     return Evaluation(
         names=tuple(chosen.images.names),
-        psnr=tuple(s[0] for s in scores),
-        ssim=tuple(s[1] for s in scores),
-        lpips=None if lpips is None else tuple(s[2] for s in scores),
+        psnr=tuple(each.psnr for each in scored),
+        ssim=tuple(each.ssim for each in scored),
+        lpips=None if lpips is None else tuple(each.lpips for each in scored),
         seconds=seconds,
         scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
         time=None if chosen.time is None else tuple(chosen.time.tolist()),
-        psnr_moving=None if chosen.moving is None else tuple(moving),
-        protocol={**_protocol(model, scene, chosen, split, every, seconds, list(renderers)), **_scored(halves),
-                  "renderer": str(used), **(protocol or {})},
+        psnr_moving=None if chosen.moving is None else tuple(each.moving for each in scored),
+        protocol={**_protocol(model, scene, chosen, split, every, seconds, [each.renderer for each in scored]),
+                  **_scored(halves), "renderer": str(used), **(protocol or {})},
     )
+
+
+class _Scored(NamedTuple):
+    """A view: its scores, and how it was rendered."""
+
+    psnr: float
+    ssim: float
+    lpips: float
+    moving: float
+    took: float
+    """Seconds."""
+    renderer: str
+    seconds: Mapping[str, float]
+    """Of a frame, by renderer, as of `View`."""
 
 
 def right_half(picture: np.ndarray | View) -> np.ndarray | View:
