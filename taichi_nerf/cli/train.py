@@ -166,7 +166,6 @@ def train(command: Train) -> int:
                     held.enter_context(writing(command.resume))
                 run, scene = _resumed(command)
             _check_same(team, run.config, scene)
-        team.remember(str(run.path.absolute()))
         try:
             return _trained(command, run, scene, team)
         except RankLost as error:
@@ -309,6 +308,7 @@ def _begun(command: Train, held: contextlib.ExitStack, team: "Team") -> "tuple[R
         if team.first:
             path = _made([command.output] if command.output is not None else _default_folders(scene), there)
             held.enter_context(writing(path))
+            team.remember(str(path.absolute()))
             run = RunFolder.create(path, config, scene)
     return team.told(run), scene
 
@@ -462,12 +462,11 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
         result(*summary(scores))
     else:
         say("there are no test images: nothing is scored")
-    if not trainer.team.first:  # what follows is done by one
-        return
-    if "appearance" in trainer.model.codes:
-        _map_lights(run, scene, trainer)
-    _show_photos(run, scene, trainer, shown)
-    _name_strangers(scene, trainer)
+    if trainer.team.first:
+        if "appearance" in trainer.model.codes:
+            _map_lights(run, scene, trainer)
+        _show_photos(run, scene, trainer, shown)
+        _name_strangers(scene, trainer)
     if run.config.orbit_frames > 0:
         _film(run, scene, trainer, run.config.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
@@ -527,14 +526,14 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int, sho
     from ..training.evaluate import GREY
 
     full, background, around = orbit.frame_size(scene), GREY[scene.background], run.cameras_scene()
-    size, seconds = orbit.orbit_size(
-        trainer.model, around, full, frames, background=background, trained=trainer.seconds)
+    size, seconds = trainer.team.told(orbit.orbit_size(
+        trainer.model, around, full, frames, background=background, trained=trainer.seconds))
     if size != full:
         say(f"orbit.mp4 gets frames of {size[0]} x {size[1]} pixels, since {full[0]} x {full[1]} would take "
             f"{seconds:.0f} s; these can be had with: taichi-nerf render {quoted(run.path)}")
     with Progress("orbit video") as line:
         orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", frames, size=size, background=background,
-                          on_view=shown.beside(line.count))
+                          on_view=shown.beside(line.count), team=trainer.team)
 
 
 def _made(paths: Iterable[Path], there: bool) -> Path:

@@ -11,6 +11,7 @@ Ranks are started by torchrun, or by whatever sets the same variables: RANK, WOR
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -265,7 +266,7 @@ def team_of(environment: Mapping[str, str] = os.environ) -> Iterator[Team]:
         torch.distributed.init_process_group("gloo", rank=rank, world_size=world, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"rank {rank} does not find the other ranks at {environment['MASTER_ADDR']}:"
-                        f"{environment['MASTER_PORT']} ({_first_line(error)}); start them by torchrun") from None
+                        f"{environment['MASTER_PORT']} ({_reason(error)}); start them by torchrun") from None
     try:
         yield Ranks(torch.distributed, rank, world, apart=apart, store=_store_of_torchrun(environment),
                     lives=int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")))
@@ -310,7 +311,7 @@ def _heard(world: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo, of NCCL, and of PyTorch itself
-        raise RankLost(f"one of the {world} ranks has gone, or does not answer ({_first_line(error)})") from error
+        raise RankLost(f"one of the {world} ranks has gone, or does not answer ({_reason(error)})") from error
 
 
 def _store_of_torchrun(environment: Mapping[str, str]):
@@ -330,5 +331,7 @@ def _number(environment: Mapping[str, str], name: str) -> int:
                         "it") from None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    """The first sentence of a library's message, without the place in its sources."""
+    text = re.sub(r"^\[[^\]]*\] *", "", (str(error).strip().splitlines() or [type(error).__name__])[0])
+    return text.split(". ")[0].rstrip(".")

@@ -24,6 +24,7 @@ import torch
 from taichi_nerf import devices, output, runtime
 from taichi_nerf.config import SYSTEMS, OptimiserConfig, RayBatchConfig, TrainingConfig
 from taichi_nerf.errors import UserError
+from taichi_nerf.export.pictures import render_pictures
 from taichi_nerf.samplers import coarse_to_fine
 from taichi_nerf.training import run
 from taichi_nerf.training.evaluate import evaluate
@@ -31,6 +32,7 @@ from taichi_nerf.training.run import make_model
 from taichi_nerf.training.team import ALONE, Ranks, Team, part_of, team_of
 from taichi_nerf.training.trainer import trainer_for
 from taichi_nerf.types import Batch, Rays, Seeds, Shot, Standing
+from taichi_nerf.viewer.port import free_port
 
 from .. import blobs
 from .conftest import BATCH, SMALL
@@ -298,6 +300,23 @@ def test_views_are_shared_and_scored_as_by_one(small_scene, blobs_trainer, tmp_p
         path.name for path in (tmp_path / "alone").iterdir())
 
 
+def test_frames_are_shared_and_written_as_by_one(small_scene, blobs_trainer, tmp_path):
+    cameras = small_scene.model_cameras("test")
+    assert len(cameras) % WORLD == 0
+    for count in (len(cameras), len(cameras) - 1):  # in the last round one rank has nothing to do
+        folders = [tmp_path / f"{name}-{count}" for name in ("alone", "shared")]
+
+        def written(folder, team=None, count=count):
+            folder.mkdir(exist_ok=True)
+            render_pictures(blobs_trainer().model, cameras.subset(slice(count)), 1.0,
+                            {"colour": folder, "depth": folder}, team=team)
+
+        written(folders[0])
+        at_once(partial(written, folders[1]))
+        alone, shared = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+        assert len(alone) == 2 * count and alone == shared
+
+
 def test_a_trouble_of_one_rank_is_everybodys():
     def work(team):
         with team.together():
@@ -439,6 +458,21 @@ def test_bad_input_is_one_sentence_and_code_2_on_all_ranks(tmp_path):
 
 
 @pytest.mark.slow
+def test_ranks_with_other_settings_end_before_there_is_a_run(tmp_path):
+    """Started by hand, each with a command of its own."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port("127.0.0.1", None)), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "taichi_nerf", *TRAIN, "--output", str(tmp_path / "run"), "--seed"]
+    ranks = [subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, **place, "RANK": str(rank), "LOCAL_WORLD_SIZE": "2"})
+             for rank in range(WORLD)]
+    (code, _, err), (other, _, silence) = map(done, ranks)
+    assert (code, other, silence) == (2, 2, "")
+    assert err.startswith("taichi-nerf: the settings of rank 1 are not those of rank 0; start all ranks with the same")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_job_with_a_sentence(tmp_path):
     folder = tmp_path / "run"
     process = torchrun(*TRAIN, "--steps", "100000", "--checkpoint-seconds", "0.5", "--output", folder)
@@ -466,7 +500,7 @@ def test_ranks_that_are_killed_and_started_again_lose_a_checkpoint_interval_at_t
         wait_until(process, lambda first=first, killed=killed: rank_of(process, 0) not in (0, first) and (
             folder / "training_state.safetensors").stat().st_mtime > killed)
     code, out, err = done(process)
-    assert code == 0 and out.count("trained") == 1, err
+    assert code == 0 and out.count(": trained ") == 1, err
     assert list(tmp_path.glob("runs/*")) == [folder]
     stood = [float(seconds) for seconds in re.findall(r"stands at step \d+, after ([0-9.]+) s", err)]
     assert len(stood) == 2
