@@ -218,6 +218,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team") -> 
         say(f"--appearance: {config.appearance}")
     _tell_distances(scene, trainer)
     _tell_trimming(scene, trainer)
+    _tell_gradients(config.training, team)
     if trainer.progress < 1:
         with Progress("compiling") as line:
             line.wait("what is new of the kernels; Ctrl-C is heard when one is done")
@@ -610,6 +611,14 @@ def _tell_trimming(scene: "Scene", trainer: "Trainer"):
     if trainer.trimming is not None and trainer.trimming.helpless:
         say(f"warning: --robust leaves out nothing, as no part of a photo of {scene.name} is in the view of "
             f"{trainer.trimming.config.views} other cameras; it needs more photos of one place")
+
+
+def _tell_gradients(config: TrainingConfig, team: "Team"):
+    """That several ranks take another step than one would."""
+    from ..training.trainer import can_exchange
+
+    if config.gradients == "auto" and not can_exchange(team):
+        say("--gradients auto is autograd, as ranks cannot exchange what lies on a Vulkan device")
 
 
 def _runtime_name() -> str:

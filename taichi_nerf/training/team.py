@@ -259,7 +259,7 @@ def team_of(environment: Mapping[str, str] = os.environ) -> Iterator[Team]:
                         "torchrun, which sets both")
     import torch.distributed
 
-    apart = environment.get("LOCAL_WORLD_SIZE", str(world)) != str(world)
+    apart = environment.get("LOCAL_WORLD_SIZE") != str(world)
     if not apart:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # a machine's own name need not lead anywhere
     try:

@@ -31,7 +31,7 @@ from .team import ALONE, Team, part_of
 from .totals import Tally, Totals
 from .trimming import Trimming, patch_for, trimming_for
 
-__all__ = ["Trainer", "check_same_tensors", "trainer_for"]
+__all__ = ["Trainer", "can_exchange", "check_same_tensors", "trainer_for"]
 
 PACE = ("marched_per_ray", "samples_per_ray")
 STATE_NUMBERS = ("steps_done", "seconds", "skipped_steps", *PACE)
@@ -173,8 +173,8 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     average = WeightAverage(model, settings.average_decay, settings.average_every)
     model.before_training(cameras)
     explicit = config.gradients == "explicit" or (
-        config.gradients == "auto" and why_not_resident(model, config) is None and _can_exchange(team))
-    if explicit and not _can_exchange(team):
+        config.gradients == "auto" and why_not_resident(model, config) is None and can_exchange(team))
+    if explicit and not can_exchange(team):
         raise UserError("--gradients explicit keeps its arrays on a Vulkan device, where ranks cannot exchange them; "
                         "use autograd or auto, or one rank")
     if explicit:
@@ -189,7 +189,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
                    **parts)
 
 
-def _can_exchange(team: Team) -> bool:
+def can_exchange(team: Team) -> bool:
     """Whether arrays of a resident step are tensors, as what ranks exchange must be."""
     return team.world == 1 or runtime.current().backend != "vulkan"
 

@@ -22,13 +22,16 @@ import pytest
 import torch
 
 from taichi_nerf import devices, output, runtime
+from taichi_nerf.cli.train import _going_on, train_defaults
 from taichi_nerf.config import SYSTEMS, OptimiserConfig, RayBatchConfig, TrainingConfig
 from taichi_nerf.errors import UserError
 from taichi_nerf.export.pictures import render_pictures
 from taichi_nerf.samplers import coarse_to_fine
 from taichi_nerf.training import run
+from taichi_nerf.training import trainer as trainer_module
 from taichi_nerf.training.evaluate import evaluate
 from taichi_nerf.training.run import make_model
+from taichi_nerf.training.step import AutogradStep
 from taichi_nerf.training.team import ALONE, Ranks, Team, part_of, team_of
 from taichi_nerf.training.trainer import trainer_for
 from taichi_nerf.types import Batch, Rays, Seeds, Shot, Standing
@@ -352,6 +355,26 @@ def test_a_batch_that_cannot_be_divided_is_refused():
 def test_a_wrong_number_of_ranks_is_refused(variables, sentence):
     with pytest.raises(UserError, match=sentence), team_of({**variables, "MASTER_ADDR": "x", "MASTER_PORT": "1"}):
         pass
+
+
+def test_ranks_that_cannot_exchange_arrays_step_by_autograd(make_trainer, monkeypatch):
+    monkeypatch.setattr(trainer_module, "can_exchange", lambda team: False)
+    assert isinstance(make_trainer().taker, AutogradStep)
+    with pytest.raises(UserError, match="--gradients explicit keeps its arrays on a Vulkan device"):
+        make_trainer(gradients="explicit")
+
+
+def test_ranks_that_are_started_again_go_on_with_their_run(tmp_path, capsys):
+    team, command = Team(), dataclasses.replace(train_defaults("cpu"), output=tmp_path, backend="cpu", threads=3)
+    assert _going_on(command, team) is command
+    team.remembered = lambda: str(tmp_path)
+    assert _going_on(command, team) is command  # they were killed before it had begun
+    (tmp_path / "config.json").write_text("{}")
+    again = _going_on(command, team)
+    assert (again.resume, again.output, again.backend, again.threads) == (tmp_path, None, "cpu", 3)
+    assert f"started again, and go on with {tmp_path}" in capsys.readouterr().err
+    resumed = dataclasses.replace(train_defaults("cpu"), resume=tmp_path / "other")
+    assert _going_on(resumed, team) is resumed
 
 
 def test_without_torchrun_there_is_one_rank():
