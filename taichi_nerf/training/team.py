@@ -134,13 +134,6 @@ class Ranks(Team):
             self.group.all_gather_object(values, value, group=self.messages)
         return values
 
-    def _gathered_counts(self, count: int) -> list[int]:
-        """Those of all ranks."""
-        counts = torch.zeros(self.world, dtype=torch.int64)
-        counts[self.rank] = count
-        self._add(counts)
-        return counts.tolist()
-
     def summed(self, *counts: int) -> tuple[int, ...]:
         sums = torch.tensor(counts, dtype=torch.int64)
         self._add(sums)
@@ -217,7 +210,7 @@ class Ranks(Team):
     def _add_rows(self, table: Tensor) -> bool:
         """Let `table` be the sum of those of all ranks by exchanging the rows that are not zero, if these are few."""
         rows = (table != 0).any(dim=1).nonzero()[:, 0]  # [K]
-        counts = self._gathered_counts(len(rows))
+        counts = self.gathered(len(rows))
         most, features = max(counts), table.shape[1]
         if not _rows_are_less(most, table, self.world):
             return False
