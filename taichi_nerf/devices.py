@@ -11,9 +11,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MOST_THREADS", "VulkanDevice", "free_memory", "machine", "memory", "pytorch_is_for_cuda", "vulkan_devices"]
+__all__ = ["MOST_THREADS", "RANK_VARIABLES", "VulkanDevice", "free_memory", "is_rank", "machine", "memory",
+           "pytorch_is_for_cuda", "ranks_here", "take_own_device", "vulkan_devices"]
 
 MOST_THREADS = 1024  # of a process: Taichi and PyTorch start three times as many, and the largest machines have so many
+
+# what torchrun tells the processes that it starts: who they are, and where they meet
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 VULKAN_LIBRARIES = {"win32": "vulkan-1.dll", "darwin": "libvulkan.dylib"}
 DISCRETE, SOFTWARE = 2, 4  # VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, _CPU
@@ -40,6 +44,29 @@ class VulkanDevice:
     """Whether float32 sums in memory are one instruction; otherwise Taichi loops over compare-and-exchange."""
     half_storage: bool = False
     """Whether arrays may be of float16."""
+
+
+def is_rank() -> bool:
+    """Whether this process is one of several, or one, that torchrun has started."""
+    return all(name in os.environ for name in RANK_VARIABLES)
+
+
+def ranks_here() -> int:
+    """How many ranks share this machine."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "1") if is_rank() else "1"
+    return max(int(text), 1) if text.isdecimal() else 1
+
+
+def take_own_device() -> None:
+    """Let a rank see one GPU alone, by its number on this machine; of Vulkan's devices as well. Both libraries read it
+    when they start."""
+    number = os.environ.get("LOCAL_RANK", "")
+    if not is_rank() or ranks_here() == 1 or not number.isdecimal():
+        return
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    own = [number] if seen is None else seen.split(",")[int(number) : int(number) + 1]
+    os.environ["CUDA_VISIBLE_DEVICES"] = own[0] if own else "-1"  # none
+    os.environ.setdefault("TI_VISIBLE_DEVICE", number)
 
 
 def machine() -> str:

@@ -15,6 +15,13 @@ import sys
 
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _lost: OSError | None = None
+_hushed = False
+
+
+def hush() -> None:
+    """Print nothing from now on: of processes that work together one alone speaks."""
+    global _hushed
+    _hushed = True
 
 
 def result(*lines: str) -> None:
@@ -79,7 +86,7 @@ class Unfailing:
 
 def is_terminal(stream) -> bool:
     """Whether a person watches; a program without a console has no stream at all."""
-    return stream is not None and not stream.closed and stream.isatty()
+    return not _hushed and stream is not None and not stream.closed and stream.isatty()
 
 
 def open_closed_streams() -> None:
@@ -97,7 +104,7 @@ def open_closed_streams() -> None:
 
 def _write(stream, text: str, *, results: bool = False) -> None:
     global _lost
-    if stream is None or stream.closed:
+    if _hushed or stream is None or stream.closed:
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:

@@ -174,8 +174,9 @@ def _check_room_for_threads(count: int):
 
 
 def usable_cpus() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may use; ranks on one machine share its processors."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cpus // devices.ranks_here())
 
 
 def _cache_folder() -> str:

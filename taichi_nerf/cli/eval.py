@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Common):
-    """Score a trained model: PSNR, SSIM and, where its package is installed, LPIPS.
+    """Score a trained model: PSNR, SSIM and, where its package is installed, LPIPS. Ranks of torchrun share the views.
 
     Try `taichi-nerf eval runs/lego-20260101-120000 --every 1`.
     """
@@ -53,22 +53,25 @@ def eval(command: Eval) -> int:
     from ..training.blocks import load_any
     from ..training.evaluate import evaluate
     from ..training.folder import RunFolder, check_output
+    from ..training.team import team_of
     from .scores import lines, plain_scores, summary
 
-    run = RunFolder.open(command.run)
-    check_renderer(run, command.renderer)
-    if command.pictures is not None:
-        check_output(command.pictures, option="--pictures")
-    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
-    model, about = load_any(run.path)  # at once: a training may replace the file
-    scene, every, left = run.split(command.split, path=command.scene, every=command.every)
-    with Progress("evaluating") as line:
-        halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
-        onlookers = _onlookers(model, scene, command, run, line)
-        evaluation = evaluate(
-            model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
-            renderer=command.renderer, halves=halves, onlookers=onlookers,
-        )
+    with team_of() as team:
+        with team.together():
+            run = RunFolder.open(command.run)
+            check_renderer(run, command.renderer)
+            if command.pictures is not None:
+                check_output(command.pictures, option="--pictures")
+            runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+            model, about = load_any(run.path)  # at once: a training may replace the file
+            scene, every, left = run.split(command.split, path=command.scene, every=command.every)
+        with Progress("evaluating") as line:
+            halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
+            onlookers = _onlookers(model, scene, command, run, line)
+            evaluation = evaluate(
+                model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
+                renderer=command.renderer, halves=halves, onlookers=onlookers, team=team,
+            )
     scores = plain_scores(evaluation, about, every)
     if command.json:
         result_json(scores)

@@ -1,13 +1,14 @@
 """From the arguments to a command and its exit code.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 bad input or a full disk, 130 and
-143 stopped by a signal, 141 done, but who read stdout has gone, 1 a mistake of the program, or what `doctor` and
-`bench` find to be wrong.
+143 stopped by a signal, 141 done, but who read stdout has gone, 1 a mistake of the program, a rank that has gone, or
+what `doctor` and `bench` find to be wrong. Of the ranks that torchrun has started rank 0 alone prints.
 """
 
 import contextlib
 import errno
 import io
+import os
 import re
 import shutil
 import sys
@@ -21,8 +22,9 @@ import tyro
 from tyro.conf import AvoidSubcommands, subcommand
 
 from ..config import ENCODINGS, PRESETS, SYSTEMS, SettingError
-from ..errors import UserError
-from ..output import Unfailing, loss, result, say
+from ..devices import is_rank, take_own_device
+from ..errors import RankLost, UserError
+from ..output import Unfailing, hush, loss, result, say
 from .arguments import check_values, given, refusal, with_section
 from .bench import Bench, bench
 from .doctor import Doctor, doctor
@@ -49,6 +51,7 @@ COMMANDS: dict[type, Callable[[Any], int]] = {
     Doctor: doctor,
     Bench: bench,
 }
+SHARED = (Train, Eval, Render)  # what the ranks of torchrun do together
 _LONG = re.compile(r"(\S{200})\S+(\S{50})")  # nobody reads a word of thousands of letters
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}
 REFUSED = {
@@ -99,8 +102,13 @@ def _chosen(argv: list[str], flag: str, choices: tuple[str, ...]) -> str | None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code. `argv` defaults to the arguments of the process."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    if is_rank():
+        take_own_device()
+        if os.environ["RANK"] != "0":
+            hush()
     try:
         command = _parsed(argv)
+        _check_shared(command)
         code = 0 if command is None else COMMANDS[type(command)](command)
         return code or _code_of_loss(loss())
     except KeyboardInterrupt:
@@ -109,12 +117,19 @@ def main(argv: list[str] | None = None) -> int:
         sentence = sentence_for(error)
         if sentence is None or "--debug" in argv:
             raise
-        return _fail(sentence, 2)
+        return _fail(sentence, 1 if isinstance(error, RankLost) else 2)
+
+
+def _check_shared(command):
+    """Raises UserError for what several ranks would do several times."""
+    if command is not None and not isinstance(command, SHARED) and is_rank():
+        raise UserError(f"{_name(type(command))} is for one process; start it without torchrun, which is for "
+                        f"{', '.join(map(_name, SHARED))}")
 
 
 def sentence_for(error: Exception) -> str | None:
     """What to tell about an error that the user can mend; None if it is a mistake of the program."""
-    if isinstance(error, (UserError, SettingError)):
+    if isinstance(error, (UserError, SettingError, RankLost)):
         return re.sub(r"[ \r\n]+", " ", str(error)).strip()
     if isinstance(error, ImportError) and error.name == "TAICHI_NERF_ENGINE":
         return str(error)

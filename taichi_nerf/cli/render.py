@@ -29,7 +29,7 @@ NO_VIDEO = (".avi", ".bmp", ".exr", ".gif", ".jpeg", ".jpg", ".m4v", ".mkv", ".m
 
 @dataclass(frozen=True, kw_only=True)
 class Render(Common):
-    """Render new views of a trained model: a video, or a folder of PNG files.
+    """Render new views of a trained model: a video, or a folder of PNG files. Ranks of torchrun share the views.
 
     Try `taichi-nerf render runs/lego-20260101-120000 --what colour depth --size 800 800 --frames 120`.
     """
@@ -96,43 +96,46 @@ def render(command: Render) -> int:
     from ..training.evaluate import GREY
     from ..training.folder import RunFolder
     from ..training.lights import lights_along, lights_of
+    from ..training.team import team_of
     from ..types import Shot
 
-    run = RunFolder.open(command.run)
-    if command.path not in ("orbit", "spiral", *SPLITS) and Path(command.path).suffix.lower() != ".json":
-        raise UserError(
-            f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
-        )
-    check_renderer(run, command.renderer)
-    _check_still(command, run)
-    outputs = _outputs(command, run.path)
-    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
-    model, _ = load_any(run.path)
-    scene, cameras, times = _path_cameras(command, run)
-    times = _times(command, run, len(cameras), times)
-    if command.freeze:
-        cameras = cameras.subset(np.zeros(len(cameras), int))
-    if len(np.unique(cameras.size, axis=0)) > 1 and any(
-        output.suffix == ".mp4" for output in outputs.values()
-    ):
-        raise UserError(
-            f"--path {command.path} has pictures of several sizes; give one --size, or a folder as --output"
-        )
-    width, height = (int(side) for side in cameras.size[cameras.size.prod(axis=1).argmax()])
-    runtime.require_memory(BYTES_A_PIXEL * width * height, f"a picture of {width} x {height} pixels",
-                           "use a smaller --size")
-    for output in outputs.values():
-        make_folder(output.parent if output.suffix == ".mp4" else output)
-    times = None if times is None else torch.from_numpy(times)
-    with Progress("rendering") as line:
-        codes = {}
-        if command.appearance:
-            lights = lights_of(model, run, command.appearance, command.scene,
-                               on_step=lambda done, total: line.count(done, total, "steps of fitting a light"))
-            codes["appearance"] = lights_along(lights, len(cameras))
-        render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
-                        renderer=command.renderer,
-                        shots=Shot(time=times, codes={name: values.cpu() for name, values in codes.items()}))
+    with team_of() as team:
+        with team.together():
+            run = RunFolder.open(command.run)
+            if command.path not in ("orbit", "spiral", *SPLITS) and Path(command.path).suffix.lower() != ".json":
+                raise UserError(
+                    f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
+                )
+            check_renderer(run, command.renderer)
+            _check_still(command, run)
+            outputs = _outputs(command, run.path)
+            runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+            model, _ = load_any(run.path)
+            scene, cameras, times = _path_cameras(command, run)
+            times = _times(command, run, len(cameras), times)
+            if command.freeze:
+                cameras = cameras.subset(np.zeros(len(cameras), int))
+            if len(np.unique(cameras.size, axis=0)) > 1 and any(
+                output.suffix == ".mp4" for output in outputs.values()
+            ):
+                raise UserError(
+                    f"--path {command.path} has pictures of several sizes; give one --size, or a folder as --output"
+                )
+            width, height = (int(side) for side in cameras.size[cameras.size.prod(axis=1).argmax()])
+            runtime.require_memory(BYTES_A_PIXEL * width * height, f"a picture of {width} x {height} pixels",
+                                   "use a smaller --size")
+            for output in outputs.values():
+                make_folder(output.parent if output.suffix == ".mp4" else output)
+        times = None if times is None else torch.from_numpy(times)
+        with Progress("rendering") as line:
+            codes = {}
+            if command.appearance:
+                lights = lights_of(model, run, command.appearance, command.scene,
+                                   on_step=lambda done, total: line.count(done, total, "steps of fitting a light"))
+                codes["appearance"] = lights_along(lights, len(cameras))
+            render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
+                            renderer=command.renderer, team=team,
+                            shots=Shot(time=times, codes={name: values.cpu() for name, values in codes.items()}))
     result(
         f"{len(cameras)} frames of {_sizes(cameras)} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"

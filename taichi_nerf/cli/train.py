@@ -34,7 +34,7 @@ from ..config import (
     within,
 )
 from ..devices import pytorch_is_for_cuda
-from ..errors import UserError
+from ..errors import RankLost, UserError
 from ..output import quoted, result, say
 from ..progress import Progress
 from .options import MOST_FRAMES, STARTED, Backend, Common
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ..data.scene import Scene
     from ..training.folder import RunFolder
     from ..training.run import Report
+    from ..training.team import Team
     from ..training.trainer import Trainer
 
 MOST_BLOCKS = 1000
@@ -78,7 +79,8 @@ class Train(Common):
     `builtin:moving` moves.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
-    `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`.
+    `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`. Several processes or machines train one model
+    by `torchrun --standalone --nproc-per-node 2 -m taichi_nerf train lego`.
 
     --model, --preset and --encoding choose the settings below: `taichi-nerf train --model nerf --help` shows those of
     NeRF.
@@ -169,27 +171,41 @@ def train(command: Train) -> int:
     """`taichi-nerf train`"""
     from ..training.blocks import is_cut
     from ..training.folder import check_run, writing
+    from ..training.team import team_of
 
-    if command.view:
-        require_viewer(command.host, command.port)
-    with contextlib.ExitStack() as held:  # of the run's folder, as long as this writes into it
+    # of the ranks, and of the run's folder, as long as this writes into it
+    with team_of() as team, contextlib.ExitStack() as held:
+        command = _going_on(command, team)
+        if command.view:
+            _check_alone(team, "--view shows what is trained",
+                         "look at the run from another process, with taichi-nerf view")
+            require_viewer(command.host, command.port)
+        if command.cut or (command.resume is not None and is_cut(command.resume)):
+            _check_alone(team, "--blocks trains one model after the other")
         if command.resume is None:
-            run, scene = _begun(command, held)
+            run, scene = _begun(command, held, team)
         else:
-            check_run(command.resume)
-            held.enter_context(writing(command.resume))
-            run, scene = _resumed(command)
-        if command.cut or is_cut(run.path):
-            return _blocks_trained(command, run, scene)
-        return _trained(command, run, scene)
+            with team.together():
+                check_run(command.resume)
+                if team.first:
+                    held.enter_context(writing(command.resume))
+                run, scene = _resumed(command)
+            _check_same(team, run.config, scene)
+        try:
+            if command.cut or is_cut(run.path):
+                return _blocks_trained(command, run, scene, team)
+            return _trained(command, run, scene, team)
+        except RankLost as error:
+            resume = f"go on with: taichi-nerf train --resume {quoted(run.path)}"
+            raise RankLost(f"{error}; {resume if run.has_checkpoint else 'train anew'}") from error
 
 
-def _blocks_trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
+def _blocks_trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team") -> int:
     """The exit code, after the training of a model of each block and what follows it."""
     from .blocks import train_blocks
 
     def trained(block: "RunFolder", part: "Scene", goes_on: bool) -> int:
-        return _trained(dataclasses.replace(command, resume=block.path if goes_on else None), block, part)
+        return _trained(dataclasses.replace(command, resume=block.path if goes_on else None), block, part, team)
 
     return train_blocks(run, lambda: _cut(command, scene), scene, trained)
 
@@ -200,21 +216,43 @@ def _cut(command: Train, scene: "Scene") -> "list[Block]":
     return blocks_of(scene, command.blocks) if command.blocks else blocks_of_size(scene, command.block_size)
 
 
-def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
+def _going_on(command: Train, team: "Team") -> Train:
+    """`command`; where torchrun has started the ranks again, one that goes on with the run that they had begun."""
+    from ..training.folder import CONFIG_FILE
+
+    begun = team.told(team.remembered())
+    if begun is None or command.resume is not None or not (Path(begun) / CONFIG_FILE).is_file():
+        return command
+    say(f"taichi-nerf: the ranks were started again, and go on with {begun}")
+    same = {name: getattr(command, name) for name in ("backend", "threads", "mlp", "debug", "checkpoint_seconds")}
+    return dataclasses.replace(train_defaults(command.backend), resume=Path(begun), **same)
+
+
+def _check_alone(team: "Team", what: str, remedy: str = "start it without torchrun"):
+    """Raises UserError where several ranks would do `what` one process does."""
+    if team.world > 1:
+        raise UserError(f"{what} in one process, and these are {team.world} ranks; {remedy}")
+
+
+def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team") -> int:
     """The exit code, after the training and what follows it."""
+    from .. import runtime
     from ..training import checkpoint
     from ..training.run import make_model, warm_up
     from ..training.trainer import trainer_for
 
     config = run.config
-    model = make_model(scene, config.model, seed=config.training.seed)
-    trainer = trainer_for(model, scene, config.training)
-    if run.has_checkpoint:
-        checkpoint.load_training(run.path, trainer)
-        say(f"{run.path} stands at step {trainer.steps_done}, after {trainer.seconds:.1f} s of training")
-    if command.resume is not None:
-        run.cut_log(trainer.steps_done)
-        run.write_config()
+    team.use(runtime.current().device)
+    with team.together():
+        model = make_model(scene, config.model, seed=config.training.seed)
+        trainer = trainer_for(model, scene, config.training, team)
+    with team.together():
+        if run.has_checkpoint:
+            checkpoint.load_training(run.path, trainer)
+            say(f"{run.path} stands at step {trainer.steps_done}, after {trainer.seconds:.1f} s of training")
+        if command.resume is not None and team.first:
+            run.cut_log(trainer.steps_done)
+            run.write_config()
     _tell_times(config, scene)
     _tell(scene)
     _tell_few_views(config, scene)
@@ -222,12 +260,14 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene") -> int:
         say(f"--appearance: {config.appearance}")
     _tell_distances(scene, trainer)
     _tell_trimming(scene, trainer)
+    _tell_gradients(config.training, team)
     if trainer.progress < 1:
         with Progress("compiling") as line:
             line.wait("what is new of the kernels; Ctrl-C is heard when one is done")
             warm_up(trainer)
         waited = time.perf_counter() - STARTED
-        say(f"training in {run.path} on {_runtime_name()}; the first step begins after {waited:.1f} s")
+        ranks = f"{team.world} ranks, each " if team.world > 1 else ""
+        say(f"training in {run.path} on {ranks}{_runtime_name()}; the first step begins after {waited:.1f} s")
     viewer = shown_training(trainer, scene, run.path, command.host, command.port) if command.view else nobody()
     with viewer as shown:
         return _run(command, run, scene, trainer, shown)
@@ -241,7 +281,7 @@ def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", s
         shown.stopped = stop
         done = run_training(
             trainer,
-            on_report=_Reporter(run, line, shown),
+            on_report=_Reporter(run, line, shown) if trainer.team.first else lambda report: None,
             save=lambda: _save(run, scene, trainer),
             checkpoint_seconds=command.checkpoint_seconds,
             stopped=stop,
@@ -252,7 +292,7 @@ def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", s
             f"taichi-nerf: stopped and saved at step {trainer.steps_done}; go on with: "
             f"taichi-nerf train --resume {quoted(run.path)}"
         )
-        return 128 + stop.signal
+        return 128 + trainer.team.told(stop.signal)
     try:
         with trainer.averaged():
             _finish(command, run, scene, trainer, shown)
@@ -299,13 +339,43 @@ class _Reporter:
             self.line.note(f"step {report.step}: {count} {text}")
 
 
-def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scene]":
-    """A new run, whose folder is held."""
+def _begun(command: Train, held: contextlib.ExitStack, team: "Team") -> "tuple[RunFolder, Scene]":
+    """A new run, whose folder is held: by rank 0, which makes it."""
+    from ..training.folder import RunFolder, writing
+
+    with team.together():
+        config, scene, there = _settled(command)
+    _check_same(team, config, scene)
+    run = None
+    with team.together():
+        if team.first:
+            path = _made([command.output] if command.output is not None else _default_folders(scene), there)
+            held.enter_context(writing(path))
+            team.remember(str(path.absolute()))
+            run = RunFolder.create(path, config, scene)
+    return team.told(run), scene
+
+
+def _check_same(team: "Team", config: RunConfig, scene: "Scene"):
+    """Raises UserError where the ranks of a team differ in what they are to train, or on what."""
+    from .. import runtime
+    from ..training.cameras_file import digest, training_values
+
+    if team.world == 1:
+        return
+    here = runtime.current()
+    team.check_same("the backend", f"{here.backend} {here.dtype}")
+    team.check_same("the settings", digest(dataclasses.asdict(config)))
+    team.check_same("the scene", digest(training_values(scene.splits["train"])))
+
+
+def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
+    """The settings of a new run, its scene, and whether its folder is there already; the runtime is started."""
     from .. import runtime
     from ..data.photometry import judge_light
     from ..models.family import check_scene, settled
     from ..training.depth import known_pixels, settled_depth
-    from ..training.folder import RunFolder, check_new, load_training_scene, writing
+    from ..training.folder import check_new, load_training_scene
     from ..training.run import with_budget
 
     _check_no_run(command.scene.path)
@@ -333,9 +403,7 @@ def _begun(command: Train, held: contextlib.ExitStack) -> "tuple[RunFolder, Scen
     if command.appearance:
         light = judge_light(scene.splits["train"])
         config = with_appearance(config, light.differing, light.why, command.given)
-    path = _made([command.output] if command.output is not None else _default_folders(scene), there)
-    held.enter_context(writing(path))
-    return RunFolder.create(path, config, scene), scene
+    return config, scene, there
 
 
 def _check_no_run(path: str | None):
@@ -360,7 +428,7 @@ def _save(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
     from ..training import checkpoint
 
     checkpoint.save(run.path, trainer)
-    if trainer.corrections.cameras is not None:
+    if trainer.corrections.cameras is not None and trainer.team.first:
         run.write_refined(scene, trainer.corrections.cameras.refined())
 
 
@@ -431,17 +499,20 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
 
     if "test" in scene.splits:
         with Progress("evaluating") as line:
-            evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=shown.beside(line.count))
+            evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=shown.beside(line.count),
+                                  team=trainer.team)
         about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
         scores = plain_scores(evaluation, about, run.default_every("test"))
-        write_json(run.path / METRICS_FILE, scores)
+        if trainer.team.first:
+            write_json(run.path / METRICS_FILE, scores)
         result(*summary(scores))
     else:
         say("there are no test images: nothing is scored")
-    if "appearance" in trainer.model.codes:
-        _map_lights(run, scene, trainer)
-    _show_photos(run, scene, trainer, shown)
-    _name_strangers(scene, trainer)
+    if trainer.team.first:
+        if "appearance" in trainer.model.codes:
+            _map_lights(run, scene, trainer)
+        _show_photos(run, scene, trainer, shown)
+        _name_strangers(scene, trainer)
     if run.config.orbit_frames > 0:
         _film(run, scene, trainer, run.config.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
@@ -501,14 +572,14 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int, sho
     from ..training.evaluate import GREY
 
     full, background, around = orbit.frame_size(scene), GREY[scene.background], run.cameras_scene()
-    size, seconds = orbit.orbit_size(
-        trainer.model, around, full, frames, background=background, trained=trainer.seconds)
+    size, seconds = trainer.team.told(orbit.orbit_size(
+        trainer.model, around, full, frames, background=background, trained=trainer.seconds))
     if size != full:
         say(f"orbit.mp4 gets frames of {size[0]} x {size[1]} pixels, since {full[0]} x {full[1]} would take "
             f"{seconds:.0f} s; these can be had with: taichi-nerf render {quoted(run.path)}")
     with Progress("orbit video") as line:
         orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", frames, size=size, background=background,
-                          on_view=shown.beside(line.count))
+                          on_view=shown.beside(line.count), team=trainer.team)
 
 
 def _made(paths: Iterable[Path], there: bool) -> Path:
@@ -585,6 +656,14 @@ def _tell_trimming(scene: "Scene", trainer: "Trainer"):
     if trainer.trimming is not None and trainer.trimming.helpless:
         say(f"warning: --robust leaves out nothing, as no part of a photo of {scene.name} is in the view of "
             f"{trainer.trimming.config.views} other cameras; it needs more photos of one place")
+
+
+def _tell_gradients(config: TrainingConfig, team: "Team"):
+    """That several ranks take another step than one would."""
+    from ..training.trainer import can_exchange
+
+    if config.gradients == "auto" and not can_exchange(team):
+        say("--gradients auto is autograd, as ranks cannot exchange what lies on a Vulkan device")
 
 
 def _runtime_name() -> str:

@@ -10,7 +10,7 @@ from .. import paths
 from ..data.scene import Scene
 from ..models.views import render_view
 from ..types import UNKNOWN, Shot
-from .pictures import render_pictures
+from .pictures import Team, render_pictures
 
 __all__ = ["affordable_size", "frame_size", "orbit_size", "orbit_video"]
 
@@ -21,17 +21,17 @@ PROBE = 4  # times as small on each side is the frame whose rendering says how l
 
 def orbit_video(
     model, scene: Scene, file: Path, frames: int, *, size: tuple[int, int], background: float,
-    on_view: Callable[[int, int], None] | None = None,
+    on_view: Callable[[int, int], None] | None = None, team: Team | None = None,
 ) -> None:
     """Write a turn around `scene` as a video of `frames` frames of `size`, width and height; of a model that knows the
     time, from the first to the last.
 
     `background` is the grey value behind what is transparent; `on_view` is told how many frames are done and how many
-    there are.
+    there are. The ranks of a `team` share them.
     """
     shots = Shot(time=torch.linspace(0, 1, frames)) if getattr(model, "moves", False) else UNKNOWN
     render_pictures(model, paths.orbit(scene, frames, size=size), background, {"colour": file}, on_view=on_view,
-                    shots=shots)
+                    shots=shots, team=team)
 
 
 def orbit_size(

@@ -24,7 +24,7 @@ class Renderers:
         self._tried: dict[str, float] = {}
 
     def count(self, view: View) -> None:
-        """This is one of them."""
+        """This is one of them; its `renderer` and its `seconds` are asked for alone."""
         self._tried.update(view.seconds)
         self._took.setdefault(view.renderer, []).append(view.seconds[view.renderer])
 

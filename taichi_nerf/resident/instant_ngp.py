@@ -82,7 +82,8 @@ class InstantNGPStep:
         self.push()
 
     def take(self, standing: Standing) -> None:
-        self.differentiate(standing)
+        self.differentiate(self.optimisers.team.own(standing))
+        self._exchange()
         self._update(standing)
         if self.model.sees_cones and self.occupancy.due(standing.step):
             self.density.suppose(float(self.model.usual_width) + self.model.widened(standing))
@@ -229,6 +230,16 @@ class InstantNGPStep:
     def learned(self) -> list[Learned]:
         """All but the table."""
         return [moved for moved, _ in self.moved if isinstance(moved, Learned)]
+
+    def _exchange(self) -> None:
+        """Let gradients and numbers of samples be those of all ranks. There is but one where arrays are no tensors."""
+        optimisers = self.optimisers
+        if self.arrays.native:
+            return
+        threshold = [] if self.trimmed is None else [self.trimmed.threshold]
+        optimisers.average_elsewhere([*(learned.gradient for learned in self.learned), *threshold],
+                                     [self.table.gradient.view(-1, self.table.features)])
+        optimisers.team.add(self.drawn.count, self.march.count, self.density.count)
 
     def _update(self, standing: Standing) -> None:
         for moved, name in self.moved:

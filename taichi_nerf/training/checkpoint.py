@@ -34,7 +34,7 @@ FORMAT, VERSION = "taichi-nerf", 6
 
 
 def save(folder: Path, trainer: Trainer) -> None:
-    """Write the checkpoint of `trainer` into `folder`.
+    """Write the checkpoint of `trainer` into `folder`. Of several ranks each has to call it, and rank 0 writes.
 
     Raises UserError where a file cannot be written, for example because the disk is full. The file that was
     there is then as it was.
@@ -42,9 +42,12 @@ def save(folder: Path, trainer: Trainer) -> None:
     state = trainer.state_dict()
     header = {"content": "training", "kind": trainer.model.config.kind, "numbers": state["numbers"],
               **_space(trainer.model)}
-    _write(folder / STATE_FILE, state["tensors"], header)
+    writes = trainer.team.first
+    if writes:
+        _write(folder / STATE_FILE, state["tensors"], header)
     with trainer.averaged() as model:
-        save_model(folder / MODEL_FILE, model, steps=trainer.steps_done, seconds=trainer.seconds)
+        if writes:
+            save_model(folder / MODEL_FILE, model, steps=trainer.steps_done, seconds=trainer.seconds)
 
 
 def save_model(path: Path, model: Model, **about: float) -> None:

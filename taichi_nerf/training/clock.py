@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..types import Seeds, Standing
+from .team import ALONE, Team
 
 __all__ = ["Clock"]
 
@@ -16,11 +17,11 @@ class Clock:
 
     The budget is a number of `steps`, of `seconds`, or both, whichever is spent first; none: it is never spent.
     Everything random is a function of (`seed`, step), so that a run that is continued takes the steps it would have
-    taken.
+    taken. Of a `team` the time of rank 0 is everybody's, so that all stand at the same point.
     """
 
-    def __init__(self, *, steps: int | None = None, seconds: float | None = None, seed: int = 0):
-        self.budget_steps, self.budget_seconds, self.seed = steps, seconds, seed
+    def __init__(self, *, steps: int | None = None, seconds: float | None = None, seed: int = 0, team: Team = ALONE):
+        self.budget_steps, self.budget_seconds, self.seed, self.team = steps, seconds, seed, team
         self.steps_done = 0
         self.seconds = 0.0
 
@@ -51,3 +52,5 @@ class Clock:
         yield
         if counts:
             self.seconds += time.perf_counter() - start
+            if self.budget_seconds is not None:  # else nothing depends on it
+                (self.seconds,) = self.team.agreed(self.seconds)

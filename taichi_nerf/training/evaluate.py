@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from .half_image import HalfImageFit
 from .motion import Motion, motion_of
 from .onlookers import depth_of
 from .photos import GREY
+from .team import ALONE, Team
 
 OF_SOME = ("psnr_moving", "psnr_co_seen", "ssim_co_seen")  # scores over some pixels, of which an image may have none
 MASKED = np.uint8(128)  # what a masked pixel is in the pictures of truth and error
@@ -131,6 +132,7 @@ def evaluate(
     renderer: Renderer = "auto",
     halves: HalfImageFit | None = None,
     onlookers: Onlookers | None = None,
+    team: Team = ALONE,
 ) -> Evaluation:
     """Render every `every`-th view of a split and compare it with its image, or images where it has several sizes.
 
@@ -146,6 +148,8 @@ def evaluate(
             cameras are as they are given, and whole images are scored.
         onlookers: what the training views see as the model has it, of a scene that moves and does not know it exactly;
             None: what enough of them see is scored only where the scene knows.
+        team: whose ranks share the views, and know the scores of all of them in the end; pictures are written by
+            whoever has made them.
 
     Raises:
         UserError: the scene has no such split or no image in it, or the folder cannot be written.
@@ -156,52 +160,79 @@ def evaluate(
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
-    shots, scores, seconds, renderers, used = unseen_shots(chosen, model), [], 0.0, {}, Renderers()
-    moving, co_seen, seen = [], [], _CoSeen(chosen, onlookers)
-    for n in range(len(chosen)):
+    shots, seen, mine = unseen_shots(chosen, model), _CoSeen(chosen, onlookers), {}
+    for n in team.mine(range(len(chosen))):
         start = time.perf_counter()
         if halves is None:
             view = render_view(model, cameras, n, background=background, renderer=renderer, shot=shots[n : n + 1])
         else:
             view = halves.render(model, n, background, renderer)
-        seconds += time.perf_counter() - start
-        renderers[view.renderer] = None
-        used.count(view)
+        took = time.perf_counter() - start
         truth = truth_picture(chosen, n, background)
         counted = _counted(chosen, n, whole=halves is None)
         shared = seen.mask(cameras, n, view)
+        share = math.nan if shared is None else float(shared.mean())
         if halves is not None:
             view, truth = right_half(view), right_half(truth)
             shared = None if shared is None else right_half(shared)
-        scores.append(_score(view, truth, counted, lpips))
+        moving, co_seen = math.nan, None
         if chosen.moving is not None:
             moves = chosen.moving[n] if halves is None else right_half(chosen.moving[n])
-            moving.append(_score_where(psnr, view, truth, moves if counted is None else moves & counted))
+            moving = _score_where(psnr, view, truth, moves if counted is None else moves & counted)
         if shared is not None:
-            shared = shared if counted is None else shared & counted
-            co_seen.append([_score_where(score, view, truth, shared) for score in (psnr, ssim)])
+            where = shared if counted is None else shared & counted
+            co_seen = _CoSeenScores(*(_score_where(score, view, truth, where) for score in (psnr, ssim)), share)
+        score = _score(view, truth, counted, lpips)
+        mine[n] = _Scored(*score, moving, co_seen, took, view.renderer, view.seconds)
         if folder is not None:
-            _write_pictures(
-                Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, scores[-1]
-            )
+            _write_pictures(Path(folder), f"{numbers[n]:03d}_{chosen.images.names[n]}", view, truth, counted, score)
         if on_view is not None:
-            on_view(n + 1, len(chosen))
+            on_view(min(n + team.world, len(chosen)), len(chosen))
+    of_ranks = team.gathered(mine)
+    scored = [of_ranks[n % team.world][n] for n in range(len(chosen))]
+    seconds = max(sum(each.took for each in of_rank.values()) for of_rank in of_ranks)
+    used = Renderers()
+    for each in scored:
+        used.count(each)
     return Evaluation(
         names=tuple(chosen.images.names),
-        psnr=tuple(s[0] for s in scores),
-        ssim=tuple(s[1] for s in scores),
-        lpips=None if lpips is None else tuple(s[2] for s in scores),
+        psnr=tuple(each.psnr for each in scored),
+        ssim=tuple(each.ssim for each in scored),
+        lpips=None if lpips is None else tuple(each.lpips for each in scored),
         seconds=seconds,
         scale=None if chosen.scale is None else tuple(chosen.scale.tolist()),
         time=None if chosen.time is None else tuple(chosen.time.tolist()),
-        psnr_moving=tuple(moving) or None,
-        psnr_co_seen=tuple(s[0] for s in co_seen) or None,
-        ssim_co_seen=tuple(s[1] for s in co_seen) or None,
+        psnr_moving=None if chosen.moving is None else tuple(each.moving for each in scored),
+        psnr_co_seen=tuple(each.co_seen.psnr for each in scored) if seen.known else None,
+        ssim_co_seen=tuple(each.co_seen.ssim for each in scored) if seen.known else None,
         motion=seen.motion_of(model, scene),
-        protocol={**_protocol(model, scene, chosen, split, every, seconds, list(renderers)), **_scored(halves),
-                  **seen.note(),
+        protocol={**_protocol(model, scene, chosen, split, every, seconds, [each.renderer for each in scored]),
+                  **_scored(halves), **seen.note([each.co_seen.share for each in scored if each.co_seen is not None]),
                   "renderer": str(used), **(protocol or {})},
     )
+
+
+class _CoSeenScores(NamedTuple):
+    """Of a view: the scores over what enough training cameras see, and how much of it that is."""
+
+    psnr: float
+    ssim: float
+    share: float
+
+
+class _Scored(NamedTuple):
+    """A view: its scores, and how it was rendered."""
+
+    psnr: float
+    ssim: float
+    lpips: float
+    moving: float
+    co_seen: _CoSeenScores | None
+    took: float
+    """Seconds."""
+    renderer: str
+    seconds: Mapping[str, float]
+    """Of a frame, by renderer, as of `View`."""
 
 
 def right_half(picture: np.ndarray | View) -> np.ndarray | View:
@@ -280,18 +311,19 @@ class _CoSeen:
     def __init__(self, split: Split, onlookers: Onlookers | None):
         self.split = split
         self.onlookers = onlookers if split.co_seen is None else split.co_seen.onlookers
-        self._shares: list[float] = []
+
+    @property
+    def known(self) -> bool:
+        """Whether anybody knows."""
+        return self.onlookers is not None
 
     def mask(self, cameras: Cameras, n: int, view: View) -> np.ndarray | None:
         """[H, W] bool, of view n as a model shows it to `cameras`; None where nobody knows."""
         if self.onlookers is None:
             return None
         if self.split.co_seen is not None:
-            mask = self.split.co_seen[n]
-        else:
-            mask = self.onlookers.mask(cameras, n, depth_of(view), float(self.split.time[n]))
-        self._shares.append(float(mask.mean()))
-        return mask
+            return self.split.co_seen[n]
+        return self.onlookers.mask(cameras, n, depth_of(view), float(self.split.time[n]))
 
     def motion_of(self, model: nn.Module, scene: Scene) -> Motion | None:
         """How well a model knows where things move; None where it does not say, or the scene does not know."""
@@ -299,11 +331,11 @@ class _CoSeen:
             return None
         return motion_of(model, scene, self.split, self.onlookers.carried)
 
-    def note(self) -> dict[str, str]:
+    def note(self, shares: Sequence[float]) -> dict[str, str]:
         """What counts as co-seen, and how much of the pictures it is."""
         if self.onlookers is None:
             return {}
-        return {"co_seen": f"{np.mean(self._shares):.0%} of the pixels, seen by more than {self.onlookers.needed} of "
+        return {"co_seen": f"{np.mean(shares):.0%} of the pixels, seen by more than {self.onlookers.needed} of "
                            f"{len(self.onlookers.cameras)} training views, known {self.onlookers.how}"}
 
 

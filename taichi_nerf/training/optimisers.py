@@ -11,6 +11,7 @@ from ..config import OptimiserConfig
 from ..models.model import ParameterGroup
 from ..ops.adam import Adam, SparseAdam
 from ..types import Standing
+from .team import ALONE, Team
 
 __all__ = ["Optimisers", "learning_rate_factor", "rate_factor", "warmup_factor"]
 
@@ -21,10 +22,11 @@ STATE = {"table": ("first_moment", "second_moment", "step_count"), "network": ("
 
 class Optimisers:
     """Takes the steps of groups of parameters: Adam of sparse steps for tables, Adam of the settings for networks and
-    codes, another for corrections. A kind without a group has no optimiser."""
+    codes, another for corrections. A kind without a group has no optimiser. The ranks of a `team` take the same steps,
+    by the mean of their gradients."""
 
-    def __init__(self, groups: Sequence[ParameterGroup], config: OptimiserConfig):
-        self.config = config
+    def __init__(self, groups: Sequence[ParameterGroup], config: OptimiserConfig, team: Team = ALONE):
+        self.config, self.team = config, team
         self.groups = {group.name: group for group in groups}
         if len(self.groups) < len(groups):
             raise ValueError(f"groups of parameters must have names of their own, got {[g.name for g in groups]}")
@@ -43,6 +45,9 @@ class Optimisers:
 
     def step(self, standing: Standing) -> None:
         """Take one by the gradients that there are, which are then gone."""
+        self.team.average_gradients([parameter for group in self.groups.values() if group.kind != "table"
+                                     for parameter in group.parameters])
+        self.average_elsewhere([], [group.gradient for group in self.groups.values() if group.kind == "table"])
         if self.networks is not None:
             self._set_rates(self.networks, standing)
             if self.config.clip_norm is not None:
@@ -55,6 +60,13 @@ class Optimisers:
         if self.corrections is not None:
             self._set_rates(self.corrections, standing)
             _step_if_finite(self.corrections)
+
+    def average_elsewhere(self, gradients: Sequence[Tensor], tables: Sequence[Tensor]) -> None:
+        """Let `gradients` that are kept elsewhere than at the parameters, and those of `tables` [E, F], be the mean of
+        those of all ranks."""
+        self.team.average(*gradients)
+        for table in tables:
+            self.team.average_rows(table)
 
     def rate(self, group: ParameterGroup, standing: Standing) -> float:
         """Its learning rate in the step."""

@@ -181,18 +181,22 @@ def train(
     """Take steps until the budget is spent, or until `stopped()`; return whether the budget is spent.
 
     `on_report` is told how it goes every `report_seconds` and at the end; `save` is called every
-    `checkpoint_seconds` and at the end; `between` after every step. None of them counts as training time.
+    `checkpoint_seconds` and at the end; `between` after every step. None of them counts as training time. Of several
+    ranks rank 0 decides when, and all of them call what they were given.
     """
-    meter = Meter(trainer)
+    meter, team = Meter(trainer), trainer.team
     reported = saved = time.monotonic()
-    while trainer.progress < 1 and not stopped():
+    (stops,) = team.agreed(stopped())
+    while trainer.progress < 1 and not stops:
         trainer.step()
         between()
         now = time.monotonic()
-        if on_report is not None and now - reported >= report_seconds:
+        stops, reports, saves = team.agreed(stopped(), now - reported >= report_seconds,
+                                            now - saved >= checkpoint_seconds)
+        if on_report is not None and reports:
             on_report(meter.report())
             reported = now
-        if save is not None and now - saved >= checkpoint_seconds:
+        if save is not None and saves:
             save()
             saved = time.monotonic()
     if on_report is not None and meter.steps > 0:

@@ -8,6 +8,7 @@ from ..types import Rays, Standing
 from .batches import Batches
 from .corrections import Corrections
 from .optimisers import Optimisers
+from .team import Team
 from .terms import Term
 from .totals import Tally
 from .trimming import Trimming
@@ -38,7 +39,8 @@ class Step(Protocol):
 class AutogradStep:
     """Steps of any model on any terms.
 
-    `render(rays, standing)` gives pixels, `after(standing)` is told of each step.
+    `render(rays, standing)` gives pixels, `after(standing)` is told of each step. Of the ranks of a team each draws
+    pixels of its own; how many samples there were, and with them how many pixels the next step has, is what all had.
     """
 
     def __init__(self, render: Callable[[Rays, Standing], Pixels], batches: Batches, terms: Sequence[Term],
@@ -51,20 +53,28 @@ class AutogradStep:
 
     def take(self, standing: Standing) -> None:
         self.before(standing)
-        batch = self.batches.draw(standing)
-        pixels = self.corrections.shown(self.render(batch.rays, standing), batch.image_index)
+        own = self.team.own(standing)
+        batch = self.batches.draw(own)
+        pixels = self.corrections.shown(self.render(batch.rays, own), batch.image_index)
         if self.trimming is not None:
-            batch = self.trimming.weigh(pixels, batch, standing)
-        loss = sum(value for term in self.terms for value in term.losses(pixels, batch, standing).values())
+            batch = self.trimming.weigh(pixels, batch, own)
+            self.team.average(self.trimming.threshold)
+        loss = sum(value for term in self.terms for value in term.losses(pixels, batch, own).values())
         if pixels.visible > 0:
             loss.backward()
+        rays, marched, visible = self.team.summed(len(batch.rays), pixels.marched, pixels.visible)
+        if visible > 0:
             self.optimisers.step(standing)
         self.after(standing)
-        self.batches.adapt(len(batch.rays), pixels.marched, pixels.visible)
+        self.batches.adapt(rays, marched, visible)
         squared_error = (pixels.over(batch.background).detach() - batch.target).square().mean()
-        self.tally.add(rays=len(batch.rays), marched=pixels.marched, samples=pixels.visible,
-                       skipped=int(pixels.visible == 0), loss=loss.detach(), squared_error=squared_error,
-                       left_out=0.0 if batch.kept is None else 1 - batch.kept.mean())
+        self.tally.add(rays=rays, marched=marched, samples=visible, skipped=int(visible == 0), loss=loss.detach(),
+                       squared_error=squared_error, left_out=0.0 if batch.kept is None else 1 - batch.kept.mean())
+
+    @property
+    def team(self) -> Team:
+        """Whose optimisers these are."""
+        return self.optimisers.team
 
     def move_average(self) -> None:
         """The weights are the model's, and the averages those of the trainer."""

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
+
+from .team import ALONE, Team
+
 __all__ = ["Tally", "Totals"]
 
 
@@ -30,7 +34,8 @@ class Totals:
 
 
 class Tally:
-    """Adds up what steps did; errors may be tensors on the device, so that no step waits for them."""
+    """Adds up what steps did; errors may be tensors on the device, so that no step waits for them. Of several ranks it
+    has the counts of all, and the errors of its own."""
 
     def __init__(self):
         self.rays = self.marched = self.samples = self.skipped_steps = 0
@@ -47,8 +52,10 @@ class Tally:
         self.squared_error = self.squared_error + squared_error
         self.left_out = self.left_out + left_out
 
-    def totals(self, overflowed_entries: int) -> Totals:
-        """So far; waits for the device."""
+    def totals(self, overflowed_entries: int, team: Team = ALONE) -> Totals:
+        """So far, with the mean errors of all ranks of `team`; waits for the device."""
+        errors = torch.tensor([float(self.loss), float(self.squared_error), float(self.left_out)], dtype=torch.float64)
+        team.average(errors)
+        loss, squared_error, left_out = errors.tolist()
         return Totals(rays=self.rays, marched=self.marched, samples=self.samples, skipped_steps=self.skipped_steps,
-                      overflowed_entries=overflowed_entries, loss=float(self.loss),
-                      squared_error=float(self.squared_error), left_out=float(self.left_out))
+                      overflowed_entries=overflowed_entries, loss=loss, squared_error=squared_error, left_out=left_out)

@@ -4,14 +4,16 @@ takes a step. Which model it is no part knows; what differs from model to model,
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from .. import runtime
-from ..config import TrainingConfig, check_fit
+from ..config import SparsityConfig, TrainingConfig, check_fit
 from ..data.scene import Scene
+from ..errors import UserError
 from ..models.model import Model, ParameterGroup
 from ..resident import resident_step, why_not_resident
 from ..types import Rays
@@ -25,10 +27,11 @@ from .optimisers import Optimisers, rate_factor
 from .photos import photos_of
 from .sparsity import Sparsity
 from .step import AutogradStep, Step
+from .team import ALONE, Team, part_of
 from .totals import Tally, Totals
 from .trimming import Trimming, patch_for, trimming_for
 
-__all__ = ["Trainer", "check_same_tensors", "trainer_for"]
+__all__ = ["Trainer", "can_exchange", "check_same_tensors", "trainer_for"]
 
 PACE = ("marched_per_ray", "samples_per_ray")
 STATE_NUMBERS = ("steps_done", "seconds", "skipped_steps", *PACE)
@@ -48,6 +51,11 @@ class Trainer:
     @property
     def steps_done(self) -> int:
         return self.clock.steps_done
+
+    @property
+    def team(self) -> Team:
+        """All ranks of it take the same steps, ask for totals and states at the same steps."""
+        return self.clock.team
 
     @property
     def seconds(self) -> float:
@@ -71,10 +79,10 @@ class Trainer:
         return self.batches.source.some(rays)
 
     def totals(self) -> Totals:
-        """Sums over all steps; waits for the device, which counts as time of training."""
+        """Sums over all steps and ranks; waits for the device, which counts as time of training."""
         with self.clock.running(counts=self._settled != self.steps_done):  # asked again, there is nothing to wait for
             self.taker.add_totals()
-            totals = self.tally.totals(self.optimisers.overflowed_entries)
+            totals = self.tally.totals(self.optimisers.overflowed_entries, self.team)
         self._settled = self.steps_done
         return totals
 
@@ -136,8 +144,9 @@ class Trainer:
         self.taker.pull()
 
 
-def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
-    """What trains `model` on the training images of `scene` as the settings say.
+def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team = ALONE) -> Trainer:
+    """What trains `model` on the training images of `scene` as the settings say, together with the others of `team`:
+    each rank makes one, and draws its part of each batch.
 
     A step is taken by autograd, or where the model has one by a resident step: by kernels on arrays of the device,
     which has the same gradients, and is the one way that never leaves a Vulkan device.
@@ -150,19 +159,23 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     source = PhotoRays(photos, corrections, cones=model.sees_cones)
     depth = settled_depth(config.depth, scene)
     distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None
-    sparsity = Sparsity(model, config.sparsity) if config.sparsity.weight > 0 else None
+    sparsity = Sparsity(model, _own_points(config.sparsity, team)) if config.sparsity.weight > 0 else None
     near_camera = NearCamera(model, config.near_camera) if config.near_camera.weight > 0 else None
     model.know(photos.shots)
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
     _check_all_are_trained(model, groups)
-    batches = batches_for(model, source, config.batch, patch_for(scene, config.trim) if config.robust else 1)
+    patch = patch_for(scene, config.trim) if config.robust else 1
+    batches = batches_for(model, source, part_of(config.batch, team), patch)
     trimming = trimming_for(scene, batches, config.trim) if config.robust else None
-    parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, settings),
+    parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, settings, team),
              "tally": Tally()}
     average = WeightAverage(model, settings.average_decay, settings.average_every)
     model.before_training(cameras)
     explicit = config.gradients == "explicit" or (
-        config.gradients == "auto" and why_not_resident(model, config) is None)
+        config.gradients == "auto" and why_not_resident(model, config) is None and can_exchange(team))
+    if explicit and not can_exchange(team):
+        raise UserError("--gradients explicit keeps its arrays on a Vulkan device, where ranks cannot exchange them; "
+                        "use autograd or auto, or one rank")
     if explicit:
         taker = resident_step(model, config, average=average, distances=distances, sparsity=sparsity,
                               near_camera=near_camera, trimming=trimming, **parts)
@@ -170,9 +183,19 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
         terms = [model, corrections, *(term for term in (distances, sparsity, near_camera) if term is not None)]
         taker = AutogradStep(model.render, terms=terms, trimming=trimming,
                              before=partial(corrections.open_levels, model), after=model.after_step, **parts)
-    clock = Clock(steps=config.steps, seconds=config.seconds, seed=config.seed)
+    clock = Clock(steps=config.steps, seconds=config.seconds, seed=config.seed, team=team)
     return Trainer(model, average=average, clock=clock, taker=taker, distances=distances, trimming=trimming,
                    **parts)
+
+
+def can_exchange(team: Team) -> bool:
+    """Whether arrays of a resident step are tensors, as what ranks exchange must be."""
+    return team.world == 1 or runtime.current().backend != "vulkan"
+
+
+def _own_points(config: SparsityConfig, team: Team) -> SparsityConfig:
+    """As many points as are this rank's."""
+    return replace(config, points=-(-config.points // team.world))
 
 
 def _check_all_are_trained(model: Model, groups: Sequence[ParameterGroup]) -> None:
