@@ -5,7 +5,7 @@
                                 what models are made of
     batch optimiser corrections what a training is made of
     model systems               what all models have in common; the one list of them
-    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 t_nerf d_nerf
+    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 t_nerf d_nerf nerfies
                                 a system each: its settings, its presets, what --encoding does with them
     few_views                   which settings few views want
     appearance                  what the light of photos wants
@@ -14,7 +14,7 @@
     reading migrations          from JSON, of this version and of earlier ones
 """
 
-from . import d_nerf, instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree, t_nerf
+from . import d_nerf, instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, nerfies, plenoctree, t_nerf
 from .appearance import Differing, with_appearance
 from .batch import BatchConfig, RayBatchConfig
 from .corrections import DepthConfig, ExposureConfig, NearCameraConfig, RefineConfig, SparsityConfig
@@ -31,6 +31,7 @@ from .mip_nerf_360 import MipNeRF360Config
 from .model import ModelConfig, RaysPerPixel
 from .nerf import NeRFConfig
 from .nerf_w import NeRFWConfig
+from .nerfies import NerfiesConfig
 from .optimiser import OptimiserConfig
 from .plenoctree import PlenOctreeConfig
 from .reading import from_dict
@@ -53,7 +54,7 @@ from .systems import (
 from .t_nerf import TNeRFConfig
 from .training import TrainingConfig
 from .trimming import TrimConfig
-from .warp import WarpConfig
+from .warp import RigidWarpConfig, WarpConfig
 
 __all__ = [
     "BUILTIN",
@@ -81,6 +82,7 @@ __all__ = [
     "NeRFConfig",
     "NeRFWConfig",
     "NearCameraConfig",
+    "NerfiesConfig",
     "OptimiserConfig",
     "Orientation",
     "Perturbation",
@@ -93,6 +95,7 @@ __all__ = [
     "RaysPerPixel",
     "Recipe",
     "RefineConfig",
+    "RigidWarpConfig",
     "RunConfig",
     "SamplingConfig",
     "SceneConfig",
@@ -123,5 +126,5 @@ __all__ = [
     "within",
 ]
 
-for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, t_nerf, d_nerf, plenoctree):
+for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, t_nerf, d_nerf, nerfies, plenoctree):
     register(_stem.SYSTEM)

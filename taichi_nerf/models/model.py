@@ -162,6 +162,9 @@ class Model(nn.Module):
     def before_training(self, cameras: Cameras) -> None:
         """Learn what there is to learn of the training cameras, in model space."""
 
+    def know_points(self, points: Tensor) -> None:
+        """Learn of points [P, 3] of the scene, in model space, that stand still: those of structure from motion."""
+
     def let_in(self, share: float) -> None:
         """Let the first `share` of the detail of its fields be seen, from coarse to fine; from 1 on all is."""
         for module in self.modules():

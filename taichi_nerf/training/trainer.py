@@ -153,7 +153,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
     sparsity = Sparsity(model, config.sparsity) if config.sparsity.weight > 0 else None
     near_camera = NearCamera(model, config.near_camera) if config.near_camera.weight > 0 else None
     for name, codes in model.codes.items():
-        codes.know(photos.shots.ids[name])
+        codes.know(photos.shots, name)
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
     _check_all_are_trained(model, groups)
     batches = batches_for(model, source, config.batch, patch_for(scene, config.trim) if config.robust else 1)
@@ -162,6 +162,9 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig) -> Trainer:
              "tally": Tally()}
     average = WeightAverage(model, settings.average_decay, settings.average_every)
     model.before_training(cameras)
+    if scene.points is not None:
+        points = torch.from_numpy(scene.to_model(scene.points.position)).float()
+        model.know_points(points.to(runtime.current().device))
     explicit = config.gradients == "explicit" or (
         config.gradients == "auto" and why_not_resident(model, config) is None)
     if explicit:

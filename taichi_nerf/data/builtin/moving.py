@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..scene import Cameras, Images, Split
+from ..scene import Cameras, Images, Points, Split
 from .cameras import FIELD_OF_VIEW, hemisphere_cameras, looking
 from .renderer import Pictures, render
 from .still_life import FLOOR, IVORY, daylight, still_life
 from .world import CAPSULE, CHECKER, SPHERE, STRIPES, Material, Solid, World
 
 __all__ = ["Film", "correspondence", "filmed", "moves", "moving_mask", "moving_pictures", "moving_still_life",
-           "one_view_a_time", "surface_points", "two_cameras"]
+           "one_view_a_time", "still_points", "surface_points", "two_cameras"]
 
 TURN = 2 * np.pi
+MOST_STILL = 2**14  # points of what stands still, as Nerfies takes them in a step
 ON_SURFACE = 1e-3  # world units from a solid within which a point is of its surface
 RUST = Material(colour=(0.78, 0.20, 0.05), other=(0.90, 0.85, 0.75), pattern=CHECKER, frequency=9.0, specular=0.2,
                 shininess=50)
@@ -143,6 +144,14 @@ def surface_points(cameras: Cameras, n: int, depth: np.ndarray) -> np.ndarray:
     directions = np.stack([x, -y, -np.ones_like(x)], axis=-1) @ pose[:, :3].T
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     return pose[:, 3] + np.where(np.isfinite(depth), depth, np.nan)[..., None] * directions
+
+
+def still_points(split: Split) -> Points:
+    """Some of what the pixel centres of a split see that stands still: exact points of its surface."""
+    seen = [surface_points(split.cameras, n, depth)[np.isfinite(depth) & ~split.moving[n]]
+            for n, depth in enumerate(split.depth)]
+    seen = np.concatenate(seen)
+    return Points(position=seen[np.random.default_rng(0).permutation(len(seen))[:MOST_STILL]])
 
 
 def moving_mask(cameras: Cameras, n: int, depth: np.ndarray, time: float) -> np.ndarray:
