@@ -53,8 +53,9 @@ class RigidWarpConfig:
     elastic: float = 1e-3
     """Weight of the elastic loss, which holds the warp to rigid motions where it can; 0: none. 1e-3 of the scenes with
     two cameras, 1e-2 of those with one, in Nerfies."""
-    still: float = 1.0
-    """Weight of the loss that holds points still that structure from motion found; 0: none."""
+    still: float = 0.0
+    """Weight of the loss that holds points still that structure from motion found; 0: none. 1 in Nerfies, after whose
+    coarse start a large part moves as one: here that much holds everything."""
 
     def __post_init__(self):
         within(self, 0, 16, "levels")

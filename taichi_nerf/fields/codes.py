@@ -70,7 +70,7 @@ class TimeCodes(nn.Module):
 
     def forward(self, time: Tensor) -> Tensor:
         """[R, size] of times [R]. Differentiable with respect to the table."""
-        last, time = len(self.table) - 1, time.to(self.time)
+        last, time = len(self.table) - 1, time.to(self.time).contiguous()
         if last < 0:
             return self.table.new_zeros(len(time), self.table.shape[1])
         after = torch.searchsorted(self.time, time).clamp(max=last)

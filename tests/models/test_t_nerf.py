@@ -35,7 +35,7 @@ SAMPLING = SamplingConfig(grid_resolution=16, steps=24)
 T_NERF = TNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3)
 WARP = WarpConfig(levels=3, time_levels=2, width=16, layers=2)
 D_NERF = DNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=WARP)
-RIGID = RigidWarpConfig(levels=3, code=4, width=16, layers=2)
+RIGID = RigidWarpConfig(levels=3, code=4, width=16, layers=2, still=1.0)
 NERFIES = NerfiesConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID, field_sees_time=True)
 TIMES = 5  # that have codes
 SHAPE = {"side": 1.0, "grid": {**GRID, "max_resolution": 8}, "degree": DEGREE, "time_levels": 3}
