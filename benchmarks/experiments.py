@@ -16,6 +16,7 @@
     python benchmarks/experiments.py wild --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py moving --seeds 3
     python benchmarks/experiments.py moving --scene D-NERF-LEGO --seeds 3
+    python benchmarks/experiments.py elastic --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
 two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
@@ -45,10 +46,12 @@ from taichi_nerf.config import (
     MipNeRFConfig,
     ModelConfig,
     NeRFConfig,
+    NerfiesConfig,
     PositionalFieldConfig,
     PositionalProposalConfig,
     RangeConfig,
     RayBatchConfig,
+    RigidWarpConfig,
     RunConfig,
     TNeRFConfig,
     TrainingConfig,
@@ -58,6 +61,7 @@ from taichi_nerf.config import (
     with_few_views,
 )
 from taichi_nerf.data import Scene, with_scales
+from taichi_nerf.data.builtin.moving import correspondence, surface_points
 from taichi_nerf.data.disturb import with_split
 from taichi_nerf.data.multiscale import scale_words
 from taichi_nerf.data.perturb import with_perturbed_training
@@ -201,7 +205,14 @@ WORSE = {how: partial(with_perturbed_training, how=how) for how in ("colour", "o
 def moving_arms() -> dict[str, InstantNGPConfig]:
     """What knows no time, what is told it, and what bends points back to the first time, told or not."""
     return {"static": InstantNGPConfig(), "t-nerf": TNeRFConfig(), "d-nerf": DNeRFConfig(),
-            "d-nerf, displacement alone": DNeRFConfig(field_sees_time=False)}
+            "d-nerf, displacement alone": DNeRFConfig(field_sees_time=False), "nerfies": NerfiesConfig(),
+            "nerfies, motions alone": NerfiesConfig(field_sees_time=False)}
+
+
+def elastic_arms() -> dict[str, NerfiesConfig]:
+    """What is told no time, so that nothing but its motion explains what moves."""
+    return {name: NerfiesConfig(field_sees_time=False, warp=RigidWarpConfig(elastic=weight))
+            for name, weight in (("elastic", 1e-2), ("free", 0.0))}
 
 
 def mean_psnr(model, scene: Scene) -> dict[str, float]:
@@ -210,10 +221,51 @@ def mean_psnr(model, scene: Scene) -> dict[str, float]:
 
 def psnr_of_what_moves(model, scene: Scene) -> dict[str, float]:
     """Over whole pictures, and where the scene knows them over the pixels that show something that moves, and over
-    those that enough training cameras see."""
+    those that enough training cameras see; there also how well the model knows where a point is at another time."""
     found = evaluate(model, scene).as_json()
     names = {"PSNR": "psnr", "of what moves": "psnr_moving", "of what is co-seen": "psnr_co_seen"}
-    return {word: found[name] for word, name in names.items() if name in found}
+    scores = {word: found[name] for word, name in names.items() if name in found}
+    return scores | ({"apart": apart(model, scene)} if "of what moves" in scores else {})
+
+
+def rigidity(model, scene: Scene) -> dict[str, float]:
+    return mean_psnr(model, scene) | {"stretch": stretch(model, scene)}
+
+
+def seen_moving(scene: Scene) -> list[np.ndarray]:
+    """Of each test view the points [P, 3] that its pixels show of what moves, exact, in the world."""
+    split = scene.splits["test"]
+    return [surface_points(split.cameras, n, depth)[split.moving[n]] for n, depth in enumerate(split.depth)]
+
+
+def told(model, scene: Scene, points: np.ndarray, time: float) -> tuple[Tensor, Shot]:
+    """World positions [P, 3] in model space, and what a model is told of them at a time."""
+    positions = torch.from_numpy(scene.to_model(points)).float().to(runtime.current().device)
+    return positions, model.told(Shot(time=torch.full_like(positions[:, 0], time)), len(positions))
+
+
+@torch.no_grad()
+def apart(model, scene: Scene) -> float:
+    """How far apart, in thousandths of the box, a model with a warp takes a point to be at rest by where it is at the
+    time of a test view and at that of the next, in the mean; of other models, as far as it has moved."""
+    times, found = scene.splits["test"].time, []
+    for points, now, then in zip(seen_moving(scene), times, np.roll(times, -1)):
+        later = correspondence(points, now, then)
+        there = np.isfinite(later).all(axis=1)
+        ends = [told(model, scene, end[there], float(at)) for end, at in ((points, now), (later, then))]
+        if hasattr(model.field, "moved"):
+            ends = [(model.field.moved(*end), None) for end in ends]
+        found.append(1e3 * (ends[0][0] - ends[1][0]).norm(dim=1))
+    return float(torch.cat(found).mean())
+
+
+@torch.no_grad()
+def stretch(model, scene: Scene) -> float:
+    """Mean |log s| of the singular values of the warp's Jacobian at what the test views show of what moves."""
+    times = scene.splits["test"].time
+    jacobians = torch.cat([model.field.warp.jacobian(*told(model, scene, points, float(time)))
+                           for points, time in zip(seen_moving(scene), times)])
+    return float(torch.linalg.svdvals(jacobians).log().abs().mean())
 
 
 def psnr_per_scale(model, scene: Scene) -> dict[str, float]:
@@ -422,8 +474,13 @@ EXPERIMENTS = {
               for how, least in (("colour", 4.5), ("occluders", 2.0), ("both", 3.0), ("clean", -0.3))]),
     "moving": Experiment(
         arms=moving_arms(), steps=2000, scene=moving, scores=psnr_of_what_moves,
-        bars=[Bar(better="d-nerf", worse="static", score="PSNR", least=3.0),
-              Bar(better="d-nerf", worse="t-nerf", score="PSNR", least=0.0)]),
+        bars=[Bar(better="nerfies", worse="static", score="of what moves", least=5.0),
+              Bar(better="nerfies", worse="t-nerf", score="of what moves", least=0.0),
+              Bar(better="nerfies", worse="d-nerf", score="of what moves", least=0.0)]),
+    "elastic": Experiment(
+        arms=elastic_arms(), steps=2000, scene=moving, scores=rigidity,
+        bars=[Bar(better="elastic", worse="free", score="stretch halved", least=0.5),
+              Bar(better="elastic", worse="free", score="PSNR", least=-0.3)]),
     "unbounded": Experiment(
         arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,
         bars=[Bar(better="Mip-NeRF 360", worse="bounded and linear", score="PSNR", least=2.0),
@@ -452,6 +509,8 @@ def gap(bar: Bar, scores: dict[str, dict[str, float]]) -> float:
     better, worse = scores[bar.better], scores.get(bar.worse)
     if bar.score.startswith("floaters"):
         return 100 * (1 - better["floaters"] / worse["floaters"])
+    if bar.score == "stretch halved":
+        return 1 - better["stretch"] / worse["stretch"]
     if bar.score == "times its depth error":
         return -better["depth error"] / worse["depth error"]
     if worse is None:
@@ -468,7 +527,7 @@ def report(experiment: Experiment, found: dict[str, dict[str, dict[str, float]]]
     lines = [f"| arm | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
     for arm in experiment.arms:
         means = (np.mean([found[seed][arm][name] for seed in seeds]) for name in names)
-        lines.append(f"| {arm} | " + " | ".join(f"{m:.4f}" if n == "floaters" else f"{m:.2f}" for n, m in
+        lines.append(f"| {arm} | " + " | ".join(f"{m:.4f}" if n in ("floaters", "stretch") else f"{m:.2f}" for n, m in
                                                 zip(names, means)) + " |")
     lines += ["", f"| better | worse | score | gap of each of {len(seeds)} seeds | smallest | wanted | |",
               "|---|---|---|---|---:|---:|---|"]

@@ -24,6 +24,13 @@ def charbonnier(prediction: Tensor, target: Tensor, padding: float, weight: Tens
     return weighted_mean(((prediction - target).square() + padding**2).sqrt(), weight)
 
 
+def geman_mcclure(square: Tensor, scale: float) -> Tensor:
+    """2 r / (r + 4) of r = square / scale^2: half of r for small errors, and at most 2 (Geman and McClure 1985; Barron
+    2019, of shape -2)."""
+    ratio = square / scale**2
+    return 2 * ratio / (ratio + 4)
+
+
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     """Sum of weight [R] times the mean of values [R, C] over C, over the sum of the weights."""
     if weight is None:

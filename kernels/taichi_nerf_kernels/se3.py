@@ -21,6 +21,17 @@ With G = dL/dR and g = dL/dp,
     dL/dw = c1 (G_zy - G_yz, G_xz - G_zx, G_yx - G_xy) + c2 ((G + G^T) w - 2 tr(G) w + v x g)
             + c3 ((w.v) g + (g.w) v - 2 (g.v) w) + 2 w (c1' G:w^ + c2' (G:w^w^ + g.(w x v)) + c3' g.(w x (w x v)))
 
+A point x, wherever its twist comes from, is displaced by what its velocity q = w x x + v adds up to on the way,
+
+    d = V(w) q,     V(w) = I + c2 w^ + c3 w^ w^
+
+which divides by nothing, and is as exact for hardly any motion as for a large one. Where twists depend on x its slopes
+are the derivatives of d along w_j, v_j and e_j, so that those of R and p are never asked for. The backward pass of a
+slope is that of d, itself differentiated in that direction: the gradient of g.(V q),
+
+    dL/dq = V(-w) g
+    dL/dw = c2 q x g + c3 ((w x q) x g + q x (g x w)) + 2 w (c2' g.(w x q) + c3' g.(w x (w x q)))
+
 Murray, Li and Sastry 1994, A mathematical introduction to robotic manipulation, section 2.3; Stumpff 1959.
 """
 
@@ -29,7 +40,8 @@ import math
 from .engine import ti
 from .launch import kernel
 
-__all__ = ["exponential", "exponential_backward", "se3_backward", "se3_forward", "stumpff"]
+__all__ = ["displacement_backward", "displacement_forward", "exponential", "exponential_backward", "se3_backward",
+           "se3_forward", "slopes_backward", "slopes_forward", "stumpff"]
 
 TERMS = 9  # of the series of c4 and c5 for s < 1: the next is below 1e-20
 
@@ -129,3 +141,170 @@ def se3_backward(
         for i in ti.static(range(3)):
             twists_gradient[n, i] = at_w[i]
             twists_gradient[n, 3 + i] = at_v[i]
+
+
+@ti.func
+def _powers(w, q, a, b):
+    """V(w) q with a and b in the place of c2 and c3, and without q itself."""
+    turned = w.cross(q)
+    return a * turned + b * w.cross(turned)
+
+
+@ti.func
+def _powers_along(w, q, dw, dq, a, b):
+    """Its derivative along dw and dq."""
+    turned, turning = w.cross(q), dw.cross(q) + w.cross(dq)
+    return a * turning + b * (dw.cross(turned) + w.cross(turning))
+
+
+@ti.func
+def _to_rotation(w, q, g, a, b):
+    """Gradient of g . _powers with respect to w, but for what a and b are of."""
+    return a * q.cross(g) + b * (w.cross(q).cross(g) + q.cross(g.cross(w)))
+
+
+@ti.func
+def _to_rotation_along(w, q, g, dw, dq, a, b):
+    """Its derivative along dw and dq."""
+    turning = dw.cross(q) + w.cross(dq)
+    return a * dq.cross(g) + b * (turning.cross(g) + dq.cross(g.cross(w)) + q.cross(g.cross(dw)))
+
+
+@ti.func
+def travel(w, q):
+    """V(w) q."""
+    c = stumpff(w.dot(w))
+    return q + _powers(w, q, c[1], c[2])
+
+
+@ti.func
+def travel_backward(w, q, g):
+    """Gradients of g . V(w) q with respect to w and q."""
+    c = stumpff(w.dot(w))
+    slope2, slope3 = 0.5 * (2.0 * c[3] - c[2]), 0.5 * (3.0 * c[4] - c[3])  # of c2 and c3
+    at_w = _to_rotation(w, q, g, c[1], c[2]) + 2.0 * g.dot(_powers(w, q, slope2, slope3)) * w
+    return at_w, g + _powers(-w, g, c[1], c[2])
+
+
+@ti.func
+def travel_along(w, q, dw, dq):
+    """Derivative of V(w) q along dw and dq."""
+    c = stumpff(w.dot(w))
+    slope2, slope3 = 0.5 * (2.0 * c[3] - c[2]), 0.5 * (3.0 * c[4] - c[3])
+    ds = 2.0 * w.dot(dw)
+    return dq + _powers_along(w, q, dw, dq, c[1], c[2]) + ds * _powers(w, q, slope2, slope3)
+
+
+@ti.func
+def travel_backward_along(w, q, g, dw, dq):
+    """Derivative of `travel_backward` along dw and dq: gradients of g . `travel_along` with respect to w and q."""
+    s = w.dot(w)
+    c = stumpff(s)
+    c6, c7 = 0.0, 0.0
+    if s < 1.0:
+        c6, c7 = _series(s, 6), _series(s, 7)
+    else:
+        c6, c7 = (1.0 / 24.0 - c[3]) / s, (1.0 / 120.0 - c[4]) / s
+    slope2, slope3 = 0.5 * (2.0 * c[3] - c[2]), 0.5 * (3.0 * c[4] - c[3])
+    slope4, slope5 = 0.5 * (4.0 * c6 - c[4]), 0.5 * (5.0 * c7 - c6)
+    bend2, bend3 = 0.5 * (2.0 * slope4 - slope3), 0.5 * (3.0 * slope5 - slope4)  # of slope2 and slope3
+    ds = 2.0 * w.dot(dw)
+    at_s = g.dot(_powers(w, q, slope2, slope3))
+    at_s_along = g.dot(_powers_along(w, q, dw, dq, slope2, slope3)) + ds * g.dot(_powers(w, q, bend2, bend3))
+    at_w = (_to_rotation_along(w, q, g, dw, dq, c[1], c[2]) + ds * _to_rotation(w, q, g, slope2, slope3)
+            + 2.0 * (at_s * dw + at_s_along * w))
+    at_q = _powers_along(-w, g, -dw, ti.Vector([0.0, 0.0, 0.0]), c[1], c[2]) + ds * _powers(-w, g, slope2, slope3)
+    return at_w, at_q
+
+
+@ti.func
+def _three(values: ti.template(), n, start: ti.template()):
+    return ti.Vector([values[n, start + i] for i in range(3)])
+
+
+@kernel
+def displacement_forward(
+    twists: ti.types.ndarray(ndim=2),  # [N, 6]
+    points: ti.types.ndarray(ndim=2),  # [N, 3]
+    moved: ti.types.ndarray(ndim=2),  # [N, 3] out
+):
+    """By how much each point is displaced by its twist."""
+    for n in range(twists.shape[0]):
+        w, v, x = _three(twists, n, 0), _three(twists, n, 3), _three(points, n, 0)
+        d = travel(w, v + w.cross(x))
+        for i in ti.static(range(3)):
+            moved[n, i] = d[i]
+
+
+@kernel
+def displacement_backward(
+    twists: ti.types.ndarray(ndim=2),  # [N, 6]
+    points: ti.types.ndarray(ndim=2),  # [N, 3]
+    moved_gradient: ti.types.ndarray(ndim=2),  # [N, 3]
+    twists_gradient: ti.types.ndarray(ndim=2),  # [N, 6] out
+    points_gradient: ti.types.ndarray(ndim=2),  # [N, 3] out
+):
+    """Gradients with respect to twists and points."""
+    for n in range(twists.shape[0]):
+        w, v, x = _three(twists, n, 0), _three(twists, n, 3), _three(points, n, 0)
+        at_w, at_q = travel_backward(w, v + w.cross(x), _three(moved_gradient, n, 0))
+        at_w += x.cross(at_q)
+        at_x = at_q.cross(w)
+        for i in ti.static(range(3)):
+            twists_gradient[n, i] = at_w[i]
+            twists_gradient[n, 3 + i] = at_q[i]
+            points_gradient[n, i] = at_x[i]
+
+
+@kernel
+def slopes_forward(
+    twists: ti.types.ndarray(ndim=2),  # [N, 6]
+    tangents: ti.types.ndarray(ndim=3),  # [N, 3, 6] derivative of the twist along each axis
+    points: ti.types.ndarray(ndim=2),  # [N, 3]
+    slopes: ti.types.ndarray(ndim=3),  # [N, 3, 3] out: of the displacement, along each axis
+):
+    """Derivatives of the displacement along the three axes, where the twists change from point to point."""
+    for n in range(twists.shape[0]):
+        w, v, x = _three(twists, n, 0), _three(twists, n, 3), _three(points, n, 0)
+        for j in range(3):
+            dw = ti.Vector([tangents[n, j, i] for i in range(3)])
+            dv = ti.Vector([tangents[n, j, 3 + i] for i in range(3)])
+            axis = ti.Vector([ti.select(i == j, 1.0, 0.0) for i in range(3)])
+            slope = travel_along(w, v + w.cross(x), dw, dv + dw.cross(x) + w.cross(axis))
+            for i in ti.static(range(3)):
+                slopes[n, i, j] = slope[i]
+
+
+@kernel
+def slopes_backward(
+    twists: ti.types.ndarray(ndim=2),  # [N, 6]
+    tangents: ti.types.ndarray(ndim=3),  # [N, 3, 6]
+    points: ti.types.ndarray(ndim=2),  # [N, 3]
+    slopes_gradient: ti.types.ndarray(ndim=3),  # [N, 3, 3]
+    twists_gradient: ti.types.ndarray(ndim=2),  # [N, 6] out
+    tangents_gradient: ti.types.ndarray(ndim=3),  # [N, 3, 6] out
+    points_gradient: ti.types.ndarray(ndim=2),  # [N, 3] out
+):
+    """Gradients with respect to twists, their derivatives and the points."""
+    for n in range(twists.shape[0]):
+        w, v, x = _three(twists, n, 0), _three(twists, n, 3), _three(points, n, 0)
+        q = v + w.cross(x)
+        all_w, all_v, all_x = ti.Vector([0.0, 0.0, 0.0]), ti.Vector([0.0, 0.0, 0.0]), ti.Vector([0.0, 0.0, 0.0])
+        for j in range(3):
+            g = ti.Vector([slopes_gradient[n, i, j] for i in range(3)])
+            dw = ti.Vector([tangents[n, j, i] for i in range(3)])
+            dv = ti.Vector([tangents[n, j, 3 + i] for i in range(3)])
+            axis = ti.Vector([ti.select(i == j, 1.0, 0.0) for i in range(3)])
+            at_dw, at_dq = travel_backward(w, q, g)
+            at_w, at_q = travel_backward_along(w, q, g, dw, dv + dw.cross(x) + w.cross(axis))
+            at_dw += x.cross(at_dq)
+            all_w += at_w + x.cross(at_q) + axis.cross(at_dq)
+            all_v += at_q
+            all_x += at_q.cross(w) + at_dq.cross(dw)
+            for i in ti.static(range(3)):
+                tangents_gradient[n, j, i] = at_dw[i]
+                tangents_gradient[n, j, 3 + i] = at_dq[i]
+        for i in ti.static(range(3)):
+            twists_gradient[n, i] = all_w[i]
+            twists_gradient[n, 3 + i] = all_v[i]
+            points_gradient[n, i] = all_x[i]

@@ -25,6 +25,7 @@ from ..ops import (
     conical_frustum,
     contraction,
     distortion,
+    elastic,
     field_rendering,
     harmonic_colours,
     hash_grid,
@@ -48,6 +49,7 @@ from ..reference import camera as camera_reference
 from ..reference import conical_frustum as conical_frustum_reference
 from ..reference import contraction as contraction_reference
 from ..reference import distortion as distortion_reference
+from ..reference import elastic as elastic_reference
 from ..reference import field_rendering as field_rendering_reference
 from ..reference import harmonic_colours as harmonic_colours_reference
 from ..reference import hash_grid as hash_grid_reference
@@ -230,6 +232,13 @@ def _distortion_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
         "lengths": lengths.reshape(-1),
         **_packed(rays),
     }
+
+
+# elastic: warps that are not far from rigid
+
+
+def _jacobians(count: int, generator: Generator) -> dict[str, Tensor]:
+    return {"jacobian": torch.eye(3) + 0.2 * _normal(generator, count, 3, 3)}
 
 
 # field_rendering: rays whose samples do not depend on rounding; networks that are quick to compile
@@ -606,6 +615,13 @@ CASES: dict[str, Case] = {
         reference=lambda **inputs: (distortion_reference.distortion_loss(**inputs),),
         gradients=("weights", "midpoints", "lengths"), few=64 * SAMPLES, many=2**20,
         forward=Work(FLOAT * 3, 9), backward=Work(FLOAT * 6, 22),
+    ),
+    "elastic": Case(
+        item="Jacobians", make=_jacobians, operation=lambda jacobian: (elastic.elastic_energy(jacobian),),
+        reference=lambda jacobian: (elastic_reference.elastic_energy(jacobian),),
+        gradients=("jacobian",), few=2000, many=2**18,
+        # three rotations in each of six sweeps, and what is left of three products
+        forward=Work(FLOAT * (9 + 1), 18 * 60 + 60), backward=Work(FLOAT * (9 + 1 + 9), 18 * 60 + 150),
     ),
     "field_rendering": Case(
         item="rays", make=_field_inputs, operation=_field, reference=_field_reference, few=300, many=2**14,

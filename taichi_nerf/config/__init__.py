@@ -5,7 +5,7 @@
                                 what models are made of
     batch optimiser corrections what a training is made of
     model systems               what all models have in common; the one list of them
-    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 block_nerf t_nerf d_nerf
+    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 block_nerf t_nerf d_nerf nerfies
                                 a system each: its settings, its presets, what --encoding does with them
     few_views                   which settings few views want
     appearance                  what the light of photos wants
@@ -14,7 +14,7 @@
     reading migrations          from JSON, of this version and of earlier ones
 """
 
-from . import block_nerf, d_nerf, instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, plenoctree, t_nerf
+from . import block_nerf, d_nerf, instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, nerfies, plenoctree, t_nerf
 from .appearance import Differing, with_appearance
 from .batch import BatchConfig, RayBatchConfig
 from .block_nerf import BlockNeRFConfig
@@ -32,6 +32,7 @@ from .mip_nerf_360 import MipNeRF360Config
 from .model import ModelConfig, RaysPerPixel
 from .nerf import NeRFConfig
 from .nerf_w import NeRFWConfig
+from .nerfies import NerfiesConfig
 from .optimiser import OptimiserConfig
 from .plenoctree import PlenOctreeConfig
 from .reading import from_dict
@@ -54,7 +55,7 @@ from .systems import (
 from .t_nerf import TNeRFConfig
 from .training import TrainingConfig
 from .trimming import TrimConfig
-from .warp import WarpConfig
+from .warp import RigidWarpConfig, WarpConfig
 
 __all__ = [
     "BUILTIN",
@@ -83,6 +84,7 @@ __all__ = [
     "NeRFConfig",
     "NeRFWConfig",
     "NearCameraConfig",
+    "NerfiesConfig",
     "OptimiserConfig",
     "Orientation",
     "Perturbation",
@@ -95,6 +97,7 @@ __all__ = [
     "RaysPerPixel",
     "Recipe",
     "RefineConfig",
+    "RigidWarpConfig",
     "RunConfig",
     "SamplingConfig",
     "SceneConfig",
@@ -125,5 +128,5 @@ __all__ = [
     "within",
 ]
 
-for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, block_nerf, t_nerf, d_nerf, plenoctree):
+for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, block_nerf, t_nerf, d_nerf, nerfies, plenoctree):
     register(_stem.SYSTEM)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..types import Shot
 
-__all__ = ["Codes", "with_codes"]
+__all__ = ["Codes", "TimeCodes", "with_codes"]
 
 DEVIATION = 0.01  # of codes before the training
 
@@ -25,9 +25,17 @@ class Codes(nn.Module):
         self.table = nn.Parameter(DEVIATION * torch.randn(count, size, generator=generator))
         self.register_buffer("known", torch.zeros(count, dtype=torch.bool))
 
-    def know(self, ids: Tensor) -> None:
-        """These [N] are ids of training images: of others there may be codes that nothing teaches."""
-        self.known[ids.long()] = True
+    def know(self, shots: Shot, name: str) -> None:
+        """`shots` are of the training images, with ids by `name`: of others there may be codes that nothing teaches."""
+        self.known[shots.ids[name].long()] = True
+
+    def knows(self, ids: Tensor) -> bool:
+        """Whether these [N] are all ids of training images."""
+        return bool((ids < len(self.known)).all()) and bool(self.known.cpu()[ids.long()].all())
+
+    def of_shot(self, shot: Shot, name: str, count: int) -> Tensor:
+        """[count, size] of the ids by `name` that a shot of so many rays or points has."""
+        return self(shot.ids.get(name), count)
 
     def forward(self, ids: Tensor | None, count: int) -> Tensor:
         """[count, size] of ids [count] int32, or of none. Differentiable with respect to the table."""
@@ -43,9 +51,46 @@ class Codes(nn.Module):
         return (self.table[self.known] if self.known.any() else self.table).mean(dim=0)
 
 
+class TimeCodes(nn.Module):
+    """A code of `size` numbers for each of `count` times; that of a time between two lies between theirs, in
+    proportion, and beyond the first and the last it is theirs. Parameter: `table` [count, size], drawn from
+    `generator`; buffer: `time` [count], ascending."""
+
+    def __init__(self, count: int, size: int, generator: torch.Generator):
+        super().__init__()
+        self.table = nn.Parameter(DEVIATION * torch.randn(count, size, generator=generator))
+        self.register_buffer("time", torch.zeros(count))
+
+    def know(self, shots: Shot, name: str) -> None:
+        """`shots` are of the training images: each of their times has a code, or where there are fewer codes, times
+        evenly spread between the first and the last."""
+        times = torch.unique(shots.time)
+        even = torch.linspace(float(times[0]), float(times[-1]), len(self.time))
+        self.time.copy_(times if len(times) == len(self.time) else even)
+
+    def knows(self, ids: Tensor) -> bool:
+        """No id: they are codes of times."""
+        return False
+
+    def of_shot(self, shot: Shot, name: str, count: int) -> Tensor:
+        """[count, size] of the times of a shot of so many rays or points."""
+        return self(shot.time)
+
+    def forward(self, time: Tensor) -> Tensor:
+        """[R, size] of times [R]. Differentiable with respect to the table."""
+        last, time = len(self.table) - 1, time.to(self.time).contiguous()
+        if last < 0:
+            return self.table.new_zeros(len(time), self.table.shape[1])
+        after = torch.searchsorted(self.time, time).clamp(max=last)
+        before = (after - 1).clamp_min(0)
+        span = (self.time[after] - self.time[before]).clamp_min(torch.finfo(self.time.dtype).tiny)
+        share = ((time - self.time[before]) / span).clamp(0, 1)
+        return torch.lerp(self.table.index_select(0, before), self.table.index_select(0, after), share[:, None])
+
+
 def with_codes(shot: Shot, codes: nn.ModuleDict, count: int) -> Shot:
     """`shot` of `count` rays or points with the code of each, of `codes` by name; those that it has stay."""
     if not codes:
         return shot
-    learned = {name: module(shot.ids.get(name), count) for name, module in codes.items() if name not in shot.codes}
+    learned = {name: module.of_shot(shot, name, count) for name, module in codes.items() if name not in shot.codes}
     return replace(shot, codes={**learned, **shot.codes})

@@ -1,7 +1,8 @@
-"""A field behind a displacement: what is at x at a time is what another field has at x + d(x, time).
+"""A field behind a warp: what is at x at a time is what another field has at x + d(x, time).
 
-S samples, R rays. The displacement is nothing at the first time, so that the other field is of the scene as it was then
-(Pumarola et al. 2021, D-NeRF, section 4.1).
+S samples, R rays. The displacement d is that of a network, nothing at the first time, so that the other field is of the
+scene as it was then (Pumarola et al. 2021, D-NeRF, section 4.1); or that of a rigid motion of each point
+(`rigid.RigidWarp`).
 """
 
 from typing import Any, NamedTuple
@@ -53,9 +54,9 @@ class Correspondence(NamedTuple):
 
 
 class Deformed(Field):
-    """`field` seen through a `warp`."""
+    """`field` seen through a `warp`: a module of positions [S, 3], a shot and the ray of each, that gives [S, 3]."""
 
-    def __init__(self, field: Field, warp: Displacement):
+    def __init__(self, field: Field, warp: nn.Module):
         super().__init__()
         self.field, self.warp = field, warp
         self.harmonics = field.harmonics

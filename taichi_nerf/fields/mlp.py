@@ -66,6 +66,17 @@ class MLP(nn.Module):
         return _Layers.apply(x, of_rays, precision, *weights)
 
 
+    def with_tangents(self, x: Tensor) -> Tensor:
+        """[outputs, K, N] of x [inputs, K, N], whose first of K are inputs and the others their derivatives in some
+        directions: likewise. By plain products in the type of the weights, differentiable as often as one likes."""
+        samples = x
+        for number, weight in enumerate(self.weights):
+            samples = torch.mm(weight, samples.flatten(1)).unflatten(1, x.shape[1:])
+            if number < len(self.weights) - 1:
+                samples = samples * (samples[:, :1] > 0)  # a ReLU lets derivatives through where it does the value
+        return samples
+
+
 class _Layers(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, of_rays, precision, *weights):

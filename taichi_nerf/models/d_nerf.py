@@ -8,7 +8,7 @@ strides, and its networks see the time as well, since no displacement makes anyt
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..fields.deformed import Correspondence, Deformed, Displacement
 from ..fields.field import Field
@@ -41,4 +41,8 @@ class DNeRF(TNeRF):
         config, side = self.config, self.box.aabb_scale
         still = super()._field(generator) if config.field_sees_time else HashField(
             config.field, side, generator, config.appearance, layers=config.density_layers)
-        return Deformed(still, Displacement(config.warp, side, generator))
+        return Deformed(still, self._warp(generator))
+
+    def _warp(self, generator: torch.Generator) -> nn.Module:
+        """What says where points are, untrained."""
+        return Displacement(self.config.warp, self.box.aabb_scale, generator)

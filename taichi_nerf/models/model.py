@@ -161,8 +161,7 @@ class Model(nn.Module):
 
     def shares(self, name: str, ids: Tensor) -> bool:
         """Whether these [N] ids of that name are of training images, and have codes."""
-        known = self.codes[name].known.cpu() if name in self.codes else ids.new_zeros(0, dtype=bool)
-        return bool((ids < len(known)).all()) and bool(known[ids.long()].all())
+        return name in self.codes and self.codes[name].knows(ids)
 
     def visible(self, positions: Tensor, directions: Tensor) -> Tensor | None:
         """[S] in [0, 1]: what of the light from positions [S, 3] of model space reaches whoever looks at them along
@@ -172,10 +171,13 @@ class Model(nn.Module):
     def know(self, shots: Shot) -> None:
         """What the training images are of: those ids that codes are learned for."""
         for name, codes in self.codes.items():
-            codes.know(shots.ids[name])
+            codes.know(shots, name)
 
     def before_training(self, cameras: Cameras) -> None:
         """Learn what there is to learn of the training cameras, in model space."""
+
+    def know_points(self, points: Tensor) -> None:
+        """Learn of points [P, 3] of the scene, in model space, that stand still: those of structure from motion."""
 
     def let_in(self, share: float) -> None:
         """Let the first `share` of the detail of its fields be seen, from coarse to fine; from 1 on all is."""

@@ -21,8 +21,9 @@ def ids_of(split: Split) -> dict[str, np.ndarray]:
 
 
 def counts_of(split: Split) -> dict[str, int]:
-    """For how many ids of each name there must be codes."""
-    return {name: 1 + int(values.max(initial=-1)) for name, values in ids_of(split).items()}
+    """For how many ids of each name there must be codes, and for how many times."""
+    counts = {name: 1 + int(values.max(initial=-1)) for name, values in ids_of(split).items()}
+    return counts if split.time is None else {**counts, "time": len(np.unique(split.time))}
 
 
 def shots_of(split: Split) -> Shot:

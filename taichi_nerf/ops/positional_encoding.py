@@ -9,7 +9,7 @@ from taichi_nerf_kernels.positional_encoding import encoding_width
 
 from ._check import check_tensor
 
-__all__ = ["encode_gaussian", "encode_position", "encoding_width"]
+__all__ = ["encode_gaussian", "encode_position", "encoding_tangents", "encoding_width"]
 
 
 def encode_position(x: Tensor, levels: int, *, identity: bool = True, alpha: float | None = None) -> Tensor:
@@ -54,6 +54,25 @@ def encode_gaussian(mean: Tensor, variance: Tensor, levels: int, *, identity: bo
         TypeError, ValueError: as `encode_position`.
     """
     return _Encode.apply(mean, variance, _window(levels, alpha), identity)
+
+
+def encoding_tangents(features: Tensor, dimensions: int) -> Tensor:
+    """Derivatives of `encode_position`, with its identity, along each axis, from the `features` that it gave: those of
+    a sine are a cosine, and the window is in both.
+
+    Args:
+        features: [N, D (2 L + 1)].
+        dimensions: D.
+
+    Returns:
+        [D, N, D (2 L + 1)].
+    """
+    identity, bands = features[:, :dimensions], features[:, dimensions:].unflatten(1, (-1, 2, dimensions))
+    scale = 2.0 ** torch.arange(bands.shape[1], dtype=features.dtype, device=features.device)
+    slopes = torch.stack([bands[:, :, 1], -bands[:, :, 0]], dim=2) * scale[:, None, None]
+    slopes = torch.cat([torch.ones_like(identity), slopes.flatten(1)], dim=1)
+    axis = torch.arange(slopes.shape[1], device=features.device) % dimensions  # that each feature is of
+    return slopes * (axis == torch.arange(dimensions, device=features.device)[:, None])[:, None]
 
 
 class _Encode(torch.autograd.Function):

@@ -171,6 +171,9 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
              "tally": Tally()}
     average = WeightAverage(model, settings.average_decay, settings.average_every)
     model.before_training(cameras)
+    if scene.points is not None:
+        points = torch.from_numpy(scene.to_model(scene.points.position)).float()
+        model.know_points(points.to(runtime.current().device))
     explicit = config.gradients == "explicit" or (
         config.gradients == "auto" and why_not_resident(model, config) is None and can_exchange(team))
     if explicit and not can_exchange(team):

@@ -11,6 +11,7 @@ from taichi_nerf.data.builtin.moving import (
     moving_mask,
     moving_pictures,
     moving_still_life,
+    still_points,
     surface_points,
 )
 from taichi_nerf.data.builtin.renderer import render
@@ -50,6 +51,16 @@ def test_no_time_is_seen_twice_and_test_views_are_of_other_times(scene):
     steps = np.diff(train.cameras.position, axis=0)
     assert np.linalg.norm(steps, axis=1).mean() > 2  # neighbours in time are no neighbours in space
     assert np.allclose(np.linalg.norm(train.cameras.position, axis=1), 4.0, atol=1e-5)
+
+
+def test_its_points_stand_still(scene):
+    points = scene.points.position
+    assert np.array_equal(points, still_points(scene.splits["train"]).position) and len(points) > 1000
+    seen = np.concatenate([surface_points(scene.splits["train"].cameras, n, depth).reshape(-1, 3)
+                           for n, depth in enumerate(scene.splits["train"].depth)]).astype(np.float32)
+    assert set(map(tuple, points.tolist())) <= set(map(tuple, seen.tolist()))
+    for time in scene.splits["train"].time:
+        assert moves(points, time).mean() < 0.01  # what grows or bends touches the table
 
 
 def test_everything_stays_in_the_box_at_all_times(scene):

@@ -92,7 +92,36 @@ def test_a_turn_carries_the_origin_along_an_arc(backend):
     backend.assert_close(found[0, :, 3], torch.tensor([0.0, 2 / math.pi, 0.0], dtype=torch.float64), "position")
 
 
+def displaced(backend, twists, points):
+    out = backend.empty(len(twists), 3)
+    kernels.displacement_forward(twists, points, out)
+    return out
+
+
+def test_a_point_is_displaced_to_where_the_motion_takes_it(backend, rng):
+    twists, points = make_twists(backend, 500, rng), backend.tensor(torch.randn(500, 3, generator=rng))
+    motion = exponential(backend, twists).double()
+    there = (motion[:, :, :3] @ points.double()[:, :, None])[:, :, 0] + motion[:, :, 3]
+    backend.assert_close(displaced(backend, twists, points), there - points.double(), "displacement")
+
+
+def test_a_point_at_rest_stays_and_a_small_motion_is_exact(backend, rng):
+    points = backend.tensor(torch.randn(63, 3, generator=rng))
+    assert torch.equal(displaced(backend, torch.zeros_like(points).repeat(1, 2), points), torch.zeros_like(points))
+    twists = 1e-12 * make_twists(backend, 63, rng, 1.0)
+    first_order = torch.linalg.cross(twists[:, :3].double(), points.double()) + twists[:, 3:].double()
+    backend.assert_close(displaced(backend, twists, points), first_order, "displacement")
+
+
+def test_one_motion_of_all_points_has_the_slopes_of_its_rotation(backend, rng):
+    twists, points = make_twists(backend, 63, rng), backend.tensor(torch.randn(63, 3, generator=rng))
+    slopes = backend.empty(63, 3, 3)
+    kernels.slopes_forward(twists, torch.zeros(63, 3, 6).to(twists), points, slopes)
+    backend.assert_close(slopes.double().cpu() + torch.eye(3), exponential(backend, twists)[:, :, :3], "slopes")
+
+
 def test_no_twists(backend):
+    assert displaced(backend, backend.empty(0, 6), backend.empty(0, 3)).shape == (0, 3)
     assert exponential(backend, backend.empty(0, 6)).shape == (0, 3, 4)
 
 

@@ -1,4 +1,6 @@
-"""Fields that know the time, T-NeRF and D-NeRF: values and gradients against their references, and their promises."""
+"""Fields that know the time, T-NeRF, D-NeRF and Nerfies: values and gradients against their references, and what they
+promise.
+"""
 
 import dataclasses
 
@@ -6,14 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from taichi_nerf.config import DNeRFConfig, SamplingConfig, SettingError, TNeRFConfig, WarpConfig, recipe
+from taichi_nerf.config import (
+    DNeRFConfig,
+    NerfiesConfig,
+    RigidWarpConfig,
+    SamplingConfig,
+    SettingError,
+    TNeRFConfig,
+    WarpConfig,
+    recipe,
+)
 from taichi_nerf.errors import UserError
+from taichi_nerf.fields.codes import TimeCodes
 from taichi_nerf.models.family import build_model, check_scene
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
 from taichi_nerf.reference.models.d_nerf import d_nerf
+from taichi_nerf.reference.models.nerfies import nerfies, rigid_displacement
 from taichi_nerf.reference.models.t_nerf import t_nerf
-from taichi_nerf.types import Rays, Seeds, Shot, Standing
+from taichi_nerf.types import Batch, Rays, Seeds, Shot, Standing
 
 from . import test_family
 from .test_family import DEGREE, GRID, HASH, facing, make_rays
@@ -22,6 +35,9 @@ SAMPLING = SamplingConfig(grid_resolution=16, steps=24)
 T_NERF = TNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3)
 WARP = WarpConfig(levels=3, time_levels=2, width=16, layers=2)
 D_NERF = DNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=WARP)
+RIGID = RigidWarpConfig(levels=3, code=4, width=16, layers=2, still=1.0)
+NERFIES = NerfiesConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID, field_sees_time=True)
+TIMES = 5  # that have codes
 SHAPE = {"side": 1.0, "grid": {**GRID, "max_resolution": 8}, "degree": DEGREE, "time_levels": 3}
 OF_WARP = {"warp": {"levels": 3, "time_levels": 2}}
 STANDING = Standing(step=64, progress=0.4, seeds=Seeds(0, 5, 0))
@@ -30,6 +46,9 @@ MODELS = {
     "d-nerf": (D_NERF, lambda *given: d_nerf(*given, **SHAPE, **OF_WARP, sees_time=True)),
     "d-nerf, pure": (dataclasses.replace(D_NERF, field_sees_time=False),
                      lambda *given: d_nerf(*given, **SHAPE, **OF_WARP, sees_time=False)),
+    "nerfies": (NERFIES, lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=True)),
+    "nerfies, pure": (dataclasses.replace(NERFIES, field_sees_time=False),
+                      lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=False)),
 }
 
 full_precision = test_family.full_precision
@@ -42,13 +61,19 @@ def rays(rng):
 
 def prepared(backend, config, seed=3):
     """A model whose weights are larger than at the start, in the precision of the backend."""
-    model = build_model(config, Box(bounded=True), seed)
+    model = build_model(config, Box(bounded=True), seed, counts={"time": TIMES})
+    know_times(model)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             size = 0.5 if "table" in name else 0.1
             parameter.add_(size * torch.randn(parameter.shape, generator=generator))
     return model.to(backend.device, backend.dtype)
+
+
+def know_times(model):
+    for codes in model.codes.values():
+        codes.know(Shot(time=torch.linspace(0, 1, TIMES).flip(0)), "warp")  # in whatever order
 
 
 def given(backend, rays, time):
@@ -86,6 +111,8 @@ def test_it_renders_what_its_reference_does_with_the_same_gradients(backend, ray
     model = prepared(backend, config)
     time = torch.linspace(0, 1, len(rays))
     told = given(backend, rays, time)
+    if hasattr(getattr(model.field, "warp", None), "let_in"):
+        model.field.warp.let_in(0.5)
     state = {key: value.detach().double().cpu().requires_grad_(value.is_floating_point())
              for key, value in model.state_dict().items()}
     marched = model.grid.march(told, near=0.0)
@@ -101,7 +128,7 @@ def test_it_renders_what_its_reference_does_with_the_same_gradients(backend, ray
     (pixels.colour * backend.tensor(cotangent)).sum().backward()
     groups = {group.parameters[0].data_ptr(): group.gradient for group in model.parameter_groups()}
     for key, parameter in model.named_parameters():
-        found = groups[parameter.data_ptr()] if key.endswith("table") else parameter.grad
+        found = groups[parameter.data_ptr()] if key.endswith("field.table") else parameter.grad
         assert state[key].grad.abs().max() > 0, key
         backend.assert_close(found, state[key].grad, key)
 
@@ -132,6 +159,130 @@ def test_an_untrained_warp_hardly_moves_anything(cpu, backend, rays):
     assert 0 < moved.abs().max() < 0.02
 
 
+def rigid_warp(backend):
+    """A warp that moves, some positions, and their shot."""
+    warp = prepared(backend, NERFIES).field.warp
+    generator = torch.Generator().manual_seed(1)
+    positions = backend.tensor(torch.rand(12, 3, generator=generator) - 0.5)
+    return warp, positions, Shot(codes={"warp": backend.tensor(torch.randn(12, RIGID.code, generator=generator))})
+
+
+def test_the_jacobian_of_a_rigid_warp_is_that_of_autodiff(cpu, backend):
+    warp, positions, shot = rigid_warp(backend)
+    warp.let_in(0.6)
+    weights = {f"network.{name}": value.detach() for name, value in warp.network.named_parameters()}
+
+    def moved(x, code):
+        return (x + rigid_displacement(weights, x[None], code[None], 1.0, 3, float(warp.alpha)))[0]
+
+    expected = torch.func.vmap(torch.func.jacrev(moved))(positions, shot.codes["warp"])
+    found = warp.jacobian(positions, shot)
+    assert (expected - torch.eye(3)).abs().max() > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(warp(positions, shot), torch.func.vmap(moved)(positions, shot.codes["warp"]) - positions)
+
+
+def test_the_jacobian_of_a_rigid_warp_has_gradients(cpu, backend):
+    """Along a random direction of all weights and codes."""
+    warp, positions, shot = rigid_warp(backend)
+    values = [*warp.parameters(), shot.codes["warp"].requires_grad_()]
+    generator = torch.Generator().manual_seed(2)
+    directions = [1e-6 * torch.randn(value.shape, dtype=value.dtype, generator=generator) for value in values]
+    warp.jacobian(positions, shot).square().sum().backward()
+    expected = sum(float((value.grad * direction).sum()) for value, direction in zip(values, directions))
+    ends = []
+    with torch.no_grad():
+        for times in (1, -2):
+            for value, direction in zip(values, directions):
+                value += times * direction
+            ends.append(float(warp.jacobian(positions, shot).square().sum()))
+    assert ends[0] - ends[1] == pytest.approx(2 * expected, rel=1e-6)
+
+
+def test_an_untrained_rigid_warp_hardly_moves_anything_and_its_jacobian_is_the_identity(cpu, backend, rays):
+    model = build_model(NerfiesConfig(), Box(), counts={"time": TIMES})
+    know_times(model)
+    positions = rays.directions.float() / 3
+    shot = model.told(Shot(time=torch.linspace(0, 1, len(rays))), len(rays))
+    assert 0 < model.field.warp(positions, shot).abs().max() < 0.02
+    assert (model.field.warp.jacobian(positions, shot) - torch.eye(3)).abs().max() < 0.05
+
+
+def test_the_code_of_a_time_lies_between_those_of_its_neighbours():
+    codes = TimeCodes(3, 2, torch.Generator().manual_seed(0))
+    codes.know(Shot(time=torch.tensor([1.0, 0.2, 0.2, 0.6])), "warp")
+    found = codes(torch.tensor([0.2, 0.6, 1.0, 0.3, 0.0]))
+    table = codes.table.detach()
+    assert torch.equal(found[:3], table) and torch.equal(found[4], table[0])
+    torch.testing.assert_close(found[3], 0.75 * table[0] + 0.25 * table[1])
+    found.sum().backward()
+    assert (codes.table.grad > 0).all()
+    few = TimeCodes(3, 2, torch.Generator().manual_seed(0))
+    few.know(Shot(time=torch.tensor([0.2, 0.3, 0.9, 1.0])), "warp")
+    assert few.time.tolist() == pytest.approx([0.2, 0.6, 1.0])
+    one = TimeCodes(1, 2, torch.Generator().manual_seed(0))
+    one.know(Shot(time=torch.tensor([0.5])), "warp")
+    assert torch.equal(one(torch.tensor([0.1, 0.5, 0.9])), one.table.detach().expand(3, -1))
+
+
+def test_the_window_of_a_rigid_warp_opens_with_the_training_and_stays_as_it_is_in_pictures(cpu, backend, rays):
+    model = prepared(backend, dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, coarse=0.5)))
+    told = given(backend, rays, 0.3)
+    shown = []
+    for progress in (0.0, 0.25, 0.5, 0.9):
+        model.render(told, dataclasses.replace(STANDING, progress=progress))
+        shown.append(float(model.field.warp.alpha))
+        model.render(told)
+        assert float(model.field.warp.alpha) == shown[-1]
+    assert shown == [0.0, 1.5, 3.0, 3.0] and "field.warp.alpha" in model.state_dict()
+
+
+def batch_of(backend, rays):
+    rgba = torch.rand(len(rays), 4, generator=torch.Generator().manual_seed(0))
+    return Batch(rays=rays, rgba=backend.tensor(rgba), background=backend.tensor(torch.ones(3)), image_index=None,
+                 pixel_index=None)
+
+
+def test_the_elastic_loss_is_nothing_for_rigid_motions_and_pulls_what_bends(cpu, backend, rays):
+    model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
+    pixels = model.render(told, STANDING)
+    batch = batch_of(backend, told)
+    loss = model.losses(pixels, batch, STANDING)["elastic"]
+    assert 0 < loss.item() < 2 * RIGID.elastic
+    loss.backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in model.field.warp.parameters())
+    assert model.field.field.density_network.weights[0].grad is None  # the weights of the samples are taken as they are
+    with torch.no_grad():
+        model.field.warp.network.weights[0][:, :-RIGID.code] = 0  # no coordinate is seen: one motion of all
+    rigid = model.losses(pixels, batch, STANDING)["elastic"]
+    assert rigid.item() < 1e-20
+    still = dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, elastic=0.0))
+    assert set(prepared(backend, still).losses(pixels, batch, STANDING)) == {"colour"}
+
+
+def test_points_that_stand_still_are_held(cpu, backend, rays):
+    model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
+    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
+    assert "still" not in model.losses(pixels, batch, STANDING)
+    model.know_points(backend.tensor(torch.rand(20, 3) - 0.5))
+    drift = model.losses(pixels, batch, STANDING)["still"]
+    drift.backward()
+    assert 1.5 < drift.item() < 2 and model.codes["warp"].table.grad.abs().max() > 0  # all are outliers
+    with torch.no_grad():
+        model.field.warp.network.weights[-1].zero_()
+    assert model.losses(pixels, batch, STANDING)["still"].item() == 0
+
+
+def test_times_come_in_from_the_first_to_the_last(cpu, backend, rays):
+    course = dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, course=0.5))
+    model, told = prepared(backend, course), given(backend, rays, torch.linspace(0, 1, len(rays)))
+    batch = batch_of(backend, told)
+    for progress, last in ((0.0, 0.1), (0.25, 0.55), (0.49, 0.982)):
+        weight = model._so_far(batch, dataclasses.replace(STANDING, progress=progress)).weight
+        assert torch.equal(weight, (told.shot.time <= last).to(weight))
+    assert model._so_far(batch, dataclasses.replace(STANDING, progress=0.5)) is batch
+
+
 @torch.no_grad()
 def test_a_cell_that_is_occupied_at_some_time_stays(cpu, backend, monkeypatch):
     """Of a ball that goes along x, no cell that it ever meets is lost, and nothing else is kept."""
@@ -157,6 +308,8 @@ def test_a_learning_rate_of_its_own_moves_the_warp(cpu, backend):
     assert set(groups) == {"field.field.table", "field", "warp"} and groups["warp"].share == WARP.rate
     listed = [id(parameter) for group in groups.values() for parameter in group.parameters]
     assert sorted(listed) == sorted(map(id, model.parameters()))
+    groups = {group.name for group in build_model(NERFIES, Box(), counts={"time": TIMES}).parameter_groups()}
+    assert groups == {"field.field.table", "field", "warp", "codes.warp"}
 
 
 def test_a_frozen_time_is_seen_from_anywhere_and_a_frozen_camera_sees_any_time(cpu, backend):
@@ -172,7 +325,7 @@ def test_scenes_without_times_are_refused(cpu, backend):
     scene = facing(count=3)
     for time, said in ((None, "no image of wall has a time: give each frame"), (np.full(3, 0.5), "have the time 0.5")):
         split = dataclasses.replace(scene.splits["train"], time=time)
-        for config in (T_NERF, D_NERF):
+        for config in (T_NERF, D_NERF, NERFIES):
             with pytest.raises(UserError, match=f"--model {config.kind} is for scenes that move, and .*{said}"):
                 check_scene(config, dataclasses.replace(scene, splits={"train": split}))
     check_scene(T_NERF, dataclasses.replace(scene, splits={
@@ -182,7 +335,8 @@ def test_scenes_without_times_are_refused(cpu, backend):
 def test_settings_that_make_no_sense_are_refused():
     for config, change, said in ((T_NERF, {"grid_times": 0}, "grid-times"),
                                  (T_NERF, {"time_levels": 17}, "time-levels"), (WARP, {"layers": 0}, "layers"),
-                                 (WARP, {"rate": 0.0}, "rate")):
+                                 (WARP, {"rate": 0.0}, "rate"), (RIGID, {"code": 0}, "code"),
+                                 (RIGID, {"coarse": 1.0}, "coarse"), (RIGID, {"elastic": -1.0}, "elastic")):
         with pytest.raises(SettingError, match=said):
             dataclasses.replace(config, **change)
     with pytest.raises(SettingError, match="encoding positional is not for d-nerf"):

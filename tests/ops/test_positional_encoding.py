@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from taichi_nerf.ops.positional_encoding import encode_gaussian, encode_position, encoding_width
+from taichi_nerf.ops.positional_encoding import encode_gaussian, encode_position, encoding_tangents, encoding_width
 from taichi_nerf.reference import positional_encoding as reference
 
 
@@ -52,6 +52,25 @@ def test_gradcheck(backend, rng):
     x, variance = make_inputs(backend, 5, 3, rng)
     assert torch.autograd.gradcheck(lambda a: encode_position(a, 4, alpha=2.5), [x])
     assert torch.autograd.gradcheck(lambda a, b: encode_gaussian(a, b, 4, identity=True), [x, variance])
+
+
+@pytest.mark.parametrize("alpha", [None, 1.4])
+def test_tangents_are_those_of_the_reference(backend, rng, alpha):
+    x, _ = make_inputs(backend, 63, 3, rng)
+    found = encoding_tangents(encode_position(x.detach(), 4, alpha=alpha), 3)
+    for j, axis in enumerate(torch.eye(3, dtype=torch.float64)):
+        exact = x.detach().double().cpu()
+        _, expected = torch.autograd.functional.jvp(lambda x: reference.encode(x, 4, alpha=alpha), exact,
+                                                    axis.expand_as(exact))
+        backend.assert_close(found[j], expected, f"along axis {j}")
+
+
+def test_a_window_lets_frequencies_in_one_after_the_other(backend, rng):
+    x = make_inputs(backend, 63, 3, rng)[0].detach()
+    whole = encode_position(x, 4)
+    for alpha, weights in ((0, (0, 0, 0, 0)), (1, (1, 0, 0, 0)), (2.5, (1, 1, 0.5, 0)), (4, (1, 1, 1, 1))):
+        window = torch.tensor([1.0, *weights]).repeat_interleave(torch.tensor([3, 6, 6, 6, 6]))
+        backend.assert_close(encode_position(x, 4, alpha=alpha), whole.cpu() * window, f"alpha {alpha}")
 
 
 def test_strided_inputs_and_cotangents_are_accepted(backend, rng):

@@ -15,6 +15,8 @@ from taichi_nerf.config import (
     FieldConfig,
     HashGridConfig,
     InstantNGPConfig,
+    NerfiesConfig,
+    RigidWarpConfig,
     SamplingConfig,
     SparsityConfig,
     TNeRFConfig,
@@ -44,6 +46,7 @@ HASH = FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=1
 SHARED = {"field": HASH, "sampling": SamplingConfig(grid_resolution=16, steps=32, first_update=2, update_every=2,
                                                     cells_per_update=512)}
 SMALL = {"t-nerf": TNeRFConfig(**SHARED), "d-nerf": DNeRFConfig(**SHARED, warp=WarpConfig(width=16, layers=2)),
+         "nerfies": NerfiesConfig(**SHARED, warp=RigidWarpConfig(width=16, layers=2)),
          "instant-ngp": InstantNGPConfig(**SHARED)}
 BATCH = BatchConfig(samples=4096, marched=2**14, max_rays=512)
 
@@ -53,7 +56,7 @@ def scene():
     return builtin_scene("moving", resolution=16, views=(8, 0, 3), samples_per_pixel=1)
 
 
-@pytest.fixture(params=["t-nerf", "d-nerf"])
+@pytest.fixture(params=["t-nerf", "d-nerf", "nerfies"])
 def make(request, scene):
     """`make(steps=20)`: a new trainer of an untrained small model that knows the time."""
 
@@ -162,7 +165,7 @@ def test_info_says_what_times_ask_for(scene):
         return [finding.text for finding in describe(told) + suggestions(told)]
 
     times = scene.splits["train"].time
-    wanted = "photos have times: --model t-nerf or --model d-nerf"
+    wanted = "photos have times: --model t-nerf or --model d-nerf or --model nerfies"
     assert wanted in said(times) and wanted in said(times[::-1])  # in whatever order
     assert wanted not in said(None) and wanted not in said(np.full(8, 0.5))
     assert any("all images have the time 0.5" in text for text in said(np.full(8, 0.5)))
@@ -272,7 +275,7 @@ def test_a_model_without_time_says_so_first(run, capsys):
     still = run("instant-ngp")
     first = next(line for line in capsys.readouterr().err.splitlines() if "photos" in line)
     assert first == ("photos have times: what moves is smeared by instant-ngp, which knows none; try --model t-nerf or "
-                     "--model d-nerf")
+                     "--model d-nerf or --model nerfies")
     for option in (("--time", "0.5"), ("--freeze",)):
         assert cli.main(["render", still, *option]) == 2
         assert "is a run of instant-ngp, which knows no time" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from ...errors import UserError
 from ..scene import Cameras, Images, Scene, Split
 from .cameras import hemisphere_cameras, ring_cameras
 from .crowd import lights_of_photos, photographed
-from .moving import Film, filmed, one_view_a_time, onlookers_of, two_cameras
+from .moving import Film, filmed, one_view_a_time, onlookers_of, still_points, two_cameras
 from .open_field import open_field, sunlight
 from .renderer import Pictures, render
 from .still_life import daylight, satin_still_life, still_life
@@ -50,6 +50,7 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     `moving`: the still life with things that swing, bend and appear, in D-NeRF's manner: one picture a time, each from
     another side. `Split.time` has the times, `Split.moving` marks what moves, `Split.co_seen` what enough training
     cameras see, and `builtin.moving.correspondence` knows where a point of a surface is at any other time.
+    `Scene.points` are some of what stands still.
     `moving-rig`: the same before two cameras side by side that take turns in training; test views are those of the
     other camera at the same times.
 
@@ -83,7 +84,7 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     views = what.views if views is None else views
     if len(views) != 3 or min(views) < 0 or views[0] < 1:
         raise UserError(f"the built-in scene needs three numbers of views, the first at least 1, got {views}")
-    turn = np.random.default_rng(seed).uniform(0, 2 * np.pi)
+    turn, points = np.random.default_rng(seed).uniform(0, 2 * np.pi), None
     if what.film is None:
         wanted = [count if split in splits else 0 for split, count in zip(SPLIT_NAMES, views)]
         found = _still_splits(what, wanted, resolution, samples, turn)
@@ -92,9 +93,10 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
         onlookers = onlookers_of(films[0])
         found = {split: filmed(split, film, samples, None if split == "train" else onlookers)
                  for split, film in zip(SPLIT_NAMES, films) if split in splits and len(film.time)}
+        points = still_points(found["train"]) if "train" in found else None
     return Scene(name=name.replace("-", " "), format="built-in", splits=found, centre=np.zeros(3), scale=what.scale,
                  aabb_scale=what.aabb_scale, near=what.near, background="white" if what.bounded else "black",
-                 bounded=what.bounded,
+                 bounded=what.bounded, points=points,
                  notes=[f"computed at {resolution} x {resolution} with {samples_per_pixel} samples per pixel",
                         "exact depth and normals"])
 

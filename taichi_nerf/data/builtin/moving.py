@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..co_seen import MOST_ONLOOKERS, CoSeenMasks, Onlookers, evenly, surface_points
-from ..scene import Cameras, Images, Split
+from ..scene import Cameras, Images, Points, Split
 from .cameras import FIELD_OF_VIEW, hemisphere_cameras, looking
 from .renderer import Pictures, render
 from .still_life import FLOOR, IVORY, daylight, still_life
@@ -32,11 +32,13 @@ __all__ = [
     "moving_still_life",
     "one_view_a_time",
     "onlookers_of",
+    "still_points",
     "surface_points",
     "two_cameras",
 ]
 
 TURN = 2 * np.pi
+MOST_STILL = 2**14  # points of what stands still, as Nerfies takes them in a step
 ON_SURFACE = 1e-3  # world units from a solid within which a point is of its surface
 RUST = Material(colour=(0.78, 0.20, 0.05), other=(0.90, 0.85, 0.75), pattern=CHECKER, frequency=9.0, specular=0.2,
                 shininess=50)
@@ -171,6 +173,14 @@ def _moved(points: np.ndarray, now: Solid, then: Solid) -> np.ndarray:
 def moves(points: np.ndarray, time: float) -> np.ndarray:
     """[P] bool: which of the world positions [P, 3] lie on the surface of a thing that moves, at `time`."""
     return _solid_at(np.asarray(points, dtype=np.float64), time) >= 0
+
+
+def still_points(split: Split) -> Points:
+    """Some of what the pixel centres of a split see that stands still: exact points of its surface."""
+    seen = [surface_points(split.cameras, n, depth)[np.isfinite(depth) & ~split.moving[n]]
+            for n, depth in enumerate(split.depth)]
+    seen = np.concatenate(seen)
+    return Points(position=seen[np.random.default_rng(0).permutation(len(seen))[:MOST_STILL]])
 
 
 def moving_mask(cameras: Cameras, n: int, depth: np.ndarray, time: float) -> np.ndarray:

@@ -1,0 +1,104 @@
+"""Nerfies: a scene at rest, and by which rigid motion each of its points came there (Park et al. 2021).
+
+A code for each time of the training images tells the warp of it; a time between two is told what lies between. The
+warp sees the coordinates from coarse to fine, so that what is large is put in its place before anything bends, and an
+elastic loss
+
+    weight mean_r sum_i w_i rho(E(J_i)),     E = sum_k log^2 s_k of the singular values of J_i = dx' / dx
+
+with rho of Geman and McClure holds it to rigid motions where they will do. The weights w of the samples are taken as
+they are, and of the samples one in EVERY. What structure from motion found stands still: as much as such a point,
+and what lies around it, is displaced at a random time is a loss, too,
+
+    weight mean rho'(|x' - x|^2)
+
+with a rho' for which anything that moves visibly is an outlier.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..config import NerfiesConfig
+from ..fields.codes import TimeCodes
+from ..fields.rigid import RigidWarp
+from ..losses import geman_mcclure
+from ..ops.elastic import elastic_energy
+from ..samplers.seeds import seed_of
+from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from .d_nerf import DNeRF
+from .model import Box
+from .pixels import Pixels
+
+__all__ = ["Nerfies"]
+
+POINTS = 1024  # of those that stand still, in a step
+STILL = 1e-3  # model units: of rho', and the deviation of what lies around a point
+FIRST = 0.1  # part of the times that is there from the start
+DRIFT = 128  # purpose of random numbers
+SCALE = 0.03  # of rho: where the elastic loss stops pulling, for what truly bends
+EVERY = 8  # samples of a step of which one is asked for its Jacobian
+
+
+class Nerfies(DNeRF):
+    """A hash field behind rigid motions, and an occupancy grid of all times. Everything random is a function of
+    `seed`."""
+
+    def __init__(self, config: NerfiesConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
+        super().__init__(config, box, seed, counts)
+        generator = torch.Generator().manual_seed(seed + 1)  # the field has taken its numbers from the other
+        times = self.counts.get("time", 0)
+        self.codes["warp"] = TimeCodes(min(config.warp.codes or times, times), config.warp.code, generator)
+        self.points: Tensor | None = None  # [P, 3]
+
+    def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
+        if standing is not None:
+            coarse = self.config.warp.coarse
+            self.field.warp.let_in(standing.progress / coarse if coarse else 1.0)
+        return super().render(rays, standing)
+
+    def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
+        terms = super().losses(pixels, self._so_far(batch, standing), standing)
+        if self.config.warp.elastic > 0:
+            terms["elastic"] = self.config.warp.elastic * self._elastic(pixels, batch.rays, standing)
+        if self.config.warp.still > 0 and self.points is not None:
+            terms["still"] = self.config.warp.still * self._drift(standing)
+        return terms
+
+    def know_points(self, points: Tensor) -> None:
+        self.points = points if len(points) else None
+
+    def density(self, positions: Tensor, shot: Shot = UNKNOWN, standing: Standing | None = None) -> Tensor:
+        return super().density(positions, self.told(shot, len(positions)), standing)
+
+    def _so_far(self, batch: Batch, standing: Standing) -> Batch:
+        """`batch`, in which later times than have come in weigh nothing."""
+        if standing.progress >= self.config.warp.course:
+            return batch
+        known = self.codes["warp"].time
+        share = FIRST + (1 - FIRST) * standing.progress / self.config.warp.course
+        time = batch.rays.shot.time.view(len(batch), -1)[:, 0]
+        seen = (time <= known[0] + share * (known[-1] - known[0])).to(batch.rgba)
+        return replace(batch, weight=seen if batch.weight is None else seen * batch.weight)
+
+    def _elastic(self, pixels: Pixels, rays: Rays, standing: Standing) -> Tensor:
+        """Of one in EVERY of the samples, in the place of all."""
+        samples, some = pixels.samples, slice(standing.step % EVERY, None, EVERY)
+        jacobian = self.field.warp.jacobian(samples.positions[some], self.told(rays.shot, len(rays)),
+                                            samples.ray_index[some])
+        loss = geman_mcclure(elastic_energy(jacobian), SCALE)
+        return EVERY * (pixels.weights[some].detach() * loss).sum() / len(rays)
+
+    def _drift(self, standing: Standing) -> Tensor:
+        """Of points that stand still."""
+        like, generator = self.points, torch.Generator(self.points.device).manual_seed(seed_of(standing, DRIFT))
+        chosen = like[torch.randint(len(like), (POINTS,), generator=generator, device=like.device)]
+        around = chosen + STILL * torch.randn(chosen.shape, generator=generator, dtype=like.dtype, device=like.device)
+        time = torch.rand(POINTS, generator=generator, dtype=like.dtype, device=like.device)
+        moved = self.field.warp(around, self.told(Shot(time=time), POINTS))
+        return geman_mcclure(moved.square().sum(dim=1), STILL).mean()
+
+    def _warp(self, generator: torch.Generator) -> nn.Module:
+        return RigidWarp(self.config.warp, self.box.aabb_scale, generator)
