@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Positional, arg
 
 from .settings import LARGEST, require, within
 
@@ -12,6 +12,7 @@ Perturbation = Literal["colour", "occluders", "both"]
 Orientation = Literal["up", "pca", "none"]
 BUILTIN, STILL_LIFE = "builtin:", "still-life"  # how the path of a built-in scene begins; the one without a path
 DEFAULT_TEST_EVERY = 8
+FARTHEST = 1e12  # of a position in a file from its origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,9 @@ class SceneConfig:
     outline tells its shape. Masks of moving things (dynamic_mask_*) still leave out."""
     cache: Literal["auto", "memory", "disk"] = "auto"
     """Where the decoded images are kept; auto: on disk, beside the scene, if they need more than half of the memory."""
-    block: Annotated[tuple[float, float, float, float] | None, Suppress] = None
-    """Of a scene that is cut into blocks: where the middle of this one is, and how far it reaches."""
+    block: Annotated[tuple[float, float, float, float] | None, arg(metavar="X Y Z R")] = None
+    """Only the views whose cameras stand within R of the place X Y Z, in units of the scene's file. --blocks gives each
+    of its models one."""
     perturb: Perturbation | None = None
     """Make training images worse, as the study of NeRF in the Wild does: each but the first gets colours of its own, a
     striped square before the scene, or both. Test images stay clean."""
@@ -67,6 +69,8 @@ class SceneConfig:
         require(self.masks or not self.cut_out, "cut-out needs the masks that no-masks leaves unread: use one of them")
         within(self, 1, 8, "scales")
         within(self, 0, LARGEST, "test_every")
+        within(self, -FARTHEST, FARTHEST, "block")
+        require(self.block is None or self.block[3] > 0, f"block must end in a radius above 0, got {self.block}")
 
     @property
     def builtin(self) -> str | None:

@@ -12,7 +12,7 @@ from taichi_nerf.cli.main import _parsed
 from taichi_nerf.config import SceneConfig, TrainingConfig, flattened
 
 VALUES = {
-    "perturb": ("both", "both"),
+    "block": ("1 -2.5 0 3", (1.0, -2.5, 0.0, 3.0)), "perturb": ("both", "both"),
     "path": ("lego", "lego"), "downscale": ("4", 4), "scales": ("2", 2), "test_every": ("3", 3),
     "background": ("black", "black"), "format": ("llff", "llff"), "orient": ("pca", "pca"), "exposure": ("-2.5", -2.5),
     "alpha": ("mask", "mask"), "masks": (None, False), "cut_out": (None, True), "cache": ("disk", "disk"),
@@ -69,5 +69,5 @@ def test_the_help_says_what_the_settings_of_trimming_may_be(capsys, monkeypatch)
 def test_an_option_of_train_is_read_into_the_scene(name):
     written, read = VALUES[name]
     option = f"--{'no-' if read is False else ''}{name.replace('_', '-')}"
-    arguments = [written] if name == "path" else [option, *([written] if written else [])]
+    arguments = [written] if name == "path" else [option, *(written or "").split()]
     assert _parsed(["train", *arguments]).scene == dataclasses.replace(SceneConfig(), **{name: read})
