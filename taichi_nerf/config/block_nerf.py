@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Suppress
 
+from .batch import RayBatchConfig
 from .fields import DEEPEST, HASH_FIELD, LARGE_HASH_FIELD, WIDEST, Encoding, FieldConfig, PositionalFieldConfig
 from .mip_nerf import MIP_NERF, MIP_NERF_PAPER, MipNeRFConfig
 from .model import LONGEST_CODE
@@ -44,7 +45,7 @@ class BlockNeRFConfig(MipNeRFConfig):
 BLOCK_NERF = Recipe(
     model=BlockNeRFConfig(field=MIP_NERF.model.field, samples=MIP_NERF.model.samples, appearance=16,
                           visibility_width=64, visibility_layers=2),
-    batch=MIP_NERF.batch, optimiser=MIP_NERF.optimiser)
+    batch=RayBatchConfig(rays=512), optimiser=MIP_NERF.optimiser)
 BLOCK_NERF_PAPER = Recipe(
     model=BlockNeRFConfig(), batch=replace(MIP_NERF_PAPER.batch, rays=16_384),
     optimiser=replace(MIP_NERF_PAPER.optimiser, learning_rate=2e-3, network_learning_rate=2e-3))
