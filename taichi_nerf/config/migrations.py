@@ -20,7 +20,7 @@ def _models_of_other_systems(model: dict) -> dict:
 
 def _several_rays_for_a_pixel(model: dict) -> dict:
     """The second knew one, and mip-NeRF does to this day."""
-    return model if model.get("kind") == "mip-nerf" else {"rays_per_pixel": 1, **model}
+    return model if model.get("kind") in ("mip-nerf", "block-nerf") else {"rays_per_pixel": 1, **model}
 
 
 def _points_in_hash_grids(model: dict) -> dict:

@@ -169,6 +169,7 @@ def parse_frame(path: Path, content: dict, number: int, poses: PoseReader) -> Fr
     of_camera, size = camera_size(keys, image, smaller, where)
     lens, guesses = lens_of(own, content, of_camera, where)
     depth, depth_guesses = _depth(path, own, content, smaller, where)
+    exposure, exposure_guesses = _exposure(own, where)
     ratio = (1.0, 1.0) if of_camera == size else tuple(np.divide(size, of_camera).tolist())
     return Frame(
         where=where,
@@ -180,13 +181,13 @@ def parse_frame(path: Path, content: dict, number: int, poses: PoseReader) -> Fr
         lens=lens.kind,
         size=size,
         time=_time(own, where),
-        exposure=_exposure(own, where),
+        exposure=exposure,
         masks=_masks(path, own, smaller, where),
         depth=depth,
         clear=clear_colours(content, path),
         crop_radius=_crop_radius(keys, ratio[0], where),
         smaller=smaller,
-        guesses=(*guesses, *depth_guesses),
+        guesses=(*guesses, *depth_guesses, *exposure_guesses),
     )
 
 
@@ -319,13 +320,14 @@ def _positive(keys: Mapping, key: str, default: float | None, where: str) -> flo
     return value
 
 
-def _exposure(frame: Mapping, where: str) -> float | None:
+def _exposure(frame: Mapping, where: str) -> tuple[float | None, tuple[str, ...]]:
+    """Shutter time times gain, and what is said where it cannot be that: other programs may mean something else."""
     if "exposure" not in frame:
-        return None
+        return None, ()
     exposure = number_of(frame, "exposure", None, where)
-    if not exposure > 0:
-        raise UserError(f"{where}: 'exposure' is {exposure:g}; it is shutter time times gain, above 0")
-    return exposure
+    if exposure > 0:
+        return exposure, ()
+    return None, ("an 'exposure' is not above 0, which shutter time times gain would be: exposures are not used",)
 
 
 def _time(frame: Mapping, where: str) -> float | None:

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from ..config import BlockNeRFConfig
 from ..fields.codes import Codes, with_codes
-from ..fields.field import Radiance
 from ..fields.visibility import Visibility
 from ..ops.positional_encoding import encode_position, encoding_width
-from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from ..types import Batch, Shot, Standing
 from .mip_nerf import MipNeRF
 from .model import Box, ParameterGroup
 from .pixels import Pixels
@@ -47,9 +46,6 @@ class BlockNeRF(MipNeRF):
         if shots.exposure is not None:
             self.usual_exposure.copy_(shots.exposure.mean())
 
-    def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
-        return super().render(replace(rays, shot=self._told(rays.shot, len(rays))), standing)
-
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         weights = pixels.levels[-1].weights.detach()  # [R, S]
         passed = 1 - weights.cumsum(dim=1) + weights  # transmittance before each sample
@@ -62,15 +58,11 @@ class BlockNeRF(MipNeRF):
         [R, 3] of as many samples each, all in model space."""
         return self.visibility(positions * (2 / self.box.aabb_scale), directions)
 
-    def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
-        return super().radiance(positions, self._told(shot, len(positions)))
-
     def parameter_groups(self) -> list[ParameterGroup]:
         return [*super().parameter_groups(),
                 ParameterGroup(name="visibility", parameters=list(self.visibility.parameters()), kind="network")]
 
-    def _told(self, shot: Shot, count: int) -> Shot:
-        """`shot` of `count` rays or points with all that the colour is told in the place of its appearance's code."""
+    def told(self, shot: Shot, count: int) -> Shot:
         told = []
         if self.config.appearance:
             shot = with_codes(shot, self.codes, count)
@@ -79,4 +71,4 @@ class BlockNeRF(MipNeRF):
             usual = self.usual_exposure
             stops = torch.zeros(count, device=usual.device) if shot.exposure is None else shot.exposure - usual
             told.append(encode_position(stops[:, None], self.config.exposure_levels))
-        return replace(shot, codes={"appearance": torch.cat(told, dim=1)}) if told else shot
+        return replace(shot, codes={**shot.codes, "appearance": torch.cat(told, dim=1)}) if told else shot

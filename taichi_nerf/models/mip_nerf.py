@@ -7,6 +7,7 @@ A hash grid (--encoding hash) has no such average; there the levels that are fin
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -51,6 +52,10 @@ class MipNeRF(IntervalModel):
         """How many numbers the colour is told of each ray besides its direction, as the code of its appearance."""
         return 0
 
+    def told(self, shot: Shot, count: int) -> Shot:
+        """`shot` of `count` rays or points with all that the colour is told as the code of its appearance."""
+        return shot
+
     @classmethod
     def unit_scale(cls, config: MipNeRFConfig, box: Box) -> float:
         boxed = box.bounded or isinstance(config.field, FieldConfig)  # the whole box becomes [-1, 1]^3, else its core
@@ -67,7 +72,7 @@ class MipNeRF(IntervalModel):
             self.view.copy_(usual_view(cameras) * torch.tensor([1.0, self.scale]))
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
-        unit = self.unit_rays(rays)
+        unit = self.unit_rays(replace(rays, shot=self.told(rays.shot, len(rays))))
         near, far = self.reach(unit, self.config.range)
 
         def look(number: int, s: Tensor) -> Level:
@@ -83,6 +88,7 @@ class MipNeRF(IntervalModel):
         return {"coarse": self.config.coarse_weight * coarse, "fine": fine}
 
     def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
+        shot = self.told(shot, len(positions))
         samples = positions = positions * self.scale
         if not self.hashed:
             samples = positions, torch.zeros_like(positions)

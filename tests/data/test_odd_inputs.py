@@ -588,9 +588,9 @@ def test_the_points_of_a_ply_file_are_the_scenes(tmp_path, form):
 def test_keys_that_are_not_read_are_named_once(tmp_path):
     scene = Transforms(tmp_path)
     for frame in scene.frames:
-        frame.update(colmap_im_id=1, exposure=0.5)
+        frame.update(colmap_im_id=1, mood=0.5)
     notes = load_scene(scene.write(sharpen=0.2, up=[0, 0, 1])).notes
-    assert [note for note in notes if "not used" in note] == ["not used: 'sharpen', 'up', 'exposure'"]
+    assert [note for note in notes if "not used" in note] == ["not used: 'sharpen', 'up', 'mood'"]
 
 
 def test_frames_less_sharp_than_their_neighbours_are_left_out_as_the_file_says(tmp_path):

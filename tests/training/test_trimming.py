@@ -134,7 +134,7 @@ def test_the_usual_limit_is_that_of_what_stands_whether_something_moves_or_not()
     moving = torch.exp(0.8 * torch.randn(1024, generator=random) - 2.0)
     limits = []
     for error in (still, torch.cat([still, moving])):
-        trimming = Trimming(TrimConfig(), Photos, torch.zeros(1, CELLS, CELLS, dtype=torch.int32), 4)
+        trimming = Trimming(TrimConfig(margin=24.0), Photos, torch.zeros(1, CELLS, CELLS, dtype=torch.int32), 4)
         for _ in range(100):
             trimming._follow(error, NOTHING)
         limits.append(float(trimming.config.margin * trimming.threshold))
