@@ -24,13 +24,14 @@ def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Sce
     `cut` says the blocks of a run that has none yet. What is trained stays as it is, and a block that was stopped goes
     on where it stood.
     """
-    from ..training.blocks import BlockOnDisk, is_cut, read_blocks, write_blocks
+    from ..training.blocks import BlockOnDisk, block_folder, is_cut, read_blocks, write_blocks
+    from ..training.folder import CONFIG_FILE
 
     if not is_cut(run.path):
         write_blocks(run.path, [BlockOnDisk(block=block) for block in cut()])
     blocks, took = read_blocks(run.path), []
     for number, each in enumerate(blocks):
-        if each.trained:
+        if each.trained and (block_folder(run.path, number) / CONFIG_FILE).is_file():
             continue
         say(f"block {number + 1} of {len(blocks)}: what is within {each.block.radius:.4g} of "
             f"{', '.join(f'{value:.4g}' for value in each.block.centre)}")
@@ -109,7 +110,7 @@ def _match(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
     folders = [block_folder(run.path, number) for number in range(len(blocks))]
     models = [checkpoint.load(folder) for folder in folders]
     scenes = [RunFolder.open(folder).placed(within_block(scene, each.block)) for folder, each in zip(folders, blocks)]
-    if models[0].visible is not None:
+    if models[0].knows_visibility:
         for number, (model, part) in enumerate(zip(models, scenes)):
             blocks[number] = replace(blocks[number], seen=tuple(map(tuple, points_seen(model, part).tolist())))
     if "appearance" in models[0].codes and len(blocks) > 1:

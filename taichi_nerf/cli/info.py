@@ -113,6 +113,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     """What a run folder says of its training."""
     from ..data.inspect import Finding
     from ..training import checkpoint
+    from ..training.blocks import is_cut, read_blocks
     from ..training.files import read_json
     from ..training.folder import METRICS_FILE
     from .scores import checked_scores, means, of_scales
@@ -130,6 +131,9 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
         f"downscale {run.config.scene.downscale}{_scales(run)}{options}, for {' or '.join(budget)}, on "
         f"{run.runtime['backend']} with {run.runtime['threads']} threads"
     )
+    if is_cut(run.path):
+        blocks = read_blocks(run.path)
+        facts.append(f"cut into {len(blocks)} blocks, of which {sum(each.trained for each in blocks)} are trained")
     facts += [f"--appearance: {run.config.appearance}"] if run.config.appearance is not None else []
     if getattr(run.config.model, "appearance", 0):
         facts.append(f"photos for render --appearance: {_names(run)}")

@@ -92,7 +92,7 @@ def render(command: Render) -> int:
 
     from .. import runtime
     from ..export.pictures import render_pictures
-    from ..training.blocks import load_any
+    from ..training.blocks import is_cut, load_any
     from ..training.evaluate import GREY
     from ..training.folder import RunFolder
     from ..training.lights import lights_along, lights_of
@@ -107,6 +107,9 @@ def render(command: Render) -> int:
                     f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
                 )
             check_renderer(run, command.renderer)
+            if command.appearance and is_cut(run.path):
+                raise UserError(f"{run.path} is cut into blocks, whose codes of appearance are not each other's; "
+                                f"render one of them in the light of a photo, as {run.path / 'blocks' / '00'}")
             _check_still(command, run)
             outputs = _outputs(command, run.path)
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)

@@ -76,7 +76,7 @@ class Train(Common):
     nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
     Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:satin` has no
     mirrors, `builtin:open-field` has no end, `builtin:crowd` is photographed in many lights and past people,
-    `builtin:moving` moves.
+    `builtin:moving` moves, `builtin:street` is long.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`. Several processes or machines train one model
@@ -111,7 +111,8 @@ class Train(Common):
     exposure of each, for one camera that meters each photo anew. The first lines say which, and why."""
     blocks: Annotated[int, arg(metavar="N")] = 0
     """Cut the scene into so many blocks along where its cameras stand, and train a model of each, one after the other;
-    pictures are then made of all of them. 0: one model of everything."""
+    pictures are then made of all of them. Any model can be cut; block-nerf is made for it. 0: one model of everything.
+    """
     block_size: Annotated[float | None, arg(metavar="LENGTH")] = None
     """The same with as many blocks as it takes so that none is longer, in units of the scene's file."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
@@ -136,6 +137,9 @@ class Train(Common):
         above(self, 0, LARGEST, "block_size")
         if self.blocks and self.block_size is not None:
             raise SettingError("blocks says how many there are, and block-size how long they may be; give one of them")
+        if self.cut and self.scene.block is not None:
+            raise SettingError("block is of one block of a scene, and blocks and block-size cut it themselves; give "
+                               "one of them")
         if self.view and self.cut:
             raise SettingError("--view shows the training of one model, not of blocks; leave it out, and look at the "
                                "run when it is trained")

@@ -65,7 +65,7 @@ def within_block(scene: Scene, block: Block) -> Scene:
     splits = {name: split.subset(block.holds(_positions(scene, name))) for name, split in scene.splits.items()}
     if "train" in splits and len(splits["train"]) == 0:
         raise UserError(f"no training image of {scene.name} is within {block.radius:.4g} of {_words(block.centre)}: "
-                        "train the blocks anew")
+                        "give another place, or a larger radius")
     if "test" in splits and len(splits["test"]) == 0:
         del splits["test"]
     return replace(scene, splits=splits)

@@ -101,7 +101,7 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, *, masks_al
         paths=tuple(frame.path for frame in frames),
         depth=DepthImages([frame.depth for frame in frames], cameras) if any(f.depth for f in frames) else None,
         sightings=_sightings(frames, cameras.size / full.size),
-        **_known(frames),
+        **_known(frames, request.problems),
         **labels,
     )
     if not failed:
@@ -132,7 +132,7 @@ def _without_full_masks(images: Images) -> Images:
     return replace(images, allowed=None) if whole else images
 
 
-def _known(frames: Sequence[Frame]) -> dict:
+def _known(frames: Sequence[Frame], problems: Problems) -> dict:
     """What all frames know of time, exposure, bounds and ids."""
     known = {}
     for name in ("time", "bounds"):
@@ -142,6 +142,9 @@ def _known(frames: Sequence[Frame]) -> dict:
     exposures = [frame.exposure for frame in frames]
     if frames and None not in exposures:
         known["exposure"] = np.log2(exposures)
+    elif any(exposure is not None for exposure in exposures):
+        problems.warn(f"{exposures.count(None)} of {len(frames)} frames state no exposure that can be used, so that "
+                      "none is; state it for all of them")
     common = set.intersection(*(set(frame.ids) for frame in frames)) if frames else ()
     return {**known, "ids": {name: np.array([frame.ids[name] for frame in frames]) for name in sorted(common)}}
 

@@ -27,6 +27,8 @@ __all__ = ["BlockNeRF"]
 class BlockNeRF(MipNeRF):
     """A field that is told exposure and appearance, and a visibility. Everything random is a function of `seed`."""
 
+    knows_visibility = True
+
     def __init__(self, config: BlockNeRFConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, seed, counts)
         generator = torch.Generator().manual_seed(seed + 1)  # the field has taken its numbers from the other

@@ -107,7 +107,7 @@ class Blocks(nn.Module):
 
     def _shows(self, part: Part, places: Tensor) -> Tensor:
         """[U]"""
-        if part.seen is None:
+        if part.seen is None or not part.model.knows_visibility:
             return torch.ones(len(places), dtype=torch.bool, device=places.device)
         places = (places - places.new_tensor(part.origin)) * part.scale
         towards = torch.nn.functional.normalize(part.seen - places[:, None], dim=-1)  # [U, M, 3]

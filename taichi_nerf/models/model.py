@@ -72,6 +72,8 @@ class Model(nn.Module):
     """Whether rays need a radius."""
     has_normals = True
     """Whether it knows a density of positions, whose slope is a normal."""
+    knows_visibility = False
+    """Whether it has learned from where its points are seen (`visible`)."""
     quickest_in_one_launch = False
     """Whether its renderer of one launch is the faster one everywhere."""
 
@@ -163,10 +165,10 @@ class Model(nn.Module):
         """Whether these [N] ids of that name are of training images, and have codes."""
         return name in self.codes and self.codes[name].knows(ids)
 
-    def visible(self, positions: Tensor, directions: Tensor) -> Tensor | None:
+    def visible(self, positions: Tensor, directions: Tensor) -> Tensor:
         """[S] in [0, 1]: what of the light from positions [S, 3] of model space reaches whoever looks at them along
-        unit directions [R, 3], with as many samples of each; None: it knows only where it is dense."""
-        return None
+        unit directions [R, 3], with as many samples of each; of a model that `knows_visibility`."""
+        raise NotImplementedError
 
     def know(self, shots: Shot) -> None:
         """What the training images are of: those ids that codes are learned for."""

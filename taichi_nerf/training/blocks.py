@@ -33,7 +33,7 @@ from . import checkpoint
 from .checkpoint import BLOCKS_FILE
 from .evaluate import GREY
 from .files import read_json, write_json
-from .folder import RunFolder
+from .folder import CONFIG_FILE, RunFolder
 from .half_image import fit_left_halves
 
 __all__ = ["BLOCKS_FILE", "BlockOnDisk", "as_one", "block_folder", "codes_of_neighbours", "is_cut", "load_any",
@@ -92,12 +92,16 @@ def read_blocks(path: Path) -> list[BlockOnDisk]:
 
 
 def _block(values: dict) -> BlockOnDisk:
-    """Raises KeyError, TypeError or ValueError."""
+    """Raises ValueError."""
+    if not isinstance(values, dict) or values.keys() != {"centre", "radius", "trained", "code", "seen"}:
+        raise ValueError("a block is no object with centre, radius, trained, code and seen")
+    if not isinstance(values["trained"], bool):
+        raise ValueError("whether a block is trained is neither true nor false")
     radius = float(values["radius"])
     if not radius >= 0:
         raise ValueError(f"a radius is {radius:g}")
     return BlockOnDisk(block=Block(centre=_numbers(values["centre"], 3), radius=radius),
-                       trained=bool(values["trained"]), code=_numbers(values["code"]),
+                       trained=values["trained"], code=_numbers(values["code"]),
                        seen=tuple(_numbers(point, 3) for point in values["seen"]))
 
 
@@ -135,7 +139,15 @@ def load_any(path: Path) -> tuple[Model | Blocks, dict]:
     if trained < len(blocks):
         raise UserError(f"of {path} {trained} of {len(blocks)} blocks are trained; go on with: taichi-nerf train "
                         f"--resume {quoted(path)}")
+    missing = [folder for folder in folders if not (folder / CONFIG_FILE).is_file()]
+    if missing:
+        raise UserError(f"{missing[0]} is missing or no run; restore it, or train it again with: taichi-nerf train "
+                        f"--resume {quoted(path)}")
     found = [checkpoint.load_trained(folder) for folder in folders]
+    for folder, each, (model, _) in zip(folders, blocks, found):
+        if each.code and len(each.code) != getattr(model.config, "appearance", 0):
+            raise UserError(f"{path / BLOCKS_FILE} is damaged: the code of {folder.name} has {len(each.code)} numbers; "
+                            "restore it or train again")
     places = [RunFolder.open(folder).cameras_scene() for folder in folders]
     model = as_one(RunFolder.open(path).cameras_scene(), blocks, [model for model, _ in found], places)
     return model, {name: sum(about[name] for _, about in found) for name in ("steps", "seconds")}

@@ -14,6 +14,7 @@ class Flat(nn.Module):
     """A model that shows one grey, and where it was asked in place of the depth."""
 
     config, box, moves, has_normals, sees_cones, rays_per_pixel = None, Box(), False, True, False, 1
+    knows_visibility = True
 
     def __init__(self, grey, visibility=None):
         super().__init__()
@@ -71,6 +72,12 @@ def test_a_block_is_asked_in_the_space_of_its_own_model():
 def test_a_block_with_nothing_to_show_is_left_out(visibility, expected):
     blocks = Blocks([part(0.2, 0.0), part(0.8, 1.0001, visibility=visibility, seen=torch.rand(9, 3))])
     assert colours(blocks, 0.5).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_model_that_does_not_know_from_where_it_is_seen_is_shown():
+    blocks = Blocks([part(0.2, 0.0), part(0.8, 1.0001, visibility=0.0, seen=torch.rand(9, 3))])
+    blocks.parts[1].model.knows_visibility = False
+    assert colours(blocks, 0.5).item() == pytest.approx(0.5, abs=1e-3)
 
 
 def test_the_nearest_block_is_shown_whatever_it_sees():

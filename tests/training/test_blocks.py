@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -51,7 +52,9 @@ def test_what_a_file_says_of_blocks_is_read_back(tmp_path):
     ({"version": 9}, "is not of version 1"), ({"blocks": []}, "lists no block"),
     ({"blocks": [{"centre": [0, 0], "radius": 1, "trained": True, "code": [], "seen": []}]}, "is not 3 numbers"),
     ({"blocks": [{"centre": [0, 0, 0], "radius": -1, "trained": True, "code": [], "seen": []}]}, "a radius is -1"),
-    ({"blocks": [{"centre": [0, 0, 0]}]}, "radius"), ({"blocks": 3}, "damaged")])
+    ({"blocks": [{"centre": [0, 0, 0]}]}, "no object with centre, radius, trained"), ({"blocks": ["one"]}, "no object"),
+    ({"blocks": [{"centre": [0, 0, 0], "radius": 1, "trained": "no", "code": [], "seen": []}]}, "neither true nor"),
+    ({"blocks": 3}, "damaged")])
 def test_a_damaged_file_is_said(tmp_path, change, said):
     cut.write_blocks(tmp_path, [])
     file = tmp_path / "blocks.json"
@@ -124,7 +127,9 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
         assert cli.main(["eval", str(folder), "--json"]) == 0
         assert np.isfinite(json.loads(capsys.readouterr().out)["psnr"])
     assert cli.main(["render", str(run), "--path", "test", "--size", "8", "8", "-o", str(tmp_path / "frames")]) == 0
+    capsys.readouterr()
     assert cli.main(["info", str(run)]) == 0
+    assert "cut into 2 blocks, of which 2 are trained" in capsys.readouterr().out
 
     # what shows one model wants one of them
     assert cli.main(["page", str(run), "-o", str(tmp_path / "page.html")]) == 2
@@ -140,3 +145,19 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
     assert (run / "blocks" / "00" / "model.safetensors").read_bytes() == kept
     assert (run / "blocks" / "01" / "model.safetensors").read_bytes() != before
     assert all(each.trained for each in cut.read_blocks(run))
+
+
+@pytest.mark.slow
+def test_any_model_can_be_cut_and_a_block_that_is_gone_is_trained_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
+    run = tmp_path / "street"
+    assert cli.main(["train", "builtin:street-1", "--downscale", "12", "--blocks", "2", "--steps", "2", "--orbit-frames",
+                     "0", "-o", str(run), *SMALL[:4]]) == 0
+    shutil.rmtree(run / "blocks" / "01")
+    capsys.readouterr()
+    assert cli.main(["eval", str(run)]) == 2
+    assert "01 is missing or no run; restore it, or train it again with: taichi-nerf train --resume" in (
+        capsys.readouterr().err)
+    assert cli.main(["train", "--resume", str(run)]) == 0
+    assert cli.main(["eval", str(run), "--json"]) == 0
+    assert np.isfinite(json.loads(capsys.readouterr().out.splitlines()[-1])["psnr"])
