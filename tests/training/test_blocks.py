@@ -151,8 +151,8 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
 def test_any_model_can_be_cut_and_a_block_that_is_gone_is_trained_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
     run = tmp_path / "street"
-    assert cli.main(["train", "builtin:street-1", "--downscale", "12", "--blocks", "2", "--steps", "2", "--orbit-frames",
-                     "0", "-o", str(run), *SMALL[:4]]) == 0
+    assert cli.main(["train", "builtin:street-1", "--downscale", "12", "--blocks", "2", "--steps", "2",
+                     "--orbit-frames", "0", "-o", str(run), *SMALL[:4]]) == 0
     shutil.rmtree(run / "blocks" / "01")
     capsys.readouterr()
     assert cli.main(["eval", str(run)]) == 2
