@@ -151,7 +151,6 @@ class Train(Common):
         if self.moved is not None and self.resume is None:
             raise SettingError("--scene says where that of a run to --resume is now; give a scene to train on as SCENE")
 
-
     @property
     def cut(self) -> bool:
         """Whether the scene is to be cut into blocks."""
