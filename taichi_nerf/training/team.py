@@ -255,14 +255,17 @@ def team_of(environment: Mapping[str, str] = os.environ) -> Iterator[Team]:
     apart = environment.get("LOCAL_WORLD_SIZE") != str(world)
     if not apart:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # a machine's own name need not lead anywhere
+    lives, store = int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")), None
     try:
-        torch.distributed.init_process_group("gloo", rank=rank, world_size=world, timeout=PATIENCE)
+        store = _store_of_torchrun(environment)
+        # what ranks before these wrote into the store, as where they listened, is not for these
+        met = {} if store is None else {"store": torch.distributed.PrefixStore(f"ranks/{lives}", store)}
+        torch.distributed.init_process_group("gloo", rank=rank, world_size=world, timeout=PATIENCE, **met)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"rank {rank} does not find the other ranks at {environment['MASTER_ADDR']}:"
                         f"{environment['MASTER_PORT']} ({_reason(error)}); start them by torchrun") from None
     try:
-        yield Ranks(torch.distributed, rank, world, apart=apart, store=_store_of_torchrun(environment),
-                    lives=int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")))
+        yield Ranks(torch.distributed, rank, world, apart=apart, store=store, lives=lives)
     finally:
         torch.distributed.destroy_process_group()
 
