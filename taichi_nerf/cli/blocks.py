@@ -58,7 +58,7 @@ def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDi
     from ..models.family import settled
     from ..training.blocks import block_folder
     from ..training.folder import CONFIG_FILE, RunFolder, make_folder, writing
-    
+
     path, part = block_folder(run.path, number), within_block(around_block(scene, each.block), each.block)
     make_folder(path, exist_ok=True)
     with writing(path):

@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 from tyro.conf import Suppress
 
 from .batch import RayBatchConfig
-from .fields import DEEPEST, HASH_FIELD, LARGE_HASH_FIELD, WIDEST, Encoding, FieldConfig, PositionalFieldConfig
-from .mip_nerf import MIP_NERF, MIP_NERF_PAPER, MipNeRFConfig
+from .fields import DEEPEST, WIDEST, FieldConfig, PositionalFieldConfig
+from .mip_nerf import MIP_NERF, MIP_NERF_PAPER, MipNeRFConfig, with_hash
 from .model import LONGEST_CODE
-from .optimiser import OptimiserConfig
 from .settings import within
-from .systems import Preset, Recipe, System
+from .systems import Recipe, System
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +50,9 @@ BLOCK_NERF_PAPER = Recipe(
     optimiser=replace(MIP_NERF_PAPER.optimiser, learning_rate=2e-3, network_learning_rate=2e-3))
 
 
-def _with_encoding(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
-    field = HASH_FIELD if preset == "small" else LARGE_HASH_FIELD
-    return replace(found, model=replace(found.model, field=field, widths="level"), optimiser=OptimiserConfig())
-
-
 SYSTEM = System(
     settings=BlockNeRFConfig,
     model="taichi_nerf.models.block_nerf:BlockNeRF",
     presets={"small": BLOCK_NERF, "paper": BLOCK_NERF_PAPER},
-    with_encoding=_with_encoding,
+    with_encoding=with_hash,
 )

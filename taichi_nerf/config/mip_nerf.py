@@ -66,7 +66,8 @@ MIP_NERF_PAPER = Recipe(
     optimiser=replace(NERF_PAPER.optimiser, final_fraction=0.01, warmup_steps=2500))
 
 
-def _with_encoding(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+def with_hash(found: Recipe, preset: Preset, encoding: Encoding) -> Recipe:
+    """The recipe with a hash grid, whose levels fade with the cone."""
     field = HASH_FIELD if preset == "small" else LARGE_HASH_FIELD
     return replace(found, model=replace(found.model, field=field, widths="level"), optimiser=OptimiserConfig())
 
@@ -75,5 +76,5 @@ SYSTEM = System(
     settings=MipNeRFConfig,
     model="taichi_nerf.models.mip_nerf:MipNeRF",
     presets={"small": MIP_NERF, "paper": MIP_NERF_PAPER},
-    with_encoding=_with_encoding,
+    with_encoding=with_hash,
 )

@@ -8,6 +8,7 @@
 Positions are those of the scene's file.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from .scene import Scene
 
 __all__ = ["Block", "around_block", "blocks_of", "blocks_of_size", "within_block"]
 
+MOST = 1000  # blocks
 ROUNDS = 50  # of k-means at most
 
 
@@ -51,12 +53,19 @@ def blocks_of(scene: Scene, count: int) -> list[Block]:
 
 
 def blocks_of_size(scene: Scene, size: float) -> list[Block]:
-    """As few blocks as have no camera further than half of `size` from the centre that it is nearest to."""
+    """As few blocks as have no camera further than half of `size` from the centre that it is nearest to. Raises
+    UserError where these are more than MOST."""
     positions = _positions(scene, "train")
-    for count in range(1, len(np.unique(positions, axis=0)) + 1):
+    most = min(len(np.unique(positions, axis=0)), MOST)
+
+    def fits(count: int) -> bool:
         centres, own = _clusters(positions, count)
-        if np.linalg.norm(positions - centres[own], axis=1).max() <= 0.5 * size:
-            break
+        return bool(np.linalg.norm(positions - centres[own], axis=1).max() <= 0.5 * size)
+
+    count = 1 + bisect_left(range(1, most + 1), True, key=fits)
+    if count > most:
+        raise UserError(f"{scene.name} would be cut into more than {most} blocks of {size:g}; give a larger "
+                        "--block-size")
     return blocks_of(scene, count)
 
 

@@ -134,7 +134,8 @@ def load_any(path: Path) -> tuple[Model | Blocks, dict]:
     """
     if not is_cut(path):
         return checkpoint.load_trained(path)
-    blocks, folders = read_blocks(path), [block_folder(path, number) for number in range(len(read_blocks(path)))]
+    blocks = read_blocks(path)
+    folders = [block_folder(path, number) for number in range(len(blocks))]
     trained = sum(each.trained for each in blocks)
     if trained < len(blocks):
         raise UserError(f"of {path} {trained} of {len(blocks)} blocks are trained; go on with: taichi-nerf train "

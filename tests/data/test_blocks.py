@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from taichi_nerf.data import blocks
 from taichi_nerf.data.blocks import Block, around_block, blocks_of, blocks_of_size, within_block
 from taichi_nerf.data.builtin.cameras import looking
 from taichi_nerf.data.scene import Images, Scene, Split
@@ -55,6 +56,12 @@ def test_blocks_of_a_size_are_as_few_as_it_takes():
     scene = along_a_street()
     for size, count in ((20.0, 1), (4.2, 2), (2.2, 4)):
         assert len(blocks_of_size(scene, size)) == count
+
+
+def test_more_blocks_than_anybody_wants_are_refused(monkeypatch):
+    monkeypatch.setattr(blocks, "MOST", 8)
+    with pytest.raises(UserError, match=r"more than 8 blocks of 0\.1; give a larger --block-size"):
+        blocks_of_size(along_a_street(), 0.1)
 
 
 def test_views_are_those_that_stand_in_the_block():

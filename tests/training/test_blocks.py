@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from taichi_nerf import cli, runtime
-from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
 from taichi_nerf.data.blocks import Block, blocks_of, within_block
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.errors import UserError
@@ -18,10 +17,7 @@ from taichi_nerf.training import blocks as cut
 from taichi_nerf.training.run import make_model
 from taichi_nerf.types import Shot
 
-CONFIG = InstantNGPConfig(
-    field=FieldConfig(hash_grid=HashGridConfig(levels=3, features=2, log2_entries=8, max_resolution=16),
-                      geometry_features=4, density_width=8, colour_width=8, direction_degree=2),
-    sampling=SamplingConfig(grid_resolution=16, steps=64), appearance=3)
+from .test_lights import CONFIG
 
 
 @pytest.fixture(scope="module")
