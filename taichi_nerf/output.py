@@ -24,6 +24,12 @@ def hush() -> None:
     _hushed = True
 
 
+def speak() -> None:
+    """Print again."""
+    global _hushed
+    _hushed = False
+
+
 def result(*lines: str) -> None:
     """Print lines of what was asked for."""
     _write(sys.stdout, "".join(f"{visible(line)}\n" for line in lines), results=True)

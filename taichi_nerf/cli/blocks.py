@@ -1,11 +1,13 @@
-"""`taichi-nerf train --blocks`: one model after the other, each of a part of the scene."""
+"""`taichi-nerf train --blocks`: one model after the other, each of a part of the scene; ranks share them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..output import quoted, result, say
+from ..errors import UserError
+from ..output import result, say, speak
 from ..progress import Progress
 
 if TYPE_CHECKING:
@@ -13,43 +15,84 @@ if TYPE_CHECKING:
     from ..data.scene import Scene
     from ..training.blocks import BlockOnDisk
     from ..training.folder import RunFolder
+    from ..training.team import Team
 
 Trained = Callable[["RunFolder", "Scene", bool], int]
 # trains a model of a scene, in a run that is new or goes on -> exit code
 
 
-def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Scene", trained: Trained) -> int:
+def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Scene", trained: Trained,
+                 team: "Team") -> int:
     """The exit code, after the training of all blocks that are not trained, and what follows it.
 
     `cut` says the blocks of a run that has none yet. What is trained stays as it is, and a block that was stopped goes
-    on where it stood.
+    on where it stood. All have one budget, so that the ranks of a team share them by number; rank 0 waits for the
+    others, and does what follows.
     """
-    from ..training.blocks import BlockOnDisk, block_folder, is_cut, read_blocks, write_blocks
-    from ..training.folder import CONFIG_FILE
+    from ..training.blocks import BlockOnDisk, is_cut, read_blocks, write_blocks
 
-    if not is_cut(run.path):
-        write_blocks(run.path, [BlockOnDisk(block=block) for block in cut()])
-    blocks, took = read_blocks(run.path), []
-    for number, each in enumerate(blocks):
-        if each.trained and (block_folder(run.path, number) / CONFIG_FILE).is_file():
-            continue
+    with team.together():
+        if team.first:
+            known = read_blocks(run.path) if is_cut(run.path) else [BlockOnDisk(block=block) for block in cut()]
+            write_blocks(run.path, [replace(each, trained=each.trained and _is_there(run.path, number))
+                                    for number, each in enumerate(known)])
+    blocks = read_blocks(run.path)
+    untrained = [number for number, each in enumerate(blocks) if not each.trained]
+    mine = team.mine(untrained)
+    if team.world > 1 and untrained:
+        say(f"{len(untrained)} of {len(blocks)} blocks are to be trained, {len(mine)} of them by rank 0, which "
+            "speaks of its own")
+    code = _train_own(run, scene, blocks, mine, trained)
+    if code or not team.first:
+        return code
+    _finish(run, scene, _all_trained(run.path))
+    return 0
+
+
+def _train_own(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]", mine: Sequence[int],
+               trained: Trained) -> int:
+    """The exit code, after the training of the blocks `mine`, which the file then calls trained."""
+    from ..training.blocks import note_trained
+
+    start = time.perf_counter()
+    for done, number in enumerate(mine, start=1):
+        each = blocks[number]
         say(f"block {number + 1} of {len(blocks)}: what is within {each.block.radius:.4g} of "
             f"{', '.join(f'{value:.4g}' for value in each.block.centre)}")
-        start = time.perf_counter()
-        code = _train_block(run, scene, number, each, trained)
+        try:
+            code = _train_block(run, scene, number, each, trained)
+        except UserError as error:
+            speak()  # of a block that another rank trains, none else knows
+            raise UserError(f"block {number + 1} of {len(blocks)}: {error}") from None
         if code:
-            say(f"taichi-nerf: {sum(other.trained for other in blocks)} of {len(blocks)} blocks are trained; go on "
-                f"with all of them by: taichi-nerf train --resume {quoted(run.path)}")
             return code
-        blocks[number] = replace(each, trained=True)
-        write_blocks(run.path, blocks)
-        took.append(time.perf_counter() - start)
-        left = sum(not other.trained for other in blocks)
+        note_trained(run.path, number)
+        left = len(mine) - done
         if left:
-            minutes, seconds = divmod(round(left * sum(took) / len(took)), 60)
+            minutes, seconds = divmod(round(left * (time.perf_counter() - start) / done), 60)
             say(f"block {number + 1} of {len(blocks)} is trained; the other {left} take about {minutes}:{seconds:02d}")
-    _finish(run, scene, blocks)
     return 0
+
+
+def _is_there(path: Path, number: int) -> bool:
+    """Whether the run of a block is."""
+    from ..training.blocks import block_folder
+    from ..training.folder import CONFIG_FILE
+
+    return (block_folder(path, number) / CONFIG_FILE).is_file()
+
+
+def _all_trained(path: Path) -> "list[BlockOnDisk]":
+    """The blocks, once other ranks have trained theirs; one that dies takes all of them along."""
+    from ..training.blocks import read_blocks
+
+    blocks = read_blocks(path)
+    with Progress("blocks") as line:
+        while left := sum(not each.trained for each in blocks):
+            line.wait(f"{left} of {len(blocks)} are still trained by other ranks")
+            time.sleep(0.5)
+            blocks = read_blocks(path)
+    return blocks
 
 
 def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDisk", trained: Trained) -> int:

@@ -110,9 +110,9 @@ class Train(Common):
     """Allow for photos in different light: by a code of each photo, for other cameras and times of day, or by an
     exposure of each, for one camera that meters each photo anew. The first lines say which, and why."""
     blocks: Annotated[int, arg(metavar="N")] = 0
-    """Cut the scene into so many blocks along where its cameras stand, and train a model of each, one after the other;
-    pictures are then made of all of them. Any model can be cut; block-nerf is made for it. 0: one model of everything.
-    """
+    """Cut the scene into so many blocks along where its cameras stand, and train a model of each, one after the other,
+    or one by each rank of torchrun; pictures are then made of all of them. Any model can be cut; block-nerf is made for
+    it. 0: one model of everything."""
     block_size: Annotated[float | None, arg(metavar="LENGTH")] = None
     """The same with as many blocks as it takes so that none is longer, in units of the scene's file."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
@@ -183,8 +183,6 @@ def train(command: Train) -> int:
             _check_alone(team, "--view shows what is trained",
                          "look at the run from another process, with taichi-nerf view")
             require_viewer(command.host, command.port)
-        if command.cut or (command.resume is not None and is_cut(command.resume)):
-            _check_alone(team, "--blocks trains one model after the other")
         if command.resume is None:
             run, scene = _begun(command, held, team)
         else:
@@ -205,12 +203,14 @@ def train(command: Train) -> int:
 
 def _blocks_trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team") -> int:
     """The exit code, after the training of a model of each block and what follows it."""
+    from ..training.team import ALONE
     from .blocks import train_blocks
 
     def trained(block: "RunFolder", part: "Scene", goes_on: bool) -> int:
-        return _trained(dataclasses.replace(command, resume=block.path if goes_on else None), block, part, team)
+        own = dataclasses.replace(command, resume=block.path if goes_on else None)
+        return _trained(own, block, part, ALONE, whole=run.path)
 
-    return train_blocks(run, lambda: _cut(command, scene), scene, trained)
+    return train_blocks(run, lambda: _cut(command, scene), scene, trained, team)
 
 
 def _cut(command: Train, scene: "Scene") -> "list[Block]":
@@ -231,14 +231,14 @@ def _going_on(command: Train, team: "Team") -> Train:
     return dataclasses.replace(train_defaults(command.backend), resume=Path(begun), **same)
 
 
-def _check_alone(team: "Team", what: str, remedy: str = "start it without torchrun"):
+def _check_alone(team: "Team", what: str, remedy: str):
     """Raises UserError where several ranks would do `what` one process does."""
     if team.world > 1:
         raise UserError(f"{what} in one process, and these are {team.world} ranks; {remedy}")
 
 
-def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team") -> int:
-    """The exit code, after the training and what follows it."""
+def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team", whole: Path | None = None) -> int:
+    """The exit code, after the training and what follows it; `whole` is the run of all blocks, if this is of one."""
     from .. import runtime
     from ..training import checkpoint
     from ..training.run import make_model, warm_up
@@ -273,11 +273,13 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team") -> 
         say(f"training in {run.path} on {ranks}{_runtime_name()}; the first step begins after {waited:.1f} s")
     viewer = shown_training(trainer, scene, run.path, command.host, command.port) if command.view else nobody()
     with viewer as shown:
-        return _run(command, run, scene, trainer, shown)
+        return _run(command, run, scene, trainer, shown, whole or run.path)
 
 
-def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", shown: Shown) -> int:
-    """The exit code, after the steps and what follows them, while somebody may look."""
+def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", shown: Shown,
+         again: Path) -> int:
+    """The exit code, after the steps and what follows them, while somebody may look; `again` is what goes on, if it
+    is stopped."""
     from ..training.run import train as run_training
 
     with Stop() as stop, Progress("training") as line:
@@ -293,7 +295,7 @@ def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", s
     if not done:
         say(
             f"taichi-nerf: stopped and saved at step {trainer.steps_done}; go on with: "
-            f"taichi-nerf train --resume {quoted(run.path)}"
+            f"taichi-nerf train --resume {quoted(again)}"
         )
         return 128 + trainer.team.told(stop.signal)
     try:
@@ -303,7 +305,7 @@ def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", s
     except KeyboardInterrupt:
         say(
             "taichi-nerf: stopped after the training; score and render with: "
-            f"taichi-nerf train --resume {quoted(run.path)}"
+            f"taichi-nerf train --resume {quoted(again)}"
         )
         return 130
     return 0

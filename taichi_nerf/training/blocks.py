@@ -11,8 +11,9 @@ section 3.4.3). No weight changes.
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from .. import runtime
 from ..data.blocks import Block
+from ..data.locks import holding
 from ..data.scene import Images, Scene, Split
 from ..errors import UserError
 from ..models.blocks import Blocks, Part
@@ -37,7 +39,7 @@ from .folder import CONFIG_FILE, RunFolder
 from .half_image import fit_left_halves
 
 __all__ = ["BLOCKS_FILE", "BlockOnDisk", "as_one", "block_folder", "codes_of_neighbours", "is_cut", "load_any",
-           "points_seen", "read_blocks", "write_blocks"]
+           "note_trained", "points_seen", "read_blocks", "write_blocks"]
 
 BLOCKS_FOLDER = "blocks"
 FORMAT, VERSION = "taichi-nerf blocks", 1
@@ -73,6 +75,18 @@ def write_blocks(path: Path, blocks: Sequence[BlockOnDisk]) -> None:
     content = [{"centre": each.block.centre, "radius": each.block.radius, "trained": each.trained, "code": each.code,
                 "seen": each.seen} for each in blocks]
     write_json(path / BLOCKS_FILE, {"format": FORMAT, "version": VERSION, "blocks": content})
+
+
+def note_trained(path: Path, number: int) -> None:
+    """Let what the run at `path` says of its blocks call one of them trained, beside others who do so of theirs."""
+    while True:
+        try:
+            with holding(path / f"{BLOCKS_FILE}.lock"):
+                blocks = read_blocks(path)
+                blocks[number] = replace(blocks[number], trained=True)
+                return write_blocks(path, blocks)
+        except BlockingIOError:
+            time.sleep(0.01)
 
 
 def read_blocks(path: Path) -> list[BlockOnDisk]:

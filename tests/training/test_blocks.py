@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -157,3 +158,12 @@ def test_any_model_can_be_cut_and_a_block_that_is_gone_is_trained_again(tmp_path
     assert cli.main(["train", "--resume", str(run)]) == 0
     assert cli.main(["eval", str(run), "--json"]) == 0
     assert np.isfinite(json.loads(capsys.readouterr().out.splitlines()[-1])["psnr"])
+
+
+def test_blocks_that_are_trained_at_one_time_are_all_noted(tmp_path):
+    """By processes that share them: each reads the file, and writes it."""
+    cut.write_blocks(tmp_path, [cut.BlockOnDisk(block=Block(centre=(x, 0.0, 0.0), radius=1.0)) for x in range(24)])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: cut.note_trained(tmp_path, number), range(24)))
+    assert all(each.trained for each in cut.read_blocks(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["blocks.json"]

@@ -472,6 +472,26 @@ def test_torchrun_trains_one_model_that_one_process_goes_on_with_and_scores(tmp_
 
 
 @pytest.mark.slow
+def test_ranks_share_the_blocks_and_those_of_a_dead_one_are_gone_on_with(tmp_path):
+    folder, small = tmp_path / "street", ["--model.field.hash-grid.levels", "4"]
+    street = ["train", "builtin:street-1", *TRAIN[1:], "--blocks", "3", *small, "--output", folder]
+    process = torchrun(*street, "--steps", "300", "--checkpoint-seconds", "0.3")
+    wait_until(process, (folder / "blocks" / "01" / "training_state.safetensors").is_file)
+    os.kill(rank_of(process, 1), signal.SIGKILL)
+    assert done(process, 60)[0] != 0
+    whole = [json.loads((folder / "blocks.json").read_text())["blocks"][n]["trained"] for n in range(3)]
+    assert not whole[1]
+
+    # the first of those that are left is rank 0's, and so on
+    code, out, err = done(torchrun("train", "--resume", folder, *TRAIN[3:7], "--steps", "300"))
+    assert code == 0, err
+    assert f"{3 - sum(whole)} of 3 blocks are to be trained" in err and out.count(": trained 3 blocks") == 1
+    assert {path.name for path in (folder / "blocks").iterdir()} == {"00", "01", "02"}
+    code, scores, err = done(torchrun("eval", folder, "--json", *TRAIN[3:7]))
+    assert code == 0 and len(json.loads(scores)["per_image"]) > 0, err
+
+
+@pytest.mark.slow
 def test_bad_input_is_one_sentence_and_code_2_on_all_ranks(tmp_path):
     train = ["train", "--backend", "cpu", "--downscale", "8"]
     for arguments, sentence in (([*train, tmp_path / "none"], "does not exist"),
