@@ -122,13 +122,23 @@ def test_the_sixth_version_is_read(kind, encoding):
     assert found.model.field.harmonics is None and found.training.sparsity.weight == 0
 
 
+FIRST_OF_THE_SEVENTH = {
+    "scene": ("path downscale scales test_every background format orient axes world_to_camera skip_missing exposure "
+              "alpha masks cut_out cache"),
+    "training": "steps seconds seed gradients batch optimiser refine exposure depth sparsity", "model": None}
+
+
 def test_the_first_runs_of_the_seventh_version_are_read():
-    """They had no term of what is right before a camera, and no settings for few views."""
-    old = settings()
-    del old["training"]["near_camera"], old["few_views"], old["appearance"], old["orbit_frames"]
-    del old["training"]["trim"]["most"]  # nor did anything bound what --robust leaves out
+    """Their settings, by name: whatever came since without a version of its own has a value for runs that lack it."""
+    values = settings()
+    old = {part: values[part] if names is None else {name: values[part][name] for name in names.split()}
+           for part, names in FIRST_OF_THE_SEVENTH.items()}
     found = from_dict(RunConfig, todays_run(old, 7))
-    assert found.training.near_camera.weight == 0 and not found.few_views and found.training.trim.most == 1
+    assert found.training.near_camera.weight == 0 and not found.few_views and not found.training.robust
+    assert found.scene.block is None
+    later = settings()  # those that had --robust, which nothing bounded yet
+    del later["training"]["trim"]["most"]
+    assert from_dict(RunConfig, todays_run(later, 7)).training.trim.most == 1
     assert todays_run(settings(), 7) == settings()
 
 
