@@ -30,6 +30,7 @@ from .bench import Bench, bench
 from .doctor import Doctor, doctor
 from .eval import Eval, eval
 from .info import Info, info
+from .locate import Locate, locate
 from .octree import Octree, octree
 from .options import Backend
 from .page import Page, page
@@ -46,6 +47,7 @@ COMMANDS: dict[type, Callable[[Any], int]] = {
     View: view,
     Octree: octree,
     Page: page,
+    Locate: locate,
     Process: process,
     Info: info,
     Doctor: doctor,
@@ -84,6 +86,7 @@ def _command_type(defaults: Train):
         | Annotated[View, subcommand("view")]
         | Annotated[Octree, subcommand("octree")]
         | Annotated[Page, subcommand("page")]
+        | Annotated[Locate, subcommand("locate")]
         | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Doctor, subcommand("doctor")]
@@ -176,7 +179,7 @@ def _name(command: type) -> str:
 
 def _parsed(
     argv: list[str],
-) -> "Train | Eval | Render | View | Octree | Page | Process | Info | Doctor | Bench | None":
+) -> "Train | Eval | Render | View | Octree | Page | Locate | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())

@@ -52,6 +52,11 @@ class Cameras:
         indices = _as_index(indices)
         return Cameras(**{f.name: getattr(self, f.name)[indices] for f in fields(self)})
 
+    @classmethod
+    def joined(cls, parts: Sequence["Cameras"]) -> "Cameras":
+        """The cameras of all parts, one after the other."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
     def resized(self, size) -> "Cameras":
         """The same cameras with pictures of `size` ([2] or [N, 2]: width, height); what they see stays."""
         size = np.broadcast_to(np.asarray(size, dtype=np.int32), self.size.shape)

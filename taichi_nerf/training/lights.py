@@ -13,7 +13,7 @@ from ..models.shots import ids_of
 from .folder import RunFolder
 from .half_image import fit_left_halves
 
-__all__ = ["lights_along", "lights_of"]
+__all__ = ["home_of", "lights_along", "lights_of"]
 
 
 def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | None = None,
@@ -28,7 +28,7 @@ def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | 
         raise UserError(f"{run.path} knows no light of a photo: it was trained without codes of them "
                         "(--model.appearance)")
     names = {split: list(each.images.names) for split, each in run.cameras_scene().splits.items()}
-    homes = [_home(photo, names, run) for photo in photos]
+    homes = [home_of(photo, names, run.path) for photo in photos]
     found = {}
     for home in dict.fromkeys(split for split, _ in homes):
         scene, *_ = run.split(home, path=path, every=1)
@@ -46,8 +46,8 @@ def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | 
     return torch.stack([found[home] for home in homes])
 
 
-def _home(photo: str, names: Mapping[str, Sequence[str]], run: RunFolder) -> tuple[str, str]:
-    """The split and the name of `photo`; `names` are those of each split."""
+def home_of(photo: str, names: Mapping[str, Sequence[str]], run: Path) -> tuple[str, str]:
+    """The split and the name of `photo`, as `lights_of` takes it; `names` are those of each split. Raises UserError."""
     split, slash, name = photo.partition("/")
     if slash and name in names.get(split, ()):
         return split, name
@@ -57,7 +57,7 @@ def _home(photo: str, names: Mapping[str, Sequence[str]], run: RunFolder) -> tup
     known = [name for each in names.values() for name in each]
     near = difflib.get_close_matches(Path(photo).stem, dict.fromkeys(known), n=3)
     meant = f"did you mean {' or '.join(near)}? It has" if near else f"it has {', '.join(known[:3])}, ...,"
-    raise UserError(f"{photo} is no photo of {run.path}; {meant} {len(known)} photos, which taichi-nerf info lists; "
+    raise UserError(f"{photo} is no photo of {run}; {meant} {len(known)} photos, which taichi-nerf info lists; "
                     "give a name without folder and ending, with the split before it (test/NAME) where several have it")
 
 

@@ -165,7 +165,7 @@ def _still_splits(what: _Composition, views: Sequence[int], resolution: int, sam
     cameras = [what.cameras(n, resolution, turn + what.turn * i, 0.5 + 0.17 * i) for i, n in enumerate(views)]
     lights = [what.light()] * sum(views)
     lights[: views[0]] = what.lights_of_photos(views[0]) if what.lights_of_photos else lights[: views[0]]
-    pictures = render(what.world(), _joined(cameras), lights, samples)
+    pictures = render(what.world(), Cameras.joined(cameras), lights, samples)
     splits, first = {}, 0
     for split_name, split_cameras in zip(SPLIT_NAMES, cameras):
         if len(split_cameras):
@@ -176,11 +176,6 @@ def _still_splits(what: _Composition, views: Sequence[int], resolution: int, sam
     if what.told is not None:
         splits = {name: what.told(split) for name, split in splits.items()}
     return splits
-
-
-def _joined(parts: list[Cameras]) -> Cameras:
-    names = ("camera_to_world", "focal", "principal", "distortion", "lens", "size")
-    return Cameras(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
 
 
 def _split(name: str, cameras: Cameras, pictures: Pictures, first: int) -> Split:

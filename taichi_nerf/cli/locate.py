@@ -1,0 +1,173 @@
+"""`taichi-nerf locate`: where a photo was taken."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from ..config import SettingError, system_of
+from ..errors import UserError
+from ..output import quoted, result, result_json
+from ..progress import Progress
+from .options import Common, make_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data.scene import Cameras, Scene
+    from ..training.folder import RunFolder
+    from ..training.locate import Located
+
+MOST = 256  # candidates that are looked at first
+NEAR = (30.0, 0.6)  # degrees, and a part of the scene, around the photo that is named
+ALIKE = 0.01  # by what part the shapes of two photos may differ and still be of one lens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locate(Common):
+    """Say where a photo of the scene was taken: cameras are fitted until the trained model shows what the photo shows.
+
+    Try `taichi-nerf locate runs/lego-20260101-120000 photo.png`, and look at the picture beside the file that it names.
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder that train wrote."""
+    photo: Annotated[Positional[Path], arg(metavar="PHOTO")]
+    """An image file. It is taken to have the lens of the training cameras, unless --fov says otherwise."""
+    near: Annotated[str | None, arg(metavar="NAME")] = None
+    """A photo of the scene, by its name without folder and ending, that was taken from about the same place; by default
+    the search begins at all training cameras."""
+    fov: Annotated[float | None, arg(metavar="DEGREES")] = None
+    """Horizontal field of view of the photo."""
+    seed: int = 0
+    """Of everything random."""
+    output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE.json")] = None
+    """A new camera-path file, which render takes; the picture goes beside it. By default RUN/located/PHOTO.json."""
+    json: bool = False
+    """Print one line of JSON instead of a summary."""
+
+    def __post_init__(self):
+        if self.fov is not None and not 1 <= self.fov <= 170:
+            raise SettingError(f"fov must be from 1 to 170 degrees, got {self.fov:g}")
+
+
+def locate(command: Locate) -> int:
+    """`taichi-nerf locate`"""
+    from .. import paths, runtime
+    from ..data.images import read_image
+    from ..training import checkpoint
+    from ..training.blocks import is_cut
+    from ..training.files import write_text
+    from ..training.folder import RunFolder
+    from ..training.locate import locate as located
+
+    run = RunFolder.open(command.run)
+    if is_cut(run.path):
+        raise UserError(f"{run.path} is cut into blocks; give one of them, as {run.path / 'blocks' / '00'}")
+    if system_of(run.config.model).moves or system_of(run.config.model).made_by is not None:
+        raise UserError("photos are located in what stands still and was trained on images, and "
+                        f"{run.path} is a run of {run.config.model.kind}; give one of another model")
+    photo, scene = read_image(command.photo), run.cameras_scene()
+    candidates = _candidates(command, run, scene, photo)
+    output = _output(command)
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+    model = checkpoint.load(run.path)
+    with Progress("locating") as line:
+        found = located(model, scene, photo, candidates, seed=command.seed, on_step=lambda done, total: line.show(
+            done / total, f"{done} of {total} steps, {line.left(done / total)}"))
+    make_folder(output.parent)
+    write_text(output, paths.to_json(scene.model_cameras(found.camera), scene))
+    _draw(model, scene, photo, found, output.with_suffix(".png"))
+    place, ahead = found.camera.position[0] + scene.origin, -found.camera.camera_to_world[0, :, 2]
+    if command.json:
+        result_json({"position": place.tolist(), "view_direction": ahead.tolist(), "psnr": found.psnr,
+                     "confidence": found.confidence, "degrees": found.degrees, "units": found.units,
+                     "file": str(output)})
+        return 0
+    result(f"{command.photo.name}: taken at {_numbers(place)}, looking along {_numbers(ahead)}",
+           f"the model shows it with {found.psnr:.1f} dB; its directions are known to {found.degrees:.2g} degrees, its "
+           f"place to {found.units:.2g} units, if it is this place, of which the confidence is {found.confidence:.2f}",
+           f"{quoted(output)}, and beside it a picture; the view: taichi-nerf render {quoted(run.path)} --path "
+           f"{quoted(output)}")
+    return 0
+
+
+def _candidates(command: Locate, run: "RunFolder", scene: "Scene", photo: "np.ndarray") -> "Cameras":
+    """Cameras in the world that may have taken the photo, with its lens."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from ..training.locate import around
+
+    height, width = photo.shape[:2]
+    cameras = _near(command, run, scene)
+    if command.fov is None:
+        shape = cameras.size[0, 0] / cameras.size[0, 1]
+        if abs(width / height / shape - 1) > ALIKE:
+            raise UserError(f"{command.photo} has {width} x {height} pixels, and the training cameras have another "
+                            f"shape ({cameras.size[0, 0]} x {cameras.size[0, 1]}), so that their lens is not its; give its "
+                            "horizontal field of view with --fov DEGREES")
+    cameras = cameras.resized((width, height))
+    if command.fov is not None:
+        focal = 0.5 * width / math.tan(0.5 * math.radians(command.fov))
+        cameras = replace(cameras, focal=np.full_like(cameras.focal, focal), lens=np.zeros_like(cameras.lens),
+                          principal=np.full_like(cameras.principal, 0.5) * (width, height),
+                          distortion=np.zeros_like(cameras.distortion))
+    if command.near is not None:
+        return around(cameras, scene, degrees=NEAR[0], share=NEAR[1], count=MOST, seed=command.seed)
+    return cameras.subset(np.unique(np.linspace(0, len(cameras) - 1, MOST).round().astype(int)))
+
+
+def _near(command: Locate, run: "RunFolder", scene: "Scene") -> "Cameras":
+    """The cameras to begin at: of the photo that is named, or of all of the training."""
+    from ..training.lights import home_of
+
+    if command.near is None:
+        return scene.splits["train"].cameras
+    names = {split: list(each.images.names) for split, each in scene.splits.items()}
+    split, name = home_of(command.near, names, run.path)
+    return scene.splits[split].cameras.subset([names[split].index(name)])
+
+
+def _draw(model, scene: "Scene", photo: "np.ndarray", found: "Located", file: Path):
+    """The photo, what the model shows to the camera that was found, and their difference."""
+    import numpy as np
+
+    from ..models.views import render_view
+    from ..pictures import error_picture, side_by_side, to_uint8, write_png
+    from ..training.evaluate import GREY
+    from ..training.locate import smaller
+
+    grey, photo = GREY[scene.background], smaller(photo, 400)
+    camera = scene.model_cameras(found.camera.resized(photo.shape[1::-1]))
+    shown = render_view(model, camera, 0, background=grey).colour
+    alpha = photo[..., 3:] / 255
+    truth = (photo[..., :3] / 255 * alpha + (1 - alpha) * grey).astype(np.float32)
+    write_png(file, side_by_side(truth, to_uint8(shown), error_picture(shown, truth),
+                                 captions=["photo", "the model from there", "error"]))
+
+
+def _numbers(values) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _output(command: Locate) -> Path:
+    """The new file. Raises UserError where there is one, or none can be."""
+    from ..training.folder import check_output
+
+    output, number = command.output, 1
+    if output is None:
+        output = command.run / "located" / f"{command.photo.stem}.json"
+        while output.exists():
+            number += 1
+            output = output.with_name(f"{command.photo.stem}_{number}.json")
+    if output.suffix.lower() != ".json":
+        raise UserError(f"--output {output} is no name of a camera path; give one that ends in .json")
+    for file in (output, output.with_suffix(".png")):
+        if file.exists():
+            raise UserError(f"{file} exists; choose another --output")
+        check_output(file)
+    return output
