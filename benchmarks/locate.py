@@ -50,8 +50,9 @@ def main():
     runtime.init("cpu", threads=settings.threads)
     scene, *_ = RunFolder.open(settings.run).split("test", every=1)
     model, test = checkpoint.load(settings.run), scene.splits["test"]
-    print(f"{machine()}, {settings.threads} threads; starts {settings.degrees:g} degrees and {settings.share:.0%} off\n")
-    print("| view | degrees off | off, % of the box | PSNR, dB | confidence | processor s |\n|---|---:|---:|---:|---:|---:|")
+    print(f"{machine()}, {settings.threads} threads; starts {settings.degrees:g} degrees and {settings.share:.0%} off")
+    print("\n| view | degrees off | off, % of the box | PSNR, dB | confidence | processor s |")
+    print("|---" + "|---:" * 5 + "|")
     found = 0
     for n in np.unique(np.linspace(0, len(test) - 1, settings.views).astype(int)):
         true = test.cameras.subset([n])
@@ -60,8 +61,8 @@ def main():
         place = locate(model, scene, test.images.image(n), candidates, seed=n)
         angle, away = (float(values[0]) for values in apart(scene, place.camera, true))
         found += angle < FOUND[0] and away < FOUND[1]
-        print(f"| {test.images.names[n]} | {angle:.3f} | {100 * away:.3f} | {place.psnr:.2f} | {place.confidence:.2f} | "
-              f"{time.process_time() - began:.0f} |", flush=True)
+        print(f"| {test.images.names[n]} | {angle:.3f} | {100 * away:.3f} | {place.psnr:.2f} | "
+              f"{place.confidence:.2f} | {time.process_time() - began:.0f} |", flush=True)
     print(f"\n{found} of {settings.views} within {FOUND[0]:g} degree and {FOUND[1]:.0%}")
 
 

@@ -108,8 +108,8 @@ def _candidates(command: Locate, run: "RunFolder", scene: "Scene", photo: "np.nd
         shape = cameras.size[0, 0] / cameras.size[0, 1]
         if abs(width / height / shape - 1) > ALIKE:
             raise UserError(f"{command.photo} has {width} x {height} pixels, and the training cameras have another "
-                            f"shape ({cameras.size[0, 0]} x {cameras.size[0, 1]}), so that their lens is not its; give its "
-                            "horizontal field of view with --fov DEGREES")
+                            f"shape ({cameras.size[0, 0]} x {cameras.size[0, 1]}), so that their lens is not its; "
+                            "give its horizontal field of view with --fov DEGREES")
     cameras = cameras.resized((width, height))
     if command.fov is not None:
         focal = 0.5 * width / math.tan(0.5 * math.radians(command.fov))

@@ -64,10 +64,11 @@ class Located:
     psnr: float
     """Of the photo against what the field shows to the camera, dB, at the finest level."""
     confidence: float
-    """By what part the squared error is smaller than that of the best other place, in [0, 1], at the last level at which
-    there were two; 1 where they came to one place."""
+    """By what part the squared error is smaller than that of the best other place, in [0, 1], at the last level that
+    saw two; 1 where they came to one place."""
     degrees: float
-    """Standard deviation of the camera's directions, by how much the picture changes with them."""
+    """Standard deviation of the camera's directions, by how much the picture changes with them: what the model shows
+    wrongly, and everywhere alike, comes on top of it."""
     units: float
     """That of its place, in units of the scene's file."""
 
@@ -82,6 +83,8 @@ def locate(model: Model, scene: Scene, photo: np.ndarray, candidates: Cameras, *
         candidates: at least one camera in the world, with the lens of the photo at its size; see `around`.
         on_step: is told how many steps are done and how many there are.
     """
+    if photo.shape[2] == 3:
+        photo = np.concatenate([photo, np.full_like(photo[..., :1], 255)], axis=2)  # [H, W, 4]
     told = on_step or (lambda done, total: None)
     total, done = SEARCH_STEPS + sum(level.steps for level in LEVELS), SEARCH_STEPS
     cameras, confidence = _searched(model, scene, smaller(photo, LEVELS[0].side), candidates, seed), 1.0
@@ -164,10 +167,8 @@ def _within(bounds: tuple[float, float], found: tuple[np.ndarray, np.ndarray]) -
 def _errors(model: Model, scene: Scene, cameras: Cameras, photo: np.ndarray, shots: Shot | None = None) -> np.ndarray:
     """[K] mean squared differences of what the cameras see, each as its shot, and the photo."""
     grey, placed = GREY[scene.background], scene.model_cameras(cameras)
-    truth = photo[..., :3] / 255
-    if photo.shape[2] == 4:
-        alpha = photo[..., 3:] / 255
-        truth = truth * alpha + (1 - alpha) * grey
+    alpha = photo[..., 3:] / 255
+    truth = photo[..., :3] / 255 * alpha + (1 - alpha) * grey
     return np.array([np.square(_seen(model, placed, n, grey, shots and shots[n : n + 1]) - truth).mean()
                      for n in range(len(placed))])
 

@@ -41,6 +41,7 @@ def small():
     return tree_of(ball_and_box(3, 4))
 
 
+@pytest.mark.slow
 def test_a_browser_shows_what_the_tree_shows(page, grid):
     cameras = around()
     with browser(cameras.size[0]) as view:

@@ -56,7 +56,7 @@ def scene():
     return builtin_scene("moving", resolution=16, views=(8, 0, 3), samples_per_pixel=1)
 
 
-@pytest.fixture(params=["t-nerf", "d-nerf", "nerfies"])
+@pytest.fixture(params=["t-nerf", "d-nerf", pytest.param("nerfies", marks=pytest.mark.slow)])
 def make(request, scene):
     """`make(steps=20)`: a new trainer of an untrained small model that knows the time."""
 
@@ -217,6 +217,7 @@ def run(scene, tmp_path):
     return train
 
 
+@pytest.mark.slow
 def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, monkeypatch):
     moving = run("d-nerf")
     assert "smeared" not in capsys.readouterr().err
@@ -271,6 +272,7 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
     assert "times from" in said and "photos have times" not in said
 
 
+@pytest.mark.slow
 def test_a_model_without_time_says_so_first(run, capsys):
     still = run("instant-ngp")
     first = next(line for line in capsys.readouterr().err.splitlines() if "photos" in line)
