@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from ..training.folder import RunFolder
     from ..training.team import Team
 
-Trained = Callable[["RunFolder", "Scene", bool], int]
+
+@dataclass(frozen=True)
+class Share:
+    """What a block is of the whole."""
+
+    run: Path
+    """Of all blocks: what goes on where the training is stopped."""
+    title: str
+    """Which it is."""
+    after: int
+    """So many follow it."""
+
+
+Trained = Callable[["RunFolder", "Scene", bool, Share], int]
 # trains a model of a scene, in a run that is new or goes on -> exit code
 
 
@@ -59,18 +72,18 @@ def _train_own(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]", mi
         each = blocks[number]
         say(f"block {number + 1} of {len(blocks)}: what is within {each.block.radius:.4g} of "
             f"{', '.join(f'{value:.4g}' for value in each.block.centre)}")
+        share = Share(run.path, f"block {number + 1} of {len(blocks)}", len(mine) - done)
         try:
-            code = _train_block(run, scene, number, each, trained)
+            code = _train_block(run, scene, number, each, trained, share)
         except UserError as error:
             speak()  # of a block that another rank trains, none else knows
-            raise UserError(f"block {number + 1} of {len(blocks)}: {error}") from None
+            raise UserError(f"{share.title}: {error}") from None
         if code:
             return code
         note_trained(run.path, number)
-        left = len(mine) - done
-        if left:
-            minutes, seconds = divmod(round(left * (time.perf_counter() - start) / done), 60)
-            say(f"block {number + 1} of {len(blocks)} is trained; the other {left} take about {minutes}:{seconds:02d}")
+        if share.after:
+            minutes, seconds = divmod(round(share.after * (time.perf_counter() - start) / done), 60)
+            say(f"{share.title} is trained; those left take about {minutes}:{seconds:02d}")
     return 0
 
 
@@ -95,7 +108,8 @@ def _all_trained(path: Path) -> "list[BlockOnDisk]":
     return blocks
 
 
-def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDisk", trained: Trained) -> int:
+def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDisk", trained: Trained,
+                 share: Share) -> int:
     """The exit code of the training of one block, in an ordinary run of its own."""
     from ..data.blocks import around_block, within_block
     from ..models.family import settled
@@ -109,11 +123,11 @@ def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDi
             own = RunFolder.open(path)
             own.config = replace(own.config, training=replace(
                 own.config.training, steps=run.config.training.steps, seconds=run.config.training.seconds))
-            return trained(own, own.placed(part), True)
+            return trained(own, own.placed(part), True, share)
         place = (*each.block.centre, each.block.radius)
         config = replace(run.config, scene=replace(run.config.scene, block=place), orbit_frames=0,
                          model=settled(run.config.model, part))
-        return trained(RunFolder.create(path, config, part), part, False)
+        return trained(RunFolder.create(path, config, part), part, False, share)
 
 
 def _finish(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):

@@ -37,6 +37,7 @@ from ..devices import pytorch_is_for_cuda
 from ..errors import RankLost, UserError
 from ..output import quoted, result, say
 from ..progress import Progress
+from .blocks import Share, train_blocks
 from .options import MOST_FRAMES, STARTED, Backend, Common
 from .stop import Stop
 from .viewing import Shown, check_port, nobody, require_viewer, shown_training
@@ -204,11 +205,10 @@ def train(command: Train) -> int:
 def _blocks_trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team") -> int:
     """The exit code, after the training of a model of each block and what follows it."""
     from ..training.team import ALONE
-    from .blocks import train_blocks
 
-    def trained(block: "RunFolder", part: "Scene", goes_on: bool) -> int:
+    def trained(block: "RunFolder", part: "Scene", goes_on: bool, share: Share) -> int:
         own = dataclasses.replace(command, resume=block.path if goes_on else None)
-        return _trained(own, block, part, ALONE, whole=run.path)
+        return _trained(own, block, part, ALONE, share)
 
     return train_blocks(run, lambda: _cut(command, scene), scene, trained, team)
 
@@ -237,8 +237,9 @@ def _check_alone(team: "Team", what: str, remedy: str):
         raise UserError(f"{what} in one process, and these are {team.world} ranks; {remedy}")
 
 
-def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team", whole: Path | None = None) -> int:
-    """The exit code, after the training and what follows it; `whole` is the run of all blocks, if this is of one."""
+def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team",
+             share: Share | None = None) -> int:
+    """The exit code, after the training and what follows it, of which a run of blocks may be the whole."""
     from .. import runtime
     from ..training import checkpoint
     from ..training.run import make_model, warm_up
@@ -273,20 +274,20 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team", who
         say(f"training in {run.path} on {ranks}{_runtime_name()}; the first step begins after {waited:.1f} s")
     viewer = shown_training(trainer, scene, run.path, command.host, command.port) if command.view else nobody()
     with viewer as shown:
-        return _run(command, run, scene, trainer, shown, whole or run.path)
+        return _run(command, run, scene, trainer, shown, share)
 
 
 def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", shown: Shown,
-         again: Path) -> int:
-    """The exit code, after the steps and what follows them, while somebody may look; `again` is what goes on, if it
-    is stopped."""
+         share: Share | None) -> int:
+    """The exit code, after the steps and what follows them, while somebody may look."""
     from ..training.run import train as run_training
 
-    with Stop() as stop, Progress("training") as line:
+    again, title, after = (run.path, "training", 0) if share is None else (share.run, share.title, share.after)
+    with Stop() as stop, Progress(title) as line:
         shown.stopped = stop
         done = run_training(
             trainer,
-            on_report=_Reporter(run, line, shown) if trainer.team.first else lambda report: None,
+            on_report=_Reporter(run, line, shown, after) if trainer.team.first else lambda report: None,
             save=lambda: _save(run, scene, trainer),
             checkpoint_seconds=command.checkpoint_seconds,
             stopped=stop,
@@ -315,13 +316,17 @@ class _Reporter:
     """Writes reports to the log, the progress line and the viewer, and says when something was skipped or came to
     nothing."""
 
-    def __init__(self, run: "RunFolder", line: Progress, shown: Shown):
-        self.run, self.line, self.shown = run, line, shown
+    def __init__(self, run: "RunFolder", line: Progress, shown: Shown, after: int):
+        """`after`: so many trainings as long as this one follow it."""
+        self.run, self.line, self.shown, self.after = run, line, shown, after
         self.noted, self.not_finite, self.mostly_left_out = {}, 0, 0
 
     def __call__(self, report: "Report"):
         self.run.log(report.as_json())
-        self.line.show(report.progress, str(report))
+        text = str(report)
+        if self.after and report.progress > 0:
+            text += f"; of all {self.line.left(report.progress / (1 + self.after))}"
+        self.line.show(report.progress, text)
         self.shown.tell(report.progress, str(report))
         self.not_finite += not math.isfinite(report.loss)
         self.mostly_left_out += (report.left_out or 0) > 0.5

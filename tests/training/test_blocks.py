@@ -114,7 +114,7 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
     assert cli.main(["train", "builtin:street-1", "--downscale", "12", "--model", "block-nerf", "--encoding", "hash",
                      "--blocks", "2", "--steps", "3", "--orbit-frames", "2", "-o", str(run), *SMALL]) == 0
     assert {"blocks.json", "config.json", "metrics.json", "orbit.mp4"} <= {path.name for path in run.iterdir()}
-    assert "block 1 of 2 is trained; the other 1 take about 0:" in capsys.readouterr().err
+    assert "block 1 of 2 is trained; those left take about 0:" in capsys.readouterr().err
     blocks = cut.read_blocks(run)
     assert [each.trained for each in blocks] == [True, True] and all(each.code and each.seen for each in blocks)
     capsys.readouterr()

@@ -41,6 +41,10 @@ from taichi_nerf_kernels.random import uniform_forward
 from .. import blobs
 from .conftest import BATCH, SMALL
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))  # as for a script there
+
+from kills import lines_of, rank_of, wait_until
+
 WORLD = 2
 
 
@@ -424,32 +428,6 @@ def done(process: subprocess.Popen, seconds: float = 240) -> tuple[int, str, str
     finally:
         process.kill()
     return process.returncode, out, err
-
-
-def rank_of(process: subprocess.Popen, rank: int) -> int:
-    """Process number of a rank of torchrun; 0: there is none."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
-            variables = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if int(parent) == process.pid and state != "Z" and f"RANK={rank}".encode() in variables:
-            return int(folder.name)
-    return 0
-
-
-def lines_of(folder: Path) -> list[dict]:
-    log = folder / "log.jsonl"
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-
-
-def wait_until(process: subprocess.Popen, condition, seconds: float = 240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

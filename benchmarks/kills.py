@@ -1,0 +1,106 @@
+"""A training by two ranks that are killed again and again, and started again by torchrun, against one that is not.
+
+    python benchmarks/kills.py [--kills 20] [--steps 1500] [--interval 2]
+
+Each kill -9 takes one of the ranks, in turn, at a random moment up to two checkpoint intervals after training went on.
+Says how many seconds of training each kill lost, which must be no more than a checkpoint interval (and the second
+between two reports), and by how much the scores of the two differ. Needs Linux.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPORTED = 1.0  # seconds between two lines of the log
+PATIENCE = 600.0  # seconds for anything to happen
+
+
+def rank_of(process: subprocess.Popen, rank: int) -> int:
+    """Process number of a rank of torchrun; 0: there is none."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if int(parent) == process.pid and state != "Z" and f"RANK={rank}".encode() in variables:
+            return int(folder.name)
+    return 0
+
+
+def lines_of(folder: Path) -> list[dict]:
+    """Of the log of a run."""
+    log = folder / "log.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+
+
+def wait_until(process: subprocess.Popen, condition, seconds: float = PATIENCE):
+    """Raises AssertionError if the process ends before, or nothing happens."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "torchrun has ended"
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.05)
+
+
+def started(folder: Path, settings: argparse.Namespace, errors) -> subprocess.Popen:
+    """Two ranks that train."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               "--max-restarts", str(settings.kills), "-m", "taichi_nerf", "train", "--downscale", "4", "--backend",
+               "cpu", "--threads", "1", "--steps", str(settings.steps), "--checkpoint-seconds", str(settings.interval),
+               "--orbit-frames", "0", "--output", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def kill_again_and_again(process: subprocess.Popen, folder: Path, settings: argparse.Namespace) -> list[float]:
+    """Seconds of training that the run stood at, before each kill."""
+    had, saved, random_of = [], folder / "training_state.safetensors", random.Random(settings.seed)
+    wait_until(process, saved.is_file)
+    for number in range(settings.kills):
+        time.sleep(random_of.uniform(0, 2 * settings.interval))
+        first = rank_of(process, 0)
+        os.kill(rank_of(process, number % 2), signal.SIGKILL)
+        had.append(lines_of(folder)[-1]["seconds"])
+        wait_until(process, lambda first=first: rank_of(process, 0) not in (0, first))
+        began = time.time()  # of those in their place; the first ones may have saved when they were told to end
+        wait_until(process, lambda began=began: saved.stat().st_mtime > began)
+        print(f"kill {number + 1} of {settings.kills}, at {had[-1]:.1f} s of training", flush=True)
+    return had
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two checkpoints")
+    parser.add_argument("--seed", type=int, default=0)
+    settings = parser.parse_args()
+    with tempfile.TemporaryDirectory() as within, open(Path(within) / "errors", "w+") as errors:
+        whole, killed = Path(within) / "whole", Path(within) / "killed"
+        assert started(whole, settings, subprocess.DEVNULL).wait() == 0
+        process = started(killed, settings, errors)
+        try:
+            had = kill_again_and_again(process, killed, settings)
+            assert process.wait() == 0
+        finally:
+            process.terminate()
+        errors.seek(0)
+        stood = [float(each) for each in re.findall(r"stands at step \d+, after ([0-9.]+) s", errors.read())]
+        psnr = [json.loads((folder / "metrics.json").read_text())["psnr"] for folder in (whole, killed)]
+    lost = [before - after for before, after in zip(had, stood, strict=True)]
+    print(f"{settings.kills} kills lost {max(lost):.2f} s of training at the most, {sum(lost) / len(lost):.2f} s in "
+          f"the mean; a checkpoint every {settings.interval:g} s, a report every {REPORTED:g} s")
+    print(f"PSNR {psnr[0]:.3f} dB without, {psnr[1]:.3f} dB with them: {psnr[1] - psnr[0]:+.3f} dB")
+
+
+if __name__ == "__main__":
+    main()
