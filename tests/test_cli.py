@@ -1113,7 +1113,7 @@ def begun(scene_folder, tmp_path, monkeypatch, capsys):
 
     def begin(*options: str):
         found = []
-        monkeypatch.setattr(module, "_run", lambda command, run, scene, trainer, shown: found.append(run) or 0)
+        monkeypatch.setattr(module, "_run", lambda command, run, *others: found.append(run) or 0)
         output = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         command = ["train", str(scene_folder), "--steps", "0", "--output", str(output), *SMALL, *options]
         assert cli.main(command) == 0
@@ -1166,10 +1166,15 @@ def test_info_lists_the_photos_of_a_run_that_knows_their_light(begun, tmp_path, 
     assert "warning: train" not in said
 
 
-def test_options_of_distances_that_change_nothing_are_named(begun):
+def test_options_that_change_nothing_are_named(begun):
     assert "--depth.final changes nothing: no distances count, as" in begun("--depth.final", "0.5")[1]
     assert "--depth.final and --depth.rays change nothing" in begun("--depth.final", "0.5", "--depth.rays", "0.1")[1]
     assert "change" not in begun("--depth.weight", "0")[1]
+    said = begun("--trim.most", "0.2", "--refine.pull", "0.1", "--exposure.learning-rate", "0.1")[1]
+    for option, reason in (("--trim.most", "nothing is left out without --robust"),
+                           ("--refine.pull", "no camera is corrected without --refine.poses or --refine.lenses"),
+                           ("--exposure.learning-rate", "none is learned without --exposure.learned")):
+        assert f"{option} changes nothing: {reason}" in said
 
 
 def test_without_its_library_the_viewer_says_how_to_get_it(tmp_path, monkeypatch, capsys):

@@ -103,4 +103,5 @@ def _fitted_halves(
     return fit_left_halves(model, scene, chosen_views(scene, split, every), poses=training.refine.poses,
                            exposure=training.exposure.learned,
                            appearance="appearance" in model.codes, seed=training.seed,
-                           on_step=lambda done, total: line.count(done, total, "steps of fitting left halves"))
+                           on_step=lambda done, total: line.show(done / total, (
+                               f"{done} of {total} steps of fitting left halves, {line.left(done / total)}")))

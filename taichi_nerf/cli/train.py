@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
 MOST_BLOCKS = 1000
+SWITCHES = {"training.depth.weight", "training.depth.of", "training.refine.poses", "training.refine.lenses",
+            "training.exposure.learned"}  # that say whether the others of their part count
 FREE_ON_RESUME = {
     "resume",
     "given",
@@ -654,11 +656,20 @@ def _tell_distances(scene: "Scene", trainer: "Trainer"):
 
 
 def _tell_idle(command: Train, weight: float, scene: "Scene"):
-    """Which options of distances change nothing, as none is known and none asked for."""
-    idle = [_option(name) for name in sorted(command.given & {"training.depth.final", "training.depth.rays"})]
-    if idle and weight == 0:
-        say(f"{' and '.join(idle)} {'changes' if len(idle) == 1 else 'change'} nothing: no distances count, as "
-            f"--depth.weight is 0 or {scene.name} has no points of structure from motion that its training images saw")
+    """Which options change nothing, as what they are of is not on; `weight` is that of distances."""
+    training = command.training
+    parts = {
+        "depth": (weight > 0, f"no distances count, as --depth.weight is 0 or {scene.name} has no points of structure "
+                              "from motion that its training images saw"),
+        "trim": (training.robust, "nothing is left out without --robust"),
+        "refine": (training.refine.active, "no camera is corrected without --refine.poses or --refine.lenses"),
+        "exposure": (training.exposure.learned or command.appearance, "none is learned without --exposure.learned"),
+    }
+    for part, (on, why) in parts.items():
+        idle = sorted(name for name in command.given if name.startswith(f"training.{part}.")) if not on else []
+        idle = [_option(name) for name in idle if name not in SWITCHES]
+        if idle:
+            say(f"{' and '.join(idle)} {'changes' if len(idle) == 1 else 'change'} nothing: {why}")
 
 
 def _tell_trimming(scene: "Scene", trainer: "Trainer"):
