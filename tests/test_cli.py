@@ -37,6 +37,7 @@ from taichi_nerf.data.photometry import Light
 from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
+from taichi_nerf.export.spherical import read_panorama, read_video_mark
 from taichi_nerf.models.plenoctree import PlenOctree
 from taichi_nerf.progress import Progress
 from taichi_nerf.training import checkpoint
@@ -610,6 +611,36 @@ def test_render_along_a_file_needs_no_scene(run, tmp_path, capsys):
     assert cli.main(["render", str(run), "--path", str(path), "--output", str(tmp_path / "out")]) == 0
     assert opened(tmp_path / "out" / "colour_0001.png").shape == (8, 10, 3)
     assert "missing.json" in refused(capsys, "render", run, "--path", tmp_path / "missing.json")
+
+
+def test_render_all_around_and_for_two_eyes(run, tmp_path, capsys):
+    around = ["render", str(run), "--frames", "1", "--lens", "equirectangular", "--size", "16", "8"]
+    assert cli.main([*around, "-o", str(tmp_path / "around")]) == 0
+    assert read_panorama(tmp_path / "around" / "colour_0000_360.jpg")["FullPanoWidthPixels"] == "16"
+    pair = ["render", str(run), "--frames", "1", "--stereo", "--size", "8", "6", "--convergence", "4"]
+    assert cli.main([*pair, "-o", str(tmp_path / "pair.mp4")]) == 0
+    assert re.search(r"eyes: [0-9.]+ units of the scene's file apart, a 30th of the nearest depth; --unit says",
+                     capsys.readouterr().err)
+    assert read_video_mark(tmp_path / "pair.mp4") == {"stereo": "left-right"}
+    half = ["render", str(run), "--frames", "1", "--lens", "vr180", "--size", "8", "8", "--unit", "0.5"]
+    assert cli.main([*half, "-o", str(tmp_path / "half")]) == 0
+    assert "eyes: 0.063 m apart, which are 0.126 units" in capsys.readouterr().err
+    assert opened(tmp_path / "half" / "colour_0000_180_LR.png").shape == (8, 16, 3)
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ("--stereo --lens equirectangular", "got equirectangular; use --lens omnidirectional-stereo"),
+    ("--stereo --lens vr180", "leave it out, it is a pair as it is"),
+    ("--convergence 2", "convergence is of a perspective pair; give --stereo with it, or leave it out"),
+    ("--eye-distance 0.1", "eye-distance and --unit are for pictures of two eyes; give --stereo, or --lens"),
+    ("--stereo --eye-distance 0.1 --unit 1", "give one of them"),
+    ("--stereo --unit 0", "unit must be above 0 and finite, got 0"),
+    ("--stereo --eye-distance nan", "eye-distance must be above 0 and finite, got nan"),
+    ("--lens cube-map --size 8 4", "the faces of a cube map are square, and --size is 8 4; give one number twice"),
+])
+def test_wide_pictures_that_cannot_be_are_refused(run, tmp_path, capsys, options, said):
+    assert said in refused(capsys, "render", run, *options.split(), "-o", tmp_path / "new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_render_overwrites_nothing(run, tmp_path, capsys):

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import runtime
-from ..data.scene import Cameras
+from ..data.scene import EQUIRECTANGULAR, Cameras
 from ..ops.camera import ray_offsets, rays_from_pixels
 from ..ops.conical_frustum import cone_radii
 from ..ops.field_rendering import tile_order
 from ..types import UNKNOWN, Rays, Shot
 from .model import RayRenderer
+from .panoramas import panorama_rays
 from .pixels import Pixels, mean_of
 
 PIECES = {"cpu": (1024, 2**15, 2**17), "cuda": (2**16, 2**20, 2**23)}
@@ -145,6 +146,8 @@ class _Frame:
     """Rays of a pixel."""
     cones: bool
     """Whether rays have a radius."""
+    panorama: bool
+    """Whether the picture is equirectangular."""
     shot: Shot
     """R = 1"""
 
@@ -153,11 +156,18 @@ class _Frame:
         x, y = pixels % self.width, pixels.div(self.width, rounding_mode="floor")
         centre = torch.stack([x, y], dim=1).to(self.camera[0]) + 0.5  # [P, 2]
         place = (centre[:, None] + ray_offsets(self.per_pixel).to(centre)).reshape(-1, 2)  # [R, 2]
-        of_camera = torch.zeros(len(place), dtype=torch.int32, device=place.device)
-        origins, directions = rays_from_pixels(of_camera, place, *self.camera)
-        radius = cone_radii(of_camera, place, *self.camera[1:]) if self.cones else None
+        origins, directions, radius = self._lines(place)
         shot = self.shot.map(lambda values: values.expand(len(place), *values.shape[1:]))
         return Rays(origins, directions, radius, shot, self.per_pixel)
+
+    def _lines(self, place: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Origins, unit directions and, of cones, radii of the rays at places [R, 2]."""
+        if self.panorama:
+            pose, focal, principal, distortion = (values[0] for values in self.camera[:4])
+            return panorama_rays(place, pose, focal, principal, eye=float(distortion[0]))
+        of_camera = torch.zeros(len(place), dtype=torch.int32, device=place.device)
+        origins, directions = rays_from_pixels(of_camera, place, *self.camera)
+        return origins, directions, cone_radii(of_camera, place, *self.camera[1:]) if self.cones else None
 
 
 def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot) -> _Frame:
@@ -165,6 +175,7 @@ def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot) -> _Frame
     like = next(model.parameters())
     return _Frame(camera=_camera_tensors(cameras, index, like), width=width, height=height,
                   per_pixel=getattr(model, "rays_per_pixel", 1), cones=getattr(model, "sees_cones", False),
+                  panorama=int(cameras.lens[index]) == EQUIRECTANGULAR,
                   shot=shot.map(lambda values: values.to(like.device)))
 
 
