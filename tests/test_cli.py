@@ -628,6 +628,39 @@ def test_render_all_around_and_for_two_eyes(run, tmp_path, capsys):
     assert opened(tmp_path / "half" / "colour_0000_180_LR.png").shape == (8, 16, 3)
 
 
+def test_render_puts_objects_into_the_field(run, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    box = trimesh.creation.box((1, 1, 1))
+    box.visual.vertex_colors = np.full((8, 4), (255, 0, 0, 255), np.uint8)
+    box.export(tmp_path / "box.ply")
+    plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "depth"]
+    put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
+    for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
+        assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    without, unlit, lit = (opened(tmp_path / name / "colour_0000.png")[6, 6].astype(int)
+                           for name in ("without", "with", "lit"))
+    assert unlit.tolist() != without.tolist() and unlit[0] > 150 and unlit[1] < 60 and 40 < lit[0] < unlit[0]
+    assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ("--insert no.glb", "at takes 3 numbers for each object of --insert, which are 1, got 0"),
+    ("--insert no.glb --at 0 0 0 1", "which are 1, got 4"),
+    ("--insert no.glb --at 0 0 0 --scale 0", "scale must be above 0, got 0"),
+    ("--insert no.glb --at 0 0 nan", "at must be finite, got 0 0 nan"),
+    ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, which are 1, got 2"),
+    ("--insert no.glb --at 0 0 0 --light 1 2", "light must be three finite numbers, and perhaps a radius, got 1 2"),
+    ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),
+    ("--insert no.glb --at 0 0 0 --what normals", "what of normals does not go with --insert"),
+    ("--insert no.glb --at 0 0 0 --renderer taichi", "renderer taichi ends no rays at objects"),
+    ("--light 1 2 3", "light shines on objects; give --insert with it, or leave it out"),
+    ("--insert no.glb --at 0 0 0", "no.glb does not exist; check the path of the mesh"),
+])
+def test_objects_that_cannot_be_put_in_are_refused(run, tmp_path, capsys, options, said):
+    assert said in refused(capsys, "render", run, *options.split(), "-o", tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ("--stereo --lens equirectangular", "got equirectangular; use --lens omnidirectional-stereo"),
     ("--stereo --lens vr180", "leave it out, it is a pair as it is"),

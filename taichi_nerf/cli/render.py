@@ -80,6 +80,19 @@ class Render(Common):
     times of the path, or 0 1 where it has none."""
     freeze: bool = False
     """Leave the camera where the path begins, while the time goes on."""
+    insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
+    """Meshes that are put into the field: GLB, glTF, OBJ (y up), PLY, STL (z up)."""
+    at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
+    """Where the origin of each object lies, in the world of the scene's file."""
+    scale: Annotated[tuple[float, ...], arg(metavar="S", help_behavior_hint="")] = ()
+    """How many units of the scene's file a unit of each object is; by default 1."""
+    turn: Annotated[tuple[float, ...], arg(metavar="DEGREES", help_behavior_hint="")] = ()
+    """By how much each object is turned to the left around what is up; by default 0."""
+    light: Annotated[tuple[float, ...], AtMost(4), arg(metavar="X Y Z [RADIUS]", help_behavior_hint="")] = ()
+    """Where the light is that shines on the objects, and makes them cast shadows, in the world of the scene's file;
+    with a radius edges of shadows are soft. By default objects are unlit."""
+    shadow: Annotated[float, arg(metavar="SHARE")] = 0.6
+    """The share of all light that comes from there: how dark the shadows are."""
     renderer: Renderer = "auto"
     """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
     without normals; auto: what suits the backend."""
@@ -108,6 +121,7 @@ class Render(Common):
         if not self.pair and (self.eye_distance is not None or self.unit is not None):
             raise SettingError("eye-distance and --unit are for pictures of two eyes; give --stereo, or --lens "
                                "omnidirectional-stereo or vr180")
+        self._check_objects()
         if self.renderer == "taichi" and "normals" in self.what:
             raise SettingError("renderer taichi gives no normals; use --renderer auto")
         if not all(0 <= time <= 1 for time in self.time):
@@ -118,6 +132,29 @@ class Render(Common):
                                "to when; give --time T0 T1 with it, or leave one of them out")
         if len(self.what) == 0:
             raise SettingError("what must name at least one of colour, depth, opacity, normals")
+
+    def _check_objects(self):
+        count = len(self.insert)
+        for name, numbers, each in (("at", self.at, 3), ("scale", self.scale, 1), ("turn", self.turn, 1)):
+            if len(numbers) not in ((each * count,) if name == "at" else (0, count)):
+                raise SettingError(f"{name} takes {each} number{'s' if each > 1 else ''} for each object of --insert, "
+                                   f"which are {count}, got {len(numbers)}")
+            if not all(abs(number) < float("inf") for number in numbers):
+                raise SettingError(f"{name} must be finite, got {' '.join(f'{number:g}' for number in numbers)}")
+        if not all(scale > 0 for scale in self.scale):
+            raise SettingError(f"scale must be above 0, got {' '.join(f'{scale:g}' for scale in self.scale)}")
+        if self.light and (len(self.light) < 3 or not all(abs(x) < float("inf") for x in self.light)
+                           or min(self.light[3:], default=0) < 0):
+            raise SettingError("light must be three finite numbers, and perhaps a radius, got "
+                               f"{' '.join(f'{number:g}' for number in self.light)}")
+        if not 0 <= self.shadow <= 1:
+            raise SettingError(f"shadow must be from 0 to 1, got {self.shadow:g}")
+        if count == 0 and self.light:
+            raise SettingError("light shines on objects; give --insert with it, or leave it out")
+        if count and "normals" in self.what:
+            raise SettingError("what of normals does not go with --insert; leave one of them out")
+        if count and self.renderer == "taichi":
+            raise SettingError("renderer taichi ends no rays at objects; use --renderer auto with --insert")
 
     @property
     def pair(self) -> bool:
@@ -155,6 +192,7 @@ def render(command: Render) -> int:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, _ = load_any(run.path)
             scene, cameras, times = _path_cameras(command, run)
+            shown = _with_objects(command, run, scene, model) if command.insert else model
             times = _times(command, run, len(cameras), times)
             if command.freeze:
                 cameras = cameras.subset(np.zeros(len(cameras), int))
@@ -179,8 +217,8 @@ def render(command: Render) -> int:
                 codes["appearance"] = lights_along(lights, len(cameras))
             shots = replace(shots, codes={name: values.cpu() for name, values in codes.items()})
             if command.pair:
-                grid = _grid(command, scene, cameras, _eye_distance(command, scene, model, grid, shots))
-            render_pictures(model, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
+                grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
+            render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                             renderer=command.renderer, team=team, shots=shots)
     result(
         f"{len(grid)} frames of {_sizes(grid)} pixels: "
@@ -197,6 +235,33 @@ def _grid(command: Render, scene: "Scene", cameras: "Cameras", eye_distance: flo
     convergence = float("inf") if command.convergence is None else command.convergence * scene.scale
     return wide_pictures(cameras, command.lens, up=up_axis(cameras.camera_to_world), stereo=command.stereo,
                          eye_distance=eye_distance, convergence=convergence, size=command.size)
+
+
+def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
+    """What renders the model with the objects in it."""
+    import numpy as np
+    import torch
+
+    from ..data.mesh_files import read_mesh
+    from ..data.placement import up_axis
+    from ..models.objects import Lamp, WithObjects, placed, surface_of
+    from ..training.blocks import is_cut
+
+    up, like = up_axis(run.cameras_scene().splits["train"].cameras.camera_to_world), next(model.parameters())
+    count, surfaces = len(command.insert), []
+    for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
+                                     command.turn or (0.0,) * count):
+        mesh = placed(read_mesh(path), scene, up, at=at, scale=scale, turn=turn)
+        surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
+    if not command.light:
+        return WithObjects(model, surfaces)
+    if is_cut(run.path):
+        raise UserError(f"{run.path} is cut into blocks, on which objects cast no shadows; leave --light out, or "
+                        f"render one of them, as {run.path / 'blocks' / '00'}")
+    *position, radius = (*command.light, 0.0)[:4]
+    return WithObjects(model, surfaces, Lamp(
+        position=tuple(scene.to_model(np.array(position) - scene.origin).tolist()), up=tuple(scene.rotation @ up),
+        radius=radius * scene.scale, share=command.shadow))
 
 
 def _eye_distance(command: Render, scene: "Scene", model, grid: "Grid", shots: "Shot") -> float:
