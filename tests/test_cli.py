@@ -622,9 +622,11 @@ def test_render_all_around_and_for_two_eyes(run, tmp_path, capsys):
     assert re.search(r"eyes: [0-9.]+ units of the scene's file apart, a 30th of the nearest depth; --unit says",
                      capsys.readouterr().err)
     assert read_video_mark(tmp_path / "pair.mp4") == {"stereo": "left-right"}
-    half = ["render", str(run), "--frames", "1", "--lens", "vr180", "--size", "8", "8", "--unit", "0.5"]
+    half = ["render", str(run), "--frames", "1", "--lens", "vr180", "--size", "8", "8", "--unit", "0.5", "--foveated"]
     assert cli.main([*half, "-o", str(tmp_path / "half")]) == 0
-    assert "eyes: 0.063 m apart, which are 0.126 units" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "eyes: 0.063 m apart, which are 0.126 units" in said
+    assert re.search(r"foveated: rays for \d+ % of the pixels", said)
     assert opened(tmp_path / "half" / "colour_0000_180_LR.png").shape == (8, 16, 3)
 
 

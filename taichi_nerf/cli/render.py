@@ -63,6 +63,9 @@ class Render(Common):
     convergence: Annotated[float | None, arg(metavar="D")] = None
     """Of a perspective pair: the distance, in units of the scene's file, at which both pictures show the same (that of
     the screen); by default what is infinitely far coincides."""
+    foveated: bool = False
+    """Render every pixel within 20 degrees of the middle, every second one across and down to 35, every fourth
+    beyond."""
     frames: Annotated[int | None, arg(metavar="N")] = None
     """Number of frames: of an orbit or spiral, by default 60, or through the poses of a camera-path file."""
     fps: Annotated[float, arg(metavar="N")] = 30.0
@@ -219,7 +222,7 @@ def render(command: Render) -> int:
             if command.pair:
                 grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
-                            renderer=command.renderer, team=team, shots=shots)
+                            renderer=command.renderer, team=team, shots=shots, foveated=command.foveated)
     result(
         f"{len(grid)} frames of {_sizes(grid)} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..data.scene import Cameras
+from ..models.foveated import foveated_view
 from ..models.renderers import Renderers
 from ..models.views import Renderer, View, render_view
 from ..output import say
@@ -37,7 +38,7 @@ class Team(Protocol):
 def render_pictures(
     model, cameras: Cameras | Grid, background: float, outputs: dict[str, Path], *, fps: float = 30.0,
     on_view: Callable[[int, int], None] | None = None, renderer: Renderer = "auto", shots: Shot = UNKNOWN,
-    team: Team | None = None,
+    team: Team | None = None, foveated: bool = False,
 ) -> None:
     """Render what all `cameras`, in model space, see, and say what rendered it.
 
@@ -45,11 +46,12 @@ def render_pictures(
     PNG files in a folder that exists; what shows all around says so in the file, and is JPEG where it is a picture in
     colour. `on_view` is told how many views are done and how many there are.
     `renderer` as of `render_view`; `shots` are what the N views are of besides their cameras, R = N.
-    The ranks of a `team` share the views; rank 0 writes all of them, one of each rank at a time.
+    The ranks of a `team` share the views; rank 0 writes all of them, one of each rank at a time. Pictures that are
+    `foveated` are sharp in their middle.
     """
     rank, world, gathered = (0, 1, lambda value: [value]) if team is None else (team.rank, team.world, team.gathered)
     grid = cameras if isinstance(cameras, Grid) else Grid(panes=(cameras,))
-    renderers, limits, finish = Renderers(), None, partial(mark_video, lens=grid.lens, stereo=grid.stereo)
+    renderers, limits, share, finish = Renderers(), None, 0.0, partial(mark_video, lens=grid.lens, stereo=grid.stereo)
     with contextlib.ExitStack() as stack:
         videos = {
             what: stack.enter_context(VideoWriter(output, fps, finish))
@@ -59,8 +61,13 @@ def render_pictures(
         for first in range(0, len(grid), world):
             n, view = first + rank, None
             if n < len(grid):
-                parts = [render_view(model, pane, n, background=background, normals="normals" in outputs,
-                                     renderer=renderer, shot=shots[n : n + 1]) for pane in grid.panes]
+                given = {"background": background, "normals": "normals" in outputs, "renderer": renderer,
+                         "shot": shots[n : n + 1]}
+                if foveated:
+                    parts, shares = zip(*(foveated_view(model, pane, n, **given) for pane in grid.panes))
+                    share += sum(shares) / len(shares) / len(grid)
+                else:
+                    parts = [render_view(model, pane, n, **given) for pane in grid.panes]
                 view = _joined(grid, parts)
                 renderers.count(view)
             if limits is None:  # of the first view: a video must not flicker
@@ -74,6 +81,8 @@ def render_pictures(
                         _write_picture(outputs[what], what, number, picture, grid)
             if on_view is not None:
                 on_view(min(first + world, len(grid)), len(grid))
+    if foveated:
+        say(f"foveated: rays for {100 * sum(gathered(share)):.0f} % of the pixels")
     say(f"renderer: {renderers}")
 
 

@@ -82,6 +82,7 @@ def render_view(
     renderer: Renderer = "auto",
     shot: Shot = UNKNOWN,
     stopped: Callable[[], bool] | None = None,
+    wanted: np.ndarray | None = None,
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -97,6 +98,7 @@ def render_view(
         shot: what the view is of besides its camera, R = 1: a time, the image or the ids whose codes it has, or codes;
             by default nothing, which is the mean of the codes that a model has learned.
         stopped: is asked before each piece whether the picture is still wanted.
+        wanted: [H, W] bool: the pixels that are rendered; the others are empty. None: all.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
@@ -126,12 +128,20 @@ def render_view(
             renderer, tried = _faster_renderer(model, frame, launch, renderer)
     began = time.perf_counter()
     if renderer == "taichi":
-        image, samples = _render_fast(launch, frame, chunk, stopped)
+        image, samples = _render_fast(launch, frame, chunk, stopped, wanted)
     else:
-        image, samples = _render_pieces(model, frame, normals, chunk, stopped)
+        image, samples = _render_pieces(model, frame, normals, chunk, stopped, wanted)
     seconds = {**tried, renderer: time.perf_counter() - began}
     image = image.reshape(frame.height, frame.width, 8).numpy()
     return replace(_view(image, background, normals, samples), renderer=renderer, seconds=seconds)
+
+
+@torch.no_grad()
+def directions_of(model: nn.Module, cameras: Cameras, index: int) -> np.ndarray:
+    """[H, W, 3]: unit directions in which the pixels of camera `index` look, as they are rendered."""
+    frame = replace(_frame(model, cameras, index, UNKNOWN), per_pixel=1)
+    directions = frame.rays(torch.arange(frame.width * frame.height)).directions
+    return directions.cpu().numpy().reshape(frame.height, frame.width, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,10 +223,10 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
 
 
 @torch.no_grad()
-def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None,
-                 stopped: Callable[[], bool] | None) -> tuple[Tensor, int]:
+def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None, stopped: Callable[[], bool] | None,
+                 wanted: np.ndarray | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, and the number of samples."""
-    pixels = _tiles(frame.width, frame.height)
+    pixels = _wanted_of(_tiles(frame.width, frame.height), wanted)
     image, samples = torch.zeros(frame.height * frame.width, 8), 0
     most = PIECE if stopped is None else BREAKABLE[frame.camera[0].device.type]
     for piece in pixels.split(chunk or most // frame.per_pixel):
@@ -242,9 +252,9 @@ def _render_launch(launch: RayRenderer, frame: _Frame, pixels: Tensor) -> tuple[
 
 
 def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | None,
-                   stopped: Callable[[], bool] | None) -> tuple[Tensor, int]:
+                   stopped: Callable[[], bool] | None, wanted: np.ndarray | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, in pieces as large as the memory allows, and the number of samples."""
-    pixels, per_pixel = _spread_rows(frame.width, frame.height), frame.per_pixel
+    pixels, per_pixel = _wanted_of(_spread_rows(frame.width, frame.height), wanted), frame.per_pixel
     image = torch.zeros(frame.height * frame.width, 8)
     first_rays, most_rays, most_marched = PIECES[frame.camera[0].device.type]
     done, marched, samples, count = 0, 0, 0, chunk or first_rays // per_pixel
@@ -257,6 +267,11 @@ def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | 
         samples += rendered.visible
         count = chunk or min(2 * count, most_rays // per_pixel, max(1, most_marched * done // max(marched, 1)))
     return image, samples
+
+
+def _wanted_of(pixels: Tensor, wanted: np.ndarray | None) -> Tensor:
+    """Those of the pixels, in an order of theirs, that are `wanted` [H, W]."""
+    return pixels if wanted is None else pixels[torch.from_numpy(wanted.reshape(-1))[pixels]]
 
 
 def _go_on(stopped: Callable[[], bool] | None):
