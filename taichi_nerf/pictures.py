@@ -6,7 +6,7 @@ Pictures are uint8 [H, W, 3], sRGB.
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -125,16 +125,16 @@ class VideoWriter:
             video.write(picture)
 
     All pictures have the size of the first; an odd width or height is continued by one pixel, since the
-    format has none. The file appears when the context ends without an error.
+    format has none. The file appears when the context ends without an error, after `finish` has added to it.
 
     Raises:
         UserError: there is no ffmpeg, it fails, or the file cannot be written.
     """
 
-    def __init__(self, path: Path | str, fps: float = 30):
+    def __init__(self, path: Path | str, fps: float = 30, finish: Callable[[Path], None] | None = None):
         if not fps > 0:
             raise UserError(f"a video needs a positive number of frames per second, got {fps}")
-        self.path, self.fps, self.frames = Path(path), fps, 0
+        self.path, self.fps, self.frames, self._add = Path(path), fps, 0, finish
         self._aside = self.path.with_name(f".{self.path.stem}-{uuid.uuid4().hex[:8]}.mp4")
         self._ffmpeg = _find_ffmpeg()
         self._stream, self._size = None, None
@@ -197,6 +197,8 @@ class VideoWriter:
             raise UserError(f"{self.path} was not written: a video needs at least one picture")
         try:
             self._check_whole()
+            if self._add is not None:
+                self._add(self._aside)
             os.replace(self._aside, self.path)
         except OSError as error:
             raise self._failed(error) from None

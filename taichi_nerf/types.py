@@ -68,6 +68,8 @@ class Rays:
     """What the rays are of"""
     per_pixel: int = 1
     """Rays of a pixel, which follow one another: what is rendered of them is their mean"""
+    limit: Tensor | None = None
+    """[R] finite distances at which rays end, for models that end rays (`Model.ends_rays`); None: they go on"""
 
     def __len__(self) -> int:
         return self.origins.shape[0]
@@ -75,7 +77,8 @@ class Rays:
     def __getitem__(self, index) -> "Rays":
         """Some of the rays, each a pixel of its own."""
         return replace(self, origins=self.origins[index], directions=self.directions[index],
-                       radius=None if self.radius is None else self.radius[index], shot=self.shot[index], per_pixel=1)
+                       radius=None if self.radius is None else self.radius[index], shot=self.shot[index], per_pixel=1,
+                       limit=None if self.limit is None else self.limit[index])
 
 
 class Seeds(NamedTuple):

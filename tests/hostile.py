@@ -36,6 +36,7 @@ from taichi_nerf.ops import (
     proposal_loss,
     ray_aabb,
     ray_marching,
+    ray_mesh,
     se3,
     spherical_harmonics,
     volume_rendering,
@@ -234,6 +235,7 @@ CAMERAS = {
 LENSES = {key: value for key, value in CAMERAS.items() if key != "camera_to_world"}
 PACKED = {"ray_start": ints(0, 3, 3, 7, 12), "ray_count": ints(3, 0, 4, 5, 8)}  # of 20 samples
 HISTOGRAM = {"fenceposts": fences(), "weights": rand(R, S)}
+TRIANGLES = {"vertices": rand(6, 3), "faces": torch.tensor([[0, 1, 2], [3, 4, 5], [5, 2, 0]], dtype=torch.int32)}
 RAYS = {"origins": rand(R, 3) - 0.5, "directions": unit(R, 3)}
 VALUES = rand(2 * G**3)
 
@@ -308,6 +310,11 @@ OPERATIONS = {
     "proposals, blurred": (lambda **given: proposal_loss.blurred_proposal_loss(**given, reach=0.1),
                            {**HISTOGRAM, "proposal_fenceposts": fences(intervals=3), "proposal_weights": rand(R, 3)}),
     "box": (ray_aabb.intersect_ray_aabb, {**RAYS, "box": torch.tensor([[-1.0] * 3, [1.0] * 3])}),
+    "mesh": (lambda vertices, faces, **rays: ray_mesh.intersect_ray_mesh(ray_mesh.ray_mesh(vertices, faces), **rays).t,
+             {**RAYS, **TRIANGLES, "limit": 9 * rand(R)}),
+    "mesh, shadows": (lambda vertices, faces, **rays: ray_mesh.occluded_by_mesh(
+        ray_mesh.ray_mesh(vertices.detach(), faces), **{key: x.detach() for key, x in rays.items()}),
+                      {**RAYS, **TRIANGLES}),
     "marching": (march, {**RAYS, "bits": cells_here_and_there()}),
     "motions": (se3.exponential_map, {"twists": rand(R, 6)}),
     "displacements": (se3.displacement, {"twists": rand(R, 6), "points": rand(R, 3)}),

@@ -37,6 +37,7 @@ from taichi_nerf.data.photometry import Light
 from taichi_nerf.data.svox import read_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import orbit
+from taichi_nerf.export.spherical import read_panorama, read_video_mark
 from taichi_nerf.models.plenoctree import PlenOctree
 from taichi_nerf.progress import Progress
 from taichi_nerf.training import checkpoint
@@ -610,6 +611,71 @@ def test_render_along_a_file_needs_no_scene(run, tmp_path, capsys):
     assert cli.main(["render", str(run), "--path", str(path), "--output", str(tmp_path / "out")]) == 0
     assert opened(tmp_path / "out" / "colour_0001.png").shape == (8, 10, 3)
     assert "missing.json" in refused(capsys, "render", run, "--path", tmp_path / "missing.json")
+
+
+def test_render_all_around_and_for_two_eyes(run, tmp_path, capsys):
+    around = ["render", str(run), "--frames", "1", "--lens", "equirectangular", "--size", "16", "8"]
+    assert cli.main([*around, "-o", str(tmp_path / "around")]) == 0
+    assert read_panorama(tmp_path / "around" / "colour_0000_360.jpg")["FullPanoWidthPixels"] == "16"
+    pair = ["render", str(run), "--frames", "1", "--stereo", "--size", "8", "6", "--convergence", "4"]
+    assert cli.main([*pair, "-o", str(tmp_path / "pair.mp4")]) == 0
+    assert re.search(r"eyes: [0-9.]+ units of the scene's file apart, a 30th of the nearest depth; --unit says",
+                     capsys.readouterr().err)
+    assert read_video_mark(tmp_path / "pair.mp4") == {"stereo": "left-right"}
+    half = ["render", str(run), "--frames", "1", "--lens", "vr180", "--size", "8", "8", "--unit", "0.5", "--foveated"]
+    assert cli.main([*half, "-o", str(tmp_path / "half")]) == 0
+    said = capsys.readouterr().err
+    assert "eyes: 0.063 m apart, which are 0.126 units" in said
+    assert re.search(r"foveated: rays for \d+ % of the pixels", said)
+    assert opened(tmp_path / "half" / "colour_0000_180_LR.png").shape == (8, 16, 3)
+
+
+def test_render_puts_objects_into_the_field(run, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    box = trimesh.creation.box((1, 1, 1))
+    box.visual.vertex_colors = np.full((8, 4), (255, 0, 0, 255), np.uint8)
+    box.export(tmp_path / "box.ply")
+    plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "depth"]
+    put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
+    for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
+        assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    without, unlit, lit = (opened(tmp_path / name / "colour_0000.png")[6, 6].astype(int)
+                           for name in ("without", "with", "lit"))
+    assert unlit.tolist() != without.tolist() and unlit[0] > 150 and unlit[1] < 60 and 40 < lit[0] < unlit[0]
+    assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ("--insert no.glb", "at takes 3 numbers for each object of --insert, which are 1, got 0"),
+    ("--insert no.glb --at 0 0 0 1", "which are 1, got 4"),
+    ("--insert no.glb --at 0 0 0 --scale 0", "scale must be above 0, got 0"),
+    ("--insert no.glb --at 0 0 nan", "at must be finite, got 0 0 nan"),
+    ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, which are 1, got 2"),
+    ("--insert no.glb --at 0 0 0 --light 1 2", "light must be three finite numbers, and perhaps a radius, got 1 2"),
+    ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),
+    ("--insert no.glb --at 0 0 0 --what normals", "what of normals does not go with --insert"),
+    ("--insert no.glb --at 0 0 0 --renderer taichi", "renderer taichi ends no rays at objects"),
+    ("--light 1 2 3", "light shines on objects; give --insert with it, or leave it out"),
+    ("--insert no.glb --at 0 0 0", "no.glb does not exist; check the path of the mesh"),
+])
+def test_objects_that_cannot_be_put_in_are_refused(run, tmp_path, capsys, options, said):
+    assert said in refused(capsys, "render", run, *options.split(), "-o", tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ("--stereo --lens equirectangular", "got equirectangular; use --lens omnidirectional-stereo"),
+    ("--stereo --lens vr180", "leave it out, it is a pair as it is"),
+    ("--convergence 2", "convergence is of a perspective pair; give --stereo with it, or leave it out"),
+    ("--eye-distance 0.1", "eye-distance and --unit are for pictures of two eyes; give --stereo, or --lens"),
+    ("--stereo --eye-distance 0.1 --unit 1", "give one of them"),
+    ("--stereo --unit 0", "unit must be above 0 and finite, got 0"),
+    ("--stereo --eye-distance nan", "eye-distance must be above 0 and finite, got nan"),
+    ("--lens cube-map --size 8 4", "the faces of a cube map are square, and --size is 8 4; give one number twice"),
+])
+def test_wide_pictures_that_cannot_be_are_refused(run, tmp_path, capsys, options, said):
+    assert said in refused(capsys, "render", run, *options.split(), "-o", tmp_path / "new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_render_overwrites_nothing(run, tmp_path, capsys):

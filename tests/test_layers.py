@@ -102,6 +102,7 @@ BELOW = {  # package or module -> what it may import, besides the lowest
     "reference": set(),
     "data": {"config", "runtime"},
     "paths": {"data"},
+    "wide": {"data"},
     "capture": {"data", "progress"},
     "ops": {"runtime"},
     "fields": {"config", "ops", "runtime", "timing"},
@@ -109,12 +110,12 @@ BELOW = {  # package or module -> what it may import, besides the lowest
     "models": {"config", "data", "fields", "ops", "runtime", "samplers"},
     "resident": {"config", "fields", "models", "ops", "runtime", "samplers", "timing"},
     "training": {"config", "data", "fields", "models", "ops", "pictures", "resident", "runtime"},
-    "export": {"data", "models", "paths", "pictures"},
+    "export": {"data", "models", "paths", "pictures", "wide"},
     "viewer": {"data", "models", "paths", "pictures", "training"},
     "checks": {"data", "ops", "progress", "reference", "runtime", "timing", "training"},
     "cli": {
         "capture", "checks", "config", "data", "export", "models", "paths", "pictures", "progress", "runtime", "viewer",
-        "training",
+        "training", "wide",
     },
     "__main__": {"cli"},
 }

@@ -40,6 +40,7 @@ from ..ops import (
     proposal_loss,
     ray_aabb,
     ray_marching,
+    ray_mesh,
     se3,
     spherical_harmonics,
     volume_rendering,
@@ -64,6 +65,7 @@ from ..reference import positional_encoding as positional_encoding_reference
 from ..reference import proposal_loss as proposal_loss_reference
 from ..reference import ray_aabb as ray_aabb_reference
 from ..reference import ray_marching as ray_marching_reference
+from ..reference import ray_mesh as ray_mesh_reference
 from ..reference import se3 as se3_reference
 from ..reference import spherical_harmonics as spherical_harmonics_reference
 from ..reference import volume_rendering as volume_rendering_reference
@@ -545,6 +547,39 @@ def _march_reference(origins, directions, bits):
     return positions, t, dt, start, count
 
 
+# ray_mesh: rays at the middles of triangles of a crumpled ball, which rounding takes past none of their edges
+
+MESH_RINGS = 24
+
+
+def _crumpled_ball() -> tuple[Tensor, Tensor]:
+    """Vertices [V, 3], and faces [F, 3] int32."""
+    turn = torch.arange(MESH_RINGS, dtype=torch.float64) / MESH_RINGS
+    height, yaw = torch.meshgrid(math.pi * (turn + 0.5 / MESH_RINGS), 2 * math.pi * turn, indexing="ij")
+    radius = 0.5 + 0.1 * torch.sin(5 * yaw) * torch.sin(3 * height)
+    towards = torch.stack([height.sin() * yaw.cos(), height.sin() * yaw.sin(), height.cos()], dim=-1)
+    row, column = torch.meshgrid(torch.arange(MESH_RINGS - 1), torch.arange(MESH_RINGS), indexing="ij")
+    a, b = row * MESH_RINGS + column, row * MESH_RINGS + (column + 1) % MESH_RINGS
+    quads = torch.stack([a, b, a + MESH_RINGS, b, b + MESH_RINGS, a + MESH_RINGS], dim=-1)
+    return (radius[..., None] * towards).reshape(-1, 3), quads.reshape(-1, 3).int()
+
+
+def _mesh_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    vertices, faces = _crumpled_ball()
+    aimed = torch.randint(len(faces), (rays,), generator=generator)
+    middle = vertices[faces[aimed].long()].mean(dim=1)
+    origins = middle + 2 * torch.nn.functional.normalize(middle + 0.1 * _normal(generator, rays, 3), dim=1)
+    return {"vertices": vertices, "faces": faces, "origins": origins, "directions": (middle - origins) / 2}
+
+
+def _mesh_distances(vertices, faces, origins, directions):
+    return (ray_mesh.intersect_ray_mesh(ray_mesh.ray_mesh(vertices, faces), origins, directions).t,)
+
+
+def _mesh_distances_reference(vertices, faces, origins, directions):
+    return (ray_mesh_reference.intersect_ray_mesh(vertices, faces, origins, directions)[0],)
+
+
 # se3: half of the angles near 0
 
 
@@ -722,6 +757,12 @@ CASES: dict[str, Case] = {
         gradients=("origins", "directions"), few=300, many=2**14,
         # about 20 samples on a ray of this scene, each of 6 numbers; each tried twice, in some 60 operations
         forward=Work(FLOAT * (2 * 6 + 3 + 20 * 6), 20 * 120), backward=Work(FLOAT * (20 * 4 + 2 + 6), 20 * 9),
+    ),
+    "ray_mesh": Case(
+        item="rays", make=_mesh_inputs, operation=_mesh_distances, reference=_mesh_distances_reference,
+        gradients=("vertices", "origins", "directions"), few=500, many=2**17,
+        # some 20 boxes of 25 operations each and 4 triangles of 60; the triangles of a leaf are in the cache
+        forward=Work(FLOAT * (7 + 5), 20 * 25 + 4 * 60), backward=Work(FLOAT * (3 + 6 + 6 + 9), 60),
     ),
     "se3": Case(
         item="twists", make=_twists, operation=lambda twists: (se3.exponential_map(twists),),

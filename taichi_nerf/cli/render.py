@@ -1,6 +1,6 @@
 """`taichi-nerf render`: new views of a trained model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 
 from ..config import LARGEST, SettingError, system_of, within
 from ..errors import UserError
-from ..output import result
+from ..output import result, say
 from ..progress import Progress
 from .arguments import AtMost
 from .options import MOST_FRAMES, Common, Renderer, check_renderer, make_folder
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
     from ..data.scene import Cameras, Scene
     from ..training.folder import RunFolder
+    from ..types import Shot
+    from ..wide import Grid
 
 What = Literal["colour", "depth", "opacity", "normals"]
 SPLITS = ("train", "val", "test")
+Lens = Literal["perspective", "fisheye", "equirectangular", "omnidirectional-stereo", "vr180", "cube-map"]
 DEFAULT_FRAMES = 60
+BETWEEN_EYES = 0.063  # metres, of most people
+NEAREST_BY = 30  # the nearest depth by the distance between the eyes, where nobody knows the scale: what is comfortable
 BYTES_A_PIXEL = 80  # of a view: eight float32 and the order of the pixels, and what its pictures are made of
 NO_VIDEO = (".avi", ".bmp", ".exr", ".gif", ".jpeg", ".jpg", ".m4v", ".mkv", ".mov", ".mpeg", ".mpg", ".png", ".tif",
             ".tiff", ".webm", ".webp", ".wmv")
@@ -42,7 +47,25 @@ class Render(Common):
     what: tuple[What, ...] = ("colour",)
     """What is shown; each gets a video or its own pictures."""
     size: Annotated[tuple[int, int] | None, arg(metavar="W H")] = None
-    """Width and height in pixels; by default those of the training images, or what the camera path says."""
+    """Width and height in pixels, of one eye or face; by default those of the training images, or what the camera path
+    says, and of wide pictures as sharp as these."""
+    lens: Lens = "perspective"
+    """What a picture shows: perspective, as the path has it; fisheye, 180 degrees; equirectangular, all around;
+    omnidirectional-stereo, all around for the left eye above that for the right; vr180, the half in front for either
+    eye; cube-map, six faces. Whatever shows more than the half in front has a level horizon."""
+    stereo: bool = False
+    """Perspective and fisheye for the left eye beside that for the right."""
+    eye_distance: Annotated[float | None, arg(metavar="D")] = None
+    """Between the eyes, in units of the scene's file; by default 0.063 m where --unit is known, else a 30th of the
+    nearest depth along the path."""
+    unit: Annotated[float | None, arg(metavar="METRES")] = None
+    """How many metres a unit of the scene's file is."""
+    convergence: Annotated[float | None, arg(metavar="D")] = None
+    """Of a perspective pair: the distance, in units of the scene's file, at which both pictures show the same (that of
+    the screen); by default what is infinitely far coincides."""
+    foveated: bool = False
+    """Render every pixel within 20 degrees of the middle, every second one across and down to 35, every fourth
+    beyond."""
     frames: Annotated[int | None, arg(metavar="N")] = None
     """Number of frames: of an orbit or spiral, by default 60, or through the poses of a camera-path file."""
     fps: Annotated[float, arg(metavar="N")] = 30.0
@@ -60,6 +83,19 @@ class Render(Common):
     times of the path, or 0 1 where it has none."""
     freeze: bool = False
     """Leave the camera where the path begins, while the time goes on."""
+    insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
+    """Meshes that are put into the field: GLB, glTF, OBJ (y up), PLY, STL (z up)."""
+    at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
+    """Where the origin of each object lies, in the world of the scene's file."""
+    scale: Annotated[tuple[float, ...], arg(metavar="S", help_behavior_hint="")] = ()
+    """How many units of the scene's file a unit of each object is; by default 1."""
+    turn: Annotated[tuple[float, ...], arg(metavar="DEGREES", help_behavior_hint="")] = ()
+    """By how much each object is turned to the left around what is up; by default 0."""
+    light: Annotated[tuple[float, ...], AtMost(4), arg(metavar="X Y Z [RADIUS]", help_behavior_hint="")] = ()
+    """Where the light is that shines on the objects, and makes them cast shadows, in the world of the scene's file;
+    with a radius edges of shadows are soft. By default objects are unlit."""
+    shadow: Annotated[float, arg(metavar="SHARE")] = 0.6
+    """The share of all light that comes from there: how dark the shadows are."""
     renderer: Renderer = "auto"
     """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
     without normals; auto: what suits the backend."""
@@ -73,6 +109,22 @@ class Render(Common):
             raise SettingError(f"fps must be above 0 and at most 1000, got {self.fps}")
         if self.size is not None and not all(1 <= side <= 16384 for side in self.size):
             raise SettingError(f"size must be from 1 to 16384 pixels, got {self.size[0]} {self.size[1]}")
+        for name in ("eye_distance", "unit", "convergence"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise SettingError(f"{name.replace('_', '-')} must be above 0 and finite, got {value:g}")
+        if self.stereo and self.lens not in ("perspective", "fisheye"):
+            instead = {"equirectangular": "use --lens omnidirectional-stereo", "cube-map": "leave it out"}
+            raise SettingError(f"stereo goes with --lens perspective or fisheye, got {self.lens}; "
+                               f"{instead.get(self.lens, 'leave it out, it is a pair as it is')}")
+        if self.convergence is not None and not (self.stereo and self.lens == "perspective"):
+            raise SettingError("convergence is of a perspective pair; give --stereo with it, or leave it out")
+        if self.eye_distance is not None and self.unit is not None:
+            raise SettingError("eye-distance says how far apart the eyes are, and --unit as well; give one of them")
+        if not self.pair and (self.eye_distance is not None or self.unit is not None):
+            raise SettingError("eye-distance and --unit are for pictures of two eyes; give --stereo, or --lens "
+                               "omnidirectional-stereo or vr180")
+        self._check_objects()
         if self.renderer == "taichi" and "normals" in self.what:
             raise SettingError("renderer taichi gives no normals; use --renderer auto")
         if not all(0 <= time <= 1 for time in self.time):
@@ -83,6 +135,34 @@ class Render(Common):
                                "to when; give --time T0 T1 with it, or leave one of them out")
         if len(self.what) == 0:
             raise SettingError("what must name at least one of colour, depth, opacity, normals")
+
+    def _check_objects(self):
+        count = len(self.insert)
+        for name, numbers, each in (("at", self.at, 3), ("scale", self.scale, 1), ("turn", self.turn, 1)):
+            if len(numbers) not in ((each * count,) if name == "at" else (0, count)):
+                raise SettingError(f"{name} takes {each} number{'s' if each > 1 else ''} for each object of --insert, "
+                                   f"which are {count}, got {len(numbers)}")
+            if not all(abs(number) < float("inf") for number in numbers):
+                raise SettingError(f"{name} must be finite, got {' '.join(f'{number:g}' for number in numbers)}")
+        if not all(scale > 0 for scale in self.scale):
+            raise SettingError(f"scale must be above 0, got {' '.join(f'{scale:g}' for scale in self.scale)}")
+        if self.light and (len(self.light) < 3 or not all(abs(x) < float("inf") for x in self.light)
+                           or min(self.light[3:], default=0) < 0):
+            raise SettingError("light must be three finite numbers, and perhaps a radius, got "
+                               f"{' '.join(f'{number:g}' for number in self.light)}")
+        if not 0 <= self.shadow <= 1:
+            raise SettingError(f"shadow must be from 0 to 1, got {self.shadow:g}")
+        if count == 0 and self.light:
+            raise SettingError("light shines on objects; give --insert with it, or leave it out")
+        if count and "normals" in self.what:
+            raise SettingError("what of normals does not go with --insert; leave one of them out")
+        if count and self.renderer == "taichi":
+            raise SettingError("renderer taichi ends no rays at objects; use --renderer auto with --insert")
+
+    @property
+    def pair(self) -> bool:
+        """Whether the pictures are of two eyes."""
+        return self.stereo or self.lens in ("omnidirectional-stereo", "vr180")
 
 
 def render(command: Render) -> int:
@@ -115,40 +195,101 @@ def render(command: Render) -> int:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, _ = load_any(run.path)
             scene, cameras, times = _path_cameras(command, run)
+            shown = _with_objects(command, run, scene, model) if command.insert else model
             times = _times(command, run, len(cameras), times)
             if command.freeze:
                 cameras = cameras.subset(np.zeros(len(cameras), int))
-            if len(np.unique(cameras.size, axis=0)) > 1 and any(
+            grid = _grid(command, scene, cameras)
+            if len(np.unique(grid.size, axis=0)) > 1 and any(
                 output.suffix == ".mp4" for output in outputs.values()
             ):
                 raise UserError(
                     f"--path {command.path} has pictures of several sizes; give one --size, or a folder as --output"
                 )
-            width, height = (int(side) for side in cameras.size[cameras.size.prod(axis=1).argmax()])
+            width, height = (int(side) for side in grid.size[grid.size.prod(axis=1).argmax()])
             runtime.require_memory(BYTES_A_PIXEL * width * height, f"a picture of {width} x {height} pixels",
                                    "use a smaller --size")
             for output in outputs.values():
                 make_folder(output.parent if output.suffix == ".mp4" else output)
-        times = None if times is None else torch.from_numpy(times)
+        shots = Shot(time=None if times is None else torch.from_numpy(times))
         with Progress("rendering") as line:
             codes = {}
             if command.appearance:
                 lights = lights_of(model, run, command.appearance, command.scene,
                                    on_step=lambda done, total: line.count(done, total, "steps of fitting a light"))
                 codes["appearance"] = lights_along(lights, len(cameras))
-            render_pictures(model, cameras, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
-                            renderer=command.renderer, team=team,
-                            shots=Shot(time=times, codes={name: values.cpu() for name, values in codes.items()}))
+            shots = replace(shots, codes={name: values.cpu() for name, values in codes.items()})
+            if command.pair:
+                grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
+            render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
+                            renderer=command.renderer, team=team, shots=shots, foveated=command.foveated)
     result(
-        f"{len(cameras)} frames of {_sizes(cameras)} pixels: "
+        f"{len(grid)} frames of {_sizes(grid)} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
     )
     return 0
 
 
-def _sizes(cameras: "Cameras") -> str:
+def _grid(command: Render, scene: "Scene", cameras: "Cameras", eye_distance: float = 0.0) -> "Grid":
+    """The pictures at cameras in model space, with eyes so many model units apart."""
+    from ..data.placement import up_axis
+    from ..wide import wide_pictures
+
+    convergence = float("inf") if command.convergence is None else command.convergence * scene.scale
+    return wide_pictures(cameras, command.lens, up=up_axis(cameras.camera_to_world), stereo=command.stereo,
+                         eye_distance=eye_distance, convergence=convergence, size=command.size)
+
+
+def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
+    """What renders the model with the objects in it."""
+    import numpy as np
+    import torch
+
+    from ..data.mesh_files import read_mesh
+    from ..data.placement import up_axis
+    from ..models.objects import Lamp, WithObjects, placed, surface_of
+    from ..training.blocks import is_cut
+
+    up, like = up_axis(run.cameras_scene().splits["train"].cameras.camera_to_world), next(model.parameters())
+    count, surfaces = len(command.insert), []
+    for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
+                                     command.turn or (0.0,) * count):
+        mesh = placed(read_mesh(path), scene, up, at=at, scale=scale, turn=turn)
+        surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
+    if not command.light:
+        return WithObjects(model, surfaces)
+    if is_cut(run.path):
+        raise UserError(f"{run.path} is cut into blocks, on which objects cast no shadows; leave --light out, or "
+                        f"render one of them, as {run.path / 'blocks' / '00'}")
+    *position, radius = (*command.light, 0.0)[:4]
+    return WithObjects(model, surfaces, Lamp(
+        position=tuple(scene.to_model(np.array(position) - scene.origin).tolist()), up=tuple(scene.rotation @ up),
+        radius=radius * scene.scale, share=command.shadow))
+
+
+def _eye_distance(command: Render, scene: "Scene", model, grid: "Grid", shots: "Shot") -> float:
+    """Model units between the eyes of pictures, and says what it took."""
+    from ..export.pictures import nearest_depth
+
+    if command.eye_distance is not None:
+        return command.eye_distance * scene.scale
+    if command.unit is not None:
+        distance = BETWEEN_EYES / command.unit
+        say(f"eyes: {BETWEEN_EYES:g} m apart, which are {distance:.3g} units of the scene's file")
+        return distance * scene.scale
+    nearest = nearest_depth(model, grid, shots)
+    if nearest is None:
+        raise UserError("nothing is seen along the path by whose depth the eyes could be put apart; give "
+                        "--eye-distance, or --unit")
+    distance = nearest / NEAREST_BY
+    say(f"eyes: {distance / scene.scale:.3g} units of the scene's file apart, a {NEAREST_BY}th of the nearest depth; "
+        "--unit says how long a unit is")
+    return distance
+
+
+def _sizes(grid: "Grid") -> str:
     """Of the frames: the one that all have, or the smallest and the largest."""
-    ordered = cameras.size[cameras.size.prod(axis=1).argsort(kind="stable")]
+    ordered = grid.size[grid.size.prod(axis=1).argsort(kind="stable")]
     smallest, largest = (f"{width} x {height}" for width, height in ordered[[0, -1]])
     return smallest if smallest == largest else f"{smallest} to {largest}"
 

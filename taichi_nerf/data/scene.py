@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-PERSPECTIVE, FISHEYE = 0, 1
-LENS_NAMES = {PERSPECTIVE: "perspective", FISHEYE: "fisheye"}
+PERSPECTIVE, FISHEYE, EQUIRECTANGULAR = 0, 1, 2
+LENS_NAMES = {PERSPECTIVE: "perspective", FISHEYE: "fisheye", EQUIRECTANGULAR: "equirectangular"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,11 @@ class Cameras:
     principal: np.ndarray
     """[N, 2] float32, pixels from the upper left corner of the upper left pixel."""
     distortion: np.ndarray
-    """[N, 6] float32: k1, k2, k3, k4, p1, p2 in the sense of OpenCV; k4 is of the fisheye alone."""
+    """[N, 6] float32: k1, k2, k3, k4, p1, p2 in the sense of OpenCV; k4 is of the fisheye alone. Of an equirectangular
+    picture the first is where its eye is: so far to the right of the middle, wherever it looks."""
     lens: np.ndarray
-    """[N] int32: 0 perspective (Brown-Conrady k1 k2 k3 p1 p2), 1 OpenCV fisheye (equidistant, k1..k4)."""
+    """[N] int32: 0 perspective (Brown-Conrady k1 k2 k3 p1 p2), 1 OpenCV fisheye (equidistant, k1..k4); and of pictures
+    that are rendered alone 2 equirectangular (`models.panoramas`), whose focal length is in pixels per radian."""
     size: np.ndarray
     """[N, 2] int32: width, height in pixels."""
 

@@ -55,6 +55,7 @@ class Blocks(nn.Module):
         self.config, self.box, self.moves = first.config, first.box, first.moves
         self.has_normals, self.sees_cones = first.has_normals, first.sees_cones
         self.rays_per_pixel = first.rays_per_pixel
+        self.ends_rays = first.ends_rays
         self.nearest_alone = False
         """Show what the nearest block shows, with no mean of several."""
 
@@ -86,7 +87,8 @@ class Blocks(nn.Module):
     def of_part(self, part: Part, rays: Rays) -> Pixels:
         """What one part shows of rays of the whole."""
         origins = (rays.origins - rays.origins.new_tensor(part.origin)) * part.scale
-        pixels = part.model.render(replace(rays, origins=origins, shot=_told(part, rays)))
+        limit = None if rays.limit is None else rays.limit * part.scale
+        pixels = part.model.render(replace(rays, origins=origins, limit=limit, shot=_told(part, rays)))
         return replace(pixels, depth=pixels.depth / part.scale)
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:

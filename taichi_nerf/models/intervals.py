@@ -24,6 +24,7 @@ __all__ = ["IntervalModel"]
 class IntervalModel(Model):
     """A model that samples between `near` and `far` of each ray; `unit_scale` takes model space to unit space."""
 
+    ends_rays = True
     nearest = 0.0
     """Model units: nearer than that no sample lies unless it is asked for."""
 
@@ -42,7 +43,8 @@ class IntervalModel(Model):
 
     def unit_rays(self, rays: Rays) -> Rays:
         """Rays in unit space, whose directions and radii stay."""
-        return replace(rays, origins=rays.origins * self.scale)
+        limit = None if rays.limit is None else rays.limit * self.scale
+        return replace(rays, origins=rays.origins * self.scale, limit=limit)
 
     @contextmanager
     def cropped(self, lower: Sequence[float], upper: Sequence[float]) -> Iterator[None]:
@@ -53,15 +55,21 @@ class IntervalModel(Model):
         finally:
             self._crop = None
 
-    @property
-    def ends(self) -> bool:
+    def ends(self, rays: Rays) -> bool:
         """Whether there is nothing behind the last interval of a ray."""
-        return self.box.bounded or self._crop is not None
+        return self.box.bounded or self._crop is not None or rays.limit is not None
 
     def reach(self, rays: Rays, settings: RangeConfig) -> tuple[Tensor, Tensor]:
         """Near and far [R] of rays in unit space. A ray that misses the box of a bounded scene, or the one that is
-        cropped to, has near = far."""
-        return self.within_crop(rays, *self._whole_reach(rays, settings))
+        cropped to, has near = far; so has one that ends before it begins."""
+        return self.within_limit(rays, *self.within_crop(rays, *self._whole_reach(rays, settings)))
+
+    def within_limit(self, rays: Rays, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+        """What of the rays in unit space between near and far [R] lies in front of their limit."""
+        if rays.limit is None:
+            return near, far
+        far = torch.minimum(far, rays.limit)
+        return torch.minimum(near, far), far
 
     def within_crop(self, rays: Rays, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
         """What of the rays in unit space between near and far [R] lies in the box that is cropped to."""

@@ -21,7 +21,7 @@ from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .cones import DISC, radius_of, usual_view
 from .model import Box, Model
 from .pixels import Pixels
-from .render import render_samples
+from .render import ended, render_samples
 
 __all__ = ["Marched"]
 
@@ -33,6 +33,8 @@ class Marched(Model):
 
     Everything random is a function of `seed`.
     """
+
+    ends_rays = True
 
     def __init__(self, config: InstantNGPConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, counts)
@@ -63,6 +65,8 @@ class Marched(Model):
         samples = self.grid.march(rays, cone_angle=self.cone_angle, near=self.box.near,
                                   seed=None if standing is None else standing.seeds.jitter,
                                   max_samples=sampling.max_samples)
+        if rays.limit is not None:
+            samples = ended(samples, rays)
         if self.sees_cones:
             widths = DISC * samples.t * radius_of(rays)[samples.ray_index]
             samples = replace(samples, widths=widths + self.widened(standing))

@@ -147,7 +147,7 @@ class MipNeRF360(IntervalModel):
 
     def _level(self, number: int, unit: Rays, s: Tensor, near: Tensor, far: Tensor, standing: Standing | None) -> Level:
         """What a proposal, or last the field, finds in the intervals between s [R, S + 1]."""
-        proposal, last = number < len(self.config.proposal_samples), "bounded" if self.ends else "opaque"
+        proposal, last = number < len(self.config.proposal_samples), "bounded" if self.ends(unit) else "opaque"
         field = self.proposals[number % len(self.proposals)] if proposal else self.field
         t = distance_from_normalised(s, near, far, self.config.range.spacing)  # [R, S + 1]
         density, hidden = self._density(field, number, unit, t, standing)

@@ -70,6 +70,8 @@ class Model(nn.Module):
 
     sees_cones = False
     """Whether rays need a radius."""
+    ends_rays = False
+    """Whether it takes nothing behind the `limit` of rays."""
     has_normals = True
     """Whether it knows a density of positions, whose slope is a normal."""
     knows_visibility = False

@@ -136,7 +136,7 @@ class NeRF(IntervalModel):
                standing: Standing | None) -> Level:
         """The points at s [R, S] and the pixels that they make."""
         seen = self._seen(number, rays, unit, s, near, far, standing)
-        colour, opacity, depth, weights = composite_intervals(seen.density, seen.colour, seen.t, self._last)
+        colour, opacity, depth, weights = composite_intervals(seen.density, seen.colour, seen.t, self._last(unit))
         t = seen.t
         if self.config.ndc:
             t = self._distance(rays, t)
@@ -168,10 +168,9 @@ class NeRF(IntervalModel):
         """`pixels` of a level with what else there is in the space of its field: nothing."""
         return pixels
 
-    @property
-    def _last(self) -> str:
+    def _last(self, rays: Rays) -> str:
         """What the last interval of a ray is."""
-        return "bounded" if self.ends else "infinite"
+        return "bounded" if self.ends(rays) else "infinite"
 
     def _noise(self, number: int, t: Tensor, standing: Standing | None) -> dict[str, Tensor]:
         """What is added to the density of samples at t [R, S] before its activation, in training."""
@@ -191,10 +190,11 @@ class NeRF(IntervalModel):
     def _device_reach(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Near and far [R] in device coordinates."""
         ends = torch.zeros_like(rays.origins[:, 0]), torch.ones_like(rays.origins[:, 0])
-        if self._crop is None:
+        if self._crop is None and rays.limit is None:
             return ends
-        distances = self._distance(rays, torch.stack(ends, dim=1)).unbind(1)
-        return tuple(self._device_time(rays, end) for end in self.within_crop(self.unit_rays(rays), *distances))
+        distances, unit = self._distance(rays, torch.stack(ends, dim=1)).unbind(1), self.unit_rays(rays)
+        distances = self.within_limit(unit, *self.within_crop(unit, *distances))
+        return tuple(self._device_time(rays, end) for end in distances)
 
     def _distance(self, rays: Rays, t: Tensor) -> Tensor:
         """[R, S + 1] in unit space of t in device coordinates, up to where it is as good as infinite."""

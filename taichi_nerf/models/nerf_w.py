@@ -83,6 +83,6 @@ class NeRFW(NeRF):
         found = self.transient(seen.field.features(seen.hidden), unit.shot.codes["transient"])
         density = self._per_t(found.density.view(seen.density.shape), unit)  # [R, S]
         mixture = composite_mixture(seen.density, seen.colour, density, found.colour.view(seen.colour.shape),
-                                    found.beta.view(density.shape), seen.t, self._last)
+                                    found.beta.view(density.shape), seen.t, self._last(unit))
         return replace(pixels, colour=mixture.colour, opacity=mixture.opacity,
                        extras={"uncertainty": mixture.uncertainty, "transient": density.mean(dim=1)})

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..fields.field import Field
 from ..ops.volume_rendering import compact_samples, composite, visible_samples
-from ..types import UNKNOWN, PackedSamples, Shot
+from ..types import UNKNOWN, PackedSamples, Rays, Shot
 from .pixels import Pixels
 
-__all__ = ["render_samples", "select_visible"]
+__all__ = ["ended", "render_samples", "select_visible"]
 
 
 def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -> tuple[PackedSamples, Tensor]:
@@ -21,6 +21,20 @@ def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -
     return PackedSamples(samples.positions.index_select(0, kept), samples.t.index_select(0, kept),
                          samples.dt.index_select(0, kept), samples.ray_index.index_select(0, kept), ray_start,
                          kept_count, None if samples.widths is None else samples.widths.index_select(0, kept)), kept
+
+
+def ended(samples: PackedSamples, rays: Rays) -> PackedSamples:
+    """The samples in front of the limit of their rays; the last one of a ray is cut there."""
+    begin = samples.t - samples.dt / 2
+    left = rays.limit.index_select(0, samples.ray_index) - begin  # [S]
+    inside = (left > 0).int()
+    count = torch.zeros_like(samples.ray_count).index_add_(0, samples.ray_index, inside)
+    ray_start, kept = compact_samples(samples.ray_start, count)
+    index, dt = samples.ray_index[kept], torch.minimum(samples.dt, left)[kept]
+    t = begin[kept] + dt / 2
+    directions = rays.directions.index_select(0, index)
+    positions = samples.positions[kept] + (t - samples.t[kept])[:, None] * directions
+    return PackedSamples(positions, t, dt, index, ray_start, count)
 
 
 def render_samples(field: Field, samples: PackedSamples, directions: Tensor, early_stop: float,

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import runtime
-from ..data.scene import Cameras
+from ..data.scene import EQUIRECTANGULAR, Cameras
 from ..ops.camera import ray_offsets, rays_from_pixels
 from ..ops.conical_frustum import cone_radii
 from ..ops.field_rendering import tile_order
 from ..types import UNKNOWN, Rays, Shot
 from .model import RayRenderer
+from .panoramas import panorama_rays
 from .pixels import Pixels, mean_of
 
 PIECES = {"cpu": (1024, 2**15, 2**17), "cuda": (2**16, 2**20, 2**23)}
@@ -81,6 +82,7 @@ def render_view(
     renderer: Renderer = "auto",
     shot: Shot = UNKNOWN,
     stopped: Callable[[], bool] | None = None,
+    wanted: np.ndarray | None = None,
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -96,6 +98,7 @@ def render_view(
         shot: what the view is of besides its camera, R = 1: a time, the image or the ids whose codes it has, or codes;
             by default nothing, which is the mean of the codes that a model has learned.
         stopped: is asked before each piece whether the picture is still wanted.
+        wanted: [H, W] bool: the pixels that are rendered; the others are empty. None: all.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
@@ -125,12 +128,20 @@ def render_view(
             renderer, tried = _faster_renderer(model, frame, launch, renderer)
     began = time.perf_counter()
     if renderer == "taichi":
-        image, samples = _render_fast(launch, frame, chunk, stopped)
+        image, samples = _render_fast(launch, frame, chunk, stopped, wanted)
     else:
-        image, samples = _render_pieces(model, frame, normals, chunk, stopped)
+        image, samples = _render_pieces(model, frame, normals, chunk, stopped, wanted)
     seconds = {**tried, renderer: time.perf_counter() - began}
     image = image.reshape(frame.height, frame.width, 8).numpy()
     return replace(_view(image, background, normals, samples), renderer=renderer, seconds=seconds)
+
+
+@torch.no_grad()
+def directions_of(model: nn.Module, cameras: Cameras, index: int) -> np.ndarray:
+    """[H, W, 3]: unit directions in which the pixels of camera `index` look, as they are rendered."""
+    frame = replace(_frame(model, cameras, index, UNKNOWN), per_pixel=1)
+    directions = frame.rays(torch.arange(frame.width * frame.height)).directions
+    return directions.cpu().numpy().reshape(frame.height, frame.width, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +156,8 @@ class _Frame:
     """Rays of a pixel."""
     cones: bool
     """Whether rays have a radius."""
+    panorama: bool
+    """Whether the picture is equirectangular."""
     shot: Shot
     """R = 1"""
 
@@ -153,11 +166,18 @@ class _Frame:
         x, y = pixels % self.width, pixels.div(self.width, rounding_mode="floor")
         centre = torch.stack([x, y], dim=1).to(self.camera[0]) + 0.5  # [P, 2]
         place = (centre[:, None] + ray_offsets(self.per_pixel).to(centre)).reshape(-1, 2)  # [R, 2]
-        of_camera = torch.zeros(len(place), dtype=torch.int32, device=place.device)
-        origins, directions = rays_from_pixels(of_camera, place, *self.camera)
-        radius = cone_radii(of_camera, place, *self.camera[1:]) if self.cones else None
+        origins, directions, radius = self._lines(place)
         shot = self.shot.map(lambda values: values.expand(len(place), *values.shape[1:]))
         return Rays(origins, directions, radius, shot, self.per_pixel)
+
+    def _lines(self, place: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Origins, unit directions and, of cones, radii of the rays at places [R, 2]."""
+        if self.panorama:
+            pose, focal, principal, distortion = (values[0] for values in self.camera[:4])
+            return panorama_rays(place, pose, focal, principal, eye=float(distortion[0]))
+        of_camera = torch.zeros(len(place), dtype=torch.int32, device=place.device)
+        origins, directions = rays_from_pixels(of_camera, place, *self.camera)
+        return origins, directions, cone_radii(of_camera, place, *self.camera[1:]) if self.cones else None
 
 
 def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot) -> _Frame:
@@ -165,6 +185,7 @@ def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot) -> _Frame
     like = next(model.parameters())
     return _Frame(camera=_camera_tensors(cameras, index, like), width=width, height=height,
                   per_pixel=getattr(model, "rays_per_pixel", 1), cones=getattr(model, "sees_cones", False),
+                  panorama=int(cameras.lens[index]) == EQUIRECTANGULAR,
                   shot=shot.map(lambda values: values.to(like.device)))
 
 
@@ -202,10 +223,10 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
 
 
 @torch.no_grad()
-def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None,
-                 stopped: Callable[[], bool] | None) -> tuple[Tensor, int]:
+def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None, stopped: Callable[[], bool] | None,
+                 wanted: np.ndarray | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, and the number of samples."""
-    pixels = _tiles(frame.width, frame.height)
+    pixels = _wanted_of(_tiles(frame.width, frame.height), wanted)
     image, samples = torch.zeros(frame.height * frame.width, 8), 0
     most = PIECE if stopped is None else BREAKABLE[frame.camera[0].device.type]
     for piece in pixels.split(chunk or most // frame.per_pixel):
@@ -231,9 +252,9 @@ def _render_launch(launch: RayRenderer, frame: _Frame, pixels: Tensor) -> tuple[
 
 
 def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | None,
-                   stopped: Callable[[], bool] | None) -> tuple[Tensor, int]:
+                   stopped: Callable[[], bool] | None, wanted: np.ndarray | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, in pieces as large as the memory allows, and the number of samples."""
-    pixels, per_pixel = _spread_rows(frame.width, frame.height), frame.per_pixel
+    pixels, per_pixel = _wanted_of(_spread_rows(frame.width, frame.height), wanted), frame.per_pixel
     image = torch.zeros(frame.height * frame.width, 8)
     first_rays, most_rays, most_marched = PIECES[frame.camera[0].device.type]
     done, marched, samples, count = 0, 0, 0, chunk or first_rays // per_pixel
@@ -246,6 +267,11 @@ def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | 
         samples += rendered.visible
         count = chunk or min(2 * count, most_rays // per_pixel, max(1, most_marched * done // max(marched, 1)))
     return image, samples
+
+
+def _wanted_of(pixels: Tensor, wanted: np.ndarray | None) -> Tensor:
+    """Those of the pixels, in an order of theirs, that are `wanted` [H, W]."""
+    return pixels if wanted is None else pixels[torch.from_numpy(wanted.reshape(-1))[pixels]]
 
 
 def _go_on(stopped: Callable[[], bool] | None):

@@ -64,6 +64,23 @@ def test_every_field_of_rays_survives_every_model(on_cpu, monkeypatch, kind, enc
     assert len(pixels.colour) == COUNT
 
 
+@pytest.mark.parametrize(("kind", "encoding"), MODELS)
+def test_nothing_is_sampled_behind_the_limit_of_a_ray(on_cpu, kind, encoding):
+    model = build_model(recipe(kind, "small", encoding).model, Box(bounded=True), counts={"appearance": 3})
+    assert model.ends_rays
+    rays = some_rays()
+    limit = torch.linspace(0.0, 2.0, COUNT)
+    pixels = model.render(dataclasses.replace(rays, limit=limit))
+    samples = pixels.samples
+    end = samples.t + samples.dt / 2
+    assert len(end) and (end <= limit[samples.ray_index.long()] + 1e-5).all()
+    if pixels.packed is not None:  # sampled on a lattice, which a limit does not move
+        whole = model.render(rays)
+        far = model.render(dataclasses.replace(rays, limit=torch.full((COUNT,), 9.0)))
+        assert torch.equal(far.opacity, whole.opacity) and pixels.opacity[0] == 0
+        assert (pixels.opacity <= whole.opacity + 1e-6).all()
+
+
 def test_rays_that_are_picked_keep_what_they_are_of():
     rays = dataclasses.replace(some_rays(), per_pixel=7)
     index = torch.tensor([4, 1])

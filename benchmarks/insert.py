@@ -1,0 +1,150 @@
+"""A ball put into the trained still life, against the exact scene with the ball in it.
+
+    taichi-nerf train builtin:still-life --steps 1500 -o RUN
+    python benchmarks/insert.py RUN [--views 4] [--picture FILE.png]
+
+Three figures over some test views of 200 x 200:
+
+    composite   an unlit ball; the exact scene, rendered with 16 rays a pixel, wherever it is nearer, else the ball. And
+                the same with the field's own picture in place of the exact colours: what the compositing alone does
+    behind      pixels of the ball that are seen although the ring tower stands before it, of those that it would have
+    shadow      the ball as a solid of the scene; the PSNR where the exact pictures with and without it differ and it is
+                not to be seen itself: in its shadow
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+
+from taichi_nerf import runtime
+from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras, render
+from taichi_nerf.data.builtin.cameras import looking
+from taichi_nerf.data.builtin.still_life import FLOOR, daylight, still_life
+from taichi_nerf.data.builtin.world import SPHERE, Material, Solid, World
+from taichi_nerf.data.mesh_files import Mesh
+from taichi_nerf.data.scene import Cameras
+from taichi_nerf.models.objects import Lamp, WithObjects, surface_of
+from taichi_nerf.models.views import render_view
+from taichi_nerf.pictures import side_by_side, write_png
+from taichi_nerf.training.blocks import load_any
+
+RADIUS, CENTRE = 0.16, np.array([-0.05, -0.38, FLOOR + 0.16])
+BEHIND = np.array([0.46, 0.38])  # where the ring tower stands
+RED = (0.60, 0.05, 0.03)  # linear
+FINE = 4  # rays along each axis of a pixel of what is exact
+
+
+def ball(centre: np.ndarray, radius: float, scale: float) -> Mesh:
+    sphere = trimesh.creation.icosphere(subdivisions=5, radius=1.0)
+    faces = np.asarray(sphere.faces, np.int32)
+    shape = (*faces.shape, 3)
+    return Mesh(vertices=scale * (radius * sphere.vertices + centre), faces=faces,
+                corner_normals=sphere.vertices[faces], corner_uv=np.zeros((*faces.shape, 2)),
+                corner_colours=np.broadcast_to(srgb(np.array(RED)), shape).copy(),
+                texture_of=np.full(len(faces), -1, np.int32))
+
+
+def srgb(light: np.ndarray) -> np.ndarray:
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+def linear(colour: np.ndarray) -> np.ndarray:
+    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+
+
+def ball_depth(cameras: Cameras, n: int, centre: np.ndarray) -> np.ndarray:
+    """[H, W] distance of the ball along the rays of the pixels; infinite beside it."""
+    width, height = cameras.size[n]
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    local = np.stack([(x - cameras.principal[n, 0]) / cameras.focal[n, 0],
+                      -(y - cameras.principal[n, 1]) / cameras.focal[n, 1], -np.ones_like(x)], axis=-1)
+    d = local @ cameras.camera_to_world[n, :, :3].T
+    d /= np.linalg.norm(d, axis=-1, keepdims=True)
+    o = cameras.position[n] - centre
+    along = d @ o
+    inside = along**2 - o @ o + RADIUS**2
+    return np.where(inside > 0, -along - np.sqrt(np.maximum(inside, 0)), np.inf)
+
+
+def over_white(rgba: np.ndarray) -> np.ndarray:
+    """[H, W, 3] sRGB in [0, 1] of straight alpha, composited as models are."""
+    colour, alpha = rgba[..., :3] / 255, rgba[..., 3:] / 255
+    return colour * alpha + 1 - alpha
+
+
+def averaged(image: np.ndarray) -> np.ndarray:
+    """[H, W, ..]: the mean of FINE x FINE pixels."""
+    height, width = (side // FINE for side in image.shape[:2])
+    return image.reshape(height, FINE, width, FINE, -1).mean(axis=(1, 3))
+
+
+def psnr(a: np.ndarray, b: np.ndarray, where=slice(None)) -> float:
+    return float(-10 * np.log10(np.square(np.clip(a, 0, 1) - b)[where].mean()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    runtime.init("cpu", threads=arguments.threads)
+    model, _ = load_any(arguments.run)
+    scene = builtin_scene("still-life", resolution=200, views=(1, 0, 1), samples_per_pixel=1)
+    scale, light, world = scene.scale, daylight(), still_life()
+    cameras = hemisphere_cameras(arguments.views, 200, 0.7, 0.4)
+    exact = render(world, cameras, light, FINE)
+    share = light.colour[1] / (light.colour[1] + light.ambient[1])
+    lamp = Lamp(position=tuple(scale * np.array(light.position)), up=(0.0, 0.0, 1.0), radius=scale * light.radius,
+                share=share)
+    surface = surface_of(ball(CENTRE, RADIUS, scale), torch.empty(0))
+    solid = Solid(kind=SPHERE, size=(RADIUS,), material=Material(colour=RED), position=tuple(CENTRE))
+    shaded = render(World(groups=[*world.groups, [solid]]), cameras, light, FINE)
+    fine = render(world, cameras.resized((200 * FINE, 200 * FINE)), light, 1)
+    scores, shown = [], []
+    for n in range(arguments.views):
+        plain = render_view(model, scene.model_cameras(cameras), n, background=1.0).colour
+        unlit = render_view(WithObjects(model, [surface]), scene.model_cameras(cameras), n, background=1.0).colour
+        lit = render_view(WithObjects(model, [surface], lamp), scene.model_cameras(cameras), n, background=1.0).colour
+        nearer = ball_depth(cameras.resized((200 * FINE, 200 * FINE)), n, CENTRE) < fine.depth[n]
+        cover = averaged(nearer[..., None])
+        truth = over_white(exact.rgba[n])
+        composite, own = (cover * srgb(np.array(RED)) + (1 - cover) * image for image in (truth, plain))
+        solid_truth = over_white(shaded.rgba[n])
+        shade = (np.abs(solid_truth - truth).max(axis=-1) > 0.03) & (cover[..., 0] == 0)
+        scores.append((psnr(plain, truth), psnr(unlit, composite), psnr(unlit, own), psnr(plain, truth, shade),
+                       psnr(lit, solid_truth, shade), psnr(plain, solid_truth, shade), shade.sum()))
+        shown += [solid_truth, lit, plain]
+    names = ("field against the exact scene", "composite against the exact one",
+             "composite against the field's own picture", "field, where the shadow falls",
+             "shadow against the exact one", "the same without a shadow", "pixels in the shadow")
+    for name, values in zip(names, zip(*scores)):
+        print(f"{name:45} {np.mean(values):6.2f}   ({', '.join(f'{value:.1f}' for value in values)})")
+    print(hidden(model, scene, world, light))
+    if arguments.picture:
+        captions = "exact, with the ball", "field and ball", "field"
+        write_png(arguments.picture, side_by_side(*shown[-3:], captions=captions))
+
+
+def hidden(model, scene, world: World, light) -> str:
+    """What is seen of a small ball behind the tower."""
+    global RADIUS
+    away = np.array([*BEHIND, FLOOR + 0.2])
+    towards = away / np.linalg.norm(away[:2]) * (1, 1, 0)
+    camera = looking((away + 3.5 * towards + (0, 0, 0.25))[None], away, 200, 0.35)
+    RADIUS, centre = 0.06, away - 0.35 * towards
+    depth = render(world, camera, light, 1).depth[0]
+    alone = ball_depth(camera, 0, centre)
+    unlit = WithObjects(model, [surface_of(ball(centre, RADIUS, scene.scale), torch.empty(0))])
+    plain, put = (render_view(m, scene.model_cameras(camera), 0, background=1.0).colour for m in (model, unlit))
+    seen = (np.abs(put - plain).max(axis=-1) > 0.05).sum()
+    return (f"behind the tower: {np.isfinite(alone).sum()} pixels, of which {(alone < depth).sum()} are to be seen; "
+            f"{seen} change")
+
+
+if __name__ == "__main__":
+    main()

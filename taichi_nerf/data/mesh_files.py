@@ -1,0 +1,120 @@
+"""Meshes out of files (GLB, glTF, OBJ, PLY, STL and whatever else trimesh reads), as plain arrays.
+
+F triangles. Colours are sRGB in [0, 1].
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .opening import check_regular
+
+__all__ = ["Mesh", "read_mesh"]
+
+GREY = (0.7, 0.7, 0.7)  # of what has no colour
+Y_UP = (".glb", ".gltf", ".obj")  # whose files have y up; in others it is z
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """A mesh, which may be made of parts with textures of their own."""
+
+    vertices: np.ndarray
+    """[V, 3] float64."""
+    faces: np.ndarray
+    """[F, 3] int32."""
+    corner_normals: np.ndarray
+    """[F, 3, 3] unit vectors at the corners of the triangles."""
+    corner_colours: np.ndarray
+    """[F, 3, 3]"""
+    corner_uv: np.ndarray
+    """[F, 3, 2], v upwards."""
+    texture_of: np.ndarray
+    """[F] int32: the texture that multiplies the colour; -1: none."""
+    textures: tuple[np.ndarray, ...] = ()
+    """[H, W, 3] float32 each."""
+
+    def moved(self, scale: float, rotation: np.ndarray, offset: np.ndarray) -> "Mesh":
+        """The same at scale * rotation x + offset."""
+        return replace(self, vertices=scale * self.vertices @ rotation.T + offset,
+                       corner_normals=self.corner_normals @ rotation.T)
+
+
+def read_mesh(path: Path | str) -> Mesh:
+    """The mesh of a file, with z up: those of formats that have y up are turned.
+
+    Raises:
+        UserError: the library is missing; the file is, or holds no triangles.
+    """
+    path = Path(path).expanduser()
+    try:
+        import trimesh
+    except ImportError:
+        raise UserError("meshes are read by trimesh, which is not installed; pip install 'taichi-nerf[mesh]'") from None
+    if not path.exists():
+        raise UserError(f"{path} does not exist; check the path of the mesh")
+    check_regular(path)
+    try:
+        scene = trimesh.load_scene(path)
+        parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
+    except Exception as error:  # whatever a damaged file makes of a reader of twenty formats
+        raise UserError(f"{path} cannot be read as a mesh ({str(error) or type(error).__name__}); give a GLB, glTF, "
+                        "OBJ, PLY or STL file") from None
+    parts = [part for part in parts if len(part.faces)]
+    if not parts:
+        raise UserError(f"{path} holds no triangles; points and curves cannot be put into a field, export it with its "
+                        "faces")
+    mesh = _joined([_mesh_of(part) for part in parts])
+    if not np.isfinite(mesh.vertices).all():
+        raise UserError(f"{path} has vertices that are not finite; repair it or export it again")
+    upright = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) if path.suffix.lower() in Y_UP else np.eye(3)
+    return mesh.moved(1.0, upright, np.zeros(3))
+
+
+def _mesh_of(part) -> Mesh:
+    faces = np.asarray(part.faces, np.int32)
+    colours, uv, texture = _looks(part)
+    return Mesh(vertices=np.asarray(part.vertices, np.float64), faces=faces,
+                corner_normals=np.asarray(part.vertex_normals, np.float64)[faces],
+                corner_colours=colours, corner_uv=uv,
+                texture_of=np.full(len(faces), -1 if texture is None else 0, np.int32),
+                textures=() if texture is None else (texture,))
+
+
+def _looks(part) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Colours [F, 3, 3] and uv [F, 3, 2] at the corners, and the texture [H, W, 3], of a mesh of trimesh."""
+    faces, visual = np.asarray(part.faces), part.visual
+    plain = np.broadcast_to(np.array(GREY), (*faces.shape, 3)).copy()
+    uv = np.zeros((*faces.shape, 2))
+    if visual.kind == "vertex":
+        return np.asarray(visual.vertex_colors, np.float64)[faces][..., :3] / 255, uv, None
+    if visual.kind == "face":
+        return np.repeat(np.asarray(visual.face_colors, np.float64)[:, None, :3] / 255, 3, axis=1), uv, None
+    if visual.kind != "texture":
+        return plain, uv, None
+    material = visual.material
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    factor = getattr(material, "baseColorFactor", None)
+    if factor is None and image is None:
+        factor = material.main_color
+    if factor is not None:
+        factor = np.asarray(factor, np.float64)[:3]
+        plain[:] = factor / 255 if factor.max() > 1 else factor
+    elif image is not None:
+        plain[:] = 1.0
+    if image is None or visual.uv is None:
+        return plain, uv, None
+    return plain, np.asarray(visual.uv, np.float64)[faces], np.asarray(image.convert("RGB"), np.float32) / 255
+
+
+def _joined(parts: list[Mesh]) -> Mesh:
+    first_vertex = np.cumsum([0] + [len(part.vertices) for part in parts])
+    first_texture = np.cumsum([0] + [len(part.textures) for part in parts])
+    faces = [part.faces + start for part, start in zip(parts, first_vertex)]
+    of = [np.where(part.texture_of < 0, -1, part.texture_of + start) for part, start in zip(parts, first_texture)]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts])
+              for name in ("vertices", "corner_normals", "corner_colours", "corner_uv")}
+    return Mesh(**arrays, faces=np.concatenate(faces).astype(np.int32), texture_of=np.concatenate(of).astype(np.int32),
+                textures=tuple(texture for part in parts for texture in part.textures))

@@ -1,0 +1,70 @@
+"""Meshes out of files: what they look like, which way is up, and how what is none is refused."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taichi_nerf.data.mesh_files import GREY, read_mesh
+from taichi_nerf.errors import UserError
+
+trimesh = pytest.importorskip("trimesh")
+
+
+def material(**given):
+    return trimesh.visual.material.PBRMaterial(**given)
+
+
+def test_a_glb_has_its_base_colour_and_its_y_becomes_z(tmp_path):
+    box = trimesh.creation.box((1, 2, 3))
+    box.visual = trimesh.visual.TextureVisuals(material=material(baseColorFactor=[255, 51, 0, 255]))
+    box.export(tmp_path / "box.glb")
+    mesh = read_mesh(tmp_path / "box.glb")
+    assert np.allclose(np.ptp(mesh.vertices, axis=0), (1, 3, 2)) and mesh.faces.shape == (12, 3)
+    assert np.allclose(mesh.corner_colours, (1, 0.2, 0)) and (mesh.texture_of == -1).all()
+    middles = mesh.vertices[mesh.faces].mean(axis=1)
+    assert ((middles * mesh.corner_normals.mean(axis=1)).sum(axis=1) > 0).all(), "normals point outwards"
+
+
+def test_parts_keep_their_places_and_their_textures(tmp_path):
+    picture = np.zeros((2, 4, 3), np.uint8)
+    picture[:, 2:] = (0, 255, 0)
+    square = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
+    square.visual = trimesh.visual.TextureVisuals(uv=[[0, 0], [1, 0], [1, 1], [0, 1]], material=material(
+        baseColorTexture=Image.fromarray(picture)))
+    scene = trimesh.Scene()
+    scene.add_geometry(square, transform=trimesh.transformations.translation_matrix([5, 0, 0]))
+    scene.add_geometry(trimesh.creation.box((1, 1, 1)))
+    scene.export(tmp_path / "scene.glb")
+    mesh = read_mesh(tmp_path / "scene.glb")
+    textured = mesh.texture_of == 0
+    assert textured.sum() == 2 and len(mesh.textures) == 1 and np.allclose(mesh.textures[0], picture / 255)
+    assert mesh.vertices[mesh.faces[textured]].reshape(-1, 3)[:, 0].min() == 5
+    corners, uv = mesh.vertices[mesh.faces[textured]], mesh.corner_uv[textured]
+    assert np.allclose(corners[..., 0] - 5, uv[..., 0]) and np.allclose(corners[..., 2], uv[..., 1])
+
+
+def test_a_ply_has_colours_of_its_vertices_and_z_up_and_what_has_none_is_grey(tmp_path):
+    box = trimesh.creation.box((1, 2, 3))
+    box.export(tmp_path / "grey.stl")
+    assert np.allclose(read_mesh(tmp_path / "grey.stl").corner_colours, GREY)
+    box.visual.vertex_colors = np.full((8, 4), (0, 102, 255, 255), np.uint8)
+    box.export(tmp_path / "blue.ply")
+    mesh = read_mesh(tmp_path / "blue.ply")
+    assert np.allclose(np.ptp(mesh.vertices, axis=0), (1, 2, 3)) and np.allclose(mesh.corner_colours, (0, 0.4, 1))
+
+
+def test_what_is_no_mesh_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"ball\.glb does not exist; check the path of the mesh"):
+        read_mesh(tmp_path / "ball.glb")
+    for name in ("text.glb", "text.obj", "text.txt"):
+        (tmp_path / name).write_text("no mesh at all")
+        with pytest.raises(UserError, match=rf"{name} (cannot be read as a mesh|holds no triangles)"):
+            read_mesh(tmp_path / name)
+    trimesh.PointCloud(np.eye(3)).export(tmp_path / "points.ply")
+    with pytest.raises(UserError, match=r"points.ply holds no triangles; points and curves cannot be put into a field"):
+        read_mesh(tmp_path / "points.ply")
+    monkeypatch.setitem(sys.modules, "trimesh", None)
+    with pytest.raises(UserError, match=r"trimesh, which is not installed; pip install 'taichi-nerf\[mesh\]'"):
+        read_mesh(tmp_path / "points.ply")
