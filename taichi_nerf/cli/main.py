@@ -29,6 +29,7 @@ from .arguments import check_values, given, refusal, with_section
 from .bench import Bench, bench
 from .doctor import Doctor, doctor
 from .eval import Eval, eval
+from .export import Export, export
 from .info import Info, info
 from .octree import Octree, octree
 from .options import Backend
@@ -46,6 +47,7 @@ COMMANDS: dict[type, Callable[[Any], int]] = {
     View: view,
     Octree: octree,
     Page: page,
+    Export: export,
     Process: process,
     Info: info,
     Doctor: doctor,
@@ -84,6 +86,7 @@ def _command_type(defaults: Train):
         | Annotated[View, subcommand("view")]
         | Annotated[Octree, subcommand("octree")]
         | Annotated[Page, subcommand("page")]
+        | Annotated[Export, subcommand("export")]
         | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Doctor, subcommand("doctor")]
@@ -176,7 +179,7 @@ def _name(command: type) -> str:
 
 def _parsed(
     argv: list[str],
-) -> "Train | Eval | Render | View | Octree | Page | Process | Info | Doctor | Bench | None":
+) -> "Train | Eval | Render | View | Octree | Page | Export | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())

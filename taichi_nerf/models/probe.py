@@ -24,8 +24,9 @@ __all__ = ["PIECES", "AtPoints", "Seen", "at_points", "look", "next_piece"]
 PIECES = {"cpu": (1024, 2**15, 2**17), "cuda": (2**16, 2**20, 2**23)}
 # rays of the first piece, rays of a piece at most, and marched samples of a piece to aim at: they bound the memory
 POINTS = {"cpu": 2**16, "cuda": 2**20}  # of a piece
-NORMAL_STEPS = 6  # samples' lengths to either side over which the density is compared
-TRANSPARENT = 0.01  # optical thickness of these that counts as nothing
+NORMAL_REACH = 0.01  # model units to either side over which the density is compared for a normal
+NORMAL_STEPS = 1.5  # the same in samples' lengths, where these are longer
+TRANSPARENT = 0.01  # optical thickness of this length that counts as nothing
 GOLDEN = (1 + 5**0.5) / 2
 AXES = tuple(tuple(part / (2 + GOLDEN) ** 0.5 for part in axis) for axis in (  # to the corners of an icosahedron
     (0, 1, GOLDEN), (0, 1, -GOLDEN), (1, GOLDEN, 0), (1, -GOLDEN, 0), (GOLDEN, 0, 1), (-GOLDEN, 0, 1)))
@@ -153,7 +154,7 @@ def _normals(model: nn.Module, rays: Rays, distance: Tensor, step: Tensor) -> Te
     grid's finest levels, which are mostly noise (Li et al. 2023, Neuralangelo, section 3.2).
     """
     positions = rays.origins + distance[:, None].to(rays.origins) * rays.directions
-    reach = NORMAL_STEPS * step.to(positions)  # [R]
+    reach = (NORMAL_STEPS * step.to(positions)).clamp_min(NORMAL_REACH)  # [R]
     slope = torch.zeros_like(positions)
     for axis in positions.new_tensor(AXES):
         ahead, behind = (model.density(positions + sign * reach[:, None] * axis, rays.shot) for sign in (1, -1))
