@@ -3,9 +3,9 @@
     python benchmarks/geometry.py [--run RUN] [--scene still-life] [--seconds 420] [--resolution 256] [--output DIR]
 
 Trains Instant-NGP on the scene's pictures of 200 x 200 pixels, unless a run is given, and exports points, a mesh of
-truncated signed distances, and level sets of the density, as others make their meshes: at 20 per unit, nerf_pl's default,
-and at 10, that of torch-ngp and nerf2mesh. Each is compared with what exact depth pictures of 120 views see of the
-surface:
+truncated signed distances, and level sets of the density, as others make their meshes: at 20 per unit, nerf_pl's
+default, and at 10, that of torch-ngp and nerf2mesh. Each is compared with what exact depth pictures of 120 views see of
+the surface:
 
     accuracy, completeness   mean distance from what was exported to the exact surface, and back
     Chamfer                  their mean; all in voxels of the scene's box, of which there are 256 along a side
@@ -23,14 +23,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import trimesh
 from scipy.spatial import cKDTree
 
 from taichi_nerf import cli, query, runtime
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.ply import read_ply
 from taichi_nerf.export.points import PointCloud, joined, merged
-from taichi_nerf.metrics import psnr
 
 SIDE = 256  # voxels of the scene's box
 VIEWS, FINE = 120, 300  # of the exact surface: views, and their pixels

@@ -15,7 +15,7 @@ that it sees is in front of one. Cameras are pinholes, OpenGL axes, pixel centre
 One task per place. Curless and Levoy 1996 (A Volumetric Method for Building Complex Models from Range Images).
 """
 
-from .bounds import is_finite
+from .bounds import entry_in, is_finite
 from .engine import ti
 from .launch import kernel
 
@@ -28,8 +28,7 @@ def _sampled(distance: ti.template(), view, u, v, truncation):
     """Distance of a view at (u, v), which lies in its picture: from the four pixels around where these are of one
     surface, else of the pixel itself."""
     height, width = distance.shape[1], distance.shape[2]
-    row, column = ti.min(ti.floor(v, int), height - 1), ti.min(ti.floor(u, int), width - 1)
-    found = distance[view, row, column]
+    found = distance[view, entry_in(ti.floor(v, int), height), entry_in(ti.floor(u, int), width)]
     x0, y0 = ti.floor(u - 0.5, int), ti.floor(v - 0.5, int)
     if x0 >= 0 and y0 >= 0 and x0 + 1 < width and y0 + 1 < height:
         a, b = distance[view, y0, x0], distance[view, y0, x0 + 1]
@@ -70,7 +69,8 @@ def integrate_depth(
                 v = principal[view, 1] + focal[view, 1] * up / back
                 if u >= 0.0 and v >= 0.0 and u < distance.shape[2] and v < distance.shape[1]:
                     d = _sampled(distance, view, u, v, truncation)
-                    w = pixel_weight[view, ti.floor(v, int), ti.floor(u, int)]
+                    w = pixel_weight[view, entry_in(ti.floor(v, int), distance.shape[1]),
+                                     entry_in(ti.floor(u, int), distance.shape[2])]
                     s = (d - away.norm()) / truncation
                     if is_finite(d) and is_finite(w) and s > -1.0:
                         w *= ti.min(1.0 + s, 1.0)

@@ -23,26 +23,31 @@ if TYPE_CHECKING:
 What = Literal["mesh", "points", "volume", "depth"]
 BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
 LEAST_UNIT, MOST_UNIT = 1e-6, 1e6  # metres
-SUFFIXES = {"points": (".ply", ".las"), "depth": ("",)}
-DEFAULT_NAME = {"points": "points.ply", "depth": "depth"}
+BYTES_A_PIXEL = 32  # of a view that a mesh is made of
+TURN = 30  # views around the scene, besides those of training
+FOOTPRINT = 0.75  # of a voxel, that a pixel of these sees
+LONGEST = 1024  # pixels along a side of one
+SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "depth": ("",)}
+DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "depth": "depth"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Common):
-    """Write a trained field as what other programs open: points, depth pictures.
+    """Write a trained field as what other programs open: a mesh, points, depth pictures.
 
     Coordinates are those of the scene's file, or metres with --unit. Try `taichi-nerf export runs/lego-20260101-120000
-    --what points -o lego.ply`, and `taichi-nerf info lego.ply`.
+    -o lego.glb`, and `taichi-nerf info lego.glb`.
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder that train wrote."""
-    what: What = "points"
-    """points: those that the training views see, with colour, normal and confidence, one a voxel; depth: a 16-bit PNG
-    for each view of --views, with its camera beside it as JSON."""
+    what: What = "mesh"
+    """mesh: the surface that the training views see, and what a turn around the scene adds; points: those that the
+    training views see, with colour, normal and confidence, one a voxel; depth: a 16-bit PNG for each view of --views,
+    with its camera beside it as JSON."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE|DIR")] = None
-    """A new file, whose ending says its format: points .ply or .las; of depth pictures a new folder. By default in
-    RUN/export."""
+    """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las; of depth
+    pictures a new folder. By default in RUN/export."""
     resolution: Annotated[int, arg(metavar="N")] = 256
     """Voxels along the longest side of the box."""
     box: Annotated[tuple[float, float, float, float, float, float] | None, arg(metavar="X0 Y0 Z0 X1 Y1 Z1")] = None
@@ -50,6 +55,13 @@ class Export(Common):
     default all that a bounded scene has; others, whose pictures have no alpha, do not say what the object is."""
     unit: Annotated[float | None, arg(metavar="METRES")] = None
     """How many metres a unit of the scene's file has: what is written is then in metres."""
+    faces: Annotated[int, arg(metavar="N")] = 100_000
+    """Of a mesh: triangles at the most."""
+    colour: Literal["texture", "vertex", "none"] = "texture"
+    """Of a mesh: as a texture around it, as a colour of each corner, or not at all."""
+    density: Annotated[float | None, arg(metavar="LEVEL")] = None
+    """Make the mesh where the density has this value, per unit of the scene's file, instead of where the cameras see
+    surfaces: fog becomes lumps, and what nobody saw is not left out."""
     rays: Annotated[int, arg(metavar="N")] = 1_000_000
     """Of points: about so many rays at the most, spread over all training views."""
     views: Annotated[str, arg(metavar="train|val|test|orbit|FILE.json")] = "train"
@@ -63,6 +75,9 @@ class Export(Common):
         within(self, 8, 2048, "resolution")
         within(self, 1, LARGEST, "rays")
         within(self, 1, LARGEST, "every")
+        within(self, 4, LARGEST, "faces")
+        if self.density is not None and not 0 < self.density < math.inf:
+            raise SettingError(f"density must be above 0, per unit of the scene's file, got {self.density:g}")
         if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
             raise SettingError(f"unit must be how many metres a unit of the scene has, from {LEAST_UNIT:g} to "
                                f"{MOST_UNIT:g}, got {self.unit:g}")
@@ -84,18 +99,81 @@ def export(command: Export) -> int:
     output = _output(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     field = query.open(run.path)
-    {"points": _points, "depth": _depth}[command.what](command, field, output)
+    {"mesh": _mesh, "points": _points, "depth": _depth}[command.what](command, field, output)
     return 0
 
 
-def _points(command: Export, field: "Field", output: Path) -> None:
+def _mesh(command: Export, field: "Field", output: Path) -> None:
+    from ..data.placement import up_axis
+    from ..export import mesh as meshes
+    from ..export.mesh_files import moved, write_mesh
+    from ..export.surface import box_of
+    from ..export.view_colours import vertex_colours
+
+    box = box_of(field, _box(command, field))
+    views = _views(command, field, box)
+    grid = meshes.grid_around(views, box, command.resolution)
+    _say_memory(meshes.BYTES_A_VOXEL * math.prod(grid.shape), "a grid of {} x {} x {} places".format(*grid.shape),
+                "use a smaller --resolution")
+    with Progress("surface") as line:
+        if command.density is None:
+            distance, weight = meshes.distance_grid(grid, views, _left(line))
+            mesh = meshes.mesh_of(grid, distance, meshes.known_enough(weight))
+        else:
+            mesh = meshes.mesh_of(grid, meshes.density_grid(grid, field, command.density, command.time, _left(
+                line, "layers")))
+        mesh, dropped = meshes.without_small_parts(mesh)
+        found = len(mesh.faces)
+        mesh = meshes.simplified(mesh, command.faces)
+    colour = vertex_colours(mesh, views, grid.cell) if command.colour != "none" else None
+    up = up_axis(field.scene.splits["train"].cameras.camera_to_world)
+    make_folder(output.parent)
+    write_mesh(output, moved(mesh, field.scene.origin, command.unit or 1.0), colour=colour, up=up)
+    at = None if colour is None else (lambda face, share: (colour[mesh.faces[face]] * share[..., None]).sum(axis=1))
+    picture = _picture(output, lambda camera, draw: draw.picture_of_triangles(mesh.vertices, mesh.faces, at, camera),
+                       field)
+    say(f"{dropped} small parts dropped, {found} triangles simplified to {len(mesh.faces)}, "
+        + (f"open along {mesh.holes} rims, the longest where no camera looked" if mesh.holes else "closed"))
+    result(f"a mesh of {len(mesh.faces)} triangles in {_unit_name(command)}, {output.stat().st_size / 1e6:.1f} MB: "
+           f"{quoted(output)}, picture {quoted(picture)}")
+
+
+def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
+    """What the training cameras see, and those on a turn around the scene, in pictures as fine as the voxels."""
+    import dataclasses
+
+    import numpy as np
+
+    from .. import paths
+    from ..export.surface import pinhole, surface_views
+
+    scene = field.scene
+    cell = float((box[1] - box[0]).max()) / command.resolution
+    both = [scene.splits["train"].cameras, scene.world_cameras(paths.orbit(scene, TURN))]
+    cameras = type(both[0])(**{each.name: np.concatenate([getattr(part, each.name) for part in both])
+                               for each in dataclasses.fields(both[0])})
+    away = float(np.median(np.linalg.norm(cameras.position - box.mean(axis=0), axis=1)))
+    cameras = pinhole(cameras, away / (FOOTPRINT * cell * float(np.median(cameras.focal))), LONGEST)
+    _say_memory(BYTES_A_PIXEL * int(cameras.size.astype(np.int64).prod(axis=1).sum()),
+                f"{len(cameras)} views of up to {cameras.size.max()} pixels", "use a smaller --resolution")
+    with Progress("looking") as line:
+        return list(surface_views(field, cameras, reach=2 * cell, time=command.time, on_view=_left(line)))
+
+
+def _say_memory(needed: int, what: str, remedy: str) -> None:
+    """Before it is taken. Raises UserError where there is not so much."""
     from .. import runtime
+
+    runtime.require_memory(needed, what, remedy)
+    say(f"memory: {needed / 2**20:.0f} MiB for {what}")
+
+
+def _points(command: Export, field: "Field", output: Path) -> None:
     from ..export.point_files import write_points
     from ..export.points import surface_points
 
     box = _box(command, field)
-    runtime.require_memory(BYTES_A_RAY * command.rays, f"{command.rays} rays", "use fewer --rays")
-    say(f"memory: at most {BYTES_A_RAY * command.rays / 2**20:.0f} MiB for the points of {command.rays} rays")
+    _say_memory(BYTES_A_RAY * command.rays, f"at most {command.rays} rays", "use fewer --rays")
     voxel = _side(field, box) / command.resolution
     with Progress("looking") as line:
         points = surface_points(field, field.scene.splits["train"].cameras, rays=command.rays, voxel=voxel, box=box,
@@ -145,9 +223,9 @@ def _side(field: "Field", box: "np.ndarray | None") -> float:
     return 1 / field.scene.scale if box is None else float((box[1] - box[0]).max())
 
 
-def _left(line: Progress):
+def _left(line: Progress, what: str = "views"):
     def told(done: int, total: int):
-        line.show(done / total, f"{done} of {total} views, {line.left(done / total)}")
+        line.show(done / total, f"{done} of {total} {what}, {line.left(done / total)}")
 
     return told
 
