@@ -27,8 +27,9 @@ BYTES_A_PIXEL = 32  # of a view that a mesh is made of
 TURN = 30  # views around the scene, besides those of training
 FOOTPRINT = 0.75  # of a voxel, that a pixel of these sees
 LONGEST = 1024  # pixels along a side of one
-SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "depth": ("",)}
-DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "depth": "depth"}
+SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "volume": (".npz",),
+            "depth": ("",)}
+DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "volume": "volume.npz", "depth": "depth"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +45,10 @@ class Export(Common):
     what: What = "mesh"
     """mesh: the surface that the training views see, and what a turn around the scene adds; points: those that the
     training views see, with colour, normal and confidence, one a voxel; depth: a 16-bit PNG for each view of --views,
-    with its camera beside it as JSON."""
+    with its camera beside it as JSON; volume: density, colour and occupancy on a grid."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE|DIR")] = None
-    """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las; of depth
-    pictures a new folder. By default in RUN/export."""
+    """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las, of
+    a volume .npz; of depth pictures a new folder. By default in RUN/export."""
     resolution: Annotated[int, arg(metavar="N")] = 256
     """Voxels along the longest side of the box."""
     box: Annotated[tuple[float, float, float, float, float, float] | None, arg(metavar="X0 Y0 Z0 X1 Y1 Z1")] = None
@@ -55,10 +56,11 @@ class Export(Common):
     default all that a bounded scene has; others, whose pictures have no alpha, do not say what the object is."""
     unit: Annotated[float | None, arg(metavar="METRES")] = None
     """How many metres a unit of the scene's file has: what is written is then in metres."""
-    faces: Annotated[int, arg(metavar="N")] = 100_000
-    """Of a mesh: triangles at the most."""
+    faces: Annotated[int, arg(metavar="N")] = 50_000
+    """Of a mesh: triangles at the most. An atlas of twice as many takes four times as long."""
     colour: Literal["texture", "vertex", "none"] = "texture"
-    """Of a mesh: as a texture around it, as a colour of each corner, or not at all."""
+    """Of a mesh: as a texture around it, as a colour of each corner, or not at all. PLY has no textures, and gets
+    colours of the corners; STL has neither."""
     density: Annotated[float | None, arg(metavar="LEVEL")] = None
     """Make the mesh where the density has this value, per unit of the scene's file, instead of where the cameras see
     surfaces: fog becomes lumps, and what nobody saw is not left out."""
@@ -99,7 +101,7 @@ def export(command: Export) -> int:
     output = _output(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     field = query.open(run.path)
-    {"mesh": _mesh, "points": _points, "depth": _depth}[command.what](command, field, output)
+    {"mesh": _mesh, "points": _points, "volume": _volume, "depth": _depth}[command.what](command, field, output)
     return 0
 
 
@@ -108,6 +110,7 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     from ..export import mesh as meshes
     from ..export.mesh_files import moved, write_mesh
     from ..export.surface import box_of
+    from ..export.texture import textured
     from ..export.view_colours import vertex_colours
 
     box = box_of(field, _box(command, field))
@@ -125,17 +128,45 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
         mesh, dropped = meshes.without_small_parts(mesh)
         found = len(mesh.faces)
         mesh = meshes.simplified(mesh, command.faces)
-    colour = vertex_colours(mesh, views, grid.cell) if command.colour != "none" else None
+        holes = mesh.holes
+    texture = colour = at = None
+    kind = _colour(command, output)
+    if kind == "texture":
+        with Progress("texture") as line:
+            mesh, texture = textured(mesh, views, grid.cell, _left(line, "texels"))
+        at = _painter(mesh, lambda corner, share: texture.at((texture.uv[corner] * share).sum(axis=1)))
+    elif kind == "vertex":
+        colour = vertex_colours(mesh, views, grid.cell)
+        at = _painter(mesh, lambda corner, share: (colour[corner] * share).sum(axis=1))
     up = up_axis(field.scene.splits["train"].cameras.camera_to_world)
     make_folder(output.parent)
-    write_mesh(output, moved(mesh, field.scene.origin, command.unit or 1.0), colour=colour, up=up)
-    at = None if colour is None else (lambda face, share: (colour[mesh.faces[face]] * share[..., None]).sum(axis=1))
+    write_mesh(output, moved(mesh, field.scene.origin, command.unit or 1.0), texture=texture, colour=colour, up=up)
     picture = _picture(output, lambda camera, draw: draw.picture_of_triangles(mesh.vertices, mesh.faces, at, camera),
                        field)
     say(f"{dropped} small parts dropped, {found} triangles simplified to {len(mesh.faces)}, "
-        + (f"open along {mesh.holes} rims, the longest where no camera looked" if mesh.holes else "closed"))
+        + (f"open along {holes} rims, the longest where no camera looked" if holes else "closed"))
     result(f"a mesh of {len(mesh.faces)} triangles in {_unit_name(command)}, {output.stat().st_size / 1e6:.1f} MB: "
            f"{quoted(output)}, picture {quoted(picture)}")
+
+
+def _painter(mesh, blend):
+    """Colours of places in triangles [M], with shares of their corners [M, 3]; `blend` takes corners [M, 3] and shares
+    [M, 3, 1]."""
+    return lambda face, share: blend(mesh.faces[face], share[..., None])
+
+
+def _volume(command: Export, field: "Field", output: Path) -> None:
+    from ..export.surface import box_of
+    from ..export.volume import BYTES_A_PLACE, grid_in, write_volume
+
+    grid = grid_in(box_of(field, _box(command, field)), command.resolution)
+    what = "a grid of {} x {} x {} places".format(*grid.shape)
+    _say_memory(BYTES_A_PLACE * math.prod(grid.shape), what, "use a smaller --resolution")
+    make_folder(output.parent)
+    with Progress("asking") as line:
+        occupied = write_volume(output, field, grid, scale=command.unit or 1.0, time=command.time,
+                                on_layer=_left(line, "layers"))
+    result(f"{what}, {100 * occupied:.1f} % occupied, in {_unit_name(command)}: {quoted(output)}")
 
 
 def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
@@ -265,4 +296,14 @@ def _output(command: Export, run: Path) -> Path:
     if output.exists() and (output.is_file() or suffixes != ("",)):
         raise UserError(f"{output} exists; choose another --output")
     check_output(output)
+    if command.what == "mesh" and output.suffix.lower() == ".stl" and command.colour == "vertex":
+        raise UserError(f"--colour vertex does not go with {output}: STL has no colours; give a .glb, .obj or .ply, or "
+                        "leave it out")
     return output
+
+
+def _colour(command: Export, output: Path) -> str:
+    """Of a mesh in `output`: STL has none, and PLY no texture."""
+    if output.suffix.lower() == ".stl" or command.colour == "none":
+        return "none"
+    return "vertex" if output.suffix.lower() == ".ply" else command.colour

@@ -28,6 +28,12 @@ class Texture:
     uv: np.ndarray
     """[N, 2] of the vertices: to the right and up from the lower left corner, in [0, 1]."""
 
+    def at(self, uv: np.ndarray) -> np.ndarray:
+        """[M, 3] uint8 at uv [M, 2]."""
+        side = len(self.picture)
+        column, row = np.clip((uv * (side, -side) + (0, side)).astype(int), 0, side - 1).T
+        return self.picture[row, column]
+
 
 def turned_up(up: np.ndarray) -> np.ndarray:
     """[3, 3]: the rotation about whole right angles that turns the axis nearest to `up` to y, as glTF has it."""
