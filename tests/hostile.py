@@ -39,6 +39,7 @@ from taichi_nerf.ops import (
     ray_mesh,
     se3,
     spherical_harmonics,
+    tsdf,
     volume_rendering,
 )
 
@@ -330,6 +331,11 @@ OPERATIONS = {
     "compositing, two fields": (lambda **given: mixture_rendering.composite_mixture(**given, last="infinite"),
                                 {"density": rand(R, S), "colour": rand(R, S, 3), "transient_density": rand(R, S),
                                  "transient_colour": rand(R, S, 3), "beta": rand(R, S), "fenceposts": fences()}),
+    "depth into a grid": (lambda total, weight, **given: tsdf.integrate_depth(
+        **given, total=total.detach(), weight=weight.detach(), cell=0.3, truncation=0.5),
+                          {"distance": rand(2, 5, 4), "pixel_weight": rand(2, 5, 4), "camera_to_world": rand(2, 3, 4),
+                           "focal": rand(2, 2), "principal": rand(2, 2), "corner": rand(3), "total": rand(3, 4, 2),
+                           "weight": rand(3, 4, 2)}),
     "weights": (lambda **given: volume_rendering.interval_weights(**given, last="opaque"),
                 {"density": rand(R, S), "fenceposts": fences()}),
     "visible": (volume_rendering.visible_samples, {"density": rand(20), "dt": rand(20), **PACKED}),

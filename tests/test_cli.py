@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from taichi_nerf import cli, devices, runtime
+from taichi_nerf import cli, devices, query, runtime
 from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
 from taichi_nerf.cli.train import _default_folders, _made, _Reporter
@@ -458,6 +458,18 @@ def test_a_page_may_hold_the_field_itself(run, tmp_path, monkeypatch, capsys):
         said = refused(capsys, "page", run, "--field", "-o", tmp_path / "other.html")
         assert "--field puts the field of instant-ngp into a page" in said and advice in said
     assert not (tmp_path / "other.html").exists()
+
+
+def test_a_run_is_asked_in_the_units_of_its_scene(run):
+    field = query.open(run)
+    cameras = field.scene.splits["train"].cameras
+    origins, directions = field.rays_of(cameras, 0)
+    assert np.allclose(origins, cameras.position[0], atol=1e-5) and len(directions) == SIZE**2
+    seen = field.along(origins, directions)
+    there = np.isfinite(seen.distance)
+    assert there.any() and np.allclose(seen.position[there], (origins + seen.distance[:, None] * directions)[there],
+                                       atol=1e-4)
+    assert field.at(seen.position[there]).density.shape == (there.sum(),)
 
 
 @pytest.fixture(scope="module")

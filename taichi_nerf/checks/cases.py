@@ -43,6 +43,7 @@ from ..ops import (
     ray_mesh,
     se3,
     spherical_harmonics,
+    tsdf,
     volume_rendering,
 )
 from ..reference import adam as adam_reference
@@ -68,6 +69,7 @@ from ..reference import ray_marching as ray_marching_reference
 from ..reference import ray_mesh as ray_mesh_reference
 from ..reference import se3 as se3_reference
 from ..reference import spherical_harmonics as spherical_harmonics_reference
+from ..reference import tsdf as tsdf_reference
 from ..reference import volume_rendering as volume_rendering_reference
 from . import peers
 
@@ -598,6 +600,29 @@ def _harmonics_inputs(directions: int, generator: Generator) -> dict[str, Tensor
     return {"directions": _directions(generator, directions)}
 
 
+# tsdf: a wavy wall before a few cameras
+
+TSDF_VIEWS, TSDF_SIDE = 4, 32
+
+
+def _tsdf_inputs(places: int, generator: Generator) -> dict[str, Tensor]:
+    side = max(round(places ** (1 / 3)), 2)
+    pose = torch.eye(4, dtype=torch.float64)[:3].repeat(TSDF_VIEWS, 1, 1)
+    pose[:, :, 3] = 0.2 * _uniform(generator, TSDF_VIEWS, 3) + torch.tensor([-0.1, -0.1, 1.9])
+    wave = 0.05 * torch.sin(torch.arange(TSDF_SIDE) / 5).double()
+    grid = torch.zeros(side, side, side, dtype=torch.float64)
+    return {"distance": (2 + wave[:, None] + wave).repeat(TSDF_VIEWS, 1, 1),
+            "pixel_weight": torch.ones(TSDF_VIEWS, TSDF_SIDE, TSDF_SIDE, dtype=torch.float64), "camera_to_world": pose,
+            "focal": torch.full((TSDF_VIEWS, 2), float(TSDF_SIDE), dtype=torch.float64),
+            "principal": torch.full((TSDF_VIEWS, 2), TSDF_SIDE / 2, dtype=torch.float64),
+            "corner": torch.full((3,), -0.4, dtype=torch.float64), "total": grid, "weight": grid.clone()}
+
+
+def _integrated(total: Tensor, weight: Tensor, **given: Tensor) -> tuple[Tensor, ...]:
+    tsdf.integrate_depth(**given, total=total, weight=weight, cell=0.8 / len(total), truncation=0.3)
+    return total, weight
+
+
 # volume_rendering: rays that stop early, and rays that do not
 
 STOP = 1e-3
@@ -777,6 +802,12 @@ CASES: dict[str, Case] = {
         reference=lambda directions: (spherical_harmonics_reference.spherical_harmonics(directions, DEGREE),),
         gradients=("directions",), few=2000, many=2**18,
         forward=Work(FLOAT * (3 + DEGREE**2), 60), backward=Work(FLOAT * (3 + DEGREE**2 + 3), 130),
+    ),
+    "tsdf": Case(
+        item="places", make=_tsdf_inputs, operation=_integrated,
+        reference=lambda total, **given: tsdf_reference.integrate_depth(
+            **given, total=total, cell=0.8 / len(total), truncation=0.3),
+        few=1000, many=2**21, forward=Work(4 * FLOAT, 60 * TSDF_VIEWS),
     ),
     "volume_rendering": Case(
         item="samples", make=lambda n, g: _rendering_inputs(-(-n // SAMPLES), g),

@@ -23,13 +23,14 @@ AS_READ = ("path", "format", "orient", "axes", "world_to_camera", "alpha")  # se
 
 @dataclass(frozen=True, kw_only=True)
 class Info(Common):
-    """Say what is in a scene or a run, and what is suspicious about it.
+    """Say what is in a scene or a run, and what is suspicious about it; of a file of geometry counts and extent.
 
     Without an argument it describes the built-in scene.
     """
 
-    path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN]")] = None
-    """Folder of a scene, its transforms file, builtin:NAME, or a folder that train wrote."""
+    path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN|FILE]")] = None
+    """Folder of a scene, its transforms file, builtin:NAME, a folder that train wrote, or what export wrote: .glb,
+    .obj, .ply, .stl, .las or .npz."""
     format: SceneFormat | None = None
     """As of `train`."""
     orient: Orientation | None = None
@@ -53,11 +54,14 @@ def info(command: Info) -> int:
     from .. import runtime
     from ..data import load_scene
     from ..data.inspect import Finding, describe, draw_frusta, suggestions
+    from ..export.facts import GEOMETRY_FILES, facts_of
     from ..pictures import write_png
     from ..training.folder import CONFIG_FILE, RunFolder, load_training_scene
 
     if command.picture is not None and command.picture.exists():
         raise UserError(f"{command.picture} exists; choose another --picture")
+    if command.path is not None and command.path.suffix.lower() in GEOMETRY_FILES and command.path.is_file():
+        return _say_geometry(command, facts_of(command.path))
     facts, scene, run = [], None, None
     if command.path is not None and (command.path / CONFIG_FILE).is_file():
         run = RunFolder.open(command.path)
@@ -88,6 +92,16 @@ def info(command: Info) -> int:
                      "findings": [dataclasses.asdict(finding) for finding in facts]})
     else:
         result(*(f"warning: {f.text}" if f.severity == "warning" else f.text for f in facts))
+    return 0
+
+
+def _say_geometry(command: Info, facts: list[str]) -> int:
+    if command.picture is not None:
+        raise UserError(f"--picture draws cameras, and {command.path} has none; leave it out")
+    if command.json:
+        result_json({"name": command.path.name, "findings": [{"severity": "info", "text": fact} for fact in facts]})
+    else:
+        result(*facts)
     return 0
 
 

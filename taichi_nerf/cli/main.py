@@ -29,6 +29,7 @@ from .arguments import check_values, given, refusal, with_section
 from .bench import Bench, bench
 from .doctor import Doctor, doctor
 from .eval import Eval, eval
+from .export import Export, export
 from .info import Info, info
 from .locate import Locate, locate
 from .octree import Octree, octree
@@ -47,6 +48,7 @@ COMMANDS: dict[type, Callable[[Any], int]] = {
     View: view,
     Octree: octree,
     Page: page,
+    Export: export,
     Locate: locate,
     Process: process,
     Info: info,
@@ -86,6 +88,7 @@ def _command_type(defaults: Train):
         | Annotated[View, subcommand("view")]
         | Annotated[Octree, subcommand("octree")]
         | Annotated[Page, subcommand("page")]
+        | Annotated[Export, subcommand("export")]
         | Annotated[Locate, subcommand("locate")]
         | Annotated[Process, subcommand("process")]
         | Annotated[Info, subcommand("info")]
@@ -179,7 +182,7 @@ def _name(command: type) -> str:
 
 def _parsed(
     argv: list[str],
-) -> "Train | Eval | Render | View | Octree | Page | Locate | Process | Info | Doctor | Bench | None":
+) -> "Train | Eval | Render | View | Octree | Page | Export | Locate | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())

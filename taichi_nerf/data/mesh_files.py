@@ -52,7 +52,8 @@ def read_mesh(path: Path | str) -> Mesh:
     try:
         import trimesh
     except ImportError:
-        raise UserError("meshes are read by trimesh, which is not installed; pip install 'taichi-nerf[mesh]'") from None
+        raise UserError("meshes are read by trimesh, which is not installed; pip install 'taichi-nerf[geometry]'"
+                        ) from None
     if not path.exists():
         raise UserError(f"{path} does not exist; check the path of the mesh")
     check_regular(path)

@@ -27,9 +27,8 @@ from ..types import UNKNOWN, Rays, Shot
 from .model import RayRenderer
 from .panoramas import panorama_rays
 from .pixels import Pixels, mean_of
+from .probe import next_piece
 
-PIECES = {"cpu": (1024, 2**15, 2**17), "cuda": (2**16, 2**20, 2**23)}
-# rays of the first piece, rays of a piece at most, and marched samples of a piece to aim at: they bound the memory
 EMPTY = 1e-3  # opacity below which a pixel has neither depth nor normal
 NORMAL_STEPS = 2  # steps of the march to either side over which the density is compared
 TRANSPARENT = 0.01  # optical thickness of these steps that counts as nothing
@@ -136,12 +135,10 @@ def render_view(
     return replace(_view(image, background, normals, samples), renderer=renderer, seconds=seconds)
 
 
-@torch.no_grad()
-def directions_of(model: nn.Module, cameras: Cameras, index: int) -> np.ndarray:
-    """[H, W, 3]: unit directions in which the pixels of camera `index` look, as they are rendered."""
+def camera_rays(model: nn.Module, cameras: Cameras, index: int) -> Rays:
+    """One ray through the centre of each pixel of camera `index`, in model space, row by row: where the model is."""
     frame = replace(_frame(model, cameras, index, UNKNOWN), per_pixel=1)
-    directions = frame.rays(torch.arange(frame.width * frame.height)).directions
-    return directions.cpu().numpy().reshape(frame.height, frame.width, 3)
+    return frame.rays(torch.arange(frame.width * frame.height, device=frame.camera[0].device))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,8 +253,8 @@ def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | 
     """[H * W, 8] as of `_render_piece`, in pieces as large as the memory allows, and the number of samples."""
     pixels, per_pixel = _wanted_of(_spread_rows(frame.width, frame.height), wanted), frame.per_pixel
     image = torch.zeros(frame.height * frame.width, 8)
-    first_rays, most_rays, most_marched = PIECES[frame.camera[0].device.type]
-    done, marched, samples, count = 0, 0, 0, chunk or first_rays // per_pixel
+    device = frame.camera[0].device
+    done, marched, samples, count = 0, 0, 0, chunk or next_piece(0, 0, 0, device, per_pixel)
     while done < len(pixels):
         _go_on(stopped)
         piece = pixels[done : done + count]
@@ -265,7 +262,7 @@ def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | 
         done += len(piece)
         marched += rendered.marched
         samples += rendered.visible
-        count = chunk or min(2 * count, most_rays // per_pixel, max(1, most_marched * done // max(marched, 1)))
+        count = chunk or next_piece(count, done, marched, device, per_pixel)
     return image, samples
 
 

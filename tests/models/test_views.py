@@ -10,7 +10,7 @@ import torch
 
 from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
 from taichi_nerf.data import Cameras
-from taichi_nerf.models import views
+from taichi_nerf.models import probe, views
 from taichi_nerf.models.growing import GROWTH, growing_views
 from taichi_nerf.models.instant_ngp import InstantNGP
 from taichi_nerf.models.model import Box
@@ -120,7 +120,7 @@ def test_pieces_do_not_show(backend, chunk):
 
 
 def test_pieces_are_so_large_that_their_samples_stay_bounded_though_the_top_is_empty(backend, monkeypatch):
-    monkeypatch.setitem(views.PIECES, backend.device.type, (64, 2**15, 20_000))
+    monkeypatch.setitem(probe.PIECES, backend.device.type, (64, 2**15, 20_000))
     model = Ball(backend.dtype, backend.device)
     cameras = cameras_around(1, size=(64, 64), focal=96.0)
     cameras = Cameras(**{**vars(cameras), "principal": np.array([[32.0, 64.0]])})  # the box is at the bottom

@@ -1,0 +1,121 @@
+"""How far exported geometry is from the exact surface of a built-in scene.
+
+    python benchmarks/geometry.py [--run RUN] [--scene still-life] [--seconds 420] [--resolution 256] [--output DIR]
+
+Trains Instant-NGP on the scene's pictures of 200 x 200 pixels, unless a run is given, and exports points, a mesh of
+truncated signed distances, and level sets of the density, as others make their meshes: at 20 per unit, nerf_pl's
+default, and at 10, that of torch-ngp and nerf2mesh. Each is compared with what exact depth pictures of 120 views see of
+the surface:
+
+    accuracy, completeness   mean distance from what was exported to the exact surface, and back
+    Chamfer                  their mean; all in voxels of the scene's box, of which there are 256 along a side
+    normals, colour          mean angle and mean error in [0, 1] at the nearest exact point
+
+and the textured GLB, read and drawn by trimesh and numpy alone, with the field at three poses of the test split.
+"""
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from taichi_nerf import cli, query, runtime
+from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.ply import read_ply
+from taichi_nerf.export.points import PointCloud, joined, merged
+
+SIDE = 256  # voxels of the scene's box
+VIEWS, FINE = 120, 300  # of the exact surface: views, and their pixels
+SAMPLES = 400_000  # of a mesh
+POSES = (2, 7, 12)  # test views of the GLB
+
+
+def exact_surface(name: str, voxel: float) -> PointCloud:
+    """Points of what 120 views see, a third of a voxel apart."""
+    split = builtin_scene(name, resolution=FINE, views=(VIEWS, 0, 0), samples_per_pixel=4, splits=("train",)).splits[
+        "train"]
+    parts = []
+    for n in range(len(split)):
+        camera = split.cameras.subset([n])
+        pose, (width, height) = camera.camera_to_world[0].astype(float), camera.size[0]
+        x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+        local = np.stack([(x - camera.principal[0, 0]) / camera.focal[0, 0],
+                          -(y - camera.principal[0, 1]) / camera.focal[0, 1], np.full(x.shape, -1.0)], axis=-1)
+        ways = local @ pose[:, :3].T / np.linalg.norm(local, axis=-1, keepdims=True)
+        met = np.isfinite(split.depth[n])
+        parts.append(PointCloud(
+            position=(pose[:, 3] + split.depth[n][..., None] * ways)[met], colour=split.images.image(n)[met][:, :3],
+            normal=split.normals[n][met], confidence=np.ones(met.sum(), np.float32)))
+    return merged(joined(parts), voxel / 3)
+
+
+def compare(found: PointCloud, exact: PointCloud, voxel: float) -> dict[str, float]:
+    """Of points that were exported, or drawn from a mesh."""
+    away, nearest = cKDTree(exact.position).query(found.position)
+    missed, _ = cKDTree(found.position).query(exact.position)
+    cosine = np.clip((found.normal * exact.normal[nearest]).sum(axis=1), -1, 1)
+    colour = np.abs(found.colour.astype(float) - exact.colour[nearest]).mean() / 255
+    return {"Chamfer": (away.mean() + missed.mean()) / 2 / voxel, "accuracy": away.mean() / voxel,
+            "completeness": missed.mean() / voxel, "median": float(np.median(away)) / voxel,
+            "normals": math.degrees(np.arccos(cosine).mean()), "colour": colour, "points": len(found)}
+
+
+def points_of(path: Path) -> PointCloud:
+    """Of a PLY file of points."""
+    position, colour = read_ply(path)
+    head = path.read_bytes()
+    start = head.index(b"end_header\n") + len(b"end_header\n")
+    rows = np.frombuffer(head, [*((axis, "<f4") for axis in ("x", "y", "z", "nx", "ny", "nz")), ("colour", "u1", 3),
+                                ("confidence", "<f4")], offset=start)
+    normal = np.stack([rows[axis] for axis in ("nx", "ny", "nz")], axis=1)
+    return PointCloud(position=position, colour=colour, normal=normal, confidence=rows["confidence"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, help="a run of the scene; without it one is trained")
+    parser.add_argument("--scene", default="still-life", help="a bounded built-in scene")
+    parser.add_argument("--seconds", type=float, default=420, help="of training")
+    parser.add_argument("--resolution", type=int, default=256, help="of what is exported")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, help="a folder for what is exported; by default a temporary one")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        return measure(arguments, Path(arguments.output or temporary))
+
+
+def measure(arguments, folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    run, threads = arguments.run or folder / "run", ["--backend", "cpu", "--threads", str(arguments.threads)]
+    if arguments.run is None and (code := cli.main(["train", f"builtin:{arguments.scene}", "--seconds", str(
+            arguments.seconds), "-o", str(run), *threads])):
+        return code
+    runtime.init("cpu", threads=arguments.threads)
+    field = query.open(run)
+    voxel = 1 / field.scene.scale / SIDE
+    exact, table = exact_surface(arguments.scene, voxel), {}
+    for name, ending, options in (("points", ".ply", ["--what", "points"]),):
+        file = folder / f"{name}{ending}"
+        began = time.process_time()
+        if not file.exists() and (code := cli.main(["export", str(run), "-o", str(file), "--resolution", str(
+                arguments.resolution), *options, *threads])):
+            return code
+        seconds = time.process_time() - began
+        table[name] = {**compare(points_of(file), exact, voxel), "seconds": seconds,
+                       "MB": file.stat().st_size / 1e6}
+    columns = list(next(iter(table.values())))
+    print(f"{'':16}" + "".join(f"{column:>13}" for column in columns))
+    for name, row in table.items():
+        print(f"{name:16}" + "".join(f"{row[column]:13.3f}" for column in columns))
+    (folder / "geometry.json").write_text(json.dumps(table, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

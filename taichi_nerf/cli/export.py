@@ -1,0 +1,309 @@
+"""`taichi-nerf export`: a trained field as a mesh, as points, on a grid, or as depth pictures, for other programs."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from ..config import LARGEST, SettingError, system_of, within
+from ..errors import UserError
+from ..output import quoted, result, say
+from ..progress import Progress
+from .options import Common, make_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data.scene import Cameras
+    from ..query import Field
+    from ..training.folder import RunFolder
+
+What = Literal["mesh", "points", "volume", "depth"]
+BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
+LEAST_UNIT, MOST_UNIT = 1e-6, 1e6  # metres
+BYTES_A_PIXEL = 32  # of a view that a mesh is made of
+TURN = 30  # views around the scene, besides those of training
+FOOTPRINT = 0.75  # of a voxel, that a pixel of these sees
+LONGEST = 1024  # pixels along a side of one
+SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "volume": (".npz",),
+            "depth": ("",)}
+DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "volume": "volume.npz", "depth": "depth"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Common):
+    """Write a trained field as what other programs open: a mesh, points, depth pictures.
+
+    Coordinates are those of the scene's file, or metres with --unit. Try `taichi-nerf export runs/lego-20260101-120000
+    -o lego.glb`, and `taichi-nerf info lego.glb`.
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder that train wrote."""
+    what: What = "mesh"
+    """mesh: the surface that the training views see, and what a turn around the scene adds; points: those that the
+    training views see, with colour, normal and confidence, one a voxel; depth: a 16-bit PNG for each view of --views,
+    with its camera beside it as JSON; volume: density, colour and occupancy on a grid."""
+    output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE|DIR")] = None
+    """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las, of
+    a volume .npz; of depth pictures a new folder. By default in RUN/export."""
+    resolution: Annotated[int, arg(metavar="N")] = 256
+    """Voxels along the longest side of the box."""
+    box: Annotated[tuple[float, float, float, float, float, float] | None, arg(metavar="X0 Y0 Z0 X1 Y1 Z1")] = None
+    """Two corners of a box around the object, in the units of the scene's file: nothing outside of it is exported. By
+    default all that a bounded scene has; others, whose pictures have no alpha, do not say what the object is."""
+    unit: Annotated[float | None, arg(metavar="METRES")] = None
+    """How many metres a unit of the scene's file has: what is written is then in metres."""
+    faces: Annotated[int, arg(metavar="N")] = 50_000
+    """Of a mesh: triangles at the most. An atlas of twice as many takes four times as long."""
+    colour: Literal["texture", "vertex", "none"] = "texture"
+    """Of a mesh: as a texture around it, as a colour of each corner, or not at all. PLY has no textures, and gets
+    colours of the corners; STL has neither."""
+    density: Annotated[float | None, arg(metavar="LEVEL")] = None
+    """Make the mesh where the density has this value, per unit of the scene's file, instead of where the cameras see
+    surfaces: fog becomes lumps, and what nobody saw is not left out."""
+    rays: Annotated[int, arg(metavar="N")] = 1_000_000
+    """Of points: about so many rays at the most, spread over all training views."""
+    views: Annotated[str, arg(metavar="train|val|test|orbit|FILE.json")] = "train"
+    """Of depth pictures: the poses of a split, those around the scene, or those of a camera-path file."""
+    every: Annotated[int, arg(metavar="K")] = 1
+    """Of depth pictures: every K-th view."""
+    time: Annotated[float | None, arg(metavar="T")] = None
+    """When, from 0 to 1, of a model that knows the time."""
+
+    def __post_init__(self):
+        within(self, 8, 2048, "resolution")
+        within(self, 1, LARGEST, "rays")
+        within(self, 1, LARGEST, "every")
+        within(self, 4, LARGEST, "faces")
+        if self.density is not None and not 0 < self.density < math.inf:
+            raise SettingError(f"density must be above 0, per unit of the scene's file, got {self.density:g}")
+        if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
+            raise SettingError(f"unit must be how many metres a unit of the scene has, from {LEAST_UNIT:g} to "
+                               f"{MOST_UNIT:g}, got {self.unit:g}")
+        if self.time is not None and not 0 <= self.time <= 1:
+            raise SettingError(f"time must be from 0 to 1, got {self.time:g}")
+        if self.box is not None and not all(math.isfinite(low) and math.isfinite(high) and low < high
+                                            for low, high in zip(self.box[:3], self.box[3:])):
+            raise SettingError("box must be two corners, the first the lower one along each axis, got "
+                               + " ".join(f"{value:g}" for value in self.box))
+
+
+def export(command: Export) -> int:
+    """`taichi-nerf export`"""
+    from .. import query, runtime
+    from ..training.folder import RunFolder
+
+    run = RunFolder.open(command.run)
+    _check_time(command, run)
+    output = _output(command, run.path)
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+    field = query.open(run.path)
+    {"mesh": _mesh, "points": _points, "volume": _volume, "depth": _depth}[command.what](command, field, output)
+    return 0
+
+
+def _mesh(command: Export, field: "Field", output: Path) -> None:
+    from ..data.placement import up_axis
+    from ..export import mesh as meshes
+    from ..export.mesh_files import moved, write_mesh
+    from ..export.surface import box_of
+    from ..export.texture import textured
+    from ..export.view_colours import vertex_colours
+
+    box = box_of(field, _box(command, field))
+    views = _views(command, field, box)
+    grid = meshes.grid_around(views, box, command.resolution)
+    _say_memory(meshes.BYTES_A_VOXEL * math.prod(grid.shape), "a grid of {} x {} x {} places".format(*grid.shape),
+                "use a smaller --resolution")
+    with Progress("surface") as line:
+        if command.density is None:
+            distance, weight = meshes.distance_grid(grid, views, _left(line))
+            mesh = meshes.mesh_of(grid, distance, meshes.known_enough(weight))
+        else:
+            mesh = meshes.mesh_of(grid, meshes.density_grid(grid, field, command.density, command.time, _left(
+                line, "layers")))
+        mesh, dropped = meshes.without_small_parts(mesh)
+        found = len(mesh.faces)
+        mesh = meshes.simplified(mesh, command.faces)
+        holes = mesh.holes
+    texture = colour = at = None
+    kind = _colour(command, output)
+    if kind == "texture":
+        with Progress("texture") as line:
+            mesh, texture = textured(mesh, views, grid.cell, _left(line, "texels"))
+        at = _painter(mesh, lambda corner, share: texture.at((texture.uv[corner] * share).sum(axis=1)))
+    elif kind == "vertex":
+        colour = vertex_colours(mesh, views, grid.cell)
+        at = _painter(mesh, lambda corner, share: (colour[corner] * share).sum(axis=1))
+    up = up_axis(field.scene.splits["train"].cameras.camera_to_world)
+    make_folder(output.parent)
+    write_mesh(output, moved(mesh, field.scene.origin, command.unit or 1.0), texture=texture, colour=colour, up=up)
+    picture = _picture(output, lambda camera, draw: draw.picture_of_triangles(mesh.vertices, mesh.faces, at, camera),
+                       field)
+    say(f"{dropped} small parts dropped, {found} triangles simplified to {len(mesh.faces)}, "
+        + (f"open along {holes} rims, the longest where no camera looked" if holes else "closed"))
+    result(f"a mesh of {len(mesh.faces)} triangles in {_unit_name(command)}, {output.stat().st_size / 1e6:.1f} MB: "
+           f"{quoted(output)}, picture {quoted(picture)}")
+
+
+def _painter(mesh, blend):
+    """Colours of places in triangles [M], with shares of their corners [M, 3]; `blend` takes corners [M, 3] and shares
+    [M, 3, 1]."""
+    return lambda face, share: blend(mesh.faces[face], share[..., None])
+
+
+def _volume(command: Export, field: "Field", output: Path) -> None:
+    from ..export.surface import box_of
+    from ..export.volume import BYTES_A_PLACE, grid_in, write_volume
+
+    grid = grid_in(box_of(field, _box(command, field)), command.resolution)
+    what = "a grid of {} x {} x {} places".format(*grid.shape)
+    _say_memory(BYTES_A_PLACE * math.prod(grid.shape), what, "use a smaller --resolution")
+    make_folder(output.parent)
+    with Progress("asking") as line:
+        occupied = write_volume(output, field, grid, scale=command.unit or 1.0, time=command.time,
+                                on_layer=_left(line, "layers"))
+    result(f"{what}, {100 * occupied:.1f} % occupied, in {_unit_name(command)}: {quoted(output)}")
+
+
+def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
+    """What the training cameras see, and those on a turn around the scene, in pictures as fine as the voxels."""
+    import dataclasses
+
+    import numpy as np
+
+    from .. import paths
+    from ..export.surface import pinhole, surface_views
+
+    scene = field.scene
+    cell = float((box[1] - box[0]).max()) / command.resolution
+    both = [scene.splits["train"].cameras, scene.world_cameras(paths.orbit(scene, TURN))]
+    cameras = type(both[0])(**{each.name: np.concatenate([getattr(part, each.name) for part in both])
+                               for each in dataclasses.fields(both[0])})
+    away = float(np.median(np.linalg.norm(cameras.position - box.mean(axis=0), axis=1)))
+    cameras = pinhole(cameras, away / (FOOTPRINT * cell * float(np.median(cameras.focal))), LONGEST)
+    _say_memory(BYTES_A_PIXEL * int(cameras.size.astype(np.int64).prod(axis=1).sum()),
+                f"{len(cameras)} views of up to {cameras.size.max()} pixels", "use a smaller --resolution")
+    with Progress("looking") as line:
+        return list(surface_views(field, cameras, reach=2 * cell, time=command.time, on_view=_left(line)))
+
+
+def _say_memory(needed: int, what: str, remedy: str) -> None:
+    """Before it is taken. Raises UserError where there is not so much."""
+    from .. import runtime
+
+    runtime.require_memory(needed, what, remedy)
+    say(f"memory: {needed / 2**20:.0f} MiB for {what}")
+
+
+def _points(command: Export, field: "Field", output: Path) -> None:
+    from ..export.point_files import write_points
+    from ..export.points import surface_points
+
+    box = _box(command, field)
+    _say_memory(BYTES_A_RAY * command.rays, f"at most {command.rays} rays", "use fewer --rays")
+    voxel = _side(field, box) / command.resolution
+    with Progress("looking") as line:
+        points = surface_points(field, field.scene.splits["train"].cameras, rays=command.rays, voxel=voxel, box=box,
+                                time=command.time, on_view=_left(line))
+    make_folder(output.parent)
+    unit = command.unit or 1.0
+    write_points(output, points.moved(field.scene.origin, unit))
+    picture = _picture(output, lambda camera, draw: draw.picture_of_points(points.position, points.colour, voxel,
+                                                                           camera), field)
+    result(f"{len(points)} points, one in a voxel of {voxel * unit:.4g} {_unit_name(command)}: {quoted(output)}, "
+           f"picture {quoted(picture)}")
+
+
+def _depth(command: Export, field: "Field", output: Path) -> None:
+    from ..export.depth import write_depth
+
+    cameras = _cameras(command, field)
+    make_folder(output)
+    with Progress("looking") as line:
+        step = write_depth(output, field, cameras, unit=command.unit, time=command.time, on_view=_left(line))
+    result(f"{len(cameras)} depth pictures, a step being at most {step:g} {_unit_name(command)}: {quoted(output)}")
+
+
+def _cameras(command: Export, field: "Field") -> "Cameras":
+    """Of --views, in the world of the splits."""
+    from .. import paths
+
+    scene, views = field.scene, command.views
+    if views in ("train", "val", "test"):
+        return scene.world_cameras(paths.of_split(scene, views, command.every))
+    if views == "orbit":
+        return scene.world_cameras(paths.orbit(scene, 60)).subset(slice(None, None, command.every))
+    if Path(views).suffix.lower() != ".json":
+        raise UserError(f"--views {views} is no camera path; give train, val, test, orbit or a .json file")
+    return scene.world_cameras(paths.from_json(views, scene)).subset(slice(None, None, command.every))
+
+
+def _box(command: Export, field: "Field") -> "np.ndarray | None":
+    """[2, 3] in the world of the splits, if one is asked for."""
+    import numpy as np
+
+    return None if command.box is None else np.reshape(command.box, (2, 3)) - field.scene.origin
+
+
+def _side(field: "Field", box: "np.ndarray | None") -> float:
+    """The longest of the box; else that of the model's base cube."""
+    return 1 / field.scene.scale if box is None else float((box[1] - box[0]).max())
+
+
+def _left(line: Progress, what: str = "views"):
+    def told(done: int, total: int):
+        line.show(done / total, f"{done} of {total} {what}, {line.left(done / total)}")
+
+    return told
+
+
+def _picture(output: Path, draw, field: "Field") -> Path:
+    """The file of a picture beside `output`, which `draw(camera, module of painters)` makes."""
+    from .. import paths
+    from ..export import preview
+    from ..pictures import write_png
+
+    scene, beside = field.scene, output.with_suffix(".png")
+    camera = scene.world_cameras(paths.orbit(scene, 8, size=(640, 640))).subset([1])
+    return write_png(beside, draw(camera, preview))
+
+
+def _unit_name(command: Export) -> str:
+    return "m" if command.unit else "units of the scene's file"
+
+
+def _check_time(command: Export, run: "RunFolder") -> None:
+    kind, moves = run.config.model.kind, system_of(run.config.model).moves
+    if moves and command.time is None:
+        raise UserError(f"{run.path} is a run of {kind}, whose scene moves; say with --time which moment is exported")
+    if command.time is not None and not moves:
+        raise UserError(f"{run.path} is a run of {kind}, which knows no time; leave --time out")
+
+
+def _output(command: Export, run: Path) -> Path:
+    """The new file or folder. Raises UserError where it cannot be, or its format is none of what is exported."""
+    from ..training.folder import check_output
+
+    output = command.output or run / "export" / DEFAULT_NAME[command.what]
+    suffixes = SUFFIXES[command.what]
+    if output.suffix.lower() not in suffixes:
+        wanted = " or ".join(suffixes) if suffixes != ("",) else "no ending, since it is a folder"
+        raise UserError(f"--output {output} is no format of {command.what}, which have {wanted}; give such a name")
+    if output.exists() and (output.is_file() or suffixes != ("",)):
+        raise UserError(f"{output} exists; choose another --output")
+    check_output(output)
+    if command.what == "mesh" and output.suffix.lower() == ".stl" and command.colour == "vertex":
+        raise UserError(f"--colour vertex does not go with {output}: STL has no colours; give a .glb, .obj or .ply, or "
+                        "leave it out")
+    return output
+
+
+def _colour(command: Export, output: Path) -> str:
+    """Of a mesh in `output`: STL has none, and PLY no texture."""
+    if output.suffix.lower() == ".stl" or command.colour == "none":
+        return "none"
+    return "vertex" if output.suffix.lower() == ".ply" else command.colour

@@ -1,0 +1,227 @@
+"""Meshes, points, volumes and depth pictures of a ball that is known, in the units of its file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from taichi_nerf import query, runtime
+from taichi_nerf.data.scene import Cameras
+from taichi_nerf.errors import UserError
+from taichi_nerf.export import facts, libraries, mesh, mesh_files, point_files, points, texture, view_colours, volume
+from taichi_nerf.export.depth import write_depth
+from taichi_nerf.export.rasterise import rasterised
+from taichi_nerf.export.surface import box_of, pinhole, surface_views
+
+from ..test_query import CENTRE, COLOUR, ORIGIN, RADIUS, Asked, placed
+
+trimesh = pytest.importorskip("trimesh")
+UP = np.array((0.1, 0.2, 0.9))
+
+
+@pytest.fixture(scope="module")
+def field():
+    if runtime.current().backend != "cpu" or runtime.current().dtype != torch.float32:
+        runtime.init("cpu", torch.float32, threads=1)
+    return query.Field(Asked(torch.float32, "cpu", colour=COLOUR, softness=0.002, peak=1500.0), placed())
+
+
+def around(size: int = 40) -> Cameras:
+    """Six, along the axes, 18 units from the middle of the ball."""
+    poses = []
+    for axis in range(3):
+        for sign in (1, -1):
+            back, right = sign * np.eye(3)[axis], np.eye(3)[(axis + 1) % 3]
+            poses.append(np.stack([right, np.cross(back, right), back, CENTRE + 18 * back], axis=1))
+    return Cameras(camera_to_world=np.array(poses), focal=np.full((6, 2), 1.2 * size),
+                   principal=np.full((6, 2), size / 2), distortion=np.zeros((6, 6)), lens=np.zeros(6),
+                   size=np.full((6, 2), size))
+
+
+@pytest.fixture(scope="module")
+def views(field):
+    return list(surface_views(field, around(), reach=0.5))
+
+
+@pytest.fixture(scope="module")
+def ball(field, views):
+    grid = mesh.grid_around(views, box_of(field, None), 40)
+    distance, weight = mesh.distance_grid(grid, views)
+    return mesh.without_small_parts(mesh.mesh_of(grid, distance, mesh.known_enough(weight)))[0], grid
+
+
+def test_points_lie_on_the_surface_one_in_a_voxel(field):
+    found = points.surface_points(field, around(), rays=6 * 900, voxel=0.5)
+    away = found.position - CENTRE
+    assert np.abs(np.linalg.norm(away, axis=1) - RADIUS).mean() < 0.1
+    assert ((found.normal * away).sum(axis=1) > 0.9 * RADIUS).mean() > 0.95
+    assert np.abs(found.colour / 255 - COLOUR).max() < 0.02 and (found.confidence > 0.5).all()
+    assert len(np.unique(np.floor((found.position - found.position.min(axis=0)) / 0.5), axis=0)) > 0.9 * len(found)
+    inside = points.surface_points(field, around(), rays=6 * 900, voxel=0.5, box=np.array([CENTRE, CENTRE + 9]))
+    assert 0 < len(inside) < len(found) / 4 and (inside.position >= CENTRE).all()
+
+
+def test_points_of_two_sides_of_a_thin_thing_stay_two_and_others_become_their_mean():
+    normal = np.array([[0, 0, 1], [0, 0, 1], [0, 0, -1]], np.float32)
+    given = points.PointCloud(position=np.array([[0.0, 0, 0.1], [0.4, 0, 0.1], [0.2, 0, 0.0]]), normal=normal,
+                              colour=np.full((3, 3), 100, np.uint8), confidence=np.array([0.6, 0.6, 0.5], np.float32))
+    found = points.merged(given, 1.0)
+    assert len(found) == 1 and np.allclose(found.position, [[0.2, 0, 0.1]]) and np.allclose(found.normal, [[0, 0, 1]])
+
+
+def test_a_mesh_is_the_surface_and_faces_outwards(ball):
+    made, grid = ball
+    away = made.vertices - CENTRE
+    assert np.abs(np.linalg.norm(away, axis=1) - RADIUS).mean() < 0.3 * grid.cell
+    assert ((made.normals * away).sum(axis=1) > 0.9 * RADIUS).mean() > 0.97
+    assert trimesh.Trimesh(made.vertices, made.faces).volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.05)
+    less = mesh.simplified(made, 500)
+    assert 300 < len(less.faces) <= 500 and np.abs(np.linalg.norm(less.vertices - CENTRE, axis=1) - RADIUS).max() < 0.5
+
+
+def test_what_no_camera_saw_is_no_surface_and_a_hole(field, views):
+    grid = mesh.grid_around(views, box_of(field, None), 40)
+    distance, weight = mesh.distance_grid(grid, views[:1])
+    made = mesh.without_small_parts(mesh.mesh_of(grid, distance, mesh.known_enough(weight)))[0]
+    assert (made.vertices[:, 0] > CENTRE[0] - 1).all() and made.holes >= 1
+
+
+def test_a_level_of_the_density_is_closed(field, views, ball):
+    grid = mesh.grid_around(views, box_of(field, None), 24)
+    made = mesh.mesh_of(grid, mesh.density_grid(grid, field, 20.0))
+    assert np.abs(np.linalg.norm(made.vertices - CENTRE, axis=1) - RADIUS).mean() < 0.5 and made.holes == 0
+    with pytest.raises(UserError, match="there is no surface in the box"):
+        mesh.mesh_of(grid, mesh.density_grid(grid, field, 1e9))
+
+
+def test_small_parts_are_dropped_and_counted():
+    def tetrahedron(at, size):
+        return at + size * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
+
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    both = mesh.Mesh(vertices=np.concatenate([tetrahedron(0, 1.0), tetrahedron(2, 0.01)]),
+                     faces=np.concatenate([faces, faces + 4]))
+    kept, dropped = mesh.without_small_parts(both)
+    assert dropped == 1 and len(kept.vertices) == 4 and kept.holes == 0
+    assert mesh.Mesh(vertices=kept.vertices, faces=kept.faces[:2]).holes == 1
+
+
+def test_colours_are_those_that_views_show_where_they_see_the_point(ball, views):
+    made, grid = ball
+    found = view_colours.vertex_colours(made, views, grid.cell)
+    assert np.abs(found / 255 - COLOUR).mean() < 0.02
+    behind = view_colours.colours_at(np.array([CENTRE - (RADIUS, 0, 0)]), np.array([[-1.0, 0, 0]]), views[:1],
+                                     grid.cell)
+    assert (behind == view_colours.GREY).all()
+
+
+@pytest.mark.parametrize("up", [(0, 0, 1), (0, 0, -1), (0, 1, 0.2), (0.1, -1, 0), (1, 0, 0), (-1, 0, 0)])
+def test_glb_stands_upright(up):
+    turn = mesh_files.turned_up(np.array(up))
+    assert np.allclose(turn @ turn.T, np.eye(3)) and np.linalg.det(turn) == pytest.approx(1)
+    assert (turn @ up)[1] > 0.9
+
+
+@pytest.mark.parametrize("suffix", mesh_files.MESH_FILES)
+def test_files_are_read_by_others_with_axes_and_colours(ball, views, suffix, tmp_path):
+    made, grid = ball
+    made, picture, colour = mesh.simplified(made, 300), None, None
+    if suffix in (".glb", ".obj"):
+        pytest.importorskip("xatlas")
+        made, picture = texture.textured(made, views, grid.cell)
+    elif suffix == ".ply":
+        colour = view_colours.vertex_colours(made, views, grid.cell)
+    path = tmp_path / f"ball{suffix}"
+    mesh_files.write_mesh(path, mesh_files.moved(made, -CENTRE + (1, 2, 3), 2.0), texture=picture, colour=colour, up=UP)
+    read = trimesh.load(path, force="mesh")
+    middle = {".glb": (2, 6, -4)}.get(suffix, (2, 4, 6))
+    assert np.allclose(read.bounds.mean(axis=0), middle, atol=0.3)
+    if suffix != ".stl":
+        shown = read.visual.to_color() if picture is not None else read.visual
+        assert np.abs(np.asarray(shown.vertex_colors)[:, :3] / 255 - COLOUR).mean() < 0.03
+    said = " ".join(facts.facts_of(path))
+    assert f"{len(made.faces)} triangles" in said and "watertight" in said
+    left = {".obj": 3}.get(suffix, 1)
+    assert len(list(tmp_path.iterdir())) == left
+
+
+@pytest.mark.parametrize("suffix", point_files.POINT_FILES)
+def test_points_are_read_by_others(suffix, tmp_path):
+    pytest.importorskip("laspy")
+    draw = np.random.default_rng(0)
+    given = points.PointCloud(position=draw.normal(size=(50, 3)) + ORIGIN, normal=np.tile((0, 0, 1.0), (50, 1)),
+                              colour=draw.integers(0, 256, (50, 3)).astype(np.uint8),
+                              confidence=np.ones(50, np.float32))
+    path = tmp_path / f"points{suffix}"
+    point_files.write_points(path, given)
+    if suffix == ".ply":
+        read = trimesh.load(path)
+        position, colour = read.vertices, read.colors[:, :3]
+    else:
+        laspy = pytest.importorskip("laspy")
+        read = laspy.read(path)
+        position, colour = read.xyz, np.stack([read.red, read.green, read.blue], axis=1) // 257
+        assert np.allclose(read.nz, 1) and np.allclose(read.confidence, 1)
+    assert np.allclose(position, given.position, atol=1e-6) and np.array_equal(colour, given.colour)
+    assert facts.facts_of(path)[0] == "50 points"
+
+
+def test_a_volume_says_where_the_ball_is(field, tmp_path):
+    path = tmp_path / "ball.npz"
+    occupied = volume.write_volume(path, field, volume.grid_in(box_of(field, None), 20), scale=0.5)
+    with np.load(path) as file:
+        index = np.argwhere(file["occupied"])
+        place = index @ file["transform"][:3, :3].T + file["transform"][:3, 3]
+        assert file["density"].max() == pytest.approx(2 * 1500 * 0.05, rel=0.01)
+        assert np.abs(file["colour"][tuple(index.T)] / 255 - COLOUR).mean() < 0.02
+    assert np.linalg.norm(place - 0.5 * (CENTRE + ORIGIN), axis=1).max() < 0.5 * (RADIUS + 1)
+    assert occupied == pytest.approx(4 / 3 * np.pi * RADIUS**3 / 20**3, rel=0.2)
+    assert facts.facts_of(path)[0].startswith("a volume of 20 x 20 x 20 places")
+
+
+def test_depth_pictures_and_their_cameras_give_back_the_surface(field, tmp_path):
+    assert write_depth(tmp_path, field, around(32).subset([0, 3]), unit=2.0) == 0.001
+    for number in range(2):
+        depth = np.asarray(Image.open(tmp_path / f"depth_{number:04d}.png")).astype(float)
+        about = json.loads((tmp_path / f"depth_{number:04d}.json").read_text())
+        row, column = np.nonzero(depth)
+        z = depth[row, column] * about["units_per_step"]
+        local = np.stack([(column + 0.5 - about["cx"]) / about["fl_x"] * z,
+                          -(row + 0.5 - about["cy"]) / about["fl_y"] * z, -z, np.ones_like(z)], axis=1)
+        place = local @ np.array(about["transform_matrix"]).T
+        away = np.linalg.norm(place[:, :3] - 2 * (CENTRE + ORIGIN), axis=1)
+        assert about["unit"] == "metre" and len(z) > 100 and np.abs(away - 2 * RADIUS).mean() < 0.3
+
+
+def test_a_step_grows_where_a_millimetre_does_not_reach(field, tmp_path):
+    assert write_depth(tmp_path, field, around(8).subset([0]), unit=100.0) == pytest.approx(0.1)
+    assert 1e4 < np.asarray(Image.open(tmp_path / "depth_0000.png")).max() < 65535
+
+
+def test_triangles_cover_the_pixels_whose_centres_they_hold():
+    triangles = np.array([[[0, 0], [4, 0], [0, 4]], [[4, 0], [4, 4], [0, 4.0]]])
+    pixel, face, share = rasterised(triangles, 4, 4)
+    assert set(pixel) == set(range(16)) and np.allclose(share.sum(axis=1), 1)
+    corner = (share[..., None] * triangles[face]).sum(axis=1)
+    assert np.allclose(corner, np.stack([pixel % 4 + 0.5, pixel // 4 + 0.5], axis=1))
+
+
+def test_pictures_of_cameras_keep_what_they_see():
+    cameras = pinhole(around(40), 0.5)
+    assert (cameras.size == 20).all() and np.allclose(cameras.focal, 24)
+    assert (pinhole(around(40), 10, longest=100).size == 100).all()
+
+
+def test_a_library_that_is_missing_is_one_sentence():
+    with pytest.raises(UserError, match=r"LAZ needs absent_library.*pip install 'taichi-nerf\[geometry\]'"):
+        libraries.library("absent_library", "LAZ")
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path):
+    for suffix in facts.GEOMETRY_FILES:
+        path = tmp_path / f"damaged{suffix}"
+        path.write_bytes(b"nothing of the kind" * 9)
+        with pytest.raises(UserError, match=r"cannot be read|is no PLY file"):
+            facts.facts_of(path)
