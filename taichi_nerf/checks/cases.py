@@ -40,6 +40,7 @@ from ..ops import (
     proposal_loss,
     ray_aabb,
     ray_marching,
+    region_compositing,
     se3,
     spherical_harmonics,
     volume_rendering,
@@ -64,6 +65,7 @@ from ..reference import positional_encoding as positional_encoding_reference
 from ..reference import proposal_loss as proposal_loss_reference
 from ..reference import ray_aabb as ray_aabb_reference
 from ..reference import ray_marching as ray_marching_reference
+from ..reference import region_compositing as region_compositing_reference
 from ..reference import se3 as se3_reference
 from ..reference import spherical_harmonics as spherical_harmonics_reference
 from ..reference import volume_rendering as volume_rendering_reference
@@ -545,6 +547,29 @@ def _march_reference(origins, directions, bits):
     return positions, t, dt, start, count
 
 
+# region_compositing: rays that meet their regions in any order, some of which are opaque
+
+REGIONS = 4
+
+
+def _region_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    transmittance = _uniform(generator, REGIONS, rays)
+    transmittance[transmittance < 0.2] = 0
+    return {
+        "transmittance": transmittance,
+        "values": _uniform(generator, REGIONS, rays, 4),
+        "mass": _uniform(generator, REGIONS, rays),
+        "moment": _uniform(generator, REGIONS, rays),
+        "own": _uniform(generator, REGIONS, rays),
+        "order": _uniform(generator, REGIONS, rays).argsort(dim=0).int(),
+    }
+
+
+def _regions(stem, transmittance, values, mass, moment, own, order) -> tuple[Tensor, ...]:
+    return (*stem.composite_regions(transmittance, values, order),
+            stem.region_distortion(transmittance, mass, moment, own, order))
+
+
 # se3: half of the angles near 0
 
 
@@ -722,6 +747,14 @@ CASES: dict[str, Case] = {
         gradients=("origins", "directions"), few=300, many=2**14,
         # about 20 samples on a ray of this scene, each of 6 numbers; each tried twice, in some 60 operations
         forward=Work(FLOAT * (2 * 6 + 3 + 20 * 6), 20 * 120), backward=Work(FLOAT * (20 * 4 + 2 + 6), 20 * 9),
+    ),
+    "region_compositing": Case(
+        item="rays", make=_region_inputs,
+        operation=partial(_regions, region_compositing), reference=partial(_regions, region_compositing_reference),
+        gradients=("transmittance", "values", "mass", "moment", "own"), few=2000, many=2**16,
+        # of each region 8 numbers in and 1 out, on the way back also 8 gradients
+        forward=Work(FLOAT * (REGIONS * (8 + 1) + 6), REGIONS * 25),
+        backward=Work(FLOAT * (REGIONS * (9 + 8) + 6), REGIONS * 50),
     ),
     "se3": Case(
         item="twists", make=_twists, operation=lambda twists: (se3.exponential_map(twists),),
