@@ -76,7 +76,7 @@ class Train(Common):
 
     SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
     nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
-    Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:satin` has no
+    Phototourism, NSVF or Mega-NeRF. Without it the built-in still life is computed and trained; `builtin:satin` has no
     mirrors, `builtin:open-field` has no end, `builtin:crowd` is photographed in many lights and past people,
     `builtin:moving` moves, `builtin:street` is long.
 
