@@ -105,7 +105,7 @@ def test_regions_on_two_ranks_are_those_on_one(small_scene, count):
     {"depth": DepthConfig(weight=0.5, of="points"), "sparsity": SparsityConfig(weight=0.1, points=64)},
     pytest.param({"near_camera": NearCameraConfig(weight=0.5), "exposure": ExposureConfig(learned=True)},
                  marks=pytest.mark.slow),
-    pytest.param({"robust": True, "trim": TrimConfig(views=0, warm_in=0.01)}, marks=pytest.mark.slow),
+    pytest.param({"robust": True, "trim": TrimConfig(views=0, warm_in=0.01, margin=1.0)}, marks=pytest.mark.slow),
 ])
 def test_every_term_of_the_loss_is_that_of_one_rank(small_scene, terms):
     """Also those that look at single samples, or at points, of which a rank knows its own alone."""
