@@ -41,6 +41,7 @@ from ..ops import (
     ray_aabb,
     ray_marching,
     ray_mesh,
+    region_compositing,
     se3,
     spherical_harmonics,
     tsdf,
@@ -67,6 +68,7 @@ from ..reference import proposal_loss as proposal_loss_reference
 from ..reference import ray_aabb as ray_aabb_reference
 from ..reference import ray_marching as ray_marching_reference
 from ..reference import ray_mesh as ray_mesh_reference
+from ..reference import region_compositing as region_compositing_reference
 from ..reference import se3 as se3_reference
 from ..reference import spherical_harmonics as spherical_harmonics_reference
 from ..reference import tsdf as tsdf_reference
@@ -582,6 +584,29 @@ def _mesh_distances_reference(vertices, faces, origins, directions):
     return (ray_mesh_reference.intersect_ray_mesh(vertices, faces, origins, directions)[0],)
 
 
+# region_compositing: rays that meet their regions in any order, some of which are opaque
+
+REGIONS = 4
+
+
+def _region_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
+    transmittance = _uniform(generator, REGIONS, rays)
+    transmittance[transmittance < 0.2] = 0
+    return {
+        "transmittance": transmittance,
+        "values": _uniform(generator, REGIONS, rays, 4),
+        "mass": _uniform(generator, REGIONS, rays),
+        "moment": _uniform(generator, REGIONS, rays),
+        "own": _uniform(generator, REGIONS, rays),
+        "order": _uniform(generator, REGIONS, rays).argsort(dim=0).int(),
+    }
+
+
+def _regions(stem, transmittance, values, mass, moment, own, order) -> tuple[Tensor, ...]:
+    return (*stem.composite_regions(transmittance, values, order),
+            stem.region_distortion(transmittance, mass, moment, own, order))
+
+
 # se3: half of the angles near 0
 
 
@@ -788,6 +813,14 @@ CASES: dict[str, Case] = {
         gradients=("vertices", "origins", "directions"), few=500, many=2**17,
         # some 20 boxes of 25 operations each and 4 triangles of 60; the triangles of a leaf are in the cache
         forward=Work(FLOAT * (7 + 5), 20 * 25 + 4 * 60), backward=Work(FLOAT * (3 + 6 + 6 + 9), 60),
+    ),
+    "region_compositing": Case(
+        item="rays", make=_region_inputs,
+        operation=partial(_regions, region_compositing), reference=partial(_regions, region_compositing_reference),
+        gradients=("transmittance", "values", "mass", "moment", "own"), few=2000, many=2**16,
+        # of each region 8 numbers in and 1 out, on the way back also 8 gradients
+        forward=Work(FLOAT * (REGIONS * (8 + 1) + 6), REGIONS * 25),
+        backward=Work(FLOAT * (REGIONS * (9 + 8) + 6), REGIONS * 50),
     ),
     "se3": Case(
         item="twists", make=_twists, operation=lambda twists: (se3.exponential_map(twists),),

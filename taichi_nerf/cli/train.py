@@ -14,6 +14,7 @@ from tyro.conf import Fixed, Suppress, arg
 
 from ..config import (
     LARGEST,
+    MOST_REGIONS,
     SYSTEMS,
     Encoding,
     InstantNGPConfig,
@@ -31,6 +32,7 @@ from ..config import (
     system_of,
     with_appearance,
     with_few_views,
+    with_regions,
     within,
 )
 from ..devices import pytorch_is_for_cuda
@@ -77,7 +79,7 @@ class Train(Common):
 
     SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
     nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
-    Phototourism or NSVF. Without it the built-in still life is computed and trained; `builtin:satin` has no
+    Phototourism, NSVF or Mega-NeRF. Without it the built-in still life is computed and trained; `builtin:satin` has no
     mirrors, `builtin:open-field` has no end, `builtin:crowd` is photographed in many lights and past people,
     `builtin:moving` moves, `builtin:street` is long.
 
@@ -118,6 +120,9 @@ class Train(Common):
     it. 0: one model of everything."""
     block_size: Annotated[float | None, arg(metavar="LENGTH")] = None
     """The same with as many blocks as it takes so that none is longer, in units of the scene's file."""
+    regions: Annotated[int | None, arg(metavar="N")] = None
+    """Divide space into so many boxes with equal numbers of the scene's points, each with a field of its own, all
+    trained as one model; under torchrun each process has its own of them. Pictures are of one model, without seams."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
     than the training."""
@@ -137,9 +142,15 @@ class Train(Common):
         within(self, 0, LARGEST, "checkpoint_seconds")
         within(self, 0, MOST_FRAMES, "orbit_frames")
         within(self, 0, MOST_BLOCKS, "blocks")
+        within(self, 1, MOST_REGIONS, "regions")
         above(self, 0, LARGEST, "block_size")
         if self.blocks and self.block_size is not None:
             raise SettingError("blocks says how many there are, and block-size how long they may be; give one of them")
+        if self.regions is not None and self.cut:
+            raise SettingError("regions are parts of one model, and blocks are models of their own; give one of them")
+        if self.regions is not None and self.appearance:
+            raise SettingError("--appearance may come to codes of photos, which regions have none of; give "
+                               "--exposure.learned in its place")
         if self.cut and self.scene.block is not None:
             raise SettingError("block is of one block of a scene, and blocks and block-size cut it themselves; give "
                                "one of them")
@@ -261,6 +272,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team",
             run.write_config()
     _tell_times(config, scene)
     _tell(scene)
+    _tell_regions(config, scene, team)
     _tell_few_views(config, scene)
     if config.appearance is not None:
         say(f"--appearance: {config.appearance}")
@@ -354,9 +366,11 @@ class _Reporter:
 def _begun(command: Train, held: contextlib.ExitStack, team: "Team") -> "tuple[RunFolder, Scene]":
     """A new run, whose folder is held: by rank 0, which makes it."""
     from ..training.folder import RunFolder, writing
+    from ..training.shared import check_ranks
 
     with team.together():
         config, scene, there = _settled(command)
+        check_ranks(config.model, config.training.refine, team)
     _check_same(team, config, scene)
     run = None
     with team.together():
@@ -490,7 +504,8 @@ def _new_config(command: Train) -> RunConfig:
     if scene.builtin is None:
         scene = dataclasses.replace(scene, path=str(Path(scene.path).expanduser().absolute()))
     run = RunConfig(scene=scene, model=command.model, training=command.training, orbit_frames=command.orbit_frames)
-    return with_few_views(run, command.given) if command.few_views else run
+    run = with_few_views(run, command.given) if command.few_views else run
+    return run if command.regions is None else with_regions(run, command.regions)
 
 
 @contextlib.contextmanager
@@ -632,6 +647,21 @@ def _tell(scene: "Scene"):
     for finding in describe(scene):
         if finding.severity == "warning":
             say(f"warning: {finding.text}")
+
+
+def _tell_regions(config: RunConfig, scene: "Scene", team: "Team"):
+    """Where the regions of a model are, and who has them."""
+    from ..data.regions import regions_of
+    from .regions import region_words
+
+    if config.model.parts == 1:
+        return
+    by = regions_of(scene, config.model.parts).by
+    if by != "points":
+        say(f"{scene.name} has no points of structure from motion: its regions are cut by "
+            f"{'where its cameras are' if by == 'cameras' else 'their size alone'}")
+    dealt = f", dealt to {team.world} ranks" if team.world > 1 else ""
+    say(f"{region_words(config.model, scene)}{dealt}")
 
 
 def _tell_few_views(config: RunConfig, scene: "Scene"):

@@ -5,7 +5,7 @@
                                 what models are made of
     batch optimiser corrections what a training is made of
     model systems               what all models have in common; the one list of them
-    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 block_nerf t_nerf d_nerf nerfies
+    instant_ngp nerf nerf_w mip_nerf mip_nerf_360 block_nerf regions t_nerf d_nerf nerfies
                                 a system each: its settings, its presets, what --encoding does with them
     few_views                   which settings few views want
     appearance                  what the light of photos wants
@@ -14,7 +14,19 @@
     reading migrations          from JSON, of this version and of earlier ones
 """
 
-from . import block_nerf, d_nerf, instant_ngp, mip_nerf, mip_nerf_360, nerf, nerf_w, nerfies, plenoctree, t_nerf
+from . import (
+    block_nerf,
+    d_nerf,
+    instant_ngp,
+    mip_nerf,
+    mip_nerf_360,
+    nerf,
+    nerf_w,
+    nerfies,
+    plenoctree,
+    regions,
+    t_nerf,
+)
 from .appearance import Differing, with_appearance
 from .batch import BatchConfig, RayBatchConfig
 from .block_nerf import BlockNeRFConfig
@@ -36,6 +48,7 @@ from .nerfies import NerfiesConfig
 from .optimiser import OptimiserConfig
 from .plenoctree import PlenOctreeConfig
 from .reading import from_dict
+from .regions import MOST_REGIONS, RegionsConfig, with_regions
 from .run import RunConfig, check_fit
 from .scene import BUILTIN, STILL_LIFE, Orientation, Perturbation, SceneConfig, SceneFormat
 from .settings import LARGEST, SettingError, above, flattened, within
@@ -63,6 +76,7 @@ __all__ = [
     "ENCODINGS",
     "FINEST",
     "LARGEST",
+    "MOST_REGIONS",
     "PRESETS",
     "STILL_LIFE",
     "SYSTEMS",
@@ -97,6 +111,7 @@ __all__ = [
     "RaysPerPixel",
     "Recipe",
     "RefineConfig",
+    "RegionsConfig",
     "RigidWarpConfig",
     "RunConfig",
     "SamplingConfig",
@@ -125,8 +140,10 @@ __all__ = [
     "todays_run",
     "with_appearance",
     "with_few_views",
+    "with_regions",
     "within",
 ]
 
-for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, block_nerf, t_nerf, d_nerf, nerfies, plenoctree):
+for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, block_nerf, regions, t_nerf, d_nerf, nerfies,
+              plenoctree):
     register(_stem.SYSTEM)

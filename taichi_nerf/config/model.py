@@ -26,6 +26,11 @@ class ModelConfig:
         """What represents space; none: the system has no choice of it."""
         return None
 
+    @property
+    def parts(self) -> int:
+        """How many parts it has that ranks can share, each with some of them (`models.model.Model.share`)."""
+        return 1
+
     def settled(self, pixels: float, scales: bool = False) -> "ModelConfig":
         """The same with a value for what was left open, for images with so many `pixels` across a side of 1 of the
         space in which the model works; `scales`: whether they are of several scales."""

@@ -7,7 +7,8 @@ from tyro.conf import Positional, arg
 
 from .settings import LARGEST, require, within
 
-SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "transforms", "colmap", "llff", "multiscale"]
+SceneFormat = Literal["blender", "nerfies", "phototourism", "nsvf", "mega-nerf", "transforms", "colmap", "llff",
+                      "multiscale"]
 Perturbation = Literal["colour", "occluders", "both"]
 Orientation = Literal["up", "pca", "none"]
 BUILTIN, STILL_LIFE = "builtin:", "still-life"  # how the path of a built-in scene begins; the one without a path

@@ -14,6 +14,7 @@ from .colmap_model import find_model
 from .foreign import advice_on_pictures, advice_on_video, export_of, is_video
 from .frames import Problems
 from .llff import load_llff
+from .mega_nerf import is_mega_nerf, load_mega_nerf
 from .multiscale import METADATA_FILE, load_multiscale, with_scales
 from .nerfies import is_nerfies, load_nerfies
 from .nsvf import is_nsvf, load_nsvf
@@ -31,6 +32,7 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Request], Scene
     "nerfies": (is_nerfies, load_nerfies),
     "phototourism": (is_phototourism, load_phototourism),
     "nsvf": (is_nsvf, load_nsvf),
+    "mega-nerf": (is_mega_nerf, load_mega_nerf),
     "transforms": (
         lambda folder: (folder / "transforms.json").is_file(),
         lambda folder, request: load_transforms(folder / "transforms.json", request),
@@ -46,7 +48,7 @@ BUILTIN_RESOLUTION = 200
 _MARKS = (
     "transforms.json, transforms_train.json, transforms_val.json or transforms_test.json, a COLMAP model (cameras.bin "
     "and images.bin, or .txt, in sparse/0), poses_bounds.npy, metadata.json (multi-scale), nor the folder of Nerfies, "
-    "Phototourism or NSVF"
+    "Phototourism, NSVF or Mega-NeRF"
 )
 
 

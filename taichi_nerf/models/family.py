@@ -33,11 +33,12 @@ def counts_of(scene: Scene) -> dict[str, int]:
 
 
 def settled(config: ModelConfig, scene: Scene) -> ModelConfig:
-    """`config` with what it leaves open as it is best for `scene`: the finest level of a hash grid for its pixels, and
-    whether a sample has a width."""
+    """`config` with what it leaves open as it is best for `scene`: the finest level of a hash grid for its pixels,
+    whether a sample has a width, and what the model itself knows to choose (`Model.fitted`)."""
     scales = "train" in scene.splits and scene.splits["train"].area_weight is not None
-    return config.settled(scene.pixels_per_unit / system_of(config).model_class.unit_scale(config, box_of(scene)),
-                          scales)
+    model = system_of(config).model_class
+    found = config.settled(scene.pixels_per_unit / model.unit_scale(config, box_of(scene)), scales)
+    return model.fitted(found, scene)
 
 
 def check_scene(config: ModelConfig, scene: Scene) -> None:

@@ -17,7 +17,7 @@ from ..fields.field import Field, Radiance, Samples
 from ..fields.hash_field import HashField
 from ..losses import huber
 from ..samplers.occupancy import OccupancyGrid
-from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from ..types import UNKNOWN, Batch, PackedSamples, Rays, Shot, Standing
 from .cones import DISC, radius_of, usual_view
 from .model import Box, Model
 from .pixels import Pixels
@@ -61,17 +61,22 @@ class Marched(Model):
 
         A pixel of several rays is their mean, its samples are those of all.
         """
-        sampling = self.config.sampling
+        return self.shown(self.march(rays, standing), rays, standing).averaged(rays.per_pixel)
+
+    def march(self, rays: Rays, standing: Standing | None) -> PackedSamples:
+        """Where `rays` are sampled."""
         samples = self.grid.march(rays, cone_angle=self.cone_angle, near=self.box.near,
                                   seed=None if standing is None else standing.seeds.jitter,
-                                  max_samples=sampling.max_samples)
-        if rays.limit is not None:
-            samples = ended(samples, rays)
+                                  max_samples=self.config.sampling.max_samples)
+        return samples if rays.limit is None else ended(samples, rays)
+
+    def shown(self, samples: PackedSamples, rays: Rays, standing: Standing | None) -> Pixels:
+        """What `samples` of `rays` show, each ray as a pixel of its own."""
         if self.sees_cones:
             widths = DISC * samples.t * radius_of(rays)[samples.ray_index]
             samples = replace(samples, widths=widths + self.widened(standing))
         shot = self.told(rays.shot, len(rays))
-        return render_samples(self.field, samples, rays.directions, sampling.early_stop, shot).averaged(rays.per_pixel)
+        return render_samples(self.field, samples, rays.directions, self.config.sampling.early_stop, shot)
 
     def _field(self, generator: torch.Generator) -> Field:
         """What is sampled, untrained."""

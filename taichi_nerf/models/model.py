@@ -3,9 +3,10 @@
 R rays. A new system is a field, a sampler and its losses behind this interface, and a configuration.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -16,7 +17,7 @@ from ..fields.field import Field, Radiance
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .pixels import Pixels
 
-__all__ = ["Box", "Model", "ParameterGroup", "RayRenderer"]
+__all__ = ["Box", "Exchange", "Model", "ParameterGroup", "RayRenderer"]
 
 RayRenderer = Callable[[Rays], tuple[Tensor, Tensor, Tensor, Tensor]]
 # rays of one shot -> colour [R, 3] over black, opacity [R], depth [R], samples [R]; without gradients
@@ -58,6 +59,18 @@ class ParameterGroup:
     """Learning rate; None: that of the settings for its kind."""
     share: float = 1.0
     """Of that of the settings, where it has no rate of its own."""
+
+
+class Exchange(Protocol):
+    """What the parts of a model get to know of each other, where these are on several ranks: all of them ask at once,
+    and each for tensors of the same shapes."""
+
+    def gathered(self, *of_parts: Tensor) -> list[Tensor]:
+        """[K, ..] of all parts, from those [k, ..] of the parts that are here. The gradient is that of what is here:
+        every rank takes the same loss, so that none has to be sent back."""
+
+    def added(self, tensor: Tensor) -> Tensor:
+        """The sum over the ranks; the gradient is that of what is here."""
 
 
 class Model(nn.Module):
@@ -137,6 +150,11 @@ class Model(nn.Module):
         return 1.0
 
     @classmethod
+    def fitted(cls, config, scene: Scene):
+        """`config` with what it leaves open and `scene` decides."""
+        return config
+
+    @classmethod
     def check_scene(cls, config, scene: Scene) -> None:
         """Raises UserError where a model of `config` cannot represent `scene`, saying why."""
 
@@ -182,6 +200,19 @@ class Model(nn.Module):
 
     def know_points(self, points: Tensor) -> None:
         """Learn of points [P, 3] of the scene, in model space, that stand still: those of structure from motion."""
+
+    def share(self, own: Sequence[int], exchange: "Exchange") -> None:
+        """Be from now on one of several ranks that have the model in common: of its `config.parts` those numbered `own`
+        stay here, and of the others there is no more than what `exchange` brings."""
+        raise NotImplementedError
+
+    def completed(self, tensors: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Within the context all parts are here, those of other ranks with these `tensors`, as of `state_dict`."""
+        raise NotImplementedError
+
+    def holds(self, name: str) -> bool:
+        """Whether the tensor of this name, as of `state_dict` and of groups of parameters, is here."""
+        return True
 
     def let_in(self, share: float) -> None:
         """Let the first `share` of the detail of its fields be seen, from coarse to fine; from 1 on all is."""

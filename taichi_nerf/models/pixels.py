@@ -67,6 +67,11 @@ class Pixels:
         """The K samples in model space."""
         return self.packed if self.packed is not None else _middles(self.rays, self.levels[-1].t)
 
+    def carried(self, values: Tensor) -> Tensor:
+        """[R], of each ray the sum of w times `values` [K] of its samples."""
+        index = self.samples.ray_index
+        return values.new_zeros(self.samples.ray_total).index_add(0, index, self.weights * values)
+
     def over(self, background: Tensor) -> Tensor:
         """[P, 3]: the colour over `background` [P, 3] or [3]."""
         return self.colour + (1 - self.opacity)[:, None] * background

@@ -101,6 +101,7 @@ class OccupancyGrid(torch.nn.Module):
         self.register_buffer("values", torch.zeros(cells, dtype=dtype, device=device))
         self.register_buffer("bits", torch.full((cells // 32,), -1, dtype=torch.int32, device=device))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("within", None, persistent=False)  # [C * G^3] bool of a grid that is confined
         self._between: tuple[tuple, torch.Tensor] | None = None  # two corners, and the cells between them
 
     @torch.no_grad()
@@ -163,6 +164,21 @@ class OccupancyGrid(torch.nn.Module):
         cameras = [x.to(self.values) for x in (camera_to_world, focal, principal, size)]
         mark_invisible_cells(self.values, *cameras, resolution=self.resolution, near=near, margin=margin)
         self._pack(-0.5 if self.updates == 0 else self.threshold)
+
+    @torch.no_grad()
+    def confine(self, lower: Sequence[float], upper: Sequence[float]) -> None:
+        """Empty for good every cell that is more than a cell away from the box between two corners: the steps that
+        reach into it have their middles no farther. Call it before the first update."""
+        half, within = 1.5 / self.resolution, []
+        middles = self._middles()
+        for cascade in range(self.cascades):
+            side = 2**cascade
+            within.append(((side * (middles + half) >= lower) & (side * (middles - half) <= upper)).all(axis=1))
+        within = torch.from_numpy(np.concatenate(within)).to(self.values.device)
+        if not within.all():  # else it is all that there is
+            self.within = within
+            self.values[~within] = -1
+            self._pack(-0.5 if self.updates == 0 else self.threshold)
 
     def march(
         self,
@@ -243,9 +259,17 @@ class OccupancyGrid(torch.nn.Module):
         return float(_SET_BITS[words].sum()) / (8 * words.size)
 
     def _pack(self, threshold: float) -> None:
-        pack_occupancy(
-            self.values, self.bits, resolution=self.resolution, cascades=self.cascades, threshold=threshold
-        )
+        if self.within is None:
+            pack_occupancy(
+                self.values, self.bits, resolution=self.resolution, cascades=self.cascades, threshold=threshold
+            )
+            return
+        # the mean is over the finest cascade that has any of the cells, which in the whole grid is the first
+        of_cascades = zip(self.values.split(self.resolution**3), self.within.split(self.resolution**3))
+        mean = next(values[within].clamp_min(0).mean() for values, within in of_cascades if within.any())
+        occupied = (self.values > mean.clamp_max(threshold)).view(-1, 32).long()
+        words = (occupied << torch.arange(32, device=occupied.device)).sum(dim=1)
+        self.bits.copy_(torch.where(words < 2**31, words, words - 2**32))
 
 
 _SET_BITS = torch.tensor([bin(byte).count("1") for byte in range(256)]).numpy()

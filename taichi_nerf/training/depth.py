@@ -178,5 +178,4 @@ def transport_loss(pixels: Pixels, distance: Tensor) -> Tensor:
     samples = pixels.samples
     of_ray = distance.index_select(0, samples.ray_index)
     miss = ((samples.t - of_ray).abs() - 0.5 * samples.dt).clamp_min(0) / torch.maximum(samples.t, of_ray)
-    carried = torch.zeros_like(distance).index_add(0, samples.ray_index, pixels.weights * miss)
-    return carried + 1 - pixels.opacity
+    return pixels.carried(miss) + 1 - pixels.opacity

@@ -29,7 +29,7 @@ class NearCamera:
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         samples = pixels.samples
         near = samples.t < self.end(batch.rays).index_select(0, samples.ray_index)
-        return {"near_camera": self.config.weight * (pixels.weights * near).sum() / len(batch.rays)}
+        return {"near_camera": self.config.weight * pixels.carried(near.to(samples.t)).sum() / len(batch.rays)}
 
     def end(self, rays: Rays) -> Tensor:
         """[R]: where the beginning of each ray ends."""

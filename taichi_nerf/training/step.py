@@ -60,10 +60,9 @@ class AutogradStep:
             batch = self.trimming.weigh(pixels, batch, own)
             self.team.average(self.trimming.threshold)
         loss = sum(value for term in self.terms for value in term.losses(pixels, batch, own).values())
-        if pixels.visible > 0:
-            loss.backward()
         rays, marched, visible = self.team.summed(len(batch.rays), pixels.marched, pixels.visible)
         if visible > 0:
+            loss.backward()
             self.optimisers.step(standing)
         self.after(standing)
         self.batches.adapt(rays, marched, visible)

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from torch import Tensor
 from ..config import BatchConfig, RayBatchConfig, SettingError
 from ..devices import RANK_VARIABLES
 from ..errors import RankLost, UserError
+from ..models.model import Model
 from ..types import Seeds, Standing
 
 __all__ = ["ALONE", "Ranks", "Team", "part_of", "team_of"]
@@ -63,6 +64,14 @@ class Team:
     def gathered(self, value: Any) -> list[Any]:
         """The values of all ranks, in their order, on every rank."""
         return [value]
+
+    def collected(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order, on rank 0; elsewhere its own alone."""
+        return [value]
+
+    def whole(self, model: Model) -> AbstractContextManager:
+        """Within the context all of `model` is on this rank."""
+        return nullcontext()
 
     def mine(self, items: Sequence) -> Sequence:
         """Every `world`-th of items, from `rank` on: the share of this rank."""
@@ -133,6 +142,19 @@ class Ranks(Team):
         with _heard(self.world):
             self.group.all_gather_object(values, value, group=self.messages)
         return values
+
+    def collected(self, value: Any) -> list[Any]:
+        values = [None] * self.world if self.first else None
+        with _heard(self.world):
+            self.group.gather_object(value, values, dst=0, group=self.messages)
+        return values if self.first else [value]
+
+    def all_of(self, tensor: Tensor) -> list[Tensor]:
+        """Those of all ranks, in their order, on every rank; they have one shape."""
+        tensors = [torch.empty_like(tensor) for _ in range(self.world)]
+        with _heard(self.world):
+            self.group.all_gather(tensors, tensor, group=self._group_of(tensor))
+        return tensors
 
     def summed(self, *counts: int) -> tuple[int, ...]:
         sums = torch.tensor(counts, dtype=torch.int64)

@@ -25,6 +25,7 @@ from .depth import KnownDistances, settled_depth
 from .near_camera import NearCamera
 from .optimisers import Optimisers, rate_factor
 from .photos import photos_of
+from .shared import check_ranks, shared
 from .sparsity import Sparsity
 from .step import AutogradStep, Step
 from .team import ALONE, Team, part_of
@@ -88,16 +89,20 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[Model]:
-        """Within the context the model has its averaged weights, which render better than those of a single step."""
+        """Within the context the model has its averaged weights, which render better than those of a single step; all
+        of it is on every rank."""
         self._pull()
-        with self.average.in_place() as model:
+        with self.average.in_place() as model, self.optimisers.team.whole(model):
             yield model
 
     def state_dict(self) -> dict[str, dict]:
-        """All that a trainer needs to go on as this one would: `tensors` and `numbers`, by name, not copied."""
+        """All that a trainer needs to go on as this one would: `tensors` and `numbers`, by name, not copied. Where
+        ranks share the model rank 0 has those of all, and the others their own."""
         self._pull()
         tensors = {f"{part}.{name}": value for part, values in self._parts().items() for name, value in values.items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
+        tensors = {name: value for of_rank in self.optimisers.team.collected(tensors)
+                   for name, value in of_rank.items()}
         return {"tensors": tensors, "numbers": {name: getattr(self._owner(name), name) for name in STATE_NUMBERS}}
 
     @torch.no_grad()
@@ -107,7 +112,8 @@ class Trainer:
         Raises ValueError naming the tensor that is missing, unknown, or of another shape or dtype; then nothing
         has changed.
         """
-        tensors, numbers = state["tensors"], state["numbers"]
+        tensors = {name: value for name, value in state["tensors"].items() if self._holds(name)}
+        numbers = state["numbers"]
         of_optimisers = {name.removeprefix("optimiser."): value for name, value in tensors.items()
                          if name.startswith("optimiser.")}
         expected = {f"{part}.{name}": value for part, values in self._parts().items()
@@ -128,9 +134,15 @@ class Trainer:
 
     def _parts(self) -> dict[str, dict[str, Tensor]]:
         """What is saved besides the state of the optimisers: tensors by name, by part."""
-        return {"model": self.model.state_dict(), "average": self.average.named(),
+        here = self.model.holds
+        return {"model": {name: value for name, value in self.model.state_dict().items() if here(name)},
+                "average": {name: value for name, value in self.average.named().items() if here(name)},
                 "correction": self.corrections.state_dict(),
                 "trimming": {} if self.trimming is None else self.trimming.state()}
+
+    def _holds(self, name: str) -> bool:
+        """Whether the tensor of this name in a state is one of this rank."""
+        return self.model.holds(name.partition(".")[2])
 
     def _owner(self, number: str) -> object:
         """Whose number it is."""
@@ -154,20 +166,22 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     Raises SettingError where `config` cannot train `model`, and UserError where it cannot train on `scene`.
     """
     check_fit(model.config, config)
+    check_ranks(model.config, config.refine, team)
+    own = shared(model, team)
     cameras, photos, settings = scene.model_cameras("train"), photos_of(scene), config.optimiser
     corrections = Corrections(cameras, config).to(runtime.current().device)
     source = PhotoRays(photos, corrections, cones=model.sees_cones)
     depth = settled_depth(config.depth, scene)
     distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None
-    sparsity = Sparsity(model, _own_points(config.sparsity, team)) if config.sparsity.weight > 0 else None
+    sparsity = Sparsity(model, _own_points(config.sparsity, own)) if config.sparsity.weight > 0 else None
     near_camera = NearCamera(model, config.near_camera) if config.near_camera.weight > 0 else None
     model.know(photos.shots)
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]
     _check_all_are_trained(model, groups)
     patch = patch_for(scene, config.trim) if config.robust else 1
-    batches = batches_for(model, source, part_of(config.batch, team), patch)
+    batches = batches_for(model, source, part_of(config.batch, own), patch)
     trimming = trimming_for(scene, batches, config.trim) if config.robust else None
-    parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, settings, team),
+    parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, settings, own),
              "tally": Tally()}
     average = WeightAverage(model, settings.average_decay, settings.average_every)
     model.before_training(cameras)

@@ -81,8 +81,8 @@ def scene():
 
 
 def test_the_systems_of_the_package_are_known_in_their_order():
-    assert list(SYSTEMS) == ["instant-ngp", "nerf", "nerf-w", "mip-nerf", "mip-nerf-360", "block-nerf", "t-nerf",
-                             "d-nerf", "nerfies", "plenoctree"]
+    assert list(SYSTEMS) == ["instant-ngp", "nerf", "nerf-w", "mip-nerf", "mip-nerf-360", "block-nerf", "regions",
+                             "t-nerf", "d-nerf", "nerfies", "plenoctree"]
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
@@ -173,7 +173,7 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
     assert cli.main(["train", "--model", "glow", "--help"]) == 0
     said = capsys.readouterr().out
-    kinds = "instant-ngp,nerf,nerf-w,mip-nerf,mip-nerf-360,block-nerf,t-nerf,d-nerf,nerfies,plenoctree,glow"
+    kinds = "instant-ngp,nerf,nerf-w,mip-nerf,mip-nerf-360,block-nerf,regions,t-nerf,d-nerf,nerfies,plenoctree,glow"
     assert f"--model{{{kinds}}}" in re.sub(r"[│\s]", "", said)
     assert "--model.strength FLOAT" in said and "Of the light that is added to every colour. (default: 0.25)" in said
     run = tmp_path / "run"

@@ -228,6 +228,27 @@ def write_nsvf(folder: Path, count: int = 9, matrix: bool = False, channels: int
     return poses
 
 
+def write_mega_nerf(folder: Path, count: int = 9, metres: float = 50.0) -> np.ndarray:
+    """A Mega-NeRF folder, every third image for validation; its camera-to-world poses [N, 4, 4], in metres from an
+    origin, x right, y forward, z up."""
+    import torch
+
+    poses = arc_poses(count)
+    poses[:, :3, 3] *= metres
+    for n, pose in enumerate(poses):
+        split = folder / ("val" if n % 3 == 0 else "train")
+        (split / "metadata").mkdir(parents=True, exist_ok=True)
+        write_images(split / "rgbs", [f"{n:06d}.jpg"], channels=3)
+        right, forward, up = pose[:3]
+        drb = np.stack([-up, right, -forward])  # down, right, back
+        drb[:, 3] /= metres
+        torch.save({"W": WIDTH, "H": HEIGHT, "c2w": torch.from_numpy(drb).float(),
+                    "intrinsics": torch.tensor([50.0, 52.0, 23.5, 16.5])}, split / "metadata" / f"{n:06d}.pt")
+    torch.save({"origin_drb": torch.tensor([-100.0, 5e5, -4e6], dtype=torch.float64), "pose_scale_factor": metres},
+               folder / "coordinates.pt")
+    return poses
+
+
 def rotation_about(axis, degrees: float) -> np.ndarray:
     """[3, 3]: Rodrigues' formula."""
     x, y, z = np.asarray(axis) / np.linalg.norm(axis)

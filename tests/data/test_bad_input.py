@@ -17,7 +17,7 @@ from taichi_nerf.data import Scene, load_scene
 from taichi_nerf.data.inspect import describe
 from taichi_nerf.errors import UserError
 
-from .captures import write_colmap, write_llff, write_nerfies, write_nsvf, write_phototourism
+from .captures import write_colmap, write_llff, write_mega_nerf, write_nerfies, write_nsvf, write_phototourism
 from .conftest import Capture, picture
 
 
@@ -283,9 +283,10 @@ def assert_valid(scene: Scene):
 
 
 PIPES = {"transforms": "transforms.json", "nerfies": "camera/000000.json", "colmap": "sparse/0/points3D.bin",
-         "phototourism": "gate.tsv", "nsvf": "pose/0_0000.txt", "llff": "poses_bounds.npy"}
+         "phototourism": "gate.tsv", "nsvf": "pose/0_0000.txt", "llff": "poses_bounds.npy",
+         "mega-nerf": "train/metadata/000001.pt"}
 WRITERS = {"nerfies": write_nerfies, "colmap": write_colmap, "phototourism": write_phototourism, "nsvf": write_nsvf,
-           "llff": write_llff}
+           "llff": write_llff, "mega-nerf": write_mega_nerf}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")

@@ -19,7 +19,7 @@ from taichi_nerf.data.export import write_multiscale
 from taichi_nerf.data.multiscale import with_scales
 from taichi_nerf.errors import UserError
 
-from .captures import write_colmap, write_llff, write_nerfies, write_nsvf, write_phototourism
+from .captures import write_colmap, write_llff, write_mega_nerf, write_nerfies, write_nsvf, write_phototourism
 from .conftest import Capture
 from .test_bad_input import mutate
 
@@ -62,6 +62,7 @@ WRITERS = {
     "nerfies": lambda folder: write_nerfies(folder, count=6, scales=(2,)),
     "phototourism": lambda folder: write_phototourism(folder, count=6),
     "nsvf": lambda folder: write_nsvf(folder, count=6),
+    "mega-nerf": lambda folder: write_mega_nerf(folder, count=6),
     "multiscale": write_scales,
 }
 

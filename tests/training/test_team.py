@@ -4,6 +4,7 @@ Most tests are two threads with a baton: one computes while the other waits at t
 over what they have. The slow ones are processes that meet over gloo.
 """
 
+import copy
 import dataclasses
 import json
 import multiprocessing
@@ -89,7 +90,12 @@ class Wire:
             each.copy_(of_rank)
 
     def all_gather_object(self, values, value, group=None):
-        values[:] = self.baton.exchange(self.rank, value)
+        values[:] = self.baton.exchange(self.rank, copy.deepcopy(value))
+
+    def gather_object(self, value, values, dst, group=None):
+        of_ranks = self.baton.exchange(self.rank, copy.deepcopy(value))
+        if self.rank == dst:
+            values[:] = of_ranks
 
 
 def at_once(work) -> list:

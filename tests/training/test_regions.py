@@ -1,0 +1,206 @@
+"""Regions that are trained as one model: the same on one rank and on two, and one region is the plain model."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from taichi_nerf import cli
+from taichi_nerf.config import (
+    DepthConfig,
+    ExposureConfig,
+    NearCameraConfig,
+    NeRFConfig,
+    OptimiserConfig,
+    RayBatchConfig,
+    RefineConfig,
+    RegionsConfig,
+    RunConfig,
+    SettingError,
+    SparsityConfig,
+    TrainingConfig,
+    TrimConfig,
+    with_regions,
+)
+from taichi_nerf.errors import UserError
+from taichi_nerf.models.views import render_view
+from taichi_nerf.training import checkpoint
+from taichi_nerf.training.run import make_model, warm_up
+from taichi_nerf.training.shared import check_ranks
+from taichi_nerf.training.team import ALONE, Team
+from taichi_nerf.training.trainer import trainer_for
+
+from .conftest import BATCH, SMALL, with_points
+from .test_team import at_once, done, torchrun
+
+CONFIG = TrainingConfig(steps=20, batch=BATCH, optimiser=OptimiserConfig(average_every=4), gradients="autograd")
+STEPS = 6  # after which the grids have been updated once
+
+
+def regions(count: int) -> RegionsConfig:
+    return with_regions(RunConfig(model=SMALL), count).model
+
+
+def trainer_of(scene, model, team=ALONE, **settings):
+    return trainer_for(make_model(scene, model), scene, dataclasses.replace(CONFIG, **settings), team)
+
+
+def picture_of(trainer, scene) -> np.ndarray:
+    with trainer.averaged() as model:
+        return render_view(model, scene.model_cameras("test"), 0, background=1.0).colour
+
+
+def gradients_of(trainer) -> dict[str, torch.Tensor]:
+    """Those of the next step, which is not taken."""
+    found, take = {}, trainer.optimisers.step
+    trainer.optimisers.step = lambda standing: found.update(
+        {f"{group.name}.{n}": parameter.grad.clone() for group in trainer.optimisers.groups.values()
+         for n, parameter in enumerate(group.parameters)})
+    trainer.step()
+    trainer.optimisers.step = take
+    return found
+
+
+def outcome(trainer, scene):
+    """The losses of some steps, the gradients of one more, and a picture."""
+    losses = []
+    for _ in range(STEPS):
+        trainer.step()
+        losses.append(trainer.totals().loss)
+    return losses, gradients_of(trainer), picture_of(trainer, scene)
+
+
+def assert_close(outcome, expected):
+    """Losses and gradients to 1e-5, pictures to 1e-4."""
+    (losses, gradients, picture), (wanted, expected_gradients, expected_picture) = outcome, expected
+    assert losses == pytest.approx(wanted, rel=1e-5)
+    for name, gradient in gradients.items():
+        largest = max(float(expected_gradients[name].abs().max()), 1e-6)
+        torch.testing.assert_close(gradient, expected_gradients[name], rtol=0, atol=1e-5 * largest, msg=name)
+    np.testing.assert_allclose(picture, expected_picture, atol=1e-4)
+
+
+def test_one_region_is_the_plain_model(small_scene):
+    plain = trainer_of(small_scene, SMALL)
+    losses, gradients, picture = outcome(plain, small_scene)
+    expected = losses, {f"parts.0.{name}": gradient for name, gradient in gradients.items()}, picture
+    assert_close(outcome(trainer_of(small_scene, regions(1)), small_scene), expected)
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
+def test_regions_on_two_ranks_are_those_on_one(small_scene, count):
+    alone = outcome(trainer_of(small_scene, regions(count)), small_scene)
+    assert len([name for name in alone[1] if name.endswith("table.0")]) == count
+    ranks = at_once(lambda team: outcome(trainer_of(small_scene, regions(count), team), small_scene))
+    for rank, found in enumerate(ranks):
+        assert_close(found, alone)
+        of_rank = {int(name.split(".")[1]) for name in found[1]}
+        assert of_rank == set(range(rank, count, 2))  # and there is nothing of other regions
+
+
+@pytest.mark.parametrize("terms", [
+    {"depth": DepthConfig(weight=0.5, of="points"), "sparsity": SparsityConfig(weight=0.1, points=64)},
+    pytest.param({"near_camera": NearCameraConfig(weight=0.5), "exposure": ExposureConfig(learned=True)},
+                 marks=pytest.mark.slow),
+    pytest.param({"robust": True, "trim": TrimConfig(views=0, warm_in=0.01, margin=1.0)}, marks=pytest.mark.slow),
+])
+def test_every_term_of_the_loss_is_that_of_one_rank(small_scene, terms):
+    """Also those that look at single samples, or at points, of which a rank knows its own alone."""
+    scene = with_points(small_scene)
+    alone = outcome(trainer_of(scene, regions(2), **terms), scene)
+    plain = outcome(trainer_of(scene, regions(2)), scene)
+    assert abs(alone[0][-1] / plain[0][-1] - 1) > 1e-3  # and it is there
+    for found in at_once(lambda team: outcome(trainer_of(scene, regions(2), team, **terms), scene)):
+        assert_close(found, alone)
+
+
+def test_a_checkpoint_of_ranks_is_whole_and_goes_on_with_any_number_of_them(small_scene, tmp_path):
+    def work(team, folder, before=None):
+        trainer = trainer_of(small_scene, regions(3), team)
+        warm_up(trainer)  # which leaves it as it was
+        if before is not None:
+            checkpoint.load_training(before, trainer)
+        for _ in range(3):
+            trainer.step()
+        checkpoint.save(folder, trainer)
+        return trainer
+
+    folders = [tmp_path / name for name in ("alone", "ranks", "alone after ranks", "ranks after alone")]
+    for folder in folders:
+        folder.mkdir()
+    work(ALONE, folders[0])
+    trainers = at_once(lambda team: work(team, folders[1]))
+    for rank, trainer in enumerate(trainers):
+        assert [next(part.parameters()).is_meta for part in trainer.model.parts] == [
+            number % 2 != rank for number in range(3)]
+    work(ALONE, folders[2], folders[1])
+    at_once(lambda team: work(team, folders[3], folders[0]))
+    for one, other in (folders[:2], folders[2:]):
+        for file in (checkpoint.MODEL_FILE, checkpoint.STATE_FILE):
+            first, second = load_file(one / file), load_file(other / file)
+            assert first.keys() == second.keys()
+            for name, value in first.items():
+                torch.testing.assert_close(value, second[name], rtol=1e-4, atol=1e-5, msg=name)
+    loaded = checkpoint.load(folders[3])
+    assert loaded.config.count == 3 and loaded.own == [0, 1, 2] and not any(p.is_meta for p in loaded.parameters())
+
+
+def test_what_ranks_cannot_share_is_refused(small_scene):
+    def work(team):
+        return trainer_of(small_scene, regions(1), team)  # one region is not shared: each rank has all of it
+
+    assert all(trainer.optimisers.team.world == 2 for trainer in at_once(work))
+    team = Team()
+    team.world = 3
+    with pytest.raises(UserError, match="3 ranks cannot share 2 regions; start at most 2, or give more --regions"):
+        check_ranks(regions(2), RefineConfig(), team)
+    with pytest.raises(UserError, match="--refine corrects cameras by all regions"):
+        check_ranks(regions(4), RefineConfig(poses=True), team)
+    check_ranks(SMALL, RefineConfig(poses=True), team)
+
+
+def test_models_without_an_occupancy_grid_have_no_regions():
+    with pytest.raises(SettingError, match="regions is for instant-ngp, whose samples can be cut at a border, and not"):
+        with_regions(RunConfig(model=NeRFConfig(), training=TrainingConfig(batch=RayBatchConfig())), 2)
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    ("--regions 0", "regions must be from 1 to 256, got 0"),
+    ("--regions 2 --blocks 2", "regions are parts of one model, and blocks are models of their own; give one of them"),
+    ("--regions 2 --appearance", "--appearance may come to codes of photos, which regions have none of"),
+    ("--regions 2 --model nerf", "regions is for instant-ngp, whose samples can be cut at a border, and not for nerf"),
+    ("--regions 3 --model regions", "the number of regions is --model.count"),
+    ("--regions 2 --model.appearance 8", "appearance is not for regions"),
+    ("--regions 2 --gradients explicit", "gradients explicit is for instant-ngp alone"),
+])
+def test_the_command_line_refuses_what_regions_have_not(capsys, tmp_path, arguments, sentence):
+    command = ["train", "--steps", "3", "--output", str(tmp_path / "run"), *arguments.split()]
+    assert cli.main(command) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_regions_go_through_every_command(tmp_path, capsys):
+    """Of one process and of two, which score alike."""
+    small = "--model.field.hash-grid.levels 4 --model.sampling.grid-resolution 16 --model.sampling.steps 64".split()
+    command = ["train", "builtin:street", "--downscale", "8", "--regions", "2", "--backend", "cpu", "--threads", "1",
+               "--steps", "8", "--orbit-frames", "2", *small, "--output"]
+    alone, ranks = tmp_path / "alone", tmp_path / "ranks"
+    assert cli.main([*command, str(alone)]) == 0
+    said = capsys.readouterr().err
+    assert "its regions are cut by where its cameras are" in said and "2 regions; of the rays of the photos" in said
+    code, _, err = done(torchrun(*command, ranks))
+    assert code == 0 and "meet them, dealt to 2 ranks" in err, err
+    scores = [json.loads((run / "metrics.json").read_text())["psnr"] for run in (alone, ranks)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+    for again in (["info", ranks], ["eval", ranks], ["train", "--resume", ranks, "--steps", "10"],
+                  ["render", ranks, "--frames", "2", "--size", "16", "12", "--what", "colour", "normals", "--output",
+                   tmp_path / "frames"]):
+        assert cli.main([*map(str, again)]) == 0, again
+    out = capsys.readouterr().out
+    assert "run of regions on builtin:street" in out and "meet them" in out and "trained 10 steps" in out
