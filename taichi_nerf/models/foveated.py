@@ -16,7 +16,7 @@ import numpy as np
 from torch import nn
 
 from ..data.scene import Cameras
-from .views import EMPTY, View, camera_rays, render_view
+from .views import EMPTY, View, directions_of, render_view
 
 __all__ = ["ZONES", "foveated_view", "rates_around"]
 
@@ -35,9 +35,7 @@ def foveated_view(model: nn.Module, cameras: Cameras, index: int, *, gaze: tuple
     Raises:
         as `render_view`.
     """
-    width, height = (int(side) for side in cameras.size[index])
-    directions = camera_rays(model, cameras, index).directions.cpu().numpy().reshape(height, width, 3)
-    rate = rates_around(directions, gaze)
+    rate = rates_around(directions_of(model, cameras, index), gaze)
     views, rays = {}, 0
     for step in np.unique(rate).tolist():
         wanted = rate == 1 if step == 1 else _blocks(rate == step, step)

@@ -61,6 +61,8 @@ class RegionPixels(Pixels):
 class Regions(Model):
     """The models of all regions, as one. Everything random is a function of `seed`."""
 
+    ends_rays = True
+
     def __init__(self, config: RegionsConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, counts)
         half = 0.5 * box.aabb_scale

@@ -141,6 +141,12 @@ def camera_rays(model: nn.Module, cameras: Cameras, index: int) -> Rays:
     return frame.rays(torch.arange(frame.width * frame.height, device=frame.camera[0].device))
 
 
+def directions_of(model: nn.Module, cameras: Cameras, index: int) -> np.ndarray:
+    """[H, W, 3]: unit directions in which the pixels of camera `index` look, as they are rendered."""
+    width, height = (int(side) for side in cameras.size[index])
+    return camera_rays(model, cameras, index).directions.cpu().numpy().reshape(height, width, 3)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
     """What one camera is asked for."""

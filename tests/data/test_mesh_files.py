@@ -66,5 +66,5 @@ def test_what_is_no_mesh_is_refused_in_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"points.ply holds no triangles; points and curves cannot be put into a field"):
         read_mesh(tmp_path / "points.ply")
     monkeypatch.setitem(sys.modules, "trimesh", None)
-    with pytest.raises(UserError, match=r"trimesh, which is not installed; pip install 'taichi-nerf\[mesh\]'"):
+    with pytest.raises(UserError, match=r"trimesh, which is not installed; pip install 'taichi-nerf\[geometry\]'"):
         read_mesh(tmp_path / "points.ply")
