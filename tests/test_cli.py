@@ -472,6 +472,54 @@ def test_a_run_is_asked_in_the_units_of_its_scene(run):
     assert field.at(seen.position[there]).density.shape == (there.sum(),)
 
 
+@pytest.mark.parametrize("options, sentence", [
+    (("--what", "mesh", "-o", "x.fbx"), "x.fbx is no format of mesh, which have .glb or .obj or .ply or .stl"),
+    (("--what", "points", "-o", "x.glb"), "x.glb is no format of points, which have .ply or .las"),
+    (("--what", "depth", "-o", "x.png"), "x.png is no format of depth, which have no ending, since it is a folder"),
+    (("--what", "volume", "-o", "x.vdb"), "x.vdb is no format of volume, which have .npz"),
+    (("-o", "x.stl", "--colour", "vertex"), "STL has no colours"),
+    (("--time", "0.5"), "which knows no time; leave --time out"),
+    (("--unit", "0"), "unit must be how many metres a unit of the scene has"),
+    (("--unit", "1e9"), "unit must be how many metres a unit of the scene has"),
+    (("--density", "-3"), "density must be above 0"),
+    (("--box", "0", "0", "0", "1", "-1", "1"), "box must be two corners, the first the lower one along each axis"),
+    (("--resolution", "3"), "resolution must be"),
+    (("--what", "depth", "--views", "nowhere"), "--views nowhere is no camera path"),
+])
+def test_an_export_that_cannot_be_is_one_sentence(run, tmp_path, monkeypatch, capsys, options, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert sentence in refused(capsys, "export", run, *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
+    folder, grid = tmp_path / "depth", tmp_path / "deep" / "grid.npz"
+    assert cli.main(["export", str(run), "--what", "depth", "--views", "test", "-o", str(folder), "--unit", "0.5"]) == 0
+    assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.json"))) > 0
+    assert "in metres" in capsys.readouterr().out
+    assert cli.main(["export", str(run), "--what", "volume", "--resolution", "8", "-o", str(grid)]) == 0
+    captured = capsys.readouterr()
+    assert "8 x 8 x 8 places" in captured.out and "memory: " in captured.err
+    assert f"{grid} exists" in refused(capsys, "export", run, "--what", "volume", "-o", grid)
+    assert cli.main(["info", str(grid)]) == 0
+    assert "a volume of 8 x 8 x 8 places" in capsys.readouterr().out
+    assert "--picture draws cameras" in refused(capsys, "info", grid, "--picture", tmp_path / "x.png")
+
+
+@pytest.mark.slow
+def test_points_and_meshes_are_exported_with_a_picture(trained_run, tmp_path, capsys):
+    for options, name in ((("--what", "points"), "points.ply"), (("--faces", "500"), "mesh.glb"),
+                          (("--faces", "500", "--unit", "0.1"), "mesh.obj"), (("--colour", "none",), "mesh.stl"),
+                          (("--density", "5", "--faces", "900"), "level.ply")):
+        file = tmp_path / name
+        assert cli.main(["export", str(trained_run), "-o", str(file), "--resolution", "24", *options]) == 0
+        assert file.is_file() and file.with_suffix(".png").is_file()
+        capsys.readouterr()
+        assert cli.main(["info", str(file)]) == 0
+        said = capsys.readouterr().out
+        assert "points" in said if name == "points.ply" else "watertight" in said
+
+
 @pytest.fixture(scope="module")
 def other_runs(scene_folder, tmp_path_factory):
     """A run of 3 steps of each other model, by its name."""

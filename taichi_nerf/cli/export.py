@@ -121,13 +121,13 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     with Progress("surface") as line:
         if command.density is None:
             distance, weight = meshes.distance_grid(grid, views, _left(line))
-            mesh = meshes.mesh_of(grid, distance, meshes.known_enough(weight))
+            mesh = meshes.mesh_of(grid, distance, meshes.known_enough(weight, len(views)))
         else:
             mesh = meshes.mesh_of(grid, meshes.density_grid(grid, field, command.density, command.time, _left(
                 line, "layers")))
         mesh, dropped = meshes.without_small_parts(mesh)
         found = len(mesh.faces)
-        mesh = meshes.simplified(mesh, command.faces)
+        mesh = meshes.simplified(meshes.smoothed(mesh) if command.density is None else mesh, command.faces)
         holes = mesh.holes
     texture = colour = at = None
     kind = _colour(command, output)
@@ -273,7 +273,7 @@ def _picture(output: Path, draw, field: "Field") -> Path:
 
 
 def _unit_name(command: Export) -> str:
-    return "m" if command.unit else "units of the scene's file"
+    return "metres" if command.unit else "units of the scene's file"
 
 
 def _check_time(command: Export, run: "RunFolder") -> None:

@@ -19,13 +19,14 @@ from ..query import Field
 from .libraries import library
 from .surface import SurfaceView
 
-__all__ = ["BYTES_A_VOXEL", "Grid", "Mesh", "density_grid", "distance_grid", "grid_around", "mesh_of", "simplified",
-           "without_small_parts"]
+__all__ = ["BYTES_A_VOXEL", "Grid", "Mesh", "density_grid", "distance_grid", "grid_around", "known_enough",
+           "mesh_of", "simplified", "smoothed", "without_small_parts"]
 
 TRUNCATION = 3.0  # cells
 MARGIN = 2  # cells around all that is seen
 VIEWS_AT_ONCE = 2**22  # pixels
-LEAST_WEIGHT = 0.2  # of all views, below which nothing is known of a place
+SEEN = 0.06  # of the views, whose weight a place must have: what fewer see through gaps and fog is left out
+PASS, BACK, PASSES = 0.5, -0.53, 20  # of smoothing: towards the neighbours, and a little farther back
 SMALL = 0.04  # of the diagonal of all: parts with a smaller one are dropped
 BYTES_A_VOXEL = 24  # of a grid, while a surface is found in it
 BOX_QUANTILE = 0.0005  # of the points seen that may lie outside of the grid, at either end of an axis
@@ -147,9 +148,25 @@ def mesh_of(grid: Grid, distance: np.ndarray, known: np.ndarray | None = None) -
     return _compact(Mesh(vertices=grid.places(vertices.astype(np.float64)), faces=faces))
 
 
-def known_enough(weight: np.ndarray) -> np.ndarray:
-    """Bool: of which places enough is known."""
-    return weight > LEAST_WEIGHT
+def known_enough(weight: np.ndarray, views: int) -> np.ndarray:
+    """Bool: of which places enough is known by so many views."""
+    return weight > SEEN * views
+
+
+def smoothed(mesh: Mesh, passes: int = PASSES) -> Mesh:
+    """Without the steps of the grid, and as large as before: each pass moves the corners towards the means of their
+    neighbours, and back (Taubin 1995, A Signal Processing Approach to Fair Surface Design)."""
+    sparse = library("scipy.sparse", "a mesh")
+    edges = np.unique(np.sort(mesh.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
+    rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
+    count = len(mesh.vertices)
+    beside = sparse.csr_matrix((1 / np.bincount(rows, minlength=count)[rows], (rows, columns)), shape=(count, count))
+    middle = mesh.vertices.mean(axis=0)
+    place = mesh.vertices - middle
+    for _ in range(passes):
+        for share in (PASS, BACK):
+            place = place + share * (beside @ place - place)
+    return replace(mesh, vertices=place + middle)
 
 
 def without_small_parts(mesh: Mesh, least: float = SMALL) -> tuple[Mesh, int]:

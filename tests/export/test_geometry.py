@@ -1,5 +1,6 @@
 """Meshes, points, volumes and depth pictures of a ball that is known, in the units of its file."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -49,7 +50,7 @@ def views(field):
 def ball(field, views):
     grid = mesh.grid_around(views, box_of(field, None), 40)
     distance, weight = mesh.distance_grid(grid, views)
-    return mesh.without_small_parts(mesh.mesh_of(grid, distance, mesh.known_enough(weight)))[0], grid
+    return mesh.without_small_parts(mesh.mesh_of(grid, distance, mesh.known_enough(weight, len(views))))[0], grid
 
 
 def test_points_lie_on_the_surface_one_in_a_voxel(field):
@@ -84,8 +85,18 @@ def test_a_mesh_is_the_surface_and_faces_outwards(ball):
 def test_what_no_camera_saw_is_no_surface_and_a_hole(field, views):
     grid = mesh.grid_around(views, box_of(field, None), 40)
     distance, weight = mesh.distance_grid(grid, views[:1])
-    made = mesh.without_small_parts(mesh.mesh_of(grid, distance, mesh.known_enough(weight)))[0]
+    made = mesh.without_small_parts(mesh.mesh_of(grid, distance, mesh.known_enough(weight, 1)))[0]
     assert (made.vertices[:, 0] > CENTRE[0] - 1).all() and made.holes >= 1
+
+
+def test_smoothing_takes_steps_away_and_no_volume(ball):
+    rough = mesh.Mesh(vertices=ball[0].vertices + 0.1 * np.random.default_rng(0).normal(size=ball[0].vertices.shape),
+                      faces=ball[0].faces)
+    even = mesh.smoothed(rough)
+    spread = [np.linalg.norm(each.vertices - CENTRE, axis=1).std() for each in (rough, even)]
+    assert spread[1] < 0.6 * spread[0]
+    volumes = [trimesh.Trimesh(each.vertices, each.faces).volume for each in (rough, even)]
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.02)
 
 
 def test_a_level_of_the_density_is_closed(field, views, ball):
@@ -212,6 +223,32 @@ def test_pictures_of_cameras_keep_what_they_see():
     cameras = pinhole(around(40), 0.5)
     assert (cameras.size == 20).all() and np.allclose(cameras.focal, 24)
     assert (pinhole(around(40), 10, longest=100).size == 100).all()
+
+
+def test_an_empty_field_and_an_object_that_nobody_names_are_one_sentence_each(field, tmp_path):
+    empty = query.Field(Asked(torch.float32, "cpu", peak=0.0), placed())
+    with pytest.raises(UserError, match="see no surface: nothing is opaque"):
+        points.surface_points(empty, around(8), rays=400, voxel=0.5)
+    with pytest.raises(UserError, match="the cameras see no surface in the box"):
+        mesh.grid_around(list(surface_views(empty, around(8))), box_of(empty, None), 20)
+    with pytest.raises(UserError, match="the field is empty in the box"):
+        volume.write_volume(tmp_path / "x.npz", empty, volume.grid_in(box_of(empty, None), 4))
+    endless = query.Field(field.model, dataclasses.replace(field.scene, bounded=False))
+    with pytest.raises(UserError, match=r"nothing says what the object of ball is.* --box X0 Y0 Z0 X1 Y1 Z1"):
+        box_of(endless, None)
+    assert np.allclose(box_of(endless, np.array([ORIGIN, ORIGIN + 1])), [[0] * 3, [1] * 3])
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_left_of_a_file_that_is_broken_off(field, tmp_path, monkeypatch):
+    def broken_off(*args, **kwargs):
+        args[0].write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        volume.write_volume(tmp_path / "x.npz", field, volume.grid_in(box_of(field, None), 4))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_library_that_is_missing_is_one_sentence():
