@@ -699,6 +699,9 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
     put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
     for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
         assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    everything = ["--hide", "-9", "-9", "-9", "9", "9", "9"]
+    assert cli.main([*plain, *everything, "-o", str(tmp_path / "hidden")]) == 0
+    assert (opened(tmp_path / "hidden" / "colour_0000.png") == 255).all()
     without, unlit, lit = (opened(tmp_path / name / "colour_0000.png")[6, 6].astype(int)
                            for name in ("without", "with", "lit"))
     assert unlit.tolist() != without.tolist() and unlit[0] > 150 and unlit[1] < 60 and 40 < lit[0] < unlit[0]
@@ -715,6 +718,8 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
     ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),
     ("--insert no.glb --at 0 0 0 --what normals", "what of normals does not go with --insert"),
     ("--insert no.glb --at 0 0 0 --renderer taichi", "renderer taichi ends no rays at objects"),
+    ("--hide 0 0 0 1 1", "hide takes six finite numbers for each box, got 5"),
+    ("--hide 0 0 0 1 1 1 --what normals", "hide does not go with --what normals, --light and --renderer taichi"),
     ("--light 1 2 3", "light shines on objects; give --insert with it, or leave it out"),
     ("--insert no.glb --at 0 0 0", "no.glb does not exist; check the path of the mesh"),
 ])

@@ -83,6 +83,9 @@ class Render(Common):
     times of the path, or 0 1 where it has none."""
     freeze: bool = False
     """Leave the camera where the path begins, while the time goes on."""
+    hide: Annotated[tuple[float, ...], arg(metavar="X0 Y0 Z0 X1 Y1 Z1", help_behavior_hint="")] = ()
+    """Show nothing of the field between two corners of a box, in the world of the scene's file; of several boxes, one
+    after the other."""
     insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
     """Meshes that are put into the field: GLB, glTF, OBJ (y up), PLY, STL (z up)."""
     at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
@@ -152,6 +155,11 @@ class Render(Common):
                                f"{' '.join(f'{number:g}' for number in self.light)}")
         if not 0 <= self.shadow <= 1:
             raise SettingError(f"shadow must be from 0 to 1, got {self.shadow:g}")
+        if len(self.hide) % 6 or not all(abs(number) < float("inf") for number in self.hide):
+            raise SettingError(f"hide takes six finite numbers for each box, got {len(self.hide)}")
+        if self.hide and ("normals" in self.what or self.light or self.renderer == "taichi"):
+            raise SettingError("hide does not go with --what normals, --light and --renderer taichi; leave it out, or "
+                               "them")
         if count == 0 and self.light:
             raise SettingError("light shines on objects; give --insert with it, or leave it out")
         if count and "normals" in self.what:
@@ -195,7 +203,7 @@ def render(command: Render) -> int:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, _ = load_any(run.path)
             scene, cameras, times = _path_cameras(command, run)
-            shown = _with_objects(command, run, scene, model) if command.insert else model
+            shown = _with_objects(command, run, scene, _without_boxes(command, scene, model))
             times = _times(command, run, len(cameras), times)
             if command.freeze:
                 cameras = cameras.subset(np.zeros(len(cameras), int))
@@ -240,8 +248,23 @@ def _grid(command: Render, scene: "Scene", cameras: "Cameras", eye_distance: flo
                          eye_distance=eye_distance, convergence=convergence, size=command.size)
 
 
+def _without_boxes(command: Render, scene: "Scene", model):
+    """What renders the model without what is to be hidden."""
+    import numpy as np
+    import torch
+
+    from ..models.hidden import WithoutBox
+
+    for ends in np.reshape(command.hide, (-1, 2, 3)):
+        corners = scene.scale * (np.sort(ends, axis=0) - scene.origin - scene.centre)  # in the world's axes
+        model = WithoutBox(model, corners.tolist(), torch.from_numpy(scene.rotation))
+    return model
+
+
 def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     """What renders the model with the objects in it."""
+    if not command.insert:
+        return model
     import numpy as np
     import torch
 

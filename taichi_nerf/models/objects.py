@@ -27,7 +27,7 @@ from ..ops.ray_mesh import RayMesh, intersect_ray_mesh, occluded_by_mesh, ray_me
 from ..types import Rays, Standing
 from .pixels import Pixels, mean_of
 
-__all__ = ["Lamp", "Surface", "WithObjects", "placed", "surface_of"]
+__all__ = ["Lamp", "Surface", "WithObjects", "alone", "placed", "surface_of"]
 
 AT_EDGES = 4  # rays of a pixel that the outline of a surface passes through
 SPREAD = 0.02  # of the distances in a pixel: from there on its rays see different things
@@ -151,7 +151,7 @@ class WithObjects(nn.Module):
         t, colour = self._seen(rays)  # [R], [R, 3]
         apart, together = self._sorted(t.view(-1, rays.per_pixel))  # pixels
         of_apart = (apart[:, None] * rays.per_pixel + torch.arange(rays.per_pixel, device=t.device)).reshape(-1)
-        lines = _one_after_the_other(_narrowed(rays, of_apart), _middles(rays, together))
+        lines = _one_after_the_other(alone(rays, of_apart), _middles(rays, together))
         ends = torch.cat([t[of_apart], mean_of(t, rays.per_pixel)[together]])
         shown = torch.cat([colour[of_apart], mean_of(colour, rays.per_pixel)[together]])
         found, marched, visible = self._composited(lines, ends, shown, standing)  # [.., 5]
@@ -265,7 +265,7 @@ def _plane(normal: Tensor) -> Tensor:
     return torch.stack([across, torch.linalg.cross(normal, across)], dim=1)
 
 
-def _narrowed(rays: Rays, index: Tensor) -> Rays:
+def alone(rays: Rays, index: Tensor) -> Rays:
     """Some of the rays, each a pixel of its own with its part of the area."""
     picked = rays[index]
     return picked if rays.radius is None else replace(picked, radius=picked.radius / rays.per_pixel**0.5)
