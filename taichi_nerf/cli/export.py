@@ -68,6 +68,8 @@ class Export(Common):
     """Of points: about so many rays at the most, spread over all training views."""
     views: Annotated[str, arg(metavar="train|val|test|orbit|FILE.json")] = "train"
     """Of depth pictures: the poses of a split, those around the scene, or those of a camera-path file."""
+    exr: bool = False
+    """Write depth pictures as EXR, whose values are units, or metres with --unit."""
     every: Annotated[int, arg(metavar="K")] = 1
     """Of depth pictures: every K-th view."""
     time: Annotated[float | None, arg(metavar="T")] = None
@@ -224,7 +226,8 @@ def _depth(command: Export, field: "Field", output: Path) -> None:
     cameras = _cameras(command, field)
     make_folder(output)
     with Progress("looking") as line:
-        step = write_depth(output, field, cameras, unit=command.unit, time=command.time, on_view=_left(line))
+        step = write_depth(output, field, cameras, unit=command.unit, exr=command.exr, time=command.time,
+                           on_view=_left(line))
     result(f"{len(cameras)} depth pictures, a step being at most {step:g} {_unit_name(command)}: {quoted(output)}")
 
 

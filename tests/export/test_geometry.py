@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from taichi_nerf import query, runtime
+from taichi_nerf.data import hdr
 from taichi_nerf.data.scene import Cameras
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import facts, libraries, mesh, mesh_files, point_files, points, texture, view_colours, volume
@@ -204,6 +205,18 @@ def test_depth_pictures_and_their_cameras_give_back_the_surface(field, tmp_path)
         place = local @ np.array(about["transform_matrix"]).T
         away = np.linalg.norm(place[:, :3] - 2 * (CENTRE + ORIGIN), axis=1)
         assert about["unit"] == "metre" and len(z) > 100 and np.abs(away - 2 * RADIUS).mean() < 0.3
+
+
+def test_an_exr_has_the_distances_as_they_are(field, tmp_path):
+    camera = around(16).subset([2])
+    assert write_depth(tmp_path / ".", field, camera, exr=True) == 1.0
+    content = (tmp_path / "depth_0000.exr").read_bytes()
+    hdr._check_exr(content)
+    assert hdr._exr_size(content) == (16, 16)
+    write_depth(tmp_path, field, camera)
+    steps = np.asarray(Image.open(tmp_path / "depth_0000.png"))
+    rows = np.frombuffer(content[-16 * 72:], [("head", "<i4", 2), ("values", "<f4", 16)])["values"]
+    assert steps.any() and np.array_equal(np.round(rows / 0.001), steps)
 
 
 def test_a_step_grows_where_a_millimetre_does_not_reach(field, tmp_path):
