@@ -261,7 +261,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team",
     config = run.config
     team.use(runtime.current().device)
     with team.together():
-        model = make_model(scene, config.model, seed=config.training.seed)
+        model = make_model(scene, config.model, seed=config.training.seed, team=team)
         trainer = trainer_for(model, scene, config.training, team)
     with team.together():
         if run.has_checkpoint:
@@ -370,7 +370,7 @@ def _begun(command: Train, held: contextlib.ExitStack, team: "Team") -> "tuple[R
 
     with team.together():
         config, scene, there = _settled(command)
-        check_ranks(config.model, config.training.refine, team)
+        check_ranks(config.model, team)
     _check_same(team, config, scene)
     run = None
     with team.together():

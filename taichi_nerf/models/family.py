@@ -1,7 +1,7 @@
 """The model of any settings, and what of a scene it needs to know before it is made."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..config import HashGridConfig, ModelConfig, system_of
 from ..data.scene import Scene
@@ -13,10 +13,12 @@ __all__ = ["box_of", "build_model", "check_scene", "counts_of", "settled"]
 
 
 def build_model(config: ModelConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None,
-                sizes: Mapping[str, int] | None = None) -> Model:
+                sizes: Mapping[str, int] | None = None, own: Sequence[int] | None = None) -> Model:
     """An untrained model of what lies in `box`, on the CPU, with codes for so many ids of each name, and arrays of
-    `sizes` where no setting says how large they are. Raises ValueError for sizes that it cannot have."""
-    model = system_of(config).model_class(config, box, seed, counts)
+    `sizes` where no setting says how large they are. Of `config.parts` only `own` are made, where ranks share a model.
+    Raises ValueError for sizes that it cannot have."""
+    some = {} if own is None else {"own": own}
+    model = system_of(config).model_class(config, box, seed, counts, **some)
     if sizes:
         model.make_room(sizes)
     return model

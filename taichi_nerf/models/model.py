@@ -72,6 +72,9 @@ class Exchange(Protocol):
     def added(self, tensor: Tensor) -> Tensor:
         """The sum over the ranks; the gradient is that of what is here."""
 
+    def spread(self, tensor: Tensor) -> Tensor:
+        """The same, which all ranks have alike; its gradient is the sum over the ranks of what their parts give it."""
+
 
 class Model(nn.Module):
     """A radiance field that renders rays and says how it is trained.

@@ -13,7 +13,7 @@ as fine as those of a single model, and one region is one.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -63,21 +63,20 @@ class Regions(Model):
 
     ends_rays = True
 
-    def __init__(self, config: RegionsConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
+    def __init__(self, config: RegionsConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None,
+                 own: Sequence[int] | None = None):
+        """`own`: numbers of the regions that are made here, as of `share`; None: all."""
         super().__init__(config, box, counts)
         half = 0.5 * box.aabb_scale
         self.corners = np.array(config.corners, np.float32) if config.boxes else boxes_of(np.zeros((0, 3)), half,
                                                                                           config.count)
-        self.parts = nn.ModuleList(InstantNGP(config, box, seed + BETWEEN_SEEDS * number, counts)
-                                   for number in range(config.count))
-        for part, (lower, upper) in zip(self.parts, self.corners):
-            part.grid.confine(lower, upper)
+        self.own = list(range(config.count) if own is None else own)
+        self.parts = _Parts(self._made(number, seed) for number in range(config.count))
         # what lies on the faces of the cube is in its outer regions, where rounding puts it
         corners = torch.from_numpy(self.corners)
         self.register_buffer("boxes", torch.where(corners.abs() >= half, corners.sign() * float("inf"), corners),
                              persistent=False)
         self.sees_cones = self.parts[0].sees_cones
-        self.own = list(range(config.count))
         self.exchange: Exchange | None = None
 
     @classmethod
@@ -92,6 +91,9 @@ class Regions(Model):
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         """Pixels of `rays` in model space; in training the samples are shifted by a random part of a step."""
         enter, leave, order = spans_of(rays, self.boxes)
+        if self.exchange is not None and rays.origins.requires_grad:  # of cameras that are corrected
+            rays = replace(rays, origins=self.exchange.spread(rays.origins),
+                           directions=self.exchange.spread(rays.directions))
         pieces = [self._piece(number, rays, enter, leave, standing) for number in self.own]
         transmittance = torch.stack([1 - piece.opacity for piece in pieces])
         values = torch.stack([torch.cat([piece.colour, piece.depth[:, None]], dim=1) for piece in pieces])
@@ -163,7 +165,7 @@ class Regions(Model):
         self.own, self.exchange = list(own), exchange
         for number, part in enumerate(self.parts):
             if number not in self.own:
-                part.to("meta").requires_grad_(False)
+                _elsewhere(part)
 
     def holds(self, name: str) -> bool:
         words = name.split(".")
@@ -188,6 +190,14 @@ class Regions(Model):
     def _first(self) -> InstantNGP:
         """One that is here, for what all have in common."""
         return self.parts[self.own[0]]
+
+    def _made(self, number: int, seed: int) -> InstantNGP:
+        """The model of a region."""
+        part = InstantNGP(self.config, self.box, seed + BETWEEN_SEEDS * number, self.counts)
+        if number not in self.own:
+            return _elsewhere(part)
+        part.grid.confine(*self.corners[number])
+        return part
 
     def _here(self) -> Iterator[InstantNGP]:
         return (self.parts[number] for number in self.own)
@@ -224,6 +234,21 @@ def shares_of_rays(boxes: np.ndarray, cameras: Cameras) -> np.ndarray:
     arrays = (torch.from_numpy(np.ascontiguousarray(getattr(cameras, name))) for name in names)
     enter, leave, _ = spans_of(Rays(*rays_from_pixels(of_camera, pixels, *arrays)), torch.from_numpy(boxes))
     return (leave > enter).float().mean(dim=1).numpy()
+
+
+def _elsewhere(part: InstantNGP) -> InstantNGP:
+    """A model whose numbers are on another rank: shapes alone."""
+    return part.to("meta").requires_grad_(False)
+
+
+class _Parts(nn.ModuleList):
+    """Models of which those that are elsewhere stay there, whatever is done to the tensors of all."""
+
+    def _apply(self, fn, recurse=True):
+        for part in self:
+            if not next(part.parameters()).is_meta:
+                part._apply(fn, recurse)
+        return self
 
 
 class _Colours:

@@ -139,11 +139,14 @@ class OccupancyGrid(torch.nn.Module):
         return Visit(everywhere=False, uniform=self.cells_per_update - occupied, occupied=occupied, seed=seed)
 
     def _cells_to_visit(self, visit: Visit) -> torch.Tensor:
+        """Those of the visit, but for cells that a confined grid has no use for."""
         if visit.everywhere:
-            return torch.arange(visit.uniform, dtype=torch.int32, device=self.values.device)
-        return choose_cells(
-            self.bits, uniform_count=visit.uniform, occupied_count=visit.occupied, seed=visit.seed
-        )
+            cells = torch.arange(visit.uniform, dtype=torch.int32, device=self.values.device)
+        else:
+            cells = choose_cells(
+                self.bits, uniform_count=visit.uniform, occupied_count=visit.occupied, seed=visit.seed
+            )
+        return cells if self.within is None else cells[self.within[cells.long()]]
 
     @torch.no_grad()
     def mark_invisible(

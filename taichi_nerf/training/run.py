@@ -12,6 +12,8 @@ from ..config import ModelConfig, TrainingConfig, preset_for, recipe
 from ..data.scene import Scene
 from ..models.family import box_of, build_model, check_scene, counts_of, settled
 from ..models.model import Model
+from .shared import own_parts
+from .team import ALONE, Team
 from .totals import Totals
 from .trainer import Trainer, trainer_for
 
@@ -105,17 +107,19 @@ class Meter:
         self.steps_before, self.seconds_before = self.trainer.steps_done, self.trainer.seconds
 
 
-def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0) -> Model:
-    """An untrained model of what `scene` shows, on the current runtime; by default Instant-NGP.
+def make_model(scene: Scene, config: ModelConfig | None = None, *, seed: int = 0, team: Team = ALONE) -> Model:
+    """An untrained model of what `scene` shows, on the current runtime; by default Instant-NGP. Of one that the ranks
+    of `team` share it has the parts of this rank.
 
     Raises UserError where such a model cannot represent the scene.
     """
     here = runtime.current()
     config = config or recipe(preset=preset_for(here.backend)).model
     check_scene(config, scene)
-    model = build_model(settled(config, scene), box_of(scene), seed, counts_of(scene)).to(here.device)
+    model = build_model(settled(config, scene), box_of(scene), seed, counts_of(scene),
+                        own=own_parts(config, team)).to(here.device)
     if here.device.type == "cpu":
-        numbers = sum(parameter.numel() for parameter in model.parameters())
+        numbers = sum(parameter.numel() for parameter in model.parameters() if not parameter.is_meta)
         runtime.require_memory(3 * 4 * numbers, f"Adam, with the average of {numbers} weights,",
                                "use a smaller model (--preset small)")
     return model

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import ModelConfig, RefineConfig
+from ..config import ModelConfig
 from ..errors import UserError
 from ..models.model import Model
 from .team import Ranks, Team
 
-__all__ = ["Shared", "check_ranks", "shared"]
+__all__ = ["Shared", "check_ranks", "own_parts", "shared"]
 
 
 class Shared(Team):
@@ -40,26 +40,24 @@ class Shared(Team):
 
 
 class Parts:
-    """What the parts of a model get to know of each other (`models.model.Exchange`). Of K parts each rank has every
-    `world`-th, from its number on."""
+    """What the parts of a model get to know of each other (`models.model.Exchange`). Of `count` parts each rank has
+    every `world`-th, from its number on."""
 
     def __init__(self, ranks: Ranks, count: int):
         self.ranks, self.count = ranks, count
 
-    @property
-    def own(self) -> Sequence[int]:
-        """Numbers of the parts that are here."""
-        return self.ranks.mine(range(self.count))
-
     def gathered(self, *of_parts: Tensor) -> list[Tensor]:
         shapes = [tensor.shape[1:] for tensor in of_parts]
         flat = torch.cat([tensor.flatten(1) for tensor in of_parts], dim=1)  # [k, N]
-        every = _Gathered.apply(flat, self.ranks, self.count, tuple(self.own))
+        every = _Gathered.apply(flat, self.ranks, self.count, tuple(self.ranks.mine(range(self.count))))
         pieces = every.split([shape.numel() for shape in shapes], dim=1)
         return [piece.unflatten(1, shape) for piece, shape in zip(pieces, shapes)]
 
     def added(self, tensor: Tensor) -> Tensor:
         return _Added.apply(tensor, self.ranks)
+
+    def spread(self, tensor: Tensor) -> Tensor:
+        return _Spread.apply(tensor, self.ranks)
 
 
 class _Gathered(torch.autograd.Function):
@@ -98,23 +96,39 @@ class _Added(torch.autograd.Function):
         )
 
 
-def check_ranks(config: ModelConfig, refine: RefineConfig, team: Team) -> None:
-    """Raises UserError where the ranks of `team` cannot share a model with parts."""
-    if team.world == 1 or config.parts == 1:
-        return
-    if team.world > config.parts:
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor, ranks):
+        ctx.ranks = ranks
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        total = gradient.clone()
+        ctx.ranks.add(total)
+        return (
+            total,
+            None,  # ranks
+        )
+
+
+def check_ranks(config: ModelConfig, team: Team) -> None:
+    """Raises UserError where the ranks of `team` cannot share a model with parts, as they are more."""
+    if own_parts(config, team) is not None and team.world > config.parts:
         raise UserError(f"{team.world} ranks cannot share {config.parts} regions; start at most {config.parts}, or "
                         "give more --regions")
-    if refine.active:
-        raise UserError("--refine corrects cameras by all regions, of which each rank has its own alone; leave it out, "
-                        "or train in one process")
 
 
 def shared(model: Model, team: Team) -> Team:
     """The team that a step of `model` has: where the model has parts the ranks share them from now on, else they all
     have all of it."""
-    if team.world == 1 or model.config.parts == 1:
+    own = own_parts(model.config, team)
+    if own is None:
         return team
-    parts = Parts(team, model.config.parts)
-    model.share(parts.own, parts)
+    model.share(own, Parts(team, model.config.parts))
     return Shared(team)
+
+
+def own_parts(config: ModelConfig, team: Team) -> Sequence[int] | None:
+    """Numbers of the parts of a model that this rank has; None: all of it."""
+    return None if team.world == 1 or config.parts == 1 else team.mine(range(config.parts))

@@ -166,7 +166,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     Raises SettingError where `config` cannot train `model`, and UserError where it cannot train on `scene`.
     """
     check_fit(model.config, config)
-    check_ranks(model.config, config.refine, team)
+    check_ranks(model.config, team)
     own = shared(model, team)
     cameras, photos, settings = scene.model_cameras("train"), photos_of(scene), config.optimiser
     corrections = Corrections(cameras, config).to(runtime.current().device)

@@ -45,7 +45,7 @@ def regions(count: int) -> RegionsConfig:
 
 
 def trainer_of(scene, model, team=ALONE, **settings):
-    return trainer_for(make_model(scene, model), scene, dataclasses.replace(CONFIG, **settings), team)
+    return trainer_for(make_model(scene, model, team=team), scene, dataclasses.replace(CONFIG, **settings), team)
 
 
 def picture_of(trainer, scene) -> np.ndarray:
@@ -105,6 +105,7 @@ def test_regions_on_two_ranks_are_those_on_one(small_scene, count):
     {"depth": DepthConfig(weight=0.5, of="points"), "sparsity": SparsityConfig(weight=0.1, points=64)},
     pytest.param({"near_camera": NearCameraConfig(weight=0.5), "exposure": ExposureConfig(learned=True)},
                  marks=pytest.mark.slow),
+    pytest.param({"refine": RefineConfig(poses=True, start_step=0, learning_rate=0.05)}, marks=pytest.mark.slow),
     pytest.param({"robust": True, "trim": TrimConfig(views=0, warm_in=0.01, margin=1.0)}, marks=pytest.mark.slow),
 ])
 def test_every_term_of_the_loss_is_that_of_one_rank(small_scene, terms):
@@ -148,6 +149,16 @@ def test_a_checkpoint_of_ranks_is_whole_and_goes_on_with_any_number_of_them(smal
     assert loaded.config.count == 3 and loaded.own == [0, 1, 2] and not any(p.is_meta for p in loaded.parameters())
 
 
+def test_a_rank_makes_its_own_regions_alone(small_scene):
+    """With the weights that they have where all are made."""
+    whole = make_model(small_scene, regions(3))
+    for rank, model in enumerate(at_once(lambda team: make_model(small_scene, regions(3), team=team))):
+        assert model.own == list(range(rank, 3, 2))
+        for number, (part, same) in enumerate(zip(model.parts, whole.parts)):
+            for parameter, expected in zip(part.parameters(), same.parameters()):
+                assert torch.equal(parameter, expected) if number in model.own else parameter.is_meta
+
+
 def test_what_ranks_cannot_share_is_refused(small_scene):
     def work(team):
         return trainer_of(small_scene, regions(1), team)  # one region is not shared: each rank has all of it
@@ -156,10 +167,9 @@ def test_what_ranks_cannot_share_is_refused(small_scene):
     team = Team()
     team.world = 3
     with pytest.raises(UserError, match="3 ranks cannot share 2 regions; start at most 2, or give more --regions"):
-        check_ranks(regions(2), RefineConfig(), team)
-    with pytest.raises(UserError, match="--refine corrects cameras by all regions"):
-        check_ranks(regions(4), RefineConfig(poses=True), team)
-    check_ranks(SMALL, RefineConfig(poses=True), team)
+        check_ranks(regions(2), team)
+    check_ranks(regions(3), team)
+    check_ranks(SMALL, team)
 
 
 def test_models_without_an_occupancy_grid_have_no_regions():
