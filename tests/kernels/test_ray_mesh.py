@@ -99,6 +99,7 @@ def test_near_and_limit_leave_out_what_lies_outside_of_them(backend):
     assert t.tolist() == [pytest.approx(kernels.FAR)] * 3 + [4.0]
 
 
+@pytest.mark.slow  # tests/ops/test_ray_mesh.py has it of shadows
 def test_any_hit_tells_whether_there_is_a_nearest_one(backend, rng):
     vertices, faces = make_soup(60, rng)
     vertices, faces = backend.tensor(vertices), faces.int().to(backend.device)

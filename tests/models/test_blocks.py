@@ -1,5 +1,7 @@
 """Several models looked at as one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -14,14 +16,14 @@ class Flat(nn.Module):
     """A model that shows one grey, and where it was asked in place of the depth."""
 
     config, box, moves, has_normals, sees_cones, rays_per_pixel = None, Box(), False, True, False, 1
-    knows_visibility = True
+    knows_visibility = ends_rays = True
 
     def __init__(self, grey, visibility=None):
         super().__init__()
         self.grey, self.visibility, self.told = nn.Parameter(torch.tensor(float(grey))), visibility, None
 
     def render(self, rays, standing=None):
-        self.told = rays.shot
+        self.told, self.limit = rays.shot, rays.limit
         ones = torch.ones(len(rays))
         return Pixels(colour=self.grey * ones[:, None].expand(-1, 3), opacity=ones, depth=rays.origins[:, 0].clone(),
                       weights=ones, marched=len(rays))
@@ -66,6 +68,8 @@ def test_a_block_is_asked_in_the_space_of_its_own_model():
     with torch.no_grad():
         assert blocks.render(from_places(3.0)).depth.tolist() == [(3.0 - 1.0) * 4.0 / 4.0]
         assert blocks.density(torch.tensor([[3.0, 0.0, 0.0]])).tolist() == [(3.0 - 1.0) * 4.0 * 4.0]
+        blocks.render(replace(from_places(3.0), limit=torch.tensor([0.5])))
+    assert blocks.ends_rays and blocks.parts[0].model.limit.tolist() == [2.0]
 
 
 @pytest.mark.parametrize("visibility, expected", [(0.01, 0.2), (0.5, 0.5)])
