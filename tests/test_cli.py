@@ -508,7 +508,7 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
 @pytest.mark.slow
 def test_points_and_meshes_are_exported_with_a_picture(trained_run, tmp_path, capsys):
     for options, name in ((("--what", "points"), "points.ply"), (("--faces", "500"), "mesh.glb"),
-                          (("--faces", "500", "--unit", "0.1"), "mesh.obj"), (("--colour", "none",), "mesh.stl"),
+                          (("--faces", "500", "--unit", "0.1"), "small.obj"), (("--colour", "none"), "plain.stl"),
                           (("--density", "5", "--faces", "900"), "level.ply")):
         file = tmp_path / name
         assert cli.main(["export", str(trained_run), "-o", str(file), "--resolution", "24", *options]) == 0
