@@ -496,7 +496,7 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
     folder, grid = tmp_path / "depth", tmp_path / "deep" / "grid.npz"
     assert cli.main(["export", str(run), "--what", "depth", "--views", "test", "-o", str(folder), "--unit", "0.5"]) == 0
     assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.json"))) > 0
-    assert "in metres" in capsys.readouterr().out
+    assert "metres: " in capsys.readouterr().out
     assert cli.main(["export", str(run), "--what", "volume", "--resolution", "8", "-o", str(grid)]) == 0
     captured = capsys.readouterr()
     assert "8 x 8 x 8 places" in captured.out and "memory: " in captured.err
@@ -509,11 +509,11 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
 @pytest.mark.slow
 def test_points_and_meshes_are_exported_with_a_picture(trained_run, tmp_path, capsys):
     for options, name in ((("--what", "points"), "points.ply"), (("--faces", "500"), "mesh.glb"),
-                          (("--faces", "500", "--unit", "0.1"), "mesh.obj"), (("--colour", "none",), "mesh.stl"),
+                          (("--faces", "500", "--unit", "0.1"), "small.obj"), (("--colour", "none"), "plain.stl"),
                           (("--density", "5", "--faces", "900"), "level.ply")):
         file = tmp_path / name
         assert cli.main(["export", str(trained_run), "-o", str(file), "--resolution", "24", *options]) == 0
-        assert file.is_file() and file.with_suffix(".png").is_file()
+        assert file.is_file() and (tmp_path / f"{file.stem}-picture.png").is_file()
         capsys.readouterr()
         assert cli.main(["info", str(file)]) == 0
         said = capsys.readouterr().out

@@ -270,9 +270,14 @@ def _picture(output: Path, draw, field: "Field") -> Path:
     from ..export import preview
     from ..pictures import write_png
 
-    scene, beside = field.scene, output.with_suffix(".png")
+    scene, beside = field.scene, _beside(output)
     camera = scene.world_cameras(paths.orbit(scene, 8, size=(640, 640))).subset([1])
     return write_png(beside, draw(camera, preview))
+
+
+def _beside(output: Path) -> Path:
+    """The picture of what is written; an OBJ has a texture of its own name."""
+    return output.with_name(f"{output.stem}-picture.png")
 
 
 def _unit_name(command: Export) -> str:
@@ -298,6 +303,8 @@ def _output(command: Export, run: Path) -> Path:
         raise UserError(f"--output {output} is no format of {command.what}, which have {wanted}; give such a name")
     if output.exists() and (output.is_file() or suffixes != ("",)):
         raise UserError(f"{output} exists; choose another --output")
+    if command.what in ("mesh", "points") and _beside(output).exists():
+        raise UserError(f"{_beside(output)} exists, where the picture of {output.name} goes; choose another --output")
     check_output(output)
     if command.what == "mesh" and output.suffix.lower() == ".stl" and command.colour == "vertex":
         raise UserError(f"--colour vertex does not go with {output}: STL has no colours; give a .glb, .obj or .ply, or "
