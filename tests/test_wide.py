@@ -98,6 +98,7 @@ def test_the_eyes_of_omnidirectional_stereo_are_on_the_viewing_circle_and_meet_a
     assert left[4].norm() < 1e-6 and 0.005 < right[5].norm() <= 0.03
 
 
+@pytest.mark.slow
 def test_a_panorama_cut_to_a_view_equals_the_view(on_cpu):
     model = ball(radius=0.5, softness=0.03, peak=60.0)
     camera = looking_along_y(position=(0.1, -0.9, 0.2), size=(32, 24), focal=24.0, tilt=0.3)
@@ -153,6 +154,7 @@ def test_who_looks_straight_down_turns_to_the_upper_edge_of_the_picture():
     assert np.allclose(head.camera_to_world[0, :, 1], UP, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_nearest_depth_is_that_of_the_ball(on_cpu):
     grid = wide_pictures(looking_along_y(), "perspective", up=UP, stereo=True)
     assert abs(nearest_depth(ball(radius=0.3), grid) - (2 - 0.3)) < 0.05

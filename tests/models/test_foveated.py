@@ -45,6 +45,7 @@ def test_the_gaze_moves_what_is_sharp_and_angles_decide(on_cpu):
     assert (rate[angle > 35.01] == 4).all() and [step for _, step in ZONES] == [1, 2, 4]
 
 
+@pytest.mark.slow
 def test_only_what_is_wanted_is_rendered(on_cpu):
     model, cameras = Ball(torch.float32, "cpu"), cameras_around()
     full = render_view(model, cameras, 0, background=1.0)

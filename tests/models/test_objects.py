@@ -98,6 +98,7 @@ def like(dtype=torch.float32):
     return torch.empty(0, dtype=dtype)
 
 
+@pytest.mark.slow
 def test_a_ball_before_and_within_another_is_the_exact_composite(on_cpu):
     model, cameras = EndedBall(torch.float32, "cpu"), cameras_around(size=(48, 36), focal=60.0)
     towards = cameras.position[0] / np.linalg.norm(cameras.position[0])
@@ -157,6 +158,7 @@ def test_a_surface_shows_through_as_much_as_the_field_lets_pass(in_double):
     assert gradient[1] == 0, "what is behind the surface has no part in it"
 
 
+@pytest.mark.slow
 def test_a_shadow_falls_where_the_lamp_is_hidden_and_no_further(in_double):
     model = Slabs([0.0, 400.0])
     centre = np.array([0.0, 0.0, 0.15])

@@ -81,7 +81,7 @@ def test_samples_are_cut_and_none_is_lost_or_counted_twice(rng):
     torch.testing.assert_close(*lengths)
 
 
-@pytest.mark.parametrize("standing", [None, STANDING])
+@pytest.mark.parametrize("standing", [pytest.param(None, marks=pytest.mark.slow), STANDING])
 def test_what_regions_show_is_what_all_samples_at_once_show(rng, standing):
     model, rays = model_of(), some_rays(rng)
     pixels = model.render(rays, standing)
@@ -100,6 +100,7 @@ def test_what_regions_show_is_what_all_samples_at_once_show(rng, standing):
     assert pixels.opacity.max() > 0.5 and len(samples) == pixels.visible
 
 
+@pytest.mark.slow
 def test_a_region_knows_cells_of_its_own_alone():
     model = model_of()
     for part, (lower, upper) in zip(model.parts, torch.from_numpy(model.corners)):
@@ -111,6 +112,7 @@ def test_a_region_knows_cells_of_its_own_alone():
     assert whole.parts[0].grid.within is None and (whole.parts[0].grid.bits == -1).all()
 
 
+@pytest.mark.slow
 def test_cropped_regions_show_what_lies_between_two_corners(rng):
     model, rays = model_of(), some_rays(rng)
     with torch.no_grad(), model.cropped((0.1, -1, -1), (1, 1, 1)):
