@@ -142,6 +142,25 @@ def _start(configuration: str) -> runtime.Runtime:
 
 
 @pytest.fixture
+def on_cpu():
+    """Single precision on the CPU; what ran before runs again afterwards."""
+    yield from _instead(torch.float32)
+
+
+@pytest.fixture
+def in_double():
+    """The same in double precision."""
+    yield from _instead(torch.float64)
+
+
+def _instead(dtype: torch.dtype):
+    before = runtime.current()
+    runtime.init("cpu", dtype, threads=1, mlp="torch")
+    yield
+    runtime.init(before.backend, before.dtype, before.threads, mlp=before.mlp)
+
+
+@pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(20)
 

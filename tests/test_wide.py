@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from taichi_nerf import runtime
 from taichi_nerf.data.scene import PERSPECTIVE, Cameras
 from taichi_nerf.errors import UserError
 from taichi_nerf.export.pictures import nearest_depth, render_pictures
@@ -25,14 +24,6 @@ from .models.ball import Ball
 
 UP = np.array([0.0, 0.0, 1.0])
 BALL = (0.02, 0.0, -0.03)
-
-
-@pytest.fixture
-def on_cpu():
-    before = runtime.current()
-    runtime.init("cpu", torch.float32, threads=1)
-    yield
-    runtime.init(before.backend, before.dtype, threads=before.threads)
 
 
 def ball(**settings):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from taichi_nerf import runtime
 from taichi_nerf.data import svox
 from taichi_nerf.data.svox import SvoxTree, read_svox, write_svox
 from taichi_nerf.errors import UserError
@@ -16,14 +15,7 @@ from taichi_nerf.ops.octree import Octree, insert_points, root_of
 from taichi_nerf.ops.octree_rendering import Frame, render_octree
 
 CENTRE, RADIUS = (0.25, -0.5, 1.0), (1.0, 1.5, 1.25)
-
-
-@pytest.fixture(autouse=True)
-def on_cpu():
-    before = runtime.current()
-    runtime.init("cpu", torch.float32, threads=1, mlp="torch")
-    yield
-    runtime.init(before.backend, before.dtype, before.threads, mlp=before.mlp)
+pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
 @pytest.fixture

@@ -4,20 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from taichi_nerf import runtime
 from taichi_nerf.models.foveated import ZONES, foveated_view, rates_around
 from taichi_nerf.models.views import directions_of, render_view
 
 from .ball import Ball
 from .test_views import cameras_around
-
-
-@pytest.fixture
-def on_cpu():
-    before = runtime.current()
-    runtime.init("cpu", torch.float32, threads=1)
-    yield
-    runtime.init(before.backend, before.dtype, threads=before.threads)
 
 
 def test_half_of_the_rays_or_less_show_the_same_in_the_middle(on_cpu):

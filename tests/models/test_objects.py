@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from taichi_nerf import runtime
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.mesh_files import Mesh
 from taichi_nerf.errors import UserError
@@ -23,22 +22,6 @@ from .ball import Ball
 from .test_views import cameras_around, hit, true_rays
 
 RED = (0.8, 0.1, 0.1)
-
-
-@pytest.fixture
-def on_cpu():
-    before = runtime.current()
-    runtime.init("cpu", torch.float32, threads=1)
-    yield
-    runtime.init(before.backend, before.dtype, threads=before.threads)
-
-
-@pytest.fixture
-def in_double():
-    before = runtime.current()
-    runtime.init("cpu", torch.float64, threads=1)
-    yield
-    runtime.init(before.backend, before.dtype, threads=before.threads)
 
 
 class EndedBall(Ball):

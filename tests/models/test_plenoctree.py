@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from taichi_nerf import cli, runtime
+from taichi_nerf import cli
 from taichi_nerf.config import PlenOctreeConfig, RayBatchConfig, SettingError, TrainingConfig
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.svox import read_svox, write_svox
@@ -146,14 +146,6 @@ def test_a_pixel_of_several_rays_is_their_mean(backend, rng):
 
 
 # on a CPU
-
-
-@pytest.fixture
-def on_cpu():
-    before = runtime.current()
-    runtime.init("cpu", torch.float32, threads=1, mlp="torch")
-    yield
-    runtime.init(before.backend, before.dtype, before.threads, mlp=before.mlp)
 
 
 def test_a_checkpoint_knows_the_size_of_its_tree(on_cpu, rng, tmp_path):

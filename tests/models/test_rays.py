@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import torch
 
-from taichi_nerf import runtime
 from taichi_nerf.config import SYSTEMS, recipe
 from taichi_nerf.models.family import build_model
 from taichi_nerf.models.model import Box
@@ -18,14 +17,6 @@ SHOT = {"image": torch.arange(COUNT, dtype=torch.int32), "time": torch.linspace(
 MODELS = [(kind, encoding) for kind, system in SYSTEMS.items() for encoding in (None, "hash")
           if not (kind == "mip-nerf" and encoding == "hash") and system.made_by is None]
 # a tree that is made out of another model knows nothing of a shot
-
-
-@pytest.fixture
-def on_cpu():
-    before = runtime.current()
-    runtime.init("cpu", torch.float32, threads=1)
-    yield
-    runtime.init(before.backend, before.dtype, threads=before.threads)
 
 
 def some_rays():

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import torch
 
-from taichi_nerf import runtime
 from taichi_nerf.config import FieldConfig, HashGridConfig, RegionsConfig, SamplingConfig, SettingError
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.regions import Regions
@@ -17,14 +16,7 @@ CONFIG = RegionsConfig(
     count=4, field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64)),
     sampling=SamplingConfig(grid_resolution=16, steps=64, early_stop=0.0))
 STANDING = Standing(step=3, progress=0.1, seeds=Seeds(1, 2, 3))
-
-
-@pytest.fixture(autouse=True)
-def on_cpu():
-    before = runtime.current()
-    runtime.init("cpu", torch.float32, threads=1)
-    yield
-    runtime.init(before.backend, before.dtype, before.threads, mlp=before.mlp)
+pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
 def some_rays(rng, count: int = 40) -> Rays:
