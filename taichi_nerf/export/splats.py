@@ -1,0 +1,155 @@
+"""Gaussians instead of a field: discs on the surfaces that the training views see.
+
+N discs; V views, each a map of the distances and colours of surfaces. A disc is as wide as the voxels of which there is
+one disc each, so that neighbours just overlap, and much thinner along the normal. Its colour in B = bands^2 functions
+follows the colours that the field shows to those views which see the disc, by least squares.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from .. import runtime
+from ..data.scene import Cameras
+from ..errors import UserError
+from ..models.splats import GaussianSplats
+from ..ops.spherical_harmonics import encode_direction
+from ..query import Field
+from .points import PointCloud, joined, merged
+from .splat_files import Splats
+from .surface import SurfaceView, pinhole, surface_views
+
+__all__ = ["learnable", "splats_of", "surface_splats"]
+
+LEAST_CONFIDENCE = 0.3  # of a point that becomes part of a disc
+WIDTH = 0.6  # standard deviation of a disc, of the side of its voxel
+THICKNESS = 0.15  # of its width
+LEAST_OPACITY, MOST_OPACITY = 0.6, 0.98
+NEAR_ENOUGH = 2.0  # voxels by which the distance that a view has may differ from that of the disc it sees
+BASE = 0.28209479177387814  # the harmonic of no direction
+DAMPING = 0.3  # views by which harmonics of other bands are held at 0
+FACING = 0.1  # cosine from which on a disc faces a view
+
+
+def surface_splats(field: Field, cameras: Cameras, *, rays: int, count: int, bands: int = 3,
+                   box: np.ndarray | None = None, time: float | None = None,
+                   on_view: Callable[[int, int], None] | None = None) -> Splats:
+    """Discs where rays of `cameras` meet surfaces of `field`, in the world of the splits.
+
+    Args:
+        rays: about so many at the most, evenly over all pixels.
+        count: of discs, at the most.
+        bands: of the harmonics of their colours, 1 to 4.
+        box, time, on_view: as of `surface_points`.
+
+    Raises UserError where there is no camera, or no surface.
+    """
+    if len(cameras) == 0:
+        raise UserError(f"{field.scene.name} has no training views, which say where its surfaces are; train on a scene "
+                        "that has")
+    pixels = int(cameras.size.astype(np.int64).prod(axis=1).sum())
+    looked = pinhole(cameras, min(1.0, (rays / pixels) ** 0.5))
+    views = list(surface_views(field, looked, normals=True, time=time, on_view=on_view))
+    clouds, footprints = zip(*(_points(view, cameras.focal[n].mean(), box) for n, view in enumerate(views)))
+    points, footprint = joined(list(clouds)), np.concatenate(footprints)
+    if len(points) == 0:
+        raise UserError(f"the training views of {field.scene.name} see no surface" + (" in the box" if box is not None
+                        else "") + ": nothing is opaque; train longer, or give another --box")
+    points, side = _discs(points, footprint, count)
+    density = field.at(points.position + field.scene.origin, time=time).density
+    opacity = np.clip(1 - np.exp(-density * side), LEAST_OPACITY, MOST_OPACITY)
+    log_scales = np.log(WIDTH * side[:, None] * (1.0, 1.0, THICKNESS))
+    return Splats(
+        means=points.position.astype(np.float32), log_scales=log_scales.astype(np.float32),
+        quaternions=_turned_to(points.normal), logits=np.log(opacity / (1 - opacity)).astype(np.float32),
+        harmonics=_harmonics(points, side, views, bands))
+
+
+def learnable(splats: Splats, near: float) -> GaussianSplats:
+    """The same on the device, with parameters; `near` in units of the file."""
+    device = runtime.current().device
+    return GaussianSplats(*(torch.tensor(values, device=device) for values in (
+        splats.means, splats.log_scales, splats.quaternions, splats.logits, splats.harmonics)), near=near)
+
+
+def splats_of(model: GaussianSplats) -> Splats:
+    """What `model` has learned."""
+    def array(tensor: torch.Tensor) -> np.ndarray:
+        return tensor.detach().float().cpu().numpy()
+
+    return Splats(means=array(model.means), log_scales=array(model.log_scales), quaternions=array(model.quaternions),
+                  logits=array(model.logits), harmonics=array(model.harmonics))
+
+
+def _points(view: SurfaceView, focal: float, box: np.ndarray | None) -> tuple[PointCloud, np.ndarray]:
+    """What a view sees, and [P] the widths of a training image's pixels there."""
+    kept = view.met & (view.confidence > LEAST_CONFIDENCE) & view.normal.any(axis=-1)
+    if box is not None:
+        kept[kept] = ((view.position[kept] >= box[0]) & (view.position[kept] <= box[1])).all(axis=1)
+    cloud = PointCloud(position=view.position[kept].astype(np.float64), colour=view.colour[kept],
+                       normal=view.normal[kept], confidence=view.confidence[kept])
+    return cloud, view.distance[kept] / focal
+
+
+def _discs(points: PointCloud, footprint: np.ndarray, count: int) -> tuple[PointCloud, np.ndarray]:
+    """At most `count` points, one a voxel, and [N] the sides of their voxels: footprints by powers of two or more."""
+    middle = float(np.median(footprint))
+    level = np.round(np.log2(footprint / middle)).astype(int)
+    larger = 1.0
+    while True:
+        sides = {k: larger * middle * 2.0**k for k in np.unique(level)}
+        parts = {k: merged(points[level == k], side) for k, side in sides.items()}
+        found = sum(len(part) for part in parts.values())
+        if found <= count:
+            return joined(list(parts.values())), np.concatenate([np.full(len(parts[k]), sides[k]) for k in parts])
+        larger *= max(1.02, (found / count) ** 0.5)
+
+
+def _turned_to(normal: np.ndarray) -> np.ndarray:
+    """[N, 4] float32 quaternions w, x, y, z that turn z into unit normals [N, 3]."""
+    x, y, z = normal.astype(np.float64).T
+    turned = np.stack([1 + z, -y, x, np.zeros_like(x)], axis=1)
+    turned[z < -1 + 1e-6] = (0.0, 1.0, 0.0, 0.0)
+    return (turned / np.linalg.norm(turned, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _harmonics(points: PointCloud, side: np.ndarray, views: list[SurfaceView], bands: int) -> np.ndarray:
+    """[N, 3, B] float32: min over k of the sum over views of (1/2 + Y k - colour)^2, and a little k^2 of those that
+    know a direction, since many discs are seen by few views."""
+    functions = bands**2
+    damping = np.full(functions, DAMPING * BASE**2)
+    damping[0] = 0.0
+    matrix = np.zeros((len(points), functions, functions)) + np.diag(damping)
+    # the mean colour of the points that became the disc, as if seen by a thousandth of a view
+    matrix[:, 0, 0] += 1e-3 * BASE**2
+    right = np.zeros((len(points), functions, 3))
+    right[:, 0] = 1e-3 * BASE * (points.colour / 255 - 0.5)
+    for view in views:
+        seen, colour, direction = _seen(points, side, view)
+        basis = encode_direction(torch.from_numpy(direction.astype(np.float32)).to(runtime.current().device), bands)
+        basis = basis.double().cpu().numpy()
+        matrix[seen] += basis[:, :, None] * basis[:, None, :]
+        right[seen] += basis[:, :, None] * (colour - 0.5)[:, None, :]
+    return np.ascontiguousarray(np.linalg.solve(matrix, right).transpose(0, 2, 1).astype(np.float32))
+
+
+def _seen(points: PointCloud, side: np.ndarray, view: SurfaceView) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which discs [M] a view sees, its colours [M, 3] in [0, 1] there, and unit directions [M, 3] towards them."""
+    camera = view.camera
+    pose = camera.camera_to_world[0].astype(np.float64)
+    away = points.position - pose[:, 3]
+    right, up, back = (away @ pose[:, :3]).T
+    distance = np.linalg.norm(away, axis=1)
+    height, width = view.distance.shape
+    ahead = back < 0
+    depth = np.where(ahead, -back, 1.0)
+    place = camera.principal[0] + camera.focal[0] * np.stack([right, -up], axis=1) / depth[:, None]
+    column, row = np.floor(np.clip(place, -1, (width, height))).astype(np.int64).T
+    inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    pixel = np.where(inside, row * width + column, 0)
+    direction = away / np.maximum(distance, 1e-12)[:, None]
+    apart = np.abs(view.distance.reshape(-1)[pixel] - distance)  # infinite where the view meets nothing
+    facing = (direction * points.normal).sum(axis=1) < -FACING
+    seen = np.flatnonzero(inside & facing & (apart < NEAR_ENOUGH * side))
+    return seen, view.colour.reshape(-1, 3)[pixel[seen]] / 255, direction[seen]
