@@ -25,10 +25,14 @@ __all__ = ["learnable", "splats_of", "surface_splats"]
 LEAST_CONFIDENCE = 0.3  # of a point that becomes part of a disc
 WIDTH = 0.6  # standard deviation of a disc, of the side of its voxel
 THICKNESS = 0.15  # of its width
-LEAST_OPACITY, MOST_OPACITY = 0.6, 0.98
+FINENESS = 0.7  # side of the smallest voxels, of the width of a training image's pixel there
+COVER = 3.0  # optical depth of a surface
+LEAST_SOLID = 0.6  # part of that, where the field is thinner
+DILATION = 0.3  # square pixels that are added to variances
 NEAR_ENOUGH = 2.0  # voxels by which the distance that a view has may differ from that of the disc it sees
 BASE = 0.28209479177387814  # the harmonic of no direction
 DAMPING = 0.3  # views by which harmonics of other bands are held at 0
+LEAST_SHARE = 0.25  # of the pixels around a disc in a view, that see it
 FACING = 0.1  # cosine from which on a disc faces a view
 
 
@@ -56,14 +60,24 @@ def surface_splats(field: Field, cameras: Cameras, *, rays: int, count: int, ban
     if len(points) == 0:
         raise UserError(f"the training views of {field.scene.name} see no surface" + (" in the box" if box is not None
                         else "") + ": nothing is opaque; train longer, or give another --box")
-    points, side = _discs(points, footprint, count)
+    points, side, pixel = _discs(points, footprint, count)
     density = field.at(points.position + field.scene.origin, time=time).density
-    opacity = np.clip(1 - np.exp(-density * side), LEAST_OPACITY, MOST_OPACITY)
+    opacity = np.clip(1 - np.exp(-density * side), LEAST_SOLID, 1) * _opacity(side / pixel)
     log_scales = np.log(WIDTH * side[:, None] * (1.0, 1.0, THICKNESS))
     return Splats(
         means=points.position.astype(np.float32), log_scales=log_scales.astype(np.float32),
         quaternions=_turned_to(points.normal), logits=np.log(opacity / (1 - opacity)).astype(np.float32),
         harmonics=_harmonics(points, side, views, bands))
+
+
+def _opacity(side: np.ndarray) -> np.ndarray:
+    """[N] of discs which lie a `side` [N] in pixels apart, all of which together are as opaque as COVER says, face on.
+
+    A renderer makes them wider by a part of a pixel, and does not take that from their opacity: discs of an opacity
+    near 1 would make all things fatter.
+    """
+    overlap = 2 * np.pi * ((WIDTH * side) ** 2 + DILATION) / side**2
+    return 1 - np.exp(-COVER / overlap)
 
 
 def learnable(splats: Splats, near: float) -> GaussianSplats:
@@ -92,18 +106,20 @@ def _points(view: SurfaceView, focal: float, box: np.ndarray | None) -> tuple[Po
     return cloud, view.distance[kept] / focal
 
 
-def _discs(points: PointCloud, footprint: np.ndarray, count: int) -> tuple[PointCloud, np.ndarray]:
-    """At most `count` points, one a voxel, and [N] the sides of their voxels: footprints by powers of two or more."""
+def _discs(points: PointCloud, footprint: np.ndarray, count: int) -> tuple[PointCloud, np.ndarray, np.ndarray]:
+    """At most `count` points, one a voxel, [N] the sides of their voxels, and [N] about their footprints, which are
+    taken by powers of two."""
     middle = float(np.median(footprint))
     level = np.round(np.log2(footprint / middle)).astype(int)
-    larger = 1.0
+    pixels = {k: middle * 2.0**k for k in np.unique(level)}
+    fineness = FINENESS
     while True:
-        sides = {k: larger * middle * 2.0**k for k in np.unique(level)}
-        parts = {k: merged(points[level == k], side) for k, side in sides.items()}
+        parts = {k: merged(points[level == k], fineness * pixel) for k, pixel in pixels.items()}
         found = sum(len(part) for part in parts.values())
         if found <= count:
-            return joined(list(parts.values())), np.concatenate([np.full(len(parts[k]), sides[k]) for k in parts])
-        larger *= max(1.02, (found / count) ** 0.5)
+            pixel = np.concatenate([np.full(len(parts[k]), pixels[k]) for k in parts])
+            return joined(list(parts.values())), fineness * pixel, pixel
+        fineness *= max(1.02, (found / count) ** 0.5)
 
 
 def _turned_to(normal: np.ndarray) -> np.ndarray:
@@ -144,12 +160,20 @@ def _seen(points: PointCloud, side: np.ndarray, view: SurfaceView) -> tuple[np.n
     height, width = view.distance.shape
     ahead = back < 0
     depth = np.where(ahead, -back, 1.0)
-    place = camera.principal[0] + camera.focal[0] * np.stack([right, -up], axis=1) / depth[:, None]
-    column, row = np.floor(np.clip(place, -1, (width, height))).astype(np.int64).T
-    inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    pixel = np.where(inside, row * width + column, 0)
+    place = camera.principal[0] + camera.focal[0] * np.stack([right, -up], axis=1) / depth[:, None] - 0.5
     direction = away / np.maximum(distance, 1e-12)[:, None]
-    apart = np.abs(view.distance.reshape(-1)[pixel] - distance)  # infinite where the view meets nothing
     facing = (direction * points.normal).sum(axis=1) < -FACING
-    seen = np.flatnonzero(inside & facing & (apart < NEAR_ENOUGH * side))
-    return seen, view.colour.reshape(-1, 3)[pixel[seen]] / 255, direction[seen]
+    some = np.flatnonzero(ahead & facing & (place > -1).all(axis=1) & (place < (width, height)).all(axis=1))
+    weight, colour = np.zeros(len(some)), np.zeros((len(some), 3))
+    corner, part = np.floor(place[some]).astype(np.int64), place[some] % 1
+    for right in (0, 1):  # between pixels that see about the same distance, which is infinite where there is nothing
+        for down in (0, 1):
+            column, row = (corner + (right, down)).T
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            pixel = np.where(inside, row * width + column, 0)
+            alike = np.abs(view.distance.reshape(-1)[pixel] - distance[some]) < NEAR_ENOUGH * side[some]
+            near = np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]) * (inside & alike)
+            weight += near
+            colour += near[:, None] * view.colour.reshape(-1, 3)[pixel]
+    sure = weight > LEAST_SHARE
+    return some[sure], colour[sure] / (255 * weight[sure, None]), direction[some[sure]]
