@@ -110,6 +110,14 @@ def test_a_file_that_is_not_there_and_one_that_cannot_be_written(tmp_path):
         write_splats(tmp_path / "no" / "a.ply", make_splats(1, 1))
 
 
+def test_info_says_what_is_in_the_file(tmp_path, capsys):
+    from taichi_nerf import cli
+
+    write_splats(tmp_path / "a.ply", make_splats(30, 9))
+    assert cli.main(["info", str(tmp_path / "a.ply")]) == 0
+    assert "30 Gaussians, whose colours are harmonics up to degree 2" in capsys.readouterr().out
+
+
 def test_metres_change_places_and_sizes_alone():
     splats = make_splats(4, 4)
     moved = splats.moved(np.array([1.0, 2.0, 3.0]), 10.0)
