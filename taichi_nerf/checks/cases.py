@@ -353,7 +353,7 @@ def _gaussian_inputs(count: int, generator: Generator) -> dict[str, Tensor]:
         "scales": 0.01 + 0.05 * _uniform(generator, count, 3),
         "quaternions": _normal(generator, count, 4),
         "opacities": 0.1 + 0.8 * _uniform(generator, count),
-        "harmonics": 0.3 * _normal(generator, count, 3, 9),
+        "harmonics": 0.3 * _normal(generator, count, 3, 4),
     }
 
 
@@ -684,7 +684,7 @@ CASES: dict[str, Case] = {
         reference=partial(_seen, gaussian_rendering_reference.render_gaussians),
         gradients=("means", "scales", "quaternions", "opacities", "harmonics"), few=200, many=2**12,
         # what makes a Gaussian, its ellipse, and some tens of pixels
-        forward=Work(FLOAT * (38 + 15 + 10), 400 + 40 * 25), backward=Work(FLOAT * (38 + 10 + 9 + 38), 900 + 40 * 60),
+        forward=Work(FLOAT * (23 + 15 + 10), 350 + 40 * 25), backward=Work(FLOAT * (23 + 10 + 9 + 23), 800 + 40 * 60),
     ),
     "harmonic_colours": Case(
         item="samples", make=_coloured,

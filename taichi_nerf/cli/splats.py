@@ -45,7 +45,7 @@ def export_splats(run: "RunFolder", field: "Field", output: Path, *, count: int,
     with Progress("looking") as line:
         made = surface_splats(field, scene.splits["train"].cameras, rays=rays, count=count, bands=degree + 1, box=box,
                               time=time, on_view=lambda done, total: line.show(
-                                  done / total, f"{done} of {total} views, {line.left(done / total)}"))
+                                  done / total, f"{done} of {total} looks, {line.left(done / total)}"))
     background = GREY[scene.background]
     splats = learnable(made, scene.near / scene.scale)
     scores = [_score(splats, test, background)]

@@ -1,8 +1,8 @@
 """Gaussians instead of a field: discs on the surfaces that the training views see.
 
-N discs; V views, each a map of the distances and colours of surfaces. A disc is as wide as the voxels of which there is
+N discs; V views, each a map of the distances of surfaces. A disc is as wide as the voxels of which there is
 one disc each, so that neighbours just overlap, and much thinner along the normal. Its colour in B = bands^2 functions
-follows the colours that the field shows to those views which see the disc, by least squares.
+follows the colours of the field there in the directions of those views which see the disc, by least squares.
 """
 
 from collections.abc import Callable
@@ -22,17 +22,17 @@ from .surface import SurfaceView, pinhole, surface_views
 
 __all__ = ["learnable", "splats_of", "surface_splats"]
 
-LEAST_CONFIDENCE = 0.3  # of a point that becomes part of a disc
-WIDTH = 0.6  # standard deviation of a disc, of the side of its voxel
+LEAST_CONFIDENCE = 0.1  # of a point that becomes part of a disc
+WIDTH = 0.4  # standard deviation of a disc, of the side of its voxel
 THICKNESS = 0.15  # of its width
 FINENESS = 0.7  # side of the smallest voxels, of the width of a training image's pixel there
-COVER = 3.0  # optical depth of a surface
+COVER = 6.0  # optical depth of a surface
 LEAST_SOLID = 0.6  # part of that, where the field is thinner
 DILATION = 0.3  # square pixels that are added to variances
+INSET = 0.6  # pixels by which discs lie within the surface, whose outline would else be as much too far out
 NEAR_ENOUGH = 2.0  # voxels by which the distance that a view has may differ from that of the disc it sees
 BASE = 0.28209479177387814  # the harmonic of no direction
 DAMPING = 0.3  # views by which harmonics of other bands are held at 0
-LEAST_SHARE = 0.25  # of the pixels around a disc in a view, that see it
 FACING = 0.1  # cosine from which on a disc faces a view
 
 
@@ -45,7 +45,8 @@ def surface_splats(field: Field, cameras: Cameras, *, rays: int, count: int, ban
         rays: about so many at the most, evenly over all pixels.
         count: of discs, at the most.
         bands: of the harmonics of their colours, 1 to 4.
-        box, time, on_view: as of `surface_points`.
+        box, time: as of `surface_points`.
+        on_view: is told how many looks are done, and of how many: two a view, at its surfaces and at the discs it sees.
 
     Raises UserError where there is no camera, or no surface.
     """
@@ -54,7 +55,12 @@ def surface_splats(field: Field, cameras: Cameras, *, rays: int, count: int, ban
                         "that has")
     pixels = int(cameras.size.astype(np.int64).prod(axis=1).sum())
     looked = pinhole(cameras, min(1.0, (rays / pixels) ** 0.5))
-    views = list(surface_views(field, looked, normals=True, time=time, on_view=on_view))
+
+    def told(done: int):
+        if on_view is not None:
+            on_view(done, 2 * len(cameras))
+
+    views = list(surface_views(field, looked, normals=True, time=time, on_view=lambda done, _: told(done)))
     clouds, footprints = zip(*(_points(view, cameras.focal[n].mean(), box) for n, view in enumerate(views)))
     points, footprint = joined(list(clouds)), np.concatenate(footprints)
     if len(points) == 0:
@@ -64,10 +70,11 @@ def surface_splats(field: Field, cameras: Cameras, *, rays: int, count: int, ban
     density = field.at(points.position + field.scene.origin, time=time).density
     opacity = np.clip(1 - np.exp(-density * side), LEAST_SOLID, 1) * _opacity(side / pixel)
     log_scales = np.log(WIDTH * side[:, None] * (1.0, 1.0, THICKNESS))
+    inside = points.position - INSET * pixel[:, None] * points.normal
     return Splats(
-        means=points.position.astype(np.float32), log_scales=log_scales.astype(np.float32),
+        means=inside.astype(np.float32), log_scales=log_scales.astype(np.float32),
         quaternions=_turned_to(points.normal), logits=np.log(opacity / (1 - opacity)).astype(np.float32),
-        harmonics=_harmonics(points, side, views, bands))
+        harmonics=_harmonics(field, points, side, views, bands, time, lambda done: told(len(views) + done)))
 
 
 def _opacity(side: np.ndarray) -> np.ndarray:
@@ -98,12 +105,15 @@ def splats_of(model: GaussianSplats) -> Splats:
 
 def _points(view: SurfaceView, focal: float, box: np.ndarray | None) -> tuple[PointCloud, np.ndarray]:
     """What a view sees, and [P] the widths of a training image's pixels there."""
-    kept = view.met & (view.confidence > LEAST_CONFIDENCE) & view.normal.any(axis=-1)
+    kept = view.met & (view.confidence > LEAST_CONFIDENCE)
     if box is not None:
         kept[kept] = ((view.position[kept] >= box[0]) & (view.position[kept] <= box[1])).all(axis=1)
-    cloud = PointCloud(position=view.position[kept].astype(np.float64), colour=view.colour[kept],
-                       normal=view.normal[kept], confidence=view.confidence[kept])
-    return cloud, view.distance[kept] / focal
+    position, normal, distance = view.position[kept].astype(np.float64), view.normal[kept], view.distance[kept]
+    to_camera = (view.camera.position[0] - position) / distance[:, None]
+    normal = np.where(normal.any(axis=1, keepdims=True), normal, to_camera)  # inside of mist there is none
+    cloud = PointCloud(position=position, colour=view.colour[kept], normal=normal.astype(np.float32),
+                       confidence=view.confidence[kept])
+    return cloud, distance / focal
 
 
 def _discs(points: PointCloud, footprint: np.ndarray, count: int) -> tuple[PointCloud, np.ndarray, np.ndarray]:
@@ -130,7 +140,8 @@ def _turned_to(normal: np.ndarray) -> np.ndarray:
     return (turned / np.linalg.norm(turned, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _harmonics(points: PointCloud, side: np.ndarray, views: list[SurfaceView], bands: int) -> np.ndarray:
+def _harmonics(field: Field, points: PointCloud, side: np.ndarray, views: list[SurfaceView], bands: int,
+               time: float | None, on_view: Callable[[int], None]) -> np.ndarray:
     """[N, 3, B] float32: min over k of the sum over views of (1/2 + Y k - colour)^2, and a little k^2 of those that
     know a direction, since many discs are seen by few views."""
     functions = bands**2
@@ -141,17 +152,19 @@ def _harmonics(points: PointCloud, side: np.ndarray, views: list[SurfaceView], b
     matrix[:, 0, 0] += 1e-3 * BASE**2
     right = np.zeros((len(points), functions, 3))
     right[:, 0] = 1e-3 * BASE * (points.colour / 255 - 0.5)
-    for view in views:
-        seen, colour, direction = _seen(points, side, view)
+    for n, view in enumerate(views):
+        seen, direction = _seen(points, side, view)
+        colour = field.at(points.position[seen] + field.scene.origin, direction, time=time).colour
         basis = encode_direction(torch.from_numpy(direction.astype(np.float32)).to(runtime.current().device), bands)
         basis = basis.double().cpu().numpy()
         matrix[seen] += basis[:, :, None] * basis[:, None, :]
         right[seen] += basis[:, :, None] * (colour - 0.5)[:, None, :]
+        on_view(n + 1)
     return np.ascontiguousarray(np.linalg.solve(matrix, right).transpose(0, 2, 1).astype(np.float32))
 
 
-def _seen(points: PointCloud, side: np.ndarray, view: SurfaceView) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which discs [M] a view sees, its colours [M, 3] in [0, 1] there, and unit directions [M, 3] towards them."""
+def _seen(points: PointCloud, side: np.ndarray, view: SurfaceView) -> tuple[np.ndarray, np.ndarray]:
+    """Which discs [M] a view sees, and unit directions [M, 3] towards them."""
     camera = view.camera
     pose = camera.camera_to_world[0].astype(np.float64)
     away = points.position - pose[:, 3]
@@ -160,20 +173,12 @@ def _seen(points: PointCloud, side: np.ndarray, view: SurfaceView) -> tuple[np.n
     height, width = view.distance.shape
     ahead = back < 0
     depth = np.where(ahead, -back, 1.0)
-    place = camera.principal[0] + camera.focal[0] * np.stack([right, -up], axis=1) / depth[:, None] - 0.5
+    place = camera.principal[0] + camera.focal[0] * np.stack([right, -up], axis=1) / depth[:, None]
+    column, row = np.floor(np.clip(place, -1, (width, height))).astype(np.int64).T
+    inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    pixel = np.where(inside, row * width + column, 0)
+    apart = np.abs(view.distance.reshape(-1)[pixel] - distance)  # infinite where the view meets nothing
     direction = away / np.maximum(distance, 1e-12)[:, None]
     facing = (direction * points.normal).sum(axis=1) < -FACING
-    some = np.flatnonzero(ahead & facing & (place > -1).all(axis=1) & (place < (width, height)).all(axis=1))
-    weight, colour = np.zeros(len(some)), np.zeros((len(some), 3))
-    corner, part = np.floor(place[some]).astype(np.int64), place[some] % 1
-    for right in (0, 1):  # between pixels that see about the same distance, which is infinite where there is nothing
-        for down in (0, 1):
-            column, row = (corner + (right, down)).T
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            pixel = np.where(inside, row * width + column, 0)
-            alike = np.abs(view.distance.reshape(-1)[pixel] - distance[some]) < NEAR_ENOUGH * side[some]
-            near = np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]) * (inside & alike)
-            weight += near
-            colour += near[:, None] * view.colour.reshape(-1, 3)[pixel]
-    sure = weight > LEAST_SHARE
-    return some[sure], colour[sure] / (255 * weight[sure, None]), direction[some[sure]]
+    seen = np.flatnonzero(inside & facing & (apart < NEAR_ENOUGH * side))
+    return seen, direction[seen]

@@ -126,13 +126,14 @@ def test_metres_change_places_and_sizes_alone():
     assert moved.harmonics is splats.harmonics
 
 
-def test_another_reader_of_the_file_sees_the_same_picture(tmp_path):
+@pytest.mark.parametrize("functions", [4, pytest.param(9, marks=pytest.mark.slow)])
+def test_another_reader_of_the_file_sees_the_same_picture(tmp_path, functions):
     from taichi_nerf import runtime
     from taichi_nerf.export.splats import learnable
     from taichi_nerf.training.splats import picture_of
 
     runtime.init("cpu", torch.float64, 2)  # as a configuration of the kernels' tests
-    splats = make_splats(60, 9)
+    splats = make_splats(60, functions)
     write_splats(tmp_path / "a.ply", splats)
     pose = np.eye(3, 4, dtype=np.float32)
     pose[:, 3] = (0.1, 0.0, 2.5)

@@ -22,8 +22,8 @@ def straight(backend):
 
 
 def one(backend, mean=(0.0, 0.0, -2.0), scale=(0.1, 0.1, 0.1), opacity=0.8, colour=1.0):
-    """A Gaussian of one colour, with nine functions."""
-    harmonics = torch.zeros(1, 3, 9, dtype=torch.float64)
+    """A Gaussian of one colour, with four functions."""
+    harmonics = torch.zeros(1, 3, 4, dtype=torch.float64)
     harmonics[:, :, 0] = (colour - 0.5) * math.sqrt(4 * math.pi)
     values = [mean], [scale], [(1.0, 0.0, 0.0, 0.0)], [opacity], harmonics
     return [backend.tensor(torch.as_tensor(x, dtype=torch.float64)).requires_grad_() for x in values]
@@ -66,7 +66,7 @@ def test_what_has_no_extent_is_as_wide_as_a_pixel(backend):
 
 
 def test_order_in_memory_and_sides_of_tiles_change_nothing(backend, rng, monkeypatch):
-    given, _ = make_gaussians(backend, 150, 3, rng)
+    given, _ = make_gaussians(backend, 150, 2, rng)
     given = [x.detach() for x in given]
     camera, _ = make_camera(backend)
     picture = drawn(given, camera)
@@ -80,7 +80,7 @@ def test_order_in_memory_and_sides_of_tiles_change_nothing(backend, rng, monkeyp
 def test_the_gradient_on_a_cpu_is_the_same_every_time(backend, rng):
     if backend.device.type != "cpu" or backend.name == "vulkan-f32":
         pytest.skip("a GPU adds in any order")
-    given, _ = make_gaussians(backend, 150, 3, rng)
+    given, _ = make_gaussians(backend, 150, 2, rng)
     camera, _ = make_camera(backend)
     found = [torch.autograd.grad(drawn(given, camera).colour.square().sum(), given) for _ in range(3)]
     for first, second, third in zip(*found):
@@ -88,13 +88,13 @@ def test_the_gradient_on_a_cpu_is_the_same_every_time(backend, rng):
 
 
 def test_every_output_is_written(backend, rng):
-    given, _ = make_gaussians(backend, 40, 3, rng)
+    given, _ = make_gaussians(backend, 40, 2, rng)
     given = [x.detach() for x in given]
     camera, _ = make_camera(backend)
     numbers = ops._numbers(*camera)
     ellipses, depth = backend.empty(40, kernels.COLUMNS), backend.empty(40)
     tiles = torch.full((40, 4), -7, dtype=torch.int32, device=backend.device)
-    kernels.project_gaussians_forward(*given, numbers, ellipses, depth, tiles, WIDTH, HEIGHT, 8, 0.01, 3)
+    kernels.project_gaussians_forward(*given, numbers, ellipses, depth, tiles, WIDTH, HEIGHT, 8, 0.01, 2)
     assert torch.isfinite(ellipses).all() and torch.isfinite(depth).all() and (tiles >= 0).all()
     lists = ops._lists(depth, tiles, -(-WIDTH // 8), -(-HEIGHT // 8))
     colour, opacity = backend.empty(WIDTH * HEIGHT, 3), backend.empty(WIDTH * HEIGHT)
@@ -107,5 +107,5 @@ def test_every_output_is_written(backend, rng):
     kernels.project_gaussians_backward(
         means, scales, quaternions, harmonics, numbers, lists.pair_first, lists.pair_place,
         torch.ones(len(lists.entries), kernels.GRADIENTS, dtype=backend.dtype, device=backend.device), *gradients,
-        WIDTH, HEIGHT, 3)
+        WIDTH, HEIGHT, 2)
     assert all(torch.isfinite(gradient).all() for gradient in gradients)

@@ -55,11 +55,11 @@ def assert_equal_to_the_reference(backend, count, bands, rng):
 
 @pytest.mark.parametrize("count", [0, 1, 150])
 def test_values_and_gradients_equal_the_reference(backend, rng, count):
-    assert_equal_to_the_reference(backend, count, 3, rng)
+    assert_equal_to_the_reference(backend, count, 2, rng)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bands", [1, 2, 4])
+@pytest.mark.parametrize("bands", [1, 3, 4])
 @pytest.mark.parametrize("count", [1, 600])
 def test_all_degrees_equal_the_reference(backend, rng, count, bands):
     assert_equal_to_the_reference(backend, count, bands, rng)
@@ -84,7 +84,7 @@ def test_gradcheck_of_each_input(backend, rng, name, output):
 
 
 def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
-    given, _ = make_gaussians(backend, 4, 3, rng)
+    given, _ = make_gaussians(backend, 4, 2, rng)
     means, scales, quaternions, opacities, harmonics = (x.detach() for x in given)
     camera, _ = make_camera(backend)
 
@@ -97,8 +97,8 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
         draw(opacities=opacities[:, None])
     with pytest.raises(TypeError, match=r"means must be float32 or float64"):
         draw(means=means.half())
-    with pytest.raises(ValueError, match="harmonics must have 1, 4, 9, 16, 25 functions, got 8"):
-        draw(harmonics=harmonics[..., :8])
+    with pytest.raises(ValueError, match="harmonics must have 1, 4, 9, 16, 25 functions, got 3"):
+        draw(harmonics=harmonics[..., :3])
     with pytest.raises(ValueError, match="width must be from 1 to 32768, got 0"):
         draw(width=0)
     with pytest.raises(ValueError, match=r"principal must have shape \(2\)"):
