@@ -1300,7 +1300,7 @@ def test_splats_of_a_run_are_fitted_scored_and_written(trained_run, tmp_path, ca
     assert float(found[3]) > float(found[2])
     splats = read_splats(file)
     assert len(splats) == int(found[1]) <= 300 and splats.harmonics.shape[2] == 4
-    assert file.with_suffix(".png").is_file() and str(file) in said.out
+    assert (file.parent / "still-picture.png").is_file() and str(file) in said.out
     # in metres
     assert cli.main([*command, "-o", str(tmp_path / "metres.ply"), "--steps", "0", "--unit", "10"]) == 0
     assert "dB before fitting: " in capsys.readouterr().out

@@ -240,9 +240,9 @@ def _points(command: Export, field: "Field", output: Path) -> None:
 def _splats(command: Export, field: "Field", output: Path) -> None:
     from ..training.folder import RunFolder
 
-    export_splats(RunFolder.open(command.run), field, output, count=command.count, degree=command.degree,
-                  steps=command.steps, seconds=command.seconds, rays=command.rays, box=_box(command, field),
-                  unit=command.unit, time=command.time)
+    export_splats(RunFolder.open(command.run), field, output, _beside(output), count=command.count,
+                  degree=command.degree, steps=command.steps, seconds=command.seconds, rays=command.rays,
+                  box=_box(command, field), unit=command.unit, time=command.time)
 
 
 def _depth(command: Export, field: "Field", output: Path) -> None:
@@ -328,7 +328,7 @@ def _output(command: Export, run: Path) -> Path:
         raise UserError(f"--output {output} is no format of {command.what}, which have {wanted}; give such a name")
     if output.exists() and (output.is_file() or suffixes != ("",)):
         raise UserError(f"{output} exists; choose another --output")
-    if command.what in ("mesh", "points") and _beside(output).exists():
+    if command.what in ("mesh", "points", "splats") and _beside(output).exists():
         raise UserError(f"{_beside(output)} exists, where the picture of {output.name} goes; choose another --output")
     check_output(output)
     if command.what == "mesh" and output.suffix.lower() == ".stl" and command.colour == "vertex":

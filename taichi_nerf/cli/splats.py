@@ -24,9 +24,10 @@ BYTES_A_SUM = 24  # of least squares: a sum, what is added to it, and the soluti
 PICTURE = 640  # pixels along a side
 
 
-def export_splats(run: "RunFolder", field: "Field", output: Path, *, count: int, degree: int, steps: int | None,
-                  seconds: float, rays: int, box: "np.ndarray | None", unit: float | None, time: float | None) -> None:
-    """Make, fit, score and write the Gaussians of a run, with a picture beside them. The first Ctrl-C ends the fitting
+def export_splats(run: "RunFolder", field: "Field", output: Path, beside: Path, *, count: int, degree: int,
+                  steps: int | None, seconds: float, rays: int, box: "np.ndarray | None", unit: float | None,
+                  time: float | None) -> None:
+    """Make, fit, score and write the Gaussians of a run, with a picture, `beside`. The first Ctrl-C ends the fitting
     alone. Raises UserError."""
     from .. import paths
     from ..export.splat_files import write_splats
@@ -56,7 +57,7 @@ def export_splats(run: "RunFolder", field: "Field", output: Path, *, count: int,
     make_folder(output.parent)
     write_splats(output, splats_of(splats).moved(scene.origin, unit or 1.0))
     camera = scene.world_cameras(paths.orbit(scene, 8, size=(PICTURE, PICTURE))).subset([1])
-    picture = write_png(output.with_suffix(".png"), picture_of(splats, camera, 0, background))
+    picture = write_png(beside, picture_of(splats, camera, 0, background))
     result(f"{len(splats)} Gaussians, {output.stat().st_size / 2**20:.1f} MiB{_scores(scores, test)}: "
            f"{quoted(output)}, picture {quoted(picture)}")
 
