@@ -23,6 +23,7 @@ from taichi_nerf.ops import (
     distortion,
     elastic,
     field_rendering,
+    gaussian_rendering,
     harmonic_colours,
     hash_grid,
     interval_sampling,
@@ -230,6 +231,12 @@ def picture_of_octree(child, parent_depth, origins, directions, **given):
     return octree_rendering.render_picture(prepared, origins, directions)
 
 
+def draw(harmonics, **given):
+    if harmonics.dim() == 3 and harmonics.shape[2] != 4:
+        return None  # other harmonics, which would be compiled
+    return gaussian_rendering.render_gaussians(**given, harmonics=harmonics, width=13, height=9)
+
+
 CAMERAS = {
     "camera_to_world": torch.eye(3, 4).expand(N, 3, 4), "focal": 1 + rand(N, 2), "principal": rand(N, 2),
     "distortion": 0.01 * rand(N, 6), "lens": ints(0, 1),
@@ -334,6 +341,9 @@ OPERATIONS = {
                                                  "dt": rand(20), **PACKED}),
     "compositing, dense": (lambda **given: volume_rendering.composite_intervals(**given, last="infinite"),
                            {"density": rand(R, S), "colour": rand(R, S, 3), "fenceposts": fences()}),
+    "Gaussians": (draw, {"means": rand(R, 3), "scales": rand(R, 3), "quaternions": rand(R, 4), "opacities": rand(R),
+                         "harmonics": rand(R, 3, 4), "camera_to_world": torch.eye(3, 4), "focal": rand(2),
+                         "principal": rand(2)}),
     "compositing, two fields": (lambda **given: mixture_rendering.composite_mixture(**given, last="infinite"),
                                 {"density": rand(R, S), "colour": rand(R, S, 3), "transient_density": rand(R, S),
                                  "transient_colour": rand(R, S, 3), "beta": rand(R, S), "fenceposts": fences()}),

@@ -1360,3 +1360,47 @@ def test_a_training_that_nobody_looks_at_ends_by_itself(tmp_path, scene_folder, 
     assert cli.main(command) == 0
     said = capsys.readouterr()
     assert "look at it: http://127.0.0.1:" in said.err and "viser" not in said.out + said.err
+
+
+@pytest.mark.slow
+def test_splats_of_a_run_are_fitted_scored_and_written(trained_run, tmp_path, capsys):
+    from taichi_nerf.export.splat_files import read_splats
+
+    command = ["export", str(trained_run), "--what", "splats", "--count", "300", "--degree", "1"]
+    file = tmp_path / "new" / "still.ply"
+    capsys.readouterr()
+    assert cli.main([*command, "-o", str(file), "--steps", "12"]) == 0
+    said = capsys.readouterr()
+    found = re.search(r"(\d+) Gaussians, .* test views ([\d.]+) dB before fitting, ([\d.]+) dB after", said.out)
+    assert "at most 300 Gaussians" in said.err and "fitted to 6 photos in 12 steps" in said.err
+    assert float(found[3]) > float(found[2])
+    splats = read_splats(file)
+    assert len(splats) == int(found[1]) <= 300 and splats.harmonics.shape[2] == 4
+    assert (file.parent / "still-picture.png").is_file() and str(file) in said.out
+    # in metres
+    assert cli.main([*command, "-o", str(tmp_path / "metres.ply"), "--steps", "0", "--unit", "10"]) == 0
+    assert "dB before fitting: " in capsys.readouterr().out
+    larger = read_splats(tmp_path / "metres.ply")
+    assert np.ptp(larger.means, axis=0).max() > 5 * np.ptp(splats.means, axis=0).max()
+    # nothing is overwritten, and a file has its ending
+    assert cli.main([*command, "-o", str(file)]) != 0
+    assert f"{file} exists; choose another --output" in capsys.readouterr().err
+    assert cli.main([*command, "-o", str(tmp_path / "a.glb")]) != 0
+    assert "is no format of splats, which have .ply" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_splats_that_are_interrupted_are_kept(trained_run, tmp_path, capsys, monkeypatch):
+    from taichi_nerf.training import splats
+
+    fitted = splats.fine_tune
+
+    def interrupted(*arguments, on_step, **settings):
+        return fitted(*arguments, **settings, on_step=lambda step, share: step == 2 and signal.raise_signal(
+            signal.SIGINT))
+
+    monkeypatch.setattr(splats, "fine_tune", interrupted)
+    file = tmp_path / "still.ply"
+    assert cli.main(["export", str(trained_run), "--what", "splats", "--count", "300", "-o", str(file)]) == 0
+    said = capsys.readouterr()
+    assert "stopped after 2 steps; what was learned is kept" in said.err and file.is_file()

@@ -27,6 +27,7 @@ from ..ops import (
     distortion,
     elastic,
     field_rendering,
+    gaussian_rendering,
     harmonic_colours,
     hash_grid,
     interval_sampling,
@@ -54,6 +55,7 @@ from ..reference import contraction as contraction_reference
 from ..reference import distortion as distortion_reference
 from ..reference import elastic as elastic_reference
 from ..reference import field_rendering as field_rendering_reference
+from ..reference import gaussian_rendering as gaussian_rendering_reference
 from ..reference import harmonic_colours as harmonic_colours_reference
 from ..reference import hash_grid as hash_grid_reference
 from ..reference import interval_sampling as interval_sampling_reference
@@ -342,6 +344,29 @@ def _sampling_reference(fenceposts, weights, near, far):
     samples = plain.sample_histogram(fenceposts, weights, u, 0.0, ANNEAL)
     s = plain.fenceposts_between(samples)
     return (plain.distance_from_normalised(s, near, far, "disparity"),)
+
+
+# gaussian_rendering: discs in front of a camera, each some pixels wide
+
+PICTURE = (48, 40)
+
+
+def _gaussian_inputs(count: int, generator: Generator) -> dict[str, Tensor]:
+    return {
+        "means": 2 * _uniform(generator, count, 3) - 1,
+        "scales": 0.01 + 0.05 * _uniform(generator, count, 3),
+        "quaternions": _normal(generator, count, 4),
+        "opacities": 0.1 + 0.8 * _uniform(generator, count),
+        "harmonics": 0.3 * _normal(generator, count, 3, 4),
+    }
+
+
+def _seen(render, means: Tensor, **given) -> tuple[Tensor, ...]:
+    camera = torch.eye(3, 4)
+    camera[2, 3] = 2.5
+    camera, focal, principal = (x.to(means) for x in (camera, torch.full((2,), 40.0), torch.tensor(PICTURE) / 2))
+    return tuple(render(means, **given, camera_to_world=camera, focal=focal, principal=principal, width=PICTURE[0],
+                        height=PICTURE[1]))
 
 
 # mixture_rendering: what stands and what comes and goes
@@ -713,6 +738,13 @@ CASES: dict[str, Case] = {
         # about 14 samples on a ray of this scene, each the corners of the grid and both networks
         forward=Work(FLOAT * (6 + 6 + 14 * CORNERS * FIELD.features), 14 * (CORNERS * (2 * FIELD.features + 10) + 200
                      + 2 * (_weights(FIELD.density_sizes) + _weights(FIELD.colour_sizes)))),
+    ),
+    "gaussian_rendering": Case(
+        item="Gaussians", make=_gaussian_inputs, operation=partial(_seen, gaussian_rendering.render_gaussians),
+        reference=partial(_seen, gaussian_rendering_reference.render_gaussians),
+        gradients=("means", "scales", "quaternions", "opacities", "harmonics"), few=200, many=2**12,
+        # what makes a Gaussian, its ellipse, and some tens of pixels
+        forward=Work(FLOAT * (23 + 15 + 10), 350 + 40 * 25), backward=Work(FLOAT * (23 + 10 + 9 + 23), 800 + 40 * 60),
     ),
     "harmonic_colours": Case(
         item="samples", make=_coloured,

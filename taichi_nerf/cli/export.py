@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
 from .options import Common, make_folder
+from .splats import export_splats
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
     from ..query import Field
     from ..training.folder import RunFolder
 
-What = Literal["mesh", "points", "volume", "depth"]
+What = Literal["mesh", "points", "splats", "volume", "depth"]
 BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
 LEAST_UNIT, MOST_UNIT = 1e-6, 1e6  # metres
 BYTES_A_PIXEL = 32  # of a view that a mesh is made of
 TURN = 30  # views around the scene, besides those of training
 FOOTPRINT = 0.75  # of a voxel, that a pixel of these sees
 LONGEST = 1024  # pixels along a side of one
-SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "volume": (".npz",),
-            "depth": ("",)}
-DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "volume": "volume.npz", "depth": "depth"}
+SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "splats": (".ply",),
+            "volume": (".npz",), "depth": ("",)}
+DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "splats": "splats.ply", "volume": "volume.npz",
+                "depth": "depth"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +46,12 @@ class Export(Common):
     """Folder that train wrote."""
     what: What = "mesh"
     """mesh: the surface that the training views see, and what a turn around the scene adds; points: those that the
-    training views see, with colour, normal and confidence, one a voxel; depth: a 16-bit PNG for each view of --views,
-    with its camera beside it as JSON; volume: density, colour and occupancy on a grid."""
+    training views see, with colour, normal and confidence, one a voxel; splats: 3D Gaussians for viewers of splats,
+    fitted to the training images for --seconds; depth: a 16-bit PNG for each view of --views, with its camera beside it
+    as JSON; volume: density, colour and occupancy on a grid."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE|DIR")] = None
-    """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las, of
-    a volume .npz; of depth pictures a new folder. By default in RUN/export."""
+    """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las, of splats
+    .ply, of a volume .npz; of depth pictures a new folder. By default in RUN/export."""
     resolution: Annotated[int, arg(metavar="N")] = 256
     """Voxels along the longest side of the box."""
     box: Annotated[tuple[float, float, float, float, float, float] | None, arg(metavar="X0 Y0 Z0 X1 Y1 Z1")] = None
@@ -65,7 +68,15 @@ class Export(Common):
     """Make the mesh where the density has this value, per unit of the scene's file, instead of where the cameras see
     surfaces: fog becomes lumps, and what nobody saw is not left out."""
     rays: Annotated[int, arg(metavar="N")] = 1_000_000
-    """Of points: about so many rays at the most, spread over all training views."""
+    """Of points and splats: about so many rays at the most, spread over all training views."""
+    count: Annotated[int, arg(metavar="N")] = 50_000
+    """Of splats: Gaussians at the most."""
+    degree: Annotated[int, arg(metavar="0|1|2|3")] = 2
+    """Of splats: how finely their colours know the direction in which they are seen."""
+    seconds: float = 60.0
+    """Of splats: for how long they are fitted to the training images."""
+    steps: Annotated[int | None, arg(metavar="N")] = None
+    """Of splats: the same in steps; 0: they stay as the field makes them."""
     views: Annotated[str, arg(metavar="train|val|test|orbit|FILE.json")] = "train"
     """Of depth pictures: the poses of a split, those around the scene, or those of a camera-path file."""
     exr: bool = False
@@ -79,6 +90,11 @@ class Export(Common):
         within(self, 8, 2048, "resolution")
         within(self, 1, LARGEST, "rays")
         within(self, 1, LARGEST, "every")
+        within(self, 1, LARGEST, "count")
+        within(self, 0, 3, "degree")
+        within(self, 0, LARGEST, "steps")
+        if not 0 <= self.seconds < math.inf:
+            raise SettingError(f"seconds must be at least 0, got {self.seconds:g}")
         within(self, 4, LARGEST, "faces")
         if self.density is not None and not 0 < self.density < math.inf:
             raise SettingError(f"density must be above 0, per unit of the scene's file, got {self.density:g}")
@@ -103,7 +119,8 @@ def export(command: Export) -> int:
     output = _output(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     field = query.open(run.path)
-    {"mesh": _mesh, "points": _points, "volume": _volume, "depth": _depth}[command.what](command, field, output)
+    write = {"mesh": _mesh, "points": _points, "splats": _splats, "volume": _volume, "depth": _depth}[command.what]
+    write(command, field, output)
     return 0
 
 
@@ -220,6 +237,14 @@ def _points(command: Export, field: "Field", output: Path) -> None:
            f"picture {quoted(picture)}")
 
 
+def _splats(command: Export, field: "Field", output: Path) -> None:
+    from ..training.folder import RunFolder
+
+    export_splats(RunFolder.open(command.run), field, output, _beside(output), count=command.count,
+                  degree=command.degree, steps=command.steps, seconds=command.seconds, rays=command.rays,
+                  box=_box(command, field), unit=command.unit, time=command.time)
+
+
 def _depth(command: Export, field: "Field", output: Path) -> None:
     from ..export.depth import write_depth
 
@@ -303,7 +328,7 @@ def _output(command: Export, run: Path) -> Path:
         raise UserError(f"--output {output} is no format of {command.what}, which have {wanted}; give such a name")
     if output.exists() and (output.is_file() or suffixes != ("",)):
         raise UserError(f"{output} exists; choose another --output")
-    if command.what in ("mesh", "points") and _beside(output).exists():
+    if command.what in ("mesh", "points", "splats") and _beside(output).exists():
         raise UserError(f"{_beside(output)} exists, where the picture of {output.name} goes; choose another --output")
     check_output(output)
     if command.what == "mesh" and output.suffix.lower() == ".stl" and command.colour == "vertex":

@@ -8,6 +8,7 @@ from ..data.ply import read_ply
 from ..errors import UserError
 from .libraries import library
 from .mesh import Mesh
+from .splat_files import read_splats
 
 __all__ = ["GEOMETRY_FILES", "facts_of"]
 
@@ -21,7 +22,9 @@ def facts_of(path: Path) -> list[str]:
             return _of_volume(path)
         if path.suffix.lower() == ".las":
             return _of_points(np.asarray(library("laspy", "LAS").read(path).xyz))
-        if path.suffix.lower() == ".ply" and not _has_faces(path):
+        if path.suffix.lower() == ".ply" and _head_has(path, b"property float f_dc_0"):
+            return _of_splats(path)
+        if path.suffix.lower() == ".ply" and not _head_has(path, b"element face"):
             return _of_points(read_ply(path)[0])
         return _of_mesh(path)
     except UserError:
@@ -52,6 +55,12 @@ def _of_points(position: np.ndarray) -> list[str]:
     return [f"{len(position)} points", _extent(position)]
 
 
+def _of_splats(path: Path) -> list[str]:
+    splats = read_splats(path)
+    degree = round(splats.harmonics.shape[2] ** 0.5) - 1
+    return [f"{len(splats)} Gaussians, whose colours are harmonics up to degree {degree}", _extent(splats.means)]
+
+
 def _of_volume(path: Path) -> list[str]:
     with np.load(path) as file:
         if "density" not in file or "transform" not in file:
@@ -70,7 +79,7 @@ def _extent(position: np.ndarray) -> str:
             + " x ".join(f"{value:.4g}" for value in highest - lowest))
 
 
-def _has_faces(path: Path) -> bool:
+def _head_has(path: Path, words: bytes) -> bool:
     with path.open("rb") as stream:
         head = stream.read(2**16)
-    return b"element face" in head[: head.find(b"end_header")]
+    return words in head[: head.find(b"end_header")]
