@@ -173,8 +173,8 @@ def open(run: Path | str) -> Field:
     """The field of a run, on the current runtime (`runtime.init`). Raises UserError where there is none."""
     folder = RunFolder.open(Path(run))
     if is_cut(folder.path):
-        raise UserError(f"{folder.path} is cut into blocks, and questions are for one field; ask one of "
-                        f"{folder.path / 'blocks'}")
+        raise UserError(f"{folder.path} is cut into blocks, and this is for one field; give one of them, as "
+                        f"{folder.path / 'blocks' / '00'}")
     return Field(load_any(folder.path)[0], folder.cameras_scene())
 
 

@@ -160,6 +160,7 @@ def test_training_on_masked_images_that_stay_on_disk(scene_folder, tmp_path, mon
     assert "left out of the scores" in protocol["masked"] and protocol["background"] == "black"
 
 
+@pytest.mark.slow
 def test_perturbed_images_are_those_of_the_run(scene_folder, tmp_path, capsys):
     """The run says that they are, goes on with the same ones, and notices others."""
     folder = tmp_path / "perturbed"
@@ -709,15 +710,18 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ("--insert no.glb", "at takes 3 numbers for each object of --insert, which are 1, got 0"),
-    ("--insert no.glb --at 0 0 0 1", "which are 1, got 4"),
+    ("--insert no.glb", "at takes 3 numbers for each object of --insert, 3 for 1, got 0"),
+    ("--insert no.glb --at 0 0 0 1", "3 for 1, got 4"),
     ("--insert no.glb --at 0 0 0 --scale 0", "scale must be above 0, got 0"),
     ("--insert no.glb --at 0 0 nan", "at must be finite, got 0 0 nan"),
-    ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, which are 1, got 2"),
-    ("--insert no.glb --at 0 0 0 --light 1 2", "light must be three finite numbers, and perhaps a radius, got 1 2"),
+    ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, 1 for 1, got 2"),
+    ("--insert no.glb --at 0 0 0 --light 1 2",
+     "light must be three finite numbers, and perhaps a radius of at least 0, got 1 2"),
     ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),
     ("--insert no.glb --at 0 0 0 --what normals", "what of normals does not go with --insert"),
     ("--insert no.glb --at 0 0 0 --renderer taichi", "renderer taichi ends no rays at objects"),
+    ("--hide 1 1 1 0 0 0", "hide must be two corners of each box, the first the lower one along each axis"),
+    ("--lens equirectangular --size 101 33", "must be twice as wide as high"),
     ("--hide 0 0 0 1 1", "hide takes six finite numbers for each box, got 5"),
     ("--hide 0 0 0 1 1 1 --what normals", "hide does not go with --what normals, --light and --renderer taichi"),
     ("--light 1 2 3", "light shines on objects; give --insert with it, or leave it out"),
@@ -860,13 +864,12 @@ def refuse_threads(init):
 
 
 ORIGINAL_INIT = runtime.init
+THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, info, doctor, bench"
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    ("", "the command is missing; there are train, eval, render, view, octree, page, process, info, doctor, bench; see "
-         "taichi-nerf --help"),
-    ("trian", "trian is no command; there are train, eval, render, view, octree, page, process, info, doctor, bench; "
-              "did you mean train? see taichi-nerf --help"),
+    ("", f"the command is missing; there are {THERE_ARE}; see taichi-nerf --help"),
+    ("trian", f"trian is no command; there are {THERE_ARE}; did you mean train? see taichi-nerf --help"),
     ("train --stps 3", "--stps is no option of train; did you mean --steps? see taichi-nerf train --help"),
     ("train --log2-entries 3", "--log2-entries is no option of train; did you mean "
                                "--model.field.hash-grid.log2-entries? see taichi-nerf train --help"),
@@ -1050,6 +1053,7 @@ def test_a_robust_loss_that_leaves_out_most_is_mentioned():
 
 
 @pytest.mark.parametrize("quantile", ["0.8", "1e-6"])
+@pytest.mark.slow
 def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scene_folder, tmp_path, capsys, quantile,
                                                                             monkeypatch):
     """Two photos are too few; and a quantile that would leave everything out leaves nothing out."""
@@ -1353,6 +1357,7 @@ def test_a_run_that_has_come_to_no_checkpoint_is_waited_for(monkeypatch, capsys)
     assert capsys.readouterr().err.startswith("runs/mine has come to no checkpoint yet: the first is waited for;")
 
 
+@pytest.mark.slow
 def test_a_training_that_nobody_looks_at_ends_by_itself(tmp_path, scene_folder, capsys):
     pytest.importorskip("viser")
     command = ["train", str(scene_folder), "--steps", "2", "--test-every", "0", "-o", str(tmp_path / "run"), *SMALL,

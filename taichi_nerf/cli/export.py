@@ -271,10 +271,16 @@ def _cameras(command: Export, field: "Field") -> "Cameras":
 
 
 def _box(command: Export, field: "Field") -> "np.ndarray | None":
-    """[2, 3] in the world of the splits, if one is asked for."""
+    """[2, 3] in the world of the splits, if one is asked for. Raises UserError where the field knows nothing of it."""
     import numpy as np
 
-    return None if command.box is None else np.reshape(command.box, (2, 3)) - field.scene.origin
+    if command.box is None:
+        return None
+    box, known = np.reshape(command.box, (2, 3)), field.box
+    if not ((box[0] < known[1]) & (known[0] < box[1])).all():
+        raise UserError(f"--box has nothing of what {command.run} can show, which lies between "
+                        f"{' and '.join(' '.join(f'{value:.4g}' for value in corner) for corner in known)}")
+    return box - field.scene.origin
 
 
 def _side(field: "Field", box: "np.ndarray | None") -> float:
@@ -319,6 +325,7 @@ def _check_time(command: Export, run: "RunFolder") -> None:
 
 def _output(command: Export, run: Path) -> Path:
     """The new file or folder. Raises UserError where it cannot be, or its format is none of what is exported."""
+    from ..export.mesh_files import material_name
     from ..training.folder import check_output
 
     output = command.output or run / "export" / DEFAULT_NAME[command.what]
@@ -328,8 +335,13 @@ def _output(command: Export, run: Path) -> Path:
         raise UserError(f"--output {output} is no format of {command.what}, which have {wanted}; give such a name")
     if output.exists() and (output.is_file() or suffixes != ("",)):
         raise UserError(f"{output} exists; choose another --output")
-    if command.what in ("mesh", "points", "splats") and _beside(output).exists():
-        raise UserError(f"{_beside(output)} exists, where the picture of {output.name} goes; choose another --output")
+    beside = [_beside(output)] if command.what in ("mesh", "points", "splats") else []
+    if output.suffix.lower() == ".obj":
+        beside += [output.with_name(f"{material_name(output)}{end}") for end in (".mtl", ".jpeg")]
+    for file in beside:
+        if file.exists():
+            raise UserError(f"{file} exists, where what goes with {output.name} would be written; choose another "
+                            "--output")
     check_output(output)
     if command.what == "mesh" and output.suffix.lower() == ".stl" and command.colour == "vertex":
         raise UserError(f"--colour vertex does not go with {output}: STL has no colours; give a .glb, .obj or .ply, or "

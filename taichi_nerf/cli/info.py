@@ -80,7 +80,7 @@ def info(command: Info) -> int:
             plain = dataclasses.replace(SceneConfig(), **{name: getattr(settings, name) for name in AS_READ})
             scene = load_scene(plain, strict=False)
         facts += describe(scene)
-        facts += [] if run is None else _region_facts(run, scene)
+        facts += [] if run is None else _region_facts(command, run, scene)
         facts += suggestions(scene) if run is None else []
     except UserError as error:
         if scene is None:
@@ -107,13 +107,17 @@ def _say_geometry(command: Info, facts: list[str]) -> int:
     return 0
 
 
-def _region_facts(run: "RunFolder", scene: "Scene") -> "list[Finding]":
+def _region_facts(command: Info, run: "RunFolder", scene: "Scene") -> "list[Finding]":
     """Where the regions of the model of a run are in its scene, if it has such."""
+    from .. import runtime
     from ..data.inspect import Finding
     from .regions import region_words
 
     config = run.config.model
-    return [] if config.parts == 1 else [Finding(severity="info", text=region_words(config, run.placed(scene)))]
+    if config.parts == 1:
+        return []
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)  # whose kernels make the rays
+    return [Finding(severity="info", text=region_words(config, run.placed(scene)))]
 
 
 def _scales(run: "RunFolder") -> str:

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from ..config import SettingError, system_of
 from ..errors import UserError
-from ..output import quoted, result, result_json
+from ..output import quoted, result, result_json, say
 from ..progress import Progress
 from .options import Common, make_folder
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST = 256  # candidates that are looked at first
 NEAR = (30.0, 0.6)  # degrees, and a part of the scene, around the photo that is named
+LOST, UNSURE = 15.0, 0.1  # dB, and confidence, below which the place is likely wrong
 ALIKE = 0.01  # by what part the shapes of two photos may differ and still be of one lens
 
 
@@ -56,7 +57,6 @@ class Locate(Common):
 def locate(command: Locate) -> int:
     """`taichi-nerf locate`"""
     from .. import paths, runtime
-    from ..data.images import read_image
     from ..training import checkpoint
     from ..training.blocks import is_cut
     from ..training.files import write_text
@@ -69,10 +69,9 @@ def locate(command: Locate) -> int:
     if system_of(run.config.model).moves or system_of(run.config.model).made_by is not None:
         raise UserError("photos are located in what stands still and was trained on images, and "
                         f"{run.path} is a run of {run.config.model.kind}; give one of another model")
-    photo, scene = read_image(command.photo), run.cameras_scene()
-    candidates = _candidates(command, run, scene, photo)
-    output = _output(command)
+    photo, scene, output = _read(command.photo), run.cameras_scene(), _output(command)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+    candidates = _candidates(command, run, scene, photo)
     model = checkpoint.load(run.path)
     with Progress("locating") as line:
         found = located(model, scene, photo, candidates, seed=command.seed, on_step=lambda done, total: line.show(
@@ -81,17 +80,33 @@ def locate(command: Locate) -> int:
     write_text(output, paths.to_json(scene.model_cameras(found.camera), scene))
     _draw(model, scene, photo, found, output.with_suffix(".png"))
     place, ahead = found.camera.position[0] + scene.origin, -found.camera.camera_to_world[0, :, 2]
+    if found.psnr < LOST or found.confidence < UNSURE:
+        say(f"warning: the photo was likely not taken there: the model shows it with {found.psnr:.1f} dB, and the "
+            f"confidence is {found.confidence:.2f}; give --near or --fov, if you know them")
     if command.json:
         result_json({"position": place.tolist(), "view_direction": ahead.tolist(), "psnr": found.psnr,
                      "confidence": found.confidence, "degrees": found.degrees, "units": found.units,
                      "file": str(output)})
         return 0
     result(f"{command.photo.name}: taken at {_numbers(place)}, looking along {_numbers(ahead)}",
-           f"the model shows it with {found.psnr:.1f} dB; its directions are known to {found.degrees:.2g} degrees, its "
-           f"place to {found.units:.2g} units, if it is this place, of which the confidence is {found.confidence:.2f}",
+           f"the model shows it with {found.psnr:.1f} dB; its directions are known to {found.degrees:.2g} degrees at "
+           f"best, its place to {found.units:.2g} units, if it is this place, of which the confidence is "
+           f"{found.confidence:.2f}",
            f"{quoted(output)}, and beside it a picture; the view: taichi-nerf render {quoted(run.path)} --path "
            f"{quoted(output)}")
     return 0
+
+
+def _read(photo: Path) -> "np.ndarray":
+    """[H, W, 4] uint8. Raises UserError."""
+    from ..data.images import read_image
+
+    if not photo.is_file():
+        raise UserError(f"{photo} is no file; give the path of a photo")
+    try:
+        return read_image(photo)
+    except UserError as error:
+        raise UserError(f"{str(error).partition(';')[0]}; give another photo") from None
 
 
 def _candidates(command: Locate, run: "RunFolder", scene: "Scene", photo: "np.ndarray") -> "Cameras":

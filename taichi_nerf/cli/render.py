@@ -144,19 +144,27 @@ class Render(Common):
         for name, numbers, each in (("at", self.at, 3), ("scale", self.scale, 1), ("turn", self.turn, 1)):
             if len(numbers) not in ((each * count,) if name == "at" else (0, count)):
                 raise SettingError(f"{name} takes {each} number{'s' if each > 1 else ''} for each object of --insert, "
-                                   f"which are {count}, got {len(numbers)}")
+                                   f"{each * count} for {count}, got {len(numbers)}")
             if not all(abs(number) < float("inf") for number in numbers):
                 raise SettingError(f"{name} must be finite, got {' '.join(f'{number:g}' for number in numbers)}")
         if not all(scale > 0 for scale in self.scale):
             raise SettingError(f"scale must be above 0, got {' '.join(f'{scale:g}' for scale in self.scale)}")
         if self.light and (len(self.light) < 3 or not all(abs(x) < float("inf") for x in self.light)
                            or min(self.light[3:], default=0) < 0):
-            raise SettingError("light must be three finite numbers, and perhaps a radius, got "
+            raise SettingError("light must be three finite numbers, and perhaps a radius of at least 0, got "
                                f"{' '.join(f'{number:g}' for number in self.light)}")
         if not 0 <= self.shadow <= 1:
             raise SettingError(f"shadow must be from 0 to 1, got {self.shadow:g}")
         if len(self.hide) % 6 or not all(abs(number) < float("inf") for number in self.hide):
             raise SettingError(f"hide takes six finite numbers for each box, got {len(self.hide)}")
+        if any(low >= high for n in range(0, len(self.hide), 6)
+               for low, high in zip(self.hide[n : n + 3], self.hide[n + 3 : n + 6])):
+            raise SettingError("hide must be two corners of each box, the first the lower one along each axis, got "
+                               f"{' '.join(f'{number:g}' for number in self.hide)}")
+        around = self.lens in ("equirectangular", "omnidirectional-stereo")
+        if around and self.size is not None and self.size[0] != 2 * self.size[1]:
+            raise SettingError(f"size of --lens {self.lens} must be twice as wide as high, as players have it, got "
+                               f"{self.size[0]} {self.size[1]}")
         if self.hide and ("normals" in self.what or self.light or self.renderer == "taichi"):
             raise SettingError("hide does not go with --what normals, --light and --renderer taichi; leave it out, or "
                                "them")

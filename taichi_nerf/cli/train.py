@@ -330,7 +330,7 @@ class _Reporter:
     """Writes reports to the log, the progress line and the viewer, and says when something was skipped or came to
     nothing."""
 
-    def __init__(self, run: "RunFolder", line: Progress, shown: Shown, after: int):
+    def __init__(self, run: "RunFolder", line: Progress, shown: Shown, after: int = 0):
         """`after`: so many trainings as long as this one follow it."""
         self.run, self.line, self.shown, self.after = run, line, shown, after
         self.noted, self.not_finite, self.mostly_left_out = {}, 0, 0

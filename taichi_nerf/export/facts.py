@@ -30,7 +30,7 @@ def facts_of(path: Path) -> list[str]:
     except UserError:
         raise
     except Exception as error:  # whatever the readers of others make of a damaged file
-        raise UserError(f"{path} cannot be read as {path.suffix[1:]} ({str(error)[:100] or type(error).__name__}); "
+        raise UserError(f"{path} cannot be read as {path.suffix[1:]} ({type(error).__name__}); "
                         "export it again") from None
 
 

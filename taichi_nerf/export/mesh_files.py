@@ -1,6 +1,7 @@
 """Meshes as files: GLB in one file, OBJ, PLY and STL, by trimesh.
 
-GLB is y up by its format; the others have the axes of what is given.
+GLB is y up by its format, and OBJ by the habit of those who read it (Blender, `render --insert`); PLY and STL have the
+axes of what is given.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from .mesh import Mesh
 __all__ = ["MESH_FILES", "Texture", "turned_up", "write_mesh"]
 
 MESH_FILES = (".glb", ".obj", ".ply", ".stl")
+Y_UP = (".glb", ".obj")
 JPEG_QUALITY = 92
 
 
@@ -62,7 +64,7 @@ def write_mesh(path: Path, mesh: Mesh, *, texture: Texture | None = None, colour
     """
     trimesh = library("trimesh", "a mesh")
     suffix = path.suffix.lower()
-    turn = turned_up(up) if suffix == ".glb" else np.eye(3)
+    turn = turned_up(up) if suffix in Y_UP else np.eye(3)
     made = trimesh.Trimesh(mesh.vertices @ turn.T, mesh.faces, process=False,
                            vertex_normals=mesh.normals @ turn.T)
     if texture is not None:
@@ -77,7 +79,8 @@ def _textured(trimesh, texture: Texture):
 
     picture = Image.fromarray(texture.picture)
     picture.format = "JPEG"
-    material = trimesh.visual.material.PBRMaterial(baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=1.0)
+    material = trimesh.visual.material.PBRMaterial(
+        baseColorTexture=picture, baseColorFactor=[255] * 4, metallicFactor=0.0, roughnessFactor=1.0)
     return trimesh.visual.TextureVisuals(uv=texture.uv, material=material)
 
 
@@ -86,13 +89,18 @@ def _write_whole(path: Path, made) -> None:
         aside.write_bytes(made.export(file_type=path.suffix.lower()[1:]))
 
 
+def material_name(path: Path) -> str:
+    """Of an OBJ file at `path`, without blanks, at which many readers stop; .mtl and .jpeg files have it."""
+    return "_".join(path.stem.split())
+
+
 def _write_obj(path: Path, made) -> None:
     """With its material and its texture, if it has one, named after it: they are there before it is."""
     if hasattr(made.visual, "material"):
         made.visual.material = made.visual.material.to_simple()
-        made.visual.material.name = path.stem
+        made.visual.material.name = material_name(path)
     text, others = library("trimesh.exchange.obj", "a mesh").export_obj(made, return_texture=True, mtl_name=(
-        f"{path.stem}.mtl"))
+        f"{material_name(path)}.mtl"))
     for name, content in others.items():
         with written_aside(path.with_name(name)) as aside:
             aside.write_bytes(content)

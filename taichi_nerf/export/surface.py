@@ -76,12 +76,13 @@ def _view(seen: Seen, camera: Cameras, origin: np.ndarray) -> SurfaceView:
 
 
 def box_of(field: Field, asked: np.ndarray | None) -> np.ndarray:
-    """[2, 3] corners of what is exported: those that are `asked` for, or of the box of a bounded scene.
+    """[2, 3] corners of what is exported, in the world of the splits: those `asked` for, or of the box of a bounded
+    scene.
 
     Raises UserError where nobody says what the object is.
     """
     if asked is not None:
-        return asked - field.scene.origin
+        return asked
     if not field.scene.bounded:
         raise UserError(f"nothing says what the object of {field.scene.name} is, whose pictures have no alpha; give "
                         "two corners of a box around it, in the units of its file, with --box X0 Y0 Z0 X1 Y1 Z1")

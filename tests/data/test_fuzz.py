@@ -107,7 +107,7 @@ def damaged_file(name: str, content: bytes, rng: random.Random) -> bytes:
 
 def chosen_file(names: list[str], rng: random.Random) -> str:
     """Three in four of the files that say where the cameras are; images are many and alike."""
-    images = [name for name in names if name.endswith((".png", ".JPG"))]
+    images = [name for name in names if name.endswith((".png", ".jpg", ".JPG"))]
     others = [name for name in names if name not in images]
     return rng.choice(others if rng.random() < 0.75 else images)
 

@@ -82,6 +82,7 @@ def test_discs_lie_on_the_surface_and_along_it(made):
     assert 1 < len(made) * wide[:, 0].mean() ** 2 / RADIUS**2 < 10  # they overlap, and not more
 
 
+@pytest.mark.slow
 def test_they_look_like_the_field_from_where_no_camera_stood(field, made):
     cameras = around(7).subset([1, 3, 5])
     origins, directions = field.rays_of(cameras, 1)
@@ -105,6 +106,7 @@ def disturbed(made):
                    means=(made.means + draw.normal(size=made.means.shape) * 0.1).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_fitting_makes_pictures_better_and_is_the_same_every_time(made, photos):
     found = []
     for _ in range(2):

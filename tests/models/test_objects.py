@@ -179,6 +179,7 @@ def test_what_is_in_a_box_is_gone_and_what_lies_behind_it_is_seen(in_double):
     assert turned.tolist() == [30.0, 0.0], "x of the box is (1, 0, 1) of the model"
 
 
+@pytest.mark.slow
 def test_objects_are_placed_in_the_world_of_the_scene(on_cpu):
     scene = builtin_scene(resolution=4, views=(1, 0, 0), samples_per_pixel=1)
     cube = plain(np.array([[0, 0, 0], [1, 0, 0], [0, 0, 1]], float), [[0, 1, 2]], np.tile([0.0, -1.0, 0.0], (1, 3, 1)))

@@ -1,6 +1,7 @@
 """Where a photo was taken: cameras around one, and the camera that sees what a photo shows."""
 
 import dataclasses
+import importlib
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from taichi_nerf import cli, runtime
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.errors import UserError
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training import locate as module
 from taichi_nerf.training.locate import apart, around, locate
@@ -17,6 +19,7 @@ from taichi_nerf.training.run import make_model
 
 from .test_lights import CONFIG
 
+command = importlib.import_module("taichi_nerf.cli.locate")  # the function in `cli` has its name
 STILL = dataclasses.replace(CONFIG, appearance=0)
 
 
@@ -106,10 +109,25 @@ def test_the_command_writes_a_camera_path_and_a_picture(tmp_path, monkeypatch, c
     (["photo.png", "--near", "nobody"], "is no photo of")])
 def test_what_cannot_be_located_is_said(arguments, said, tmp_path, monkeypatch, capsys, run_of_two_steps):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save("photo.png")
     Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save("wide.png")
     assert cli.main(["locate", str(run_of_two_steps), *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_kernels_are_ready_before_cameras_are_turned_by_them(tmp_path, monkeypatch, run_of_two_steps):
+    order = []
+
+    def candidates(*_):
+        order.append("cameras")
+        raise UserError("enough")
+
+    monkeypatch.setattr(runtime, "init", lambda *_, **__: order.append("runtime"))
+    monkeypatch.setattr(command, "_candidates", candidates)
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "photo.png")
+    assert cli.main(["locate", str(run_of_two_steps), str(tmp_path / "photo.png")]) == 2
+    assert order == ["runtime", "cameras"]
 
 
 @pytest.fixture

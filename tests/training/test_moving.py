@@ -56,7 +56,7 @@ def scene():
     return builtin_scene("moving", resolution=16, views=(8, 0, 3), samples_per_pixel=1)
 
 
-@pytest.fixture(params=["t-nerf", "d-nerf", pytest.param("nerfies", marks=pytest.mark.slow)])
+@pytest.fixture(params=["t-nerf", *(pytest.param(name, marks=pytest.mark.slow) for name in ("d-nerf", "nerfies"))])
 def make(request, scene):
     """`make(steps=20)`: a new trainer of an untrained small model that knows the time."""
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from taichi_nerf import cli
+from taichi_nerf import cli, runtime
+from taichi_nerf.cli import regions as words
 from taichi_nerf.config import (
     DepthConfig,
     ExposureConfig,
@@ -19,15 +20,18 @@ from taichi_nerf.config import (
     RefineConfig,
     RegionsConfig,
     RunConfig,
+    SceneConfig,
     SettingError,
     SparsityConfig,
     TrainingConfig,
     TrimConfig,
     with_regions,
 )
+from taichi_nerf.data.export import write_blender
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training import checkpoint
+from taichi_nerf.training.folder import RunFolder
 from taichi_nerf.training.run import make_model, warm_up
 from taichi_nerf.training.shared import check_ranks
 from taichi_nerf.training.team import ALONE, Team
@@ -83,6 +87,7 @@ def assert_close(outcome, expected):
     np.testing.assert_allclose(picture, expected_picture, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_region_is_the_plain_model(small_scene):
     plain = trainer_of(small_scene, SMALL)
     losses, gradients, picture = outcome(plain, small_scene)
@@ -192,6 +197,18 @@ def test_the_command_line_refuses_what_regions_have_not(capsys, tmp_path, argume
     captured = capsys.readouterr()
     assert sentence in captured.err and captured.err.count("\n") == 1 and captured.out == ""
     assert not (tmp_path / "run").exists()
+
+
+def test_info_says_where_regions_are_when_kernels_are_ready(small_scene, tmp_path, monkeypatch, capsys):
+    ready = []
+    monkeypatch.setattr(runtime, "init", lambda *_, **__: ready.append(True))
+    monkeypatch.setattr(words, "region_words", lambda *_: f"ready: {bool(ready)}")
+    folder = write_blender(small_scene, tmp_path / "scene")
+    config = RunConfig(scene=SceneConfig(path=str(folder)), model=RegionsConfig(count=2))
+    (tmp_path / "run").mkdir()
+    RunFolder.create(tmp_path / "run", config, small_scene)
+    assert cli.main(["info", str(tmp_path / "run")]) == 0
+    assert "ready: True" in capsys.readouterr().out
 
 
 @pytest.mark.slow
