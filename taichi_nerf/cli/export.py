@@ -190,18 +190,15 @@ def _volume(command: Export, field: "Field", output: Path) -> None:
 
 def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
     """What the training cameras see, and those on a turn around the scene, in pictures as fine as the voxels."""
-    import dataclasses
-
     import numpy as np
 
     from .. import paths
+    from ..data.scene import Cameras
     from ..export.surface import pinhole, surface_views
 
     scene = field.scene
     cell = float((box[1] - box[0]).max()) / command.resolution
-    both = [scene.splits["train"].cameras, scene.world_cameras(paths.orbit(scene, TURN))]
-    cameras = type(both[0])(**{each.name: np.concatenate([getattr(part, each.name) for part in both])
-                               for each in dataclasses.fields(both[0])})
+    cameras = Cameras.joined([scene.splits["train"].cameras, scene.world_cameras(paths.orbit(scene, TURN))])
     away = float(np.median(np.linalg.norm(cameras.position - box.mean(axis=0), axis=1)))
     cameras = pinhole(cameras, away / (FOOTPRINT * cell * float(np.median(cameras.focal))), LONGEST)
     _say_memory(BYTES_A_PIXEL * int(cameras.size.astype(np.int64).prod(axis=1).sum()),
