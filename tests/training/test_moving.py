@@ -227,7 +227,7 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
     rendered = []
 
     def pictures(model, cameras, background, outputs, *, shots, **settings):
-        rendered.append((cameras, shots.time))
+        rendered.append((cameras.panes[0], shots.time))
 
     monkeypatch.setattr("taichi_nerf.export.pictures.render_pictures", pictures)
 
