@@ -55,7 +55,9 @@ def test_every_field_of_rays_survives_every_model(on_cpu, monkeypatch, kind, enc
     assert len(pixels.colour) == COUNT
 
 
-@pytest.mark.parametrize(("kind", "encoding"), MODELS)
+@pytest.mark.parametrize(("kind", "encoding"), [
+    pytest.param(*model, marks=() if model in (("instant-ngp", None), ("nerf", None)) else pytest.mark.slow)
+    for model in MODELS])
 def test_nothing_is_sampled_behind_the_limit_of_a_ray(on_cpu, kind, encoding):
     model = build_model(recipe(kind, "small", encoding).model, Box(bounded=True), counts={"appearance": 3})
     assert model.ends_rays
