@@ -147,6 +147,12 @@ def on_cpu():
     yield from _instead(torch.float32)
 
 
+@pytest.fixture(scope="module")
+def all_on_cpu():
+    """The same for all tests of a module, of which none wants anything else: each start takes seconds."""
+    yield from _instead(torch.float32)
+
+
 @pytest.fixture
 def in_double():
     """The same in double precision."""

@@ -22,6 +22,8 @@ from taichi_nerf.wide import Grid, levelled, wide_pictures
 
 from .models.ball import Ball
 
+pytestmark = pytest.mark.usefixtures("all_on_cpu")
+
 UP = np.array([0.0, 0.0, 1.0])
 BALL = (0.02, 0.0, -0.03)
 
@@ -53,7 +55,7 @@ def centroid(opacity):
     return (u * opacity).sum() / opacity.sum(), (v * opacity).sum() / opacity.sum()
 
 
-def test_the_disparity_of_a_ball_is_focal_times_eye_distance_by_depth(on_cpu):
+def test_the_disparity_of_a_ball_is_focal_times_eye_distance_by_depth():
     camera, eyes = looking_along_y(size=(96, 64), focal=150.0), 0.12
     for convergence in (math.inf, 1.5):
         grid = wide_pictures(camera, "perspective", up=UP, stereo=True, eye_distance=eyes, convergence=convergence)
@@ -63,7 +65,7 @@ def test_the_disparity_of_a_ball_is_focal_times_eye_distance_by_depth(on_cpu):
         assert abs(left[1] - right[1]) < 0.1
 
 
-def test_an_equirectangular_picture_shows_all_directions_without_a_seam(on_cpu):
+def test_an_equirectangular_picture_shows_all_directions_without_a_seam():
     camera = looking_along_y(tilt=0.6)
     (pane,) = wide_pictures(camera, "equirectangular", up=UP, size=(32, 16)).panes
     origins, directions = rays_of(pane)
@@ -90,7 +92,7 @@ def test_the_eyes_of_omnidirectional_stereo_are_on_the_viewing_circle_and_meet_a
 
 
 @pytest.mark.slow
-def test_a_panorama_cut_to_a_view_equals_the_view(on_cpu):
+def test_a_panorama_cut_to_a_view_equals_the_view():
     model = ball(radius=0.5, softness=0.03, peak=60.0)
     camera = looking_along_y(position=(0.1, -0.9, 0.2), size=(32, 24), focal=24.0, tilt=0.3)
     direct = render_view(model, camera, 0, background=1.0).colour
@@ -108,7 +110,7 @@ def test_a_panorama_cut_to_a_view_equals_the_view(on_cpu):
     assert -10 * np.log10(np.square(cut - direct).mean()) > 40
 
 
-def test_a_cube_map_is_that_of_ffmpeg(on_cpu, tmp_path):
+def test_a_cube_map_is_that_of_ffmpeg(tmp_path):
     """ffmpeg makes the equirectangular picture of it that we make ourselves: every direction as a colour."""
     camera = looking_along_y(tilt=0.4)
 
@@ -126,7 +128,7 @@ def test_a_cube_map_is_that_of_ffmpeg(on_cpu, tmp_path):
         wide_pictures(camera, "cube-map", up=UP, size=(64, 32))
 
 
-def test_a_fisheye_shows_the_half_in_front_and_default_sizes_keep_the_sharpness(on_cpu):
+def test_a_fisheye_shows_the_half_in_front_and_default_sizes_keep_the_sharpness():
     camera = looking_along_y(focal=60.0)
     (pane,) = wide_pictures(camera, "fisheye", up=UP, size=(40, 40)).panes
     _, directions = rays_of(pane)
@@ -146,7 +148,7 @@ def test_who_looks_straight_down_turns_to_the_upper_edge_of_the_picture():
 
 
 @pytest.mark.slow
-def test_the_nearest_depth_is_that_of_the_ball(on_cpu):
+def test_the_nearest_depth_is_that_of_the_ball():
     grid = wide_pictures(looking_along_y(), "perspective", up=UP, stereo=True)
     assert abs(nearest_depth(ball(radius=0.3), grid) - (2 - 0.3)) < 0.05
     away = wide_pictures(looking_along_y(tilt=math.pi / 2), "perspective", up=UP)
@@ -199,7 +201,7 @@ def test_an_ordinary_video_is_left_as_it_is(tmp_path):
     assert path.read_bytes() == before and read_video_mark(path) == {}
 
 
-def test_pictures_all_around_carry_the_packet_and_pairs_the_end_of_a_name(on_cpu, tmp_path):
+def test_pictures_all_around_carry_the_packet_and_pairs_the_end_of_a_name(tmp_path):
     model, camera = ball(), looking_along_y()
     one = wide_pictures(camera, "equirectangular", up=UP, size=(32, 16))
     render_pictures(model, one, 1.0, {"colour": tmp_path, "depth": tmp_path})

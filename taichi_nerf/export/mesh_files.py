@@ -97,8 +97,10 @@ def material_name(path: Path) -> str:
 def _write_obj(path: Path, made) -> None:
     """With its material and its texture, if it has one, named after it: they are there before it is."""
     if hasattr(made.visual, "material"):
-        made.visual.material = made.visual.material.to_simple()
-        made.visual.material.name = material_name(path)
+        material = made.visual.material = made.visual.material.to_simple()
+        material.name = material_name(path)
+        # what shines is in the texture already
+        material.ambient, material.specular = np.array([255] * 4, np.uint8), np.array([0, 0, 0, 255], np.uint8)
     text, others = library("trimesh.exchange.obj", "a mesh").export_obj(made, return_texture=True, mtl_name=(
         f"{material_name(path)}.mtl"))
     for name, content in others.items():

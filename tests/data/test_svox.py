@@ -15,7 +15,7 @@ from taichi_nerf.ops.octree import Octree, insert_points, root_of
 from taichi_nerf.ops.octree_rendering import Frame, render_octree
 
 CENTRE, RADIUS = (0.25, -0.5, 1.0), (1.0, 1.5, 1.25)
-pytestmark = pytest.mark.usefixtures("on_cpu")
+pytestmark = pytest.mark.usefixtures("all_on_cpu")
 
 
 @pytest.fixture

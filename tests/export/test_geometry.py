@@ -157,6 +157,10 @@ def test_files_are_read_by_others_with_axes_and_colours(ball, views, suffix, tmp
         assert np.abs(np.asarray(shown.vertex_colors)[:, :3] / 255 - COLOUR).mean() < 0.03
     said = " ".join(facts.facts_of(path))
     assert f"{len(made.faces)} triangles" in said and "watertight" in said
+    if suffix == ".obj":  # no reader makes the texture darker, or adds a light to it
+        said = (tmp_path / "ball.mtl").read_text().splitlines()
+        assert {"Ka 1.00000000 1.00000000 1.00000000", "Kd 1.00000000 1.00000000 1.00000000",
+                "Ks 0.00000000 0.00000000 0.00000000"} <= set(said)
     left = {".obj": 3}.get(suffix, 1)
     assert len(list(tmp_path.iterdir())) == left
 

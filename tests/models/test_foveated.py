@@ -10,8 +10,10 @@ from taichi_nerf.models.views import directions_of, render_view
 from .ball import Ball
 from .test_views import cameras_around
 
+pytestmark = pytest.mark.usefixtures("all_on_cpu")
 
-def test_half_of_the_rays_or_less_show_the_same_in_the_middle(on_cpu):
+
+def test_half_of_the_rays_or_less_show_the_same_in_the_middle():
     model, cameras = Ball(torch.float32, "cpu", radius=0.45, softness=0.02, peak=300.0), cameras_around(
         size=(97, 83), distance=1.0, focal=45.0)
     full = render_view(model, cameras, 1, background=0.3)
@@ -27,7 +29,7 @@ def test_half_of_the_rays_or_less_show_the_same_in_the_middle(on_cpu):
     assert 0 < view.samples < full.samples
 
 
-def test_the_gaze_moves_what_is_sharp_and_angles_decide(on_cpu):
+def test_the_gaze_moves_what_is_sharp_and_angles_decide():
     cameras = cameras_around(size=(60, 40), focal=30.0)
     directions = directions_of(Ball(torch.float32, "cpu"), cameras, 0)
     rate = rates_around(directions, gaze=(5.0, 30.0))
@@ -37,7 +39,7 @@ def test_the_gaze_moves_what_is_sharp_and_angles_decide(on_cpu):
 
 
 @pytest.mark.slow
-def test_only_what_is_wanted_is_rendered(on_cpu):
+def test_only_what_is_wanted_is_rendered():
     model, cameras = Ball(torch.float32, "cpu"), cameras_around()
     full = render_view(model, cameras, 0, background=1.0)
     wanted = np.zeros((18, 24), bool)

@@ -10,6 +10,8 @@ from taichi_nerf.models.family import build_model
 from taichi_nerf.models.model import Box
 from taichi_nerf.types import Rays, Seeds, Shot, Standing
 
+pytestmark = pytest.mark.usefixtures("all_on_cpu")
+
 COUNT = 7
 SHOT = {"image": torch.arange(COUNT, dtype=torch.int32), "time": torch.linspace(0, 1, COUNT),
         "ids": {name: torch.arange(COUNT, dtype=torch.int32) % n for name, n in (("appearance", 3), ("warp", 2))},
@@ -27,7 +29,7 @@ def some_rays():
 
 @pytest.mark.parametrize(("kind", "encoding"), MODELS)
 @pytest.mark.parametrize("standing", [None, Standing(step=3, progress=0.5, seeds=Seeds(1, 2, 3))])
-def test_every_field_of_rays_survives_every_model(on_cpu, monkeypatch, kind, encoding, standing):
+def test_every_field_of_rays_survives_every_model(monkeypatch, kind, encoding, standing):
     """What a field is told of them has all that the rays have; and the rays are given back as they were."""
     model = build_model(recipe(kind, "small", encoding).model, Box(bounded=True), counts={"appearance": 3})
     told, rays = [], some_rays()
@@ -58,7 +60,7 @@ def test_every_field_of_rays_survives_every_model(on_cpu, monkeypatch, kind, enc
 @pytest.mark.parametrize(("kind", "encoding"), [
     pytest.param(*model, marks=() if model in (("instant-ngp", None), ("nerf", None)) else pytest.mark.slow)
     for model in MODELS])
-def test_nothing_is_sampled_behind_the_limit_of_a_ray(on_cpu, kind, encoding):
+def test_nothing_is_sampled_behind_the_limit_of_a_ray(kind, encoding):
     model = build_model(recipe(kind, "small", encoding).model, Box(bounded=True), counts={"appearance": 3})
     assert model.ends_rays
     rays = some_rays()

@@ -16,7 +16,7 @@ CONFIG = RegionsConfig(
     count=4, field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64)),
     sampling=SamplingConfig(grid_resolution=16, steps=64, early_stop=0.0))
 STANDING = Standing(step=3, progress=0.1, seeds=Seeds(1, 2, 3))
-pytestmark = pytest.mark.usefixtures("on_cpu")
+pytestmark = pytest.mark.usefixtures("all_on_cpu")
 
 
 def some_rays(rng, count: int = 40) -> Rays:
