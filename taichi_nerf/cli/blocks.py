@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import SettingError
 from ..errors import UserError
 from ..output import result, say, speak
 from ..progress import Progress
@@ -75,7 +76,7 @@ def _train_own(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]", mi
         share = Share(run.path, f"block {number + 1} of {len(blocks)}", len(mine) - done)
         try:
             code = _train_block(run, scene, number, each, trained, share)
-        except UserError as error:
+        except (UserError, SettingError) as error:
             speak()  # of a block that another rank trains, none else knows
             raise UserError(f"{share.title}: {error}") from None
         if code:

@@ -264,7 +264,7 @@ def _without_boxes(command: Render, scene: "Scene", model):
     from ..models.hidden import WithoutBox
 
     for ends in np.reshape(command.hide, (-1, 2, 3)):
-        corners = scene.scale * (np.sort(ends, axis=0) - scene.origin - scene.centre)  # in the world's axes
+        corners = scene.scale * (ends - scene.origin - scene.centre)  # in the world's axes
         model = WithoutBox(model, corners.tolist(), torch.from_numpy(scene.rotation))
     return model
 
