@@ -68,3 +68,16 @@ def test_what_is_no_mesh_is_refused_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trimesh", None)
     with pytest.raises(UserError, match=r"trimesh, which is not installed; pip install 'taichi-nerf\[geometry\]'"):
         read_mesh(tmp_path / "points.ply")
+
+
+def test_names_in_a_mesh_do_not_lead_out_of_its_folder(tmp_path):
+    """A texture beside the file is taken, one above its folder is not; trimesh sees to it from 5.0 on."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for file in (inside / "beside.png", tmp_path / "above.png"):
+        Image.fromarray(np.full((2, 2, 3), 200, np.uint8)).save(file)
+    (inside / "m.obj").write_text("mtllib m.mtl\nusemtl m\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\n"
+                                  "f 1/1 2/2 3/3\n")
+    for name, textures in (("beside.png", 1), ("../above.png", 0), (f"{tmp_path}/above.png", 0)):
+        (inside / "m.mtl").write_text(f"newmtl m\nmap_Kd {name}\n")
+        assert len(read_mesh(inside / "m.obj").textures) == textures, name
