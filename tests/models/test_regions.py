@@ -74,7 +74,8 @@ def test_samples_are_cut_and_none_is_lost_or_counted_twice(rng):
 
 
 @pytest.mark.parametrize("standing", [pytest.param(None, marks=pytest.mark.slow), STANDING])
-def test_what_regions_show_is_what_all_samples_at_once_show(rng, standing):
+def test_what_regions_show_is_what_all_samples_at_once_show(rng, standing, monkeypatch):
+    monkeypatch.setattr("taichi_nerf.fields.mlp.fastest_precision", lambda device: torch.float32)
     model, rays = model_of(), some_rays(rng)
     pixels = model.render(rays, standing)
     samples = pixels.samples

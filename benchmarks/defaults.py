@@ -1,0 +1,189 @@
+"""What a default is worth: `taichi-nerf train` as it is beside the same with other settings, in equal time.
+
+    python benchmarks/defaults.py objects --data DIR          DIR holds the folders of SCENES
+    python benchmarks/defaults.py captures --data DIR --seeds 3
+    python benchmarks/defaults.py other-captures bonsai --data DIR --scenes bonsai fox
+    python benchmarks/defaults.py few-views --data DIR --processor --jobs 2 --output FILE.json
+
+objects        Lego, mic and the still life at 100 x 100 and 200 x 200, 60 s, without the decay of a hash grid's
+               levels.
+captures       A courtyard, fields from above and a kitchen at half of their size, 300 s, without the points of
+               structure from motion, and without that decay.
+other-captures The same of captures that have no points, or need none: none of them may lose by it.
+bonsai         Mip-NeRF 360 with a hash grid, 300 s: without points, and with widths in two ways.
+few-views      Eight views of lego at 200 x 200, 300 s, with the settings for few views and without.
+refined        A phone's capture whose cameras are good, refined or not, 300 s.
+
+Each training is a process of its own, scored on views that were held out; a gap is that of the first arm and another
+of the same seed, the smallest over the seeds counts. Time is that of the wall, of a machine with nothing else to do;
+--processor counts processor time of one thread instead, twice as long, which stands for two quiet cores on a machine
+that has more to do, and lets --jobs trainings run side by side. --output keeps every figure and goes on where it was
+stopped.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from experiments import EIGHT_OF_LEGO
+from train import measure
+
+from taichi_nerf.devices import machine
+
+NO_DECAY = ("--model.field.hash-grid.decay", "0")
+NO_POINTS = ("--depth.weight", "0")
+HASH_360 = ("--model", "mip-nerf-360", "--encoding", "hash")
+LEGO, HALF, QUARTER = "nerf_synthetic/lego", ("--downscale", "2"), ("--downscale", "4")
+SCENES: dict[str, tuple[str | None, tuple[str, ...]]] = {  # folder, or none of a built-in scene, and how it is read
+    "lego 100": (LEGO, QUARTER),
+    "lego 200": (LEGO, HALF),
+    "mic 100": ("nerf_synthetic/mic", HALF),
+    "mic 200": ("nerf_synthetic/mic", ()),
+    "still life 100": (None, HALF),
+    "still life 200": (None, ()),
+    "castle": ("strecha_castle_p30", HALF),
+    "caliterra": ("odm_caliterra", HALF),
+    "kitchen": ("sevenscenes_redkitchen", HALF),
+    "fox": ("fox_4", HALF),
+    "fern": ("nerf_llff_data/fern", QUARTER),
+    "can": ("colmap_can", (*QUARTER, "--format", "colmap")),
+    "bonsai": ("mip360_bonsai", QUARTER),
+    "statue": ("statue_of_liberty", (*QUARTER, "--cut-out", "--model.appearance", "8")),
+    "eight of lego": (LEGO, HALF),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Scenes, the arms that are trained on each, and what the first must be ahead of another by."""
+
+    scenes: tuple[str, ...]
+    arms: dict[str, tuple[str, ...]]
+    seconds: float
+    least: dict[str, float]
+    """By the name of another arm."""
+
+
+QUESTIONS = {
+    "objects": Question(
+        scenes=("lego 100", "lego 200", "mic 100", "mic 200", "still life 100", "still life 200"), seconds=60,
+        arms={"as it is": (), "as before": NO_DECAY}, least={"as before": -0.1}),
+    "captures": Question(
+        scenes=("castle", "caliterra", "kitchen"), seconds=300,
+        arms={"as it is": (), "as before": (*NO_POINTS, *NO_DECAY)}, least={"as before": 1.0}),
+    "other-captures": Question(
+        scenes=("fox", "fern", "can", "bonsai", "statue"), seconds=300,
+        arms={"as it is": (), "as before": (*NO_POINTS, *NO_DECAY)}, least={"as before": -0.1}),
+    "bonsai": Question(
+        scenes=("bonsai",), seconds=300,
+        arms={"as it is": HASH_360, "without points": (*HASH_360, *NO_POINTS),
+              "widths level": (*HASH_360, "--model.widths", "level"),
+              "widths six": (*HASH_360, "--model.widths", "six")},
+        least={"without points": 0.5}),
+    "few-views": Question(
+        scenes=("eight of lego",), seconds=300,
+        arms={"few-views": ("--few-views",), "as it is": ()}, least={"as it is": 3.0}),
+    "refined": Question(
+        scenes=("fox",), seconds=300,
+        arms={"refined": ("--refine.poses",), "as it is": ()}, least={"as it is": 0.0}),
+}
+
+
+def eight_views(lego: Path, copy: Path) -> Path:
+    """`copy`, a new folder that is lego with the training views that few-view methods take; its files are links."""
+    copy.mkdir()
+    for entry in lego.iterdir():
+        (copy / entry.name).symlink_to(entry.resolve())
+    training = json.loads((lego / "transforms_train.json").read_text())
+    training["frames"] = [training["frames"][n] for n in EIGHT_OF_LEGO]
+    (copy / "transforms_train.json").unlink()
+    (copy / "transforms_train.json").write_text(json.dumps(training))
+    return copy
+
+
+def report(question: Question, scenes: list[str], found: dict[str, float]) -> str:
+    """Tables in Markdown: mean scores over the seeds, and by how much the first arm is ahead."""
+    first, *others = question.arms
+    lines = [f"| scene | {' | '.join(question.arms)} | {' | '.join(f'ahead of {other}' for other in others)} | |",
+             "|---|" + "---:|" * len(question.arms) + "---|" * len(others) + "---|"]
+    for scene in scenes:
+        by_arm = {arm: {key.split("/")[1]: score for key, score in found.items()
+                        if key.startswith(f"{scene}/") and key.endswith(f"/{arm}")} for arm in question.arms}
+        seeds = sorted(set.intersection(*(set(scores) for scores in by_arm.values())))
+        if not seeds:
+            lines.append(f"| {scene} | not complete |")
+            continue
+        gaps = {other: [by_arm[first][seed] - by_arm[other][seed] for seed in seeds] for other in others}
+        verdicts = [f"{'reached' if min(gaps[other]) >= least else 'missed'}: {least:+.1f}"
+                    for other, least in question.least.items()]
+        lines.append(f"| {scene} | " + " | ".join(f"{np.mean([by_arm[arm][s] for s in seeds]):.2f}"
+                                                  for arm in question.arms) + " | " +
+                     " | ".join(", ".join(f"{gap:+.2f}" for gap in gaps[other]) for other in others) +
+                     f" | {', '.join(verdicts)} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("questions", nargs="+", choices=QUESTIONS, metavar="QUESTION",
+                        help=f"of {', '.join(QUESTIONS)}")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the scenes")
+    parser.add_argument("--scenes", nargs="+", choices=SCENES, metavar="SCENE", help="these alone")
+    parser.add_argument("--arms", nargs="+", metavar="ARM", help="these alone, and none that has been trained is lost")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seconds", type=float, help="of each training; by default those of the question")
+    parser.add_argument("--processor", action="store_true", help="twice as many seconds of processor time, one thread")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, with --processor")
+    parser.add_argument("--output", type=Path, help="JSON file of all figures")
+    parser.add_argument("--runs", type=Path, help="folder that keeps the runs; by default they are thrown away")
+    settings = parser.parse_args()
+    if settings.jobs > 1 and not settings.processor:
+        parser.error("trainings side by side take each other's time: --jobs needs --processor")
+    kept = json.loads(settings.output.read_text()) if settings.output and settings.output.exists() else {}
+    lock = Lock()
+    with tempfile.TemporaryDirectory() as temporary:
+        few = Path(temporary) / "eight-of-lego"
+        if (settings.data / LEGO).exists():
+            eight_views(settings.data / LEGO, few)
+
+        def train(name: str, scene: str, seed: int, arm: str):
+            question, (folder, how) = QUESTIONS[name], SCENES[scene]
+            path = few if scene == "eight of lego" else folder and settings.data / folder
+            seconds = settings.seconds or question.seconds
+            clock = ["--threads", "1"] if settings.processor else []
+            options = [*how, *question.arms[arm], *clock, "--seed", str(seed), "--orbit-frames", "0",
+                       "--seconds", str(seconds * (2 if settings.processor else 1))]
+            run = (settings.runs or Path(temporary)) / "-".join((name, scene, str(seed), arm)).replace(" ", "-")
+            scores = measure(path, options, run, processor=settings.processor)
+            with lock:
+                kept.setdefault(name, {})[f"{scene}/{seed}/{arm}"] = scores["psnr"]
+                print(f"{name}, {scene}, seed {seed}, {arm}: {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}, "
+                      f"{scores['steps']} steps", file=sys.stderr, flush=True)
+                if settings.output:
+                    settings.output.write_text(json.dumps(kept, indent=1) + "\n")
+            if settings.runs is None:
+                shutil.rmtree(run)
+
+        with ThreadPoolExecutor(settings.jobs) as pool:
+            waiting = [pool.submit(train, name, scene, seed, arm)
+                       for name in settings.questions for seed in range(settings.seeds)
+                       for scene in QUESTIONS[name].scenes if scene in (settings.scenes or SCENES)
+                       for arm in QUESTIONS[name].arms if arm in (settings.arms or QUESTIONS[name].arms)
+                       if f"{scene}/{seed}/{arm}" not in kept.get(name, {})]
+            for each in waiting:
+                each.result()
+    print(f"{machine()}; {'processor time' if settings.processor else 'time'}")
+    for name in settings.questions:
+        scenes = [scene for scene in QUESTIONS[name].scenes if scene in (settings.scenes or SCENES)]
+        print(f"\n{name}:\n\n{report(QUESTIONS[name], scenes, kept.get(name, {}))}")
+
+
+if __name__ == "__main__":
+    main()
