@@ -16,7 +16,7 @@ CONFIG = RegionsConfig(
     count=4, field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64)),
     sampling=SamplingConfig(grid_resolution=16, steps=64, early_stop=0.0))
 STANDING = Standing(step=3, progress=0.1, seeds=Seeds(1, 2, 3))
-pytestmark = pytest.mark.usefixtures("all_on_cpu")
+pytestmark = pytest.mark.usefixtures("all_on_cpu", "products_in_single")
 
 
 def some_rays(rng, count: int = 40) -> Rays:
@@ -74,8 +74,7 @@ def test_samples_are_cut_and_none_is_lost_or_counted_twice(rng):
 
 
 @pytest.mark.parametrize("standing", [pytest.param(None, marks=pytest.mark.slow), STANDING])
-def test_what_regions_show_is_what_all_samples_at_once_show(rng, standing, monkeypatch):
-    monkeypatch.setattr("taichi_nerf.fields.mlp.fastest_precision", lambda device: torch.float32)
+def test_what_regions_show_is_what_all_samples_at_once_show(rng, standing):
     model, rays = model_of(), some_rays(rng)
     pixels = model.render(rays, standing)
     samples = pixels.samples
