@@ -5,7 +5,7 @@ Everything is feature-major, [features, N]: the layout in which the encodings wr
 
 import math
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import torch
@@ -23,6 +23,7 @@ from ..types import of_samples
 COLUMNS, OCTAVE, OFFSET = 512, 16, 32
 MOST_MEASURED = 2**18  # samples with which the implementations are compared, at the most
 MOMENT = 0.05  # seconds in which each is repeated
+TRIED, TRIED_WIDTH, SURELY = 2**14, 64, 0.8  # samples, width, and what part of float32's time is surely less
 
 
 def require_memory_of_weights(layers: Iterable[tuple[int, int]]) -> None:
@@ -260,8 +261,17 @@ class _TruncatedExp(torch.autograd.Function):
 
 @lru_cache
 def fastest_precision(device: torch.device) -> torch.dtype:
-    """The type in which matrix products of small networks run fastest on `device`: half where it has units for it."""
+    """The type in which matrix products of small networks run fastest on `device`: half where it is surely so.
+
+    Instructions for bfloat16 do not make a processor faster by themselves: some have matrix units for it, some do twice
+    as many products of it, and some take twice as long as for float32. So a hidden layer of each is tried, once a
+    process.
+    """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if has_bf16() else torch.float32
+    if not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+        return torch.float32
+    samples, weight = torch.ones(TRIED, TRIED_WIDTH), torch.ones(TRIED_WIDTH, TRIED_WIDTH)
+    half, single = (best_seconds(partial(torch.mm, samples.to(precision), weight.to(precision)), MOMENT / 5)
+                    for precision in (torch.bfloat16, torch.float32))
+    return torch.bfloat16 if half < SURELY * single else torch.float32

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf.fields import mlp
-from taichi_nerf.fields.mlp import COLUMNS, MLP, OFFSET, padded_columns, truncated_exp
+from taichi_nerf.fields.mlp import COLUMNS, MLP, OFFSET, fastest_precision, padded_columns, truncated_exp
 from taichi_nerf_kernels.engine import on_cpu
 
 SHAPES = {
@@ -250,3 +250,18 @@ def test_truncated_exp_grows_up_to_what_is_opaque_at_any_distance():
     value = truncated_exp(x)
     assert torch.allclose(value[:3], x[:3].exp())
     assert value[3] == value[4] >= 1e30
+
+
+@pytest.mark.parametrize("has_bfloat16, half, expected", [
+    (False, 0.1, torch.float32), (True, 0.5, torch.bfloat16), (True, 0.9, torch.float32), (True, 1.8, torch.float32)])
+def test_products_are_in_bfloat16_where_a_processor_is_surely_faster_by_it(monkeypatch, has_bfloat16, half, expected):
+    tried = []
+
+    def seconds(product, budget):
+        tried.append(product().dtype)
+        return half if tried[-1] == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: has_bfloat16, raising=False)
+    monkeypatch.setattr("taichi_nerf.fields.mlp.best_seconds", seconds)
+    assert fastest_precision.__wrapped__(torch.device("cpu")) == expected
+    assert tried == ([torch.bfloat16, torch.float32] if has_bfloat16 else [])
