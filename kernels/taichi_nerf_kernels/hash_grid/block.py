@@ -1,7 +1,7 @@
 """One level at points side by side, on a CPU: in local vectors, value `row` of point `lane` at row * lanes + lane.
 
-Loops over lanes become vector code, whose rows are the axes or the corners of a cell. Only what leads to the table is
-worth it: its entries are scattered, and are read a point and a corner at a time.
+Loops over lanes become vector code, whose rows are the axes or the corners of a cell. The entries of the table are
+scattered, and are read a point and a corner at a time.
 """
 
 from ..engine import ti
@@ -99,18 +99,34 @@ def number_block(first: int, size: int, resolution: int, stride: ti.template(), 
 
 
 @ti.func
+def corner_block(levels: ti.template(), level: int, stride: ti.template(), index: ti.template()):
+    """From the cells in `index` to the places of their corners in the table, `stride` times the entry."""
+    first, size, resolution = levels[level, 0], levels[level, 1], levels[level, 2]
+    if levels[level, 3] == 1:
+        hash_block(first, size, stride, index)
+    else:
+        number_block(first, size, resolution, stride, index)
+
+
+@ti.func
+def locate_block(coordinate: ti.template(), scale, resolution: int, index: ti.template(), fraction: ti.template()):
+    """Cells and fractions of the points of a block, axis by axis, from their coordinates."""
+    for lane in range(LANES):
+        for axis in ti.static(range(3)):
+            cell, part = locate(coordinate[axis * LANES + lane], scale, resolution)
+            index[axis * LANES + lane] = cell
+            fraction[axis * LANES + lane] = part
+
+
+@ti.func
 def block_entries(x: ti.template(), count: int, levels: ti.template(), scales: ti.template(), level: int, block: int,
                   stride: ti.template(), index: ti.template(), weight: ti.template()):
     """Places in the table, `stride` times the entry, and trilinear weights of the 8 corners of LANES of `count` points.
     """
-    scale = scales[level]
-    first, size, resolution = levels[level, 0], levels[level, 1], levels[level, 2]
+    scale, resolution = scales[level], levels[level, 2]
     # The coordinates wait where the weights go: a lane reads its own before it writes.
     load_block(x, count, block, weight)
     for lane in range(LANES):
         locate_lane(weight[lane], weight[LANES + lane], weight[2 * LANES + lane], scale, resolution, lane, LANES, index,
                     weight)
-    if levels[level, 3] == 1:
-        hash_block(first, size, stride, index)
-    else:
-        number_block(first, size, resolution, stride, index)
+    corner_block(levels, level, stride, index)

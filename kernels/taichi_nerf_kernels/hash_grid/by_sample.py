@@ -1,6 +1,6 @@
 """The schedule for a GPU: a thread has a level and a point, or a few points one after the other.
 
-The gradients to positions and widths are one sum over the levels for each point: they have this schedule on a CPU, too.
+The gradient to widths is one sum over the levels for each point: it has this schedule on a CPU, too.
 """
 
 from ..bfloat16 import load, store

@@ -1,7 +1,7 @@
-"""The passes, on bare arrays: by level on a CPU, by sample on a GPU."""
+"""The passes, on bare arrays: by level or by chunk on a CPU, by sample on a GPU."""
 
 from ..engine import on_cpu, ti
-from . import by_level, by_sample
+from . import by_chunk, by_level, by_sample
 
 
 def hash_grid_forward(x, table, levels, scales, y, features: int, count=None, widths=None) -> None:
@@ -44,8 +44,12 @@ def hash_grid_backward_positions(x, table, y_gradient, levels, scales, x_gradien
     """Writes the gradient with respect to the positions, x_gradient [N, 3]."""
     if x.shape[0] == 0:
         return
-    by_sample.differentiate_positions(x, table, y_gradient, levels, scales, x_gradient, features,
-                                      *_given(widths, scales))
+    given = _given(widths, scales)
+    if on_cpu():
+        table, entry = _by_entry(table, features)
+        by_chunk.differentiate_kernel(features, entry)(x, table, y_gradient, levels, scales, x_gradient, *given)
+    else:
+        by_sample.differentiate_positions(x, table, y_gradient, levels, scales, x_gradient, features, *given)
 
 
 def hash_grid_backward_widths(x, widths, table, y_gradient, levels, scales, widths_gradient, features: int) -> None:
