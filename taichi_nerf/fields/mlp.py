@@ -4,10 +4,12 @@ Everything is feature-major, [features, N]: the layout in which the encodings wr
 """
 
 import math
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -23,7 +25,8 @@ from ..types import of_samples
 COLUMNS, OCTAVE, OFFSET = 512, 16, 32
 MOST_MEASURED = 2**18  # samples with which the implementations are compared, at the most
 MOMENT = 0.05  # seconds in which each is repeated
-TRIED, TRIED_WIDTH, SURELY = 2**14, 64, 0.8  # samples, width, and what part of float32's time is surely less
+TRIED, TRIED_WIDTH, TRIES = 2**14, 64, 8  # samples and width of what is tried, and how often
+SURELY = 0.8  # what part of the time of float32 is surely less
 
 
 def require_memory_of_weights(layers: Iterable[tuple[int, int]]) -> None:
@@ -265,13 +268,20 @@ def fastest_precision(device: torch.device) -> torch.dtype:
 
     Instructions for bfloat16 do not make a processor faster by themselves: some have matrix units for it, some do twice
     as many products of it, and some take twice as long as for float32. So a hidden layer of each is tried, once a
-    process.
+    process; by processor time, which others on the machine do not change.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if not getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
         return torch.float32
     samples, weight = torch.ones(TRIED, TRIED_WIDTH), torch.ones(TRIED_WIDTH, TRIED_WIDTH)
-    half, single = (best_seconds(partial(torch.mm, samples.to(precision), weight.to(precision)), MOMENT / 5)
-                    for precision in (torch.bfloat16, torch.float32))
+    products = [partial(torch.mm, samples.to(precision), weight.to(precision))
+                for precision in (torch.bfloat16, torch.float32)]
+    half, single = np.min([[_processor_seconds(product) for product in products] for _ in range(TRIES)], axis=0)
     return torch.bfloat16 if half < SURELY * single else torch.float32
+
+
+def _processor_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
