@@ -691,6 +691,28 @@ def test_render_all_around_and_for_two_eyes(run, tmp_path, capsys):
     assert opened(tmp_path / "half" / "colour_0000_180_LR.png").shape == (8, 16, 3)
 
 
+def test_render_moves_a_part_of_the_field(run, tmp_path):
+    plain = ["render", str(run), "--frames", "2", "--size", "12", "12", "--what", "colour", "depth", "normals"]
+    everything = ["-9", "-9", "-9", "9", "9", "9"]
+    for name, options in (("without", []), ("nowhere", ["--move", *everything, "--move-by", "0", "0", "0"]),
+                          ("away", ["--move", *everything, "--move-by", "0", "0", "-100"]),
+                          ("turned", ["--move", *everything, "--move-by", "0", "0", "0", "--move-turn", "180"]),
+                          ("hidden", ["--hide", *everything, "--move", *everything, "--move-by", "0", "0", "0"])):
+        assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    pictures = {path.name: {where: opened(tmp_path / where / path.name).astype(int)
+                            for where in ("without", "nowhere", "away", "turned", "hidden")}
+                for path in (tmp_path / "without").iterdir()}
+    assert len(pictures) == 6
+    for found in pictures.values():
+        assert np.abs(found["nowhere"] - found["without"]).mean() < 1
+        assert (found["away"] == found["hidden"]).all()
+    assert (pictures["colour_0001.png"]["hidden"] == 255).all()
+    # an orbit of two frames looks from either side
+    turned = pictures["colour_0000.png"]["turned"]
+    this, that = (pictures[f"colour_000{frame}.png"]["without"] for frame in (0, 1))
+    assert np.abs(turned - that).mean() < 0.6 * np.abs(turned - this).mean()
+
+
 def test_render_puts_objects_into_the_field(run, tmp_path):
     trimesh = pytest.importorskip("trimesh")
     box = trimesh.creation.box((1, 1, 1))
@@ -723,7 +745,14 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
     ("--hide 1 1 1 0 0 0", "hide must be two corners of each box, the first the lower one along each axis"),
     ("--lens equirectangular --size 101 33", "must be twice as wide as high"),
     ("--hide 0 0 0 1 1", "hide takes six finite numbers for each box, got 5"),
-    ("--hide 0 0 0 1 1 1 --what normals", "hide does not go with --what normals, --light and --renderer taichi"),
+    ("--hide 0 0 0 1 1 1 --renderer taichi", "renderer taichi ends no rays at boxes; use --renderer auto with --hide"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0 0 --renderer taichi", "use --renderer auto with --move"),
+    ("--move 0 0 0 1 1 1", "move-by takes 3 finite numbers for each box of --move, 3 for 1, got 0"),
+    ("--move-by 1 0 0", "3 finite numbers for each box of --move, 0 for 0, got 3"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0 nan", "move-by takes 3 finite numbers for each box of --move, 3 for 1"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0 0 --move-turn 1 2", "move-turn takes 1 finite number for each box of --move"),
+    ("--move 0 0 0 1 1", "move takes six finite numbers for each box, got 5"),
+    ("--move 0 0 0 1 1 0 --move-by 1 0 0", "move must be two corners of each box, the first the lower one"),
     ("--light 1 2 3", "light shines on objects; give --insert with it, or leave it out"),
     ("--insert no.glb --at 0 0 0", "no.glb does not exist; check the path of the mesh"),
 ])

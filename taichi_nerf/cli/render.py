@@ -86,6 +86,14 @@ class Render(Common):
     hide: Annotated[tuple[float, ...], arg(metavar="X0 Y0 Z0 X1 Y1 Z1", help_behavior_hint="")] = ()
     """Show nothing of the field between two corners of a box, in the world of the scene's file; of several boxes, one
     after the other."""
+    move: Annotated[tuple[float, ...], arg(metavar="X0 Y0 Z0 X1 Y1 Z1", help_behavior_hint="")] = ()
+    """Show what is between two corners of a box, in the world of the scene's file, at another place, in place of what
+    is there, and nothing where it was; of several boxes one after the other, each in what the moves before it left.
+    What --hide takes away is gone before."""
+    move_by: Annotated[tuple[float, ...], arg(metavar="DX DY DZ", help_behavior_hint="")] = ()
+    """How far each box of --move is moved, in units and along the axes of the scene's file."""
+    move_turn: Annotated[tuple[float, ...], arg(metavar="DEGREES", help_behavior_hint="")] = ()
+    """By how much each box of --move is turned to the left around what is up, about its middle; by default 0."""
     insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
     """Meshes that are put into the field: GLB, glTF, OBJ (y up), PLY, STL (z up)."""
     at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
@@ -155,25 +163,35 @@ class Render(Common):
                                f"{' '.join(f'{number:g}' for number in self.light)}")
         if not 0 <= self.shadow <= 1:
             raise SettingError(f"shadow must be from 0 to 1, got {self.shadow:g}")
-        if len(self.hide) % 6 or not all(abs(number) < float("inf") for number in self.hide):
-            raise SettingError(f"hide takes six finite numbers for each box, got {len(self.hide)}")
-        if any(low >= high for n in range(0, len(self.hide), 6)
-               for low, high in zip(self.hide[n : n + 3], self.hide[n + 3 : n + 6])):
-            raise SettingError("hide must be two corners of each box, the first the lower one along each axis, got "
-                               f"{' '.join(f'{number:g}' for number in self.hide)}")
+        self._check_boxes()
         around = self.lens in ("equirectangular", "omnidirectional-stereo")
         if around and self.size is not None and self.size[0] != 2 * self.size[1]:
             raise SettingError(f"size of --lens {self.lens} must be twice as wide as high, as players have it, got "
                                f"{self.size[0]} {self.size[1]}")
-        if self.hide and ("normals" in self.what or self.light or self.renderer == "taichi"):
-            raise SettingError("hide does not go with --what normals, --light and --renderer taichi; leave it out, or "
-                               "them")
         if count == 0 and self.light:
             raise SettingError("light shines on objects; give --insert with it, or leave it out")
         if count and "normals" in self.what:
             raise SettingError("what of normals does not go with --insert; leave one of them out")
         if count and self.renderer == "taichi":
             raise SettingError("renderer taichi ends no rays at objects; use --renderer auto with --insert")
+
+    def _check_boxes(self):
+        for name, numbers in (("hide", self.hide), ("move", self.move)):
+            if len(numbers) % 6 or not all(abs(number) < float("inf") for number in numbers):
+                raise SettingError(f"{name} takes six finite numbers for each box, got {len(numbers)}")
+            if any(low >= high for n in range(0, len(numbers), 6)
+                   for low, high in zip(numbers[n : n + 3], numbers[n + 3 : n + 6])):
+                raise SettingError(f"{name} must be two corners of each box, the first the lower one along each axis, "
+                                   f"got {' '.join(f'{number:g}' for number in numbers)}")
+            if numbers and self.renderer == "taichi":
+                raise SettingError(f"renderer taichi ends no rays at boxes; use --renderer auto with --{name}")
+        count = len(self.move) // 6
+        if len(self.move_by) != 3 * count or not all(abs(number) < float("inf") for number in self.move_by):
+            raise SettingError("move-by takes 3 finite numbers for each box of --move, "
+                               f"{3 * count} for {count}, got {len(self.move_by)}")
+        if len(self.move_turn) not in (0, count) or not all(abs(number) < float("inf") for number in self.move_turn):
+            raise SettingError("move-turn takes 1 finite number for each box of --move, "
+                               f"{count} for {count}, got {len(self.move_turn)}")
 
     @property
     def pair(self) -> bool:
@@ -206,12 +224,15 @@ def render(command: Render) -> int:
             if command.appearance and is_cut(run.path):
                 raise UserError(f"{run.path} is cut into blocks, whose codes of appearance are not each other's; "
                                 f"render one of them in the light of a photo, as {run.path / 'blocks' / '00'}")
+            if "normals" in command.what and is_cut(run.path):
+                raise UserError(f"{run.path} is cut into blocks, which have no normals together; render one of them, "
+                                f"as {run.path / 'blocks' / '00'}")
             _check_still(command, run)
             outputs = _outputs(command, run.path)
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, _ = load_any(run.path)
             scene, cameras, times = _path_cameras(command, run)
-            shown = _with_objects(command, run, scene, _without_boxes(command, scene, model))
+            shown = _with_objects(command, run, scene, _with_boxes(command, run, scene, model))
             times = _times(command, run, len(cameras), times)
             if command.freeze:
                 cameras = cameras.subset(np.zeros(len(cameras), int))
@@ -256,17 +277,32 @@ def _grid(command: Render, scene: "Scene", cameras: "Cameras", eye_distance: flo
                          eye_distance=eye_distance, convergence=convergence, size=command.size)
 
 
-def _without_boxes(command: Render, scene: "Scene", model):
-    """What renders the model without what is to be hidden."""
+def _with_boxes(command: Render, run: "RunFolder", scene: "Scene", model):
+    """What renders the model without what is to be hidden, and with what is to be moved where it is to be."""
     import numpy as np
     import torch
 
-    from ..models.hidden import WithoutBox
+    from ..models.boxes import Motion, hidden, moved
+    from ..models.objects import turn_around
 
-    for ends in np.reshape(command.hide, (-1, 2, 3)):
-        corners = scene.scale * (ends - scene.origin - scene.centre)  # in the world's axes
-        model = WithoutBox(model, corners.tolist(), torch.from_numpy(scene.rotation))
+    of_world, axes = scene.rotation, torch.from_numpy(scene.rotation)
+    hide, move = (scene.scale * (np.reshape(numbers, (-1, 2, 3)) - scene.origin - scene.centre)
+                  for numbers in (command.hide, command.move))  # in the world's axes
+    for corners in hide:
+        model = hidden(model, corners.tolist(), axes)
+    turns = command.move_turn or (0.0,) * len(move)
+    for corners, by, degrees in zip(move, scene.scale * np.reshape(command.move_by, (-1, 3)), turns):
+        turn = of_world @ turn_around(_up(run), degrees) @ of_world.T
+        motion = Motion.about(of_world @ corners.mean(axis=0), turn, of_world @ by)
+        model = moved(model, corners.tolist(), axes, motion)
     return model
+
+
+def _up(run: "RunFolder") -> "np.ndarray":
+    """[3]: what is up in the world of the scene's file."""
+    from ..data.placement import up_axis
+
+    return up_axis(run.cameras_scene().splits["train"].cameras.camera_to_world)
 
 
 def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
@@ -277,11 +313,10 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     import torch
 
     from ..data.mesh_files import read_mesh
-    from ..data.placement import up_axis
     from ..models.objects import Lamp, WithObjects, placed, surface_of
     from ..training.blocks import is_cut
 
-    up, like = up_axis(run.cameras_scene().splits["train"].cameras.camera_to_world), next(model.parameters())
+    up, like = _up(run), next(model.parameters())
     count, surfaces = len(command.insert), []
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):

@@ -88,7 +88,8 @@ class Blocks(nn.Module):
         """What one part shows of rays of the whole."""
         origins = (rays.origins - rays.origins.new_tensor(part.origin)) * part.scale
         limit = None if rays.limit is None else rays.limit * part.scale
-        pixels = part.model.render(replace(rays, origins=origins, limit=limit, shot=_told(part, rays)))
+        begin = None if rays.begin is None else rays.begin * part.scale
+        pixels = part.model.render(replace(rays, origins=origins, limit=limit, begin=begin, shot=_told(part, rays)))
         return replace(pixels, depth=pixels.depth / part.scale)
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:

@@ -27,7 +27,7 @@ from ..ops.ray_mesh import RayMesh, intersect_ray_mesh, occluded_by_mesh, ray_me
 from ..types import Rays, Standing
 from .pixels import Pixels, mean_of
 
-__all__ = ["Lamp", "Surface", "WithObjects", "alone", "placed", "surface_of"]
+__all__ = ["Lamp", "Surface", "WithObjects", "alone", "placed", "surface_of", "turn_around"]
 
 AT_EDGES = 4  # rays of a pixel that the outline of a surface passes through
 SPREAD = 0.02  # of the distances in a pixel: from there on its rays see different things
@@ -98,9 +98,15 @@ def placed(mesh: Mesh, scene: Scene, up: np.ndarray, *, at: Sequence[float], sca
            turn: float = 0.0) -> Mesh:
     """A mesh with z up in model space: its origin `at` a point of the world of the scene's file, its unit `scale` units
     of that world, its z along `up` [3] there, turned by so many degrees to the left around it."""
-    c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    rotation = scene.rotation @ _least_turn(up) @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    rotation = scene.rotation @ turn_around(up, turn) @ _least_turn(up)
     return mesh.moved(scale * scene.scale, rotation, scene.to_model(np.asarray(at) - scene.origin).astype(np.float64))
+
+
+def turn_around(up: np.ndarray, degrees: float) -> np.ndarray:
+    """[3, 3]: the rotation to the left around the unit vector `up`."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    upright = _least_turn(up)
+    return upright @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ upright.T
 
 
 def _least_turn(up: np.ndarray) -> np.ndarray:

@@ -62,6 +62,11 @@ class Pixels:
         """K"""
         return self.weights.numel()
 
+    @property
+    def has_samples(self) -> bool:
+        """Whether it is known where the K samples are."""
+        return self.packed is not None or self.rays is not None
+
     @cached_property
     def samples(self) -> PackedSamples:
         """The K samples in model space."""

@@ -9,53 +9,14 @@ import torch
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.mesh_files import Mesh
 from taichi_nerf.errors import UserError
-from taichi_nerf.fields.field import Field
-from taichi_nerf.models.hidden import WithoutBox
-from taichi_nerf.models.model import Box
 from taichi_nerf.models.objects import Lamp, WithObjects, placed, surface_of
-from taichi_nerf.models.render import ended, render_samples
 from taichi_nerf.models.views import render_view
-from taichi_nerf.samplers.occupancy import OccupancyGrid
-from taichi_nerf.types import UNKNOWN, Rays
+from taichi_nerf.types import Rays
 
-from .ball import Ball
+from .ball import Ball, EndedBall, Slabs
 from .test_views import cameras_around, hit, true_rays
 
 RED = (0.8, 0.1, 0.1)
-
-
-class EndedBall(Ball):
-    """The ball as a model that ends rays."""
-
-    ends_rays, sees_cones, box = True, False, Box()
-
-    def render(self, rays, standing=None):
-        samples = self.grid.march(rays)
-        samples = samples if rays.limit is None else ended(samples, rays)
-        return render_samples(self.field, samples, rays.directions, 1e-4).averaged(rays.per_pixel)
-
-
-class SlabField(Field):
-    """Two slabs, of a density each: between z = 0.1 and 0.3, and between -0.3 and -0.1."""
-
-    def __init__(self, densities):
-        super().__init__()
-        self.densities = torch.nn.Parameter(torch.tensor(densities, dtype=torch.float64))
-
-    def density(self, samples, shot=UNKNOWN, ray_index=None):
-        z = samples[:, 2]
-        upper, lower = (z - 0.2).abs() < 0.1, (z + 0.2).abs() < 0.1
-        return self.densities[0] * upper + self.densities[1] * lower, samples
-
-    def colour(self, hidden, directions, shot=UNKNOWN, ray_index=None):
-        return torch.sigmoid(hidden)
-
-
-class Slabs(EndedBall):
-    def __init__(self, densities):
-        torch.nn.Module.__init__(self)
-        self.field = SlabField(densities)
-        self.grid = OccupancyGrid(16, step_min=3**0.5 / 256, dtype=torch.float64, device="cpu")
 
 
 def sphere(centre, radius, rings=40):
@@ -158,27 +119,6 @@ def test_a_shadow_falls_where_the_lamp_is_hidden_and_no_further(in_double):
     assert (ratio[2:] > 0.97).all()
 
 
-def test_what_is_in_a_box_is_gone_and_what_lies_behind_it_is_seen(in_double):
-    """Hiding a slab shows the other as if it had never been there; a box beside the rays changes nothing."""
-    both, lower = Slabs([30.0, 12.0]), Slabs([0.0, 12.0])
-    origins = torch.tensor([[0.05, 0.1, 0.9], [-0.2, 0.1, 0.9], [0.3, 0.3, 0.9]], dtype=torch.float64)
-    directions = torch.tensor([[0.1, 0.0, -1.0]] * 3, dtype=torch.float64)
-    rays = Rays(origins, torch.nn.functional.normalize(directions, dim=1))
-    expected = lower.render(rays)
-    found = WithoutBox(both, [[-0.5, -0.5, 0.05], [0.5, 0.5, 0.35]]).render(rays)
-    for name in ("colour", "opacity", "depth"):  # to a step of the march
-        assert torch.allclose(getattr(found, name), getattr(expected, name), atol=0.01), name
-    assert torch.allclose(WithoutBox(both, [[0.6, -0.5, -0.5], [0.7, 0.5, 0.5]]).render(rays).colour,
-                          both.render(rays).colour)
-    nothing = WithoutBox(WithoutBox(both, [[-1, -1, 0.05], [1, 1, 0.35]]), [[-1, -1, -0.35], [1, 1, -0.05]])
-    assert nothing.render(rays).opacity.max() < 1e-6
-    half = math.sqrt(0.5)
-    turn = torch.tensor([[half, 0, -half], [0, 1, 0], [half, 0, half]], dtype=torch.float64)  # about y
-    turned = WithoutBox(both, [[-9, -9, -9], [0, 9, 9]], turn).density(torch.tensor(
-        [[0.1, 0, 0.2], [0.1, 0, -0.2]], dtype=torch.float64))
-    assert turned.tolist() == [30.0, 0.0], "x of the box is (1, 0, 1) of the model"
-
-
 @pytest.mark.slow
 def test_objects_are_placed_in_the_world_of_the_scene(on_cpu):
     scene = builtin_scene(resolution=4, views=(1, 0, 0), samples_per_pixel=1)
@@ -190,7 +130,5 @@ def test_objects_are_placed_in_the_world_of_the_scene(on_cpu):
 
 
 def test_a_model_that_ends_no_rays_is_refused(on_cpu):
-    with pytest.raises(UserError, match="nothing can be hidden in this model"):
-        WithoutBox(Ball(torch.float32, "cpu"), [[-1] * 3, [1] * 3])
     with pytest.raises(UserError, match="cannot be put into this model, which does not end a ray at a given depth"):
         WithObjects(Ball(torch.float32, "cpu"), [])
