@@ -713,7 +713,7 @@ def test_render_moves_a_part_of_the_field(run, tmp_path):
     assert np.abs(turned - that).mean() < 0.6 * np.abs(turned - this).mean()
 
 
-def test_render_puts_objects_into_the_field(run, tmp_path):
+def test_render_puts_objects_into_the_field(run, tmp_path, capsys):
     trimesh = pytest.importorskip("trimesh")
     box = trimesh.creation.box((1, 1, 1))
     box.visual.vertex_colors = np.full((8, 4), (255, 0, 0, 255), np.uint8)
@@ -722,6 +722,10 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
     put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
     for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
         assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    points = trimesh.PointCloud(box.sample(2000, seed=0), np.full((2000, 4), (255, 0, 0, 255), np.uint8))
+    points.export(tmp_path / "points.ply")
+    cloud = ["--insert", str(tmp_path / "points.ply"), "--at", "0", "0", "0", "--scale", "0.8"]
+    assert cli.main([*plain, *cloud, "-o", str(tmp_path / "cloud")]) == 0
     everything = ["--hide", "-9", "-9", "-9", "9", "9", "9"]
     assert cli.main([*plain, *everything, "-o", str(tmp_path / "hidden")]) == 0
     assert (opened(tmp_path / "hidden" / "colour_0000.png") == 255).all()
@@ -729,12 +733,18 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
                            for name in ("without", "with", "lit"))
     assert unlit.tolist() != without.tolist() and unlit[0] > 150 and unlit[1] < 60 and 40 < lit[0] < unlit[0]
     assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
+    solid, discs = (opened(tmp_path / name / "colour_0000.png").astype(int) for name in ("with", "cloud"))
+    assert np.abs(solid - discs).mean() < 8 and (solid[6, 6] == discs[6, 6]).all()
+    assert "none of --insert is one; leave it out" in refused(
+        capsys, *plain, *put, "--disc-radius", "0.1", "-o", tmp_path / "new")
 
 
 @pytest.mark.parametrize(("options", "said"), [
     ("--insert no.glb", "at takes 3 numbers for each object of --insert, 3 for 1, got 0"),
     ("--insert no.glb --at 0 0 0 1", "3 for 1, got 4"),
     ("--insert no.glb --at 0 0 0 --scale 0", "scale must be above 0, got 0"),
+    ("--insert no.glb --at 0 0 0 --disc-radius 0", "disc-radius must be above 0 and finite, got 0"),
+    ("--disc-radius 1", "disc-radius is for points; give --insert with it, or leave it out"),
     ("--insert no.glb --at 0 0 nan", "at must be finite, got 0 0 nan"),
     ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, 1 for 1, got 2"),
     ("--insert no.glb --at 0 0 0 --light 1 2",

@@ -95,13 +95,16 @@ class Render(Common):
     move_turn: Annotated[tuple[float, ...], arg(metavar="DEGREES", help_behavior_hint="")] = ()
     """By how much each box of --move is turned to the left around what is up, about its middle; by default 0."""
     insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
-    """Meshes that are put into the field: GLB, glTF, OBJ (y up), PLY, STL (z up)."""
+    """What is put into the field: meshes in GLB, glTF, OBJ (y up), PLY, STL (z up), and points in PLY without faces, as
+    discs."""
     at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
     """Where the origin of each object lies, in the world of the scene's file."""
     scale: Annotated[tuple[float, ...], arg(metavar="S", help_behavior_hint="")] = ()
     """How many units of the scene's file a unit of each object is; by default 1."""
     turn: Annotated[tuple[float, ...], arg(metavar="DEGREES", help_behavior_hint="")] = ()
     """By how much each object is turned to the left around what is up; by default 0."""
+    disc_radius: Annotated[float | None, arg(metavar="R")] = None
+    """Of the discs of points, in the units of their files; by default how far the fourth neighbour of each is."""
     light: Annotated[tuple[float, ...], AtMost(4), arg(metavar="X Y Z [RADIUS]", help_behavior_hint="")] = ()
     """Where the light is that shines on the objects, and makes them cast shadows, in the world of the scene's file;
     with a radius edges of shadows are soft. By default objects are unlit."""
@@ -157,6 +160,10 @@ class Render(Common):
                 raise SettingError(f"{name} must be finite, got {' '.join(f'{number:g}' for number in numbers)}")
         if not all(scale > 0 for scale in self.scale):
             raise SettingError(f"scale must be above 0, got {' '.join(f'{scale:g}' for scale in self.scale)}")
+        if self.disc_radius is not None and not 0 < self.disc_radius < float("inf"):
+            raise SettingError(f"disc-radius must be above 0 and finite, got {self.disc_radius:g}")
+        if count == 0 and self.disc_radius is not None:
+            raise SettingError("disc-radius is for points; give --insert with it, or leave it out")
         if self.light and (len(self.light) < 3 or not all(abs(x) < float("inf") for x in self.light)
                            or min(self.light[3:], default=0) < 0):
             raise SettingError("light must be three finite numbers, and perhaps a radius of at least 0, got "
@@ -312,16 +319,19 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     import numpy as np
     import torch
 
-    from ..data.mesh_files import read_mesh
+    from ..data.point_discs import read_object
     from ..models.objects import Lamp, WithObjects, placed, surface_of
     from ..training.blocks import is_cut
 
     up, like = _up(run), next(model.parameters())
-    count, surfaces = len(command.insert), []
+    count, surfaces, clouds = len(command.insert), [], 0
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):
-        mesh = placed(read_mesh(path), scene, up, at=at, scale=scale, turn=turn)
-        surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
+        mesh, of_points = read_object(path, command.disc_radius)
+        clouds += of_points
+        surfaces.append(surface_of(placed(mesh, scene, up, at=at, scale=scale, turn=turn), torch.empty(0).to(like)))
+    if command.disc_radius is not None and clouds == 0:
+        raise UserError("--disc-radius is for points, a PLY without faces, and none of --insert is one; leave it out")
     if not command.light:
         return WithObjects(model, surfaces)
     if is_cut(run.path):

@@ -8,9 +8,11 @@ import torch
 
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.mesh_files import Mesh
+from taichi_nerf.data.point_discs import discs_of
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.objects import Lamp, WithObjects, placed, surface_of
 from taichi_nerf.models.views import render_view
+from taichi_nerf.ops.ray_mesh import intersect_ray_mesh
 from taichi_nerf.types import Rays
 
 from .ball import Ball, EndedBall, Slabs
@@ -70,6 +72,27 @@ def test_what_lies_behind_or_inside_is_hidden(on_cpu):
     for centre, radius in ((-0.45 * towards, 0.1), (0.0 * towards, 0.25)):
         put = WithObjects(model, [surface_of(sphere(centre, radius), like())])
         assert np.abs(render_view(put, cameras, 0, background=1.0).colour - alone).max() < 2e-3
+
+
+def test_points_of_a_ball_are_met_where_the_ball_is(on_cpu):
+    """Without normals and radius: the discs of points spread over a sphere close it, to a hundredth of its radius."""
+    number = np.arange(2000)
+    height, turn = 1 - (2 * number + 1) / 2000, number * math.pi * (3 - math.sqrt(5))
+    level = np.sqrt(1 - height**2)
+    place = 0.3 * np.stack([level * np.cos(turn), level * np.sin(turn), height], axis=1)
+    surface = surface_of(discs_of(place), like())
+    origin, direction = true_rays(cameras_around(size=(24, 18), focal=24.0), 0)
+    direction = direction.reshape(-1, 3)
+    expected = hit(origin, direction, 0.3)
+    rays = (torch.from_numpy(np.broadcast_to(each, direction.shape).astype(np.float32)) for each in (origin, direction))
+    found = intersect_ray_mesh(surface.mesh, *rays)
+    met = np.isfinite(hit(origin, direction, 0.29))
+    assert met.sum() > 50 and np.abs(found.t.numpy() - expected)[met].max() < 0.006
+    normal = surface.looks(found.triangle[torch.from_numpy(met)], found.barycentric[torch.from_numpy(met)])[1].numpy()
+    outwards = (origin + expected[met, None] * direction[met]) / 0.3
+    assert np.abs((normal * outwards).sum(axis=1)).min() > 0.98, "either side"
+    beside = ~np.isfinite(hit(origin, direction, 0.32))
+    assert beside.sum() > 20 and (found.triangle.numpy()[beside] < 0).all()
 
 
 def test_a_surface_shows_through_as_much_as_the_field_lets_pass(in_double):
