@@ -10,6 +10,8 @@ Figures over some test views of 200 x 200:
     behind      pixels of the ball that are seen although the ring tower stands before it, of those that it would have
     shadow      the ball as a solid of the scene; the PSNR where the exact pictures with and without it differ and it is
                 not to be seen itself: in its shadow
+    light       the PSNR of the ball itself, unlit, in the light of the field at its place, and in that of the scene's
+                lamp
     moved       the beach ball on the blocks is taken down to the table and turned half round; the PSNR against the
                 exact scene where that changed it: where the ball was, and where it is now. Shadows stay where they were
 """
@@ -30,7 +32,8 @@ from taichi_nerf.data.builtin.world import SPHERE, Material, Solid, World
 from taichi_nerf.data.mesh_files import Mesh
 from taichi_nerf.data.scene import Cameras
 from taichi_nerf.models.boxes import Motion, moved
-from taichi_nerf.models.objects import Lamp, WithObjects, surface_of
+from taichi_nerf.models.lights import Lamp, surroundings_of
+from taichi_nerf.models.objects import WithObjects, surface_of
 from taichi_nerf.models.views import render_view
 from taichi_nerf.pictures import side_by_side, write_png
 from taichi_nerf.training.blocks import load_any
@@ -144,6 +147,7 @@ def put_in(model, scene, cameras: Cameras, exact, arguments):
     share = light.colour[1] / (light.colour[1] + light.ambient[1])
     lamp = Lamp(position=tuple(scale * np.array(light.position)), up=(0.0, 0.0, 1.0), radius=scale * light.radius,
                 share=share)
+    around = surroundings_of(model, [scale * CENTRE], np.array([0.0, 0.0, 1.0]), background=1.0)
     surface = surface_of(ball(CENTRE, RADIUS, scale), torch.empty(0))
     solid = Solid(kind=SPHERE, size=(RADIUS,), material=Material(colour=RED), position=tuple(CENTRE))
     shaded = render(World(groups=[*world.groups, [solid]]), cameras, light, FINE)
@@ -152,25 +156,31 @@ def put_in(model, scene, cameras: Cameras, exact, arguments):
     for n in range(arguments.views):
         plain = render_view(model, scene.model_cameras(cameras), n, background=1.0).colour
         unlit = render_view(WithObjects(model, [surface]), scene.model_cameras(cameras), n, background=1.0).colour
-        lit = render_view(WithObjects(model, [surface], lamp), scene.model_cameras(cameras), n, background=1.0).colour
+        lit, by_field = (render_view(WithObjects(model, [surface], each), scene.model_cameras(cameras), n,
+                                     background=1.0).colour for each in (lamp, around))
         nearer = ball_depth(cameras.resized((200 * FINE, 200 * FINE)), n, CENTRE) < fine.depth[n]
         cover = averaged(nearer[..., None])
         truth = over_white(exact.rgba[n])
         composite, own = (cover * srgb(np.array(RED)) + (1 - cover) * image for image in (truth, plain))
         solid_truth = over_white(shaded.rgba[n])
+        whole = cover[..., 0] == 1
         shade = (np.abs(solid_truth - truth).max(axis=-1) > 0.03) & (cover[..., 0] == 0)
         scores.append((psnr(plain, truth), psnr(unlit, composite), psnr(unlit, own), psnr(plain, truth, shade),
-                       psnr(lit, solid_truth, shade), psnr(plain, solid_truth, shade), shade.sum()))
-        shown += [solid_truth, lit, plain]
+                       psnr(lit, solid_truth, shade), psnr(by_field, solid_truth, shade),
+                       psnr(plain, solid_truth, shade), shade.sum(),
+                       *(psnr(image, solid_truth, whole) for image in (unlit, by_field, lit))))
+        shown += [solid_truth, lit, by_field, plain]
     names = ("field against the exact scene", "composite against the exact one",
              "composite against the field's own picture", "field, where the shadow falls",
-             "shadow against the exact one", "the same without a shadow", "pixels in the shadow")
+             "shadow against the exact one", "the same by the field's light", "the same without a shadow",
+             "pixels in the shadow", "the ball itself, unlit", "the ball by the field's light",
+             "the ball by the lamp of the scene")
     for name, values in zip(names, zip(*scores)):
         print(f"{name:45} {np.mean(values):6.2f}   ({', '.join(f'{value:.1f}' for value in values)})")
     print(hidden(model, scene, world, light))
     if arguments.picture:
-        captions = "exact, with the ball", "field and ball", "field"
-        write_png(arguments.picture, side_by_side(*shown[-3:], captions=captions))
+        captions = "exact, with the ball", "lit by the lamp", "lit by the field", "field"
+        write_png(arguments.picture, side_by_side(*shown[-4:], captions=captions))
 
 
 def hidden(model, scene, world: World, light) -> str:

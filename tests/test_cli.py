@@ -720,7 +720,8 @@ def test_render_puts_objects_into_the_field(run, tmp_path, capsys):
     box.export(tmp_path / "box.ply")
     plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "depth"]
     put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
-    for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
+    for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"]),
+                          ("around", [*put, "--light", "field"])):
         assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
     points = trimesh.PointCloud(box.sample(2000, seed=0), np.full((2000, 4), (255, 0, 0, 255), np.uint8))
     points.export(tmp_path / "points.ply")
@@ -729,9 +730,10 @@ def test_render_puts_objects_into_the_field(run, tmp_path, capsys):
     everything = ["--hide", "-9", "-9", "-9", "9", "9", "9"]
     assert cli.main([*plain, *everything, "-o", str(tmp_path / "hidden")]) == 0
     assert (opened(tmp_path / "hidden" / "colour_0000.png") == 255).all()
-    without, unlit, lit = (opened(tmp_path / name / "colour_0000.png")[6, 6].astype(int)
-                           for name in ("without", "with", "lit"))
+    without, unlit, lit, around = (opened(tmp_path / name / "colour_0000.png")[6, 6].astype(int)
+                                   for name in ("without", "with", "lit", "around"))
     assert unlit.tolist() != without.tolist() and unlit[0] > 150 and unlit[1] < 60 and 40 < lit[0] < unlit[0]
+    assert 40 < around[0] < unlit[0] and around.tolist() != lit.tolist()
     assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
     solid, discs = (opened(tmp_path / name / "colour_0000.png").astype(int) for name in ("with", "cloud"))
     assert np.abs(solid - discs).mean() < 8 and (solid[6, 6] == discs[6, 6]).all()
@@ -748,7 +750,11 @@ def test_render_puts_objects_into_the_field(run, tmp_path, capsys):
     ("--insert no.glb --at 0 0 nan", "at must be finite, got 0 0 nan"),
     ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, 1 for 1, got 2"),
     ("--insert no.glb --at 0 0 0 --light 1 2",
-     "light must be three finite numbers, and perhaps a radius of at least 0, got 1 2"),
+     "light must be field, or three finite numbers and perhaps a radius of at least 0, got 1 2"),
+    ("--insert no.glb --at 0 0 0 --light 1 2 3 -1", "perhaps a radius of at least 0, got 1 2 3 -1"),
+    ("--insert no.glb --at 0 0 0 --light sun", "light must be field, or three finite numbers"),
+    ("--insert no.glb --at 0 0 0 --light field --shadow 0.5", "shadow is the share of a lamp in all light"),
+    ("--shadow 0.5", "give --insert and --light X Y Z with it, or leave it out"),
     ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),
     ("--insert no.glb --at 0 0 0 --what normals", "what of normals does not go with --insert"),
     ("--insert no.glb --at 0 0 0 --renderer taichi", "renderer taichi ends no rays at objects"),

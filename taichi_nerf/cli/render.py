@@ -25,6 +25,8 @@ What = Literal["colour", "depth", "opacity", "normals"]
 SPLITS = ("train", "val", "test")
 Lens = Literal["perspective", "fisheye", "equirectangular", "omnidirectional-stereo", "vr180", "cube-map"]
 DEFAULT_FRAMES = 60
+FIELD = ("field",)  # what shines is the field itself
+LAMP_SHARE = 0.6  # of all light
 BETWEEN_EYES = 0.063  # metres, of most people
 NEAREST_BY = 30  # the nearest depth by the distance between the eyes, where nobody knows the scale: what is comfortable
 BYTES_A_PIXEL = 80  # of a view: eight float32 and the order of the pixels, and what its pictures are made of
@@ -105,11 +107,12 @@ class Render(Common):
     """By how much each object is turned to the left around what is up; by default 0."""
     disc_radius: Annotated[float | None, arg(metavar="R")] = None
     """Of the discs of points, in the units of their files; by default how far the fourth neighbour of each is."""
-    light: Annotated[tuple[float, ...], AtMost(4), arg(metavar="X Y Z [RADIUS]", help_behavior_hint="")] = ()
-    """Where the light is that shines on the objects, and makes them cast shadows, in the world of the scene's file;
-    with a radius edges of shadows are soft. By default objects are unlit."""
-    shadow: Annotated[float, arg(metavar="SHARE")] = 0.6
-    """The share of all light that comes from there: how dark the shadows are."""
+    light: Annotated[tuple[str, ...], AtMost(4), arg(metavar="field|X Y Z [RADIUS]", help_behavior_hint="")] = ()
+    """What shines on the objects and makes them cast shadows: field, what the field shows all around the place of each;
+    or a lamp there in the world of the scene's file, and the sky; with a radius edges of shadows are soft. By default
+    objects have their own colours, unlit."""
+    shadow: Annotated[float | None, arg(metavar="SHARE")] = None
+    """The share of all light that comes from the lamp, by default 0.6: how dark its shadows are."""
     renderer: Renderer = "auto"
     """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
     without normals; auto: what suits the backend."""
@@ -164,12 +167,14 @@ class Render(Common):
             raise SettingError(f"disc-radius must be above 0 and finite, got {self.disc_radius:g}")
         if count == 0 and self.disc_radius is not None:
             raise SettingError("disc-radius is for points; give --insert with it, or leave it out")
-        if self.light and (len(self.light) < 3 or not all(abs(x) < float("inf") for x in self.light)
-                           or min(self.light[3:], default=0) < 0):
-            raise SettingError("light must be three finite numbers, and perhaps a radius of at least 0, got "
-                               f"{' '.join(f'{number:g}' for number in self.light)}")
-        if not 0 <= self.shadow <= 1:
+        if self.light and self.light != FIELD and self.lamp is None:
+            raise SettingError("light must be field, or three finite numbers and perhaps a radius of at least 0, got "
+                               f"{' '.join(self.light)}")
+        if self.shadow is not None and not 0 <= self.shadow <= 1:
             raise SettingError(f"shadow must be from 0 to 1, got {self.shadow:g}")
+        if self.shadow is not None and self.lamp is None:
+            raise SettingError("shadow is the share of a lamp in all light; give --insert and --light X Y Z with it, "
+                               "or leave it out")
         self._check_boxes()
         around = self.lens in ("equirectangular", "omnidirectional-stereo")
         if around and self.size is not None and self.size[0] != 2 * self.size[1]:
@@ -199,6 +204,16 @@ class Render(Common):
         if len(self.move_turn) not in (0, count) or not all(abs(number) < float("inf") for number in self.move_turn):
             raise SettingError("move-turn takes 1 finite number for each box of --move, "
                                f"{count} for {count}, got {len(self.move_turn)}")
+
+    @property
+    def lamp(self) -> tuple[float, ...] | None:
+        """Place and radius of the lamp, if there is one."""
+        try:
+            numbers = tuple(map(float, self.light))
+        except ValueError:
+            return None
+        usable = len(numbers) in (3, 4) and all(abs(number) < float("inf") for number in numbers)
+        return (*numbers, 0.0)[:4] if usable and min(numbers[3:], default=0.0) >= 0 else None
 
     @property
     def pair(self) -> bool:
@@ -239,7 +254,8 @@ def render(command: Render) -> int:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, _ = load_any(run.path)
             scene, cameras, times = _path_cameras(command, run)
-            shown = _with_objects(command, run, scene, _with_boxes(command, run, scene, model))
+            left = _with_boxes(command, run, scene, model)
+            shown, places = _with_objects(command, run, scene, left) if command.insert else (left, [])
             times = _times(command, run, len(cameras), times)
             if command.freeze:
                 cameras = cameras.subset(np.zeros(len(cameras), int))
@@ -263,6 +279,8 @@ def render(command: Render) -> int:
                                    on_step=lambda done, total: line.count(done, total, "steps of fitting a light"))
                 codes["appearance"] = lights_along(lights, len(cameras))
             shots = replace(shots, codes={name: values.cpu() for name, values in codes.items()})
+            if command.light:
+                shown.light = _light(command, run, scene, left, places, shots[:1])
             if command.pair:
                 grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
@@ -313,34 +331,44 @@ def _up(run: "RunFolder") -> "np.ndarray":
 
 
 def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
-    """What renders the model with the objects in it."""
-    if not command.insert:
-        return model
+    """What renders the model with the objects in it, not yet lit, and their middles [3] in model space."""
     import numpy as np
     import torch
 
     from ..data.point_discs import read_object
-    from ..models.objects import Lamp, WithObjects, placed, surface_of
+    from ..models.objects import WithObjects, placed, surface_of
     from ..training.blocks import is_cut
 
+    if command.light and is_cut(run.path):
+        raise UserError(f"{run.path} is cut into blocks, on which objects cast no shadows; leave --light out, or "
+                        f"render one of them, as {run.path / 'blocks' / '00'}")
     up, like = _up(run), next(model.parameters())
-    count, surfaces, clouds = len(command.insert), [], 0
+    count, surfaces, places, clouds = len(command.insert), [], [], 0
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):
         mesh, of_points = read_object(path, command.disc_radius)
+        mesh = placed(mesh, scene, up, at=at, scale=scale, turn=turn)
         clouds += of_points
-        surfaces.append(surface_of(placed(mesh, scene, up, at=at, scale=scale, turn=turn), torch.empty(0).to(like)))
+        surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
+        places.append((mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2)
     if command.disc_radius is not None and clouds == 0:
         raise UserError("--disc-radius is for points, a PLY without faces, and none of --insert is one; leave it out")
-    if not command.light:
-        return WithObjects(model, surfaces)
-    if is_cut(run.path):
-        raise UserError(f"{run.path} is cut into blocks, on which objects cast no shadows; leave --light out, or "
-                        f"render one of them, as {run.path / 'blocks' / '00'}")
-    *position, radius = (*command.light, 0.0)[:4]
-    return WithObjects(model, surfaces, Lamp(
-        position=tuple(scene.to_model(np.array(position) - scene.origin).tolist()), up=tuple(scene.rotation @ up),
-        radius=radius * scene.scale, share=command.shadow))
+    return WithObjects(model, surfaces), places
+
+
+def _light(command: Render, run: "RunFolder", scene: "Scene", model, places, shot: "Shot"):
+    """What shines on objects at `places`, of a field as one `shot` sees it."""
+    import numpy as np
+
+    from ..models.lights import Lamp, surroundings_of
+    from ..training.evaluate import GREY
+
+    up = scene.rotation @ _up(run)
+    if command.light == FIELD:
+        return surroundings_of(model, places, up, background=GREY[scene.background], shot=shot)
+    *position, radius = command.lamp
+    return Lamp(position=tuple(scene.to_model(np.array(position) - scene.origin).tolist()), up=tuple(up),
+                radius=radius * scene.scale, share=LAMP_SHARE if command.shadow is None else command.shadow)
 
 
 def _eye_distance(command: Render, scene: "Scene", model, grid: "Grid", shots: "Shot") -> float:

@@ -5,9 +5,9 @@ surface's colour times the transmittance that is left,
 
     C = sum over t_i < t of w_i c_i  +  T(t) c_surface.
 
-What is soft in the field, or transparent, so shows the surface through it by as much as it lets pass. With a lamp a
-surface casts its shadow: c_i is darkened by the share of the lamp, and of the sky, that it hides from the sample, and
-with it the colour of the ray by the mean over its samples, weighed by w_i.
+What is soft in the field, or transparent, so shows the surface through it by as much as it lets pass. With a light
+(`lights`) a surface casts its shadow: c_i is darkened by the share of all light that it hides from the sample, and with
+it the colour of the ray by the mean over its samples, weighed by w_i.
 
 P pixels of R rays. Colours are sRGB; light adds in linear light.
 """
@@ -25,45 +25,14 @@ from ..data.scene import Scene
 from ..errors import UserError
 from ..ops.ray_mesh import RayMesh, intersect_ray_mesh, occluded_by_mesh, ray_mesh
 from ..types import Rays, Standing
+from .lights import Light, linear, srgb
 from .pixels import Pixels, mean_of
 
-__all__ = ["Lamp", "Surface", "WithObjects", "alone", "placed", "surface_of", "turn_around"]
+__all__ = ["Surface", "WithObjects", "alone", "placed", "surface_of", "turn_around"]
 
 AT_EDGES = 4  # rays of a pixel that the outline of a surface passes through
 SPREAD = 0.02  # of the distances in a pixel: from there on its rays see different things
-CLEAR = 1e-3  # of model units: a shadow ray begins so far off its surface
-LIGHT_RAYS, SKY_RAYS = 32, 24  # towards a lamp that has a width, and towards the sky
-GROUND = 0.35  # light from below by that of the sky
-GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))  # by which points are spread evenly over a disc
 FAINTEST = 1e-3  # weight of a sample below which nobody sees its shadow
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lamp:
-    """A round light; the rest of the light comes from the sky."""
-
-    position: tuple[float, float, float]
-    """In model space."""
-    up: tuple[float, float, float]
-    """Unit vector in model space towards the middle of the sky."""
-    radius: float = 0.0
-    """In model units: how wide the edges of shadows are."""
-    share: float = 0.6
-    """Of all (linear) light on a surface that faces it."""
-
-    def rays(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """[M, L, 3] unit directions from points [M, 3] to L points of the light, and their distances [M, L]."""
-        middle = points.new_tensor(self.position) - points  # [M, 3]
-        disc = self.radius * _disc(LIGHT_RAYS if self.radius > 0 else 1).to(points)  # [L, 2]
-        ends = middle[:, None] + (disc[:, :, None] * _plane(middle)[:, None]).sum(dim=2)
-        distance = ends.norm(dim=-1)
-        return ends / distance[..., None].clamp_min(1e-12), distance
-
-    def sky(self, like: Tensor) -> Tensor:
-        """[S, 3] unit directions to the sky, as close together as light from there counts on what is level."""
-        up, disc = like.new_tensor(self.up), _disc(SKY_RAYS).to(like)
-        height = (1 - disc.square().sum(dim=1)).clamp_min(0).sqrt()
-        return (disc[:, :, None] * _plane(up[None])).sum(dim=1) + height[:, None] * up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +102,7 @@ def surface_of(mesh: Mesh, like: Tensor) -> Surface:
 class WithObjects(nn.Module):
     """What renders a model with surfaces in it; `views` takes it in place of the model.
 
-    Without a lamp a surface has its own colour, unlit. Gradients flow to the field in front of the surfaces.
+    Without a light a surface has its own colour. Gradients flow to the field in front of the surfaces.
 
     Raises:
         UserError: a model whose rays cannot end at a surface.
@@ -141,13 +110,13 @@ class WithObjects(nn.Module):
 
     has_normals = False
 
-    def __init__(self, model: nn.Module, surfaces: Sequence[Surface], lamp: Lamp | None = None):
+    def __init__(self, model: nn.Module, surfaces: Sequence[Surface], light: Light | None = None):
         super().__init__()
         if not getattr(model, "ends_rays", False):
             raise UserError("objects cannot be put into this model, which does not end a ray at a given depth; "
                             "instant-ngp and all models whose rays are cut into intervals do, an octree does not: use "
                             "the run that it was made of")
-        self.model, self.surfaces, self.lamp = model, list(surfaces), lamp
+        self.model, self.surfaces, self.light = model, list(surfaces), light
         self.sees_cones = model.sees_cones
         self.rays_per_pixel = max(model.rays_per_pixel, AT_EDGES)
 
@@ -174,43 +143,26 @@ class WithObjects(nn.Module):
         """Distance [R], infinite where there is none, and colour [R, 3] of the surface that each ray meets first."""
         t = torch.full_like(rays.origins[:, 0], torch.inf)
         colour = torch.zeros_like(rays.origins)
-        for surface in self.surfaces:
+        for number, surface in enumerate(self.surfaces):
             hits = intersect_ray_mesh(surface.mesh, rays.origins, rays.directions, limit=t)
             met = hits.triangle >= 0
             t = torch.where(met, hits.t, t)
             looks, normal = surface.looks(hits.triangle[met], hits.barycentric[met])
-            if self.lamp is not None:
+            if self.light is not None:
                 directions = rays.directions[met]
                 normal = normal * -(normal * directions).sum(dim=1, keepdim=True).sign()  # of the side that is seen
-                looks = self._lit(looks, rays.origins[met] + t[met, None] * directions, normal)
+                points = rays.origins[met] + t[met, None] * directions
+                looks = srgb(linear(looks) * self.light.on(number, points, normal, self._hidden))
             colour[met] = looks
         return t, colour
 
-    def _lit(self, colour: Tensor, points: Tensor, normal: Tensor) -> Tensor:
-        """sRGB colours [M, 3] of points with unit `normal` [M, 3] under the lamp and the light from everywhere."""
-        towards, distance = self.lamp.rays(points)
-        facing = (towards * normal[:, None]).sum(dim=-1).clamp_min(0).mean(dim=1)
-        height = 0.5 + 0.5 * normal @ normal.new_tensor(self.lamp.up)
-        direct = facing * (1 - self._hidden(points + CLEAR * normal, towards, distance))
-        lit = self.lamp.share * direct + (1 - self.lamp.share) * (GROUND + (1 - GROUND) * height)
-        return _srgb(_linear(colour) * lit[:, None])
-
-    def _shadow(self, points: Tensor) -> Tensor:
-        """[M]: the share of all light that surfaces hide from points [M, 3] of the field."""
-        towards, distance = self.lamp.rays(points)
-        sky = self.lamp.sky(points).expand(len(points), -1, -1)
-        anywhere = torch.full_like(sky[..., 0], torch.inf)
-        return (self.lamp.share * self._hidden(points, towards, distance)
-                + (1 - self.lamp.share) * self._hidden(points, sky, anywhere))
-
     def _hidden(self, points: Tensor, directions: Tensor, distance: Tensor) -> Tensor:
-        """[M]: the part of rays from points [M, 3] along directions [M, L, 3] that a surface nearer than distance
-        [M, L] meets."""
+        """As of `lights.Hidden`."""
         origins = points[:, None].expand_as(directions).reshape(-1, 3)
         hidden = torch.zeros(len(origins), dtype=torch.bool, device=points.device)
         for surface in self.surfaces:
             hidden |= occluded_by_mesh(surface.mesh, origins, directions.reshape(-1, 3), limit=distance.reshape(-1))
-        return hidden.view(distance.shape).to(points).mean(dim=1)
+        return hidden.view(distance.shape).to(points)
 
     def _sorted(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Of pixels whose rays meet surfaces at t [P, K]: those whose rays see different things, and the others."""
@@ -243,32 +195,16 @@ class WithObjects(nn.Module):
 
     def _darkness(self, pixels: Pixels) -> Tensor | float:
         """[R, 1]: by what the shadow of the surfaces multiplies the sRGB colours of rays."""
-        if self.lamp is None:
+        if self.light is None:
             return 1.0
         with torch.no_grad():
             samples, weights = pixels.samples, pixels.weights
             seen = (weights > FAINTEST).nonzero()[:, 0]
-            hidden = weights[seen] * self._shadow(samples.positions[seen])
+            hidden = weights[seen] * self.light.lost(samples.positions[seen], self._hidden)
             index = samples.ray_index[seen].long()
             sums = torch.zeros_like(pixels.opacity)
             shadow = sums.index_add(0, index, hidden) / sums.index_add(0, index, weights[seen]).clamp_min(1e-12)
-            return _srgb((1 - shadow)[:, None]) / _srgb(torch.ones_like(shadow[:, None]))
-
-
-def _disc(count: int) -> Tensor:
-    """[count, 2] points spread over the unit disc, the first in its middle."""
-    number = torch.arange(count)
-    radius, turn = (number / count).sqrt(), number * GOLDEN_ANGLE
-    return torch.stack([radius * turn.cos(), radius * turn.sin()], dim=1)
-
-
-def _plane(normal: Tensor) -> Tensor:
-    """[M, 2, 3]: two unit vectors at right angles to each of `normal` [M, 3], of any length, and to each other."""
-    normal = torch.nn.functional.normalize(normal, dim=1)
-    axes = torch.eye(3).to(normal)
-    seed = torch.where(normal[:, 2:].abs() < 0.9, axes[2], axes[0])
-    across = torch.nn.functional.normalize(torch.linalg.cross(seed, normal), dim=1)
-    return torch.stack([across, torch.linalg.cross(normal, across)], dim=1)
+            return srgb((1 - shadow)[:, None]) / srgb(torch.ones_like(shadow[:, None]))
 
 
 def alone(rays: Rays, index: Tensor) -> Rays:
@@ -314,11 +250,3 @@ def _sampled(texture: Tensor, uv: Tensor) -> Tensor:
     above = (1 - a) * texture[rows[0], columns[0]] + a * texture[rows[0], columns[1]]
     below = (1 - a) * texture[rows[1], columns[0]] + a * texture[rows[1], columns[1]]
     return (1 - b) * above + b * below
-
-
-def _linear(colour: Tensor) -> Tensor:
-    return torch.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055).clamp_min(0) ** 2.4)
-
-
-def _srgb(light: Tensor) -> Tensor:
-    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp_min(1e-12) ** (1 / 2.4) - 0.055)

@@ -10,7 +10,8 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.mesh_files import Mesh
 from taichi_nerf.data.point_discs import discs_of
 from taichi_nerf.errors import UserError
-from taichi_nerf.models.objects import Lamp, WithObjects, placed, surface_of
+from taichi_nerf.models.lights import Lamp
+from taichi_nerf.models.objects import WithObjects, placed, surface_of
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.ray_mesh import intersect_ray_mesh
 from taichi_nerf.types import Rays
