@@ -504,7 +504,9 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
     assert f"{grid} exists" in refused(capsys, "export", run, "--what", "volume", "-o", grid)
     assert cli.main(["info", str(grid)]) == 0
     assert "a volume of 8 x 8 x 8 places" in capsys.readouterr().out
-    assert "--picture draws cameras" in refused(capsys, "info", grid, "--picture", tmp_path / "x.png")
+    assert "--picture draws the cameras" in refused(capsys, "info", grid, "--picture", tmp_path / "x.png")
+    assert cli.main(["info", str(folder)]) == 0
+    assert "depth pictures of 18 x 18 pixels" in capsys.readouterr().out
 
 
 @pytest.mark.slow

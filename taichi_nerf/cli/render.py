@@ -286,7 +286,7 @@ def render(command: Render) -> int:
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                             renderer=command.renderer, team=team, shots=shots, foveated=command.foveated)
     result(
-        f"{len(grid)} frames of {_sizes(grid)} pixels: "
+        f"{len(grid)} frame{'s' if len(grid) > 1 else ''} of {_sizes(grid)} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
     )
     return 0
@@ -335,7 +335,7 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     import numpy as np
     import torch
 
-    from ..data.point_discs import read_object
+    from ..data.point_discs import read_surface
     from ..models.objects import WithObjects, placed, surface_of
     from ..training.blocks import is_cut
 
@@ -346,7 +346,7 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     count, surfaces, places, clouds = len(command.insert), [], [], 0
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):
-        mesh, of_points = read_object(path, command.disc_radius)
+        mesh, of_points = read_surface(path, command.disc_radius)
         mesh = placed(mesh, scene, up, at=at, scale=scale, turn=turn)
         clouds += of_points
         surfaces.append(surface_of(mesh, torch.empty(0).to(like)))

@@ -20,7 +20,7 @@ from ..errors import UserError
 from .mesh_files import GREY, Mesh, read_mesh
 from .ply import is_point_cloud, read_ply_points
 
-__all__ = ["discs_of", "read_object"]
+__all__ = ["discs_of", "read_surface"]
 
 NEIGHBOURS = 12  # K
 FOURTH = 4
@@ -30,7 +30,7 @@ SIDES = 6
 TO_CORNER = (2 * np.pi / np.sqrt(27)) ** 0.5  # a / r
 
 
-def read_object(path: Path | str, radius: float | None = None) -> tuple[Mesh, bool]:
+def read_surface(path: Path | str, radius: float | None = None) -> tuple[Mesh, bool]:
     """The mesh of a file, as of `read_mesh`, or of a PLY file without faces the discs of its points, of this `radius`
     in the units of the file; and whether it is one of points.
 

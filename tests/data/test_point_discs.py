@@ -5,7 +5,7 @@ import pytest
 
 from taichi_nerf.data.mesh_files import GREY
 from taichi_nerf.data.ply import is_point_cloud
-from taichi_nerf.data.point_discs import MOST_POINTS, discs_of, read_object
+from taichi_nerf.data.point_discs import MOST_POINTS, discs_of, read_surface
 from taichi_nerf.errors import UserError
 
 
@@ -63,24 +63,24 @@ def test_points_of_a_file_with_and_without_normals(tmp_path):
     rows = np.concatenate([grid(4), np.tile([0.0, 1, 0], (16, 1))], axis=1)
     path = written(tmp_path / "points.ply", rows, ("x", "y", "z", "nx", "ny", "nz"), "element face 0\n")
     assert is_point_cloud(path)
-    mesh, points = read_object(path, radius=0.1)
+    mesh, points = read_surface(path, radius=0.1)
     assert points and np.allclose(mesh.corner_normals, (0, 1, 0)) and np.allclose(area(mesh).sum(), 16 * np.pi * 0.01)
-    bare, _ = read_object(written(tmp_path / "bare.ply", grid(4), "xyz"))
+    bare, _ = read_surface(written(tmp_path / "bare.ply", grid(4), "xyz"))
     assert np.allclose(np.abs(bare.corner_normals), (0, 0, 1), atol=1e-6)
 
 
 def test_what_makes_no_discs_is_refused_in_a_sentence(tmp_path):
     one = written(tmp_path / "one.ply", [[1, 2, 3]], "xyz")
     with pytest.raises(UserError, match=r"one\.ply: its points lie all at one place, .*; give --disc-radius"):
-        read_object(one)
-    assert len(read_object(one, radius=0.3)[0].faces) == 4
+        read_surface(one)
+    assert len(read_surface(one, radius=0.3)[0].faces) == 4
     with pytest.raises(UserError, match=rf"none\.ply holds 0 points, and discs are made of 1 to {MOST_POINTS:,}"):
-        read_object(written(tmp_path / "none.ply", [], "xyz"))
+        read_surface(written(tmp_path / "none.ply", [], "xyz"))
     splats = written(tmp_path / "splats.ply", [[0, 0, 0, 1]], ("x", "y", "z", "f_dc_0"))
     with pytest.raises(UserError, match=r"splats\.ply holds splats, which are no surface"):
-        read_object(splats)
+        read_surface(splats)
     with pytest.raises(UserError, match=r"short\.ply is no PLY file with points"):
-        read_object(written(tmp_path / "short.ply", [[1, 2]], "xyz"))
+        read_surface(written(tmp_path / "short.ply", [[1, 2]], "xyz"))
 
 
 def test_what_is_a_mesh_is_read_as_one(tmp_path):
@@ -88,7 +88,7 @@ def test_what_is_a_mesh_is_read_as_one(tmp_path):
     faces = "element face 1\nproperty list uchar int vertex_indices\n"
     path = written(tmp_path / "mesh.ply", grid(2), "xyz", faces)
     path.write_text(path.read_text() + "3 0 1 2\n")
-    mesh, points = read_object(path)
+    mesh, points = read_surface(path)
     assert not points and mesh.faces.shape == (1, 3)
     (tmp_path / "text.ply").write_text("nothing")
     assert not is_point_cloud(tmp_path / "text.ply") and not is_point_cloud(tmp_path / "missing.ply")
