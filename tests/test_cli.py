@@ -715,32 +715,45 @@ def test_render_moves_a_part_of_the_field(run, tmp_path):
     assert np.abs(turned - that).mean() < 0.6 * np.abs(turned - this).mean()
 
 
-def test_render_puts_objects_into_the_field(run, tmp_path, capsys):
-    trimesh = pytest.importorskip("trimesh")
+def red_box(trimesh, path):
     box = trimesh.creation.box((1, 1, 1))
     box.visual.vertex_colors = np.full((8, 4), (255, 0, 0, 255), np.uint8)
-    box.export(tmp_path / "box.ply")
+    box.export(path)
+    return box
+
+
+def test_render_puts_objects_into_the_field(run, tmp_path):
+    red_box(pytest.importorskip("trimesh"), tmp_path / "box.ply")
     plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "depth"]
     put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
-    for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"]),
-                          ("around", [*put, "--light", "field"])):
+    for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
         assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
-    points = trimesh.PointCloud(box.sample(2000, seed=0), np.full((2000, 4), (255, 0, 0, 255), np.uint8))
-    points.export(tmp_path / "points.ply")
-    cloud = ["--insert", str(tmp_path / "points.ply"), "--at", "0", "0", "0", "--scale", "0.8"]
-    assert cli.main([*plain, *cloud, "-o", str(tmp_path / "cloud")]) == 0
     everything = ["--hide", "-9", "-9", "-9", "9", "9", "9"]
     assert cli.main([*plain, *everything, "-o", str(tmp_path / "hidden")]) == 0
     assert (opened(tmp_path / "hidden" / "colour_0000.png") == 255).all()
-    without, unlit, lit, around = (opened(tmp_path / name / "colour_0000.png")[6, 6].astype(int)
-                                   for name in ("without", "with", "lit", "around"))
+    without, unlit, lit = (opened(tmp_path / name / "colour_0000.png")[6, 6].astype(int)
+                           for name in ("without", "with", "lit"))
     assert unlit.tolist() != without.tolist() and unlit[0] > 150 and unlit[1] < 60 and 40 < lit[0] < unlit[0]
-    assert 40 < around[0] < unlit[0] and around.tolist() != lit.tolist()
     assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
-    solid, discs = (opened(tmp_path / name / "colour_0000.png").astype(int) for name in ("with", "cloud"))
+
+
+def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path, capsys):
+    trimesh = pytest.importorskip("trimesh")
+    place = red_box(trimesh, tmp_path / "box.ply").sample(2000, seed=0)
+    trimesh.PointCloud(place, np.full((2000, 4), (255, 0, 0, 255), np.uint8)).export(tmp_path / "points.ply")
+    plain = ["render", str(run), "--frames", "1", "--size", "12", "12"]
+    box, points = (["--insert", str(tmp_path / name), "--at", "0", "0", "0", "--scale", "0.8"]
+                   for name in ("box.ply", "points.ply"))
+    for name, options in (("box", box), ("points", points), ("around", [*box, "--light", "field"]),
+                          ("sheltered", [*box, "--light", "field", "--hide", "-9", "-9", "-9", "9", "9", "9"])):
+        assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    solid, discs, around, alone = (opened(tmp_path / name / "colour_0000.png").astype(int)
+                                   for name in ("box", "points", "around", "sheltered"))
     assert np.abs(solid - discs).mean() < 8 and (solid[6, 6] == discs[6, 6]).all()
+    assert 40 < around[6, 6, 0] < solid[6, 6, 0]
+    assert np.abs(alone[6, 6] - (255, 0, 0)).max() <= 1, "what is hidden sheds no light: around is white"
     assert "none of --insert is one; leave it out" in refused(
-        capsys, *plain, *put, "--disc-radius", "0.1", "-o", tmp_path / "new")
+        capsys, *plain, *box, "--disc-radius", "0.1", "-o", tmp_path / "new")
 
 
 @pytest.mark.parametrize(("options", "said"), [
