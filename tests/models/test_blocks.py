@@ -59,6 +59,14 @@ def test_what_is_seen_is_a_mean_by_inverse_distance_of_the_blocks_around():
     torch.testing.assert_close(colours(blocks, 0.5, 1.0), torch.tensor([0.2, 0.8]))
 
 
+def test_rays_that_are_pixels_of_their_own_are_weighed_each():
+    """As behind boxes and objects, whatever a pixel of the models has."""
+    blocks = Blocks([part(0.2, 0.0), part(0.8, 1.0)])
+    expected = colours(blocks, 0.2, 0.5, 0.8)
+    blocks.rays_per_pixel = 2
+    torch.testing.assert_close(colours(blocks, 0.2, 0.5, 0.8), expected)
+
+
 def test_equal_blocks_show_what_one_shows():
     torch.testing.assert_close(colours(Blocks([part(0.3, 0.0), part(0.3, 1.0)]), 0.4, 0.7), torch.full((2,), 0.3))
 
