@@ -741,7 +741,7 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
     trimesh = pytest.importorskip("trimesh")
     place = red_box(trimesh, tmp_path / "box.ply").sample(2000, seed=0)
     trimesh.PointCloud(place, np.full((2000, 4), (255, 0, 0, 255), np.uint8)).export(tmp_path / "points.ply")
-    plain = ["render", str(run), "--frames", "1", "--size", "12", "12"]
+    plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "normals"]
     box, points = (["--insert", str(tmp_path / name), "--at", "0", "0", "0", "--scale", "0.8"]
                    for name in ("box.ply", "points.ply"))
     for name, options in (("box", box), ("points", points), ("around", [*box, "--light", "field"]),
@@ -771,7 +771,6 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
     ("--insert no.glb --at 0 0 0 --light field --shadow 0.5", "shadow is the share of a lamp in all light"),
     ("--shadow 0.5", "give --insert and --light X Y Z with it, or leave it out"),
     ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),
-    ("--insert no.glb --at 0 0 0 --what normals", "what of normals does not go with --insert"),
     ("--insert no.glb --at 0 0 0 --renderer taichi", "renderer taichi ends no rays at objects"),
     ("--hide 1 1 1 0 0 0", "hide must be two corners of each box, the first the lower one along each axis"),
     ("--lens equirectangular --size 101 33", "must be twice as wide as high"),

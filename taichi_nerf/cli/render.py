@@ -182,8 +182,6 @@ class Render(Common):
                                f"{self.size[0]} {self.size[1]}")
         if count == 0 and self.light:
             raise SettingError("light shines on objects; give --insert with it, or leave it out")
-        if count and "normals" in self.what:
-            raise SettingError("what of normals does not go with --insert; leave one of them out")
         if count and self.renderer == "taichi":
             raise SettingError("renderer taichi ends no rays at objects; use --renderer auto with --insert")
 

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..ops.ray_aabb import intersect_ray_aabb
-from ..types import PackedSamples, Rays, Standing
+from ..types import Rays, Standing
 from .objects import alone
-from .pixels import Pixels, mean_of
+from .pixels import Pixels, gathered_samples, mean_of
 
 __all__ = ["Motion", "WithBox", "hidden", "moved"]
 
@@ -87,11 +87,11 @@ class WithBox(nn.Module):
             pixels, left = model.render(part, standing), 1 - image[index, 3]
             values = torch.cat([pixels.colour, pixels.opacity[:, None], pixels.depth[:, None]], dim=1)
             image = image.index_add(0, index, left[:, None] * values)
-            found.append((model, index, pixels, left.detach()))
+            found.append((self._where_seen(pixels) if model is self.inside else pixels, index, left.detach()))
         image = mean_of(image, rays.per_pixel)
-        packed, weights = self._samples(found, lines)
+        packed, weights = gathered_samples(found, lines)
         return Pixels(colour=image[:, :3], opacity=image[:, 3], depth=image[:, 4], packed=packed, weights=weights,
-                      marched=sum(pixels.marched for _, _, pixels, _ in found))
+                      marched=sum(pixels.marched for pixels, *_ in found))
 
     def density(self, positions: Tensor, *given) -> Tensor:
         """[M] at positions [M, 3] of model space."""
@@ -124,25 +124,13 @@ class WithBox(nn.Module):
             yield self.inside, through, replace(before[through], begin=first[through], limit=last[through])
         yield self.outside, behind, replace(rays[behind], begin=last[behind])
 
-    def _samples(self, found: Sequence[tuple[nn.Module, Tensor, Pixels, Tensor]],
-                 rays: Rays) -> tuple[PackedSamples | None, Tensor]:
-        """Those of pieces of `rays`, ray after ray and along each, unless a piece does not know its own; and their
-        weights."""
-        if not all(pixels.has_samples for _, _, pixels, _ in found):
-            return None, torch.cat([pixels.weights.detach() for _, _, pixels, _ in found])
-        nothing = rays.origins.new_zeros(0)
-        parts = [(rays.origins[:0], nothing, nothing, nothing.long(), nothing)]
-        for model, index, pixels, left in found:
-            samples, own = pixels.samples, pixels.samples.ray_index.long()
-            positions = samples.positions
-            if model is self.inside:
-                positions = positions @ self.rotation.T + self.offset
-            parts.append((positions, samples.t, samples.dt, index[own], pixels.weights.detach() * left[own]))
-        positions, t, dt, ray_index, weights = (torch.cat(values) for values in zip(*parts))
-        ray_index, order = ray_index.sort(stable=True)
-        ray_count = torch.bincount(ray_index, minlength=len(rays)).int()
-        return PackedSamples(positions[order], t[order], dt[order], ray_index.int(),
-                             (ray_count.cumsum(0) - ray_count).int(), ray_count), weights[order]
+    def _where_seen(self, pixels: Pixels) -> Pixels:
+        """Those of what is inside, with their samples where the motion brings them."""
+        if not pixels.has_samples:
+            return pixels
+        samples = pixels.samples
+        return replace(pixels, packed=replace(
+            samples, positions=samples.positions @ self.rotation.T + self.offset))
 
 
 def hidden(model: nn.Module, corners: Sequence[Sequence[float]], axes: Tensor) -> WithBox:

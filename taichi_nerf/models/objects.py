@@ -26,7 +26,7 @@ from ..errors import UserError
 from ..ops.ray_mesh import RayMesh, intersect_ray_mesh, occluded_by_mesh, ray_mesh
 from ..types import Rays, Standing
 from .lights import Light, linear, srgb
-from .pixels import Pixels, mean_of
+from .pixels import Pixels, gathered_samples, mean_of
 
 __all__ = ["Surface", "WithObjects", "alone", "placed", "surface_of", "turn_around"]
 
@@ -108,8 +108,6 @@ class WithObjects(nn.Module):
         UserError: a model whose rays cannot end at a surface.
     """
 
-    has_normals = False
-
     def __init__(self, model: nn.Module, surfaces: Sequence[Surface], light: Light | None = None):
         super().__init__()
         if not getattr(model, "ends_rays", False):
@@ -117,44 +115,52 @@ class WithObjects(nn.Module):
                             "instant-ngp and all models whose rays are cut into intervals do, an octree does not: use "
                             "the run that it was made of")
         self.model, self.surfaces, self.light = model, list(surfaces), light
-        self.sees_cones = model.sees_cones
+        self.sees_cones, self.has_normals = model.sees_cones, getattr(model, "has_normals", True)
         self.rays_per_pixel = max(model.rays_per_pixel, AT_EDGES)
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         """Pixels of rays in model space, each the mean of `rays.per_pixel` of them; where all rays of a pixel see the
-        same surface, or none, the field is looked at along their middle alone."""
-        t, colour = self._seen(rays)  # [R], [R, 3]
+        same surface, or none, the field is looked at along their middle alone. The samples are those of the field;
+        `surfaces` [P] of the extras is how much of a pixel surfaces are, `normals` [P, 3] the sum of theirs by that."""
+        t, looks = self._seen(rays)  # [R], [R, 6]
         apart, together = self._sorted(t.view(-1, rays.per_pixel))  # pixels
         of_apart = (apart[:, None] * rays.per_pixel + torch.arange(rays.per_pixel, device=t.device)).reshape(-1)
         lines = _one_after_the_other(alone(rays, of_apart), _middles(rays, together))
         ends = torch.cat([t[of_apart], mean_of(t, rays.per_pixel)[together]])
-        shown = torch.cat([colour[of_apart], mean_of(colour, rays.per_pixel)[together]])
-        found, marched, visible = self._composited(lines, ends, shown, standing)  # [.., 5]
-        pixels = found.new_empty(len(t) // rays.per_pixel, 5)
+        shown = torch.cat([looks[of_apart], mean_of(looks, rays.per_pixel)[together]])
+        found, parts = self._composited(lines, ends, shown, standing)  # [.., 9]
+        pixels = found.new_empty(len(t) // rays.per_pixel, 9)
         pixels[apart] = mean_of(found[: len(of_apart)], rays.per_pixel)
         pixels[together] = found[len(of_apart) :]
-        return Pixels(colour=pixels[:, :3], opacity=pixels[:, 3], depth=pixels[:, 4], weights=visible, marched=marched)
+        # the middle of a pixel counts as all of its rays
+        place = torch.cat([of_apart, together * rays.per_pixel])
+        counts = torch.cat([torch.ones_like(t[of_apart]), torch.full_like(t[together], rays.per_pixel)])
+        packed, weights = gathered_samples([(part, place[chosen], counts[chosen]) for part, chosen in parts], rays)
+        return Pixels(colour=pixels[:, :3], opacity=pixels[:, 3], depth=pixels[:, 4], packed=packed, weights=weights,
+                      extras={"surfaces": pixels[:, 5], "normals": pixels[:, 6:]},
+                      marched=sum(part.marched for part, _ in parts))
 
     def density(self, positions: Tensor, *given) -> Tensor:
         """That of the field alone."""
         return self.model.density(positions, *given)
 
     def _seen(self, rays: Rays) -> tuple[Tensor, Tensor]:
-        """Distance [R], infinite where there is none, and colour [R, 3] of the surface that each ray meets first."""
+        """Distance [R], infinite where there is none, and colour and normal, on the side that is seen, of the surface
+        that each ray meets first [R, 6]."""
         t = torch.full_like(rays.origins[:, 0], torch.inf)
-        colour = torch.zeros_like(rays.origins)
+        seen = torch.cat([torch.zeros_like(rays.origins)] * 2, dim=1)
         for number, surface in enumerate(self.surfaces):
             hits = intersect_ray_mesh(surface.mesh, rays.origins, rays.directions, limit=t)
             met = hits.triangle >= 0
             t = torch.where(met, hits.t, t)
-            looks, normal = surface.looks(hits.triangle[met], hits.barycentric[met])
+            colour, normal = surface.looks(hits.triangle[met], hits.barycentric[met])
+            directions = rays.directions[met]
+            normal = normal * -(normal * directions).sum(dim=1, keepdim=True).sign()
             if self.light is not None:
-                directions = rays.directions[met]
-                normal = normal * -(normal * directions).sum(dim=1, keepdim=True).sign()  # of the side that is seen
                 points = rays.origins[met] + t[met, None] * directions
-                looks = srgb(linear(looks) * self.light.on(number, points, normal, self._hidden))
-            colour[met] = looks
-        return t, colour
+                colour = srgb(linear(colour) * self.light.on(number, points, normal, self._hidden))
+            seen[met] = torch.cat([colour, normal], dim=1)
+        return t, seen
 
     def _hidden(self, points: Tensor, directions: Tensor, distance: Tensor) -> Tensor:
         """As of `lights.Hidden`."""
@@ -172,26 +178,26 @@ class WithObjects(nn.Module):
         alike = (nearest == farthest) | (farthest <= (1 + SPREAD) * nearest)
         return (~alike).nonzero()[:, 0], alike.nonzero()[:, 0]
 
-    def _composited(self, rays: Rays, t: Tensor, colour: Tensor,
-                    standing: Standing | None) -> tuple[Tensor, int, Tensor]:
-        """[R, 5] colour over black, opacity and depth of rays; how many samples were marched; the weights of those that
-        are visible."""
+    def _composited(self, rays: Rays, t: Tensor, looks: Tensor,
+                    standing: Standing | None) -> tuple[Tensor, list[tuple[Pixels, Tensor]]]:
+        """[R, 9] colour over black, opacity and depth of rays, the part of surfaces in them and the normals of these by
+        that part; and what the field shows, each time of which rays."""
         met = torch.isfinite(t)
-        image, marched, weights = t.new_zeros(len(t), 5), 0, []
+        image, parts = t.new_zeros(len(t), 9), []
         for chosen, limited in (((~met).nonzero()[:, 0], False), (met.nonzero()[:, 0], True)):
             if len(chosen) == 0:
                 continue
             part = rays[chosen]
             pixels = self.model.render(replace(part, limit=t[chosen]) if limited else part, standing)
-            found = torch.cat([pixels.colour * self._darkness(pixels), pixels.opacity[:, None], pixels.depth[:, None]],
-                              dim=1)
+            found = torch.cat([pixels.colour * self._darkness(pixels), pixels.opacity[:, None], pixels.depth[:, None],
+                               torch.zeros_like(image[chosen, 5:])], dim=1)
             if limited:
-                behind = torch.cat([colour[chosen], torch.ones_like(t[chosen, None]), t[chosen, None]], dim=1)
+                one, colour, normal = torch.ones_like(t[chosen, None]), looks[chosen, :3], looks[chosen, 3:]
+                behind = torch.cat([colour, one, t[chosen, None], one, normal], dim=1)
                 found = found + (1 - pixels.opacity)[:, None] * behind
             image = image.index_copy(0, chosen, found.to(image))
-            marched += pixels.marched
-            weights.append(pixels.weights.detach())
-        return image, marched, torch.cat(weights)
+            parts.append((pixels, chosen))
+        return image, parts
 
     def _darkness(self, pixels: Pixels) -> Tensor | float:
         """[R, 1]: by what the shadow of the surfaces multiplies the sRGB colours of rays."""

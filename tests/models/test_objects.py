@@ -66,6 +66,43 @@ def test_a_ball_before_and_within_another_is_the_exact_composite(on_cpu):
         assert (view.opacity[inside] > 0.999).all()
 
 
+def test_normals_are_those_of_what_is_seen(on_cpu):
+    """Of a ball of the field with a meshed one before it: on either as of a sphere, and nothing beside them."""
+    model, cameras = EndedBall(torch.float32, "cpu"), cameras_around(size=(24, 18), focal=24.0)
+    towards = cameras.position[0] / np.linalg.norm(cameras.position[0])
+    centre = 0.35 * towards + 0.2 * cameras.camera_to_world[0, :, 0]
+    put = WithObjects(model, [surface_of(sphere(centre, 0.1), like())])
+    found = render_view(put, cameras, 0, background=1.0, normals=True).normals.reshape(-1, 3)
+    origin, direction = true_rays(cameras, 0)
+    direction = direction.reshape(-1, 3)
+    mesh, field = hit(origin - centre, direction, 0.1), hit(origin, direction, 0.3)
+    on_mesh = np.isfinite(hit(origin - centre, direction, 0.09))
+    on_field = np.isfinite(hit(origin, direction, 0.27)) & ~np.isfinite(hit(origin - centre, direction, 0.13))
+    assert on_mesh.sum() > 5 and on_field.sum() > 20
+    for seen, distance, middle, radius in ((on_mesh, mesh, centre, 0.1), (on_field, field, 0.0, 0.3)):
+        expected = (origin + distance[seen, None] * direction[seen] - middle) / radius
+        assert (found[seen] * expected).sum(axis=1).min() > 0.97
+    nothing = ~np.isfinite(hit(origin - centre, direction, 0.13)) & ~np.isfinite(hit(origin, direction, 0.36))
+    assert nothing.any() and not found[nothing].any()
+
+
+def test_samples_are_those_of_the_field_in_front(in_double):
+    square = plain([[0, -9, 0], [9, -9, 0], [9, 9, 0], [0, 9, 0]], [[0, 1, 2], [0, 2, 3]],
+                   np.tile([0.0, 0.0, -1.0], (2, 3, 1)))
+    put = WithObjects(Slabs([5.0, 4.0]), [surface_of(square, like(torch.float64))])
+    x = torch.tensor([0.3, 0.3, 0.3, 0.3, -0.3, -0.3, -0.3, -0.3, 0.01, -0.01, 0.01, -0.01], dtype=torch.float64)
+    origins = torch.stack([x, torch.zeros_like(x), torch.full_like(x, 0.9)], dim=1)
+    down = torch.tensor([[0.0, 0.0, -1.0]], dtype=torch.float64).expand(12, 3).contiguous()
+    pixels = put.render(Rays(origins, down, per_pixel=4))  # of a pixel on it, one beside it, one of both
+    of_field = pixels.carried(torch.ones_like(pixels.weights)).view(3, 4).mean(dim=1)
+    assert torch.allclose(of_field, pixels.opacity - pixels.extras["surfaces"])
+    assert torch.allclose(pixels.carried(pixels.samples.t).view(3, 4).mean(dim=1) + 0.9 * pixels.extras["surfaces"],
+                          pixels.depth)
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    assert torch.allclose(pixels.extras["normals"], pixels.extras["surfaces"][:, None] * up), "of the side that is seen"
+    assert pixels.extras["surfaces"].tolist() == pytest.approx([math.exp(-1), 0, math.exp(-1) / 2], rel=0.05)
+
+
 def test_what_lies_behind_or_inside_is_hidden(on_cpu):
     model, cameras = EndedBall(torch.float32, "cpu"), cameras_around()
     towards = cameras.position[0] / np.linalg.norm(cameras.position[0])
