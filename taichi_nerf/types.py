@@ -70,6 +70,8 @@ class Rays:
     """Rays of a pixel, which follow one another: what is rendered of them is their mean"""
     limit: Tensor | None = None
     """[R] finite distances at which rays end, for models that end rays (`Model.ends_rays`); None: they go on"""
+    begin: Tensor | None = None
+    """[R] distances before which nothing is seen, for the same models; None: everything from the origins on"""
 
     def __len__(self) -> int:
         return self.origins.shape[0]
@@ -78,7 +80,8 @@ class Rays:
         """Some of the rays, each a pixel of its own."""
         return replace(self, origins=self.origins[index], directions=self.directions[index],
                        radius=None if self.radius is None else self.radius[index], shot=self.shot[index], per_pixel=1,
-                       limit=None if self.limit is None else self.limit[index])
+                       limit=None if self.limit is None else self.limit[index],
+                       begin=None if self.begin is None else self.begin[index])
 
 
 class Seeds(NamedTuple):

@@ -504,7 +504,9 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
     assert f"{grid} exists" in refused(capsys, "export", run, "--what", "volume", "-o", grid)
     assert cli.main(["info", str(grid)]) == 0
     assert "a volume of 8 x 8 x 8 places" in capsys.readouterr().out
-    assert "--picture draws cameras" in refused(capsys, "info", grid, "--picture", tmp_path / "x.png")
+    assert "--picture draws the cameras" in refused(capsys, "info", grid, "--picture", tmp_path / "x.png")
+    assert cli.main(["info", str(folder)]) == 0
+    assert "depth pictures of 18 x 18 pixels" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -691,11 +693,37 @@ def test_render_all_around_and_for_two_eyes(run, tmp_path, capsys):
     assert opened(tmp_path / "half" / "colour_0000_180_LR.png").shape == (8, 16, 3)
 
 
-def test_render_puts_objects_into_the_field(run, tmp_path):
-    trimesh = pytest.importorskip("trimesh")
+def test_render_moves_a_part_of_the_field(run, tmp_path):
+    plain = ["render", str(run), "--frames", "2", "--size", "12", "12", "--what", "colour", "depth", "normals"]
+    everything = ["-9", "-9", "-9", "9", "9", "9"]
+    for name, options in (("without", []), ("nowhere", ["--move", *everything, "--move-by", "0", "0", "0"]),
+                          ("away", ["--move", *everything, "--move-by", "0", "0", "-100"]),
+                          ("turned", ["--move", *everything, "--move-by", "0", "0", "0", "--move-turn", "180"]),
+                          ("hidden", ["--hide", *everything, "--move", *everything, "--move-by", "0", "0", "0"])):
+        assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    pictures = {path.name: {where: opened(tmp_path / where / path.name).astype(int)
+                            for where in ("without", "nowhere", "away", "turned", "hidden")}
+                for path in (tmp_path / "without").iterdir()}
+    assert len(pictures) == 6
+    for found in pictures.values():
+        assert np.abs(found["nowhere"] - found["without"]).mean() < 1
+        assert (found["away"] == found["hidden"]).all()
+    assert (pictures["colour_0001.png"]["hidden"] == 255).all()
+    # an orbit of two frames looks from either side
+    turned = pictures["colour_0000.png"]["turned"]
+    this, that = (pictures[f"colour_000{frame}.png"]["without"] for frame in (0, 1))
+    assert np.abs(turned - that).mean() < 0.6 * np.abs(turned - this).mean()
+
+
+def red_box(trimesh, path):
     box = trimesh.creation.box((1, 1, 1))
     box.visual.vertex_colors = np.full((8, 4), (255, 0, 0, 255), np.uint8)
-    box.export(tmp_path / "box.ply")
+    box.export(path)
+    return box
+
+
+def test_render_puts_objects_into_the_field(run, tmp_path):
+    red_box(pytest.importorskip("trimesh"), tmp_path / "box.ply")
     plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "depth"]
     put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
     for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
@@ -709,21 +737,52 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
     assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
 
 
+def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path, capsys):
+    trimesh = pytest.importorskip("trimesh")
+    place = red_box(trimesh, tmp_path / "box.ply").sample(2000, seed=0)
+    trimesh.PointCloud(place, np.full((2000, 4), (255, 0, 0, 255), np.uint8)).export(tmp_path / "points.ply")
+    plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "normals"]
+    box, points = (["--insert", str(tmp_path / name), "--at", "0", "0", "0", "--scale", "0.8"]
+                   for name in ("box.ply", "points.ply"))
+    for name, options in (("box", box), ("points", points), ("around", [*box, "--light", "field"]),
+                          ("sheltered", [*box, "--light", "field", "--hide", "-9", "-9", "-9", "9", "9", "9"])):
+        assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    solid, discs, around, alone = (opened(tmp_path / name / "colour_0000.png").astype(int)
+                                   for name in ("box", "points", "around", "sheltered"))
+    assert np.abs(solid - discs).mean() < 8 and (solid[6, 6] == discs[6, 6]).all()
+    assert 40 < around[6, 6, 0] < solid[6, 6, 0]
+    assert np.abs(alone[6, 6] - (255, 0, 0)).max() <= 1, "what is hidden sheds no light: around is white"
+    assert "none of --insert is one; leave it out" in refused(
+        capsys, *plain, *box, "--disc-radius", "0.1", "-o", tmp_path / "new")
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ("--insert no.glb", "at takes 3 numbers for each object of --insert, 3 for 1, got 0"),
     ("--insert no.glb --at 0 0 0 1", "3 for 1, got 4"),
     ("--insert no.glb --at 0 0 0 --scale 0", "scale must be above 0, got 0"),
+    ("--insert no.glb --at 0 0 0 --disc-radius 0", "disc-radius must be above 0 and finite, got 0"),
+    ("--disc-radius 1", "disc-radius is for points; give --insert with it, or leave it out"),
     ("--insert no.glb --at 0 0 nan", "at must be finite, got 0 0 nan"),
     ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, 1 for 1, got 2"),
     ("--insert no.glb --at 0 0 0 --light 1 2",
-     "light must be three finite numbers, and perhaps a radius of at least 0, got 1 2"),
+     "light must be field, or three finite numbers and perhaps a radius of at least 0, got 1 2"),
+    ("--insert no.glb --at 0 0 0 --light 1 2 3 -1", "perhaps a radius of at least 0, got 1 2 3 -1"),
+    ("--insert no.glb --at 0 0 0 --light sun", "light must be field, or three finite numbers"),
+    ("--insert no.glb --at 0 0 0 --light field --shadow 0.5", "shadow is the share of a lamp in all light"),
+    ("--shadow 0.5", "give --insert and --light X Y Z with it, or leave it out"),
     ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),
-    ("--insert no.glb --at 0 0 0 --what normals", "what of normals does not go with --insert"),
     ("--insert no.glb --at 0 0 0 --renderer taichi", "renderer taichi ends no rays at objects"),
     ("--hide 1 1 1 0 0 0", "hide must be two corners of each box, the first the lower one along each axis"),
     ("--lens equirectangular --size 101 33", "must be twice as wide as high"),
     ("--hide 0 0 0 1 1", "hide takes six finite numbers for each box, got 5"),
-    ("--hide 0 0 0 1 1 1 --what normals", "hide does not go with --what normals, --light and --renderer taichi"),
+    ("--hide 0 0 0 1 1 1 --renderer taichi", "renderer taichi ends no rays at boxes; use --renderer auto with --hide"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0 0 --renderer taichi", "use --renderer auto with --move"),
+    ("--move 0 0 0 1 1 1", "move-by takes 3 finite numbers for each box of --move, 3 for 1, got 0"),
+    ("--move-by 1 0 0", "3 finite numbers for each box of --move, 0 for 0, got 3"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0 nan", "move-by takes 3 finite numbers for each box of --move, 3 for 1"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0 0 --move-turn 1 2", "move-turn takes 1 finite number for each box of --move"),
+    ("--move 0 0 0 1 1", "move takes six finite numbers for each box, got 5"),
+    ("--move 0 0 0 1 1 0 --move-by 1 0 0", "move must be two corners of each box, the first the lower one"),
     ("--light 1 2 3", "light shines on objects; give --insert with it, or leave it out"),
     ("--insert no.glb --at 0 0 0", "no.glb does not exist; check the path of the mesh"),
 ])

@@ -333,7 +333,7 @@ def _output(command: Export, run: Path) -> Path:
     if output.exists() and (output.is_file() or suffixes != ("",)):
         raise UserError(f"{output} exists; choose another --output")
     beside = [_beside(output)] if command.what in ("mesh", "points", "splats") else []
-    if output.suffix.lower() == ".obj":
+    if output.suffix.lower() == ".obj" and _colour(command, output) == "texture":
         beside += [output.with_name(f"{material_name(output)}{end}") for end in (".mtl", ".jpeg")]
     for file in beside:
         if file.exists():

@@ -31,7 +31,7 @@ class Info(Common):
 
     path: Annotated[Positional[Path | None], arg(metavar="[SCENE|RUN|FILE]")] = None
     """Folder of a scene, its transforms file, builtin:NAME, a folder that train wrote, or what export wrote: .glb,
-    .obj, .ply, .stl, .las or .npz."""
+    .obj, .ply, .stl, .las, .npz or a folder of depth pictures."""
     format: SceneFormat | None = None
     """As of `train`."""
     orient: Orientation | None = None
@@ -55,7 +55,7 @@ def info(command: Info) -> int:
     from .. import runtime
     from ..data import load_scene
     from ..data.inspect import Finding, describe, draw_frusta, suggestions
-    from ..export.facts import GEOMETRY_FILES, facts_of
+    from ..export.facts import GEOMETRY_FILES, facts_of, facts_of_depths, has_depths
     from ..pictures import write_png
     from ..training.folder import CONFIG_FILE, RunFolder, load_training_scene
 
@@ -63,6 +63,8 @@ def info(command: Info) -> int:
         raise UserError(f"{command.picture} exists; choose another --picture")
     if command.path is not None and command.path.suffix.lower() in GEOMETRY_FILES and command.path.is_file():
         return _say_geometry(command, facts_of(command.path))
+    if command.path is not None and command.format is None and has_depths(command.path):
+        return _say_geometry(command, facts_of_depths(command.path))
     facts, scene, run = [], None, None
     if command.path is not None and (command.path / CONFIG_FILE).is_file():
         run = RunFolder.open(command.path)
@@ -99,7 +101,7 @@ def info(command: Info) -> int:
 
 def _say_geometry(command: Info, facts: list[str]) -> int:
     if command.picture is not None:
-        raise UserError(f"--picture draws cameras, and {command.path} has none; leave it out")
+        raise UserError(f"--picture draws the cameras of scenes and runs, and {command.path} is neither; leave it out")
     if command.json:
         result_json({"name": command.path.name, "findings": [{"severity": "info", "text": fact} for fact in facts]})
     else:

@@ -25,6 +25,8 @@ What = Literal["colour", "depth", "opacity", "normals"]
 SPLITS = ("train", "val", "test")
 Lens = Literal["perspective", "fisheye", "equirectangular", "omnidirectional-stereo", "vr180", "cube-map"]
 DEFAULT_FRAMES = 60
+FIELD = ("field",)  # what shines is the field itself
+LAMP_SHARE = 0.6  # of all light
 BETWEEN_EYES = 0.063  # metres, of most people
 NEAREST_BY = 30  # the nearest depth by the distance between the eyes, where nobody knows the scale: what is comfortable
 BYTES_A_PIXEL = 80  # of a view: eight float32 and the order of the pixels, and what its pictures are made of
@@ -86,19 +88,31 @@ class Render(Common):
     hide: Annotated[tuple[float, ...], arg(metavar="X0 Y0 Z0 X1 Y1 Z1", help_behavior_hint="")] = ()
     """Show nothing of the field between two corners of a box, in the world of the scene's file; of several boxes, one
     after the other."""
+    move: Annotated[tuple[float, ...], arg(metavar="X0 Y0 Z0 X1 Y1 Z1", help_behavior_hint="")] = ()
+    """Show what is between two corners of a box, in the world of the scene's file, at another place, in place of what
+    is there, and nothing where it was; of several boxes one after the other, each in what the moves before it left.
+    What --hide takes away is gone before."""
+    move_by: Annotated[tuple[float, ...], arg(metavar="DX DY DZ", help_behavior_hint="")] = ()
+    """How far each box of --move is moved, in units and along the axes of the scene's file."""
+    move_turn: Annotated[tuple[float, ...], arg(metavar="DEGREES", help_behavior_hint="")] = ()
+    """By how much each box of --move is turned to the left around what is up, about its middle; by default 0."""
     insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
-    """Meshes that are put into the field: GLB, glTF, OBJ (y up), PLY, STL (z up)."""
+    """What is put into the field: meshes in GLB, glTF, OBJ (y up), PLY, STL (z up), and points in PLY without faces, as
+    discs."""
     at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
     """Where the origin of each object lies, in the world of the scene's file."""
     scale: Annotated[tuple[float, ...], arg(metavar="S", help_behavior_hint="")] = ()
     """How many units of the scene's file a unit of each object is; by default 1."""
     turn: Annotated[tuple[float, ...], arg(metavar="DEGREES", help_behavior_hint="")] = ()
     """By how much each object is turned to the left around what is up; by default 0."""
-    light: Annotated[tuple[float, ...], AtMost(4), arg(metavar="X Y Z [RADIUS]", help_behavior_hint="")] = ()
-    """Where the light is that shines on the objects, and makes them cast shadows, in the world of the scene's file;
-    with a radius edges of shadows are soft. By default objects are unlit."""
-    shadow: Annotated[float, arg(metavar="SHARE")] = 0.6
-    """The share of all light that comes from there: how dark the shadows are."""
+    disc_radius: Annotated[float | None, arg(metavar="R")] = None
+    """Of the discs of points, in the units of their files; by default how far the fourth neighbour of each is."""
+    light: Annotated[tuple[str, ...], AtMost(4), arg(metavar="field|X Y Z [RADIUS]", help_behavior_hint="")] = ()
+    """What shines on the objects and makes them cast shadows: field, what the field shows all around the place of each;
+    or a lamp there in the world of the scene's file, and the sky; with a radius edges of shadows are soft. By default
+    objects have their own colours, unlit."""
+    shadow: Annotated[float | None, arg(metavar="SHARE")] = None
+    """The share of all light that comes from the lamp, by default 0.6: how dark its shadows are."""
     renderer: Renderer = "auto"
     """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
     without normals; auto: what suits the backend."""
@@ -149,31 +163,55 @@ class Render(Common):
                 raise SettingError(f"{name} must be finite, got {' '.join(f'{number:g}' for number in numbers)}")
         if not all(scale > 0 for scale in self.scale):
             raise SettingError(f"scale must be above 0, got {' '.join(f'{scale:g}' for scale in self.scale)}")
-        if self.light and (len(self.light) < 3 or not all(abs(x) < float("inf") for x in self.light)
-                           or min(self.light[3:], default=0) < 0):
-            raise SettingError("light must be three finite numbers, and perhaps a radius of at least 0, got "
-                               f"{' '.join(f'{number:g}' for number in self.light)}")
-        if not 0 <= self.shadow <= 1:
+        if self.disc_radius is not None and not 0 < self.disc_radius < float("inf"):
+            raise SettingError(f"disc-radius must be above 0 and finite, got {self.disc_radius:g}")
+        if count == 0 and self.disc_radius is not None:
+            raise SettingError("disc-radius is for points; give --insert with it, or leave it out")
+        if self.light and self.light != FIELD and self.lamp is None:
+            raise SettingError("light must be field, or three finite numbers and perhaps a radius of at least 0, got "
+                               f"{' '.join(self.light)}")
+        if self.shadow is not None and not 0 <= self.shadow <= 1:
             raise SettingError(f"shadow must be from 0 to 1, got {self.shadow:g}")
-        if len(self.hide) % 6 or not all(abs(number) < float("inf") for number in self.hide):
-            raise SettingError(f"hide takes six finite numbers for each box, got {len(self.hide)}")
-        if any(low >= high for n in range(0, len(self.hide), 6)
-               for low, high in zip(self.hide[n : n + 3], self.hide[n + 3 : n + 6])):
-            raise SettingError("hide must be two corners of each box, the first the lower one along each axis, got "
-                               f"{' '.join(f'{number:g}' for number in self.hide)}")
+        if self.shadow is not None and self.lamp is None:
+            raise SettingError("shadow is the share of a lamp in all light; give --insert and --light X Y Z with it, "
+                               "or leave it out")
+        self._check_boxes()
         around = self.lens in ("equirectangular", "omnidirectional-stereo")
         if around and self.size is not None and self.size[0] != 2 * self.size[1]:
             raise SettingError(f"size of --lens {self.lens} must be twice as wide as high, as players have it, got "
                                f"{self.size[0]} {self.size[1]}")
-        if self.hide and ("normals" in self.what or self.light or self.renderer == "taichi"):
-            raise SettingError("hide does not go with --what normals, --light and --renderer taichi; leave it out, or "
-                               "them")
         if count == 0 and self.light:
             raise SettingError("light shines on objects; give --insert with it, or leave it out")
-        if count and "normals" in self.what:
-            raise SettingError("what of normals does not go with --insert; leave one of them out")
         if count and self.renderer == "taichi":
             raise SettingError("renderer taichi ends no rays at objects; use --renderer auto with --insert")
+
+    def _check_boxes(self):
+        for name, numbers in (("hide", self.hide), ("move", self.move)):
+            if len(numbers) % 6 or not all(abs(number) < float("inf") for number in numbers):
+                raise SettingError(f"{name} takes six finite numbers for each box, got {len(numbers)}")
+            if any(low >= high for n in range(0, len(numbers), 6)
+                   for low, high in zip(numbers[n : n + 3], numbers[n + 3 : n + 6])):
+                raise SettingError(f"{name} must be two corners of each box, the first the lower one along each axis, "
+                                   f"got {' '.join(f'{number:g}' for number in numbers)}")
+            if numbers and self.renderer == "taichi":
+                raise SettingError(f"renderer taichi ends no rays at boxes; use --renderer auto with --{name}")
+        count = len(self.move) // 6
+        if len(self.move_by) != 3 * count or not all(abs(number) < float("inf") for number in self.move_by):
+            raise SettingError("move-by takes 3 finite numbers for each box of --move, "
+                               f"{3 * count} for {count}, got {len(self.move_by)}")
+        if len(self.move_turn) not in (0, count) or not all(abs(number) < float("inf") for number in self.move_turn):
+            raise SettingError("move-turn takes 1 finite number for each box of --move, "
+                               f"{count} for {count}, got {len(self.move_turn)}")
+
+    @property
+    def lamp(self) -> tuple[float, ...] | None:
+        """Place and radius of the lamp, if there is one."""
+        try:
+            numbers = tuple(map(float, self.light))
+        except ValueError:
+            return None
+        usable = len(numbers) in (3, 4) and all(abs(number) < float("inf") for number in numbers)
+        return (*numbers, 0.0)[:4] if usable and min(numbers[3:], default=0.0) >= 0 else None
 
     @property
     def pair(self) -> bool:
@@ -206,12 +244,16 @@ def render(command: Render) -> int:
             if command.appearance and is_cut(run.path):
                 raise UserError(f"{run.path} is cut into blocks, whose codes of appearance are not each other's; "
                                 f"render one of them in the light of a photo, as {run.path / 'blocks' / '00'}")
+            if "normals" in command.what and is_cut(run.path):
+                raise UserError(f"{run.path} is cut into blocks, which have no normals together; render one of them, "
+                                f"as {run.path / 'blocks' / '00'}")
             _check_still(command, run)
             outputs = _outputs(command, run.path)
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, _ = load_any(run.path)
             scene, cameras, times = _path_cameras(command, run)
-            shown = _with_objects(command, run, scene, _without_boxes(command, scene, model))
+            left = _with_boxes(command, run, scene, model)
+            shown, places = _with_objects(command, run, scene, left) if command.insert else (left, [])
             times = _times(command, run, len(cameras), times)
             if command.freeze:
                 cameras = cameras.subset(np.zeros(len(cameras), int))
@@ -235,12 +277,14 @@ def render(command: Render) -> int:
                                    on_step=lambda done, total: line.count(done, total, "steps of fitting a light"))
                 codes["appearance"] = lights_along(lights, len(cameras))
             shots = replace(shots, codes={name: values.cpu() for name, values in codes.items()})
+            if command.light:
+                shown.light = _light(command, run, scene, left, places, shots[:1])
             if command.pair:
                 grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                             renderer=command.renderer, team=team, shots=shots, foveated=command.foveated)
     result(
-        f"{len(grid)} frames of {_sizes(grid)} pixels: "
+        f"{len(grid)} frame{'s' if len(grid) > 1 else ''} of {_sizes(grid)} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
     )
     return 0
@@ -256,46 +300,73 @@ def _grid(command: Render, scene: "Scene", cameras: "Cameras", eye_distance: flo
                          eye_distance=eye_distance, convergence=convergence, size=command.size)
 
 
-def _without_boxes(command: Render, scene: "Scene", model):
-    """What renders the model without what is to be hidden."""
+def _with_boxes(command: Render, run: "RunFolder", scene: "Scene", model):
+    """What renders the model without what is to be hidden, and with what is to be moved where it is to be."""
     import numpy as np
     import torch
 
-    from ..models.hidden import WithoutBox
+    from ..models.boxes import Motion, hidden, moved
+    from ..models.objects import turn_around
 
-    for ends in np.reshape(command.hide, (-1, 2, 3)):
-        corners = scene.scale * (ends - scene.origin - scene.centre)  # in the world's axes
-        model = WithoutBox(model, corners.tolist(), torch.from_numpy(scene.rotation))
+    of_world, axes = scene.rotation, torch.from_numpy(scene.rotation)
+    hide, move = (scene.scale * (np.reshape(numbers, (-1, 2, 3)) - scene.origin - scene.centre)
+                  for numbers in (command.hide, command.move))  # in the world's axes
+    for corners in hide:
+        model = hidden(model, corners.tolist(), axes)
+    turns = command.move_turn or (0.0,) * len(move)
+    for corners, by, degrees in zip(move, scene.scale * np.reshape(command.move_by, (-1, 3)), turns):
+        turn = of_world @ turn_around(_up(run), degrees) @ of_world.T
+        motion = Motion.about(of_world @ corners.mean(axis=0), turn, of_world @ by)
+        model = moved(model, corners.tolist(), axes, motion)
     return model
 
 
+def _up(run: "RunFolder") -> "np.ndarray":
+    """[3]: what is up in the world of the scene's file."""
+    from ..data.placement import up_axis
+
+    return up_axis(run.cameras_scene().splits["train"].cameras.camera_to_world)
+
+
 def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
-    """What renders the model with the objects in it."""
-    if not command.insert:
-        return model
+    """What renders the model with the objects in it, not yet lit, and their middles [3] in model space."""
     import numpy as np
     import torch
 
-    from ..data.mesh_files import read_mesh
-    from ..data.placement import up_axis
-    from ..models.objects import Lamp, WithObjects, placed, surface_of
+    from ..data.point_discs import read_surface
+    from ..models.objects import WithObjects, placed, surface_of
     from ..training.blocks import is_cut
 
-    up, like = up_axis(run.cameras_scene().splits["train"].cameras.camera_to_world), next(model.parameters())
-    count, surfaces = len(command.insert), []
-    for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
-                                     command.turn or (0.0,) * count):
-        mesh = placed(read_mesh(path), scene, up, at=at, scale=scale, turn=turn)
-        surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
-    if not command.light:
-        return WithObjects(model, surfaces)
-    if is_cut(run.path):
+    if command.light and is_cut(run.path):
         raise UserError(f"{run.path} is cut into blocks, on which objects cast no shadows; leave --light out, or "
                         f"render one of them, as {run.path / 'blocks' / '00'}")
-    *position, radius = (*command.light, 0.0)[:4]
-    return WithObjects(model, surfaces, Lamp(
-        position=tuple(scene.to_model(np.array(position) - scene.origin).tolist()), up=tuple(scene.rotation @ up),
-        radius=radius * scene.scale, share=command.shadow))
+    up, like = _up(run), next(model.parameters())
+    count, surfaces, places, clouds = len(command.insert), [], [], 0
+    for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
+                                     command.turn or (0.0,) * count):
+        mesh, of_points = read_surface(path, command.disc_radius)
+        mesh = placed(mesh, scene, up, at=at, scale=scale, turn=turn)
+        clouds += of_points
+        surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
+        places.append((mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2)
+    if command.disc_radius is not None and clouds == 0:
+        raise UserError("--disc-radius is for points, a PLY without faces, and none of --insert is one; leave it out")
+    return WithObjects(model, surfaces), places
+
+
+def _light(command: Render, run: "RunFolder", scene: "Scene", model, places, shot: "Shot"):
+    """What shines on objects at `places`, of a field as one `shot` sees it."""
+    import numpy as np
+
+    from ..models.lights import Lamp, surroundings_of
+    from ..training.evaluate import GREY
+
+    up = scene.rotation @ _up(run)
+    if command.light == FIELD:
+        return surroundings_of(model, places, up, background=GREY[scene.background], shot=shot)
+    *position, radius = command.lamp
+    return Lamp(position=tuple(scene.to_model(np.array(position) - scene.origin).tolist()), up=tuple(up),
+                radius=radius * scene.scale, share=LAMP_SHARE if command.shadow is None else command.shadow)
 
 
 def _eye_distance(command: Render, scene: "Scene", model, grid: "Grid", shots: "Shot") -> float:

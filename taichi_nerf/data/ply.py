@@ -1,4 +1,4 @@
-"""Points of a PLY file: x, y and z of its vertices and, where they have them, red, green and blue.
+"""Points of a PLY file: x, y and z of its vertices and, where they have them, red, green and blue, and normals.
 
     ply
     format ascii 1.0                    or binary_little_endian, binary_big_endian
@@ -23,7 +23,8 @@ _TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2
           "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
           "double": "f8", "float64": "f8"}
 _LONGEST_HEAD = 2**16
-_AXES, _COLOURS = ("x", "y", "z"), ("red", "green", "blue")
+_AXES, _COLOURS, _NORMAL = ("x", "y", "z"), ("red", "green", "blue"), ("nx", "ny", "nz")
+_SURFACES = (b"face", b"tristrips")  # elements of meshes
 
 
 class _Head(NamedTuple):
@@ -34,11 +35,44 @@ class _Head(NamedTuple):
     """Bytes."""
 
 
+class PlyPoints(NamedTuple):
+    """What is known of the vertices of a file."""
+
+    position: np.ndarray
+    """[P, 3] float64, finite."""
+    colour: np.ndarray | None
+    """[P, 3] uint8"""
+    normal: np.ndarray | None
+    """[P, 3] float64, as it stands in the file."""
+    names: tuple[str, ...]
+    """Of all properties."""
+
+
 def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Positions [P, 3] float64, those that are not finite left out, and their colours [P, 3] uint8 or None.
 
     Raises UserError.
     """
+    points = read_ply_points(path)
+    return points.position, points.colour
+
+
+def is_point_cloud(path: Path) -> bool:
+    """Whether `path` is a PLY file that has vertices and no faces."""
+    try:
+        check_regular(path)
+        with open(path, "rb") as file:
+            data = file.read(_LONGEST_HEAD)
+    except OSError:
+        return False
+    head = [line.split() for line in data[: max(data.find(b"end_header"), 0)].splitlines()]
+    counts = {words[1]: words[2] for words in head if len(words) == 3 and words[0] == b"element"}
+    return data.startswith(b"ply") and b"vertex" in counts and all(
+        counts.get(name, b"0").strip(b"0") == b"" for name in _SURFACES)
+
+
+def read_ply_points(path: Path) -> PlyPoints:
+    """All of it. Raises UserError."""
     try:
         check_regular(path)
         data = path.read_bytes()
@@ -51,7 +85,11 @@ def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"{path} is no PLY file with points ({error}); export it again") from None
     position = np.stack([rows[axis].astype(np.float64) for axis in _AXES], axis=1)
     kept = np.isfinite(position).all(axis=1) & (np.abs(position) < 1e30).all(axis=1)
-    return position[kept], _colour(rows, kept)
+    names = rows.dtype.names if isinstance(rows, np.ndarray) else tuple(rows)
+    normal = None
+    if set(_NORMAL) <= set(names):
+        normal = np.stack([rows[axis].astype(np.float64) for axis in _NORMAL], axis=1)[kept]
+    return PlyPoints(position[kept], _colour(rows, names, kept), normal, names)
 
 
 def _head(data: bytes) -> _Head:
@@ -98,8 +136,7 @@ def _ascii(data: bytes, head: _Head) -> dict[str, np.ndarray]:
     return dict(zip(head.types.names, table.T))
 
 
-def _colour(rows, kept: np.ndarray) -> np.ndarray | None:
-    names = rows.dtype.names if isinstance(rows, np.ndarray) else tuple(rows)
+def _colour(rows, names: tuple[str, ...], kept: np.ndarray) -> np.ndarray | None:
     if not set(_COLOURS) <= set(names):
         return None
     colour = np.stack([np.asarray(rows[name]) for name in _COLOURS], axis=1)[kept]

@@ -1,16 +1,20 @@
-"""What is in a file of geometry: counts, extent, whether a mesh is closed."""
+"""What is in a file of geometry: counts, extent, whether a mesh is closed; and in a folder of depth pictures."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from ..data.json_files import number_of, read_object
+from ..data.opening import check_regular
 from ..data.ply import read_ply
 from ..errors import UserError
 from .libraries import library
 from .mesh import Mesh
 from .splat_files import read_splats
 
-__all__ = ["GEOMETRY_FILES", "facts_of"]
+__all__ = ["GEOMETRY_FILES", "facts_of", "facts_of_depths", "has_depths"]
 
 GEOMETRY_FILES = (".glb", ".obj", ".ply", ".stl", ".las", ".npz")
 
@@ -32,6 +36,56 @@ def facts_of(path: Path) -> list[str]:
     except Exception as error:  # whatever the readers of others make of a damaged file
         raise UserError(f"{path} cannot be read as {path.suffix[1:]} ({type(error).__name__}); "
                         "export it again") from None
+
+
+def has_depths(folder: Path) -> bool:
+    """Whether it is one of depth pictures, as `depth.write_depth` makes them."""
+    return (folder / "depth_0000.json").is_file()
+
+
+def facts_of_depths(folder: Path) -> list[str]:
+    """In sentences. Raises UserError for what cannot be read."""
+    kinds, sizes, steps, units, values = Counter(), Counter(), set(), set(), []
+    for told in sorted(folder.glob("depth_*.json")):
+        about = read_object(told)
+        step = number_of(about, "units_per_step", None, str(told))
+        sizes[" x ".join(f"{number_of(about, side, None, str(told)):.0f}" for side in ("w", "h"))] += 1
+        steps.add(step)
+        units.add(str(about.get("unit", "unit")))
+        png = told.with_suffix(".png")
+        if png.is_file():
+            kinds["16-bit PNG"] += 1
+            values.append(_of_picture(png, step))
+        else:
+            kinds["EXR" if told.with_suffix(".exr").is_file() else "none"] += 1
+    count = sum(kinds.values())
+    found = [f"{count} depth picture{'s' if count > 1 else ''} of {' and '.join(sizes)} pixels, each with its camera "
+             "beside it as JSON, in the axes of OpenGL",
+             f"distances along the optical axis, unit: {' and '.join(sorted(units))}"]
+    if kinds["16-bit PNG"]:
+        found.append("16-bit PNG: distance = value x " + " or ".join(f"{step:g}" for step in sorted(steps))
+                     + ", and 0 is no surface")
+    if kinds["EXR"]:
+        found.append("EXR: its values are the distances, and 0 is no surface")
+    if kinds["none"]:
+        found.append(f"{kinds['none']} of them lack their picture")
+    if any(share > 0 for *_, share in values):
+        nearest, farthest = min(low for low, _, _ in values), max(high for _, high, _ in values)
+        found.append(f"from {nearest:.4g} to {farthest:.4g}; "
+                     f"{100 * np.mean([share for *_, share in values]):.0f} % of the pixels see a surface")
+    return found
+
+
+def _of_picture(path: Path, step: float) -> tuple[float, float, float]:
+    """Least and greatest distance in a depth picture, and the share of its pixels that have one."""
+    try:
+        check_regular(path)
+        with Image.open(path) as picture:
+            value = np.asarray(picture, np.float64)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as a depth picture ({error}); export it again") from None
+    seen = value[value > 0] * step
+    return (seen.min(), seen.max(), len(seen) / value.size) if len(seen) else (np.inf, 0.0, 0.0)
 
 
 def _of_mesh(path: Path) -> list[str]:

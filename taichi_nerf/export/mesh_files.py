@@ -104,8 +104,9 @@ def _write_obj(path: Path, made) -> None:
     text, others = library("trimesh.exchange.obj", "a mesh").export_obj(made, return_texture=True, mtl_name=(
         f"{material_name(path)}.mtl"))
     for name, content in others.items():
+        end = b"\n" if name.endswith(".mtl") and not content.endswith(b"\n") else b""  # which trimesh leaves out
         with written_aside(path.with_name(name)) as aside:
-            aside.write_bytes(content)
+            aside.write_bytes(content + end)
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
 

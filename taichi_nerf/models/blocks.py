@@ -64,7 +64,7 @@ class Blocks(nn.Module):
         return all(part.model.shares(name, ids) for part in self.parts)
 
     def render(self, rays: Rays, standing=None) -> Pixels:
-        weight = self.weights(rays.origins)  # [B, R]
+        weight = self.weights(rays.origins[:: rays.per_pixel])  # [B, P]
         found = [(share, self.of_part(part, rays)) for share, part in zip(weight, self.parts) if share.any()]
         colour = sum(share[:, None] * pixels.colour for share, pixels in found)
         opacity = sum(share * pixels.opacity for share, pixels in found)
@@ -72,11 +72,10 @@ class Blocks(nn.Module):
         return Pixels(colour=colour, opacity=opacity, depth=depth, marched=sum(pixels.marched for _, pixels in found),
                       weights=torch.cat([pixels.weights for _, pixels in found]))
 
-    def weights(self, origins: Tensor) -> Tensor:
-        """[B, P] for rays from `origins` [R, 3], P pixels of equally many rays each: of each part, 1 in all."""
-        places = origins[:: self.rays_per_pixel]
-        centre = origins.new_tensor([part.centre for part in self.parts])
-        radius = origins.new_tensor([part.radius for part in self.parts])
+    def weights(self, places: Tensor) -> Tensor:
+        """[B, P] for pixels that are seen from `places` [P, 3]: of each part, 1 in all."""
+        centre = places.new_tensor([part.centre for part in self.parts])
+        radius = places.new_tensor([part.radius for part in self.parts])
         distance = (places - centre[:, None]).norm(dim=-1)  # [B, P]
         nearest = distance == distance.min(dim=0).values
         counts = nearest if self.nearest_alone else (distance < radius[:, None]) & self._shown(places) | nearest
@@ -88,7 +87,8 @@ class Blocks(nn.Module):
         """What one part shows of rays of the whole."""
         origins = (rays.origins - rays.origins.new_tensor(part.origin)) * part.scale
         limit = None if rays.limit is None else rays.limit * part.scale
-        pixels = part.model.render(replace(rays, origins=origins, limit=limit, shot=_told(part, rays)))
+        begin = None if rays.begin is None else rays.begin * part.scale
+        pixels = part.model.render(replace(rays, origins=origins, limit=limit, begin=begin, shot=_told(part, rays)))
         return replace(pixels, depth=pixels.depth / part.scale)
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN) -> Tensor:

@@ -44,7 +44,8 @@ class IntervalModel(Model):
     def unit_rays(self, rays: Rays) -> Rays:
         """Rays in unit space, whose directions and radii stay."""
         limit = None if rays.limit is None else rays.limit * self.scale
-        return replace(rays, origins=rays.origins * self.scale, limit=limit)
+        begin = None if rays.begin is None else rays.begin * self.scale
+        return replace(rays, origins=rays.origins * self.scale, limit=limit, begin=begin)
 
     @contextmanager
     def cropped(self, lower: Sequence[float], upper: Sequence[float]) -> Iterator[None]:
@@ -65,10 +66,9 @@ class IntervalModel(Model):
         return self.within_limit(rays, *self.within_crop(rays, *self._whole_reach(rays, settings)))
 
     def within_limit(self, rays: Rays, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-        """What of the rays in unit space between near and far [R] lies in front of their limit."""
-        if rays.limit is None:
-            return near, far
-        far = torch.minimum(far, rays.limit)
+        """What of the rays in unit space between near and far [R] lies between their begin and their limit."""
+        near = near if rays.begin is None else torch.maximum(near, rays.begin)
+        far = far if rays.limit is None else torch.minimum(far, rays.limit)
         return torch.minimum(near, far), far
 
     def within_crop(self, rays: Rays, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:

@@ -68,7 +68,7 @@ class Marched(Model):
         samples = self.grid.march(rays, cone_angle=self.cone_angle, near=self.box.near,
                                   seed=None if standing is None else standing.seeds.jitter,
                                   max_samples=self.config.sampling.max_samples)
-        return samples if rays.limit is None else ended(samples, rays)
+        return ended(samples, rays)
 
     def shown(self, samples: PackedSamples, rays: Rays, standing: Standing | None) -> Pixels:
         """What `samples` of `rays` show, each ray as a pixel of its own."""

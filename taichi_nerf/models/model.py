@@ -87,7 +87,9 @@ class Model(nn.Module):
     sees_cones = False
     """Whether rays need a radius."""
     ends_rays = False
-    """Whether it takes nothing behind the `limit` of rays."""
+    """Whether it takes nothing before the `begin` of rays and behind their `limit`."""
+    all_directions = True
+    """Whether its rays may go anywhere; else they must look the way that its cameras do."""
     has_normals = True
     """Whether it knows a density of positions, whose slope is a normal."""
     knows_visibility = False

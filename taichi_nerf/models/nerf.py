@@ -59,7 +59,7 @@ class NeRF(IntervalModel):
         made = [self._field(generator) for _ in range(2 if config.fine_samples else 1)]
         self.coarse, self.fine = made[0], made[1] if config.fine_samples else None
         self.sampler = CoarseToFine(config.coarse_samples, config.fine_samples)
-        self.has_normals = not config.ndc
+        self.has_normals = self.all_directions = not config.ndc
         self.noise = config.density_noise
         if self.noise is None:
             self.noise = 1.0 if config.ndc else 0.0
@@ -190,7 +190,7 @@ class NeRF(IntervalModel):
     def _device_reach(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Near and far [R] in device coordinates."""
         ends = torch.zeros_like(rays.origins[:, 0]), torch.ones_like(rays.origins[:, 0])
-        if self._crop is None and rays.limit is None:
+        if self._crop is None and rays.limit is None and rays.begin is None:
             return ends
         distances, unit = self._distance(rays, torch.stack(ends, dim=1)).unbind(1), self.unit_rays(rays)
         distances = self.within_limit(unit, *self.within_crop(unit, *distances))

@@ -5,9 +5,9 @@ surface's colour times the transmittance that is left,
 
     C = sum over t_i < t of w_i c_i  +  T(t) c_surface.
 
-What is soft in the field, or transparent, so shows the surface through it by as much as it lets pass. With a lamp a
-surface casts its shadow: c_i is darkened by the share of the lamp, and of the sky, that it hides from the sample, and
-with it the colour of the ray by the mean over its samples, weighed by w_i.
+What is soft in the field, or transparent, so shows the surface through it by as much as it lets pass. With a light
+(`lights`) a surface casts its shadow: c_i is darkened by the share of all light that it hides from the sample, and with
+it the colour of the ray by the mean over its samples, weighed by w_i.
 
 P pixels of R rays. Colours are sRGB; light adds in linear light.
 """
@@ -25,45 +25,14 @@ from ..data.scene import Scene
 from ..errors import UserError
 from ..ops.ray_mesh import RayMesh, intersect_ray_mesh, occluded_by_mesh, ray_mesh
 from ..types import Rays, Standing
-from .pixels import Pixels, mean_of
+from .lights import Light, linear, srgb
+from .pixels import Pixels, gathered_samples, mean_of
 
-__all__ = ["Lamp", "Surface", "WithObjects", "alone", "placed", "surface_of"]
+__all__ = ["Surface", "WithObjects", "alone", "placed", "surface_of", "turn_around"]
 
 AT_EDGES = 4  # rays of a pixel that the outline of a surface passes through
 SPREAD = 0.02  # of the distances in a pixel: from there on its rays see different things
-CLEAR = 1e-3  # of model units: a shadow ray begins so far off its surface
-LIGHT_RAYS, SKY_RAYS = 32, 24  # towards a lamp that has a width, and towards the sky
-GROUND = 0.35  # light from below by that of the sky
-GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))  # by which points are spread evenly over a disc
 FAINTEST = 1e-3  # weight of a sample below which nobody sees its shadow
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lamp:
-    """A round light; the rest of the light comes from the sky."""
-
-    position: tuple[float, float, float]
-    """In model space."""
-    up: tuple[float, float, float]
-    """Unit vector in model space towards the middle of the sky."""
-    radius: float = 0.0
-    """In model units: how wide the edges of shadows are."""
-    share: float = 0.6
-    """Of all (linear) light on a surface that faces it."""
-
-    def rays(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """[M, L, 3] unit directions from points [M, 3] to L points of the light, and their distances [M, L]."""
-        middle = points.new_tensor(self.position) - points  # [M, 3]
-        disc = self.radius * _disc(LIGHT_RAYS if self.radius > 0 else 1).to(points)  # [L, 2]
-        ends = middle[:, None] + (disc[:, :, None] * _plane(middle)[:, None]).sum(dim=2)
-        distance = ends.norm(dim=-1)
-        return ends / distance[..., None].clamp_min(1e-12), distance
-
-    def sky(self, like: Tensor) -> Tensor:
-        """[S, 3] unit directions to the sky, as close together as light from there counts on what is level."""
-        up, disc = like.new_tensor(self.up), _disc(SKY_RAYS).to(like)
-        height = (1 - disc.square().sum(dim=1)).clamp_min(0).sqrt()
-        return (disc[:, :, None] * _plane(up[None])).sum(dim=1) + height[:, None] * up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +67,15 @@ def placed(mesh: Mesh, scene: Scene, up: np.ndarray, *, at: Sequence[float], sca
            turn: float = 0.0) -> Mesh:
     """A mesh with z up in model space: its origin `at` a point of the world of the scene's file, its unit `scale` units
     of that world, its z along `up` [3] there, turned by so many degrees to the left around it."""
-    c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    rotation = scene.rotation @ _least_turn(up) @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    rotation = scene.rotation @ turn_around(up, turn) @ _least_turn(up)
     return mesh.moved(scale * scene.scale, rotation, scene.to_model(np.asarray(at) - scene.origin).astype(np.float64))
+
+
+def turn_around(up: np.ndarray, degrees: float) -> np.ndarray:
+    """[3, 3]: the rotation to the left around the unit vector `up`."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    upright = _least_turn(up)
+    return upright @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ upright.T
 
 
 def _least_turn(up: np.ndarray) -> np.ndarray:
@@ -127,84 +102,73 @@ def surface_of(mesh: Mesh, like: Tensor) -> Surface:
 class WithObjects(nn.Module):
     """What renders a model with surfaces in it; `views` takes it in place of the model.
 
-    Without a lamp a surface has its own colour, unlit. Gradients flow to the field in front of the surfaces.
+    Without a light a surface has its own colour. Gradients flow to the field in front of the surfaces.
 
     Raises:
         UserError: a model whose rays cannot end at a surface.
     """
 
-    has_normals = False
-
-    def __init__(self, model: nn.Module, surfaces: Sequence[Surface], lamp: Lamp | None = None):
+    def __init__(self, model: nn.Module, surfaces: Sequence[Surface], light: Light | None = None):
         super().__init__()
         if not getattr(model, "ends_rays", False):
             raise UserError("objects cannot be put into this model, which does not end a ray at a given depth; "
                             "instant-ngp and all models whose rays are cut into intervals do, an octree does not: use "
                             "the run that it was made of")
-        self.model, self.surfaces, self.lamp = model, list(surfaces), lamp
-        self.sees_cones = model.sees_cones
+        self.model, self.surfaces, self.light = model, list(surfaces), light
+        self.sees_cones, self.has_normals = model.sees_cones, getattr(model, "has_normals", True)
         self.rays_per_pixel = max(model.rays_per_pixel, AT_EDGES)
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         """Pixels of rays in model space, each the mean of `rays.per_pixel` of them; where all rays of a pixel see the
-        same surface, or none, the field is looked at along their middle alone."""
-        t, colour = self._seen(rays)  # [R], [R, 3]
+        same surface, or none, the field is looked at along their middle alone. The samples are those of the field;
+        `surfaces` [P] of the extras is how much of a pixel surfaces are, `normals` [P, 3] the sum of theirs by that."""
+        t, looks = self._seen(rays)  # [R], [R, 6]
         apart, together = self._sorted(t.view(-1, rays.per_pixel))  # pixels
         of_apart = (apart[:, None] * rays.per_pixel + torch.arange(rays.per_pixel, device=t.device)).reshape(-1)
         lines = _one_after_the_other(alone(rays, of_apart), _middles(rays, together))
         ends = torch.cat([t[of_apart], mean_of(t, rays.per_pixel)[together]])
-        shown = torch.cat([colour[of_apart], mean_of(colour, rays.per_pixel)[together]])
-        found, marched, visible = self._composited(lines, ends, shown, standing)  # [.., 5]
-        pixels = found.new_empty(len(t) // rays.per_pixel, 5)
+        shown = torch.cat([looks[of_apart], mean_of(looks, rays.per_pixel)[together]])
+        found, parts = self._composited(lines, ends, shown, standing)  # [.., 9]
+        pixels = found.new_empty(len(t) // rays.per_pixel, 9)
         pixels[apart] = mean_of(found[: len(of_apart)], rays.per_pixel)
         pixels[together] = found[len(of_apart) :]
-        return Pixels(colour=pixels[:, :3], opacity=pixels[:, 3], depth=pixels[:, 4], weights=visible, marched=marched)
+        # the middle of a pixel counts as all of its rays
+        place = torch.cat([of_apart, together * rays.per_pixel])
+        counts = torch.cat([torch.ones_like(t[of_apart]), torch.full_like(t[together], rays.per_pixel)])
+        packed, weights = gathered_samples([(part, place[chosen], counts[chosen]) for part, chosen in parts], rays)
+        return Pixels(colour=pixels[:, :3], opacity=pixels[:, 3], depth=pixels[:, 4], packed=packed, weights=weights,
+                      extras={"surfaces": pixels[:, 5], "normals": pixels[:, 6:]},
+                      marched=sum(part.marched for part, _ in parts))
 
     def density(self, positions: Tensor, *given) -> Tensor:
         """That of the field alone."""
         return self.model.density(positions, *given)
 
     def _seen(self, rays: Rays) -> tuple[Tensor, Tensor]:
-        """Distance [R], infinite where there is none, and colour [R, 3] of the surface that each ray meets first."""
+        """Distance [R], infinite where there is none, and colour and normal, on the side that is seen, of the surface
+        that each ray meets first [R, 6]."""
         t = torch.full_like(rays.origins[:, 0], torch.inf)
-        colour = torch.zeros_like(rays.origins)
-        for surface in self.surfaces:
+        seen = torch.cat([torch.zeros_like(rays.origins)] * 2, dim=1)
+        for number, surface in enumerate(self.surfaces):
             hits = intersect_ray_mesh(surface.mesh, rays.origins, rays.directions, limit=t)
             met = hits.triangle >= 0
             t = torch.where(met, hits.t, t)
-            looks, normal = surface.looks(hits.triangle[met], hits.barycentric[met])
-            if self.lamp is not None:
-                directions = rays.directions[met]
-                normal = normal * -(normal * directions).sum(dim=1, keepdim=True).sign()  # of the side that is seen
-                looks = self._lit(looks, rays.origins[met] + t[met, None] * directions, normal)
-            colour[met] = looks
-        return t, colour
-
-    def _lit(self, colour: Tensor, points: Tensor, normal: Tensor) -> Tensor:
-        """sRGB colours [M, 3] of points with unit `normal` [M, 3] under the lamp and the light from everywhere."""
-        towards, distance = self.lamp.rays(points)
-        facing = (towards * normal[:, None]).sum(dim=-1).clamp_min(0).mean(dim=1)
-        height = 0.5 + 0.5 * normal @ normal.new_tensor(self.lamp.up)
-        direct = facing * (1 - self._hidden(points + CLEAR * normal, towards, distance))
-        lit = self.lamp.share * direct + (1 - self.lamp.share) * (GROUND + (1 - GROUND) * height)
-        return _srgb(_linear(colour) * lit[:, None])
-
-    def _shadow(self, points: Tensor) -> Tensor:
-        """[M]: the share of all light that surfaces hide from points [M, 3] of the field."""
-        towards, distance = self.lamp.rays(points)
-        sky = self.lamp.sky(points).expand(len(points), -1, -1)
-        anywhere = torch.full_like(sky[..., 0], torch.inf)
-        return (self.lamp.share * self._hidden(points, towards, distance)
-                + (1 - self.lamp.share) * self._hidden(points, sky, anywhere))
+            colour, normal = surface.looks(hits.triangle[met], hits.barycentric[met])
+            directions = rays.directions[met]
+            normal = normal * -(normal * directions).sum(dim=1, keepdim=True).sign()
+            if self.light is not None:
+                points = rays.origins[met] + t[met, None] * directions
+                colour = srgb(linear(colour) * self.light.on(number, points, normal, self._hidden))
+            seen[met] = torch.cat([colour, normal], dim=1)
+        return t, seen
 
     def _hidden(self, points: Tensor, directions: Tensor, distance: Tensor) -> Tensor:
-        """[M]: the part of rays from points [M, 3] along directions [M, L, 3] that a surface nearer than distance
-        [M, L] meets."""
+        """As of `lights.Hidden`."""
         origins = points[:, None].expand_as(directions).reshape(-1, 3)
         hidden = torch.zeros(len(origins), dtype=torch.bool, device=points.device)
         for surface in self.surfaces:
             hidden |= occluded_by_mesh(surface.mesh, origins, directions.reshape(-1, 3), limit=distance.reshape(-1))
-        return hidden.view(distance.shape).to(points).mean(dim=1)
+        return hidden.view(distance.shape).to(points)
 
     def _sorted(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Of pixels whose rays meet surfaces at t [P, K]: those whose rays see different things, and the others."""
@@ -214,55 +178,39 @@ class WithObjects(nn.Module):
         alike = (nearest == farthest) | (farthest <= (1 + SPREAD) * nearest)
         return (~alike).nonzero()[:, 0], alike.nonzero()[:, 0]
 
-    def _composited(self, rays: Rays, t: Tensor, colour: Tensor,
-                    standing: Standing | None) -> tuple[Tensor, int, Tensor]:
-        """[R, 5] colour over black, opacity and depth of rays; how many samples were marched; the weights of those that
-        are visible."""
+    def _composited(self, rays: Rays, t: Tensor, looks: Tensor,
+                    standing: Standing | None) -> tuple[Tensor, list[tuple[Pixels, Tensor]]]:
+        """[R, 9] colour over black, opacity and depth of rays, the part of surfaces in them and the normals of these by
+        that part; and what the field shows, each time of which rays."""
         met = torch.isfinite(t)
-        image, marched, weights = t.new_zeros(len(t), 5), 0, []
+        image, parts = t.new_zeros(len(t), 9), []
         for chosen, limited in (((~met).nonzero()[:, 0], False), (met.nonzero()[:, 0], True)):
             if len(chosen) == 0:
                 continue
             part = rays[chosen]
             pixels = self.model.render(replace(part, limit=t[chosen]) if limited else part, standing)
-            found = torch.cat([pixels.colour * self._darkness(pixels), pixels.opacity[:, None], pixels.depth[:, None]],
-                              dim=1)
+            found = torch.cat([pixels.colour * self._darkness(pixels), pixels.opacity[:, None], pixels.depth[:, None],
+                               torch.zeros_like(image[chosen, 5:])], dim=1)
             if limited:
-                behind = torch.cat([colour[chosen], torch.ones_like(t[chosen, None]), t[chosen, None]], dim=1)
+                one, colour, normal = torch.ones_like(t[chosen, None]), looks[chosen, :3], looks[chosen, 3:]
+                behind = torch.cat([colour, one, t[chosen, None], one, normal], dim=1)
                 found = found + (1 - pixels.opacity)[:, None] * behind
             image = image.index_copy(0, chosen, found.to(image))
-            marched += pixels.marched
-            weights.append(pixels.weights.detach())
-        return image, marched, torch.cat(weights)
+            parts.append((pixels, chosen))
+        return image, parts
 
     def _darkness(self, pixels: Pixels) -> Tensor | float:
         """[R, 1]: by what the shadow of the surfaces multiplies the sRGB colours of rays."""
-        if self.lamp is None:
+        if self.light is None:
             return 1.0
         with torch.no_grad():
             samples, weights = pixels.samples, pixels.weights
             seen = (weights > FAINTEST).nonzero()[:, 0]
-            hidden = weights[seen] * self._shadow(samples.positions[seen])
+            hidden = weights[seen] * self.light.lost(samples.positions[seen], self._hidden)
             index = samples.ray_index[seen].long()
             sums = torch.zeros_like(pixels.opacity)
             shadow = sums.index_add(0, index, hidden) / sums.index_add(0, index, weights[seen]).clamp_min(1e-12)
-            return _srgb((1 - shadow)[:, None]) / _srgb(torch.ones_like(shadow[:, None]))
-
-
-def _disc(count: int) -> Tensor:
-    """[count, 2] points spread over the unit disc, the first in its middle."""
-    number = torch.arange(count)
-    radius, turn = (number / count).sqrt(), number * GOLDEN_ANGLE
-    return torch.stack([radius * turn.cos(), radius * turn.sin()], dim=1)
-
-
-def _plane(normal: Tensor) -> Tensor:
-    """[M, 2, 3]: two unit vectors at right angles to each of `normal` [M, 3], of any length, and to each other."""
-    normal = torch.nn.functional.normalize(normal, dim=1)
-    axes = torch.eye(3).to(normal)
-    seed = torch.where(normal[:, 2:].abs() < 0.9, axes[2], axes[0])
-    across = torch.nn.functional.normalize(torch.linalg.cross(seed, normal), dim=1)
-    return torch.stack([across, torch.linalg.cross(normal, across)], dim=1)
+            return srgb((1 - shadow)[:, None]) / srgb(torch.ones_like(shadow[:, None]))
 
 
 def alone(rays: Rays, index: Tensor) -> Rays:
@@ -308,11 +256,3 @@ def _sampled(texture: Tensor, uv: Tensor) -> Tensor:
     above = (1 - a) * texture[rows[0], columns[0]] + a * texture[rows[0], columns[1]]
     below = (1 - a) * texture[rows[1], columns[0]] + a * texture[rows[1], columns[1]]
     return (1 - b) * above + b * below
-
-
-def _linear(colour: Tensor) -> Tensor:
-    return torch.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055).clamp_min(0) ** 2.4)
-
-
-def _srgb(light: Tensor) -> Tensor:
-    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp_min(1e-12) ** (1 / 2.4) - 0.055)

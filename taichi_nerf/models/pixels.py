@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..types import PackedSamples, Rays
 
-__all__ = ["Level", "Pixels", "mean_of", "pixels_of_levels"]
+__all__ = ["Level", "Pixels", "gathered_samples", "mean_of", "pixels_of_levels"]
 
 
 def mean_of(values: Tensor, per_pixel: int) -> Tensor:
@@ -62,6 +62,11 @@ class Pixels:
         """K"""
         return self.weights.numel()
 
+    @property
+    def has_samples(self) -> bool:
+        """Whether it is known where the K samples are."""
+        return self.packed is not None or self.rays is not None
+
     @cached_property
     def samples(self) -> PackedSamples:
         """The K samples in model space."""
@@ -104,6 +109,29 @@ def pixels_of_levels(rays: Rays, levels: Sequence[Level]) -> Pixels:
     last = levels[-1]
     return replace(last.pixels, weights=last.weights.reshape(-1), rays=rays, levels=tuple(levels),
                    marched=sum(level.weights.numel() for level in levels))
+
+
+def gathered_samples(parts: Sequence[tuple[Pixels, Tensor, Tensor]],
+                     rays: Rays) -> tuple[PackedSamples | None, Tensor]:
+    """The samples of several pixels as those of `rays`, ray after ray and along each, and their weights [K], which no
+    gradient flows to; None in place of the samples where some pixels do not know theirs.
+
+    Args:
+        parts: of each the pixels of r rays, which ray each of these is [r], and by what its weights count [r]. What
+            comes first lies in front.
+    """
+    if not all(pixels.has_samples for pixels, _, _ in parts):
+        return None, torch.cat([pixels.weights.detach() for pixels, _, _ in parts])
+    nothing = rays.origins.new_zeros(0)
+    columns = [(rays.origins[:0], nothing, nothing, nothing.long(), nothing)]
+    for pixels, index, share in parts:
+        samples, own = pixels.samples, pixels.samples.ray_index.long()
+        columns.append((samples.positions, samples.t, samples.dt, index[own], pixels.weights.detach() * share[own]))
+    positions, t, dt, ray_index, weights = (torch.cat(values) for values in zip(*columns))
+    ray_index, order = ray_index.sort(stable=True)
+    ray_count = torch.bincount(ray_index, minlength=len(rays)).int()
+    return PackedSamples(positions[order], t[order], dt[order], ray_index.int(),
+                         (ray_count.cumsum(0) - ray_count).int(), ray_count), weights[order]
 
 
 def _middles(rays: Rays, t: Tensor) -> PackedSamples:

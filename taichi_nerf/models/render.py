@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..fields.field import Field
 from ..ops.volume_rendering import compact_samples, composite, visible_samples
+from ..samplers.regions import cut_samples
 from ..types import UNKNOWN, PackedSamples, Rays, Shot
 from .pixels import Pixels
 
@@ -24,17 +25,12 @@ def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -
 
 
 def ended(samples: PackedSamples, rays: Rays) -> PackedSamples:
-    """The samples in front of the limit of their rays; the last one of a ray is cut there."""
-    begin = samples.t - samples.dt / 2
-    left = rays.limit.index_select(0, samples.ray_index) - begin  # [S]
-    inside = (left > 0).int()
-    count = torch.zeros_like(samples.ray_count).index_add_(0, samples.ray_index, inside)
-    ray_start, kept = compact_samples(samples.ray_start, count)
-    index, dt = samples.ray_index[kept], torch.minimum(samples.dt, left)[kept]
-    t = begin[kept] + dt / 2
-    directions = rays.directions.index_select(0, index)
-    positions = samples.positions[kept] + (t - samples.t[kept])[:, None] * directions
-    return PackedSamples(positions, t, dt, index, ray_start, count)
+    """What of the intervals of the samples lies between the begin and the limit of their rays."""
+    if rays.begin is None and rays.limit is None:
+        return samples
+    begin = torch.zeros_like(rays.origins[:, 0]) if rays.begin is None else rays.begin
+    limit = torch.full_like(rays.origins[:, 0], torch.inf) if rays.limit is None else rays.limit
+    return cut_samples(samples, rays.directions, begin, limit)
 
 
 def render_samples(field: Field, samples: PackedSamples, directions: Tensor, early_stop: float,

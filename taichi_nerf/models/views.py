@@ -290,6 +290,7 @@ def _render_piece(model: nn.Module, frame: _Frame, pixels: Tensor, normals: bool
     normal = torch.zeros_like(colour)
     if normals:
         normal = mean_of(_composite_normals(model, rendered, frame.shot), frame.per_pixel)
+        normal = _with_surfaces(normal, rendered)
     columns = (colour, rendered.opacity[:, None], rendered.depth[:, None], normal)
     return torch.cat(columns, dim=1).float().cpu(), rendered
 
@@ -313,6 +314,14 @@ def _composite_normals(model: nn.Module, rendered: Pixels, shot: Shot) -> Tensor
             density = model.density(beside, shot)
             slope[:, axis] -= sign * torch.log(density * reach + TRANSPARENT)
     return slope.new_zeros(samples.ray_total, 3).index_add_(0, samples.ray_index, rendered.weights[:, None] * slope)
+
+
+def _with_surfaces(normal: Tensor, rendered: Pixels) -> Tensor:
+    """[P, 3]: the normals of the field and, where there are some, of surfaces, each by its part of the opacity."""
+    if "surfaces" not in rendered.extras:
+        return normal
+    of_field = (rendered.opacity - rendered.extras["surfaces"])[:, None]
+    return of_field * torch.nn.functional.normalize(normal, dim=1) + rendered.extras["normals"]
 
 
 def _camera_tensors(cameras: Cameras, index: int, like: Tensor) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from taichi_nerf import query, runtime
-from taichi_nerf.cli.export import Export, _box
+from taichi_nerf.cli.export import Export, _box, _output
 from taichi_nerf.data import hdr
 from taichi_nerf.data.scene import Cameras
 from taichi_nerf.errors import UserError
@@ -148,6 +149,11 @@ def test_files_are_read_by_others_with_axes_and_colours(ball, views, suffix, tmp
     elif suffix == ".ply":
         colour = view_colours.vertex_colours(made, views, grid.cell)
     path = tmp_path / f"ball{suffix}"
+    if suffix == ".obj":
+        coloured = view_colours.vertex_colours(made, views, grid.cell)
+        mesh_files.write_mesh(tmp_path / "plain.obj", made, colour=coloured, up=UP)
+        assert [file.name for file in tmp_path.iterdir()] == ["plain.obj"], "it has no material"
+        (tmp_path / "plain.obj").unlink()
     mesh_files.write_mesh(path, mesh_files.moved(made, -CENTRE + (1, 2, 3), 2.0), texture=picture, colour=colour, up=UP)
     read = trimesh.load(path, force="mesh")
     middle = (2, 6, -4) if suffix in (".glb", ".obj") else (2, 4, 6)  # y up, where readers take it to be
@@ -158,6 +164,7 @@ def test_files_are_read_by_others_with_axes_and_colours(ball, views, suffix, tmp
     said = " ".join(facts.facts_of(path))
     assert f"{len(made.faces)} triangles" in said and "watertight" in said
     if suffix == ".obj":  # no reader makes the texture darker, or adds a light to it
+        assert (tmp_path / "ball.mtl").read_text().endswith("\n")
         said = (tmp_path / "ball.mtl").read_text().splitlines()
         assert {"Ka 1.00000000 1.00000000 1.00000000", "Kd 1.00000000 1.00000000 1.00000000",
                 "Ks 0.00000000 0.00000000 0.00000000"} <= set(said)
@@ -213,6 +220,26 @@ def test_depth_pictures_and_their_cameras_give_back_the_surface(field, tmp_path)
         assert about["unit"] == "metre" and len(z) > 100 and np.abs(away - 2 * RADIUS).mean() < 0.3
 
 
+def test_a_folder_of_depths_says_what_is_in_it(field, tmp_path):
+    write_depth(tmp_path, field, around(32).subset([0, 3]), unit=2.0)
+    assert facts.has_depths(tmp_path) and not facts.has_depths(tmp_path / "nowhere")
+    whole, along, how, between = facts.facts_of_depths(tmp_path)
+    assert whole.startswith("2 depth pictures of 32 x 32 pixels, each with its camera") and "unit: metre" in along
+    assert "distance = value x 0.001, and 0 is no surface" in how
+    values = np.stack([np.asarray(Image.open(tmp_path / f"depth_000{n}.png")) for n in (0, 1)]) * 0.001
+    nearest, farthest = (float(word) for word in re.findall(r"[\d.]+", between)[:2])
+    assert [nearest, farthest] == pytest.approx([values[values > 0].min(), values.max()], rel=1e-3)
+    assert f"{100 * (values > 0).mean():.0f} % of the pixels see a surface" in between
+    (tmp_path / "depth_0001.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"depth_0001\.png cannot be read as a depth picture"):
+        facts.facts_of_depths(tmp_path)
+    (tmp_path / "depth_0001.png").unlink()
+    assert "1 of them lack their picture" in facts.facts_of_depths(tmp_path)
+    (tmp_path / "depth_0001.json").write_text("{}")
+    with pytest.raises(UserError, match=r"depth_0001\.json"):
+        facts.facts_of_depths(tmp_path)
+
+
 def test_an_exr_has_the_distances_as_they_are(field, tmp_path):
     camera = around(16).subset([2])
     assert write_depth(tmp_path / ".", field, camera, exr=True) == 1.0
@@ -265,6 +292,14 @@ def test_a_box_is_given_in_the_coordinates_of_the_file_and_must_meet_the_field(f
     assert np.allclose(_box(asked, field) + field.scene.origin, field.box) and np.abs(field.scene.origin).max() > 0
     with pytest.raises(UserError, match="--box has nothing of what run can show, which lies between"):
         _box(Export(run=Path("run"), box=(*(high + 1), *(high + 2))), field)
+
+
+def test_an_obj_goes_beside_a_photo_of_its_name_where_it_has_no_texture(tmp_path):
+    (tmp_path / "toy.jpeg").touch()
+    with pytest.raises(UserError, match=r"toy\.jpeg exists, where what goes with toy\.obj would be written"):
+        _output(Export(run=tmp_path, output=tmp_path / "toy.obj"), tmp_path)
+    for colour in ("vertex", "none"):
+        assert _output(Export(run=tmp_path, output=tmp_path / "toy.obj", colour=colour), tmp_path).name == "toy.obj"
 
 
 def test_nothing_is_left_of_a_file_that_is_broken_off(field, tmp_path, monkeypatch):

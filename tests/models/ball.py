@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from taichi_nerf.fields.field import Field
-from taichi_nerf.models.render import render_samples
+from taichi_nerf.models.render import ended, render_samples
 from taichi_nerf.samplers.occupancy import OccupancyGrid
 from taichi_nerf.types import UNKNOWN
 
@@ -58,3 +58,36 @@ class Ball(nn.Module):
         rendered = render_samples(self.field, self.grid.march(rays), rays.directions, 1e-4)
         self.pieces.append(rendered.marched)
         return rendered.averaged(rays.per_pixel)
+
+
+class EndedBall(Ball):
+    """The ball as a model that ends rays."""
+
+    ends_rays, sees_cones = True, False
+
+    def render(self, rays, standing=None):
+        samples = ended(self.grid.march(rays), rays)
+        return render_samples(self.field, samples, rays.directions, 1e-4).averaged(rays.per_pixel)
+
+
+class SlabField(Field):
+    """Two slabs, of a density each: between z = 0.1 and 0.3, and between -0.3 and -0.1."""
+
+    def __init__(self, densities):
+        super().__init__()
+        self.densities = torch.nn.Parameter(torch.tensor(densities, dtype=torch.float64))
+
+    def density(self, samples, shot=UNKNOWN, ray_index=None):
+        z = samples[:, 2]
+        upper, lower = (z - 0.2).abs() < 0.1, (z + 0.2).abs() < 0.1
+        return self.densities[0] * upper + self.densities[1] * lower, samples
+
+    def colour(self, hidden, directions, shot=UNKNOWN, ray_index=None):
+        return torch.sigmoid(hidden)
+
+
+class Slabs(EndedBall):
+    def __init__(self, densities):
+        torch.nn.Module.__init__(self)
+        self.field = SlabField(densities)
+        self.grid = OccupancyGrid(16, step_min=3**0.5 / 256, dtype=torch.float64, device="cpu")

@@ -23,7 +23,7 @@ class Flat(nn.Module):
         self.grey, self.visibility, self.told = nn.Parameter(torch.tensor(float(grey))), visibility, None
 
     def render(self, rays, standing=None):
-        self.told, self.limit = rays.shot, rays.limit
+        self.told, self.limit, self.begin = rays.shot, rays.limit, rays.begin
         ones = torch.ones(len(rays))
         return Pixels(colour=self.grey * ones[:, None].expand(-1, 3), opacity=ones, depth=rays.origins[:, 0].clone(),
                       weights=ones, marched=len(rays))
@@ -59,6 +59,14 @@ def test_what_is_seen_is_a_mean_by_inverse_distance_of_the_blocks_around():
     torch.testing.assert_close(colours(blocks, 0.5, 1.0), torch.tensor([0.2, 0.8]))
 
 
+def test_rays_that_are_pixels_of_their_own_are_weighed_each():
+    """As behind boxes and objects, whatever a pixel of the models has."""
+    blocks = Blocks([part(0.2, 0.0), part(0.8, 1.0)])
+    expected = colours(blocks, 0.2, 0.5, 0.8)
+    blocks.rays_per_pixel = 2
+    torch.testing.assert_close(colours(blocks, 0.2, 0.5, 0.8), expected)
+
+
 def test_equal_blocks_show_what_one_shows():
     torch.testing.assert_close(colours(Blocks([part(0.3, 0.0), part(0.3, 1.0)]), 0.4, 0.7), torch.full((2,), 0.3))
 
@@ -68,8 +76,9 @@ def test_a_block_is_asked_in_the_space_of_its_own_model():
     with torch.no_grad():
         assert blocks.render(from_places(3.0)).depth.tolist() == [(3.0 - 1.0) * 4.0 / 4.0]
         assert blocks.density(torch.tensor([[3.0, 0.0, 0.0]])).tolist() == [(3.0 - 1.0) * 4.0 * 4.0]
-        blocks.render(replace(from_places(3.0), limit=torch.tensor([0.5])))
+        blocks.render(replace(from_places(3.0), limit=torch.tensor([0.5]), begin=torch.tensor([0.25])))
     assert blocks.ends_rays and blocks.parts[0].model.limit.tolist() == [2.0]
+    assert blocks.parts[0].model.begin.tolist() == [1.0]
 
 
 @pytest.mark.parametrize("visibility, expected", [(0.01, 0.2), (0.5, 0.5)])

@@ -8,54 +8,18 @@ import torch
 
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.mesh_files import Mesh
+from taichi_nerf.data.point_discs import discs_of
 from taichi_nerf.errors import UserError
-from taichi_nerf.fields.field import Field
-from taichi_nerf.models.hidden import WithoutBox
-from taichi_nerf.models.model import Box
-from taichi_nerf.models.objects import Lamp, WithObjects, placed, surface_of
-from taichi_nerf.models.render import ended, render_samples
+from taichi_nerf.models.lights import Lamp
+from taichi_nerf.models.objects import WithObjects, placed, surface_of
 from taichi_nerf.models.views import render_view
-from taichi_nerf.samplers.occupancy import OccupancyGrid
-from taichi_nerf.types import UNKNOWN, Rays
+from taichi_nerf.ops.ray_mesh import intersect_ray_mesh
+from taichi_nerf.types import Rays
 
-from .ball import Ball
+from .ball import Ball, EndedBall, Slabs
 from .test_views import cameras_around, hit, true_rays
 
 RED = (0.8, 0.1, 0.1)
-
-
-class EndedBall(Ball):
-    """The ball as a model that ends rays."""
-
-    ends_rays, sees_cones, box = True, False, Box()
-
-    def render(self, rays, standing=None):
-        samples = self.grid.march(rays)
-        samples = samples if rays.limit is None else ended(samples, rays)
-        return render_samples(self.field, samples, rays.directions, 1e-4).averaged(rays.per_pixel)
-
-
-class SlabField(Field):
-    """Two slabs, of a density each: between z = 0.1 and 0.3, and between -0.3 and -0.1."""
-
-    def __init__(self, densities):
-        super().__init__()
-        self.densities = torch.nn.Parameter(torch.tensor(densities, dtype=torch.float64))
-
-    def density(self, samples, shot=UNKNOWN, ray_index=None):
-        z = samples[:, 2]
-        upper, lower = (z - 0.2).abs() < 0.1, (z + 0.2).abs() < 0.1
-        return self.densities[0] * upper + self.densities[1] * lower, samples
-
-    def colour(self, hidden, directions, shot=UNKNOWN, ray_index=None):
-        return torch.sigmoid(hidden)
-
-
-class Slabs(EndedBall):
-    def __init__(self, densities):
-        torch.nn.Module.__init__(self)
-        self.field = SlabField(densities)
-        self.grid = OccupancyGrid(16, step_min=3**0.5 / 256, dtype=torch.float64, device="cpu")
 
 
 def sphere(centre, radius, rings=40):
@@ -102,6 +66,43 @@ def test_a_ball_before_and_within_another_is_the_exact_composite(on_cpu):
         assert (view.opacity[inside] > 0.999).all()
 
 
+def test_normals_are_those_of_what_is_seen(on_cpu):
+    """Of a ball of the field with a meshed one before it: on either as of a sphere, and nothing beside them."""
+    model, cameras = EndedBall(torch.float32, "cpu"), cameras_around(size=(24, 18), focal=24.0)
+    towards = cameras.position[0] / np.linalg.norm(cameras.position[0])
+    centre = 0.35 * towards + 0.2 * cameras.camera_to_world[0, :, 0]
+    put = WithObjects(model, [surface_of(sphere(centre, 0.1), like())])
+    found = render_view(put, cameras, 0, background=1.0, normals=True).normals.reshape(-1, 3)
+    origin, direction = true_rays(cameras, 0)
+    direction = direction.reshape(-1, 3)
+    mesh, field = hit(origin - centre, direction, 0.1), hit(origin, direction, 0.3)
+    on_mesh = np.isfinite(hit(origin - centre, direction, 0.09))
+    on_field = np.isfinite(hit(origin, direction, 0.27)) & ~np.isfinite(hit(origin - centre, direction, 0.13))
+    assert on_mesh.sum() > 5 and on_field.sum() > 20
+    for seen, distance, middle, radius in ((on_mesh, mesh, centre, 0.1), (on_field, field, 0.0, 0.3)):
+        expected = (origin + distance[seen, None] * direction[seen] - middle) / radius
+        assert (found[seen] * expected).sum(axis=1).min() > 0.97
+    nothing = ~np.isfinite(hit(origin - centre, direction, 0.13)) & ~np.isfinite(hit(origin, direction, 0.36))
+    assert nothing.any() and not found[nothing].any()
+
+
+def test_samples_are_those_of_the_field_in_front(in_double):
+    square = plain([[0, -9, 0], [9, -9, 0], [9, 9, 0], [0, 9, 0]], [[0, 1, 2], [0, 2, 3]],
+                   np.tile([0.0, 0.0, -1.0], (2, 3, 1)))
+    put = WithObjects(Slabs([5.0, 4.0]), [surface_of(square, like(torch.float64))])
+    x = torch.tensor([0.3, 0.3, 0.3, 0.3, -0.3, -0.3, -0.3, -0.3, 0.01, -0.01, 0.01, -0.01], dtype=torch.float64)
+    origins = torch.stack([x, torch.zeros_like(x), torch.full_like(x, 0.9)], dim=1)
+    down = torch.tensor([[0.0, 0.0, -1.0]], dtype=torch.float64).expand(12, 3).contiguous()
+    pixels = put.render(Rays(origins, down, per_pixel=4))  # of a pixel on it, one beside it, one of both
+    of_field = pixels.carried(torch.ones_like(pixels.weights)).view(3, 4).mean(dim=1)
+    assert torch.allclose(of_field, pixels.opacity - pixels.extras["surfaces"])
+    assert torch.allclose(pixels.carried(pixels.samples.t).view(3, 4).mean(dim=1) + 0.9 * pixels.extras["surfaces"],
+                          pixels.depth)
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    assert torch.allclose(pixels.extras["normals"], pixels.extras["surfaces"][:, None] * up), "of the side that is seen"
+    assert pixels.extras["surfaces"].tolist() == pytest.approx([math.exp(-1), 0, math.exp(-1) / 2], rel=0.05)
+
+
 def test_what_lies_behind_or_inside_is_hidden(on_cpu):
     model, cameras = EndedBall(torch.float32, "cpu"), cameras_around()
     towards = cameras.position[0] / np.linalg.norm(cameras.position[0])
@@ -109,6 +110,27 @@ def test_what_lies_behind_or_inside_is_hidden(on_cpu):
     for centre, radius in ((-0.45 * towards, 0.1), (0.0 * towards, 0.25)):
         put = WithObjects(model, [surface_of(sphere(centre, radius), like())])
         assert np.abs(render_view(put, cameras, 0, background=1.0).colour - alone).max() < 2e-3
+
+
+def test_points_of_a_ball_are_met_where_the_ball_is(on_cpu):
+    """Without normals and radius: the discs of points spread over a sphere close it, to a hundredth of its radius."""
+    number = np.arange(2000)
+    height, turn = 1 - (2 * number + 1) / 2000, number * math.pi * (3 - math.sqrt(5))
+    level = np.sqrt(1 - height**2)
+    place = 0.3 * np.stack([level * np.cos(turn), level * np.sin(turn), height], axis=1)
+    surface = surface_of(discs_of(place), like())
+    origin, direction = true_rays(cameras_around(size=(24, 18), focal=24.0), 0)
+    direction = direction.reshape(-1, 3)
+    expected = hit(origin, direction, 0.3)
+    rays = (torch.from_numpy(np.broadcast_to(each, direction.shape).astype(np.float32)) for each in (origin, direction))
+    found = intersect_ray_mesh(surface.mesh, *rays)
+    met = np.isfinite(hit(origin, direction, 0.29))
+    assert met.sum() > 50 and np.abs(found.t.numpy() - expected)[met].max() < 0.006
+    normal = surface.looks(found.triangle[torch.from_numpy(met)], found.barycentric[torch.from_numpy(met)])[1].numpy()
+    outwards = (origin + expected[met, None] * direction[met]) / 0.3
+    assert np.abs((normal * outwards).sum(axis=1)).min() > 0.98, "either side"
+    beside = ~np.isfinite(hit(origin, direction, 0.32))
+    assert beside.sum() > 20 and (found.triangle.numpy()[beside] < 0).all()
 
 
 def test_a_surface_shows_through_as_much_as_the_field_lets_pass(in_double):
@@ -158,27 +180,6 @@ def test_a_shadow_falls_where_the_lamp_is_hidden_and_no_further(in_double):
     assert (ratio[2:] > 0.97).all()
 
 
-def test_what_is_in_a_box_is_gone_and_what_lies_behind_it_is_seen(in_double):
-    """Hiding a slab shows the other as if it had never been there; a box beside the rays changes nothing."""
-    both, lower = Slabs([30.0, 12.0]), Slabs([0.0, 12.0])
-    origins = torch.tensor([[0.05, 0.1, 0.9], [-0.2, 0.1, 0.9], [0.3, 0.3, 0.9]], dtype=torch.float64)
-    directions = torch.tensor([[0.1, 0.0, -1.0]] * 3, dtype=torch.float64)
-    rays = Rays(origins, torch.nn.functional.normalize(directions, dim=1))
-    expected = lower.render(rays)
-    found = WithoutBox(both, [[-0.5, -0.5, 0.05], [0.5, 0.5, 0.35]]).render(rays)
-    for name in ("colour", "opacity", "depth"):  # to a step of the march
-        assert torch.allclose(getattr(found, name), getattr(expected, name), atol=0.01), name
-    assert torch.allclose(WithoutBox(both, [[0.6, -0.5, -0.5], [0.7, 0.5, 0.5]]).render(rays).colour,
-                          both.render(rays).colour)
-    nothing = WithoutBox(WithoutBox(both, [[-1, -1, 0.05], [1, 1, 0.35]]), [[-1, -1, -0.35], [1, 1, -0.05]])
-    assert nothing.render(rays).opacity.max() < 1e-6
-    half = math.sqrt(0.5)
-    turn = torch.tensor([[half, 0, -half], [0, 1, 0], [half, 0, half]], dtype=torch.float64)  # about y
-    turned = WithoutBox(both, [[-9, -9, -9], [0, 9, 9]], turn).density(torch.tensor(
-        [[0.1, 0, 0.2], [0.1, 0, -0.2]], dtype=torch.float64))
-    assert turned.tolist() == [30.0, 0.0], "x of the box is (1, 0, 1) of the model"
-
-
 @pytest.mark.slow
 def test_objects_are_placed_in_the_world_of_the_scene(on_cpu):
     scene = builtin_scene(resolution=4, views=(1, 0, 0), samples_per_pixel=1)
@@ -190,7 +191,5 @@ def test_objects_are_placed_in_the_world_of_the_scene(on_cpu):
 
 
 def test_a_model_that_ends_no_rays_is_refused(on_cpu):
-    with pytest.raises(UserError, match="nothing can be hidden in this model"):
-        WithoutBox(Ball(torch.float32, "cpu"), [[-1] * 3, [1] * 3])
     with pytest.raises(UserError, match="cannot be put into this model, which does not end a ray at a given depth"):
         WithObjects(Ball(torch.float32, "cpu"), [])

@@ -60,7 +60,7 @@ def test_every_field_of_rays_survives_every_model(monkeypatch, kind, encoding, s
 @pytest.mark.parametrize(("kind", "encoding"), [
     pytest.param(*model, marks=() if model in (("instant-ngp", None), ("nerf", None)) else pytest.mark.slow)
     for model in MODELS])
-def test_nothing_is_sampled_behind_the_limit_of_a_ray(kind, encoding):
+def test_nothing_is_sampled_behind_the_limit_of_a_ray_and_before_its_begin(kind, encoding):
     model = build_model(recipe(kind, "small", encoding).model, Box(bounded=True), counts={"appearance": 3})
     assert model.ends_rays
     rays = some_rays()
@@ -74,6 +74,9 @@ def test_nothing_is_sampled_behind_the_limit_of_a_ray(kind, encoding):
         far = model.render(dataclasses.replace(rays, limit=torch.full((COUNT,), 9.0)))
         assert torch.equal(far.opacity, whole.opacity) and pixels.opacity[0] == 0
         assert (pixels.opacity <= whole.opacity + 1e-6).all()
+    begin = torch.linspace(0.9, 1.2, COUNT)
+    samples = model.render(dataclasses.replace(rays, begin=begin)).samples
+    assert len(samples) and (samples.t - samples.dt / 2 >= begin[samples.ray_index.long()] - 1e-5).all()
 
 
 def test_rays_that_are_picked_keep_what_they_are_of():
