@@ -42,8 +42,10 @@ Renderer = Literal["auto", "torch", "taichi"]
 PROBE_FROM = 0.5  # seconds of a frame from which on the faster renderer is looked for
 PROBED = 4096  # rays that are rendered by each to find it out, at least two rows
 FRAMES = 32  # for which the answer is taken to hold
+PATIENCE = 10.0  # seconds of quicker frames, after which it is looked for all the same: the other must be compiled first
 
 _faster: weakref.WeakKeyDictionary[nn.Module, tuple] = weakref.WeakKeyDictionary()
+_spent: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()  # seconds of frames of either
 
 
 class BrokenOff(Exception):
@@ -92,8 +94,8 @@ def render_view(
         chunk: pixels of a piece; by default as many as give a bounded number of samples.
         renderer: `taichi` renders in one launch, evaluates nothing behind surfaces, and computes the networks in the
             precision of the kernels; `torch` goes stage by stage, renders any model, and has normals; `auto` is
-            `taichi` on Vulkan where the model has it, else `torch`, or where a frame takes longer than half a second
-            the one that is faster here and now, which holds for the frames that follow.
+            `taichi` on Vulkan where the model has it, else `torch`, or where a frame takes longer than half a second,
+            or frames have taken ten, the one that is faster here and now, which holds for the frames that follow.
         shot: what the view is of besides its camera, R = 1: a time, the image or the ids whose codes it has, or codes;
             by default nothing, which is the mean of the codes that a model has learned.
         stopped: is asked before each piece whether the picture is still wanted.
@@ -131,6 +133,7 @@ def render_view(
     else:
         image, samples = _render_pieces(model, frame, normals, chunk, stopped, wanted)
     seconds = {**tried, renderer: time.perf_counter() - began}
+    _spent[model] = _spent.get(model, 0.0) + seconds[renderer]
     image = image.reshape(frame.height, frame.width, 8).numpy()
     return replace(_view(image, background, normals, samples), renderer=renderer, seconds=seconds)
 
@@ -207,7 +210,8 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
         return known[1], {}
     rows = _spread_rows(frame.width, frame.height)
     tiles = rows[: max(PROBED // frame.per_pixel, 2 * frame.width)]
-    if len(tiles) * 8 > count:
+    patient = _spent.get(model, 0.0) < PATIENCE
+    if len(tiles) * 8 > count and patient:
         return first, {}
 
     ways = {"torch": lambda pixels: _render_piece(model, frame, pixels, False),
@@ -218,7 +222,7 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
         start = time.perf_counter()
         ways[name](tiles)
         seconds[name] = (time.perf_counter() - start) * count / len(tiles)
-        if seconds[first] < PROBE_FROM:
+        if seconds[first] < PROBE_FROM and patient:
             return first, seconds
     best = min(seconds, key=seconds.get)
     _faster[model] = (running, best, FRAMES)

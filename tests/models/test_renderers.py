@@ -92,6 +92,15 @@ def test_a_frame_that_takes_no_time_is_not_worth_the_question(paced, model):
     assert render_view(model, small, 0, background=1.0).renderer == "torch"
 
 
+def test_quick_frames_are_worth_the_question_when_they_have_taken_long(paced, model, monkeypatch):
+    monkeypatch.setattr(views, "PATIENCE", 1.0)
+    rays = paced(torch=0.02, taichi=0.01)  # 0.33 s a frame, and 0.16
+    assert [shown(model).renderer for _ in range(4)] == ["torch"] * 4 and rays["taichi"] == 0
+    assert shown(model).renderer == "taichi"
+    paced(torch=0.005, taichi=0.01)
+    assert render_view(model, CAMERAS.resized([40, 40]), 0, background=1.0).renderer == "taichi", "it still holds"
+
+
 def test_the_answer_is_asked_for_again_after_some_frames_and_in_another_runtime(paced, model, monkeypatch):
     monkeypatch.setattr(views, "FRAMES", 2)
     paced(torch=0.05, taichi=0.01)
