@@ -42,7 +42,7 @@ Renderer = Literal["auto", "torch", "taichi"]
 PROBE_FROM = 0.5  # seconds of a frame from which on the faster renderer is looked for
 PROBED = 4096  # rays that are rendered by each to find it out, at least two rows
 FRAMES = 32  # for which the answer is taken to hold
-PATIENCE = 10.0  # seconds of quicker frames, after which it is looked for all the same: the other must be compiled first
+PATIENCE = 10.0  # seconds of quicker frames, after which it is looked for all the same: the other has to be compiled
 
 _faster: weakref.WeakKeyDictionary[nn.Module, tuple] = weakref.WeakKeyDictionary()
 _spent: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()  # seconds of frames of either
