@@ -11,7 +11,8 @@ the surface:
     Chamfer                  their mean; all in voxels of the scene's box, of which there are 256 along a side
     normals, colour          mean angle and mean error in [0, 1] at the nearest exact point
 
-and the textured GLB, read by trimesh and drawn by a plain painter, with the field at three poses of the test split.
+and the textured GLB, as a plain viewer in a browser shows it (chromium, pip install 'taichi-nerf[test]'), with the
+field at three poses of the test split.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import json
 import math
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +32,14 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.ply import read_ply
 from taichi_nerf.export.mesh_files import turned_up
 from taichi_nerf.export.points import PointCloud, joined, merged
-from taichi_nerf.export.preview import picture_of_triangles
 from taichi_nerf.models.views import render_view
 from taichi_nerf.pictures import contact_sheet, to_uint8, write_png
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for the viewer, which the tests have
+
+from tests.export.gltf import pictures_of_glb
 
 SIDE = 256  # voxels of the scene's box
 VIEWS, FINE = 120, 300  # of the exact surface: views, and their pixels
@@ -98,31 +103,15 @@ def points_on(path: Path) -> PointCloud:
 
 
 def of_glb(path: Path, run: Path, folder: Path) -> dict[str, float]:
-    """PSNR of the textured mesh, as drawn from the file alone, against the field at three test poses."""
-    read = trimesh.load(path, force="mesh", process=False)
-    picture, uv = np.asarray(read.visual.material.baseColorTexture.convert("RGB")), np.asarray(read.visual.uv)
-    vertices = np.asarray(read.vertices) @ turned_up(np.array((0, 0, 1.0)))  # y up to z up
-
-    def painted(face: np.ndarray, share: np.ndarray) -> np.ndarray:
-        place = (uv[read.faces[face]] * share[..., None]).sum(axis=1)
-        x, y = (place[:, 0] * picture.shape[1] - 0.5, (1 - place[:, 1]) * picture.shape[0] - 0.5)
-        x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
-        total = np.zeros((len(x), 3))
-        for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            weight = (x - x0 if right else 1 - x + x0) * (y - y0 if down else 1 - y + y0)
-            total += weight[:, None] * picture[np.clip(y0 + down, 0, len(picture) - 1),
-                                               np.clip(x0 + right, 0, picture.shape[1] - 1)]
-        return (total + 0.5).clip(0, 255).astype(np.uint8)
-
+    """PSNR of the textured mesh, as a browser draws it from the file alone, against the field at three test poses."""
     scene = RunFolder.open(run).cameras_scene()
     model, cameras = checkpoint.load(run), scene.splits["test"].cameras
+    cameras = cameras.subset(list(POSES))
+    turn = turned_up(np.array((0, 0, 1.0)))  # z up to y up, as in the file
+    upright = replace(cameras, camera_to_world=np.einsum("ij,njk->nik", turn, cameras.camera_to_world.astype(float)))
     shown, scores = [], []
-    for number in POSES:
-        camera = cameras.subset([number])
-        field = render_view(model, scene.model_cameras(camera), 0, background=1.0).colour
-        size = camera.size[0]
-        fine = picture_of_triangles(vertices, np.asarray(read.faces), painted, camera.resized(2 * size))
-        mesh = fine.reshape(size[1], 2, size[0], 2, 3).mean(axis=(1, 3)) / 255
+    for number, mesh in enumerate(pictures_of_glb(path, upright)):
+        field = render_view(model, scene.model_cameras(cameras), number, background=1.0).colour
         scores.append(-10 * math.log10(((mesh - field) ** 2).mean()))
         shown += [field, mesh]
     write_png(folder / "glb.png", contact_sheet([to_uint8(each) for each in shown], columns=2, captions=[

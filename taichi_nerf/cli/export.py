@@ -194,7 +194,7 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
 
     from .. import paths
     from ..data.scene import Cameras
-    from ..export.surface import pinhole, surface_views
+    from ..export.surface import FRONT, pinhole, surface_views
 
     scene = field.scene
     cell = float((box[1] - box[0]).max()) / command.resolution
@@ -204,7 +204,7 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
     _say_memory(BYTES_A_PIXEL * int(cameras.size.astype(np.int64).prod(axis=1).sum()),
                 f"{len(cameras)} views of up to {cameras.size.max()} pixels", "use a smaller --resolution")
     with Progress("looking") as line:
-        return list(surface_views(field, cameras, reach=2 * cell, time=command.time, on_view=_left(line)))
+        return list(surface_views(field, cameras, reach=2 * cell, share=FRONT, time=command.time, on_view=_left(line)))
 
 
 def _say_memory(needed: int, what: str, remedy: str) -> None:

@@ -1,7 +1,8 @@
-"""A mesh of what cameras see of a field: truncated signed distances of median depths, marching cubes, less triangles.
+"""A mesh of what cameras see of a field: truncated signed distances of depths, marching cubes, less triangles.
 
-Median depths see through the fog that a field is full of, of which a level set of its density makes lumps; and where no
-camera looked there is nothing, instead of whatever the field was left with.
+The distances lie where a share of the opacity is reached, which sees through the fog that a field is full of, and of
+which a level set of its density makes lumps; and where no camera looked there is nothing, instead of whatever the field
+was left with.
 
 N vertices, F triangles, in the world of the scene's splits; normals point outwards.
 """

@@ -11,7 +11,7 @@ import numpy as np
 from ..data.scene import Cameras
 from ..errors import UserError
 from ..query import Field
-from .surface import pinhole, surface_views
+from .surface import FRONT, pinhole, surface_views
 
 __all__ = ["PointCloud", "merged", "surface_points"]
 
@@ -60,7 +60,8 @@ def surface_points(field: Field, cameras: Cameras, *, rays: int, voxel: float, b
     pixels = int(cameras.size.astype(np.int64).prod(axis=1).sum())
     cameras = pinhole(cameras, min(1.0, (rays / pixels) ** 0.5))
     found: list[PointCloud] = []
-    for view in surface_views(field, cameras, normals=True, reach=2 * voxel, time=time, on_view=on_view):
+    for view in surface_views(field, cameras, normals=True, reach=2 * voxel, share=FRONT, time=time,
+                              on_view=on_view):
         kept = view.met & (view.confidence > LEAST_CONFIDENCE) & view.normal.any(axis=-1)
         if box is not None:
             kept[kept] = ((view.position[kept] >= box[0]) & (view.position[kept] <= box[1])).all(axis=1)
