@@ -521,6 +521,31 @@ def test_points_and_meshes_are_exported_with_a_picture(trained_run, tmp_path, ca
         assert "points" in said if name == "points.ply" else "watertight" in said
 
 
+@pytest.mark.slow
+def test_a_mesh_is_coloured_from_photos_unless_they_cannot_be_had(trained_run, tmp_path, capsys, monkeypatch):
+    trimesh = pytest.importorskip("trimesh")
+
+    def exported(name: str, *options) -> str:
+        assert cli.main(["export", str(trained_run), "-o", str(tmp_path / name), "--resolution", "24", "--faces", "500",
+                         *options]) == 0
+        return capsys.readouterr().err
+
+    assert "photos of up to" in exported("photos.ply")
+    assert "photos of up to" not in exported("field.ply", "--colours-from", "field")
+    colours = [np.asarray(trimesh.load(tmp_path / name, process=False).visual.vertex_colors)[:, :3].astype(float)
+               for name in ("photos.ply", "field.ply")]
+    assert 0 < np.abs(colours[0] - colours[1]).mean() < 60
+
+    def gone(*_, **__):
+        raise UserError("the scene has moved")
+
+    monkeypatch.setattr(RunFolder, "training_scene", gone)
+    assert "coloured from the field, since its photos cannot be had: the scene has moved" in exported("gone.ply")
+    said = cli.main(["export", str(trained_run), "-o", str(tmp_path / "x.ply"), "--colours-from", "photos"])
+    assert said == 2 and "looking" not in (error := capsys.readouterr().err) and "the scene has moved" in error
+    assert not (tmp_path / "x.ply").exists()
+
+
 @pytest.fixture(scope="module")
 def other_runs(scene_folder, tmp_path_factory):
     """A run of 3 steps of each other model, by its name."""

@@ -1,7 +1,7 @@
 """`taichi-nerf export`: a trained field as a mesh, as points, on a grid, or as depth pictures, for other programs."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.scene import Cameras
     from ..query import Field
     from ..training.folder import RunFolder
+    from ..training.splats import PlainPhotos
 
 What = Literal["mesh", "points", "splats", "volume", "depth"]
 BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
@@ -64,6 +65,10 @@ class Export(Common):
     colour: Literal["texture", "vertex", "none"] = "texture"
     """Of a mesh: as a texture around it, as a colour of each corner, or not at all. PLY has no textures, and gets
     colours of the corners; STL has neither."""
+    colours_from: Literal["photos", "field"] | None = None
+    """Of a mesh: photos: blended from the training images that see a place best, as sharp as they are; field: from what
+    the field shows, which knows no image that is missing or bad. By default photos, where they can be read and all have
+    one light and one time."""
     density: Annotated[float | None, arg(metavar="LEVEL")] = None
     """Make the mesh where the density has this value, per unit of the scene's file, instead of where the cameras see
     surfaces: fog becomes lumps, and what nobody saw is not left out."""
@@ -128,11 +133,13 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     from ..data.placement import up_axis
     from ..export import mesh as meshes
     from ..export.mesh_files import moved, write_mesh
+    from ..export.photo_views import in_reserve, photo_views
     from ..export.surface import box_of
     from ..export.texture import textured
     from ..export.view_colours import vertex_colours
 
-    box = box_of(field, _box(command, field))
+    box, kind = box_of(field, _box(command, field)), _colour(command, output)
+    photos = None if kind == "none" else _photos(command, field)  # before anything takes long
     views = _views(command, field, box)
     grid = meshes.grid_around(views, box, command.resolution)
     _say_memory(meshes.BYTES_A_VOXEL * math.prod(grid.shape), "a grid of {} x {} x {} places".format(*grid.shape),
@@ -149,7 +156,12 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
         mesh = meshes.simplified(meshes.smoothed(mesh) if command.density is None else mesh, command.faces)
         holes = mesh.holes
     texture = colour = at = None
-    kind = _colour(command, output)
+    if photos is not None:
+        with Progress("photos") as line:
+            shown = photo_views(mesh, photos.cameras, [photo.numpy() for photo in photos.rgba],
+                                [None if mask is None else mask.numpy() for mask in photos.counted], views, grid.cell,
+                                longest=LONGEST, on_view=_left(line, "photos"))
+            views = [*shown, *in_reserve(views[len(photos):])]  # those of the turn
     if kind == "texture":
         with Progress("texture") as line:
             mesh, texture = textured(mesh, views, grid.cell, _left(line, "texels"))
@@ -205,6 +217,42 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
                 f"{len(cameras)} views of up to {cameras.size.max()} pixels", "use a smaller --resolution")
     with Progress("looking") as line:
         return list(surface_views(field, cameras, reach=2 * cell, share=FRONT, time=command.time, on_view=_left(line)))
+
+
+def _photos(command: Export, field: "Field") -> "PlainPhotos | None":
+    """Those that a mesh is coloured from; None: it is from the field. Raises UserError where photos are asked for that
+    cannot be had."""
+    from ..export.surface import pinhole
+    from ..training.folder import RunFolder
+    from ..training.splats import plain_photos
+
+    run = RunFolder.open(command.run)
+    differ = _why_photos_differ(run)
+    if command.colours_from == "field" or (command.colours_from is None and differ):
+        return None
+    if differ:
+        raise UserError(f"--colours-from photos does not go with {run.path}, {differ}; leave it out")
+    cameras = field.scene.splits["train"].cameras  # as the training refined them
+    size = pinhole(cameras, longest=LONGEST).size
+    try:
+        _say_memory(BYTES_A_PIXEL * int(size.astype("int64").prod(axis=1).sum()),
+                    f"{len(cameras)} photos of up to {size.max()} pixels", "give --colours-from field")
+        return plain_photos(replace(run.training_scene().splits["train"], cameras=cameras))
+    except UserError as error:
+        if command.colours_from is not None:
+            raise
+        say(f"the mesh is coloured from the field, since its photos cannot be had: {error}")
+        return None
+
+
+def _why_photos_differ(run: "RunFolder") -> str:
+    """Nothing where its photos show one light and one time."""
+    config = run.config
+    if system_of(config.model).moves:
+        return "whose photos are of other times"
+    if getattr(config.model, "appearance", 0) or config.training.exposure.learned:
+        return "whose photos have lights or exposures of their own"
+    return ""
 
 
 def _say_memory(needed: int, what: str, remedy: str) -> None:

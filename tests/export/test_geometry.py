@@ -16,6 +16,7 @@ from taichi_nerf.data.scene import Cameras
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import facts, libraries, mesh, mesh_files, point_files, points, texture, view_colours, volume
 from taichi_nerf.export.depth import write_depth
+from taichi_nerf.export.photo_views import in_reserve, photo_views
 from taichi_nerf.export.rasterise import rasterised
 from taichi_nerf.export.surface import box_of, pinhole, surface_views
 
@@ -130,6 +131,54 @@ def test_colours_are_those_that_views_show_where_they_see_the_point(ball, views)
     behind = view_colours.colours_at(np.array([CENTRE - (RADIUS, 0, 0)]), np.array([[-1.0, 0, 0]]), views[:1],
                                      grid.cell)
     assert (behind == view_colours.GREY).all()
+
+
+def photo_of(view, side: int = 80) -> np.ndarray:
+    """[side, side, 4]: what a view shows, and nothing behind it."""
+    rgba = np.dstack([view.colour, np.where(view.met, 255, 0).astype(np.uint8)])
+    return np.asarray(Image.fromarray(rgba).resize((side, side), Image.Resampling.NEAREST))
+
+
+def coloured(made, cell, cameras, photos, looks, *, counted=None, longest=80):
+    """The views of photos, and the colours in [0, 1] that they give to the corners of a mesh."""
+    shown = list(photo_views(made, cameras, photos, counted or [None] * len(photos), looks, cell, longest=longest))
+    return shown, view_colours.vertex_colours(made, shown, cell) / 255
+
+
+def test_photos_colour_what_they_see_of_a_mesh(ball, views):
+    made, grid = ball
+    photos, cameras = [photo_of(view) for view in views], around(80)
+    shown, found = coloured(made, grid.cell, cameras, photos, views)
+    assert np.abs(found - COLOUR).mean() < 0.02
+    assert shown[0].distance[40, 40] == pytest.approx(18 - RADIUS, abs=0.3)
+    assert np.linalg.norm(shown[0].position[40, 40] - CENTRE) == pytest.approx(RADIUS, abs=0.3)
+    smaller, found = coloured(made, grid.cell, cameras, photos, views, longest=30)
+    assert smaller[0].colour.shape == (30, 30, 3) and np.abs(found - COLOUR).mean() < 0.02
+    _, found = coloured(made, grid.cell, cameras.subset([0]), photos[:1], views)
+    behind = made.vertices[:, 0] < CENTRE[0] - 1
+    assert np.allclose(found[behind], view_colours.GREY / 255)
+    blue = np.where([[[True, True, False, False]]], np.uint8(0), photos[0])
+    shown, _ = coloured(made, grid.cell, cameras.subset([0]), [blue], views)
+    found = view_colours.vertex_colours(made, [*shown, *in_reserve(views[1:])], grid.cell) / 255
+    assert np.abs(found[behind] - COLOUR).mean() < 0.02  # the field's, where no photo sees
+    assert np.abs(found[made.normals[:, 0] > 0.9] - (0, 0, COLOUR[2])).max() < 0.02
+
+
+def test_what_stands_before_a_mesh_or_under_a_mask_is_not_painted_on_it(ball, views):
+    made, grid = ball
+    near = dataclasses.replace(views[0], distance=np.full_like(views[0].distance, 5.0))
+    for looks, mask in (([near], np.ones((80, 80), bool)), (views[:1], np.zeros((80, 80), bool))):
+        shown, found = coloured(made, grid.cell, around(80).subset([0]), [photo_of(views[0])], looks, counted=[mask])
+        assert not shown[0].met.any() and np.allclose(found, view_colours.GREY / 255)
+
+
+def test_one_bad_photo_among_several_hardly_shows(ball, views):
+    made, grid = ball
+    good = photo_of(views[0])
+    bad = np.dstack([np.full((80, 80, 3), (255, 0, 255), np.uint8), good[..., 3]])
+    _, found = coloured(made, grid.cell, around(80).subset([0, 0, 0, 0]), [bad, good, good, good], views[:1] * 4)
+    front = made.normals[:, 0] > 0.9
+    assert np.abs(found[front] - COLOUR).max() < 0.02
 
 
 @pytest.mark.parametrize("up", [(0, 0, 1), (0, 0, -1), (0, 1, 0.2), (0.1, -1, 0), (1, 0, 0), (-1, 0, 0)])
