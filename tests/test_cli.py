@@ -511,7 +511,9 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
 def test_points_and_meshes_are_exported_with_a_picture(trained_run, tmp_path, capsys):
     for options, name in ((("--what", "points"), "points.ply"), (("--faces", "500"), "mesh.glb"),
                           (("--faces", "500", "--unit", "0.1"), "small.obj"), (("--colour", "none"), "plain.stl"),
-                          (("--density", "5", "--faces", "900"), "level.ply")):
+                          (("--density", "5", "--faces", "900"), "level.ply"),
+                          (("--close", "--faces", "900"), "solid.stl"),
+                          (("--close", "--density", "5", "--faces", "900"), "solid-level.stl")):
         file = tmp_path / name
         assert cli.main(["export", str(trained_run), "-o", str(file), "--resolution", "24", *options]) == 0
         assert file.is_file() and (tmp_path / f"{file.stem}-picture.png").is_file()
@@ -519,6 +521,7 @@ def test_points_and_meshes_are_exported_with_a_picture(trained_run, tmp_path, ca
         assert cli.main(["info", str(file)]) == 0
         said = capsys.readouterr().out
         assert "points" in said if name == "points.ply" else "watertight" in said
+        assert "--close" not in options or "not watertight" not in said
 
 
 @pytest.mark.slow

@@ -72,6 +72,9 @@ class Export(Common):
     density: Annotated[float | None, arg(metavar="LEVEL")] = None
     """Make the mesh where the density has this value, per unit of the scene's file, instead of where the cameras see
     surfaces: fog becomes lumps, and what nobody saw is not left out."""
+    close: bool = False
+    """Make the mesh a solid without holes, for printing: what no camera saw counts as inside, and the box cuts it off,
+    so that a table that was seen from above has a foot below."""
     rays: Annotated[int, arg(metavar="N")] = 1_000_000
     """Of points and splats: about so many rays at the most, spread over all training views."""
     count: Annotated[int, arg(metavar="N")] = 50_000
@@ -147,13 +150,19 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     with Progress("surface") as line:
         if command.density is None:
             distance, weight = meshes.distance_grid(grid, views, _left(line))
-            mesh = meshes.mesh_of(grid, distance, meshes.known_enough(weight, len(views)))
+            known = meshes.known_enough(weight, len(views))
         else:
-            mesh = meshes.mesh_of(grid, meshes.density_grid(grid, field, command.density, command.time, _left(
-                line, "layers")))
+            known = None
+            distance = meshes.density_grid(grid, field, command.density, command.time, _left(line, "layers"))
+        if command.close:
+            distance, known = meshes.closed(distance, known), None
+        mesh = meshes.mesh_of(grid, distance, known)
         mesh, dropped = meshes.without_small_parts(mesh)
         found = len(mesh.faces)
-        mesh = meshes.simplified(meshes.smoothed(mesh) if command.density is None else mesh, command.faces)
+        if command.density is None:
+            mesh = meshes.with_even_normals(meshes.simplified(meshes.smoothed(mesh), command.faces))
+        else:
+            mesh = meshes.simplified(mesh, command.faces)
         holes = mesh.holes
     texture = colour = at = None
     if photos is not None:
@@ -175,7 +184,7 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     picture = _picture(output, lambda camera, draw: draw.picture_of_triangles(mesh.vertices, mesh.faces, at, camera),
                        field)
     say(f"{dropped} small parts dropped, {found} triangles simplified to {len(mesh.faces)}, "
-        + (f"open along {holes} rims, the longest where no camera looked" if holes else "closed"))
+        + (f"open along {holes} rims, the longest where no camera looked (--close fills them)" if holes else "closed"))
     result(f"a mesh of {len(mesh.faces)} triangles in {_unit_name(command)}, {output.stat().st_size / 1e6:.1f} MB: "
            f"{quoted(output)}, picture {quoted(picture)}")
 

@@ -17,7 +17,7 @@ from ..query import SHARE, Field, Seen
 __all__ = ["FRONT", "OPAQUE", "SurfaceView", "box_of", "pinhole", "surface_views"]
 
 OPAQUE = 0.5  # opacity from which on a ray meets a surface
-FRONT = 0.2  # of a ray's opacity that lies in front of the surface of meshes and points: see `models.probe`
+FRONT = 0.15  # of a ray's opacity that lies in front of the surface of meshes and points: see `models.probe`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,8 +60,8 @@ def ball(field, views):
 def test_points_lie_on_the_surface_one_in_a_voxel(field):
     found = points.surface_points(field, around(), rays=6 * 900, voxel=0.5)
     away = found.position - CENTRE
-    # where exp(-integral of 75 / (1 + exp(x / 0.04))) = 0.8, seen from the front: the ball is soft
-    assert np.abs(np.linalg.norm(away, axis=1) - (RADIUS + 0.102)).mean() < 0.1
+    # where exp(-integral of 75 / (1 + exp(x / 0.04))) = 0.85, seen from the front: the ball is soft
+    assert np.abs(np.linalg.norm(away, axis=1) - (RADIUS + 0.117)).mean() < 0.1
     assert ((found.normal * away).sum(axis=1) > 0.9 * RADIUS).mean() > 0.95
     assert np.abs(found.colour / 255 - COLOUR).max() < 0.02 and (found.confidence > 0.5).all()
     assert len(np.unique(np.floor((found.position - found.position.min(axis=0)) / 0.5), axis=0)) > 0.9 * len(found)
@@ -102,6 +102,44 @@ def test_smoothing_takes_steps_away_and_no_volume(ball):
     assert spread[1] < 0.6 * spread[0]
     volumes = [trimesh.Trimesh(each.vertices, each.faces).volume for each in (rough, even)]
     assert volumes[1] == pytest.approx(volumes[0], rel=0.02)
+
+
+def test_even_normals_have_no_ripples_and_keep_the_surface_and_its_edges(ball):
+    made, draw = ball[0], np.random.default_rng(0)
+    rough = dataclasses.replace(made, shading=made.normals + 0.15 * draw.normal(size=made.vertices.shape))
+    exact = (made.vertices - CENTRE) / np.linalg.norm(made.vertices - CENTRE, axis=1, keepdims=True)
+    even = mesh.with_even_normals(rough)
+    assert (even.vertices == made.vertices).all() and np.allclose(np.linalg.norm(even.normals, axis=1), 1)
+    assert np.square(even.normals - exact).mean() < 0.3 * np.square(rough.normals - exact).mean()
+    side = np.arange(3)
+    x, y = (axis.reshape(-1) for axis in np.meshgrid(side, side))
+    roof = np.stack([x, y, np.where(x < 1, 0.0, 9.0)], axis=1)  # of two ways, next to each other
+    faces = np.array([[n, n + 1, n + 3] for n in (0, 1, 3, 4)] + [[n + 1, n + 4, n + 3] for n in (0, 1, 3, 4)])
+    given = np.where(x[:, None] < 1, (1.0, 0, 0), (0, 0, 1.0))
+    found = mesh.with_even_normals(mesh.Mesh(vertices=roof, faces=faces, shading=given)).normals
+    assert np.abs(found - given).max() < 1e-6
+
+
+def test_a_solid_is_watertight_whatever_was_seen(field, views):
+    grid = mesh.grid_around(views, box_of(field, None), 40)
+    for seen, least, most in ((views, 0.95, 1.1), (views[:1], 0.6, 2.0)):
+        distance, weight = mesh.distance_grid(grid, seen)
+        known = mesh.known_enough(weight, len(seen))
+        made = mesh.without_small_parts(mesh.mesh_of(grid, mesh.closed(distance, known)))[0]
+        solid = trimesh.Trimesh(made.vertices, made.faces)
+        assert solid.is_watertight and made.holes == 0
+        assert least < solid.volume / (4 / 3 * np.pi * RADIUS**3) < most
+        less = mesh.simplified(mesh.smoothed(made), 600)
+        assert less.holes == 0 and len(less.faces) <= 600
+    cut = mesh.closed(np.full((4, 5, 6), -1.0, np.float32))
+    assert cut[1:-1, 1:-1, 1:-1].max() == -1 and all(np.take(cut, end, axis).min() == 1 for end in (0, -1)
+                                                     for axis in range(3))
+
+
+def test_triangles_back_to_back_are_dropped_in_pairs():
+    faces = np.array([[0, 1, 2], [2, 1, 0], [3, 4, 5], [5, 3, 4], [6, 7, 8]])
+    assert mesh._without_flaps(faces).tolist() == [[3, 4, 5], [5, 3, 4], [6, 7, 8]]
+    assert len(mesh._without_flaps(faces[:0])) == 0
 
 
 def test_a_level_of_the_density_is_closed(field, views, ball):
