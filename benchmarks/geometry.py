@@ -102,7 +102,8 @@ def compare(found: PointCloud, exact: PointCloud, parts: dict[str, np.ndarray], 
     colour = np.abs(found.colour.astype(float) - exact.colour[nearest]).mean() / 255
     return {"Chamfer": (away.mean() + missed.mean()) / 2 / voxel, "accuracy": away.mean() / voxel,
             "completeness": missed.mean() / voxel, "median": float(np.median(away)) / voxel,
-            "normals": angle.mean(), **{name: angle[part[nearest]].mean() for name, part in parts.items()},
+            "normals": float(angle.mean()),
+            **{name: float(angle[part[nearest]].mean()) for name, part in parts.items()},
             "colour": colour, "points": len(found)}
 
 

@@ -74,9 +74,19 @@ class Mesh:
     @property
     def open_edges(self) -> np.ndarray:
         """[E, 2]: those of one triangle alone."""
-        edges = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-        edges, count = np.unique(edges, axis=0, return_counts=True)
+        edges, count = self._edges()
         return edges[count == 1]
+
+    @property
+    def touching_edges(self) -> np.ndarray:
+        """[E, 2]: those of more than two triangles, where it touches itself."""
+        edges, count = self._edges()
+        return edges[count > 2]
+
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """[E, 2], and [E] of how many triangles each is."""
+        edges = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+        return np.unique(edges, axis=0, return_counts=True)
 
     @property
     def holes(self) -> int:
@@ -240,7 +250,7 @@ def _compact(mesh: Mesh) -> Mesh:
 
 def _neighbours(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     """[K] vertices, and [K] those at the other ends of their edges."""
-    edges = np.unique(np.sort(mesh.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
+    edges, _ = mesh._edges()
     rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
     return rows, columns
 

@@ -162,6 +162,16 @@ def test_small_parts_are_dropped_and_counted():
     assert mesh.Mesh(vertices=kept.vertices, faces=kept.faces[:2]).holes == 1
 
 
+def test_a_solid_that_touches_itself_is_said_to(tmp_path):
+    corners = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0.0]])
+    faces = np.array([[0, 3, 2], [0, 2, 1], [0, 1, 3], [2, 3, 1]])
+    other = np.array([0, 1, 4, 5])[faces]
+    both = mesh.Mesh(vertices=corners, faces=np.concatenate([faces, other]))
+    assert both.touching_edges.tolist() == [[0, 1]] and both.holes == 0
+    mesh_files.write_mesh(tmp_path / "two.stl", both, up=UP)
+    assert facts.facts_of(tmp_path / "two.stl")[-1] == "watertight, touching itself along 1 edges"
+
+
 def test_colours_are_those_that_views_show_where_they_see_the_point(ball, views):
     made, grid = ball
     found = view_colours.vertex_colours(made, views, grid.cell)
