@@ -483,6 +483,7 @@ def test_a_run_is_asked_in_the_units_of_its_scene(run):
     (("--unit", "0"), "unit must be how many metres a unit of the scene has"),
     (("--unit", "1e9"), "unit must be how many metres a unit of the scene has"),
     (("--density", "-3"), "density must be above 0"),
+    (("--front", "1"), "front must be above 0 and below 1, got 1"),
     (("--box", "0", "0", "0", "1", "-1", "1"), "box must be two corners, the first the lower one along each axis"),
     (("--resolution", "3"), "resolution must be"),
     (("--what", "depth", "--views", "nowhere"), "--views nowhere is no camera path"),

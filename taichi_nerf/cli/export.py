@@ -72,6 +72,9 @@ class Export(Common):
     density: Annotated[float | None, arg(metavar="LEVEL")] = None
     """Make the mesh where the density has this value, per unit of the scene's file, instead of where the cameras see
     surfaces: fog becomes lumps, and what nobody saw is not left out."""
+    front: Annotated[float | None, arg(metavar="SHARE")] = None
+    """Of meshes and points: how much of a ray's opacity lies in front of the surface, above 0 and below 1. By default
+    0.15; 0.5 where there is so much fog that it becomes part of the surface, which then lies a little too deep."""
     close: bool = False
     """Make the mesh a solid without holes, for printing: what no camera saw counts as inside, and the box cuts it off,
     so that a table that was seen from above has a foot below."""
@@ -104,6 +107,8 @@ class Export(Common):
         if not 0 <= self.seconds < math.inf:
             raise SettingError(f"seconds must be at least 0, got {self.seconds:g}")
         within(self, 4, LARGEST, "faces")
+        if self.front is not None and not 0 < self.front < 1:
+            raise SettingError(f"front must be above 0 and below 1, got {self.front:g}")
         if self.density is not None and not 0 < self.density < math.inf:
             raise SettingError(f"density must be above 0, per unit of the scene's file, got {self.density:g}")
         if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
@@ -225,7 +230,8 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
     _say_memory(BYTES_A_PIXEL * int(cameras.size.astype(np.int64).prod(axis=1).sum()),
                 f"{len(cameras)} views of up to {cameras.size.max()} pixels", "use a smaller --resolution")
     with Progress("looking") as line:
-        return list(surface_views(field, cameras, reach=2 * cell, share=FRONT, time=command.time, on_view=_left(line)))
+        return list(surface_views(field, cameras, reach=2 * cell, share=command.front or FRONT, time=command.time,
+                                  on_view=_left(line)))
 
 
 def _photos(command: Export, field: "Field") -> "PlainPhotos | None":
@@ -275,13 +281,14 @@ def _say_memory(needed: int, what: str, remedy: str) -> None:
 def _points(command: Export, field: "Field", output: Path) -> None:
     from ..export.point_files import write_points
     from ..export.points import surface_points
+    from ..export.surface import FRONT
 
     box = _box(command, field)
     _say_memory(BYTES_A_RAY * command.rays, f"at most {command.rays} rays", "use fewer --rays")
     voxel = _side(field, box) / command.resolution
     with Progress("looking") as line:
         points = surface_points(field, field.scene.splits["train"].cameras, rays=command.rays, voxel=voxel, box=box,
-                                time=command.time, on_view=_left(line))
+                                share=command.front or FRONT, time=command.time, on_view=_left(line))
     make_folder(output.parent)
     unit = command.unit or 1.0
     write_points(output, points.moved(field.scene.origin, unit))

@@ -65,6 +65,8 @@ def test_points_lie_on_the_surface_one_in_a_voxel(field):
     assert ((found.normal * away).sum(axis=1) > 0.9 * RADIUS).mean() > 0.95
     assert np.abs(found.colour / 255 - COLOUR).max() < 0.02 and (found.confidence > 0.5).all()
     assert len(np.unique(np.floor((found.position - found.position.min(axis=0)) / 0.5), axis=0)) > 0.9 * len(found)
+    deeper = points.surface_points(field, around(), rays=6 * 900, voxel=0.5, share=0.5)
+    assert 0.03 < (np.linalg.norm(away, axis=1).mean() - np.linalg.norm(deeper.position - CENTRE, axis=1).mean()) < 0.1
     inside = points.surface_points(field, around(), rays=6 * 900, voxel=0.5, box=np.array([CENTRE, CENTRE + 9]))
     assert 0 < len(inside) < len(found) / 4 and (inside.position >= CENTRE).all()
 
