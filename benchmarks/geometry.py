@@ -1,6 +1,7 @@
 """How far exported geometry is from the exact surface of a built-in scene.
 
-    python benchmarks/geometry.py [--run RUN] [--scene still-life] [--seconds 420] [--resolution 256] [--output DIR]
+    python benchmarks/geometry.py [--run RUN] [--scene still-life] [--seconds 420] [--resolution 256] [--no-levels]
+                                  [--output DIR]
 
 Trains Instant-NGP on the scene's pictures of 200 x 200 pixels, unless a run is given, and exports points, a mesh of
 truncated signed distances, and level sets of the density, as others make their meshes: at 20 per unit, nerf_pl's
@@ -10,8 +11,10 @@ the surface:
     accuracy, completeness   mean distance from what was exported to the exact surface, and back
     Chamfer                  their mean; all in voxels of the scene's box, of which there are 256 along a side
     normals, colour          mean angle and mean error in [0, 1] at the nearest exact point
+    mirrors, thin, other     normals of balls that mirror, of rods and rings thinner than two voxels, and of the rest
 
-and the textured GLB, read by trimesh and drawn by a plain painter, with the field at three poses of the test split.
+and the textured GLB, as a plain viewer in a browser shows it (chromium, pip install 'taichi-nerf[test]'), with the
+field at three poses of the test split.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import json
 import math
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +31,21 @@ from scipy.spatial import cKDTree
 
 from taichi_nerf import cli, query, runtime
 from taichi_nerf.data.builtin import builtin_scene
+from taichi_nerf.data.builtin.still_life import satin_still_life, still_life
+from taichi_nerf.data.builtin.world import CAPSULE, SPHERE, TORUS, solids_of
 from taichi_nerf.data.ply import read_ply
 from taichi_nerf.export.mesh_files import turned_up
 from taichi_nerf.export.points import PointCloud, joined, merged
-from taichi_nerf.export.preview import picture_of_triangles
 from taichi_nerf.models.views import render_view
 from taichi_nerf.pictures import contact_sheet, to_uint8, write_png
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for the viewer, which the tests have
+
+from tests.export.gltf import pictures_of_glb
+
+WORLDS = {"still-life": still_life, "satin": satin_still_life}
 SIDE = 256  # voxels of the scene's box
 VIEWS, FINE = 120, 300  # of the exact surface: views, and their pixels
 SAMPLES = 400_000  # of a mesh
@@ -63,15 +73,38 @@ def exact_surface(name: str, voxel: float) -> PointCloud:
     return merged(joined(parts), voxel / 3)
 
 
-def compare(found: PointCloud, exact: PointCloud, voxel: float) -> dict[str, float]:
-    """Of points that were exported, or drawn from a mesh."""
+def parts_of(name: str, position: np.ndarray, voxel: float) -> dict[str, np.ndarray]:
+    """Which of exact points [P, 3] are of which part, by the solid whose surface they lie on."""
+    mirrors, thin = (np.zeros(len(position), bool) for _ in range(2))
+    for solid in solids_of(WORLDS[name]().groups):
+        local = (position - solid.position) @ np.reshape(solid.rotation, (3, 3))
+        if solid.kind == SPHERE:
+            away, small = np.linalg.norm(local, axis=1) - solid.size[0], False
+        elif solid.kind == CAPSULE:
+            local[:, 2] -= np.clip(local[:, 2], -solid.size[1], solid.size[1])
+            away, small = np.linalg.norm(local, axis=1) - solid.size[0], solid.size[0] < 2 * voxel
+        elif solid.kind == TORUS:
+            away = np.hypot(np.hypot(local[:, 0], local[:, 1]) - solid.size[0], local[:, 2]) - solid.size[1]
+            small = solid.size[1] < 2 * voxel
+        else:
+            continue
+        there = np.abs(away) < 0.3 * voxel
+        thin |= there & small
+        mirrors |= there & (solid.kind == SPHERE) & (solid.material.reflectance > 0)
+    return {"mirrors": mirrors, "thin": thin, "other": ~(mirrors | thin)}
+
+
+def compare(found: PointCloud, exact: PointCloud, parts: dict[str, np.ndarray], voxel: float) -> dict[str, float]:
+    """Of points that were exported, or drawn from a mesh; `parts` are of the exact ones."""
     away, nearest = cKDTree(exact.position).query(found.position)
     missed, _ = cKDTree(found.position).query(exact.position)
-    cosine = np.clip((found.normal * exact.normal[nearest]).sum(axis=1), -1, 1)
+    angle = np.degrees(np.arccos(np.clip((found.normal * exact.normal[nearest]).sum(axis=1), -1, 1)))
     colour = np.abs(found.colour.astype(float) - exact.colour[nearest]).mean() / 255
     return {"Chamfer": (away.mean() + missed.mean()) / 2 / voxel, "accuracy": away.mean() / voxel,
             "completeness": missed.mean() / voxel, "median": float(np.median(away)) / voxel,
-            "normals": math.degrees(np.arccos(cosine).mean()), "colour": colour, "points": len(found)}
+            "normals": float(angle.mean()),
+            **{name: float(angle[part[nearest]].mean()) for name, part in parts.items()},
+            "colour": colour, "points": len(found)}
 
 
 def points_of(path: Path) -> PointCloud:
@@ -98,31 +131,15 @@ def points_on(path: Path) -> PointCloud:
 
 
 def of_glb(path: Path, run: Path, folder: Path) -> dict[str, float]:
-    """PSNR of the textured mesh, as drawn from the file alone, against the field at three test poses."""
-    read = trimesh.load(path, force="mesh", process=False)
-    picture, uv = np.asarray(read.visual.material.baseColorTexture.convert("RGB")), np.asarray(read.visual.uv)
-    vertices = np.asarray(read.vertices) @ turned_up(np.array((0, 0, 1.0)))  # y up to z up
-
-    def painted(face: np.ndarray, share: np.ndarray) -> np.ndarray:
-        place = (uv[read.faces[face]] * share[..., None]).sum(axis=1)
-        x, y = (place[:, 0] * picture.shape[1] - 0.5, (1 - place[:, 1]) * picture.shape[0] - 0.5)
-        x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
-        total = np.zeros((len(x), 3))
-        for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            weight = (x - x0 if right else 1 - x + x0) * (y - y0 if down else 1 - y + y0)
-            total += weight[:, None] * picture[np.clip(y0 + down, 0, len(picture) - 1),
-                                               np.clip(x0 + right, 0, picture.shape[1] - 1)]
-        return (total + 0.5).clip(0, 255).astype(np.uint8)
-
+    """PSNR of the textured mesh, as a browser draws it from the file alone, against the field at three test poses."""
     scene = RunFolder.open(run).cameras_scene()
     model, cameras = checkpoint.load(run), scene.splits["test"].cameras
+    cameras = cameras.subset(list(POSES))
+    turn = turned_up(np.array((0, 0, 1.0)))  # z up to y up, as in the file
+    upright = replace(cameras, camera_to_world=np.einsum("ij,njk->nik", turn, cameras.camera_to_world.astype(float)))
     shown, scores = [], []
-    for number in POSES:
-        camera = cameras.subset([number])
-        field = render_view(model, scene.model_cameras(camera), 0, background=1.0).colour
-        size = camera.size[0]
-        fine = picture_of_triangles(vertices, np.asarray(read.faces), painted, camera.resized(2 * size))
-        mesh = fine.reshape(size[1], 2, size[0], 2, 3).mean(axis=(1, 3)) / 255
+    for number, mesh in enumerate(pictures_of_glb(path, upright)):
+        field = render_view(model, scene.model_cameras(cameras), number, background=1.0).colour
         scores.append(-10 * math.log10(((mesh - field) ** 2).mean()))
         shown += [field, mesh]
     write_png(folder / "glb.png", contact_sheet([to_uint8(each) for each in shown], columns=2, captions=[
@@ -133,9 +150,10 @@ def of_glb(path: Path, run: Path, folder: Path) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a run of the scene; without it one is trained")
-    parser.add_argument("--scene", default="still-life", help="a bounded built-in scene")
+    parser.add_argument("--scene", default="still-life", choices=list(WORLDS))
     parser.add_argument("--seconds", type=float, default=420, help="of training")
     parser.add_argument("--resolution", type=int, default=256, help="of what is exported")
+    parser.add_argument("--no-levels", action="store_true", help="leave out the level sets of the density")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, help="a folder for what is exported; by default a temporary one")
     arguments = parser.parse_args()
@@ -153,14 +171,17 @@ def measure(arguments, folder: Path) -> int:
     field = query.open(run)
     voxel = 1 / field.scene.scale / SIDE
     exact, table = exact_surface(arguments.scene, voxel), {}
+    parts = parts_of(arguments.scene, exact.position, voxel)
     shared = ["--resolution", str(arguments.resolution), *threads]
     for name, ending, options in EXPORTS:
+        if arguments.no_levels and "--density" in options:
+            continue
         file = folder / f"{name}{ending}"
         if not file.exists() and (code := cli.main(["export", str(run), "-o", str(file), *options, *shared])):
             return code
         if ending == ".ply":
             found = points_of(file) if name == "points" else points_on(file)
-            table[name] = {**compare(found, exact, voxel), "MB": file.stat().st_size / 1e6}
+            table[name] = {**compare(found, exact, parts, voxel), "MB": file.stat().st_size / 1e6}
     columns = list(table["points"])
     print(f"{'':16}" + "".join(f"{column:>13}" for column in columns))
     for name, row in table.items():

@@ -35,6 +35,7 @@ __all__ = ["AtPoints", "Field", "Seen", "open"]
 
 THRESHOLD = 0.5  # opacity at which a way is blocked
 REACH = 0.01  # model units
+SHARE = 0.5  # of a ray's opacity: the median
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,8 @@ class Seen:
     opacity: np.ndarray
     """[R] in [0, 1]."""
     distance: np.ndarray
-    """[R] where half of the opacity is reached, which fog in front of a surface hardly moves; infinite where there is
-    nothing."""
+    """[R] where half of the opacity, or the share asked for, is reached, which fog in front of a surface hardly moves;
+    infinite where there is nothing."""
     mean_distance: np.ndarray
     """[R] of all that is seen; infinite where there is nothing."""
     free_distance: np.ndarray
@@ -93,8 +94,9 @@ class Field:
         return np.stack([found.min(axis=0), found.max(axis=0)])
 
     def along(self, origins: np.ndarray, directions: np.ndarray, *, normals: bool = True,
-              threshold: float = THRESHOLD, reach: float | None = None, radius: np.ndarray | None = None,
-              time: float | None = None, on_rays: Callable[[int, int], None] | None = None) -> Seen:
+              threshold: float = THRESHOLD, reach: float | None = None, share: float = SHARE,
+              radius: np.ndarray | None = None, time: float | None = None,
+              on_rays: Callable[[int, int], None] | None = None) -> Seen:
         """What rays meet.
 
         Args:
@@ -102,6 +104,8 @@ class Field:
             normals: also find them, which takes some time more.
             threshold: opacity in (0, 1) at which `free_distance` ends.
             reach: to either side of `distance`, of `confidence`; by default a hundredth of the base cube.
+            share: of a ray's opacity, in (0, 1), that is reached at `distance`: a smaller one lies less deep in what
+                is soft or glazed, and is moved more by fog.
             radius: [R] of a pixel at distance 1, for models that see cones; that of the training images by default.
             time: in [0, 1], of a scene that moves.
             on_rays: is told how many rays are done, and how many there are.
@@ -112,14 +116,16 @@ class Field:
         """
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be above 0 and below 1, got {threshold}")
+        if not 0 < share < 1:
+            raise ValueError(f"share must be above 0 and below 1, got {share}")
         if normals and not self.model.has_normals:
             raise UserError(f"{self.scene.name} has a model without normals; ask without them")
         origins, directions = _checked_rays(origins, directions)
         rays = self._rays(origins, directions, radius, time)
         found = look(self.model, rays, normals=normals, threshold=threshold,
-                     reach=REACH if reach is None else reach * self.scene.scale, on_rays=on_rays)
+                     reach=REACH if reach is None else reach * self.scene.scale, share=share, on_rays=on_rays)
         scale = self.scene.scale
-        distance = found.median.numpy() / scale
+        distance = found.surface.numpy() / scale
         with np.errstate(invalid="ignore"):
             position = np.where(np.isfinite(distance)[:, None], origins + distance[:, None] * directions, np.nan)
         return Seen(colour=found.colour.numpy(), opacity=found.opacity.numpy(), distance=distance,

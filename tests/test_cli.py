@@ -483,6 +483,7 @@ def test_a_run_is_asked_in_the_units_of_its_scene(run):
     (("--unit", "0"), "unit must be how many metres a unit of the scene has"),
     (("--unit", "1e9"), "unit must be how many metres a unit of the scene has"),
     (("--density", "-3"), "density must be above 0"),
+    (("--front", "1"), "front must be above 0 and below 1, got 1"),
     (("--box", "0", "0", "0", "1", "-1", "1"), "box must be two corners, the first the lower one along each axis"),
     (("--resolution", "3"), "resolution must be"),
     (("--what", "depth", "--views", "nowhere"), "--views nowhere is no camera path"),
@@ -513,7 +514,9 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
 def test_points_and_meshes_are_exported_with_a_picture(trained_run, tmp_path, capsys):
     for options, name in ((("--what", "points"), "points.ply"), (("--faces", "500"), "mesh.glb"),
                           (("--faces", "500", "--unit", "0.1"), "small.obj"), (("--colour", "none"), "plain.stl"),
-                          (("--density", "5", "--faces", "900"), "level.ply")):
+                          (("--density", "5", "--faces", "900"), "level.ply"),
+                          (("--close", "--faces", "900"), "solid.stl"),
+                          (("--close", "--density", "5", "--faces", "900"), "solid-level.stl")):
         file = tmp_path / name
         assert cli.main(["export", str(trained_run), "-o", str(file), "--resolution", "24", *options]) == 0
         assert file.is_file() and (tmp_path / f"{file.stem}-picture.png").is_file()
@@ -521,6 +524,32 @@ def test_points_and_meshes_are_exported_with_a_picture(trained_run, tmp_path, ca
         assert cli.main(["info", str(file)]) == 0
         said = capsys.readouterr().out
         assert "points" in said if name == "points.ply" else "watertight" in said
+        assert "--close" not in options or "not watertight" not in said
+
+
+@pytest.mark.slow
+def test_a_mesh_is_coloured_from_photos_unless_they_cannot_be_had(trained_run, tmp_path, capsys, monkeypatch):
+    trimesh = pytest.importorskip("trimesh")
+
+    def exported(name: str, *options) -> str:
+        assert cli.main(["export", str(trained_run), "-o", str(tmp_path / name), "--resolution", "24", "--faces", "500",
+                         *options]) == 0
+        return capsys.readouterr().err
+
+    assert "photos of up to" in exported("photos.ply")
+    assert "photos of up to" not in exported("field.ply", "--colours-from", "field")
+    colours = [np.asarray(trimesh.load(tmp_path / name, process=False).visual.vertex_colors)[:, :3].astype(float)
+               for name in ("photos.ply", "field.ply")]
+    assert 0 < np.abs(colours[0] - colours[1]).mean() < 60
+
+    def gone(*_, **__):
+        raise UserError("the scene has moved")
+
+    monkeypatch.setattr(RunFolder, "training_scene", gone)
+    assert "coloured from the field, since its photos cannot be had: the scene has moved" in exported("gone.ply")
+    said = cli.main(["export", str(trained_run), "-o", str(tmp_path / "x.ply"), "--colours-from", "photos"])
+    assert said == 2 and "looking" not in (error := capsys.readouterr().err) and "the scene has moved" in error
+    assert not (tmp_path / "x.ply").exists()
 
 
 @pytest.fixture(scope="module")

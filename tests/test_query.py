@@ -84,6 +84,19 @@ def test_normals_are_those_of_a_surface_as_soft_as_trained_ones(backend):
     assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean() < 5
 
 
+def test_a_smaller_share_lies_closer_to_the_boundary_by_what_the_density_says(backend):
+    thin = query.Field(Asked(backend.dtype, backend.device, softness=1e-5, peak=100.0), placed())
+    origins, directions = rays_at_the_ball()
+    met = (exact(origins, directions)[1] * directions).sum(axis=1) < -0.5 * np.linalg.norm(directions, axis=1)
+    half, fifth = (thin.along(origins[met], directions[met], normals=False, share=share) for share in (0.5, 0.2))
+    deep = np.log(0.8 / 0.5) / (100 * SCALE)  # between 1 - exp(-density s) = 0.2 and 0.5
+    apart = np.abs(half.distance - fifth.distance - deep)
+    assert np.quantile(apart, 0.95) < 0.01 * deep and apart.max() < 0.015  # few end in the sample that has the boundary
+    assert (half.opacity == fifth.opacity).all()
+    with pytest.raises(ValueError, match="share must be above 0 and below 1, got 1"):
+        thin.along(origins, directions, share=1)
+
+
 def test_where_nothing_is_there_is_no_distance(field):
     seen = field.along(CENTRE + ORIGIN + (9.5, 9.5, 0), (0, 0, 1))
     assert np.isinf([seen.distance, seen.mean_distance, seen.free_distance]).all() and np.isnan(seen.position).all()

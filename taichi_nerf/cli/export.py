@@ -1,7 +1,7 @@
 """`taichi-nerf export`: a trained field as a mesh, as points, on a grid, or as depth pictures, for other programs."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.scene import Cameras
     from ..query import Field
     from ..training.folder import RunFolder
+    from ..training.splats import PlainPhotos
 
 What = Literal["mesh", "points", "splats", "volume", "depth"]
 BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
@@ -64,9 +65,19 @@ class Export(Common):
     colour: Literal["texture", "vertex", "none"] = "texture"
     """Of a mesh: as a texture around it, as a colour of each corner, or not at all. PLY has no textures, and gets
     colours of the corners; STL has neither."""
+    colours_from: Literal["photos", "field"] | None = None
+    """Of a mesh: photos: blended from the training images that see a place best, as sharp as they are; field: from what
+    the field shows, which knows no image that is missing or bad. By default photos, where they can be read and all have
+    one light and one time."""
     density: Annotated[float | None, arg(metavar="LEVEL")] = None
     """Make the mesh where the density has this value, per unit of the scene's file, instead of where the cameras see
     surfaces: fog becomes lumps, and what nobody saw is not left out."""
+    front: Annotated[float | None, arg(metavar="SHARE")] = None
+    """Of meshes and points: how much of a ray's opacity lies in front of the surface, above 0 and below 1. By default
+    0.15; 0.5 where there is so much fog that it becomes part of the surface, which then lies a little too deep."""
+    close: bool = False
+    """Make the mesh a solid without holes, for printing: what no camera saw counts as inside, and the box cuts it off,
+    so that a table that was seen from above has a foot below."""
     rays: Annotated[int, arg(metavar="N")] = 1_000_000
     """Of points and splats: about so many rays at the most, spread over all training views."""
     count: Annotated[int, arg(metavar="N")] = 50_000
@@ -96,6 +107,8 @@ class Export(Common):
         if not 0 <= self.seconds < math.inf:
             raise SettingError(f"seconds must be at least 0, got {self.seconds:g}")
         within(self, 4, LARGEST, "faces")
+        if self.front is not None and not 0 < self.front < 1:
+            raise SettingError(f"front must be above 0 and below 1, got {self.front:g}")
         if self.density is not None and not 0 < self.density < math.inf:
             raise SettingError(f"density must be above 0, per unit of the scene's file, got {self.density:g}")
         if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
@@ -128,11 +141,13 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     from ..data.placement import up_axis
     from ..export import mesh as meshes
     from ..export.mesh_files import moved, write_mesh
+    from ..export.photo_views import in_reserve, photo_views
     from ..export.surface import box_of
     from ..export.texture import textured
     from ..export.view_colours import vertex_colours
 
-    box = box_of(field, _box(command, field))
+    box, kind = box_of(field, _box(command, field)), _colour(command, output)
+    photos = None if kind == "none" else _photos(command, field)  # before anything takes long
     views = _views(command, field, box)
     grid = meshes.grid_around(views, box, command.resolution)
     _say_memory(meshes.BYTES_A_VOXEL * math.prod(grid.shape), "a grid of {} x {} x {} places".format(*grid.shape),
@@ -140,16 +155,27 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     with Progress("surface") as line:
         if command.density is None:
             distance, weight = meshes.distance_grid(grid, views, _left(line))
-            mesh = meshes.mesh_of(grid, distance, meshes.known_enough(weight, len(views)))
+            known = meshes.known_enough(weight, len(views))
         else:
-            mesh = meshes.mesh_of(grid, meshes.density_grid(grid, field, command.density, command.time, _left(
-                line, "layers")))
+            known = None
+            distance = meshes.density_grid(grid, field, command.density, command.time, _left(line, "layers"))
+        if command.close:
+            distance, known = meshes.closed(distance, known), None
+        mesh = meshes.mesh_of(grid, distance, known)
         mesh, dropped = meshes.without_small_parts(mesh)
         found = len(mesh.faces)
-        mesh = meshes.simplified(meshes.smoothed(mesh) if command.density is None else mesh, command.faces)
+        if command.density is None:
+            mesh = meshes.with_even_normals(meshes.simplified(meshes.smoothed(mesh), command.faces))
+        else:
+            mesh = meshes.simplified(mesh, command.faces)
         holes = mesh.holes
     texture = colour = at = None
-    kind = _colour(command, output)
+    if photos is not None:
+        with Progress("photos") as line:
+            shown = photo_views(mesh, photos.cameras, [photo.numpy() for photo in photos.rgba],
+                                [None if mask is None else mask.numpy() for mask in photos.counted], views, grid.cell,
+                                longest=LONGEST, on_view=_left(line, "photos"))
+            views = [*shown, *in_reserve(views[len(photos):])]  # those of the turn
     if kind == "texture":
         with Progress("texture") as line:
             mesh, texture = textured(mesh, views, grid.cell, _left(line, "texels"))
@@ -163,7 +189,7 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     picture = _picture(output, lambda camera, draw: draw.picture_of_triangles(mesh.vertices, mesh.faces, at, camera),
                        field)
     say(f"{dropped} small parts dropped, {found} triangles simplified to {len(mesh.faces)}, "
-        + (f"open along {holes} rims, the longest where no camera looked" if holes else "closed"))
+        + (f"open along {holes} rims, the longest where no camera looked (--close fills them)" if holes else "closed"))
     result(f"a mesh of {len(mesh.faces)} triangles in {_unit_name(command)}, {output.stat().st_size / 1e6:.1f} MB: "
            f"{quoted(output)}, picture {quoted(picture)}")
 
@@ -194,7 +220,7 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
 
     from .. import paths
     from ..data.scene import Cameras
-    from ..export.surface import pinhole, surface_views
+    from ..export.surface import FRONT, pinhole, surface_views
 
     scene = field.scene
     cell = float((box[1] - box[0]).max()) / command.resolution
@@ -204,7 +230,44 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
     _say_memory(BYTES_A_PIXEL * int(cameras.size.astype(np.int64).prod(axis=1).sum()),
                 f"{len(cameras)} views of up to {cameras.size.max()} pixels", "use a smaller --resolution")
     with Progress("looking") as line:
-        return list(surface_views(field, cameras, reach=2 * cell, time=command.time, on_view=_left(line)))
+        return list(surface_views(field, cameras, reach=2 * cell, share=command.front or FRONT, time=command.time,
+                                  on_view=_left(line)))
+
+
+def _photos(command: Export, field: "Field") -> "PlainPhotos | None":
+    """Those that a mesh is coloured from; None: it is from the field. Raises UserError where photos are asked for that
+    cannot be had."""
+    from ..export.surface import pinhole
+    from ..training.folder import RunFolder
+    from ..training.splats import plain_photos
+
+    run = RunFolder.open(command.run)
+    differ = _why_photos_differ(run)
+    if command.colours_from == "field" or (command.colours_from is None and differ):
+        return None
+    if differ:
+        raise UserError(f"--colours-from photos does not go with {run.path}, {differ}; leave it out")
+    cameras = field.scene.splits["train"].cameras  # as the training refined them
+    size = pinhole(cameras, longest=LONGEST).size
+    try:
+        _say_memory(BYTES_A_PIXEL * int(size.astype("int64").prod(axis=1).sum()),
+                    f"{len(cameras)} photos of up to {size.max()} pixels", "give --colours-from field")
+        return plain_photos(replace(run.training_scene().splits["train"], cameras=cameras))
+    except UserError as error:
+        if command.colours_from is not None:
+            raise
+        say(f"the mesh is coloured from the field, since its photos cannot be had: {error}")
+        return None
+
+
+def _why_photos_differ(run: "RunFolder") -> str:
+    """Nothing where its photos show one light and one time."""
+    config = run.config
+    if system_of(config.model).moves:
+        return "whose photos are of other times"
+    if getattr(config.model, "appearance", 0) or config.training.exposure.learned:
+        return "whose photos have lights or exposures of their own"
+    return ""
 
 
 def _say_memory(needed: int, what: str, remedy: str) -> None:
@@ -218,13 +281,14 @@ def _say_memory(needed: int, what: str, remedy: str) -> None:
 def _points(command: Export, field: "Field", output: Path) -> None:
     from ..export.point_files import write_points
     from ..export.points import surface_points
+    from ..export.surface import FRONT
 
     box = _box(command, field)
     _say_memory(BYTES_A_RAY * command.rays, f"at most {command.rays} rays", "use fewer --rays")
     voxel = _side(field, box) / command.resolution
     with Progress("looking") as line:
         points = surface_points(field, field.scene.splits["train"].cameras, rays=command.rays, voxel=voxel, box=box,
-                                time=command.time, on_view=_left(line))
+                                share=command.front or FRONT, time=command.time, on_view=_left(line))
     make_folder(output.parent)
     unit = command.unit or 1.0
     write_points(output, points.moved(field.scene.origin, unit))

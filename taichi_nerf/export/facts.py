@@ -102,6 +102,9 @@ def _of_mesh(path: Path) -> list[str]:
     whole = Mesh(vertices=places, faces=number.reshape(-1)[np.asarray(mesh.faces)])
     holes = whole.holes
     closed = "watertight" if holes == 0 else f"not watertight: open along {holes} rims"
+    touching = len(whole.touching_edges)
+    if holes == 0 and touching:
+        closed += f", touching itself along {touching} edges"
     return [f"a mesh of {len(places)} corners and {len(whole.faces)} triangles, with {colour}", _extent(places), closed]
 
 

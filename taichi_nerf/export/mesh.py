@@ -1,7 +1,8 @@
-"""A mesh of what cameras see of a field: truncated signed distances of median depths, marching cubes, less triangles.
+"""A mesh of what cameras see of a field: truncated signed distances of depths, marching cubes, less triangles.
 
-Median depths see through the fog that a field is full of, of which a level set of its density makes lumps; and where no
-camera looked there is nothing, instead of whatever the field was left with.
+The distances lie where a share of the opacity is reached, which sees through the fog that a field is full of, and of
+which a level set of its density makes lumps; and where no camera looked there is nothing, instead of whatever the field
+was left with.
 
 N vertices, F triangles, in the world of the scene's splits; normals point outwards.
 """
@@ -19,8 +20,8 @@ from ..query import Field
 from .libraries import library
 from .surface import SurfaceView
 
-__all__ = ["BYTES_A_VOXEL", "Grid", "Mesh", "density_grid", "distance_grid", "grid_around", "known_enough",
-           "mesh_of", "simplified", "smoothed", "without_small_parts"]
+__all__ = ["BYTES_A_VOXEL", "Grid", "Mesh", "closed", "density_grid", "distance_grid", "grid_around", "known_enough",
+           "mesh_of", "simplified", "smoothed", "with_even_normals", "without_small_parts"]
 
 TRUNCATION = 3.0  # cells
 MARGIN = 2  # cells around all that is seen
@@ -28,6 +29,7 @@ VIEWS_AT_ONCE = 2**22  # pixels
 SEEN = 0.005  # of the views, whose weight a place must have: of what less is known, nobody looked at
 PASS, BACK, PASSES = 0.5, -0.53, 20  # of smoothing: towards the neighbours, and a little farther back
 SMALL = 0.04  # of the diagonal of all: parts with a smaller one are dropped
+EVEN_PASSES, ALIKE = 3, 0.2  # over normals, and how far two of them lie apart that are still of one surface
 BYTES_A_VOXEL = 24  # of a grid, while a surface is found in it
 BOX_QUANTILE = 0.0005  # of the points seen that may lie outside of the grid, at either end of an axis
 
@@ -55,10 +57,14 @@ class Mesh:
     """[N, 3] float64."""
     faces: np.ndarray
     """[F, 3] int64, counter-clockwise from outside."""
+    shading: np.ndarray | None = None
+    """[N, 3] float64 unit, the `normals`; None: those of the triangles."""
 
     @property
     def normals(self) -> np.ndarray:
-        """[N, 3] float64 unit, the means of those of the triangles around, by their areas."""
+        """[N, 3] float64 unit: `shading`, or the means of those of the triangles around, by their areas."""
+        if self.shading is not None:
+            return self.shading
         a, b, c = self.vertices[self.faces].transpose(1, 0, 2)
         of_faces = np.cross(b - a, c - a)
         found = np.stack([np.bincount(self.faces.reshape(-1), np.repeat(of_faces[:, axis], 3), len(self.vertices))
@@ -68,9 +74,19 @@ class Mesh:
     @property
     def open_edges(self) -> np.ndarray:
         """[E, 2]: those of one triangle alone."""
-        edges = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-        edges, count = np.unique(edges, axis=0, return_counts=True)
+        edges, count = self._edges()
         return edges[count == 1]
+
+    @property
+    def touching_edges(self) -> np.ndarray:
+        """[E, 2]: those of more than two triangles, where it touches itself."""
+        edges, count = self._edges()
+        return edges[count > 2]
+
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """[E, 2], and [E] of how many triangles each is."""
+        edges = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+        return np.unique(edges, axis=0, return_counts=True)
 
     @property
     def holes(self) -> int:
@@ -157,8 +173,7 @@ def smoothed(mesh: Mesh, passes: int = PASSES) -> Mesh:
     """Without the steps of the grid, and as large as before: each pass moves the corners towards the means of their
     neighbours, and back (Taubin 1995, A Signal Processing Approach to Fair Surface Design)."""
     sparse = library("scipy.sparse", "a mesh")
-    edges = np.unique(np.sort(mesh.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
-    rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
+    rows, columns = _neighbours(mesh)
     count = len(mesh.vertices)
     beside = sparse.csr_matrix((1 / np.bincount(rows, minlength=count)[rows], (rows, columns)), shape=(count, count))
     middle = mesh.vertices.mean(axis=0)
@@ -167,6 +182,19 @@ def smoothed(mesh: Mesh, passes: int = PASSES) -> Mesh:
         for share in (PASS, BACK):
             place = place + share * (beside @ place - place)
     return replace(mesh, vertices=place + middle)
+
+
+def with_even_normals(mesh: Mesh, passes: int = EVEN_PASSES) -> Mesh:
+    """The same surface, whose shading has edges, but no ripples: each pass adds to a normal those of its neighbours, by
+    how like they are, exp(-|n - m|^2 / (2 ALIKE^2)) (Fleishman et al. 2003, Bilateral Mesh Denoising)."""
+    normals = mesh.normals
+    rows, columns = _neighbours(mesh)
+    for _ in range(passes):
+        alike = np.exp(-((normals[rows] - normals[columns]) ** 2).sum(axis=1) / (2 * ALIKE**2))[:, None]
+        added = alike * normals[columns]
+        normals = normals + np.stack([np.bincount(rows, added[:, axis], len(normals)) for axis in range(3)], axis=1)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+    return replace(mesh, shading=normals)
 
 
 def without_small_parts(mesh: Mesh, least: float = SMALL) -> tuple[Mesh, int]:
@@ -182,6 +210,15 @@ def without_small_parts(mesh: Mesh, least: float = SMALL) -> tuple[Mesh, int]:
     return kept, int((~large).sum())
 
 
+def closed(distance: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """The distances of a solid, whose surface is watertight: what is not `known` is inside, as what no camera saw may
+    be, and all that lies outside of the grid is outside."""
+    solid = distance.copy() if known is None else np.where(known, distance, -1.0).astype(distance.dtype)
+    for axis in range(3):
+        np.moveaxis(solid, axis, 0)[[0, -1]] = 1.0
+    return solid
+
+
 def simplified(mesh: Mesh, faces: int) -> Mesh:
     """About the same surface in at most so many triangles."""
     if len(mesh.faces) <= faces:
@@ -190,7 +227,18 @@ def simplified(mesh: Mesh, faces: int) -> Mesh:
     middle = mesh.vertices.mean(axis=0)
     vertices, triangles = library_.simplify((mesh.vertices - middle).astype(np.float32), mesh.faces.astype(np.int32),
                                             target_count=faces)
-    return _compact(Mesh(vertices=vertices.astype(np.float64) + middle, faces=triangles.astype(np.int64)))
+    triangles = _without_flaps(triangles.astype(np.int64))
+    return _compact(Mesh(vertices=vertices.astype(np.float64) + middle, faces=triangles))
+
+
+def _without_flaps(faces: np.ndarray) -> np.ndarray:
+    """[F', 3]: less the pairs of triangles that lie back to back, where a thin thing was pressed flat."""
+    first = faces.argmin(axis=1)[:, None]
+    turned = np.take_along_axis(faces, (first + np.arange(3)) % 3, axis=1)  # any corner may be the first
+    _, number = np.unique(np.concatenate([turned, turned[:, [0, 2, 1]]]), axis=0, return_inverse=True)
+    front, back = number.reshape(2, -1)
+    count = np.bincount(front, minlength=number.max(initial=0) + 1)
+    return faces[count[front] != count[back]]
 
 
 def _compact(mesh: Mesh) -> Mesh:
@@ -198,6 +246,13 @@ def _compact(mesh: Mesh) -> Mesh:
     faces = mesh.faces[(mesh.faces != np.roll(mesh.faces, 1, axis=1)).all(axis=1)]
     used, faces = np.unique(faces, return_inverse=True)
     return Mesh(vertices=mesh.vertices[used], faces=faces.reshape(-1, 3))
+
+
+def _neighbours(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """[K] vertices, and [K] those at the other ends of their edges."""
+    edges, _ = mesh._edges()
+    rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
+    return rows, columns
 
 
 def _parts(groups: np.ndarray, count: int) -> np.ndarray:

@@ -80,7 +80,8 @@ def _textured(trimesh, texture: Texture):
     picture = Image.fromarray(texture.picture)
     picture.format = "JPEG"
     material = trimesh.visual.material.PBRMaterial(
-        baseColorTexture=picture, baseColorFactor=[255] * 4, metallicFactor=0.0, roughnessFactor=1.0)
+        baseColorTexture=picture, baseColorFactor=[255] * 4, metallicFactor=0.0, roughnessFactor=1.0,
+        doubleSided=True)  # through a rim where no camera looked one sees the other side, not nothing
     return trimesh.visual.TextureVisuals(uv=texture.uv, material=material)
 
 

@@ -1,4 +1,5 @@
-"""Where surfaces lie for the cameras of a scene: median distances, which fog in front of them hardly moves.
+"""Where surfaces lie for the cameras of a scene: where a share of the opacity is reached, which thin fog in front of
+them hardly moves.
 
 Everything is in the coordinates of the scene's file, less what `Scene.origin` took from them.
 V views of H x W pixels.
@@ -11,11 +12,12 @@ import numpy as np
 
 from ..data.scene import PERSPECTIVE, Cameras
 from ..errors import UserError
-from ..query import Field, Seen
+from ..query import SHARE, Field, Seen
 
-__all__ = ["OPAQUE", "SurfaceView", "box_of", "pinhole", "surface_views"]
+__all__ = ["FRONT", "OPAQUE", "SurfaceView", "box_of", "pinhole", "surface_views"]
 
 OPAQUE = 0.5  # opacity from which on a ray meets a surface
+FRONT = 0.15  # of a ray's opacity that lies in front of the surface of meshes and points: see `models.probe`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +52,14 @@ def pinhole(cameras: Cameras, factor: float = 1.0, longest: int | None = None) -
 
 
 def surface_views(field: Field, cameras: Cameras, *, normals: bool = False, reach: float | None = None,
-                  time: float | None = None, on_view: Callable[[int, int], None] | None = None
-                  ) -> Iterator[SurfaceView]:
+                  share: float = SHARE, time: float | None = None,
+                  on_view: Callable[[int, int], None] | None = None) -> Iterator[SurfaceView]:
     """What each of `cameras`, without distortion, in the world of the splits, sees of `field`; a look at one is taken
-    when it is asked for. `reach`, `time` as of `Field.along`; `on_view` is told how many are done, and of how many."""
+    when it is asked for. `reach`, `share`, `time` as of `Field.along`; `on_view` is told how many are
+    done, and of how many."""
     for n in range(len(cameras)):
         origins, directions = field.rays_of(cameras, n)
-        seen = field.along(origins, directions, normals=normals, reach=reach, time=time)
+        seen = field.along(origins, directions, normals=normals, reach=reach, share=share, time=time)
         yield _view(seen, cameras.subset([n]), field.scene.origin)
         if on_view is not None:
             on_view(n + 1, len(cameras))

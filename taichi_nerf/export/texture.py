@@ -38,7 +38,7 @@ def textured(mesh: Mesh, views: Sequence[SurfaceView], cell: float,
     side = texture_side(mesh, cell)
     normals = mesh.normals
     source, faces, uv = _unwrapped(mesh, side)
-    cut = Mesh(vertices=mesh.vertices[source], faces=faces)
+    cut = Mesh(vertices=mesh.vertices[source], faces=faces, shading=normals[source])
     place = uv[faces] * (side, -side) + (0, side)  # [F, 3, 2] texels to the right and down
     texel, face, share = rasterised(place, side, side, margin=1e-6)
     texel, first = np.unique(texel, return_index=True)

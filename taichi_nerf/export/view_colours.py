@@ -1,8 +1,9 @@
-"""Colours of points on a surface, blended from the views of the field that see them.
+"""Colours of points on a surface, blended from the views, photos or pictures of the field, that see them.
 
 A view counts by the cosine between its ray and the normal, to the fourth power, over the square of its distance, where
 its own depth says that it sees the point. The best views count alone, so that what is seen at grazing angles, or
-through the glaze of another side, does not blur what is seen from the front.
+through the glaze of another side, does not blur what is seen from the front. And of these a view counts less whose
+colour is not that of most: a bad photo, a passer-by, a highlight.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ import numpy as np
 from .mesh import Mesh
 from .surface import SurfaceView
 
-__all__ = ["colours_at", "vertex_colours"]
+__all__ = ["HIDDEN", "colours_at", "vertex_colours"]
 
 HIDDEN = 3.0  # cells that a point may lie behind what a view sees
 POWER = 4  # of the cosine
-BEST = 5  # views that a point's colour is of
+BEST = 9  # views that a point's colour is of
+APART = 20.0  # of 255, that a colour differs from the median where its view counts half
 GREY = 128  # of points that no view sees
 AT_ONCE = 2**18  # points
 
@@ -47,9 +49,19 @@ def _blended(position: np.ndarray, normal: np.ndarray, views: Sequence[SurfaceVi
         worst = weights.argmin(axis=0)
         better = np.flatnonzero(weight > np.take_along_axis(weights, worst[None], axis=0)[0])
         weights[worst[better], better], colours[worst[better], better] = weight[better], colour[better]
+    weights /= 1 + (np.abs(colours - _medians(colours, weights > 0)).max(axis=-1) / APART) ** 2
     total = weights.sum(axis=0)
-    mean = (weights[..., None] * colours).sum(axis=0) / np.maximum(total, 1e-12)[:, None]
+    mean = (weights[..., None] * colours).sum(axis=0) / np.maximum(total, 1e-30)[:, None]
     return np.where((total > 0)[:, None], mean + 0.5, GREY).astype(np.uint8)
+
+
+def _medians(colours: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """[M, 3] of the colours [B, M, 3] that are `seen` [B, M]; 0 where none is."""
+    count = seen.sum(axis=0)  # [M]
+    ordered = np.sort(np.where(seen[..., None], colours, np.inf), axis=0)
+    lower, upper = (np.take_along_axis(ordered, np.maximum(place, 0)[None, :, None] // 2, axis=0)[0]
+                    for place in (count - 1, count))
+    return np.where(count[:, None] > 0, 0.5 * (lower + upper), 0)
 
 
 def _seen(position: np.ndarray, normal: np.ndarray, view: SurfaceView, cell: float) -> tuple[np.ndarray, np.ndarray]:

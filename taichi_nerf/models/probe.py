@@ -5,8 +5,10 @@ its weight. Within a sample the density is constant, so that the opacity reaches
 
     t = t_i + (f - 1/2) dt_i,   f = log(1 - (a - A_i) / T_i) / log(1 - w_i / T_i)
 
-which is finer than a sample. The median distance of a ray is where half of its opacity is reached: what floats thinly
-in front of a surface, or shines through it, moves the mean but not the median.
+which is finer than a sample. A ray's surface is where a share of its opacity is reached. Half of it, the median, is not
+moved by what floats thinly in front of a surface, or shines through it, as the mean is. But behind the boundary of a
+thing of density sigma the share a is reached only after -log(1 - a) / sigma: a smaller one lies closer to the boundary,
+and before the mirror image behind a glaze; what is thinner than that share still does not move it.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,15 +46,15 @@ class Seen:
     """[R]"""
     mean: Tensor
     """[R] distance: sum w t / sum w; infinite where there is nothing."""
-    median: Tensor
-    """[R] distance at which half of the opacity is reached; infinite where there is nothing."""
+    surface: Tensor
+    """[R] distance at which the share asked for of the opacity is reached; infinite where there is nothing."""
     free: Tensor
     """[R] distance at which the opacity reaches a threshold; infinite where it never does."""
     sure: Tensor
-    """[R] part of the light that comes from within a reach of the median: what is blurred, or of several things, has
+    """[R] part of the light that comes from within a reach of the surface: what is blurred, or of several things, has
     little."""
     normal: Tensor
-    """[R, 3] unit, outwards, at the median; 0 where there is none, or none was asked for."""
+    """[R, 3] unit, outwards, at the surface; 0 where there is none, or none was asked for."""
 
 
 class AtPoints(NamedTuple):
@@ -74,14 +76,15 @@ def next_piece(count: int, done: int, marched: int, device: torch.device, per_pi
 
 @torch.no_grad()
 def look(model: nn.Module, rays: Rays, *, normals: bool = False, threshold: float = 0.5, reach: float = 0.0,
-         on_rays: Callable[[int, int], None] | None = None) -> Seen:
+         share: float = 0.5, on_rays: Callable[[int, int], None] | None = None) -> Seen:
     """What `rays`, each a pixel of its own, meet; not differentiable.
 
     Args:
         model: a single model, which says of what samples its pixels are made.
         normals: also find them, with twelve densities more a ray.
         threshold: opacity in (0, 1) at which `Seen.free` ends.
-        reach: model units to either side of the median, for `Seen.sure`.
+        reach: model units to either side of the surface, for `Seen.sure`.
+        share: in (0, 1), of a ray's opacity, that is reached at its surface.
         on_rays: is told how many are done, of how many.
     """
     device, total = rays.origins.device, len(rays)
@@ -92,7 +95,7 @@ def look(model: nn.Module, rays: Rays, *, normals: bool = False, threshold: floa
         chosen = order[done : done + count]
         some = rays[chosen.to(device)]
         pixels = model.render(some)
-        columns[chosen] = _columns(model, some, pixels, normals, threshold, reach).float().cpu()
+        columns[chosen] = _columns(model, some, pixels, normals, threshold, reach, share).float().cpu()
         done, marched = done + len(chosen), marched + pixels.marched
         count = next_piece(count, done, marched, device)
         if on_rays is not None:
@@ -103,19 +106,20 @@ def look(model: nn.Module, rays: Rays, *, normals: bool = False, threshold: floa
                    for field, part in zip(fields(Seen), parts)})
 
 
-def _columns(model: nn.Module, rays: Rays, pixels: Pixels, normals: bool, threshold: float, reach: float) -> Tensor:
+def _columns(model: nn.Module, rays: Rays, pixels: Pixels, normals: bool, threshold: float, reach: float,
+             share: float) -> Tensor:
     """[R, 11] as of `Seen`."""
     samples, weights = pixels.samples, pixels.weights.double()
     before, opacity = _opacity_before(weights, samples)
-    median, step = _reached(0.5 * opacity, weights, before, samples)
+    surface, step = _reached(share * opacity, weights, before, samples)
     mean = torch.zeros_like(opacity).index_add_(0, samples.ray_index, weights * samples.t)
-    apart = (samples.t - median.index_select(0, samples.ray_index)).abs()
+    apart = (samples.t - surface.index_select(0, samples.ray_index)).abs()
     near = torch.zeros_like(opacity).index_add_(0, samples.ray_index, weights * (apart <= reach))
-    there = torch.isfinite(median)
+    there = torch.isfinite(surface)
     normal = torch.zeros_like(pixels.colour)
     if normals and bool(there.any()):
-        normal[there] = _normals(model, rays[there], median[there], step[there])
-    columns = (pixels.opacity, torch.where(opacity > 0, mean / opacity.clamp_min(LEAST), torch.inf), median,
+        normal[there] = _normals(model, rays[there], surface[there], step[there])
+    columns = (pixels.opacity, torch.where(opacity > 0, mean / opacity.clamp_min(LEAST), torch.inf), surface,
                _reached(torch.full_like(opacity, threshold), weights, before, samples)[0],
                near / opacity.clamp_min(LEAST))
     return torch.cat([pixels.colour.double(), *(column[:, None].double() for column in columns), normal.double()],

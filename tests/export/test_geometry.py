@@ -17,6 +17,7 @@ from taichi_nerf.data.scene import Cameras
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import facts, libraries, mesh, mesh_files, point_files, points, texture, view_colours, volume
 from taichi_nerf.export.depth import write_depth
+from taichi_nerf.export.photo_views import in_reserve, photo_views
 from taichi_nerf.export.rasterise import rasterised
 from taichi_nerf.export.surface import box_of, pinhole, surface_views
 
@@ -60,10 +61,13 @@ def ball(field, views):
 def test_points_lie_on_the_surface_one_in_a_voxel(field):
     found = points.surface_points(field, around(), rays=6 * 900, voxel=0.5)
     away = found.position - CENTRE
-    assert np.abs(np.linalg.norm(away, axis=1) - RADIUS).mean() < 0.1
+    # where exp(-integral of 75 / (1 + exp(x / 0.04))) = 0.85, seen from the front: the ball is soft
+    assert np.abs(np.linalg.norm(away, axis=1) - (RADIUS + 0.117)).mean() < 0.1
     assert ((found.normal * away).sum(axis=1) > 0.9 * RADIUS).mean() > 0.95
     assert np.abs(found.colour / 255 - COLOUR).max() < 0.02 and (found.confidence > 0.5).all()
     assert len(np.unique(np.floor((found.position - found.position.min(axis=0)) / 0.5), axis=0)) > 0.9 * len(found)
+    deeper = points.surface_points(field, around(), rays=6 * 900, voxel=0.5, share=0.5)
+    assert 0.03 < (np.linalg.norm(away, axis=1).mean() - np.linalg.norm(deeper.position - CENTRE, axis=1).mean()) < 0.1
     inside = points.surface_points(field, around(), rays=6 * 900, voxel=0.5, box=np.array([CENTRE, CENTRE + 9]))
     assert 0 < len(inside) < len(found) / 4 and (inside.position >= CENTRE).all()
 
@@ -103,6 +107,44 @@ def test_smoothing_takes_steps_away_and_no_volume(ball):
     assert volumes[1] == pytest.approx(volumes[0], rel=0.02)
 
 
+def test_even_normals_have_no_ripples_and_keep_the_surface_and_its_edges(ball):
+    made, draw = ball[0], np.random.default_rng(0)
+    rough = dataclasses.replace(made, shading=made.normals + 0.15 * draw.normal(size=made.vertices.shape))
+    exact = (made.vertices - CENTRE) / np.linalg.norm(made.vertices - CENTRE, axis=1, keepdims=True)
+    even = mesh.with_even_normals(rough)
+    assert (even.vertices == made.vertices).all() and np.allclose(np.linalg.norm(even.normals, axis=1), 1)
+    assert np.square(even.normals - exact).mean() < 0.3 * np.square(rough.normals - exact).mean()
+    side = np.arange(3)
+    x, y = (axis.reshape(-1) for axis in np.meshgrid(side, side))
+    roof = np.stack([x, y, np.where(x < 1, 0.0, 9.0)], axis=1)  # of two ways, next to each other
+    faces = np.array([[n, n + 1, n + 3] for n in (0, 1, 3, 4)] + [[n + 1, n + 4, n + 3] for n in (0, 1, 3, 4)])
+    given = np.where(x[:, None] < 1, (1.0, 0, 0), (0, 0, 1.0))
+    found = mesh.with_even_normals(mesh.Mesh(vertices=roof, faces=faces, shading=given)).normals
+    assert np.abs(found - given).max() < 1e-6
+
+
+def test_a_solid_is_watertight_whatever_was_seen(field, views):
+    grid = mesh.grid_around(views, box_of(field, None), 40)
+    for seen, least, most in ((views, 0.95, 1.1), (views[:1], 0.6, 2.0)):
+        distance, weight = mesh.distance_grid(grid, seen)
+        known = mesh.known_enough(weight, len(seen))
+        made = mesh.without_small_parts(mesh.mesh_of(grid, mesh.closed(distance, known)))[0]
+        solid = trimesh.Trimesh(made.vertices, made.faces)
+        assert solid.is_watertight and made.holes == 0
+        assert least < solid.volume / (4 / 3 * np.pi * RADIUS**3) < most
+        less = mesh.simplified(mesh.smoothed(made), 600)
+        assert less.holes == 0 and len(less.faces) <= 600
+    cut = mesh.closed(np.full((4, 5, 6), -1.0, np.float32))
+    assert cut[1:-1, 1:-1, 1:-1].max() == -1 and all(np.take(cut, end, axis).min() == 1 for end in (0, -1)
+                                                     for axis in range(3))
+
+
+def test_triangles_back_to_back_are_dropped_in_pairs():
+    faces = np.array([[0, 1, 2], [2, 1, 0], [3, 4, 5], [5, 3, 4], [6, 7, 8]])
+    assert mesh._without_flaps(faces).tolist() == [[3, 4, 5], [5, 3, 4], [6, 7, 8]]
+    assert len(mesh._without_flaps(faces[:0])) == 0
+
+
 def test_a_level_of_the_density_is_closed(field, views, ball):
     grid = mesh.grid_around(views, box_of(field, None), 24)
     made = mesh.mesh_of(grid, mesh.density_grid(grid, field, 20.0))
@@ -123,6 +165,16 @@ def test_small_parts_are_dropped_and_counted():
     assert mesh.Mesh(vertices=kept.vertices, faces=kept.faces[:2]).holes == 1
 
 
+def test_a_solid_that_touches_itself_is_said_to(tmp_path):
+    corners = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0.0]])
+    faces = np.array([[0, 3, 2], [0, 2, 1], [0, 1, 3], [2, 3, 1]])
+    other = np.array([0, 1, 4, 5])[faces]
+    both = mesh.Mesh(vertices=corners, faces=np.concatenate([faces, other]))
+    assert both.touching_edges.tolist() == [[0, 1]] and both.holes == 0
+    mesh_files.write_mesh(tmp_path / "two.stl", both, up=UP)
+    assert facts.facts_of(tmp_path / "two.stl")[-1] == "watertight, touching itself along 1 edges"
+
+
 def test_colours_are_those_that_views_show_where_they_see_the_point(ball, views):
     made, grid = ball
     found = view_colours.vertex_colours(made, views, grid.cell)
@@ -130,6 +182,54 @@ def test_colours_are_those_that_views_show_where_they_see_the_point(ball, views)
     behind = view_colours.colours_at(np.array([CENTRE - (RADIUS, 0, 0)]), np.array([[-1.0, 0, 0]]), views[:1],
                                      grid.cell)
     assert (behind == view_colours.GREY).all()
+
+
+def photo_of(view, side: int = 80) -> np.ndarray:
+    """[side, side, 4]: what a view shows, and nothing behind it."""
+    rgba = np.dstack([view.colour, np.where(view.met, 255, 0).astype(np.uint8)])
+    return np.asarray(Image.fromarray(rgba).resize((side, side), Image.Resampling.NEAREST))
+
+
+def coloured(made, cell, cameras, photos, looks, *, counted=None, longest=80):
+    """The views of photos, and the colours in [0, 1] that they give to the corners of a mesh."""
+    shown = list(photo_views(made, cameras, photos, counted or [None] * len(photos), looks, cell, longest=longest))
+    return shown, view_colours.vertex_colours(made, shown, cell) / 255
+
+
+def test_photos_colour_what_they_see_of_a_mesh(ball, views):
+    made, grid = ball
+    photos, cameras = [photo_of(view) for view in views], around(80)
+    shown, found = coloured(made, grid.cell, cameras, photos, views)
+    assert np.abs(found - COLOUR).mean() < 0.02
+    assert shown[0].distance[40, 40] == pytest.approx(18 - RADIUS, abs=0.3)
+    assert np.linalg.norm(shown[0].position[40, 40] - CENTRE) == pytest.approx(RADIUS, abs=0.3)
+    smaller, found = coloured(made, grid.cell, cameras, photos, views, longest=30)
+    assert smaller[0].colour.shape == (30, 30, 3) and np.abs(found - COLOUR).mean() < 0.02
+    _, found = coloured(made, grid.cell, cameras.subset([0]), photos[:1], views)
+    behind = made.vertices[:, 0] < CENTRE[0] - 1
+    assert np.allclose(found[behind], view_colours.GREY / 255)
+    blue = np.where([[[True, True, False, False]]], np.uint8(0), photos[0])
+    shown, _ = coloured(made, grid.cell, cameras.subset([0]), [blue], views)
+    found = view_colours.vertex_colours(made, [*shown, *in_reserve(views[1:])], grid.cell) / 255
+    assert np.abs(found[behind] - COLOUR).mean() < 0.02  # the field's, where no photo sees
+    assert np.abs(found[made.normals[:, 0] > 0.9] - (0, 0, COLOUR[2])).max() < 0.02
+
+
+def test_what_stands_before_a_mesh_or_under_a_mask_is_not_painted_on_it(ball, views):
+    made, grid = ball
+    near = dataclasses.replace(views[0], distance=np.full_like(views[0].distance, 5.0))
+    for looks, mask in (([near], np.ones((80, 80), bool)), (views[:1], np.zeros((80, 80), bool))):
+        shown, found = coloured(made, grid.cell, around(80).subset([0]), [photo_of(views[0])], looks, counted=[mask])
+        assert not shown[0].met.any() and np.allclose(found, view_colours.GREY / 255)
+
+
+def test_one_bad_photo_among_several_hardly_shows(ball, views):
+    made, grid = ball
+    good = photo_of(views[0])
+    bad = np.dstack([np.full((80, 80, 3), (255, 0, 255), np.uint8), good[..., 3]])
+    _, found = coloured(made, grid.cell, around(80).subset([0, 0, 0, 0]), [bad, good, good, good], views[:1] * 4)
+    front = made.normals[:, 0] > 0.9
+    assert np.abs(found[front] - COLOUR).max() < 0.02
 
 
 @pytest.mark.parametrize("up", [(0, 0, 1), (0, 0, -1), (0, 1, 0.2), (0.1, -1, 0), (1, 0, 0), (-1, 0, 0)])
