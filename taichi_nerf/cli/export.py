@@ -74,7 +74,8 @@ class Export(Common):
     surfaces: fog becomes lumps, and what nobody saw is not left out."""
     front: Annotated[float | None, arg(metavar="SHARE")] = None
     """Of meshes and points: how much of a ray's opacity lies in front of the surface, above 0 and below 1. By default
-    0.15; 0.5 where there is so much fog that it becomes part of the surface, which then lies a little too deep."""
+    0.15 of objects that stand alone, in images with alpha, and 0.5 of all else, where fog would become part of the
+    surface; that lies a little too deep for it."""
     close: bool = False
     """Make the mesh a solid without holes, for printing: what no camera saw counts as inside, and the box cuts it off,
     so that a table that was seen from above has a foot below."""
@@ -220,7 +221,7 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
 
     from .. import paths
     from ..data.scene import Cameras
-    from ..export.surface import FRONT, pinhole, surface_views
+    from ..export.surface import pinhole, share_in_front, surface_views
 
     scene = field.scene
     cell = float((box[1] - box[0]).max()) / command.resolution
@@ -230,8 +231,8 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
     _say_memory(BYTES_A_PIXEL * int(cameras.size.astype(np.int64).prod(axis=1).sum()),
                 f"{len(cameras)} views of up to {cameras.size.max()} pixels", "use a smaller --resolution")
     with Progress("looking") as line:
-        return list(surface_views(field, cameras, reach=2 * cell, share=command.front or FRONT, time=command.time,
-                                  on_view=_left(line)))
+        return list(surface_views(field, cameras, reach=2 * cell, share=command.front or share_in_front(field.scene),
+                                  time=command.time, on_view=_left(line)))
 
 
 def _photos(command: Export, field: "Field") -> "PlainPhotos | None":
@@ -281,14 +282,13 @@ def _say_memory(needed: int, what: str, remedy: str) -> None:
 def _points(command: Export, field: "Field", output: Path) -> None:
     from ..export.point_files import write_points
     from ..export.points import surface_points
-    from ..export.surface import FRONT
 
     box = _box(command, field)
     _say_memory(BYTES_A_RAY * command.rays, f"at most {command.rays} rays", "use fewer --rays")
     voxel = _side(field, box) / command.resolution
     with Progress("looking") as line:
         points = surface_points(field, field.scene.splits["train"].cameras, rays=command.rays, voxel=voxel, box=box,
-                                share=command.front or FRONT, time=command.time, on_view=_left(line))
+                                share=command.front, time=command.time, on_view=_left(line))
     make_folder(output.parent)
     unit = command.unit or 1.0
     write_points(output, points.moved(field.scene.origin, unit))

@@ -11,7 +11,7 @@ import numpy as np
 from ..data.scene import Cameras
 from ..errors import UserError
 from ..query import Field
-from .surface import FRONT, pinhole, surface_views
+from .surface import pinhole, share_in_front, surface_views
 
 __all__ = ["PointCloud", "merged", "surface_points"]
 
@@ -45,7 +45,7 @@ class PointCloud:
 
 
 def surface_points(field: Field, cameras: Cameras, *, rays: int, voxel: float, box: np.ndarray | None = None,
-                   share: float = FRONT, time: float | None = None,
+                   share: float | None = None, time: float | None = None,
                    on_view: Callable[[int, int], None] | None = None) -> PointCloud:
     """Points where rays of `cameras` meet surfaces of `field`, one a voxel.
 
@@ -54,12 +54,14 @@ def surface_points(field: Field, cameras: Cameras, *, rays: int, voxel: float, b
         rays: about so many at the most, evenly over all pixels.
         voxel: side of a voxel, in units of the file.
         box: [2, 3] corners, of that world, outside of which there are none.
-        share, time, on_view: as of `surface_views`.
+        share: of a ray's opacity that lies in front of the surface; by default `share_in_front` of the scene.
+        time, on_view: as of `surface_views`.
 
     Raises UserError where there is no surface.
     """
     pixels = int(cameras.size.astype(np.int64).prod(axis=1).sum())
     cameras = pinhole(cameras, min(1.0, (rays / pixels) ** 0.5))
+    share = share_in_front(field.scene) if share is None else share
     found: list[PointCloud] = []
     for view in surface_views(field, cameras, normals=True, reach=2 * voxel, share=share, time=time,
                               on_view=on_view):

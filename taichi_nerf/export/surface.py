@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..data.scene import PERSPECTIVE, Cameras
+from ..data.scene import PERSPECTIVE, Cameras, Scene
 from ..errors import UserError
 from ..query import SHARE, Field, Seen
 
-__all__ = ["FRONT", "OPAQUE", "SurfaceView", "box_of", "pinhole", "surface_views"]
+__all__ = ["OPAQUE", "SurfaceView", "box_of", "pinhole", "share_in_front", "surface_views"]
 
 OPAQUE = 0.5  # opacity from which on a ray meets a surface
-FRONT = 0.15  # of a ray's opacity that lies in front of the surface of meshes and points: see `models.probe`
+ALONE = 0.15  # of a ray's opacity lies in front of the surface of an object that stands alone: see `models.probe`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,13 @@ class SurfaceView:
     def met(self) -> np.ndarray:
         """[H, W] bool: where there is a surface."""
         return np.isfinite(self.distance)
+
+
+def share_in_front(scene: Scene) -> float:
+    """How much of a ray's opacity lies in front of the surface of meshes and points: little where an object stands
+    alone, before which there is nothing; where things stand in a room or outdoors half of it, the median, since fog
+    would else be lumps of the surface."""
+    return ALONE if scene.bounded else SHARE
 
 
 def pinhole(cameras: Cameras, factor: float = 1.0, longest: int | None = None) -> Cameras:
