@@ -29,8 +29,11 @@ class RefineConfig:
     coarse: float = 0.25
     """Part of the training in which the levels of a hash grid come in one after the other, from coarse to fine; 0.5
     for poses that are off by degrees."""
-    pull: float = 2e-3
-    """Weight of the mean length of the corrections in the loss."""
+    pull: float = 0.02
+    """Weight of the mean length of the corrections in the loss, which keeps cameras that are right where they are."""
+    pull_final: float = 0.03
+    """Part of that weight that is left at the end; it falls exponentially, as the learning rate does, so that it holds
+    cameras while little is known, and nothing back in the end."""
 
     def __post_init__(self):
         above(self, 0, MANY, "learning_rate")
@@ -38,6 +41,7 @@ class RefineConfig:
         within(self, 0, LARGEST, "start_step")
         require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
         within(self, 0, MANY, "pull")
+        above(self, 0, 1, "pull_final")
         require(self.active or not self.precondition, "precondition needs corrections: give poses or lenses")
 
     @property

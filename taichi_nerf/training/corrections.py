@@ -67,5 +67,8 @@ class Corrections(nn.Module):
             model.let_in(standing.progress / self.refine.coarse)
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
-        """What holds the corrections back."""
-        return {"pull": self.refine.pull * self.cameras.pull()} if self.refine.active and self.refine.pull > 0 else {}
+        """What holds the corrections back, less and less."""
+        if not self.refine.active or self.refine.pull == 0:
+            return {}
+        weight = self.refine.pull * self.refine.pull_final**standing.progress
+        return {"pull": weight * self.cameras.pull()}

@@ -22,6 +22,7 @@ from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras
 from taichi_nerf.data.disturb import disturb_poses, with_split
 from taichi_nerf.fields.hash_field import HashField
 from taichi_nerf.ops.camera import rays_from_pixels
+from taichi_nerf.training.corrections import Corrections
 from taichi_nerf.training.refinement import CameraRefinement
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.step import AutogradStep
@@ -114,6 +115,16 @@ def test_the_pull_is_none_at_rest_and_does_not_grow_with_the_distance():
         forces.append(refinement.twist.grad.norm(dim=1))
     for force in forces:
         torch.testing.assert_close(force, torch.full((4,), 0.25), rtol=1e-3, atol=0)
+
+
+def test_the_pull_falls_to_a_part_of_itself():
+    refine = RefineConfig(poses=True, pull=0.5, pull_final=0.1)
+    corrections = Corrections(hemisphere_cameras(4, 20), TrainingConfig(refine=refine))
+    with torch.no_grad():
+        corrections.cameras.twist.fill_(0.1 / 6**0.5)
+    found = [float(corrections.losses(None, None, Standing(step=0, progress=progress, seeds=None))["pull"].detach())
+             for progress in (0.0, 0.5, 1.0)]
+    assert found == pytest.approx([0.05, 0.05 * 0.1**0.5, 0.005], rel=2e-3)
 
 
 def test_images_of_one_lens_are_corrected_together():
