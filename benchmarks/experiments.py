@@ -203,7 +203,7 @@ WORSE = {how: partial(with_perturbed_training, how=how) for how in ("colour", "o
 
 
 def moving_arms() -> dict[str, InstantNGPConfig]:
-    """What knows no time, what is told it, and what bends points back to the first time, told or not."""
+    """What knows no time, what is told it, and what bends points back to a time of rest, told or not."""
     return {"static": InstantNGPConfig(), "t-nerf": TNeRFConfig(), "d-nerf": DNeRFConfig(),
             "d-nerf, displacement alone": DNeRFConfig(field_sees_time=False), "nerfies": NerfiesConfig(),
             "nerfies, motions alone": NerfiesConfig(field_sees_time=False)}

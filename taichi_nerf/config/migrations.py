@@ -99,10 +99,16 @@ LATER: dict[str, object] = {
                  "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0))},
 }
 
+# of a model, likewise, by its kind
+LATER_OF_MODELS: dict[str, dict] = {
+    "d-nerf": {"warp": {"waves": 0, "rest": 0.0, "course": 0.0}},
+    "nerfies": {"warp": {"rest": 0.0}},
+}
+
 
 def todays_model(values: object, version: int) -> object:
     """The values of a model of some version of the formats, as of today's."""
-    return _stepped(values, MODEL_STEPS[version - 1 :])
+    return _stepped(values, [*MODEL_STEPS[version - 1 :], _with_later_settings_of_models])
 
 
 def todays_run(values: object, version: int) -> object:
@@ -112,7 +118,15 @@ def todays_run(values: object, version: int) -> object:
 
 def _with_later_settings(run: dict) -> dict:
     """With all that came later, where the run lacks any of it."""
-    return _filled(run, LATER) if {"scene", "training"} <= run.keys() else run
+    if not {"scene", "training"} <= run.keys():
+        return run
+    run = _filled(run, LATER)
+    return {**run, "model": _with_later_settings_of_models(run["model"])} if isinstance(run.get("model"), dict) else run
+
+
+def _with_later_settings_of_models(model: dict) -> dict:
+    later = LATER_OF_MODELS.get(model.get("kind"))
+    return model if later is None else _filled(model, later)
 
 
 def _filled(values: dict, later: Mapping[str, object]) -> dict:

@@ -6,15 +6,25 @@ from .fields import DEEPEST, WIDEST
 from .model import LONGEST_CODE
 from .settings import LARGEST, MANY, above, require, within
 
+STANDING = 0.2  # part of a training with a course in which all times are there, and nothing is moved yet
+
 
 @dataclass(frozen=True, kw_only=True)
 class WarpConfig:
-    """The displacement network: sines and cosines of a point and a time before a small deep network."""
+    """The displacement network: sines and cosines of a point before a small deep network, and waves of the time."""
 
-    levels: int = 6
+    levels: int = 4
     """Frequencies of the coordinates, from 1 in powers of two, of a box with the half side 1."""
+    waves: int = 4
+    """Waves of the time that the displacement of a point is a sum of, the first with half a period over all times, and
+    each with half a period more than the one before. 0: the network is told the time instead, as in D-NeRF."""
     time_levels: int = 6
-    """Frequencies of the time."""
+    """Frequencies of the time that the network is told where there are no waves."""
+    rest: float = 0.5
+    """The time at which nothing is displaced, in whose state the field has the scene; 0 in D-NeRF."""
+    course: float = 0.85
+    """Part of the training at whose end all times have come in: the first fifth of it shows what stands still in the
+    photos of all times, then those nearest to the time of rest come first. 0: all are there at once."""
     width: int = 64
     """Width of the hidden layers."""
     layers: int = 3
@@ -23,10 +33,16 @@ class WarpConfig:
     """Of the networks' learning rate."""
 
     def __post_init__(self):
-        within(self, 0, 16, "levels", "time_levels")
+        within(self, 0, 16, "levels", "time_levels", "waves")
+        within(self, 0, 1, "rest")
+        _check_course(self.course)
         within(self, 1, WIDEST, "width")
         within(self, 1, DEEPEST, "layers")
         above(self, 0, 100, "rate")
+
+
+def _check_course(course: float) -> None:
+    require(course == 0 or STANDING < course < 1, f"course must be 0, or above {STANDING} and below 1, got {course}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +59,10 @@ class RigidWarpConfig:
     """Of so many times, evenly spread, there are codes; between them lie those of other times. None: one for each time
     of the training images."""
     course: float = 0.0
-    """Part of the training in which times come in from the first to the last; 0: all are there at once."""
+    """Part of the training at whose end all times have come in: the first fifth of it shows what stands still in the
+    photos of all times, then those nearest to the time of rest come first. 0: all are there at once."""
+    rest: float = 0.0
+    """The time from which the others come in."""
     width: int = 64
     """Width of the hidden layers."""
     layers: int = 3
@@ -60,7 +79,8 @@ class RigidWarpConfig:
     def __post_init__(self):
         within(self, 0, 16, "levels")
         require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
-        require(0 <= self.course < 1, f"course must be in [0, 1), got {self.course}")
+        _check_course(self.course)
+        within(self, 0, 1, "rest")
         within(self, 1, LONGEST_CODE, "code")
         within(self, 2, LARGEST, "codes")
         within(self, 1, WIDEST, "width")

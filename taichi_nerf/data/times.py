@@ -59,8 +59,8 @@ def time_suspicions(split: Split, cameras: Cameras) -> Iterator[str]:
         yield f"{split.name}: all images have the time {split.time[0]:g}: to models that move this scene stands still"
         return
     if split.time.min() > 0:
-        yield (f"{split.name}: the first time is {split.time.min():.3g}, not 0, and d-nerf begins with how things "
-               "were at 0, which no image shows: subtract it from all times, and divide them by the last")
+        yield (f"{split.name}: the first time is {split.time.min():.3g}, not 0, and how things were at 0 no image "
+               "shows: subtract it from all times, and divide them by the last")
     if np.ptp(cameras.position, axis=0).max() < ONE_PLACE:
         yield (f"{split.name}: one camera that does not move sees each time once: nothing tells how far away a thing "
                "that moves is; its pictures from elsewhere are guessed")

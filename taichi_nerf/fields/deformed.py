@@ -1,10 +1,17 @@
 """A field behind a warp: what is at x at a time is what another field has at x + d(x, time).
 
-S samples, R rays. The displacement d is that of a network, nothing at the first time, so that the other field is of the
-scene as it was then (Pumarola et al. 2021, D-NeRF, section 4.1); or that of a rigid motion of each point
-(`rigid.RigidWarp`).
+S samples, R rays. The displacement d is that of a network, nothing at the time of rest r, so that the other field is of
+the scene as it was then. The network is told the time (Pumarola et al. 2021, D-NeRF, section 4.1, where r is the first
+one), or gives coefficients a, b of K waves of the time (Wang et al. 2021, Neural Trajectory Fields):
+
+    d(x, t) = sum_k a_k(x) sin(pi k (t - r)) / k + b_k(x) (1 - cos(pi k (t - r))) / k
+
+A network that is told the time has to learn at each place how things move there. In waves all places where a thing
+comes by have the same coefficients if it moves rigidly, and what is learned of some times is a guess of the next. Or
+else d is that of a rigid motion of each point (`rigid.RigidWarp`).
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -17,14 +24,14 @@ from .field import Field, Samples
 from .mlp import MLP
 from .timed import encoded_times
 
-__all__ = ["Correspondence", "Deformed", "Displacement"]
+__all__ = ["Correspondence", "Deformed", "Displacement", "Trajectories"]
 
 NEWTON_STEPS, DAMPING = 10, 1e-6  # of the search for the point that a warp takes to a place
 STILL = 0.01  # of the usual size are the weights of the last layer at first: hardly anything moves
 
 
 class Displacement(nn.Module):
-    """d(x, time), a small network of sines and cosines of both; exactly 0 at the time 0."""
+    """d(x, time), a small network of sines and cosines of both; exactly 0 at the time of rest."""
 
     def __init__(self, config: WarpConfig, side: float, generator: torch.Generator):
         """`side` of the box in model units."""
@@ -41,7 +48,35 @@ class Displacement(nn.Module):
         place = encode_position(positions * (2 / self.side), self.config.levels).t()  # the box is [-1, 1]^3
         time = encoded_times(shot, self.config.time_levels, count, ray_index, positions.dtype)
         moved = self.network(torch.cat([place, time])).to(positions.dtype).t() * (self.side / 2)
-        return moved * of_samples(shot.time > 0, count, ray_index)[:, None]
+        return moved * of_samples(shot.time != self.config.rest, count, ray_index)[:, None]
+
+
+class Trajectories(nn.Module):
+    """d(x, time), a sum of waves of the time whose coefficients are those of a small network of x; exactly 0 at the
+    time of rest."""
+
+    def __init__(self, config: WarpConfig, side: float, generator: torch.Generator):
+        """`side` of the box in model units."""
+        super().__init__()
+        self.config, self.side = config, side
+        self.network = MLP(encoding_width(3, config.levels, True), 3 * 2 * config.waves, width=config.width,
+                           hidden_layers=config.layers, generator=generator)
+        with torch.no_grad():
+            self.network.weights[-1].mul_(STILL)
+
+    def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
+        """[S, 3] in model units of positions [S, 3], at the times of a shot. Differentiable with respect to them."""
+        count = len(positions)
+        place = encode_position(positions * (2 / self.side), self.config.levels).t()  # the box is [-1, 1]^3
+        coefficients = self.network(place).to(positions.dtype).unflatten(0, (3, -1))  # [3, 2 K, S]
+        waves = of_samples(self.waves(shot.time.to(positions.dtype)), count, ray_index, dim=1)
+        return (coefficients * waves).sum(dim=1).t() * (self.side / 2)
+
+    def waves(self, time: Tensor) -> Tensor:
+        """[2 K, R] of times [R]."""
+        wave = torch.arange(1, self.config.waves + 1, dtype=time.dtype, device=time.device)[:, None]
+        angle = math.pi * wave * (time - self.config.rest)
+        return torch.cat([angle.sin() / wave, (1 - angle.cos()) / wave])
 
 
 class Correspondence(NamedTuple):

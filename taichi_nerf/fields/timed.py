@@ -16,12 +16,19 @@ class TimedHashField(HashField):
     it says of the point the colour network sees."""
 
     def __init__(self, config: FieldConfig, side: float, generator: torch.Generator, appearance: int = 0, *,
-                 time_levels: int, layers: int):
+                 time_levels: int, layers: int, late: bool = False):
+        """`late`: the time is told by as much as `hear` says, which is kept in the state."""
         super().__init__(config, side, generator, appearance, told=encoding_width(1, time_levels, True), layers=layers)
         self.time_levels = time_levels
+        self.register_buffer("heard", torch.ones(()) if late else None)
+
+    def hear(self, share: float) -> None:
+        """Be told so much of the time: from 0, where nothing is known of it, to 1."""
+        self.heard.fill_(share)
 
     def told(self, shot: Shot, samples: int, ray_index: Tensor | None) -> Tensor:
-        return encoded_times(shot, self.time_levels, samples, ray_index, self.table.dtype)
+        time = encoded_times(shot, self.time_levels, samples, ray_index, self.table.dtype)
+        return time if self.heard is None else time * self.heard
 
 
 def encoded_times(shot: Shot, levels: int, samples: int, ray_index: Tensor | None, dtype: torch.dtype) -> Tensor:

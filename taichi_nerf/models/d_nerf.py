@@ -1,28 +1,51 @@
-"""D-NeRF: the scene as it was at the first time, and where its points have gone since (Pumarola et al. 2021).
+"""D-NeRF: the scene as it was at a time of rest, and where its points are at others (Pumarola et al. 2021).
 
-A displacement network bends each point back to where it was at time 0, and the field is asked there. With a hash grid
+A displacement bends each point back to where it was at the time of rest, and the field is asked there. With a hash grid
 that is the shape of TiNeuVox-S (Fang et al. 2022): the displacement network is small, the field has features of several
 strides, and its networks see the time as well, since no displacement makes anything appear.
+
+A displacement is learned from what the field shows nearby: of a thing that is elsewhere by more than about its own size
+it learns nothing, and a field of all times at once has the thing nowhere. So a training has a course, as in the code of
+D-NeRF. First all photos show what stands still. Then the photos nearest to the time of rest show what moves, nearly
+where it rests, and the others come in from there in the order of their times, so that whatever comes in is near to
+where the displacement has it already. What moves was nowhere while all stood still, so that the occupancy grid had
+given up its cells: for a moment all are sampled again. The displacement learns at the same rate until all photos are
+there. Of the time the field is told nothing before that: what it could explain so would be left to it.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from ..fields.deformed import Correspondence, Deformed, Displacement
+from ..config import DNeRFConfig
+from ..config.warp import STANDING
+from ..fields.deformed import Correspondence, Deformed, Displacement, Trajectories
 from ..fields.field import Field
 from ..fields.hash_field import HashField
-from ..types import Shot
-from .model import ParameterGroup
+from ..fields.timed import TimedHashField
+from ..types import Rays, Shot, Standing
+from .model import Box, ParameterGroup
+from .pixels import Pixels
 from .t_nerf import TNeRF
 
 __all__ = ["DNeRF"]
 
+FIRST = 0.06  # part of the photos that shows what moves at first
+FINAL = 0.1  # of the displacement's learning rate is left at the end of a training with a course
+REOPENED = 4  # updates for which all cells count as occupied when the photos begin to come in
+HEARING = 0.5  # part of what is left after the course in which the field is told the time more and more
+
 
 class DNeRF(TNeRF):
-    """A hash field behind a displacement, and an occupancy grid of all times. Everything random is a function of
-    `seed`."""
+    """A hash field behind a displacement, and an occupancy grid of the times that are there. Everything random is a
+    function of `seed`."""
+
+    def __init__(self, config: DNeRFConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
+        super().__init__(config, box, seed, counts)
+        self.register_buffer("under_way", torch.zeros((), dtype=torch.bool) if config.warp.course else None)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The displacement learns at a rate of its own."""
@@ -30,7 +53,47 @@ class DNeRF(TNeRF):
         moving = {id(parameter) for parameter in warp}
         groups = [replace(group, parameters=[p for p in group.parameters if id(p) not in moving])
                   for group in super().parameter_groups()]
-        return [*groups, ParameterGroup(name="warp", parameters=warp, kind="network", share=self.config.warp.rate)]
+        return [*groups, ParameterGroup(name="warp", parameters=warp, kind="network", share=self.config.warp.rate,
+                                        factor=self._pace if self.config.warp.course else None)]
+
+    def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
+        field, course = self.field.field, self.config.warp.course
+        if standing is not None and course and isinstance(field, TimedHashField):
+            field.hear(min(max(0.0, (standing.progress - course) / (HEARING * (1 - course))), 1.0))
+        return super().render(rays, standing)
+
+    def know(self, shots: Shot) -> None:
+        super().know(shots)
+        self._from_rest = (shots.time - self.config.warp.rest).abs()  # [N]
+
+    def after_step(self, standing: Standing) -> None:
+        if self.under_way is not None and standing.progress >= STANDING and not self.under_way:
+            self.under_way.fill_(True)
+            self.grid.reopen(REOPENED)
+        super().after_step(standing)
+
+    def photos_seen(self, standing: Standing) -> Tensor | None:
+        reach = self._reach(standing)
+        return None if reach is None else self._from_rest <= reach
+
+    def _reach(self, standing: Standing) -> float | None:
+        """How far from the time of rest photos have come in; None: all of them are there."""
+        course = self.config.warp.course
+        if not STANDING <= standing.progress < course:
+            return None
+        share = FIRST + (1 - FIRST) * (standing.progress - STANDING) / (course - STANDING)
+        return float(self._from_rest.sort().values[math.ceil(share * len(self._from_rest)) - 1])
+
+    def _times_seen(self, standing: Standing) -> tuple[float, float]:
+        reach, rest = self._reach(standing), self.config.warp.rest
+        return (0.0, 1.0) if reach is None else (max(rest - reach, 0.0), min(rest + reach, 1.0))
+
+    def _pace(self, standing: Standing) -> float:
+        """Of the displacement's learning rate: none while all stands still, the same along the course, then less."""
+        course = self.config.warp.course
+        if standing.progress < STANDING:
+            return 0.0
+        return FINAL ** max(0.0, (standing.progress - course) / (1 - course))
 
     def correspondence(self, points: Tensor, time: float, other: float) -> Correspondence:
         """Where the points [P, 3] of `time` are at the `other` time, in model units."""
@@ -39,10 +102,15 @@ class DNeRF(TNeRF):
 
     def _field(self, generator: torch.Generator) -> Field:
         config, side = self.config, self.box.aabb_scale
-        still = super()._field(generator) if config.field_sees_time else HashField(
-            config.field, side, generator, config.appearance, layers=config.density_layers)
+        of_both = config.field, side, generator, config.appearance
+        if config.field_sees_time:
+            still = TimedHashField(*of_both, time_levels=config.time_levels, layers=config.density_layers,
+                                   late=config.warp.course > 0)
+        else:
+            still = HashField(*of_both, layers=config.density_layers)
         return Deformed(still, self._warp(generator))
 
     def _warp(self, generator: torch.Generator) -> nn.Module:
         """What says where points are, untrained."""
-        return Displacement(self.config.warp, self.box.aabb_scale, generator)
+        kind = Trajectories if self.config.warp.waves else Displacement
+        return kind(self.config.warp, self.box.aabb_scale, generator)

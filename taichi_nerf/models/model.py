@@ -59,6 +59,8 @@ class ParameterGroup:
     """Learning rate; None: that of the settings for its kind."""
     share: float = 1.0
     """Of that of the settings, where it has no rate of its own."""
+    factor: Callable[[Standing], float] | None = None
+    """How that of the settings rises and falls for it; None: as they say."""
 
 
 class Exchange(Protocol):
@@ -224,6 +226,9 @@ class Model(nn.Module):
         for module in self.modules():
             if isinstance(module, Field):
                 module.let_in(share)
+
+    def photos_seen(self, standing: Standing) -> Tensor | None:
+        """[N] bool: which of the training images a step draws its pixels of; None: all of them."""
 
     def after_step(self, standing: Standing) -> None:
         """After the step that began where the training stood."""

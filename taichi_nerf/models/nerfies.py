@@ -16,7 +16,6 @@ with a rho' for which anything that moves visibly is an outlier.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,6 @@ __all__ = ["Nerfies"]
 
 POINTS = 1024  # of those that stand still, in a step
 STILL = 1e-3  # model units: of rho', and the deviation of what lies around a point
-FIRST = 0.1  # part of the times that is there from the start
 DRIFT = 128  # purpose of random numbers
 SCALE = 0.03  # of rho: where the elastic loss stops pulling, for what truly bends
 EVERY = 8  # samples of a step of which one is asked for its Jacobian
@@ -60,7 +58,7 @@ class Nerfies(DNeRF):
         return super().render(rays, standing)
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
-        terms = super().losses(pixels, self._so_far(batch, standing), standing)
+        terms = super().losses(pixels, batch, standing)
         if self.config.warp.elastic > 0:
             terms["elastic"] = self.config.warp.elastic * self._elastic(pixels, batch.rays, standing)
         if self.config.warp.still > 0 and self.points is not None:
@@ -72,16 +70,6 @@ class Nerfies(DNeRF):
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN, standing: Standing | None = None) -> Tensor:
         return super().density(positions, self.told(shot, len(positions)), standing)
-
-    def _so_far(self, batch: Batch, standing: Standing) -> Batch:
-        """`batch`, in which later times than have come in weigh nothing."""
-        if standing.progress >= self.config.warp.course:
-            return batch
-        known = self.codes["warp"].time
-        share = FIRST + (1 - FIRST) * standing.progress / self.config.warp.course
-        time = batch.rays.shot.time.view(len(batch), -1)[:, 0]
-        seen = (time <= known[0] + share * (known[-1] - known[0])).to(batch.rgba)
-        return replace(batch, weight=seen if batch.weight is None else seen * batch.weight)
 
     def _elastic(self, pixels: Pixels, rays: Rays, standing: Standing) -> Tensor:
         """Of one in EVERY of the samples, in the place of all."""

@@ -169,6 +169,13 @@ class OccupancyGrid(torch.nn.Module):
         self._pack(-0.5 if self.updates == 0 else self.threshold)
 
     @torch.no_grad()
+    def reopen(self, updates: int) -> None:
+        """Let every cell that is not empty for good count as occupied for so many updates, whatever is seen of it."""
+        kept = self.threshold / self.decay ** (updates + 0.5)
+        self.values.copy_(torch.where(self.values < 0, self.values, self.values.clamp_min(kept)))
+        self._pack(self.threshold)
+
+    @torch.no_grad()
     def confine(self, lower: Sequence[float], upper: Sequence[float]) -> None:
         """Empty for good every cell that is more than a cell away from the box between two corners: the steps that
         reach into it have their middles no farther. Call it before the first update."""

@@ -4,6 +4,7 @@ P pixels of a step, R rays, `per_pixel` of each pixel.
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -23,6 +24,7 @@ __all__ = ["AdaptiveBatches", "Batches", "PhotoRays", "PixelBatches", "RayBatche
 
 SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
 CROP_DRAWS = 6  # pixels drawn for one of the central half of the images, which is a quarter of their area
+SPARE = 1.25  # pixels drawn for one of some of the images, times how many all images have for one of theirs
 
 
 class Batches(Protocol):
@@ -72,6 +74,9 @@ class PhotoRays:
 class PixelBatches:
     """Pixels of all photos alike; how many, and which of them, a kind of batch says."""
 
+    photos_seen: Callable[[Standing], Tensor | None] = staticmethod(lambda standing: None)
+    """As of `Model`."""
+
     def __init__(self, source: PhotoRays, config: BatchConfig | RayBatchConfig, most_per_pixel: int, patch: int = 1):
         """A pixel has `most_per_pixel` rays when it has all of them; pixels are drawn as squares of `patch` x
         `patch`."""
@@ -107,8 +112,17 @@ class PixelBatches:
 
     def drawn(self, standing: Standing) -> TrainingRays:
         """The rays of the step as they are drawn, from the cameras as they are given."""
-        return training_rays(self.photos.images, self.rays_per_step(), standing.seeds.rays,
-                             self.rays_per_pixel(standing), self.patch)
+        seen, rays = self.photos_seen(standing), self.rays_per_step()
+        if seen is None:
+            return self._drawn(rays, standing)
+        area = self.photos.images.size.prod(dim=1).float()  # [N]
+        share = float((area * seen).sum() / area.sum())
+        drawn = self._drawn(math.ceil(SPARE * rays / share / self.together + 1) * self.together, standing)
+        chosen = seen[drawn.image_index.long()].nonzero()[:rays, 0]  # whole pixels and patches, which are of one image
+        return TrainingRays(*(values[chosen] for values in drawn))
+
+    def _drawn(self, rays: int, standing: Standing) -> TrainingRays:
+        return training_rays(self.photos.images, rays, standing.seeds.rays, self.rays_per_pixel(standing), self.patch)
 
     def adapt(self, rays: int, marched: int, visible: int) -> None:
         """A batch of fixed size learns nothing."""
@@ -177,5 +191,8 @@ def batches_for(model: Model, source: PhotoRays, config: BatchConfig | RayBatchC
     most = config.rays if isinstance(config, RayBatchConfig) else config.max_rays
     patch = max(1, min(patch, math.isqrt(most // model.rays_per_pixel)))
     if isinstance(config, RayBatchConfig):
-        return RayBatches(source, config, model.rays_per_pixel, patch)
-    return AdaptiveBatches(source, config, model.rays_per_pixel, float(model.config.sampling.steps), patch)
+        batches = RayBatches(source, config, model.rays_per_pixel, patch)
+    else:
+        batches = AdaptiveBatches(source, config, model.rays_per_pixel, float(model.config.sampling.steps), patch)
+    batches.photos_seen = model.photos_seen
+    return batches

@@ -74,7 +74,8 @@ class Optimisers:
             return group.rate(standing)
         config = self.config
         start = config.learning_rate if group.kind == "table" else config.network_learning_rate
-        return group.share * start * rate_factor(config, standing)
+        factor = rate_factor(config, standing) if group.factor is None else group.factor(standing)
+        return group.share * start * factor
 
     def of(self, name: str) -> tuple[torch.optim.Optimizer, dict]:
         """The optimiser of a group, and what it knows the group by: its settings."""

@@ -33,19 +33,25 @@ from .test_family import DEGREE, GRID, HASH, facing, make_rays
 
 SAMPLING = SamplingConfig(grid_resolution=16, steps=24)
 T_NERF = TNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3)
-WARP = WarpConfig(levels=3, time_levels=2, width=16, layers=2)
+WARP = WarpConfig(levels=3, waves=0, time_levels=2, rest=0.0, course=0.0, width=16, layers=2)
+WAVES = WarpConfig(levels=3, waves=2, rest=0.4, course=0.6, width=16, layers=2)
 D_NERF = DNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=WARP)
+IN_WAVES = dataclasses.replace(D_NERF, warp=WAVES)
 RIGID = RigidWarpConfig(levels=3, code=4, width=16, layers=2, still=1.0)
 NERFIES = NerfiesConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID, field_sees_time=True)
 TIMES = 5  # that have codes
 SHAPE = {"side": 1.0, "grid": {**GRID, "max_resolution": 8}, "degree": DEGREE, "time_levels": 3}
 OF_WARP = {"warp": {"levels": 3, "time_levels": 2}}
+OF_WAVES = {"warp": {"levels": 3, "waves": 2, "rest": 0.4}}
 STANDING = Standing(step=64, progress=0.4, seeds=Seeds(0, 5, 0))
 MODELS = {
     "t-nerf": (T_NERF, lambda *given: t_nerf(*given, **SHAPE)),
     "d-nerf": (D_NERF, lambda *given: d_nerf(*given, **SHAPE, **OF_WARP, sees_time=True)),
     "d-nerf, pure": (dataclasses.replace(D_NERF, field_sees_time=False),
                      lambda *given: d_nerf(*given, **SHAPE, **OF_WARP, sees_time=False)),
+    "d-nerf, waves": (IN_WAVES, lambda *given: d_nerf(*given, **SHAPE, **OF_WAVES, sees_time=True)),
+    "d-nerf, waves alone": (dataclasses.replace(IN_WAVES, field_sees_time=False),
+                            lambda *given: d_nerf(*given, **SHAPE, **OF_WAVES, sees_time=False)),
     "nerfies": (NERFIES, lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=True)),
     "nerfies, pure": (dataclasses.replace(NERFIES, field_sees_time=False),
                       lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=False)),
@@ -113,6 +119,8 @@ def test_it_renders_what_its_reference_does_with_the_same_gradients(backend, ray
     told = given(backend, rays, time)
     if hasattr(getattr(model.field, "warp", None), "let_in"):
         model.field.warp.let_in(0.5)
+    if getattr(getattr(model.field, "field", None), "heard", None) is not None:
+        model.field.field.hear(0.7)
     state = {key: value.detach().double().cpu().requires_grad_(value.is_floating_point())
              for key, value in model.state_dict().items()}
     marched = model.grid.march(told, near=0.0)
@@ -273,14 +281,76 @@ def test_points_that_stand_still_are_held(cpu, backend, rays):
     assert model.losses(pixels, batch, STANDING)["still"].item() == 0
 
 
-def test_times_come_in_from_the_first_to_the_last(cpu, backend, rays):
-    course = dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, course=0.5))
-    model, told = prepared(backend, course), given(backend, rays, torch.linspace(0, 1, len(rays)))
-    batch = batch_of(backend, told)
-    for progress, last in ((0.0, 0.1), (0.25, 0.55), (0.49, 0.982)):
-        weight = model._so_far(batch, dataclasses.replace(STANDING, progress=progress)).weight
-        assert torch.equal(weight, (told.shot.time <= last).to(weight))
-    assert model._so_far(batch, dataclasses.replace(STANDING, progress=0.5)) is batch
+def at(progress):
+    return dataclasses.replace(STANDING, progress=progress)
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.4])
+def test_photos_come_in_from_the_time_of_rest(cpu, rest):
+    """All are there at first and in the end; those that are not are as far from the time of rest as any that are."""
+    warp = dataclasses.replace(WAVES, rest=rest, course=0.6)
+    model = build_model(dataclasses.replace(IN_WAVES, warp=warp), Box())
+    time = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    model.know(Shot(time=time))
+    for progress, photos in ((0.2, 3), (0.4, 27), (0.599, 50)):
+        seen = model.photos_seen(at(progress))
+        distance = (time - rest).abs()
+        assert seen.sum() == photos and (photos == 50 or distance[seen].max() < distance[~seen].min())
+        first, last = model._times_seen(at(progress))
+        assert 0 <= first <= time[seen].min() + 1e-6 and time[seen].max() - 1e-6 <= last <= 1
+        assert last - first <= 2 * distance[seen].max() + 1e-6
+    for progress in (0.0, 0.19, 0.6, 1.0):
+        assert model.photos_seen(at(progress)) is None and model._times_seen(at(progress)) == (0.0, 1.0)
+    model = build_model(dataclasses.replace(IN_WAVES, warp=dataclasses.replace(warp, course=0.0)), Box())
+    model.know(Shot(time=time))
+    assert model.photos_seen(at(0.3)) is None
+
+
+def test_along_its_course_the_warp_learns_at_one_rate_and_the_field_is_told_the_time_at_last(cpu, backend, rays):
+    model = prepared(backend, IN_WAVES)
+    told = given(backend, rays, 0.3)
+    group = next(group for group in model.parameter_groups() if group.name == "warp")
+    assert [group.factor(at(progress)) for progress in (0.0, 0.19, 0.2, 0.59, 0.6)] == [0, 0, 1, 1, 1]
+    assert group.factor(at(0.8)) == pytest.approx(0.1**0.5) and group.factor(at(1.0)) == pytest.approx(0.1)
+    for progress, heard in ((0.0, 0.0), (0.6, 0.0), (0.7, 0.5), (0.8, 1.0), (1.0, 1.0)):
+        model.render(told, at(progress))
+        assert float(model.field.field.heard) == pytest.approx(heard)
+        model.render(told)
+        assert float(model.field.field.heard) == pytest.approx(heard)
+    assert "field.field.heard" in model.state_dict()
+    assert "field.field.heard" not in build_model(D_NERF, Box()).state_dict()
+
+
+@torch.no_grad()
+def test_cells_that_were_given_up_are_sampled_again_when_photos_begin_to_come_in(cpu, backend, monkeypatch):
+    """For as many updates as are said, and once: a training that is continued does not begin its course anew."""
+    def made():
+        model = build_model(IN_WAVES, Box(bounded=True)).to(backend.device, backend.dtype)
+        model.know(Shot(time=torch.linspace(0, 1, 5)))
+        monkeypatch.setattr(model, "density", lambda positions, shot, standing=None: 200.0 * (positions[:, 0] > 0))
+        return model
+
+    def after(model, updates, progress):
+        model.after_step(dataclasses.replace(STANDING, step=64 + SAMPLING.update_every * updates, progress=progress))
+        return model.grid.occupied(empty).double().mean().item()
+
+    empty = backend.tensor(torch.rand(99, 3, generator=torch.Generator().manual_seed(0)) / 2 - 0.5)
+    model = made()
+    assert after(model, 0, 0.19) == 0
+    assert [after(model, number, 0.2) for number in range(1, 6)] == [1, 1, 1, 1, 0]
+    again = made()
+    again.load_state_dict(model.state_dict())
+    assert after(again, 6, 0.25) == 0
+
+
+@torch.no_grad()
+def test_trajectories_are_at_rest_at_the_time_of_rest_and_go_on_from_there(cpu, backend, rays):
+    warp = prepared(backend, IN_WAVES).field.warp
+    positions = backend.tensor(rays.directions) / 3
+    moved = [warp(positions, Shot(time=torch.full((len(rays),), time, dtype=torch.float64)))
+             for time in (0.4, 0.4 + 1e-4, 0.4 + 2e-4, 1.0)]
+    assert torch.equal(moved[0], torch.zeros_like(positions)) and moved[3].abs().max() > 0.01
+    torch.testing.assert_close(moved[2], 2 * moved[1], rtol=0.02, atol=1e-6)
 
 
 @torch.no_grad()
@@ -335,7 +405,10 @@ def test_scenes_without_times_are_refused(cpu, backend):
 def test_settings_that_make_no_sense_are_refused():
     for config, change, said in ((T_NERF, {"grid_times": 0}, "grid-times"),
                                  (T_NERF, {"time_levels": 17}, "time-levels"), (WARP, {"layers": 0}, "layers"),
-                                 (WARP, {"rate": 0.0}, "rate"), (RIGID, {"code": 0}, "code"),
+                                 (WARP, {"rate": 0.0}, "rate"),
+                                 (WARP, {"waves": -1}, "waves"), (WARP, {"rest": 1.5}, "rest"),
+                                 (WARP, {"course": 0.1}, "course"), (RIGID, {"course": 1.0}, "course"),
+                                 (RIGID, {"code": 0}, "code"),
                                  (RIGID, {"coarse": 1.0}, "coarse"), (RIGID, {"elastic": -1.0}, "elastic")):
         with pytest.raises(SettingError, match=said):
             dataclasses.replace(config, **change)

@@ -87,6 +87,24 @@ def test_training_lowers_the_loss_and_goes_on_exactly(make, tmp_path):
     assert (straight.totals() - middle).squared_error < 0.8 * before.squared_error
 
 
+@pytest.mark.parametrize("rays_per_pixel", [1, 4])
+def test_along_a_course_pixels_are_of_the_photos_that_have_come_in(scene, rays_per_pixel):
+    """As many rays as of all photos, whole pixels, and of each of the photos."""
+    config = dataclasses.replace(SMALL["d-nerf"], rays_per_pixel=rays_per_pixel)
+    batch = dataclasses.replace(BATCH, one_ray=0.0)
+    trainer = trainer_for(make_model(scene, config), scene, default_training(config, batch=batch, steps=9))
+    for progress, photos in ((0.0, 8), (0.2, 1), (0.5, 4), (0.84, 8), (0.9, 8)):
+        standing = Standing(step=3, progress=progress, seeds=Seeds(5, 6, 7))
+        seen, drawn = trainer.model.photos_seen(standing), trainer.batches.drawn(standing)
+        assert len(drawn.image_index) == trainer.batches.rays_per_step()
+        assert len(drawn.image_index.unique()) == photos
+        if seen is not None:
+            assert seen.sum() == photos and seen[drawn.image_index.long()].all()
+        for of_rays in (drawn.image_index, drawn.pixel_index):
+            of_pixels = of_rays.view(-1, rays_per_pixel)
+            assert (of_pixels == of_pixels[:, :1]).all()
+
+
 def test_each_time_has_its_scores_and_what_moves_has_its_own(scene):
     evaluation = evaluate(make_model(scene, SMALL["t-nerf"]), scene)
     assert evaluation.time == tuple(scene.splits["test"].time.tolist())

@@ -1,10 +1,22 @@
 """D-NeRF in plain PyTorch: what `taichi_nerf.models.d_nerf` must render. Notation of `t_nerf`."""
 
+import math
+
 import torch
 
 from ..positional_encoding import encode
 from .fields import network, part
 from .t_nerf import picture
+
+
+def trajectories(w, x, time, side, levels, waves, rest):
+    """[S, 3] of positions x [S, 3] at times [S]: nothing at the time of rest."""
+    sines, cosines = network(w, "network", encode(2 * x / side, levels)).view(-1, 3, 2, waves).unbind(dim=2)
+    moved = 0
+    for k in range(1, waves + 1):
+        angle = math.pi * k * (time[:, None] - rest)
+        moved = moved + (sines[..., k - 1] * torch.sin(angle) + cosines[..., k - 1] * (1 - torch.cos(angle))) / k
+    return moved * side / 2
 
 
 def displacement(w, x, time, side, levels, time_levels):
@@ -14,8 +26,10 @@ def displacement(w, x, time, side, levels, time_levels):
 
 
 def d_nerf(state, d, time, samples, early_stop, *, warp, sees_time, **shape):
-    """The picture; `warp` has the settings of the displacement, `sees_time` says whether the field is told the time."""
+    """The picture; `warp` has the settings of the displacement, `sees_time` says whether the field is told the time, or
+    as much of it as the state has."""
     x, of_sample = samples[0], time[samples[3].long()]
-    moved = x + displacement(part(state, "field.warp"), x, of_sample, shape["side"], **warp)
-    told = encode(of_sample[:, None], shape["time_levels"]) if sees_time else None
+    way = trajectories if "waves" in warp else displacement
+    moved = x + way(part(state, "field.warp"), x, of_sample, shape["side"], **warp)
+    told = encode(of_sample[:, None], shape["time_levels"]) * state.get("field.field.heard", 1) if sees_time else None
     return picture(part(state, "field.field"), moved, d, samples, early_stop, told, shape)
