@@ -45,7 +45,7 @@ def read_surface(path: Path | str, radius: float | None = None) -> tuple[Mesh, b
         raise UserError(f"{path} holds splats, which are no surface; put in the points or the mesh of what it shows")
     if not 0 < len(points.position) <= MOST_POINTS:
         raise UserError(f"{path} holds {len(points.position):,} points, and discs are made of 1 to {MOST_POINTS:,}; "
-                        "thin it out, or export it with a larger --voxel")
+                        "thin it out, or export it with a smaller --resolution")
     try:
         return discs_of(points.position, points.normal, points.colour, radius), True
     except ValueError as error:
