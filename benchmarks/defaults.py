@@ -146,6 +146,9 @@ def main():
     settings = parser.parse_args()
     if settings.jobs > 1 and not settings.processor:
         parser.error("trainings side by side take each other's time: --jobs needs --processor")
+    known = {arm for name in settings.questions for arm in QUESTIONS[name].arms}
+    if unknown := set(settings.arms or ()) - known:
+        parser.error(f"there is no arm {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     kept = json.loads(settings.output.read_text()) if settings.output and settings.output.exists() else {}
     lock = Lock()
     with tempfile.TemporaryDirectory() as temporary:
@@ -161,6 +164,7 @@ def main():
             options = [*how, *question.arms[arm], *clock, "--seed", str(seed), "--orbit-frames", "0",
                        "--seconds", str(seconds * (2 if settings.processor else 1))]
             run = (settings.runs or Path(temporary)) / "-".join((name, scene, str(seed), arm)).replace(" ", "-")
+            shutil.rmtree(run, ignore_errors=True)  # one that was stopped
             scores = measure(path, options, run, processor=settings.processor)
             with lock:
                 kept.setdefault(name, {})[f"{scene}/{seed}/{arm}"] = scores["psnr"]

@@ -71,6 +71,14 @@ class AtPoints(NamedTuple):
     """[M, 3] sRGB in [0, 1]."""
 
 
+def box_of(model: Model, scene: Scene) -> np.ndarray:
+    """[2, 3] lowest and highest corner, in the coordinates of the scene's file, of the box of a model."""
+    half = 0.5 * model.box.aabb_scale
+    corners = np.stack(np.meshgrid(*[(-half, half)] * 3), axis=-1).reshape(-1, 3)
+    found = scene.to_world(corners).astype(np.float64) + scene.origin
+    return np.stack([found.min(axis=0), found.max(axis=0)])
+
+
 class Field:
     """A trained model and where it lies in the world of its scene's file.
 
@@ -88,10 +96,7 @@ class Field:
     @property
     def box(self) -> np.ndarray:
         """[2, 3] lowest and highest corner of the box around all that the model can represent."""
-        half = 0.5 * self.model.box.aabb_scale
-        corners = np.stack(np.meshgrid(*[(-half, half)] * 3), axis=-1).reshape(-1, 3)
-        found = self.scene.to_world(corners).astype(np.float64) + self.scene.origin
-        return np.stack([found.min(axis=0), found.max(axis=0)])
+        return box_of(self.model, self.scene)
 
     def along(self, origins: np.ndarray, directions: np.ndarray, *, normals: bool = True,
               threshold: float = THRESHOLD, reach: float | None = None, share: float = SHARE,

@@ -803,14 +803,16 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
     ("--insert no.glb --at 0 0 0 --renderer taichi", "renderer taichi ends no rays at objects"),
     ("--hide 1 1 1 0 0 0", "hide must be two corners of each box, the first the lower one along each axis"),
     ("--lens equirectangular --size 101 33", "must be twice as wide as high"),
-    ("--hide 0 0 0 1 1", "hide takes six finite numbers for each box, got 5"),
+    ("--hide 0 0 0 1 1", "hide takes six numbers for each box, got 5"),
+    ("--hide 0 0 0 1 1 inf", "hide must be finite numbers, got inf"),
     ("--hide 0 0 0 1 1 1 --renderer taichi", "renderer taichi ends no rays at boxes; use --renderer auto with --hide"),
     ("--move 0 0 0 1 1 1 --move-by 1 0 0 --renderer taichi", "use --renderer auto with --move"),
-    ("--move 0 0 0 1 1 1", "move-by takes 3 finite numbers for each box of --move, 3 for 1, got 0"),
-    ("--move-by 1 0 0", "3 finite numbers for each box of --move, 0 for 0, got 3"),
-    ("--move 0 0 0 1 1 1 --move-by 1 0 nan", "move-by takes 3 finite numbers for each box of --move, 3 for 1"),
-    ("--move 0 0 0 1 1 1 --move-by 1 0 0 --move-turn 1 2", "move-turn takes 1 finite number for each box of --move"),
-    ("--move 0 0 0 1 1", "move takes six finite numbers for each box, got 5"),
+    ("--move 0 0 0 1 1 1", "move says what is moved, and not whereto; give --move-by DX DY DZ, or --move-turn DEGREES"),
+    ("--move-by 1 0 0", "move-by is of the boxes of --move; give --move with it, or leave it out"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0", "move-by takes 3 for each box of --move, 3 for 1, got 2"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0 nan", "move-by must be finite numbers, got nan"),
+    ("--move 0 0 0 1 1 1 --move-by 1 0 0 --move-turn 1 2", "move-turn takes 1 for each box of --move, 1 for 1, got 2"),
+    ("--move 0 0 0 1 1", "move takes six numbers for each box, got 5"),
     ("--move 0 0 0 1 1 0 --move-by 1 0 0", "move must be two corners of each box, the first the lower one"),
     ("--light 1 2 3", "light shines on objects; give --insert with it, or leave it out"),
     ("--insert no.glb --at 0 0 0", "no.glb does not exist; check the path of the mesh"),
@@ -818,6 +820,19 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
 def test_objects_that_cannot_be_put_in_are_refused(run, tmp_path, capsys, options, said):
     assert said in refused(capsys, "render", run, *options.split(), "-o", tmp_path / "new")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options, said", [
+    ("--hide 50 50 50 51 51 51", "--hide: box 1 has nothing of what the model can show, which lies between "),
+    ("--move 0 0 0 1 1 1 --move-by 99 0 0", "--move: box 1 is moved out of what the model can show, which lies"),
+    ("--move 0 0 0 1 1 1 --move-turn 90", ""),
+])
+def test_boxes_that_change_nothing_are_mentioned(run, tmp_path, capsys, options, said):
+    assert cli.main(["render", str(run), *options.split(), "--path", "test", "--every", "99", "--size", "8", "8", "-o",
+                     str(tmp_path / "new")]) == 0
+    told = capsys.readouterr().err
+    assert said in told and ("box 1" in told) == bool(said)
+
 
 
 @pytest.mark.parametrize(("options", "said"), [

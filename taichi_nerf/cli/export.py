@@ -27,6 +27,7 @@ BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
 LEAST_UNIT, MOST_UNIT = 1e-6, 1e6  # metres
 BYTES_A_PIXEL = 32  # of a view that a mesh is made of
 TURN = 30  # views around the scene, besides those of training
+WORTH_SAYING = 0.3  # share of the rays that give no point
 FOOTPRINT = 0.75  # of a voxel, that a pixel of these sees
 LONGEST = 1024  # pixels along a side of one
 SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "splats": (".ply",),
@@ -189,8 +190,9 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     write_mesh(output, moved(mesh, field.scene.origin, command.unit or 1.0), texture=texture, colour=colour, up=up)
     picture = _picture(output, lambda camera, draw: draw.picture_of_triangles(mesh.vertices, mesh.faces, at, camera),
                        field)
-    say(f"{dropped} small parts dropped, {found} triangles simplified to {len(mesh.faces)}, "
-        + (f"open along {holes} rims, the longest where no camera looked (--close fills them)" if holes else "closed"))
+    say(f"{dropped} small part{'s' * (dropped != 1)} dropped, {found} triangles simplified to {len(mesh.faces)}, "
+        + (f"open along {holes} rim{'s' * (holes != 1)}, the longest where no camera looked (--close fills them)"
+           if holes else "closed"))
     result(f"a mesh of {len(mesh.faces)} triangles in {_unit_name(command)}, {output.stat().st_size / 1e6:.1f} MB: "
            f"{quoted(output)}, picture {quoted(picture)}")
 
@@ -294,6 +296,9 @@ def _points(command: Export, field: "Field", output: Path) -> None:
     write_points(output, points.moved(field.scene.origin, unit))
     picture = _picture(output, lambda camera, draw: draw.picture_of_points(points.position, points.colour, voxel,
                                                                            camera), field)
+    if points.unsure > WORTH_SAYING:
+        say(f"{100 * points.unsure:.0f} % of the rays that meet something gave no point, as they meet nothing that is "
+            "sharp to two voxels; a smaller --resolution, or more training, keeps more")
     result(f"{len(points)} points, one in a voxel of {voxel * unit:.4g} {_unit_name(command)}: {quoted(output)}, "
            f"picture {quoted(picture)}")
 

@@ -1,5 +1,6 @@
 """`taichi-nerf render`: new views of a trained model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -86,14 +87,14 @@ class Render(Common):
     freeze: bool = False
     """Leave the camera where the path begins, while the time goes on."""
     hide: Annotated[tuple[float, ...], arg(metavar="X0 Y0 Z0 X1 Y1 Z1", help_behavior_hint="")] = ()
-    """Show nothing of the field between two corners of a box, in the world of the scene's file; of several boxes, one
-    after the other."""
+    """Show nothing of the field between two corners of a box, the first the lower one along each axis, in the world of
+    the scene's file; of several boxes, one after the other."""
     move: Annotated[tuple[float, ...], arg(metavar="X0 Y0 Z0 X1 Y1 Z1", help_behavior_hint="")] = ()
-    """Show what is between two corners of a box, in the world of the scene's file, at another place, in place of what
-    is there, and nothing where it was; of several boxes one after the other, each in what the moves before it left.
-    What --hide takes away is gone before."""
+    """Show what is between two corners of a box, the first the lower one along each axis, in the world of the scene's
+    file, at another place, in place of what is there, and nothing where it was; of several boxes one after the other,
+    each in what the moves before it left. What --hide takes away is gone before."""
     move_by: Annotated[tuple[float, ...], arg(metavar="DX DY DZ", help_behavior_hint="")] = ()
-    """How far each box of --move is moved, in units and along the axes of the scene's file."""
+    """How far each box of --move is moved, in units and along the axes of the scene's file; by default not at all."""
     move_turn: Annotated[tuple[float, ...], arg(metavar="DEGREES", help_behavior_hint="")] = ()
     """By how much each box of --move is turned to the left around what is up, about its middle; by default 0."""
     insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
@@ -187,8 +188,9 @@ class Render(Common):
 
     def _check_boxes(self):
         for name, numbers in (("hide", self.hide), ("move", self.move)):
-            if len(numbers) % 6 or not all(abs(number) < float("inf") for number in numbers):
-                raise SettingError(f"{name} takes six finite numbers for each box, got {len(numbers)}")
+            _check_finite(name, numbers)
+            if len(numbers) % 6:
+                raise SettingError(f"{name} takes six numbers for each box, got {len(numbers)}")
             if any(low >= high for n in range(0, len(numbers), 6)
                    for low, high in zip(numbers[n : n + 3], numbers[n + 3 : n + 6])):
                 raise SettingError(f"{name} must be two corners of each box, the first the lower one along each axis, "
@@ -196,12 +198,16 @@ class Render(Common):
             if numbers and self.renderer == "taichi":
                 raise SettingError(f"renderer taichi ends no rays at boxes; use --renderer auto with --{name}")
         count = len(self.move) // 6
-        if len(self.move_by) != 3 * count or not all(abs(number) < float("inf") for number in self.move_by):
-            raise SettingError("move-by takes 3 finite numbers for each box of --move, "
-                               f"{3 * count} for {count}, got {len(self.move_by)}")
-        if len(self.move_turn) not in (0, count) or not all(abs(number) < float("inf") for number in self.move_turn):
-            raise SettingError("move-turn takes 1 finite number for each box of --move, "
-                               f"{count} for {count}, got {len(self.move_turn)}")
+        for name, numbers, each in (("move-by", self.move_by, 3), ("move-turn", self.move_turn, 1)):
+            _check_finite(name, numbers)
+            if numbers and not count:
+                raise SettingError(f"{name} is of the boxes of --move; give --move with it, or leave it out")
+            if len(numbers) not in (0, each * count):
+                raise SettingError(f"{name} takes {each} for each box of --move, {each * count} for {count}, got "
+                                   f"{len(numbers)}")
+        if count and not self.move_by and not self.move_turn:
+            raise SettingError("move says what is moved, and not whereto; give --move-by DX DY DZ, or --move-turn "
+                               "DEGREES")
 
     @property
     def lamp(self) -> tuple[float, ...] | None:
@@ -308,17 +314,49 @@ def _with_boxes(command: Render, run: "RunFolder", scene: "Scene", model):
     from ..models.boxes import Motion, hidden, moved
     from ..models.objects import turn_around
 
+    _warn_of_boxes_outside(command, scene, model)
     of_world, axes = scene.rotation, torch.from_numpy(scene.rotation)
     hide, move = (scene.scale * (np.reshape(numbers, (-1, 2, 3)) - scene.origin - scene.centre)
                   for numbers in (command.hide, command.move))  # in the world's axes
     for corners in hide:
         model = hidden(model, corners.tolist(), axes)
-    turns = command.move_turn or (0.0,) * len(move)
-    for corners, by, degrees in zip(move, scene.scale * np.reshape(command.move_by, (-1, 3)), turns):
+    turns, shifts = command.move_turn or (0.0,) * len(move), command.move_by or (0.0,) * 3 * len(move)
+    for corners, by, degrees in zip(move, scene.scale * np.reshape(shifts, (-1, 3)), turns):
         turn = of_world @ turn_around(_up(run), degrees) @ of_world.T
         motion = Motion.about(of_world @ corners.mean(axis=0), turn, of_world @ by)
         model = moved(model, corners.tolist(), axes, motion)
     return model
+
+
+def _warn_of_boxes_outside(command: Render, scene: "Scene", model):
+    """Say which boxes have nothing of what a model with bounds can show, or are moved to where it shows nothing."""
+    import numpy as np
+
+    from ..query import box_of
+
+    if not scene.bounded or not hasattr(model, "box"):  # of a place without end, or a model of several
+        return
+    known, shifts = box_of(model, scene), command.move_by or (0.0,) * (len(command.move) // 2)
+    between = " and ".join(" ".join(f"{value:.4g}" for value in corner) for corner in known)
+    for name, numbers, by in (("--hide", command.hide, ()), ("--move", command.move, shifts)):
+        for number, box in enumerate(np.reshape(numbers, (-1, 2, 3))):
+            if not _meet(box, known):
+                say(f"taichi-nerf: {name}: box {number + 1} has nothing of what the model can show, which lies between "
+                    f"{between}")
+            elif by and not _meet(box + np.reshape(by, (-1, 3))[number], known):
+                say(f"taichi-nerf: {name}: box {number + 1} is moved out of what the model can show, which lies "
+                    f"between {between}")
+
+
+def _meet(one: "np.ndarray", other: "np.ndarray") -> bool:
+    """Of boxes [2, 3]."""
+    return bool(((one[0] < other[1]) & (other[0] < one[1])).all())
+
+
+def _check_finite(name: str, numbers: Sequence[float]):
+    for number in numbers:
+        if not abs(number) < float("inf"):
+            raise SettingError(f"{name} must be finite numbers, got {number:g}")
 
 
 def _up(run: "RunFolder") -> "np.ndarray":

@@ -43,8 +43,10 @@ def read_surface(path: Path | str, radius: float | None = None) -> tuple[Mesh, b
     points = read_ply_points(path)
     if "f_dc_0" in points.names:
         raise UserError(f"{path} holds splats, which are no surface; put in the points or the mesh of what it shows")
-    if not 0 < len(points.position) <= MOST_POINTS:
-        raise UserError(f"{path} holds {len(points.position):,} points, and discs are made of 1 to {MOST_POINTS:,}; "
+    if len(points.position) == 0:
+        raise UserError(f"{path} holds no points; give a file with some")
+    if len(points.position) > MOST_POINTS:
+        raise UserError(f"{path} holds {len(points.position):,} points, and discs are made of up to {MOST_POINTS:,}; "
                         "thin it out, or export it with a smaller --resolution")
     try:
         return discs_of(points.position, points.normal, points.colour, radius), True

@@ -31,6 +31,8 @@ class PointCloud:
     """[P, 3] float32, unit, outwards."""
     confidence: np.ndarray
     """[P] float32 in [0, 1]."""
+    unsure: float = 0.0
+    """Share of the rays that met something, and gave no point: what they met is less sharp than two voxels."""
 
     def __len__(self) -> int:
         return len(self.position)
@@ -63,9 +65,11 @@ def surface_points(field: Field, cameras: Cameras, *, rays: int, voxel: float, b
     cameras = pinhole(cameras, min(1.0, (rays / pixels) ** 0.5))
     share = share_in_front(field.scene) if share is None else share
     found: list[PointCloud] = []
+    met = sure = 0
     for view in surface_views(field, cameras, normals=True, reach=2 * voxel, share=share, time=time,
                               on_view=on_view):
         kept = view.met & (view.confidence > LEAST_CONFIDENCE) & view.normal.any(axis=-1)
+        met, sure = met + int(view.met.sum()), sure + int(kept.sum())
         if box is not None:
             kept[kept] = ((view.position[kept] >= box[0]) & (view.position[kept] <= box[1])).all(axis=1)
         found.append(PointCloud(position=view.position[kept].astype(np.float64), colour=view.colour[kept],
@@ -74,7 +78,7 @@ def surface_points(field: Field, cameras: Cameras, *, rays: int, voxel: float, b
     if len(points) == 0:
         raise UserError(f"the training views of {field.scene.name} see no surface" + (" in the box" if box is not None
                         else "") + ": nothing is opaque; train longer, or give another --box")
-    return merged(points, voxel)
+    return replace(merged(points, voxel), unsure=1 - sure / met)
 
 
 def joined(parts: list[PointCloud]) -> PointCloud:

@@ -5,7 +5,7 @@ import pytest
 
 from taichi_nerf.data.mesh_files import GREY
 from taichi_nerf.data.ply import is_point_cloud
-from taichi_nerf.data.point_discs import MOST_POINTS, discs_of, read_surface
+from taichi_nerf.data.point_discs import discs_of, read_surface
 from taichi_nerf.errors import UserError
 
 
@@ -74,7 +74,7 @@ def test_what_makes_no_discs_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"one\.ply: its points lie all at one place, .*; give --disc-radius"):
         read_surface(one)
     assert len(read_surface(one, radius=0.3)[0].faces) == 4
-    with pytest.raises(UserError, match=rf"none\.ply holds 0 points, and discs are made of 1 to {MOST_POINTS:,}"):
+    with pytest.raises(UserError, match=r"none\.ply holds no points; give a file with some"):
         read_surface(written(tmp_path / "none.ply", [], "xyz"))
     splats = written(tmp_path / "splats.ply", [[0, 0, 0, 1]], ("x", "y", "z", "f_dc_0"))
     with pytest.raises(UserError, match=r"splats\.ply holds splats, which are no surface"):
