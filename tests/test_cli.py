@@ -1386,12 +1386,14 @@ def test_one_flag_allows_for_light_as_photos_call_for_it_and_says_why(begun, mon
     assert f"--appearance: {config.appearance}" in said
 
 
-def test_resume_remembers_how_long_the_video_is(begun, tmp_path):
-    assert begun("--orbit-frames", "0")[0].orbit_frames == 0
+def test_resume_remembers_how_long_the_video_is(begun, tmp_path, capsys):
+    config, said = begun("--orbit-frames", "0")
+    assert config.orbit_frames == 0 and "nothing is left to train" not in said
     (folder,) = tmp_path.iterdir()
     for options, frames in (([], 0), (["--orbit-frames", "7"], 7), ([], 7)):
         assert cli.main(["train", "--resume", str(folder), "--steps", "0", *options]) == 0
         assert RunFolder.open(folder).config.orbit_frames == frames
+        assert "nothing is left to train, by the number of steps" in capsys.readouterr().err
 
 
 def test_info_lists_the_photos_of_a_run_that_knows_their_light(begun, tmp_path, capsys):

@@ -286,6 +286,8 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team",
         waited = time.perf_counter() - STARTED
         ranks = f"{team.world} ranks, each " if team.world > 1 else ""
         say(f"training in {run.path} on {ranks}{_runtime_name()}; the first step begins after {waited:.1f} s")
+    elif command.resume is not None:
+        say("nothing is left to train, by the number of steps or of seconds; it is scored and shown anew")
     viewer = shown_training(trainer, scene, run.path, command.host, command.port) if command.view else nobody()
     with viewer as shown:
         return _run(command, run, scene, trainer, shown, share)
