@@ -19,7 +19,7 @@ from taichi_nerf.export import facts, libraries, mesh, mesh_files, point_files, 
 from taichi_nerf.export.depth import write_depth
 from taichi_nerf.export.photo_views import in_reserve, photo_views
 from taichi_nerf.export.rasterise import rasterised
-from taichi_nerf.export.surface import box_of, pinhole, surface_views
+from taichi_nerf.export.surface import box_of, pinhole, share_in_front, surface_views
 
 from ..test_query import CENTRE, COLOUR, ORIGIN, RADIUS, Asked, placed
 
@@ -70,6 +70,14 @@ def test_points_lie_on_the_surface_one_in_a_voxel(field):
     assert 0.03 < (np.linalg.norm(away, axis=1).mean() - np.linalg.norm(deeper.position - CENTRE, axis=1).mean()) < 0.1
     inside = points.surface_points(field, around(), rays=6 * 900, voxel=0.5, box=np.array([CENTRE, CENTRE + 9]))
     assert 0 < len(inside) < len(found) / 4 and (inside.position >= CENTRE).all()
+
+
+def test_what_stands_in_fog_has_its_surface_at_the_median(field):
+    alone, among = (dataclasses.replace(field.scene, bounded=bounded) for bounded in (True, False))
+    assert share_in_front(alone) < share_in_front(among) == 0.5
+    found = points.surface_points(field, around(), rays=6 * 400, voxel=0.5, share=share_in_front(field.scene))
+    assert np.array_equal(found.position, points.surface_points(field, around(), rays=6 * 400, voxel=0.5).position)
+    assert 0 <= found.unsure < 0.5
 
 
 def test_points_of_two_sides_of_a_thin_thing_stay_two_and_others_become_their_mean():

@@ -8,7 +8,7 @@ import torch
 
 from taichi_nerf import query, runtime
 from taichi_nerf.export import mesh, mesh_files, texture
-from taichi_nerf.export.surface import FRONT, box_of, surface_views
+from taichi_nerf.export.surface import box_of, share_in_front, surface_views
 
 from ..models.ball import BallField
 from ..test_query import CENTRE, Asked, placed
@@ -46,7 +46,7 @@ def seen(field, cameras, n) -> np.ndarray:
 @pytest.mark.slow
 def test_a_browser_shows_the_textured_mesh_as_the_field_looks(field, tmp_path):
     pytest.importorskip("xatlas")
-    views = list(surface_views(field, around(120), share=FRONT))
+    views = list(surface_views(field, around(120), share=share_in_front(field.scene)))
     grid = mesh.grid_around(views, box_of(field, None), 64)
     distance, weight = mesh.distance_grid(grid, views)
     made = mesh.simplified(mesh.smoothed(mesh.mesh_of(grid, distance, mesh.known_enough(weight, len(views)))), 4000)
