@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -56,6 +57,7 @@ COMMANDS: dict[type, Callable[[Any], int]] = {
     Bench: bench,
 }
 SHARED = (Train, Eval, Render)  # what the ranks of torchrun do together
+LATER = 1.0  # seconds by which the silent ranks end later: torchrun ends all with the first, and rank 0 has to say why
 _LONG = re.compile(r"(\S{200})\S+(\S{50})")  # nobody reads a word of thousands of letters
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}
 REFUSED = {
@@ -129,6 +131,8 @@ def main(argv: list[str] | None = None) -> int:
 def _check_shared(command):
     """Raises UserError for what several ranks would do several times."""
     if command is not None and not isinstance(command, SHARED) and is_rank():
+        if os.environ["RANK"] != "0":
+            time.sleep(LATER)
         raise UserError(f"{_name(type(command))} is for one process; start it without torchrun, which is for "
                         f"{', '.join(map(_name, SHARED))}")
 
