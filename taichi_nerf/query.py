@@ -71,7 +71,7 @@ class AtPoints(NamedTuple):
     """[M, 3] sRGB in [0, 1]."""
 
 
-def box_of(model: Model, scene: Scene) -> np.ndarray:
+def box_of_model(model: Model, scene: Scene) -> np.ndarray:
     """[2, 3] lowest and highest corner, in the coordinates of the scene's file, of the box of a model."""
     half = 0.5 * model.box.aabb_scale
     corners = np.stack(np.meshgrid(*[(-half, half)] * 3), axis=-1).reshape(-1, 3)
@@ -96,7 +96,7 @@ class Field:
     @property
     def box(self) -> np.ndarray:
         """[2, 3] lowest and highest corner of the box around all that the model can represent."""
-        return box_of(self.model, self.scene)
+        return box_of_model(self.model, self.scene)
 
     def along(self, origins: np.ndarray, directions: np.ndarray, *, normals: bool = True,
               threshold: float = THRESHOLD, reach: float | None = None, share: float = SHARE,

@@ -332,11 +332,11 @@ def _warn_of_boxes_outside(command: Render, scene: "Scene", model):
     """Say which boxes have nothing of what a model with bounds can show, or are moved to where it shows nothing."""
     import numpy as np
 
-    from ..query import box_of
+    from ..query import box_of_model
 
     if not scene.bounded or not hasattr(model, "box"):  # of a place without end, or a model of several
         return
-    known, shifts = box_of(model, scene), command.move_by or (0.0,) * (len(command.move) // 2)
+    known, shifts = box_of_model(model, scene), command.move_by or (0.0,) * (len(command.move) // 2)
     between = " and ".join(" ".join(f"{value:.4g}" for value in corner) for corner in known)
     for name, numbers, by in (("--hide", command.hide, ()), ("--move", command.move, shifts)):
         for number, box in enumerate(np.reshape(numbers, (-1, 2, 3))):

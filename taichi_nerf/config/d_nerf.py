@@ -14,6 +14,7 @@ from .warp import WarpConfig
 
 ALL_CELLS = SamplingConfig(cells_per_update=2**18)  # what comes along is soon found in cells where nothing was
 
+
 @dataclass(frozen=True, kw_only=True)
 class DNeRFConfig(TNeRFConfig):
     """D-NeRF: a hash field of a time of rest, and a network that says where its points are at others (Pumarola et al.
