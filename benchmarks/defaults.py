@@ -12,6 +12,7 @@ captures       A courtyard, fields from above and a kitchen at half of their siz
 other-captures The same of captures that have no points, or need none: none of them may lose by it.
 bonsai         Mip-NeRF 360 with a hash grid, 300 s: without points, and with widths in two ways.
 few-views      Eight views of lego at 200 x 200, 300 s, with the settings for few views and without.
+few-photos     Three photos of a fern and six of a fountain, 60 s, the same, and as captures were before.
 refined        A phone's capture whose cameras are good, refined or not, 300 s.
 
 Each training is a process of its own, scored on views that were held out; a gap is that of the first arm and another
@@ -57,6 +58,12 @@ SCENES: dict[str, tuple[str | None, tuple[str, ...]]] = {  # folder, or none of 
     "bonsai": ("mip360_bonsai", QUARTER),
     "statue": ("statue_of_liberty", (*QUARTER, "--cut-out", "--model.appearance", "8")),
     "eight of lego": (LEGO, HALF),
+    "three of fern": ("nerf_llff_data/fern", QUARTER),
+    "six of fountain": ("strecha_fountain_p11", HALF),
+}
+FEW: dict[str, tuple[int, ...]] = {  # of these scenes, the photos that are trained on; the others are test views
+    "three of fern": (1, 10, 19),
+    "six of fountain": (0, 2, 4, 6, 8, 10),
 }
 
 
@@ -90,22 +97,40 @@ QUESTIONS = {
     "few-views": Question(
         scenes=("eight of lego",), seconds=300,
         arms={"few-views": ("--few-views",), "as it is": ()}, least={"as it is": 3.0}),
+    "few-photos": Question(
+        scenes=("three of fern", "six of fountain"), seconds=60,
+        arms={"as it is": (), "few-views": ("--few-views",), "as before": (*NO_POINTS, *NO_DECAY)},
+        least={"as before": 0.0}),
     "refined": Question(
         scenes=("fox",), seconds=300,
         arms={"refined": ("--refine.poses",), "as it is": ()}, least={"as it is": 0.0}),
 }
 
 
-def eight_views(lego: Path, copy: Path) -> Path:
-    """`copy`, a new folder that is lego with the training views that few-view methods take; its files are links."""
+def with_file(folder: Path, copy: Path, name: str, content: dict) -> Path:
+    """`copy`, a new folder of links to what is in `folder`, but for the JSON file of that name."""
     copy.mkdir()
-    for entry in lego.iterdir():
-        (copy / entry.name).symlink_to(entry.resolve())
+    for entry in folder.iterdir():
+        if entry.name != name:
+            (copy / entry.name).symlink_to(entry.resolve())
+    (copy / name).write_text(json.dumps(content))
+    return copy
+
+
+def eight_views(lego: Path, copy: Path) -> Path:
+    """Lego with the training views that few-view methods take."""
     training = json.loads((lego / "transforms_train.json").read_text())
     training["frames"] = [training["frames"][n] for n in EIGHT_OF_LEGO]
-    (copy / "transforms_train.json").unlink()
-    (copy / "transforms_train.json").write_text(json.dumps(training))
-    return copy
+    return with_file(lego, copy, "transforms_train.json", training)
+
+
+def few_photos(capture: Path, copy: Path, chosen: tuple[int, ...]) -> Path:
+    """A capture of which the chosen photos are trained on, and the others are test views."""
+    content = json.loads((capture / "transforms.json").read_text())
+    files = [frame["file_path"] for frame in content["frames"]]
+    content["train_filenames"] = [files[n] for n in chosen]
+    content["test_filenames"] = [file for n, file in enumerate(files) if n not in chosen]
+    return with_file(capture, copy, "transforms.json", content)
 
 
 def report(question: Question, scenes: list[str], found: dict[str, float]) -> str:
@@ -152,13 +177,16 @@ def main():
     kept = json.loads(settings.output.read_text()) if settings.output and settings.output.exists() else {}
     lock = Lock()
     with tempfile.TemporaryDirectory() as temporary:
-        few = Path(temporary) / "eight-of-lego"
+        few: dict[str, Path] = {}
         if (settings.data / LEGO).exists():
-            eight_views(settings.data / LEGO, few)
+            few["eight of lego"] = eight_views(settings.data / LEGO, Path(temporary) / "eight-of-lego")
+        for name, chosen in FEW.items():
+            if (capture := settings.data / SCENES[name][0]).exists():
+                few[name] = few_photos(capture, Path(temporary) / name.replace(" ", "-"), chosen)
 
         def train(name: str, scene: str, seed: int, arm: str):
             question, (folder, how) = QUESTIONS[name], SCENES[scene]
-            path = few if scene == "eight of lego" else folder and settings.data / folder
+            path = few.get(scene) or (folder and settings.data / folder)
             seconds = settings.seconds or question.seconds
             clock = ["--threads", "1"] if settings.processor else []
             options = [*how, *question.arms[arm], *clock, "--seed", str(seed), "--orbit-frames", "0",
