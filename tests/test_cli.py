@@ -376,24 +376,31 @@ def test_a_run_whose_pictures_have_changed_does_not_go_on(scene_folder, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("seconds", "size"),
-    [(10.0, (300, 512)), (60.0, (300, 512)), (240.0, (150, 256)), (1e9, (75, 128)), (0.0, (300, 512))],
+    ("seconds", "size", "frames"),
+    [(10.0, (300, 512), 60), (60.0, (300, 512), 60), (240.0, (150, 256), 60), (960.0, (75, 128), 60),
+     (1920.0, (75, 128), 30), (1e9, (75, 128), 12), (0.0, (300, 512), 60)],
 )
-def test_frames_of_the_orbit_shrink_with_the_time_that_they_take(seconds, size):
-    assert orbit.affordable_size((300, 512), seconds, 60.0) == size
-    assert orbit.affordable_size((40, 30), seconds, 60.0) == (40, 30)
+def test_frames_of_the_orbit_become_smaller_and_then_fewer_with_the_time_that_they_take(seconds, size, frames):
+    plan = orbit.affordable(orbit.Orbit((300, 512), 60), seconds, 60.0)
+    assert plan == orbit.Orbit(size, frames, frames_a_second=frames / 2)
 
 
-def test_an_orbit_that_takes_too_long_gets_smaller_frames(scene_folder, tmp_path, monkeypatch, capsys):
+def test_small_frames_of_an_orbit_keep_their_size_and_few_their_number():
+    assert orbit.affordable(orbit.Orbit((40, 30), 60), 120.0, 60.0) == orbit.Orbit((40, 30), 30, 15.0)
+    assert orbit.affordable(orbit.Orbit((40, 30), 5), 120.0, 60.0) == orbit.Orbit((40, 30), 5)
+
+
+def test_an_orbit_that_takes_too_long_gets_smaller_and_fewer_frames(scene_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(orbit, "LEAST_VIDEO_SIDE", 6)
     monkeypatch.setattr(orbit, "VIDEO_SECONDS", 0.0)
     rendered = []
     monkeypatch.setattr(orbit, "render_pictures", lambda model, cameras, *a, **k: rendered.append(cameras.size))
     command = ["train", str(scene_folder), "--steps", "2", "--test-every", "4", "--output", str(tmp_path / "slow")]
     assert cli.main([*command, *SMALL, "--orbit-frames", "2000"]) == 0
-    said = re.search(r"orbit\.mp4 gets frames of (\d+) x \1 pixels, since 18 x 18 would", capsys.readouterr().err)
-    side = int(said[1])
-    assert 6 <= side < 18 and np.array_equal(rendered[0], np.full((2000, 2), side))
+    said = re.search(r"orbit\.mp4 gets (\d+) frames of (\d+) x \2 pixels, since 2000 of 18 x 18 would",
+                     capsys.readouterr().err)
+    frames, side = int(said[1]), int(said[2])
+    assert 12 <= frames <= 2000 and 6 <= side < 18 and np.array_equal(rendered[0], np.full((frames, 2), side))
 
 
 def test_render_makes_a_video_for_each_thing_that_is_shown(run, capsys):
@@ -915,11 +922,11 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --seconds inf", "seconds must be above 0 and at most 1000000000, got inf"),
         ("train --optimiser.learning-rate nan", "learning-rate must be above 0 and at most a million, got nan"),
         ("train --optimiser.learning-rate inf", "learning-rate must be above 0 and at most a million, got inf"),
-        ("train --depth.weight -1", ": depth.weight must be from 0 to a million, got -1.0"),
-        ("train --model.widening=-1", ": model.widening must be from 0 to a million, got -1.0"),
-        ("train --depth.weight 1 --sparsity.weight -1", ": depth.weight or sparsity.weight must be from 0"),
-        ("train --model.widening 1 --model.widths off", ": model.widening needs widths level"),
-        ("train --model.field.hash-grid.features 3", ": model.field.hash-grid.features must be 1, 2, 4 or 8, got 3"),
+        ("train --depth.weight -1", ": --depth.weight must be from 0 to a million, got -1.0"),
+        ("train --model.widening=-1", ": --model.widening must be from 0 to a million, got -1.0"),
+        ("train --depth.weight 1 --sparsity.weight -1", ": --depth.weight or --sparsity.weight must be from 0"),
+        ("train --model.widening 1 --model.widths off", ": --model.widening needs widths level"),
+        ("train --model.field.hash-grid.features 3", ": --model.field.hash-grid.features must be 1, 2, 4 or 8, got 3"),
         ("train --downscale 0", "downscale must be from 1 to 2^31 - 1, got 0"),
         ("train --test-every -2", "test-every must be from 0"),
         ("train --batch.samples 0", "samples must be from 16 to 16777216, got 0"),
@@ -995,7 +1002,7 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
     ("render run --time 0 0.5 1", "--time takes 1 or 2 numbers, got 0.0 0.5 1.0; see taichi-nerf render --help"),
     ("render run --what color", "--what takes any of colour, depth, opacity, normals, got color; see taichi-nerf "
                                 "render --help"),
-    ("info --picture a.jpg", "picture must end in .png, which is what is written, got a.jpg; see taichi-nerf info "
+    ("info --picture a.jpg", "--picture must end in .png, which is what is written, got a.jpg; see taichi-nerf info "
                              "--help"),
 ])
 def test_what_the_parser_refuses_is_a_sentence(capsys, arguments, sentence):

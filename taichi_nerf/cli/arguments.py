@@ -117,11 +117,11 @@ def given(words: Sequence[str], command: Any) -> dict[str, Option]:
 
 
 def with_section(sentence: str, options: Iterable[Option]) -> str:
-    """A sentence that begins with the name of a setting, with that of one of `options` in its place, which says whose
-    setting it is; one of several such may be meant."""
+    """A sentence that begins with the name of a setting, with that of one of `options` in its place, as the user wrote
+    it, which says whose setting it is; one of several such may be meant."""
     name, space, rest = sentence.partition(" ")
-    found = [full for full in (option.names[0].removeprefix("--") for option in options)
-             if full.rpartition(".")[2] == name]
+    found = [full for full in (option.names[0] for option in options)
+             if full.removeprefix("--").rpartition(".")[2] in (name, name.replace("_", "-"))]
     return " or ".join(found or [name]) + space + rest
 
 

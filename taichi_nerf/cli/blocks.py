@@ -150,11 +150,10 @@ def _finish(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
         result(*summary(scores))
     if run.config.orbit_frames > 0:
         around, background = run.cameras_scene(), GREY[scene.background]
-        size, _ = orbit.orbit_size(model, around, orbit.frame_size(scene), run.config.orbit_frames,
-                                   background=background, trained=about["seconds"])
+        plan, _ = orbit.planned(model, around, orbit.frame_size(scene), run.config.orbit_frames,
+                                background=background, trained=about["seconds"])
         with Progress("orbit video") as line:
-            orbit.orbit_video(model, around, run.path / "orbit.mp4", run.config.orbit_frames, size=size,
-                              background=background, on_view=line.count)
+            orbit.orbit_video(model, around, run.path / "orbit.mp4", plan, background=background, on_view=line.count)
     result(f"{run.path}: trained {len(blocks)} blocks, {about['steps']} steps in {about['seconds']:.1f} s")
 
 

@@ -124,8 +124,8 @@ class Train(Common):
     """Divide space into so many boxes with equal numbers of the scene's points, each with a field of its own, all
     trained as one model; under torchrun each process has its own of them. Pictures are of one model, without seams."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
-    """Frames of the orbit video at the end; 0: no video. They are smaller where it would take over a minute, and longer
-    than the training."""
+    """Frames of the orbit video at the end; 0: no video. They are smaller, and then fewer, where it would take over a
+    minute, and longer than the training."""
     view: Annotated[bool, arg(name="view")] = False
     """Show the training in a browser as it goes on; the command then ends when nobody looks any more."""
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
@@ -601,13 +601,14 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int, sho
     from ..training.evaluate import GREY
 
     full, background, around = orbit.frame_size(scene), GREY[scene.background], run.cameras_scene()
-    size, seconds = trainer.team.told(orbit.orbit_size(
+    plan, seconds = trainer.team.told(orbit.planned(
         trainer.model, around, full, frames, background=background, trained=trainer.seconds))
-    if size != full:
-        say(f"orbit.mp4 gets frames of {size[0]} x {size[1]} pixels, since {full[0]} x {full[1]} would take "
-            f"{seconds:.0f} s; these can be had with: taichi-nerf render {quoted(run.path)}")
+    if plan != orbit.Orbit(full, frames):
+        say(f"orbit.mp4 gets {plan.frames} frames of {plan.size[0]} x {plan.size[1]} pixels, since {frames} of "
+            f"{full[0]} x {full[1]} would take {seconds:.0f} s; these can be had with: taichi-nerf render "
+            f"{quoted(run.path)}")
     with Progress("orbit video") as line:
-        orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", frames, size=size, background=background,
+        orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", plan, background=background,
                           on_view=shown.beside(line.count), team=trainer.team)
 
 

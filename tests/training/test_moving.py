@@ -307,7 +307,8 @@ def test_the_closing_video_goes_through_time(scene, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(orbit, "render_pictures", lambda *_, shots, **__: given.append(shots.time))
     for name in ("t-nerf", "instant-ngp"):
-        orbit.orbit_video(make_model(scene, SMALL[name]), scene, tmp_path / "orbit.mp4", 3, size=(8, 8), background=1.0)
+        orbit.orbit_video(make_model(scene, SMALL[name]), scene, tmp_path / "orbit.mp4", orbit.Orbit((8, 8), 3),
+                          background=1.0)
     assert given[0].tolist() == [0.0, 0.5, 1.0] and given[1] is None
 
 
