@@ -149,13 +149,14 @@ def adam_step_decayed(
     step_count: ti.types.ndarray(ndim=1),  # in, out [E] int32
     bias_correction: ti.types.ndarray(ndim=2),  # [N, 2] of `bias_correction_table`
     level_start: ti.types.ndarray(ndim=1),  # [L] int32: first entry of each level, ascending from 0
-    factor: ti.types.ndarray(ndim=1),  # [L]: lambda / (E_l F)
+    factor: ti.types.ndarray(ndim=1),  # [L]: 1 / (E_l F)
     touched: ti.types.ndarray(ndim=1),  # scratch [E] int32
     overflowed: ti.types.ndarray(ndim=1),  # in, out [1] int32: entries skipped for overflow are added
     learning_rate: float,
     beta1: float,
     beta2: float,
     epsilon: float,
+    decay: float,  # lambda
     features: ti.template(),  # F
     zero_gradient: ti.template(),  # whether to leave the gradient zero, in the same pass
 ):
@@ -178,9 +179,9 @@ def adam_step_decayed(
                 next_start = level_start[level + 1] if level + 1 < levels else entries
             g = ti.Vector([gradient[base + f] for f in range(features)])
             value = ti.Vector([parameter[base + f] for f in range(features)])
-            _step_entry(entry, g + factor[level] * value, value, parameter, gradient, first_moment, second_moment,
-                        step_count, bias_correction, overflowed, learning_rate, beta1, beta2, epsilon, features,
-                        zero_gradient)
+            g += decay * factor[level] * value
+            _step_entry(entry, g, value, parameter, gradient, first_moment, second_moment, step_count, bias_correction,
+                        overflowed, learning_rate, beta1, beta2, epsilon, features, zero_gradient)
 
 
 @kernel

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from .settings import MANY, require, within
+from .settings import MANY, above, require, within
 
 CELLS_PER_PIXEL, FINEST = 1.25, 2048  # of the finest level of a hash grid; the latter is Instant-NGP's
 MOST_LEVELS = 32  # each is a part of the kernels
@@ -29,16 +29,24 @@ class HashGridConfig:
     decay: float = 0.0
     """Of the mean square of each level, half of which the loss has this many times (Zip-NeRF). It holds back what no
     image asks for, and makes up for a finest level that is much too fine."""
+    decay_until: float | None = 0.5
+    """Part of the training over which the decay falls evenly to nothing, so that it costs no detail; None: it stays to
+    the end."""
 
     def __post_init__(self):
         within(self, 1, MOST_LEVELS, "levels")
         require(self.features in (1, 2, 4, 8), f"features must be 1, 2, 4 or 8, got {self.features}")
         within(self, 8, 24, "log2_entries")
         within(self, 0, MANY, "decay")
+        above(self, 0, 1, "decay_until")
         finest = FINEST if self.max_resolution is None else self.max_resolution
         require(2 <= self.base_resolution <= finest <= MOST_VERTICES,
                 f"resolutions must satisfy 2 <= base <= max <= {MOST_VERTICES}, got {self.base_resolution} and "
                 f"{finest}")
+
+    def decay_at(self, progress: float) -> float:
+        """The decay when this part of the training is over."""
+        return self.decay * (1.0 if self.decay_until is None else max(0.0, 1 - progress / self.decay_until))
 
     def settled(self, pixels: float) -> "HashGridConfig":
         """The same with a finest level, if it has none, for images with so many `pixels` across a side of 1.

@@ -37,6 +37,9 @@ class SamplingConfig:
     """Training step of the first update, which looks at all cells; until then the whole grid counts as occupied."""
     warmup_updates: int = 16
     """Updates in the beginning that look at cells of the whole grid alone."""
+    warmup_threshold: float = 0.1
+    """Part of the threshold in the first update, which rises to all of it over the warm-up: what is thin is not there
+    yet when the first update looks, and a cell that is given up hardly ever comes back."""
     cells_per_update: int = 2**14
     """Cells whose density an update looks at."""
     decay: float = 0.95
@@ -56,7 +59,7 @@ class SamplingConfig:
         within(self, 0, LARGEST, "first_update", "warmup_updates")
         within(self, 1, MOST_SAMPLES, "cells_per_update")
         require(0 <= self.early_stop < 1, f"early-stop must be in [0, 1), got {self.early_stop}")
-        above(self, 0, 1, "decay")
+        above(self, 0, 1, "decay", "warmup_threshold")
         within(self, 0, MANY, "threshold")
 
 

@@ -34,13 +34,14 @@ def _without_harmonics_and_decay(model: dict) -> dict:
     """The fifth had no harmonics in any field, and let the entries of a hash grid be as large as they like."""
     if model.get("kind") not in ("instant-ngp", "nerf", "mip-nerf", "mip-nerf-360"):
         return model
-    return _with_decay({**model, "field": {"harmonics": None, **model["field"]}})
+    return _in_parts({**model, "field": {"harmonics": None, **model["field"]}}, "log2_entries", {"decay": 0.0})
 
 
-def _with_decay(values: dict) -> dict:
-    """With none in each hash grid within."""
-    found = {key: _with_decay(value) if isinstance(value, dict) else value for key, value in values.items()}
-    return {"decay": 0.0, **found} if "log2_entries" in found else found
+def _in_parts(values: dict, known_by: str, settings: dict) -> dict:
+    """With these settings in each part within, of those that have the setting `known_by`, that does not say."""
+    found = {key: _in_parts(value, known_by, settings) if isinstance(value, dict) else value
+             for key, value in values.items()}
+    return {**settings, **found} if known_by in found else found
 
 
 def _runs_of_other_systems(run: dict) -> dict:
@@ -99,6 +100,12 @@ LATER: dict[str, object] = {
                  "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0))},
 }
 
+# of parts of a model, likewise, by a setting that these have: hash grids, and the sampling by an occupancy grid
+LATER_OF_PARTS: dict[str, dict] = {
+    "log2_entries": {"decay_until": None},
+    "cells_per_update": {"warmup_threshold": 1.0},
+}
+
 # of a model, likewise, by its kind
 LATER_OF_MODELS: dict[str, dict] = {
     "d-nerf": {"warp": {"waves": 0, "rest": 0.0, "course": 0.0}},
@@ -125,8 +132,11 @@ def _with_later_settings(run: dict) -> dict:
 
 
 def _with_later_settings_of_models(model: dict) -> dict:
-    later = LATER_OF_MODELS.get(model.get("kind"))
-    return model if later is None else _filled(model, later)
+    if "kind" not in model:
+        return model
+    for known_by, settings in LATER_OF_PARTS.items():
+        model = _in_parts(model, known_by, settings)
+    return _filled(model, LATER_OF_MODELS.get(model["kind"], {}))
 
 
 def _filled(values: dict, later: Mapping[str, object]) -> dict:

@@ -6,11 +6,12 @@ and what else a shot has are of rays; sample n belongs to ray ray_index[n], or w
 equally many to each. At single points each is a ray of its own.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..types import UNKNOWN, Shot
+from ..types import UNKNOWN, Shot, Standing
 
 __all__ = ["Field", "HashTable", "Radiance", "Samples", "colour_outputs"]
 
@@ -26,8 +27,8 @@ class HashTable(NamedTuple):
     """[E, F]: the buffer that its gradient is added to."""
     level_start: tuple[int, ...] = (0,)
     """First entry of each level."""
-    decay: float = 0.0
-    """Of the levels' mean squares, half of whose sum the loss has this many times."""
+    decay: Callable[[Standing], float] | None = None
+    """Of the levels' mean squares, half of whose sum the loss of a step has this many times; None: never."""
 
 
 class Radiance(NamedTuple):

@@ -15,7 +15,7 @@ from ..config import FieldConfig, HashGridConfig, SettingError
 from ..ops.harmonic_colours import harmonic_colours
 from ..ops.hash_grid import HashGridLayout, hash_grid_encode, hash_grid_layout
 from ..ops.spherical_harmonics import encode_direction
-from ..types import UNKNOWN, Shot, of_samples
+from ..types import UNKNOWN, Shot, Standing, of_samples
 from .field import Field, HashTable, Samples, colour_outputs
 from .mlp import MLP, truncated_exp
 
@@ -58,7 +58,7 @@ class HashDensity(Field):
         of the density network, which has so many hidden `layers`."""
         super().__init__()
         self.side = side
-        self.layout, self.decay = layout_of(grid, side), grid.decay
+        self.layout, self.grid = layout_of(grid, side), grid
         self.table = nn.Parameter(_large_zeros(self.layout.entries, self.layout.features))
         with torch.no_grad():
             self.table.uniform_(-1e-4, 1e-4, generator=generator)
@@ -127,7 +127,11 @@ class HashDensity(Field):
         return hidden.features
 
     def tables(self) -> list[HashTable]:
-        return [HashTable(self.table, self.table_gradient, tuple(map(int, self.layout.levels[:, 0])), self.decay)]
+        return [HashTable(self.table, self.table_gradient, tuple(map(int, self.layout.levels[:, 0])),
+                          None if self.grid.decay == 0 else self._decay)]
+
+    def _decay(self, standing: Standing) -> float:
+        return self.grid.decay_at(standing.progress)
 
 
 class HashField(HashDensity):

@@ -51,6 +51,7 @@ class Marched(Model):
             threshold=sampling.threshold, update_every=sampling.update_every,
             first_update=sampling.first_update, warmup_cells=2 * sampling.cells_per_update,
             warmup_steps=sampling.first_update + sampling.update_every * sampling.warmup_updates,
+            warmup_threshold=sampling.warmup_threshold,
             cells_per_update=sampling.cells_per_update, seed=seed)
         self.sees_cones = config.widths == "level"
         if self.sees_cones:  # what a pixel of the training images sees where they look: for positions of no ray

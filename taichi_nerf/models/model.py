@@ -51,8 +51,8 @@ class ParameterGroup:
     """What they are, which decides on the optimiser: Adam of sparse steps for hash tables, else Adam."""
     gradient: Tensor | None = None
     """Of a table: the buffer that its gradient is added to."""
-    decay: float = 0.0
-    """Of a table: as of SparseAdam."""
+    decay: Callable[[Standing], float] | None = None
+    """Of a table: that of SparseAdam in a step; None: there is none."""
     level_start: tuple[int, ...] = (0,)
     """Of a table: the first entry of each level."""
     rate: Callable[[Standing], float] | None = None

@@ -128,13 +128,13 @@ class SparseAdam(Uncompiled):
         bias_correction = _bias_correction(beta1, beta2, parameter.dtype, parameter.device)
         table = (*(tensor.view(-1) for tensor in (parameter.detach(), gradient, *moments)), step_count, bias_correction)
         counters = self._counters(parameter)
-        settings = (float(group["lr"]), beta1, beta2, group["eps"], parameter.shape[1], group["zero_gradient"])
+        settings = (float(group["lr"]), beta1, beta2, group["eps"])
+        shape = (parameter.shape[1], group["zero_gradient"])
         if group["decay"] > 0:
-            levels = decay_of_levels(group["decay"], group["level_start"], parameter.shape, parameter.dtype,
-                                     parameter.device)
-            kernels.adam_step_decayed(*table, *levels, *counters, *settings)
+            levels = levels_of(group["level_start"], parameter.shape, parameter.dtype, parameter.device)
+            kernels.adam_step_decayed(*table, *levels, *counters, *settings, float(group["decay"]), *shape)
         else:
-            kernels.adam_step(*table, *counters, *settings)
+            kernels.adam_step(*table, *counters, *settings, *shape)
         if group["zero_gradient"] and gradient.data_ptr() != parameter.grad.data_ptr():
             parameter.grad = torch.zeros_like(parameter)  # the kernel was given a contiguous copy
 
@@ -149,9 +149,9 @@ class SparseAdam(Uncompiled):
 
 
 @lru_cache
-def decay_of_levels(decay: float, level_start: tuple[int, ...], shape: torch.Size, dtype: torch.dtype,
-                    device: torch.device) -> tuple[Tensor, Tensor]:
-    """First entry [L] int32 of each level of a table of `shape` [E, F], and decay / (its entries F) [L].
+def levels_of(level_start: tuple[int, ...], shape: torch.Size, dtype: torch.dtype,
+              device: torch.device) -> tuple[Tensor, Tensor]:
+    """First entry [L] int32 of each level of a table of `shape` [E, F], and 1 / (its entries F) [L].
 
     Raises ValueError for levels that do not begin at 0, ascend, and lie in the table.
     """
@@ -160,7 +160,7 @@ def decay_of_levels(decay: float, level_start: tuple[int, ...], shape: torch.Siz
     if len(level_start) == 0 or level_start[0] != 0 or (sizes <= 0).any():
         raise ValueError(f"level_start must ascend from 0 and stay below {entries}, got {level_start}")
     return (torch.tensor(level_start, dtype=torch.int32, device=device),
-            torch.from_numpy(decay / (sizes * features)).to(device, dtype))
+            torch.from_numpy(1 / (sizes * features)).to(device, dtype))
 
 
 @lru_cache

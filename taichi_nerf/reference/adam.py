@@ -7,7 +7,7 @@ def decay_gradient(parameter, gradient, level_start, decay):
     """Gradient [E, F] with that of decay / 2 times the mean squares of the levels, which begin at the entries
     level_start [L], where there is a gradient."""
     sizes = torch.diff(torch.cat([level_start, torch.tensor([len(parameter)])]))
-    factor = (decay / (sizes * parameter.shape[1])).to(parameter.dtype).repeat_interleave(sizes)
+    factor = (decay / (sizes * parameter.shape[1]).double()).to(parameter.dtype).repeat_interleave(sizes)
     return gradient + torch.where((gradient != 0).any(1), factor, 0.0)[:, None] * parameter
 
 

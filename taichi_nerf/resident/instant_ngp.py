@@ -243,9 +243,8 @@ class InstantNGPStep:
 
     def _update(self, standing: Standing) -> None:
         for moved, name in self.moved:
-            rate = self.optimisers.rate(self.optimisers.groups[name], standing)
             samples = () if moved is self.table else (self.density.count,)
-            moved.step(rate, self.optimisers.of(name)[1], self.bias_correction[name], *samples)
+            moved.step(self.optimisers.settings_of(name, standing), self.bias_correction[name], *samples)
 
     def _move_average(self, share: float) -> None:
         for moved, _ in self.moved:

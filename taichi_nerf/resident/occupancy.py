@@ -55,7 +55,7 @@ class Occupancy(Stage):
             density_row(density)
             occupancy_grid.splat_max(cells, density, grid.step_min, self.values)
         cube = grid.resolution**3
-        occupancy_grid.pack_bits(grid.threshold, cube, self.values, self.span_sums, self.bits)
+        occupancy_grid.pack_bits(grid.threshold_at(step), cube, self.values, self.span_sums, self.bits)
         for cascade in range(1, grid.cascades):
             occupancy_grid.pool_bits(cascade, grid.resolution, self.bits)
         self.updates += 1

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from taichi_nerf_kernels import adam, training_step
 
 from ..models.model import ParameterGroup
-from ..ops.adam import decay_of_levels
+from ..ops.adam import levels_of
 from .arrays import DeviceArrays, flat
 
 __all__ = ["Learned", "Moved", "Table"]
@@ -77,18 +77,19 @@ class Table(Moved):
         self.overflowed = arrays.new(1, integer=True)
 
         self.levels = None
-        if group.decay > 0:
-            self.levels = [arrays.like(values) for values in decay_of_levels(
-                group.decay, group.level_start, self.parameters[0].shape, arrays.dtype, torch.device("cpu"))]
+        if group.decay is not None:
+            self.levels = [arrays.like(values) for values in levels_of(
+                group.level_start, self.parameters[0].shape, arrays.dtype, torch.device("cpu"))]
 
-    def step(self, rate: float, adam_settings: dict, bias_correction) -> None:
+    def step(self, adam_settings: dict, bias_correction) -> None:
         """One of Adam, which leaves the gradient zero."""
         table = (self.weights, self.gradient, self.first_moment, self.second_moment, self.step_count, bias_correction)
-        settings = (rate, *adam_settings["betas"], adam_settings["eps"], self.features, True)
-        if self.levels is None:
-            adam.adam_step(*table, self.touched, self.overflowed, *settings)
+        settings = (adam_settings["lr"], *adam_settings["betas"], adam_settings["eps"])
+        if adam_settings["decay"] > 0:
+            adam.adam_step_decayed(*table, *self.levels, self.touched, self.overflowed, *settings,
+                                   adam_settings["decay"], self.features, True)
         else:
-            adam.adam_step_decayed(*table, *self.levels, self.touched, self.overflowed, *settings)
+            adam.adam_step(*table, self.touched, self.overflowed, *settings, self.features, True)
 
     def push(self, averages: dict[int, Tensor], optimiser: torch.optim.Optimizer) -> None:
         super().push(averages, optimiser)
@@ -115,11 +116,11 @@ class Learned(Moved):
         super().__init__(arrays, parameters)
         self.step_count = arrays.new(2, integer=True)
 
-    def step(self, rate: float, adam_settings: dict, bias_correction, samples) -> None:
+    def step(self, adam_settings: dict, bias_correction, samples) -> None:
         """One of Adam, if there are samples [1] and the gradient is finite; it is zero then."""
         adam.adam_step_dense(self.weights, self.gradient, self.first_moment, self.second_moment, self.step_count,
-                             samples, bias_correction, rate, *adam_settings["betas"], adam_settings["eps"],
-                             adam_settings["weight_decay"])
+                             samples, bias_correction, adam_settings["lr"], *adam_settings["betas"],
+                             adam_settings["eps"], adam_settings["weight_decay"])
 
     def push(self, averages: dict[int, Tensor], optimiser: torch.optim.Optimizer) -> None:
         super().push(averages, optimiser)

@@ -56,6 +56,7 @@ class OccupancyGrid(torch.nn.Module):
         threshold: a cell is occupied above min(threshold, mean value of cascade 0).
         update_every: steps between updates. first_update: step before which there are none.
         warmup_steps, warmup_cells: length of the warm-up and cells per update in it (None: all).
+        warmup_threshold: part of `threshold` in the first update, rising exponentially to 1 at the end of the warm-up.
         cells_per_update: cells per update after it (None: half of all).
         occupied_fraction: part of `cells_per_update` drawn from the occupied cells.
         chunk: most positions given to the density function at once.
@@ -75,6 +76,7 @@ class OccupancyGrid(torch.nn.Module):
         first_update: int = 0,
         warmup_steps: int = 256,
         warmup_cells: int | None = None,
+        warmup_threshold: float = 1.0,
         cells_per_update: int | None = None,
         occupied_fraction: float = 0.5,
         chunk: int = 1 << 17,
@@ -84,10 +86,10 @@ class OccupancyGrid(torch.nn.Module):
     ):
         super().__init__()
         check_grid_size(resolution, cascades)
-        if not step_min > 0 or not 0 < decay <= 1 or not 0 <= occupied_fraction <= 1:
+        if not step_min > 0 or not 0 < decay <= 1 or not 0 < warmup_threshold <= 1 or not 0 <= occupied_fraction <= 1:
             raise ValueError(
-                "step_min must be positive, decay in (0, 1] and occupied_fraction in [0, 1], got "
-                f"{step_min}, {decay}, {occupied_fraction}"
+                "step_min must be positive, decay and warmup_threshold in (0, 1] and occupied_fraction in [0, 1], got "
+                f"{step_min}, {decay}, {warmup_threshold}, {occupied_fraction}"
             )
         if update_every < 1 or chunk < 1:
             raise ValueError(f"update_every and chunk must be positive, got {update_every} and {chunk}")
@@ -95,7 +97,7 @@ class OccupancyGrid(torch.nn.Module):
         self.resolution, self.cascades = resolution, cascades
         self.step_min, self.decay, self.threshold = step_min, decay, threshold
         self.update_every, self.first_update, self.warmup_steps = update_every, first_update, warmup_steps
-        self.warmup_cells = min(warmup_cells or cells, cells)
+        self.warmup_cells, self.warmup_threshold = min(warmup_cells or cells, cells), warmup_threshold
         self.cells_per_update = min(cells_per_update or cells // 2, cells)
         self.occupied_fraction, self.chunk, self.seed = occupied_fraction, chunk, seed
         self.register_buffer("values", torch.zeros(cells, dtype=dtype, device=device))
@@ -121,7 +123,7 @@ class OccupancyGrid(torch.nn.Module):
             fresh = density(positions).reshape(-1).to(self.values.dtype)
             splat_occupancy(self.values, part, fresh, self.step_min)
         self.updates += 1
-        self._pack(self.threshold)
+        self._pack(self.threshold_at(step))
         return True
 
     def visit(self, step: int, updates: int) -> Visit | None:
@@ -137,6 +139,11 @@ class OccupancyGrid(torch.nn.Module):
             return Visit(everywhere=False, uniform=self.warmup_cells, occupied=0, seed=seed)
         occupied = round(self.cells_per_update * self.occupied_fraction)
         return Visit(everywhere=False, uniform=self.cells_per_update - occupied, occupied=occupied, seed=seed)
+
+    def threshold_at(self, step: int) -> float:
+        """That of the update at `step`."""
+        warmup = max(self.warmup_steps - self.first_update, 1)
+        return self.threshold * self.warmup_threshold ** max(0.0, 1 - (step - self.first_update) / warmup)
 
     def _cells_to_visit(self, visit: Visit) -> torch.Tensor:
         """Those of the visit, but for cells that a confined grid has no use for."""

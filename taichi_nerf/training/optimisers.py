@@ -37,8 +37,8 @@ class Optimisers:
             group.parameters[0].grad = group.gradient
         adam = {"betas": (BETA1, config.beta2), "eps": config.epsilon}
         self.tables = SparseAdam(
-            [{**params, "decay": group.decay, "level_start": group.level_start}
-             for params, group in zip(_params(tables), tables)], **adam, zero_gradient=True) if tables else None
+            [{**params, "level_start": group.level_start} for params, group in zip(_params(tables), tables)],
+            **adam, zero_gradient=True) if tables else None
         self.networks = Adam(_params(networks), **adam, weight_decay=config.weight_decay,
                              fused=True) if networks else None
         self.corrections = Adam(_params(corrections), **CORRECTIONS, fused=True) if corrections else None
@@ -49,16 +49,16 @@ class Optimisers:
                                      for parameter in group.parameters])
         self.average_elsewhere([], [group.gradient for group in self.groups.values() if group.kind == "table"])
         if self.networks is not None:
-            self._set_rates(self.networks, standing)
+            self._set(self.networks, standing)
             if self.config.clip_norm is not None:
                 for group in self.networks.param_groups:
                     torch.nn.utils.clip_grad_norm_(group["params"], self.config.clip_norm)
             _step_if_finite(self.networks)
         if self.tables is not None:
-            self._set_rates(self.tables, standing)
+            self._set(self.tables, standing)
             self.tables.step()
         if self.corrections is not None:
-            self._set_rates(self.corrections, standing)
+            self._set(self.corrections, standing)
             _step_if_finite(self.corrections)
 
     def average_elsewhere(self, gradients: Sequence[Tensor], tables: Sequence[Tensor]) -> None:
@@ -67,6 +67,12 @@ class Optimisers:
         self.team.average(*gradients)
         for table in tables:
             self.team.average_rows(table)
+
+    def settings_of(self, name: str, standing: Standing) -> dict:
+        """What the optimiser of a group takes the step by."""
+        optimiser, settings = self.of(name)
+        self._set(optimiser, standing)
+        return settings
 
     def rate(self, group: ParameterGroup, standing: Standing) -> float:
         """Its learning rate in the step."""
@@ -131,9 +137,13 @@ class Optimisers:
                 for index, parameter in enumerate(group["params"]):
                     yield group["name"], optimiser, index, optimiser.state.get(parameter, {})
 
-    def _set_rates(self, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
-        for group in optimiser.param_groups:
-            group["lr"] = self.rate(self.groups[group["name"]], standing)
+    def _set(self, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+        """What changes from step to step."""
+        for settings in optimiser.param_groups:
+            group = self.groups[settings["name"]]
+            settings["lr"] = self.rate(group, standing)
+            if group.decay is not None:
+                settings["decay"] = group.decay(standing)
 
 
 def rate_factor(config: OptimiserConfig, standing: Standing) -> float:

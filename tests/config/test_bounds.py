@@ -63,3 +63,9 @@ def test_all_numbers_are_looked_at():
 def test_a_hash_grid_that_kernels_cannot_count_is_refused(change, message):
     with pytest.raises(SettingError, match=message):
         HashGridConfig(**change)
+
+
+def test_the_decay_of_a_hash_grid_falls_to_nothing_or_stays():
+    falling, staying = HashGridConfig(decay=0.4, decay_until=0.5), HashGridConfig(decay=0.4, decay_until=None)
+    assert [falling.decay_at(part) for part in (0.0, 0.25, 0.5, 1.0)] == [0.4, 0.2, 0.0, 0.0]
+    assert staying.decay_at(1.0) == 0.4

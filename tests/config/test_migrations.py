@@ -28,7 +28,9 @@ def settings(kind: str = "instant-ngp", encoding: str | None = None, **scene) ->
     if "widths" in run["model"]:
         run["model"]["widths"] = "off"  # as all were that did not know of them
     for grid in hash_grids(run["model"]):
-        grid["decay"] = 0.0  # likewise
+        grid["decay"], grid["decay_until"] = 0.0, None  # likewise
+    if "sampling" in run["model"]:
+        run["model"]["sampling"]["warmup_threshold"] = 1.0
     return run
 
 
@@ -36,7 +38,8 @@ def of_the_sixth_version(run: dict) -> dict:
     """Which knew no harmonics of colours, no term for empty space, and let hash grids grow as they like."""
     del run["model"]["field"]["harmonics"], run["training"]["sparsity"]
     for grid in hash_grids(run["model"]):
-        del grid["decay"]
+        del grid["decay"], grid["decay_until"]
+    run["model"].get("sampling", {}).pop("warmup_threshold", None)
     return run
 
 

@@ -26,8 +26,8 @@ def sparse_gradient(backend, entries, features, rng, touched=0.3):
     return backend.tensor(gradient * (torch.rand(entries, 1, generator=rng) < touched))
 
 
-def step(backend, table, gradient, settings=SETTINGS, zero_gradient=False, levels=()):
-    """Step `table` in place, with what holds its `levels` back; returns how many entries overflowed."""
+def step(backend, table, gradient, settings=SETTINGS, zero_gradient=False, levels=(), decay=()):
+    """Step `table` in place, with a `decay` of its `levels`; returns how many entries overflowed."""
     lr, beta1, beta2, epsilon = settings
     digits = 53 if backend.dtype == torch.float64 else 24
     bias_correction = backend.tensor(kernels.bias_correction_table(beta1, beta2, digits))
@@ -35,8 +35,8 @@ def step(backend, table, gradient, settings=SETTINGS, zero_gradient=False, level
     overflowed = backend.tensor([0], torch.int32)
     take = kernels.adam_step_decayed if levels else kernels.adam_step
     take(table.parameter.view(-1), gradient.view(-1), table.first_moment.view(-1), table.second_moment.view(-1),
-         table.step_count, bias_correction, *levels, touched, overflowed, lr, beta1, beta2, epsilon, gradient.shape[1],
-         zero_gradient)
+         table.step_count, bias_correction, *levels, touched, overflowed, lr, beta1, beta2, epsilon, *decay,
+         gradient.shape[1], zero_gradient)
     return overflowed.item()
 
 
@@ -65,10 +65,10 @@ def test_levels_are_held_back_where_there_is_a_gradient(backend, rng, level_star
     expected = [value.double().cpu() for value in vars(clone(table)).values()]
     start = torch.tensor(level_start)
     sizes = torch.diff(start, append=torch.tensor([entries]))
-    levels = backend.tensor(start, torch.int32), backend.tensor(0.7 / (sizes * features))
+    levels = backend.tensor(start, torch.int32), backend.tensor(1 / (sizes * features).double())
     for _ in range(3):
         gradient = sparse_gradient(backend, entries, features, rng)
-        step(backend, table, gradient, levels=levels)
+        step(backend, table, gradient, levels=levels, decay=(0.7,))
         parameter, *moments = expected
         pulled = reference.decay_gradient(parameter, gradient.double().cpu(), start, 0.7)
         expected = reference.adam_step(parameter, pulled, *moments, *SETTINGS)

@@ -331,7 +331,7 @@ def test_cells_that_were_given_up_are_sampled_again_when_photos_begin_to_come_in
         return model
 
     def after(model, updates, progress):
-        model.after_step(dataclasses.replace(STANDING, step=64 + SAMPLING.update_every * updates, progress=progress))
+        model.after_step(dataclasses.replace(STANDING, step=512 + SAMPLING.update_every * updates, progress=progress))
         return model.grid.occupied(empty).double().mean().item()
 
     empty = backend.tensor(torch.rand(99, 3, generator=torch.Generator().manual_seed(0)) / 2 - 0.5)

@@ -138,6 +138,17 @@ def test_an_update_visits_as_many_cells_as_asked(backend):
     assert visited == [CUBE, 300, 300, 200, 200]
 
 
+def test_what_is_thin_is_kept_through_the_warm_up_and_given_up_after_it(backend):
+    """Thickness 0.002 in one half, 0.1 in the other: the threshold of 0.01 rises from a tenth of that."""
+    grid = make_grid(backend, warmup_steps=32, warmup_threshold=0.1)
+    shares = []
+    for step in (0, 16, 32):
+        grid.update(lambda x: torch.where(x[:, 0] < 0, 0.2, 10.0).to(x), step)
+        shares.append(grid.occupied_share)
+    assert [grid.threshold_at(step) for step in (0, 16, 32, 48)] == pytest.approx([1e-3, 10**-2.5, 1e-2, 1e-2])
+    assert shares[0] == 1 and shares[1] == shares[2] == 0.5
+
+
 def test_occupied_cells_are_visited_more_often(backend):
     grid = make_grid(backend, warmup_steps=0, cells_per_update=400, occupied_fraction=0.75)
     grid.update(shell, 0)

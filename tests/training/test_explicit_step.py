@@ -442,6 +442,23 @@ def test_levels_of_the_hash_grid_are_held_back(make_trainer, kind):
     assert (after[moved].abs() < before[moved].abs()).float().mean() > 0.99  # but for those nearer than the step
 
 
+@pytest.mark.parametrize("kind", ["autograd", "explicit"])
+def test_levels_are_let_go_in_the_course_of_the_training(make_trainer, kind):
+    def of(decay: float):
+        grid = dataclasses.replace(NARROW.field.hash_grid, decay=decay, decay_until=0.5)
+        return make_trainer(dataclasses.replace(NARROW, field=dataclasses.replace(NARROW.field, hash_grid=grid)),
+                            gradients=kind, steps=4)
+
+    held, free, tables = of(1e6), of(0.0), []
+    for _ in range(4):
+        free.load_state_dict(held.state_dict())
+        for trainer in (held, free):
+            trainer.step()
+            tables.append(trainer.state_dict()["tensors"]["model.field.table"].clone())
+    alike = [torch.equal(one, other) for one, other in zip(tables[::2], tables[1::2])]
+    assert alike == [False, False, True, True]
+
+
 def test_explicit_steps_without_any_sample_are_skipped_and_counted(make_trainer):
     trainer, reports = make_trainer(gradients="explicit", steps=3), []
     trainer.taker.occupancy.bits.zero_()
