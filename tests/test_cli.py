@@ -780,14 +780,24 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
     plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "normals"]
     box, points = (["--insert", str(tmp_path / name), "--at", "0", "0", "0", "--scale", "0.8"]
                    for name in ("box.ply", "points.ply"))
+    bare = [*box, "--hide", "-9", "-9", "-9", "9", "9", "9"]
     for name, options in (("box", box), ("points", points), ("around", [*box, "--light", "field"]),
-                          ("sheltered", [*box, "--light", "field", "--hide", "-9", "-9", "-9", "9", "9", "9"])):
+                          ("sheltered", [*bare, "--light", "field"])):
         assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
     solid, discs, around, alone = (opened(tmp_path / name / "colour_0000.png").astype(int)
                                    for name in ("box", "points", "around", "sheltered"))
     assert np.abs(solid - discs).mean() < 8 and (solid[6, 6] == discs[6, 6]).all()
     assert 40 < around[6, 6, 0] < solid[6, 6, 0]
     assert np.abs(alone[6, 6] - (255, 0, 0)).max() <= 1, "what is hidden sheds no light: around is white"
+    for name, grey in (("white", 255), ("dark", 20)):
+        Image.fromarray(np.full((8, 16, 3), grey, np.uint8)).save(tmp_path / f"{name}.png")
+        light = ["--light", str(tmp_path / f"{name}.png"), "--light-turn", "40"]
+        assert cli.main([*plain, *bare, *light, "-o", str(tmp_path / name)]) == 0
+    white, dark = (opened(tmp_path / name / "colour_0000.png").astype(int)[6, 6] for name in ("white", "dark"))
+    assert np.abs(white - (255, 0, 0)).max() <= 1 and dark[0] < 30
+    told = capsys.readouterr().err
+    assert "dark.png is 0.007 in the mean, where 1 is white, so that objects become black" in told
+    assert "if it is in other units, give --light-stops 6\n" in told
     assert "none of --insert is one; leave it out" in refused(
         capsys, *plain, *box, "--disc-radius", "0.1", "-o", tmp_path / "new")
 
@@ -801,9 +811,13 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
     ("--insert no.glb --at 0 0 nan", "at must be finite, got 0 0 nan"),
     ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, 1 for 1, got 2"),
     ("--insert no.glb --at 0 0 0 --light 1 2",
-     "light must be field, or three finite numbers and perhaps a radius of at least 0, got 1 2"),
+     "light must be field, a picture (.exr, .hdr, .png or .jpg), or three finite numbers and perhaps a radius of at "
+     "least 0, got 1 2"),
     ("--insert no.glb --at 0 0 0 --light 1 2 3 -1", "perhaps a radius of at least 0, got 1 2 3 -1"),
-    ("--insert no.glb --at 0 0 0 --light sun", "light must be field, or three finite numbers"),
+    ("--insert no.glb --at 0 0 0 --light sun", "light must be field, a picture (.exr, .hdr, .png or .jpg), or three"),
+    ("--insert no.glb --at 0 0 0 --light no.exr", "no.exr does not exist; check the path of the picture"),
+    ("--insert no.glb --at 0 0 0 --light field --light-turn 9", "light-turn is of a picture that shines; give"),
+    ("--insert no.glb --at 0 0 0 --light no.exr --light-stops nan", "light-stops must be from -30 to 30, got nan"),
     ("--insert no.glb --at 0 0 0 --light field --shadow 0.5", "shadow is the share of a lamp in all light"),
     ("--shadow 0.5", "give --insert and --light X Y Z with it, or leave it out"),
     ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),
