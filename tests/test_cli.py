@@ -773,6 +773,25 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
     assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
 
 
+def test_render_sees_through_glass(run, tmp_path, capsys):
+    """A box of red glass before what is white: pink, and where its alpha is 0 nothing, which is said."""
+    trimesh = pytest.importorskip("trimesh")
+    everything = ["--hide", "-9", "-9", "-9", "9", "9", "9"]
+    for alpha in (0, 64, 255):
+        box = trimesh.creation.box((1, 1, 1))
+        box.visual = trimesh.visual.TextureVisuals(material=trimesh.visual.material.PBRMaterial(
+            baseColorFactor=[255, 0, 0, alpha], alphaMode="BLEND"))
+        box.export(tmp_path / f"{alpha}.glb")
+        assert cli.main(["render", str(run), "--frames", "1", "--size", "12", "12", *everything, "--insert",
+                         str(tmp_path / f"{alpha}.glb"), "--at", "0", "0", "0", "-o", str(tmp_path / str(alpha))]) == 0
+        told = f"{alpha}.glb lets all light pass, and is not to be seen" in capsys.readouterr().err
+        assert told == (alpha == 0)
+    nothing, glass, red = (opened(tmp_path / alpha / "colour_0000.png")[6, 6].tolist() for alpha in ("0", "64", "255"))
+    assert nothing == [255] * 3 and red == [255, 0, 0]
+    through = (1 - 64 / 255) ** 2  # its front and its back
+    assert glass == pytest.approx([255, 255 * through, 255 * through], abs=1.5)
+
+
 def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path, capsys):
     trimesh = pytest.importorskip("trimesh")
     place = red_box(trimesh, tmp_path / "box.ply").sample(2000, seed=0)

@@ -101,7 +101,7 @@ class Render(Common):
     """By how much each box of --move is turned to the left around what is up, about its middle; by default 0."""
     insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
     """What is put into the field: meshes in GLB, glTF, OBJ (y up), PLY, STL (z up), and points in PLY without faces, as
-    discs."""
+    discs. Transparent materials of GLB and glTF are glass, through which one sees, without refraction."""
     at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
     """Where the origin of each object lies, in the world of the scene's file."""
     scale: Annotated[tuple[float, ...], arg(metavar="S", help_behavior_hint="")] = ()
@@ -407,6 +407,9 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):
         mesh, of_points = read_surface(path, command.disc_radius)
+        if mesh.opacity is not None and not mesh.opacity.any():
+            say(f"taichi-nerf: {quoted(path)} lets all light pass, and is not to be seen: glass has its colour by its "
+                "alpha here, and mirrors nothing")
         mesh = placed(mesh, scene, up, at=at, scale=scale, turn=turn)
         clouds += of_points
         surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
