@@ -501,6 +501,22 @@ def test_an_export_that_cannot_be_is_one_sentence(run, tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
+def test_options_that_have_no_effect_on_what_is_exported_are_mentioned(run, tmp_path, capsys):
+    options = ["--what", "volume", "--resolution", "8", "--faces", "500", "--front", "0.4", "--exr"]
+    assert cli.main(["export", str(run), *options, "-o", str(tmp_path / "grid.npz")]) == 0
+    said = "no effect with --what volume: --faces (of mesh), --front (of mesh and points), --exr (of depth)\n"
+    assert f"taichi-nerf: {said}" in capsys.readouterr().err
+
+
+def test_each_option_of_export_says_what_it_has_an_effect_on():
+    from taichi_nerf.cli.export import DEFAULT_NAME, OF, Export
+    from taichi_nerf.cli.options import Common
+
+    of_all = {field.name for field in dataclasses.fields(Common)} | {"run", "what", "output", "unit", "time"}
+    assert set().union(*OF.values()) == {field.name for field in dataclasses.fields(Export)} - of_all
+    assert OF.keys() == DEFAULT_NAME.keys()
+
+
 def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
     folder, grid = tmp_path / "depth", tmp_path / "deep" / "grid.npz"
     assert cli.main(["export", str(run), "--what", "depth", "--views", "test", "-o", str(folder), "--unit", "0.5"]) == 0
@@ -508,7 +524,7 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
     assert "metres: " in capsys.readouterr().out
     assert cli.main(["export", str(run), "--what", "volume", "--resolution", "8", "-o", str(grid)]) == 0
     captured = capsys.readouterr()
-    assert "8 x 8 x 8 places" in captured.out and "memory: " in captured.err
+    assert "8 x 8 x 8 places" in captured.out and "memory: " in captured.err and "no effect" not in captured.err
     assert f"{grid} exists" in refused(capsys, "export", run, "--what", "volume", "-o", grid)
     assert cli.main(["info", str(grid)]) == 0
     assert "a volume of 8 x 8 x 8 places" in capsys.readouterr().out
@@ -817,6 +833,15 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
     told = capsys.readouterr().err
     assert "dark.png is 0.007 in the mean, where 1 is white, so that objects become black" in told
     assert "if it is in other units, give --light-stops 6\n" in told
+    head = (tmp_path / "points.ply").read_bytes()
+    start, size = head.index(b"end_header\n") + 11, (len(head) - head.index(b"end_header\n") - 11) // 2000
+    nowhere = np.full(3, np.nan, "<f4").tobytes()
+    (tmp_path / "some.ply").write_bytes(head[:start] + nowhere + head[start + 12 : start + size] + head[start + size :])
+    capsys.readouterr()
+    assert cli.main([*plain, *points[:1], str(tmp_path / "some.ply"), *points[2:], "-o", str(tmp_path / "some")]) == 0
+    assert "some.ply: left out, since their places are not finite: 1 of 2000 points" in capsys.readouterr().err
+    assert cli.main(["info", str(tmp_path / "some.ply")]) == 0
+    assert "not counted, since their values are not finite: 1 points" in capsys.readouterr().out
     assert "none of --insert is one; leave it out" in refused(
         capsys, *plain, *box, "--disc-radius", "0.1", "-o", tmp_path / "new")
 

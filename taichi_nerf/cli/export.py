@@ -1,7 +1,7 @@
 """`taichi-nerf export`: a trained field as a mesh, as points, on a grid, or as depth pictures, for other programs."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,6 +29,11 @@ BYTES_A_PIXEL = 32  # of a view that a mesh is made of
 TURN = 30  # views around the scene, besides those of training
 WORTH_SAYING = 0.3  # share of the rays that give no point
 FOOTPRINT = 0.75  # of a voxel, that a pixel of these sees
+OF = {"mesh": ("resolution", "box", "faces", "colour", "colours_from", "density", "front", "close"),
+      "points": ("resolution", "box", "front", "rays"),
+      "splats": ("box", "rays", "count", "degree", "seconds", "steps"),
+      "volume": ("resolution", "box"),
+      "depth": ("views", "exr", "every")}  # options that have an effect on it, besides those that have one on all
 LONGEST = 1024  # pixels along a side of one
 SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "splats": (".ply",),
             "volume": (".npz",), "depth": ("",)}
@@ -131,12 +136,24 @@ def export(command: Export) -> int:
 
     run = RunFolder.open(command.run)
     _check_time(command, run)
+    _mention_idle(command)
     output = _output(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     field = query.open(run.path)
     write = {"mesh": _mesh, "points": _points, "splats": _splats, "volume": _volume, "depth": _depth}[command.what]
     write(command, field, output)
     return 0
+
+
+def _mention_idle(command: Export) -> None:
+    """Say which of the options that are given have no effect on what is exported."""
+    default = {field.name: field.default for field in fields(command)}
+    idle = [name for name in dict.fromkeys(sum(OF.values(), ()))
+            if name not in OF[command.what] and getattr(command, name) != default[name]]
+    if idle:
+        whose = ("of " + " and ".join(what for what in OF if name in OF[what]) for name in idle)
+        say(f"taichi-nerf: no effect with --what {command.what}: "
+            + ", ".join(f"--{name.replace('_', '-')} ({of})" for name, of in zip(idle, whose)))
 
 
 def _mesh(command: Export, field: "Field", output: Path) -> None:
@@ -171,6 +188,7 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
         else:
             mesh = meshes.simplified(mesh, command.faces)
         holes = mesh.holes
+        solids = "" if holes else mesh.solids
     texture = colour = at = None
     if photos is not None:
         with Progress("photos") as line:
@@ -192,7 +210,7 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
                        field)
     say(f"{dropped} small part{'s' * (dropped != 1)} dropped, {found} triangles simplified to {len(mesh.faces)}, "
         + (f"open along {holes} rim{'s' * (holes != 1)}, the longest where no camera looked (--close fills them)"
-           if holes else "closed"))
+           if holes else f"closed, {solids}"))
     result(f"a mesh of {len(mesh.faces)} triangles in {_unit_name(command)}, {output.stat().st_size / 1e6:.1f} MB: "
            f"{quoted(output)}, picture {quoted(picture)}")
 

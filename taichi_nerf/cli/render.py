@@ -406,12 +406,15 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     count, surfaces, places, clouds = len(command.insert), [], [], 0
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):
-        mesh, of_points = read_surface(path, command.disc_radius)
+        mesh, points = read_surface(path, command.disc_radius)
+        if points is not None and points.left_out:
+            say(f"taichi-nerf: {quoted(path)}: left out, since their places are not finite: {points.left_out} of "
+                f"{points.left_out + len(points.position)} points")
         if mesh.opacity is not None and not mesh.opacity.any():
             say(f"taichi-nerf: {quoted(path)} lets all light pass, and is not to be seen: glass has its colour by its "
                 "alpha here, and mirrors nothing")
         mesh = placed(mesh, scene, up, at=at, scale=scale, turn=turn)
-        clouds += of_points
+        clouds += points is not None
         surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
         places.append((mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2)
     if command.disc_radius is not None and clouds == 0:
