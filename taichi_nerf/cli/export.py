@@ -36,7 +36,7 @@ OF = {"mesh": ("resolution", "box", "faces", "colour", "colours_from", "density"
       "depth": ("views", "exr", "every")}  # options that have an effect on it, besides those that have one on all
 LONGEST = 1024  # pixels along a side of one
 SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "splats": (".ply",),
-            "volume": (".npz",), "depth": ("",)}
+            "volume": (".npz", ".vdb"), "depth": ("",)}
 DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "splats": "splats.ply", "volume": "volume.npz",
                 "depth": "depth"}
 
@@ -58,7 +58,8 @@ class Export(Common):
     as JSON; volume: density, colour and occupancy on a grid."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE|DIR")] = None
     """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las, of splats
-    .ply, of a volume .npz; of depth pictures a new folder. By default in RUN/export."""
+    .ply, of a volume .npz or, where the Python module of OpenVDB is installed, .vdb; of depth pictures a new folder. By
+    default in RUN/export."""
     resolution: Annotated[int, arg(metavar="N")] = 256
     """Voxels along the longest side of the box."""
     box: Annotated[tuple[float, float, float, float, float, float] | None, arg(metavar="X0 Y0 Z0 X1 Y1 Z1")] = None
@@ -227,7 +228,7 @@ def _volume(command: Export, field: "Field", output: Path) -> None:
 
     grid = grid_in(box_of(field, _box(command, field)), command.resolution)
     what = "a grid of {} x {} x {} places".format(*grid.shape)
-    _say_memory(BYTES_A_PLACE * math.prod(grid.shape), what, "use a smaller --resolution")
+    _say_memory(BYTES_A_PLACE[output.suffix.lower()] * math.prod(grid.shape), what, "use a smaller --resolution")
     make_folder(output.parent)
     with Progress("asking") as line:
         occupied = write_volume(output, field, grid, scale=command.unit or 1.0, time=command.time,
@@ -409,6 +410,7 @@ def _check_time(command: Export, run: "RunFolder") -> None:
 
 def _output(command: Export, run: Path) -> Path:
     """The new file or folder. Raises UserError where it cannot be, or its format is none of what is exported."""
+    from ..export.libraries import openvdb
     from ..export.mesh_files import material_name
     from ..training.folder import check_output
 
@@ -427,6 +429,8 @@ def _output(command: Export, run: Path) -> Path:
             raise UserError(f"{file} exists, where what goes with {output.name} would be written; choose another "
                             "--output")
     check_output(output)
+    if output.suffix.lower() == ".vdb":
+        openvdb()
     if command.what == "mesh" and output.suffix.lower() == ".stl" and command.colour == "vertex":
         raise UserError(f"--colour vertex does not go with {output}: STL has no colours; give a .glb, .obj or .ply, or "
                         "leave it out")

@@ -10,13 +10,13 @@ from ..data.json_files import number_of, read_object
 from ..data.opening import check_regular
 from ..data.ply import read_ply_points
 from ..errors import UserError
-from .libraries import library
+from .libraries import library, openvdb
 from .mesh import Mesh
 from .splat_files import read_splats
 
 __all__ = ["GEOMETRY_FILES", "facts_of", "facts_of_depths", "has_depths"]
 
-GEOMETRY_FILES = (".glb", ".obj", ".ply", ".stl", ".las", ".npz")
+GEOMETRY_FILES = (".glb", ".obj", ".ply", ".stl", ".las", ".npz", ".vdb")
 
 
 def facts_of(path: Path) -> list[str]:
@@ -24,6 +24,8 @@ def facts_of(path: Path) -> list[str]:
     try:
         if path.suffix.lower() == ".npz":
             return _of_volume(path)
+        if path.suffix.lower() == ".vdb":
+            return _of_vdb(path)
         if path.suffix.lower() == ".las":
             return _of_points(np.asarray(library("laspy", "LAS").read(path).xyz), 0)
         if path.suffix.lower() == ".ply" and _head_has(path, b"property float f_dc_0"):
@@ -131,6 +133,15 @@ def _of_volume(path: Path) -> list[str]:
         shape, transform, occupied = file["density"].shape, file["transform"], file["occupied"].mean()
     corners = np.array([[0, 0, 0], np.array(shape) - 1]) @ transform[:3, :3].T + transform[:3, 3]
     return ["a volume of {} x {} x {} places".format(*shape) + f", {100 * occupied:.1f} % occupied", _extent(corners)]
+
+
+def _of_vdb(path: Path) -> list[str]:
+    grids = sorted(openvdb().readAllGridMetadata(str(path)), key=lambda grid: grid.name)
+    found = [f"an OpenVDB file of {' and '.join(grid.name for grid in grids)}"]
+    for grid in grids:
+        corners = [grid.transform.indexToWorld(grid[f"file_bbox_{end}"]) for end in ("min", "max")]
+        found.append(f"{grid.name}: {grid['file_voxel_count']} voxels, {_extent(np.array(corners))}")
+    return found
 
 
 def _extent(position: np.ndarray) -> str:
