@@ -448,5 +448,5 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
     for suffix in facts.GEOMETRY_FILES:
         path = tmp_path / f"damaged{suffix}"
         path.write_bytes(b"nothing of the kind" * 9)
-        with pytest.raises(UserError, match="cannot be read|is no PLY file|needs the Python module of OpenVDB"):
+        with pytest.raises(UserError, match=r"cannot be read|is no PLY file|needs the Python module of OpenVDB"):
             facts.facts_of(path)
