@@ -11,7 +11,7 @@ from ..config import LARGEST, SettingError, system_of, within
 from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
-from .options import Common, make_folder
+from .options import LEAST_UNIT, MOST_UNIT, Common, make_folder
 from .splats import export_splats
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 What = Literal["mesh", "points", "splats", "volume", "depth"]
 BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
-LEAST_UNIT, MOST_UNIT = 1e-6, 1e6  # metres
 BYTES_A_PIXEL = 32  # of a view that a mesh is made of
 TURN = 30  # views around the scene, besides those of training
 WORTH_SAYING = 0.3  # share of the rays that give no point
