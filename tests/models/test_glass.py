@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from taichi_nerf.config import recipe
 from taichi_nerf.fields.field import Field
+from taichi_nerf.models.family import build_model
 from taichi_nerf.models.lights import Lamp
+from taichi_nerf.models.model import Box
 from taichi_nerf.models.objects import WithObjects
 from taichi_nerf.models.surfaces import MOST_LAYERS, surface_of
 from taichi_nerf.models.views import render_view
@@ -17,6 +20,7 @@ from taichi_nerf.types import UNKNOWN, Rays
 
 from .ball import EndedBall, Slabs
 from .test_objects import RED, like, plain, sphere
+from .test_rays import MODELS, some_rays
 from .test_views import cameras_around
 
 BLUE, GREEN, DENSITY = (0.1, 0.2, 0.9), (0.2, 0.7, 0.3), 1.7
@@ -145,6 +149,37 @@ def test_the_outline_of_a_pane_is_seen_by_all_rays_of_its_pixels(in_double):
         found = put(half, *(pane(*each) for each in others)).render(rays).colour[0].detach().numpy()
         expected = (closed_form(others)[0] + closed_form([*others, (0.0, 0.6, BLUE)])[0]) / 2
         assert np.allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 63])
+def test_any_number_of_pixels(in_double, count):
+    rays = down(*((0.01 * k - 0.3, 0.1) for k in range(63)))[: 4 * count]
+    pixels = put(pane(0.1, 0.4)).render(replace(rays, per_pixel=4))
+    assert len(pixels.colour) == count and (len(pixels.samples) > 0) == (count > 0)
+    assert np.allclose(pixels.colour.detach().numpy(), closed_form([(0.1, 0.4, RED)])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "encoding"), [
+    pytest.param(*model, marks=() if model in (("instant-ngp", None), ("nerf", None)) else pytest.mark.slow)
+    for model in MODELS])
+def test_every_model_that_ends_rays_goes_on_behind_glass(all_on_cpu, kind, encoding):
+    """Panes through the middle of what it shows, two of them at nearly one place; and one that lets all light pass."""
+    model = build_model(recipe(kind, "small", encoding).model, Box(bounded=True), counts={"appearance": 3})
+    rays = some_rays()
+
+    def behind(*opacities):
+        panes = (pane(1e-6 * k, opacity, BLUE) for k, opacity in enumerate(opacities))
+        return WithObjects(model, [surface_of(mesh, like()) for mesh in panes]).render(rays)
+
+    pixels, field = behind(0.3, 0.5), model.render(rays)
+    part = pixels.extras["surfaces"]
+    assert pixels.colour.isfinite().all() and part.max() > 0.05
+    of_field = pixels.carried(torch.ones_like(pixels.weights)).view(-1, rays.per_pixel).mean(dim=1)
+    assert torch.allclose(of_field, pixels.opacity - part, atol=1e-5)
+    clear = behind(0.0)
+    assert clear.extras["surfaces"].max() == 0
+    if field.packed is not None:  # sampled on a lattice, which panes do not move
+        assert torch.allclose(clear.colour, field.colour, atol=1e-4)
 
 
 def test_a_texture_multiplies_the_opacity(in_double):
