@@ -790,6 +790,16 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
     assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
 
 
+def test_the_middle_of_a_picture_of_light_lies_level_towards_x_and_turns_to_the_left():
+    from taichi_nerf.cli.render import _ahead
+
+    up = np.array([0.0, 0.6, 0.8])
+    assert np.allclose(_ahead(up, 0.0), (1, 0, 0)) and np.allclose(_ahead(up, 90.0), np.cross(up, (1, 0, 0)))
+    tilted = _ahead(np.array([0.6, 0.0, 0.8]), 0.0)
+    assert np.allclose(tilted, (0.8, 0, -0.6)), "x, as far as it is level"
+    assert np.allclose(_ahead(np.array([-1.0, 0.0, 0.0]), 0.0), (0, 1, 0)), "y where x is up"
+
+
 def test_render_sees_through_glass(run, tmp_path, capsys):
     """A box of red glass before what is white: pink, and where its alpha is 0 nothing, which is said."""
     trimesh = pytest.importorskip("trimesh")

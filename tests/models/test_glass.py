@@ -198,6 +198,22 @@ def test_glass_takes_its_part_of_a_shadow(in_double):
     assert lost.tolist() == pytest.approx([0.65, 0.3, 0.0])
 
 
+def test_a_ball_behind_glass_is_seen_through_it(backend):
+    """Of each colour its part, and the depth is their mean; beside the ball the pane alone."""
+    model = EndedBall(backend.dtype, backend.device)
+    scene = WithObjects(model, [surface_of(pane(0.4, 0.3, BLUE), torch.empty(0, dtype=backend.dtype,
+                                                                             device=backend.device))])
+    rays = down((0.05, 0.1), (0.45, -0.45))
+    rays = replace(rays, origins=rays.origins.to(model.field.centre), directions=rays.directions.to(model.field.centre))
+    pixels = scene.render(rays)
+    ball, beside = pixels.colour.detach().cpu().numpy()
+    assert np.allclose(ball, 0.3 * np.array(BLUE) + 0.7 * np.array(GREY), atol=2e-3)
+    assert np.allclose(beside, 0.3 * np.array(BLUE), atol=1e-5)
+    surface = 0.5 - math.sqrt(0.3**2 - 0.05**2 - 0.1**2)
+    assert pixels.depth.tolist() == pytest.approx([0.3 * 0.1 + 0.7 * surface, 0.3 * 0.1], abs=0.01)
+    assert pixels.opacity.tolist() == pytest.approx([1.0, 0.3], abs=2e-3)
+
+
 def test_glass_that_is_opaque_is_what_is_not_glass_to_the_bit(on_cpu):
     """A ball whose opacity is stated as 1, lit by a lamp, whose light it hides from itself and from the field."""
     model, cameras = EndedBall(torch.float32, "cpu"), cameras_around(size=(24, 18), focal=24.0)
