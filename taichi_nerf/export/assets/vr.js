@@ -7,11 +7,8 @@ const IN_TIME = [17.5, 21];               // milliseconds a frame: below the fir
 const STRIDE = 1.5;                       // metres a second, with a stick pushed all the way
 const STILL = 0.15;                       // part of that way that is none
 
-/** Whether a browser gives a headset to this page: from a server, by https or on this very machine. */
-function isServed() {
-  const {protocol, hostname} = location;
-  return protocol === 'https:' || (protocol === 'http:' && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname));
-}
+/** Whether the page comes from a server that browsers trust with a headset: an encrypted one, or this very machine. */
+const isServed = () => window.isSecureContext && location.protocol !== 'file:';
 
 /** Put a button there, if there is a headset. */
 async function offerVr(viewer) {
