@@ -484,7 +484,8 @@ def test_a_run_is_asked_in_the_units_of_its_scene(run):
     (("--what", "mesh", "-o", "x.fbx"), "x.fbx is no format of mesh, which have .glb or .obj or .ply or .stl"),
     (("--what", "points", "-o", "x.glb"), "x.glb is no format of points, which have .ply or .las"),
     (("--what", "depth", "-o", "x.png"), "x.png is no format of depth, which have no ending, since it is a folder"),
-    (("--what", "volume", "-o", "x.vdb"), "x.vdb is no format of volume, which have .npz"),
+    (("--what", "volume", "-o", "x.vdb"), "a .vdb file needs the Python module of OpenVDB, which pip cannot install"),
+    (("--what", "volume", "-o", "x.ply"), "x.ply is no format of volume, which have .npz or .vdb"),
     (("-o", "x.stl", "--colour", "vertex"), "STL has no colours"),
     (("--time", "0.5"), "which knows no time; leave --time out"),
     (("--unit", "0"), "unit must be how many metres a unit of the scene has"),
@@ -501,6 +502,22 @@ def test_an_export_that_cannot_be_is_one_sentence(run, tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
+def test_options_that_have_no_effect_on_what_is_exported_are_mentioned(run, tmp_path, capsys):
+    options = ["--what", "volume", "--resolution", "8", "--faces", "500", "--front", "0.4", "--exr"]
+    assert cli.main(["export", str(run), *options, "-o", str(tmp_path / "grid.npz")]) == 0
+    said = "no effect with --what volume: --faces (of mesh), --front (of mesh and points), --exr (of depth)\n"
+    assert f"taichi-nerf: {said}" in capsys.readouterr().err
+
+
+def test_each_option_of_export_says_what_it_has_an_effect_on():
+    from taichi_nerf.cli.export import DEFAULT_NAME, OF, Export
+    from taichi_nerf.cli.options import Common
+
+    of_all = {field.name for field in dataclasses.fields(Common)} | {"run", "what", "output", "unit", "time"}
+    assert set().union(*OF.values()) == {field.name for field in dataclasses.fields(Export)} - of_all
+    assert OF.keys() == DEFAULT_NAME.keys()
+
+
 def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
     folder, grid = tmp_path / "depth", tmp_path / "deep" / "grid.npz"
     assert cli.main(["export", str(run), "--what", "depth", "--views", "test", "-o", str(folder), "--unit", "0.5"]) == 0
@@ -508,7 +525,7 @@ def test_depth_pictures_and_volumes_are_exported(run, tmp_path, capsys):
     assert "metres: " in capsys.readouterr().out
     assert cli.main(["export", str(run), "--what", "volume", "--resolution", "8", "-o", str(grid)]) == 0
     captured = capsys.readouterr()
-    assert "8 x 8 x 8 places" in captured.out and "memory: " in captured.err
+    assert "8 x 8 x 8 places" in captured.out and "memory: " in captured.err and "no effect" not in captured.err
     assert f"{grid} exists" in refused(capsys, "export", run, "--what", "volume", "-o", grid)
     assert cli.main(["info", str(grid)]) == 0
     assert "a volume of 8 x 8 x 8 places" in capsys.readouterr().out
@@ -773,6 +790,35 @@ def test_render_puts_objects_into_the_field(run, tmp_path):
     assert not np.array_equal(*(opened(tmp_path / name / "depth_0000.png") for name in ("without", "with")))
 
 
+def test_the_middle_of_a_picture_of_light_lies_level_towards_x_and_turns_to_the_left():
+    from taichi_nerf.cli.render import _ahead
+
+    up = np.array([0.0, 0.6, 0.8])
+    assert np.allclose(_ahead(up, 0.0), (1, 0, 0)) and np.allclose(_ahead(up, 90.0), np.cross(up, (1, 0, 0)))
+    tilted = _ahead(np.array([0.6, 0.0, 0.8]), 0.0)
+    assert np.allclose(tilted, (0.8, 0, -0.6)), "x, as far as it is level"
+    assert np.allclose(_ahead(np.array([-1.0, 0.0, 0.0]), 0.0), (0, 1, 0)), "y where x is up"
+
+
+def test_render_sees_through_glass(run, tmp_path, capsys):
+    """A box of red glass before what is white: pink, and where its alpha is 0 nothing, which is said."""
+    trimesh = pytest.importorskip("trimesh")
+    everything = ["--hide", "-9", "-9", "-9", "9", "9", "9"]
+    for alpha in (0, 64, 255):
+        box = trimesh.creation.box((1, 1, 1))
+        box.visual = trimesh.visual.TextureVisuals(material=trimesh.visual.material.PBRMaterial(
+            baseColorFactor=[255, 0, 0, alpha], alphaMode="BLEND"))
+        box.export(tmp_path / f"{alpha}.glb")
+        assert cli.main(["render", str(run), "--frames", "1", "--size", "12", "12", *everything, "--insert",
+                         str(tmp_path / f"{alpha}.glb"), "--at", "0", "0", "0", "-o", str(tmp_path / str(alpha))]) == 0
+        told = f"{alpha}.glb lets all light pass, and is not to be seen" in capsys.readouterr().err
+        assert told == (alpha == 0)
+    nothing, glass, red = (opened(tmp_path / alpha / "colour_0000.png")[6, 6].tolist() for alpha in ("0", "64", "255"))
+    assert nothing == [255] * 3 and red == [255, 0, 0]
+    through = (1 - 64 / 255) ** 2  # its front and its back
+    assert glass == pytest.approx([255, 255 * through, 255 * through], abs=1.5)
+
+
 def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path, capsys):
     trimesh = pytest.importorskip("trimesh")
     place = red_box(trimesh, tmp_path / "box.ply").sample(2000, seed=0)
@@ -780,14 +826,33 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
     plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "normals"]
     box, points = (["--insert", str(tmp_path / name), "--at", "0", "0", "0", "--scale", "0.8"]
                    for name in ("box.ply", "points.ply"))
+    bare = [*box, "--hide", "-9", "-9", "-9", "9", "9", "9"]
     for name, options in (("box", box), ("points", points), ("around", [*box, "--light", "field"]),
-                          ("sheltered", [*box, "--light", "field", "--hide", "-9", "-9", "-9", "9", "9", "9"])):
+                          ("sheltered", [*bare, "--light", "field"])):
         assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
     solid, discs, around, alone = (opened(tmp_path / name / "colour_0000.png").astype(int)
                                    for name in ("box", "points", "around", "sheltered"))
     assert np.abs(solid - discs).mean() < 8 and (solid[6, 6] == discs[6, 6]).all()
     assert 40 < around[6, 6, 0] < solid[6, 6, 0]
     assert np.abs(alone[6, 6] - (255, 0, 0)).max() <= 1, "what is hidden sheds no light: around is white"
+    for name, grey in (("white", 255), ("dark", 20)):
+        Image.fromarray(np.full((8, 16, 3), grey, np.uint8)).save(tmp_path / f"{name}.png")
+        light = ["--light", str(tmp_path / f"{name}.png"), "--light-turn", "40"]
+        assert cli.main([*plain, *bare, *light, "-o", str(tmp_path / name)]) == 0
+    white, dark = (opened(tmp_path / name / "colour_0000.png").astype(int)[6, 6] for name in ("white", "dark"))
+    assert np.abs(white - (255, 0, 0)).max() <= 1 and dark[0] < 30
+    told = capsys.readouterr().err
+    assert "dark.png is 0.007 in the mean, where 1 is white, so that objects become black" in told
+    assert "if it is in other units, give --light-stops 6\n" in told
+    head = (tmp_path / "points.ply").read_bytes()
+    start, size = head.index(b"end_header\n") + 11, (len(head) - head.index(b"end_header\n") - 11) // 2000
+    nowhere = np.full(3, np.nan, "<f4").tobytes()
+    (tmp_path / "some.ply").write_bytes(head[:start] + nowhere + head[start + 12 : start + size] + head[start + size :])
+    capsys.readouterr()
+    assert cli.main([*plain, *points[:1], str(tmp_path / "some.ply"), *points[2:], "-o", str(tmp_path / "some")]) == 0
+    assert "some.ply: left out, since their places are not finite: 1 of 2000 points" in capsys.readouterr().err
+    assert cli.main(["info", str(tmp_path / "some.ply")]) == 0
+    assert "not counted, since their values are not finite: 1 points" in capsys.readouterr().out
     assert "none of --insert is one; leave it out" in refused(
         capsys, *plain, *box, "--disc-radius", "0.1", "-o", tmp_path / "new")
 
@@ -801,9 +866,13 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
     ("--insert no.glb --at 0 0 nan", "at must be finite, got 0 0 nan"),
     ("--insert no.glb --at 0 0 0 --turn 1 2", "turn takes 1 number for each object of --insert, 1 for 1, got 2"),
     ("--insert no.glb --at 0 0 0 --light 1 2",
-     "light must be field, or three finite numbers and perhaps a radius of at least 0, got 1 2"),
+     "light must be field, a picture (.exr, .hdr, .png or .jpg), or three finite numbers and perhaps a radius of at "
+     "least 0, got 1 2"),
     ("--insert no.glb --at 0 0 0 --light 1 2 3 -1", "perhaps a radius of at least 0, got 1 2 3 -1"),
-    ("--insert no.glb --at 0 0 0 --light sun", "light must be field, or three finite numbers"),
+    ("--insert no.glb --at 0 0 0 --light sun", "light must be field, a picture (.exr, .hdr, .png or .jpg), or three"),
+    ("--insert no.glb --at 0 0 0 --light no.exr", "no.exr does not exist; check the path of the picture"),
+    ("--insert no.glb --at 0 0 0 --light field --light-turn 9", "light-turn is of a picture that shines; give"),
+    ("--insert no.glb --at 0 0 0 --light no.exr --light-stops nan", "light-stops must be from -30 to 30, got nan"),
     ("--insert no.glb --at 0 0 0 --light field --shadow 0.5", "shadow is the share of a lamp in all light"),
     ("--shadow 0.5", "give --insert and --light X Y Z with it, or leave it out"),
     ("--insert no.glb --at 0 0 0 --shadow 2", "shadow must be from 0 to 1, got 2"),

@@ -1,7 +1,7 @@
 """`taichi-nerf export`: a trained field as a mesh, as points, on a grid, or as depth pictures, for other programs."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +11,7 @@ from ..config import LARGEST, SettingError, system_of, within
 from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
-from .options import Common, make_folder
+from .options import LEAST_UNIT, MOST_UNIT, Common, make_folder
 from .splats import export_splats
 
 if TYPE_CHECKING:
@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 
 What = Literal["mesh", "points", "splats", "volume", "depth"]
 BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
-LEAST_UNIT, MOST_UNIT = 1e-6, 1e6  # metres
 BYTES_A_PIXEL = 32  # of a view that a mesh is made of
 TURN = 30  # views around the scene, besides those of training
 WORTH_SAYING = 0.3  # share of the rays that give no point
 FOOTPRINT = 0.75  # of a voxel, that a pixel of these sees
+OF = {"mesh": ("resolution", "box", "faces", "colour", "colours_from", "density", "front", "close"),
+      "points": ("resolution", "box", "front", "rays"),
+      "splats": ("box", "rays", "count", "degree", "seconds", "steps"),
+      "volume": ("resolution", "box"),
+      "depth": ("views", "exr", "every")}  # options that have an effect on it, besides those that have one on all
 LONGEST = 1024  # pixels along a side of one
 SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "splats": (".ply",),
-            "volume": (".npz",), "depth": ("",)}
+            "volume": (".npz", ".vdb"), "depth": ("",)}
 DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "splats": "splats.ply", "volume": "volume.npz",
                 "depth": "depth"}
 
@@ -53,7 +57,8 @@ class Export(Common):
     as JSON; volume: density, colour and occupancy on a grid."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE|DIR")] = None
     """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las, of splats
-    .ply, of a volume .npz; of depth pictures a new folder. By default in RUN/export."""
+    .ply, of a volume .npz or, where the Python module of OpenVDB is installed, .vdb; of depth pictures a new folder. By
+    default in RUN/export."""
     resolution: Annotated[int, arg(metavar="N")] = 256
     """Voxels along the longest side of the box."""
     box: Annotated[tuple[float, float, float, float, float, float] | None, arg(metavar="X0 Y0 Z0 X1 Y1 Z1")] = None
@@ -131,12 +136,24 @@ def export(command: Export) -> int:
 
     run = RunFolder.open(command.run)
     _check_time(command, run)
+    _mention_idle(command)
     output = _output(command, run.path)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     field = query.open(run.path)
     write = {"mesh": _mesh, "points": _points, "splats": _splats, "volume": _volume, "depth": _depth}[command.what]
     write(command, field, output)
     return 0
+
+
+def _mention_idle(command: Export) -> None:
+    """Say which of the options that are given have no effect on what is exported."""
+    default = {field.name: field.default for field in fields(command)}
+    idle = [name for name in dict.fromkeys(sum(OF.values(), ()))
+            if name not in OF[command.what] and getattr(command, name) != default[name]]
+    if idle:
+        whose = ("of " + " and ".join(what for what in OF if name in OF[what]) for name in idle)
+        say(f"taichi-nerf: no effect with --what {command.what}: "
+            + ", ".join(f"--{name.replace('_', '-')} ({of})" for name, of in zip(idle, whose)))
 
 
 def _mesh(command: Export, field: "Field", output: Path) -> None:
@@ -171,6 +188,7 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
         else:
             mesh = meshes.simplified(mesh, command.faces)
         holes = mesh.holes
+        solids = "" if holes else mesh.solids
     texture = colour = at = None
     if photos is not None:
         with Progress("photos") as line:
@@ -192,7 +210,7 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
                        field)
     say(f"{dropped} small part{'s' * (dropped != 1)} dropped, {found} triangles simplified to {len(mesh.faces)}, "
         + (f"open along {holes} rim{'s' * (holes != 1)}, the longest where no camera looked (--close fills them)"
-           if holes else "closed"))
+           if holes else f"closed, {solids}"))
     result(f"a mesh of {len(mesh.faces)} triangles in {_unit_name(command)}, {output.stat().st_size / 1e6:.1f} MB: "
            f"{quoted(output)}, picture {quoted(picture)}")
 
@@ -209,7 +227,7 @@ def _volume(command: Export, field: "Field", output: Path) -> None:
 
     grid = grid_in(box_of(field, _box(command, field)), command.resolution)
     what = "a grid of {} x {} x {} places".format(*grid.shape)
-    _say_memory(BYTES_A_PLACE * math.prod(grid.shape), what, "use a smaller --resolution")
+    _say_memory(BYTES_A_PLACE[output.suffix.lower()] * math.prod(grid.shape), what, "use a smaller --resolution")
     make_folder(output.parent)
     with Progress("asking") as line:
         occupied = write_volume(output, field, grid, scale=command.unit or 1.0, time=command.time,
@@ -391,6 +409,7 @@ def _check_time(command: Export, run: "RunFolder") -> None:
 
 def _output(command: Export, run: Path) -> Path:
     """The new file or folder. Raises UserError where it cannot be, or its format is none of what is exported."""
+    from ..export.libraries import openvdb
     from ..export.mesh_files import material_name
     from ..training.folder import check_output
 
@@ -409,6 +428,8 @@ def _output(command: Export, run: Path) -> Path:
             raise UserError(f"{file} exists, where what goes with {output.name} would be written; choose another "
                             "--output")
     check_output(output)
+    if output.suffix.lower() == ".vdb":
+        openvdb()
     if command.what == "mesh" and output.suffix.lower() == ".stl" and command.colour == "vertex":
         raise UserError(f"--colour vertex does not go with {output}: STL has no colours; give a .glb, .obj or .ply, or "
                         "leave it out")

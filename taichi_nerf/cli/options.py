@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 STARTED = time.perf_counter()
 MOST_FRAMES = 100_000  # of a video: an hour
+LEAST_UNIT, MOST_UNIT = 1e-6, 1e6  # metres that a unit of a scene may have
 Backend = Literal["auto", "cpu", "cuda", "vulkan"]
 MLP = Literal["auto", "torch", "fused"]
 RealBackend = Literal["cpu", "cuda", "vulkan"]

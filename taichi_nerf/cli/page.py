@@ -11,7 +11,7 @@ from ..config import SettingError, system_of
 from ..errors import UserError
 from ..output import quoted, result
 from ..progress import Progress
-from .options import Common, make_folder
+from .options import LEAST_UNIT, MOST_UNIT, Common, make_folder
 
 if TYPE_CHECKING:
     from ..export.page import PageScene
@@ -40,9 +40,19 @@ class Page(Common):
     up: Annotated[tuple[float, float, float] | None, arg(metavar="X Y Z")] = None
     """The direction that stays upright, in the octree's space; by default that of the cameras, of a file z."""
 
+    unit: Annotated[float | None, arg(metavar="METRES")] = None
+    """How many metres a unit of the scene's file has, for headsets: an octree's page that is served by https, or from
+    the machine itself, has a button for them (WebXR). By default such that the page starts 1.5 m away from what it
+    turns around."""
+
     def __post_init__(self):
         if not 0 < self.megabytes <= 1000:
             raise SettingError(f"megabytes must be above 0 and at most 1000, got {self.megabytes:g}")
+        if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
+            raise SettingError(f"unit must be how many metres a unit of the scene has, from {LEAST_UNIT:g} to "
+                               f"{MOST_UNIT:g}, got {self.unit:g}")
+        if self.unit is not None and self.field:
+            raise SettingError("unit is for headsets, which a page with --field does not know; leave one of them out")
         if self.up is not None and not 0 < math.hypot(*self.up) < math.inf:
             raise SettingError(f"up must be a direction, three numbers that are not all 0, got {self.up}")
 
@@ -72,7 +82,8 @@ def _of_file(command: Page, line: Progress) -> "tuple[PageScene, dict]":
 
     if command.field:
         raise UserError(f"--field wants a run of instant-ngp, and {command.run} is an octree; leave out --field")
-    return octree_scene(read_svox(command.run), on_stage=_codebooks(line)), {"up": command.up or (0.0, 0.0, 1.0)}
+    return octree_scene(read_svox(command.run), on_stage=_codebooks(line)), {"up": command.up or (0.0, 0.0, 1.0),
+                                                                             "metres": command.unit}
 
 
 def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
@@ -111,6 +122,7 @@ def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
     line.show(0.9, "a picture to begin with")
     poster = render_view(model, poster_camera(start), 0, background=grey).colour
     return shown, {"start": start, "cameras": cameras, "poster": poster, "background": (grey,) * 3,
+                   "metres": None if command.unit is None else command.unit / scene.scale,
                    "up": up_axis(cameras.camera_to_world) if command.up is None else command.up}
 
 

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from ..config import LARGEST, SettingError, system_of, within
 from ..errors import UserError
-from ..output import result, say
+from ..output import quoted, result, say
 from ..progress import Progress
 from .arguments import AtMost
 from .options import MOST_FRAMES, Common, Renderer, check_renderer, make_folder
@@ -28,6 +28,8 @@ Lens = Literal["perspective", "fisheye", "equirectangular", "omnidirectional-ste
 DEFAULT_FRAMES = 60
 FIELD = ("field",)  # what shines is the field itself
 LAMP_SHARE = 0.6  # of all light
+DARKEST, BRIGHTEST = 1 / 64, 8.0  # means of a picture of light, of which objects are neither black nor white
+STEEP = 0.9  # cosine between an axis and what is up, from which on it says no direction along the ground
 BETWEEN_EYES = 0.063  # metres, of most people
 NEAREST_BY = 30  # the nearest depth by the distance between the eyes, where nobody knows the scale: what is comfortable
 BYTES_A_PIXEL = 80  # of a view: eight float32 and the order of the pixels, and what its pictures are made of
@@ -99,7 +101,7 @@ class Render(Common):
     """By how much each box of --move is turned to the left around what is up, about its middle; by default 0."""
     insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
     """What is put into the field: meshes in GLB, glTF, OBJ (y up), PLY, STL (z up), and points in PLY without faces, as
-    discs."""
+    discs. Transparent materials of GLB and glTF are glass, through which one sees, without refraction."""
     at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
     """Where the origin of each object lies, in the world of the scene's file."""
     scale: Annotated[tuple[float, ...], arg(metavar="S", help_behavior_hint="")] = ()
@@ -108,10 +110,17 @@ class Render(Common):
     """By how much each object is turned to the left around what is up; by default 0."""
     disc_radius: Annotated[float | None, arg(metavar="R")] = None
     """Of the discs of points, in the units of their files; by default how far the fourth neighbour of each is."""
-    light: Annotated[tuple[str, ...], AtMost(4), arg(metavar="field|X Y Z [RADIUS]", help_behavior_hint="")] = ()
+    light: Annotated[tuple[str, ...], AtMost(4), arg(metavar="field|PICTURE|X Y Z [RADIUS]",
+                                                     help_behavior_hint="")] = ()
     """What shines on the objects and makes them cast shadows: field, what the field shows all around the place of each;
-    or a lamp there in the world of the scene's file, and the sky; with a radius edges of shadows are soft. By default
-    objects have their own colours, unlit."""
+    an equirectangular picture of what is all around, twice as wide as high (EXR and HDR of linear light, in which 1 is
+    white, or PNG and JPEG), whose upper edge is up and whose middle lies towards x of the scene's file (towards y where
+    x is up); or a lamp there in the world of the scene's file, and the sky; with a radius edges of shadows are soft. By
+    default objects have their own colours, unlit."""
+    light_turn: Annotated[float | None, arg(metavar="DEGREES")] = None
+    """By how much the picture of --light is turned to the left around what is up; by default 0."""
+    light_stops: Annotated[float | None, arg(metavar="STOPS")] = None
+    """By how many stops the picture of --light is made brighter, below 0 darker; by default 0."""
     shadow: Annotated[float | None, arg(metavar="SHARE")] = None
     """The share of all light that comes from the lamp, by default 0.6: how dark its shadows are."""
     renderer: Renderer = "auto"
@@ -168,9 +177,15 @@ class Render(Common):
             raise SettingError(f"disc-radius must be above 0 and finite, got {self.disc_radius:g}")
         if count == 0 and self.disc_radius is not None:
             raise SettingError("disc-radius is for points; give --insert with it, or leave it out")
-        if self.light and self.light != FIELD and self.lamp is None:
-            raise SettingError("light must be field, or three finite numbers and perhaps a radius of at least 0, got "
-                               f"{' '.join(self.light)}")
+        if self.light and self.light != FIELD and self.picture is None and self.lamp is None:
+            raise SettingError("light must be field, a picture (.exr, .hdr, .png or .jpg), or three finite numbers and "
+                               f"perhaps a radius of at least 0, got {' '.join(self.light)}")
+        for name, value, most in (("light-turn", self.light_turn, 360), ("light-stops", self.light_stops, 30)):
+            if value is not None and self.picture is None:
+                raise SettingError(f"{name} is of a picture that shines; give --insert and --light PICTURE with it, or "
+                                   "leave it out")
+            if value is not None and not -most <= value <= most:
+                raise SettingError(f"{name} must be from {-most} to {most}, got {value:g}")
         if self.shadow is not None and not 0 <= self.shadow <= 1:
             raise SettingError(f"shadow must be from 0 to 1, got {self.shadow:g}")
         if self.shadow is not None and self.lamp is None:
@@ -220,6 +235,14 @@ class Render(Common):
         return (*numbers, 0.0)[:4] if usable and min(numbers[3:], default=0.0) >= 0 else None
 
     @property
+    def picture(self) -> Path | None:
+        """The one that shines, if one does."""
+        from ..data.opening import is_picture
+
+        given = Path(self.light[0]) if len(self.light) == 1 else None
+        return given if given is not None and is_picture(given) else None
+
+    @property
     def pair(self) -> bool:
         """Whether the pictures are of two eyes."""
         return self.stereo or self.lens in ("omnidirectional-stereo", "vr180")
@@ -254,6 +277,7 @@ def render(command: Render) -> int:
                 raise UserError(f"{run.path} is cut into blocks, which have no normals together; render one of them, "
                                 f"as {run.path / 'blocks' / '00'}")
             _check_still(command, run)
+            panorama = None if command.picture is None else _panorama(command)
             outputs = _outputs(command, run.path)
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, _ = load_any(run.path)
@@ -284,7 +308,7 @@ def render(command: Render) -> int:
                 codes["appearance"] = lights_along(lights, len(cameras))
             shots = replace(shots, codes={name: values.cpu() for name, values in codes.items()})
             if command.light:
-                shown.light = _light(command, run, scene, left, places, shots[:1])
+                shown.light = _light(command, run, scene, left, places, shots[:1], panorama)
             if command.pair:
                 grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
@@ -382,9 +406,15 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     count, surfaces, places, clouds = len(command.insert), [], [], 0
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):
-        mesh, of_points = read_surface(path, command.disc_radius)
+        mesh, points = read_surface(path, command.disc_radius)
+        if points is not None and points.left_out:
+            say(f"taichi-nerf: {quoted(path)}: left out, since their places are not finite: {points.left_out} of "
+                f"{points.left_out + len(points.position)} points")
+        if mesh.opacity is not None and not mesh.opacity.any():
+            say(f"taichi-nerf: {quoted(path)} lets all light pass, and is not to be seen: glass has its colour by its "
+                "alpha here, and mirrors nothing")
         mesh = placed(mesh, scene, up, at=at, scale=scale, turn=turn)
-        clouds += of_points
+        clouds += points is not None
         surfaces.append(surface_of(mesh, torch.empty(0).to(like)))
         places.append((mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2)
     if command.disc_radius is not None and clouds == 0:
@@ -392,19 +422,51 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     return WithObjects(model, surfaces), places
 
 
-def _light(command: Render, run: "RunFolder", scene: "Scene", model, places, shot: "Shot"):
-    """What shines on objects at `places`, of a field as one `shot` sees it."""
+def _light(command: Render, run: "RunFolder", scene: "Scene", model, places, shot: "Shot",
+           panorama: "np.ndarray | None"):
+    """What shines on objects at `places`: the `panorama`, the field as one `shot` sees it, or the lamp."""
     import numpy as np
 
-    from ..models.lights import Lamp, surroundings_of
+    from ..models.lights import Lamp, surroundings_in, surroundings_of
     from ..training.evaluate import GREY
 
     up = scene.rotation @ _up(run)
     if command.light == FIELD:
         return surroundings_of(model, places, up, background=GREY[scene.background], shot=shot)
+    if panorama is not None:
+        ahead = scene.rotation @ _ahead(_up(run), command.light_turn or 0.0)
+        return surroundings_in(panorama, len(places), up, ahead, next(model.parameters()))
     *position, radius = command.lamp
     return Lamp(position=tuple(scene.to_model(np.array(position) - scene.origin).tolist()), up=tuple(up),
                 radius=radius * scene.scale, share=LAMP_SHARE if command.shadow is None else command.shadow)
+
+
+def _ahead(up: "np.ndarray", turn: float) -> "np.ndarray":
+    """[3]: the level direction in the world of the scene's file that is closest to x, or to y where x is `up`, turned
+    to the left."""
+    import numpy as np
+
+    from ..models.objects import turn_around
+
+    axis = np.eye(3)[0 if abs(up[0]) < STEEP else 1]
+    level = axis - (axis @ up) * up
+    return turn_around(up, turn) @ level / np.linalg.norm(level)
+
+
+def _panorama(command: Render) -> "np.ndarray":
+    """[H, 2 H, 3]: the light of the picture; says where it is none to see by."""
+    import numpy as np
+
+    from ..data.panorama import read_panorama
+
+    stops = command.light_stops or 0.0
+    picture = 2.0**stops * read_panorama(command.picture)
+    mean = float(picture.mean())
+    if not DARKEST < mean < BRIGHTEST:
+        say(f"taichi-nerf: the light of {quoted(command.picture)} is {mean:.2g} in the mean, where 1 is white, so that "
+            f"objects become {'white' if mean > 1 else 'black'}; if it is in other units, give --light-stops "
+            f"{stops - np.log2(2 * mean):.0f}")
+    return picture
 
 
 def _eye_distance(command: Render, scene: "Scene", model, grid: "Grid", shots: "Shot") -> float:

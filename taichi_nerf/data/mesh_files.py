@@ -3,18 +3,21 @@
 F triangles. Colours are sRGB in [0, 1].
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from .gltf import transmissions
 from .opening import check_regular
 
 __all__ = ["Mesh", "read_mesh"]
 
 GREY = (0.7, 0.7, 0.7)  # of what has no colour
-Y_UP = (".glb", ".gltf", ".obj")  # whose files have y up; in others it is z
+GLTF = (".glb", ".gltf")
+Y_UP = (*GLTF, ".obj")  # whose files have y up; in others it is z
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,9 @@ class Mesh:
     texture_of: np.ndarray
     """[F] int32: the texture that multiplies the colour; -1: none."""
     textures: tuple[np.ndarray, ...] = ()
-    """[H, W, 3] float32 each."""
+    """[H, W, 3] float32 each; [H, W, 4] where the fourth multiplies the opacity."""
+    opacity: np.ndarray | None = None
+    """[F] float64 in [0, 1] of glass; None: all is opaque."""
 
     def moved(self, scale: float, rotation: np.ndarray, offset: np.ndarray) -> "Mesh":
         """The same at scale * rotation x + offset."""
@@ -67,25 +72,40 @@ def read_mesh(path: Path | str) -> Mesh:
     if not parts:
         raise UserError(f"{path} holds no triangles; points and curves cannot be put into a field, export it with its "
                         "faces")
-    mesh = _joined([_mesh_of(part) for part in parts])
+    passing = transmissions(path) if path.suffix.lower() in GLTF else {}
+    mesh = _joined([_mesh_of(part, passing) for part in parts])
     if not np.isfinite(mesh.vertices).all():
         raise UserError(f"{path} has vertices that are not finite; repair it or export it again")
     upright = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) if path.suffix.lower() in Y_UP else np.eye(3)
     return mesh.moved(1.0, upright, np.zeros(3))
 
 
-def _mesh_of(part) -> Mesh:
+def _mesh_of(part, passing: Mapping[str | None, float]) -> Mesh:
+    """A mesh of trimesh, whose glass lets pass so much by the names of materials."""
     faces = np.asarray(part.faces, np.int32)
+    opacity = _opacity(part, passing)
     colours, uv, texture = _looks(part)
     return Mesh(vertices=np.asarray(part.vertices, np.float64), faces=faces,
                 corner_normals=np.asarray(part.vertex_normals, np.float64)[faces],
                 corner_colours=colours, corner_uv=uv,
                 texture_of=np.full(len(faces), -1 if texture is None else 0, np.int32),
-                textures=() if texture is None else (texture,))
+                textures=() if texture is None else (texture,),
+                opacity=None if opacity is None else np.full(len(faces), opacity))
+
+
+def _opacity(part, passing: Mapping[str | None, float]) -> float | None:
+    """Of a mesh of trimesh, which the alpha of its texture multiplies; None where its material is not transparent."""
+    material = getattr(part.visual, "material", None)
+    blended = getattr(material, "alphaMode", None) == "BLEND"
+    passed = passing.get(getattr(material, "name", None), 0.0)
+    if not blended and passed == 0:
+        return None
+    factor = getattr(material, "baseColorFactor", None) if blended else None
+    return (1.0 if factor is None else float(factor[3]) / 255) * (1 - passed)
 
 
 def _looks(part) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Colours [F, 3, 3] and uv [F, 3, 2] at the corners, and the texture [H, W, 3], of a mesh of trimesh."""
+    """Colours [F, 3, 3] and uv [F, 3, 2] at the corners, and the texture, of a mesh of trimesh."""
     faces, visual = np.asarray(part.faces), part.visual
     plain = np.broadcast_to(np.array(GREY), (*faces.shape, 3)).copy()
     uv = np.zeros((*faces.shape, 2))
@@ -107,7 +127,8 @@ def _looks(part) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         plain[:] = 1.0
     if image is None or visual.uv is None:
         return plain, uv, None
-    return plain, np.asarray(visual.uv, np.float64)[faces], np.asarray(image.convert("RGB"), np.float32) / 255
+    channels = "RGBA" if getattr(material, "alphaMode", None) == "BLEND" and "A" in image.getbands() else "RGB"
+    return plain, np.asarray(visual.uv, np.float64)[faces], np.asarray(image.convert(channels), np.float32) / 255
 
 
 def _joined(parts: list[Mesh]) -> Mesh:
@@ -117,5 +138,8 @@ def _joined(parts: list[Mesh]) -> Mesh:
     of = [np.where(part.texture_of < 0, -1, part.texture_of + start) for part, start in zip(parts, first_texture)]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts])
               for name in ("vertices", "corner_normals", "corner_colours", "corner_uv")}
+    opacity = None
+    if any(part.opacity is not None for part in parts):
+        opacity = np.concatenate([np.ones(len(part.faces)) if part.opacity is None else part.opacity for part in parts])
     return Mesh(**arrays, faces=np.concatenate(faces).astype(np.int32), texture_of=np.concatenate(of).astype(np.int32),
-                textures=tuple(texture for part in parts for texture in part.textures))
+                opacity=opacity, textures=tuple(texture for part in parts for texture in part.textures))

@@ -46,6 +46,8 @@ class PlyPoints(NamedTuple):
     """[P, 3] float64, as it stands in the file."""
     names: tuple[str, ...]
     """Of all properties."""
+    left_out: int
+    """Vertices whose position is not finite."""
 
 
 def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -89,7 +91,7 @@ def read_ply_points(path: Path) -> PlyPoints:
     normal = None
     if set(_NORMAL) <= set(names):
         normal = np.stack([rows[axis].astype(np.float64) for axis in _NORMAL], axis=1)[kept]
-    return PlyPoints(position[kept], _colour(rows, names, kept), normal, names)
+    return PlyPoints(position[kept], _colour(rows, names, kept), normal, names, int((~kept).sum()))
 
 
 def _head(data: bytes) -> _Head:

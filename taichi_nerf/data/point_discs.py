@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import UserError
 from .mesh_files import GREY, Mesh, read_mesh
-from .ply import is_point_cloud, read_ply_points
+from .ply import PlyPoints, is_point_cloud, read_ply_points
 
 __all__ = ["discs_of", "read_surface"]
 
@@ -30,28 +30,44 @@ SIDES = 6
 TO_CORNER = (2 * np.pi / np.sqrt(27)) ** 0.5  # a / r
 
 
-def read_surface(path: Path | str, radius: float | None = None) -> tuple[Mesh, bool]:
+def read_surface(path: Path | str, radius: float | None = None) -> tuple[Mesh, PlyPoints | None]:
     """The mesh of a file, as of `read_mesh`, or of a PLY file without faces the discs of its points, of this `radius`
-    in the units of the file; and whether it is one of points.
+    in the units of the file; and these points.
 
     Raises:
-        UserError: as of `read_mesh`; splats, no points, too many, or points that lie all at one place.
+        UserError: as of `read_mesh`; splats, no points, too many, or points that lie all at one place; what is no PLY
+            file, whatever its name says.
     """
     path = Path(path).expanduser()
-    if path.suffix.lower() != ".ply" or not is_point_cloud(path):
-        return read_mesh(path), False
+    if path.suffix.lower() != ".ply":
+        return read_mesh(path), None
+    if not is_point_cloud(path):
+        _check_head(path)
+        return read_mesh(path), None
     points = read_ply_points(path)
     if "f_dc_0" in points.names:
         raise UserError(f"{path} holds splats, which are no surface; put in the points or the mesh of what it shows")
     if len(points.position) == 0:
-        raise UserError(f"{path} holds no points; give a file with some")
+        places = " at finite places" if points.left_out else ""
+        raise UserError(f"{path} holds no points{places}; give a file with some")
     if len(points.position) > MOST_POINTS:
         raise UserError(f"{path} holds {len(points.position):,} points, and discs are made of up to {MOST_POINTS:,}; "
                         "thin it out, or export it with a smaller --resolution")
     try:
-        return discs_of(points.position, points.normal, points.colour, radius), True
+        return discs_of(points.position, points.normal, points.colour, radius), points
     except ValueError as error:
         raise UserError(f"{path}: {error}; give --disc-radius") from None
+
+
+def _check_head(path: Path):
+    """Raises UserError where a file of that name is there, and is no PLY file."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(4)
+    if not head.startswith(b"ply"):
+        what = "is empty" if head == b"" else "is no PLY file, whatever its name says: such a file begins with ply"
+        raise UserError(f"{path} {what}; export the mesh or the points again, or give a GLB, glTF, OBJ or STL file")
 
 
 def discs_of(position: np.ndarray, normal: np.ndarray | None = None, colour: np.ndarray | None = None,

@@ -8,15 +8,15 @@ from PIL import Image
 
 from ..data.json_files import number_of, read_object
 from ..data.opening import check_regular
-from ..data.ply import read_ply
+from ..data.ply import read_ply_points
 from ..errors import UserError
-from .libraries import library
+from .libraries import library, openvdb
 from .mesh import Mesh
 from .splat_files import read_splats
 
 __all__ = ["GEOMETRY_FILES", "facts_of", "facts_of_depths", "has_depths"]
 
-GEOMETRY_FILES = (".glb", ".obj", ".ply", ".stl", ".las", ".npz")
+GEOMETRY_FILES = (".glb", ".obj", ".ply", ".stl", ".las", ".npz", ".vdb")
 
 
 def facts_of(path: Path) -> list[str]:
@@ -24,12 +24,15 @@ def facts_of(path: Path) -> list[str]:
     try:
         if path.suffix.lower() == ".npz":
             return _of_volume(path)
+        if path.suffix.lower() == ".vdb":
+            return _of_vdb(path)
         if path.suffix.lower() == ".las":
-            return _of_points(np.asarray(library("laspy", "LAS").read(path).xyz))
+            return _of_points(np.asarray(library("laspy", "LAS").read(path).xyz), 0)
         if path.suffix.lower() == ".ply" and _head_has(path, b"property float f_dc_0"):
             return _of_splats(path)
         if path.suffix.lower() == ".ply" and not _head_has(path, b"element face"):
-            return _of_points(read_ply(path)[0])
+            points = read_ply_points(path)
+            return _of_points(points.position, points.left_out)
         return _of_mesh(path)
     except UserError:
         raise
@@ -101,21 +104,26 @@ def _of_mesh(path: Path) -> list[str]:
     places, number = np.unique(np.asarray(mesh.vertices), axis=0, return_inverse=True)
     whole = Mesh(vertices=places, faces=number.reshape(-1)[np.asarray(mesh.faces)])
     holes = whole.holes
-    closed = "watertight" if holes == 0 else f"not watertight: open along {holes} rims"
+    closed = f"watertight, {whole.solids}" if holes == 0 else f"not watertight: open along {holes} rims"
     touching = len(whole.touching_edges)
     if holes == 0 and touching:
         closed += f", touching itself along {touching} edges"
     return [f"a mesh of {len(places)} corners and {len(whole.faces)} triangles, with {colour}", _extent(places), closed]
 
 
-def _of_points(position: np.ndarray) -> list[str]:
-    return [f"{len(position)} points", _extent(position)]
+def _of_points(position: np.ndarray, left_out: int) -> list[str]:
+    return [f"{len(position)} points", *_left_out(left_out, "points"), _extent(position)]
 
 
 def _of_splats(path: Path) -> list[str]:
     splats = read_splats(path)
     degree = round(splats.harmonics.shape[2] ** 0.5) - 1
-    return [f"{len(splats)} Gaussians, whose colours are harmonics up to degree {degree}", _extent(splats.means)]
+    return [f"{len(splats)} Gaussians, whose colours are harmonics up to degree {degree}",
+            *_left_out(splats.left_out, "Gaussians"), _extent(splats.means)]
+
+
+def _left_out(count: int, what: str) -> list[str]:
+    return [f"not counted, since their values are not finite: {count} {what}"] if count else []
 
 
 def _of_volume(path: Path) -> list[str]:
@@ -125,6 +133,15 @@ def _of_volume(path: Path) -> list[str]:
         shape, transform, occupied = file["density"].shape, file["transform"], file["occupied"].mean()
     corners = np.array([[0, 0, 0], np.array(shape) - 1]) @ transform[:3, :3].T + transform[:3, 3]
     return ["a volume of {} x {} x {} places".format(*shape) + f", {100 * occupied:.1f} % occupied", _extent(corners)]
+
+
+def _of_vdb(path: Path) -> list[str]:
+    grids = sorted(openvdb().readAllGridMetadata(str(path)), key=lambda grid: grid.name)
+    found = [f"an OpenVDB file of {' and '.join(grid.name for grid in grids)}"]
+    for grid in grids:
+        corners = [grid.transform.indexToWorld(grid[f"file_bbox_{end}"]) for end in ("min", "max")]
+        found.append(f"{grid.name}: {grid['file_voxel_count']} voxels, {_extent(np.array(corners))}")
+    return found
 
 
 def _extent(position: np.ndarray) -> str:

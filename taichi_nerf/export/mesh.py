@@ -83,6 +83,19 @@ class Mesh:
         edges, count = self._edges()
         return edges[count > 2]
 
+    @property
+    def solids(self) -> str:
+        """How many parts it has, in words, of one without holes: those that turn outwards are solids, and those that
+        turn inwards hollows in them."""
+        part = _parts(self.faces, len(self.vertices))[self.faces[:, 0]]
+        a, b, c = (self.vertices - self.vertices.mean(axis=0))[self.faces].transpose(1, 0, 2)
+        used, number = np.unique(part, return_inverse=True)
+        volume = np.bincount(number.reshape(-1), (a * np.cross(b, c)).sum(axis=1), len(used))
+        hollows = int((volume < 0).sum())
+        solids = len(used) - hollows
+        return ("one part" if solids == 1 else f"{solids} separate parts") + (
+            f", {hollows} hollow{'s' * (hollows != 1)} inside" if hollows else "")
+
     def _edges(self) -> tuple[np.ndarray, np.ndarray]:
         """[E, 2], and [E] of how many triangles each is."""
         edges = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)

@@ -5,6 +5,8 @@ in `assets`, as it is read: a page, a style, shaders and the program. Octrees an
 in the class `Renderer`, with WebGL2 or with WebGPU; all else is the same program. The bytes of the scene are deflated
 and stand in the page as text in base 85, 4 bytes in 5 characters that mean nothing to HTML.
 
+A page of an octree that comes from a server, by https or from this machine, shows it in a headset as well (`vr.js`).
+
 Poses are camera to world in the scene's world, OpenGL axes. A field of view is in radians along the shorter side of the
 picture, so that a scene fits windows that are upright, too.
 """
@@ -46,6 +48,7 @@ POSTER_QUALITY = 80
 POSTER_SIDE = 512  # pixels
 FOV = 0.7  # radians, where no camera says it
 MOST_CAMERAS = 500  # to jump to
+ARM = 1.5  # metres from the head to what is looked at, where nobody says how large it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,7 @@ def octree_scene(tree: SvoxTree, *, contracted: bool = False, near: float = 0.0,
                "offset": np.asarray(tree.offset, np.float64).tolist(),
                "scale": np.asarray(tree.scale, np.float64).tolist(), "near": near}
     return PageScene(numbers=numbers, content=packed.content, box=box, unbounded=contracted,
-                     program=("tree.js", "octree.js"),
+                     program=("tree.js", "octree.js", "vr.js"),
                      shaders={"octree": _asset("octree.frag"), "present": _asset("present.frag")},
                      holds=f"{packed.leaves} leaves", smaller="extract the octree with a smaller --depth")
 
@@ -115,7 +118,8 @@ def field_scene(field: FieldArrays) -> PageScene:
 def write_page(
     path: Path, shown: PageScene, *, name: str,
     start: Cameras | None = None, cameras: Cameras | None = None, up: Sequence[float] = (0.0, 0.0, 1.0),
-    background: Sequence[float] = (1.0, 1.0, 1.0), poster: np.ndarray | None = None, megabytes: float = MEGABYTES,
+    background: Sequence[float] = (1.0, 1.0, 1.0), metres: float | None = None, poster: np.ndarray | None = None,
+    megabytes: float = MEGABYTES,
 ) -> int:
     """Write the page of a scene.
 
@@ -127,6 +131,8 @@ def write_page(
             by default the middle of its box.
         up: [3], the direction that stays upright.
         background: [3], sRGB in [0, 1].
+        metres: length of a unit of the world, for headsets; by default such that the page starts ARM metres away from
+            what it turns around.
         poster: [S, S, 3], what `poster_camera` of `start` sees: it is shown until the scene is there.
         megabytes: largest size of the file, of a million bytes.
 
@@ -137,10 +143,13 @@ def write_page(
         UserError: the page would be larger than `megabytes`, or cannot be written.
     """
     up = np.asarray(up, np.float64) / np.linalg.norm(up)
+    views = _views(shown.box, start, cameras, up)
+    away = float(np.linalg.norm(np.asarray(views["start"]["pose"])[:, 3] - views["focus"]))
     scene = {
         **shown.numbers, "box": shown.box.tolist(), "unbounded": shown.unbounded, "bytes": len(shown.content),
         "background": np.asarray(background, np.float64).tolist(), "up": up.tolist(),
-        "heat": heat_map(np.linspace(0, 1, HEAT_COLOURS)).round(4).tolist(), **_views(shown.box, start, cameras, up),
+        "heat": heat_map(np.linspace(0, 1, HEAT_COLOURS)).round(4).tolist(), **views,
+        "metres": ARM / max(away, 1e-6) if metres is None else metres,
     }
     content = _page(name, scene, shown, poster)
     if len(content) > megabytes * 1e6:

@@ -45,6 +45,8 @@ class Splats:
     """[N] of the opacity."""
     harmonics: np.ndarray
     """[N, 3, B]"""
+    left_out: int = 0
+    """Others of the file that was read, with values that are no numbers."""
 
     def __len__(self) -> int:
         return len(self.means)
@@ -75,7 +77,8 @@ def write_splats(path: Path, splats: Splats) -> None:
 
 
 def read_splats(path: Path) -> Splats:
-    """Raises UserError, which says what, for a file that is not one of Gaussians, or is damaged."""
+    """Those of a file whose values are all finite. Raises UserError, which says what, for a file that is not one of
+    Gaussians, or is damaged."""
     try:
         with path.open("rb") as stream:
             count, kinds, start = _head(path, stream.read(HEAD_BYTES))
@@ -89,18 +92,19 @@ def read_splats(path: Path) -> Splats:
         raise UserError(f"{path} cannot be read ({reason}); give another file") from None
     functions = _functions(path, kinds.names)
     values = {name: rows[name].astype(np.float32) for name in _names(functions)[:3] + _names(functions)[6:]}
-    for name, column in values.items():
-        if not np.isfinite(column).all():
-            raise _damaged(path, f"{name} of Gaussian {int(np.argmin(np.isfinite(column)))} is no number")
+    kept = np.isfinite(list(values.values())).all(axis=0)
+    if count and not kept.any():
+        raise _damaged(path, f"each of its {count} Gaussians has a value that is no number")
+    values = {name: column[kept] for name, column in values.items()}
 
     def stacked(names: list[str]) -> np.ndarray:
-        return np.stack([values[name] for name in names], axis=1) if names else np.zeros((count, 0), np.float32)
+        return np.stack([values[name] for name in names], axis=1) if names else np.zeros((kept.sum(), 0), np.float32)
 
-    rest = stacked([f"f_rest_{n}" for n in range(3 * (functions - 1))]).reshape(count, 3, functions - 1)
+    rest = stacked([f"f_rest_{n}" for n in range(3 * (functions - 1))]).reshape(kept.sum(), 3, functions - 1)
     base = stacked([f"f_dc_{n}" for n in range(3)])[:, :, None]
     return Splats(means=stacked(list("xyz")), log_scales=stacked([f"scale_{n}" for n in range(3)]),
                   quaternions=stacked([f"rot_{n}" for n in range(4)]), logits=values["opacity"],
-                  harmonics=np.concatenate([base, rest], axis=2))
+                  harmonics=np.concatenate([base, rest], axis=2), left_out=int((~kept).sum()))
 
 
 def _head(path: Path, begin: bytes) -> tuple[int, np.dtype, int]:

@@ -1,4 +1,4 @@
-"""Density and colour on a grid, for simulations and planners: an npz file of these arrays
+"""Density and colour on a grid, for simulations and planners: an OpenVDB file (`vdb`), or an npz file of these arrays
 
     density    [N0, N1, N2] float32 per unit of length, at the places of the grid
     colour     [N0, N1, N2, 3] uint8 sRGB, the mean of six directions
@@ -12,14 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.hdr import linear_from_srgb
 from ..errors import UserError
 from ..pictures import written_aside
 from ..query import Field
+from .libraries import openvdb
 from .mesh import Grid
+from .vdb import write_vdb
 
-__all__ = ["BYTES_A_PLACE", "OCCUPIED", "grid_in", "write_volume"]
+__all__ = ["BYTES_A_PLACE", "OCCUPIED", "VOLUME_FILES", "grid_in", "write_volume"]
 
-BYTES_A_PLACE = 16
+VOLUME_FILES = (".npz", ".vdb")
+BYTES_A_PLACE = {".npz": 16, ".vdb": 60}
 OCCUPIED = 0.1  # opacity of a cell
 
 
@@ -32,7 +36,7 @@ def grid_in(box: np.ndarray, resolution: int) -> Grid:
 
 def write_volume(path: Path, field: Field, grid: Grid, *, scale: float = 1.0, time: float | None = None,
                  on_layer: Callable[[int, int], None] | None = None) -> float:
-    """Write a new file; there is never half of it.
+    """Write a new file, whose ending is one of VOLUME_FILES; there is never half of it.
 
     Args:
         grid: in the world of the splits.
@@ -40,8 +44,12 @@ def write_volume(path: Path, field: Field, grid: Grid, *, scale: float = 1.0, ti
         time: as of `Field.at`. on_layer: is told how many layers are done, and how many there are.
 
     Returns:
-        The part of the places that are occupied. Raises UserError where none is.
+        The part of the places that are occupied.
+
+    Raises:
+        UserError: none is, or the library of .vdb files is missing.
     """
+    vdb = openvdb() if path.suffix.lower() == ".vdb" else None
     density, colour = np.zeros(grid.shape, np.float32), np.zeros((*grid.shape, 3), np.uint8)
     for number in range(grid.shape[0]):
         index = np.stack(np.meshgrid([number], *(np.arange(side) for side in grid.shape[1:]), indexing="ij"), axis=-1)
@@ -56,7 +64,11 @@ def write_volume(path: Path, field: Field, grid: Grid, *, scale: float = 1.0, ti
                         "--box")
     transform = np.diag([*[grid.cell * scale] * 3, 1.0])
     transform[:3, 3] = (grid.corner + field.scene.origin) * scale
-    with written_aside(path) as aside, aside.open("wb") as stream:
-        np.savez_compressed(stream, density=density / np.float32(scale), colour=colour, occupied=occupied,
-                            transform=transform)
+    density /= np.float32(scale)
+    with written_aside(path) as aside:
+        if vdb is not None:
+            write_vdb(aside, vdb, density, linear_from_srgb(colour / np.float32(255)), transform)
+        else:
+            with aside.open("wb") as stream:
+                np.savez_compressed(stream, density=density, colour=colour, occupied=occupied, transform=transform)
     return float(occupied.mean())

@@ -28,10 +28,9 @@ from ..ops.ray_aabb import intersect_ray_aabb
 from ..types import Rays, Standing
 from .objects import alone
 from .pixels import Pixels, gathered_samples, mean_of
+from .surfaces import DARK
 
 __all__ = ["Motion", "WithBox", "hidden", "moved"]
-
-DARK = 1e-4  # of the light: a ray of which no more is left sees no piece that is farther away
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,18 @@
-"""What shines on surfaces within a field: a lamp and the sky, or the field itself.
+"""What shines on surfaces within a field: a lamp and the sky, the field itself, or what a picture shows all around.
 
     E(n) / pi = sum over l, m of a_l L_lm Y_lm(n),    a_0, a_1, a_2 = 1, 2/3, 1/4
 
 is by how much light that comes from everywhere, L(d), multiplies the linear colour of a dull surface with normal n:
 what of it is beyond the harmonics of degree 2 is a few per cent, which no dull surface shows (Ramamoorthi and Hanrahan
-2001). L is what the field shows all around a place. A picture knows no light brighter than white, so that a lamp in it
-counts as a white one.
+2001). L is what the field shows all around a place, or what a picture of linear light has there. A picture of 8 bits,
+and a field that was made of such, knows no light brighter than white, so that a lamp in it counts as a white one.
 
 M points, L directions of each. Light is linear.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,9 +23,10 @@ from ..data.scene import EQUIRECTANGULAR, Cameras
 from ..errors import UserError
 from ..ops.spherical_harmonics import encode_direction
 from ..types import UNKNOWN, Shot
+from .panoramas import panorama_rays
 from .views import directions_of, render_view
 
-__all__ = ["Hidden", "Lamp", "Light", "Surroundings", "linear", "srgb", "surroundings_of"]
+__all__ = ["Hidden", "Lamp", "Light", "Surroundings", "linear", "srgb", "surroundings_in", "surroundings_of"]
 
 CLEAR = 1e-3  # of model units: a shadow ray begins so far off its surface
 LIGHT_RAYS, SKY_RAYS = 32, 24  # towards a lamp that has a width, and towards the sky
@@ -93,7 +94,7 @@ class Surroundings:
     harmonics: Tensor
     """[N, 9, 3] of E / pi at the place of each, as of `encode_direction`."""
     sky: Tensor
-    """[S, 3] unit directions upwards."""
+    """[S, 3] unit directions upwards: each the middle of the light that comes from around it."""
     share: Tensor
     """[S] of the light on what is level that comes from around each of them: 1 in all."""
 
@@ -119,14 +120,38 @@ def surroundings_of(model: nn.Module, places: Sequence[Sequence[float]], up: np.
                         "(--model.ndc), which looks one way; give --light X Y Z")
     found = [_around(model, place, up, background, shot) for place in places]
     like = next(model.parameters())
-    directions, light, solid = (torch.from_numpy(np.stack(arrays)).to(like) for arrays in zip(*found))
+    return _surroundings(*(torch.from_numpy(np.stack(arrays)).to(like) for arrays in zip(*found)), up)
+
+
+def surroundings_in(picture: np.ndarray, surfaces: int, up: np.ndarray, ahead: np.ndarray,
+                    like: Tensor) -> Surroundings:
+    """The light of an equirectangular picture of linear light [H, 2 H, 3], the same for so many surfaces, of the type
+    and on the device of `like`. `up` and `ahead` [3], where the middle of the picture lies: unit vectors in model
+    space, at right angles."""
+    height, width = picture.shape[:2]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    place = torch.stack([columns, rows], dim=-1).reshape(-1, 2).double() + 0.5
+    size = place.new_tensor([width, height])
+    pose = torch.from_numpy(_pose(np.zeros(3), up, np.cross(ahead, up)))
+    _, directions, _ = panorama_rays(place, pose, size / place.new_tensor([2 * math.pi, math.pi]), size / 2)
+    solid = torch.from_numpy(_solid_angles(directions.numpy(), up, width, height))
+    light = torch.from_numpy(picture.reshape(-1, 3))
+    one = _surroundings(*(values[None].to(like) for values in (directions, light, solid)), up)
+    return replace(one, harmonics=one.harmonics.expand(surfaces, -1, -1))
+
+
+def _surroundings(directions: Tensor, light: Tensor, solid: Tensor, up: np.ndarray) -> Surroundings:
+    """Of `light` [N, P, 3] that comes from `directions` [N, P, 3] over solid angles [N, P]."""
     basis = encode_direction(directions.view(-1, 3), BANDS).view(*directions.shape[:2], -1)  # [N, P, 9]
     harmonics = torch.einsum("npk,npc,np->nkc", basis, light, solid)
     of_bands = light.new_tensor(OF_BANDS).repeat_interleave(light.new_tensor((1, 3, 5)).long())
-    sky = _sky(torch.from_numpy(up).to(like))
-    level = (directions @ torch.from_numpy(up).to(like)).clamp_min(0) * solid * (light @ light.new_tensor(LUMINANCE))
-    nearest = (directions @ sky.T).argmax(dim=-1)
-    share = sky.new_zeros(len(sky)).index_add(0, nearest.view(-1), level.view(-1))
+    up = torch.from_numpy(up).to(light)
+    sky = _sky(up)
+    level = (directions @ up).clamp_min(0) * solid * (light @ light.new_tensor(LUMINANCE))
+    nearest = (directions @ sky.T).argmax(dim=-1).view(-1)
+    share = sky.new_zeros(len(sky)).index_add(0, nearest, level.view(-1))
+    middle = torch.zeros_like(sky).index_add(0, nearest, (level[..., None] * directions).view(-1, 3))  # of the light
+    sky = torch.nn.functional.normalize(torch.where(share[:, None] > 0, middle, sky), dim=1)
     return Surroundings(harmonics=of_bands[:, None] * harmonics, sky=sky, share=share / share.sum().clamp_min(1e-12))
 
 
@@ -135,16 +160,26 @@ def _around(model: nn.Module, place: Sequence[float], up: np.ndarray, background
     """Unit directions [P, 3] of the pixels of a picture all around, their linear light [P, 3], and solid angles [P]."""
     width, height = AROUND
     right = _plane(torch.from_numpy(up)[None])[0, 0].numpy()
-    pose = np.stack([right, up, np.cross(right, up), np.asarray(place)], axis=1)
-    camera = Cameras(camera_to_world=pose[None], focal=np.array([[width / (2 * np.pi), height / np.pi]]),
+    camera = Cameras(camera_to_world=_pose(np.asarray(place), up, right)[None],
+                     focal=np.array([[width / (2 * np.pi), height / np.pi]]),
                      principal=np.array([[width / 2, height / 2]]), distortion=np.zeros((1, 6)),
                      lens=np.array([EQUIRECTANGULAR]), size=np.array([AROUND]))
     view = render_view(model, camera, 0, background=background, shot=shot)
     directions = directions_of(model, camera, 0).astype(np.float64)
-    level = np.sqrt((1 - (directions @ up) ** 2).clip(0))  # cosine of the height
-    solid = level * (2 * np.pi / width) * (np.pi / height)
+    solid = _solid_angles(directions, up, width, height)
     light = linear(torch.from_numpy(view.colour).double()).numpy()
     return directions.reshape(-1, 3), light.reshape(-1, 3), solid.reshape(-1)
+
+
+def _pose(place: np.ndarray, up: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """[3, 4] camera to world of an upright camera."""
+    return np.stack([right, up, np.cross(right, up), place], axis=1)
+
+
+def _solid_angles(directions: np.ndarray, up: np.ndarray, width: int, height: int) -> np.ndarray:
+    """[..] of the pixels of an upright picture all around, which lie in `directions` [.., 3]."""
+    level = np.sqrt((1 - (directions @ up) ** 2).clip(0))  # cosine of the height
+    return level * (2 * np.pi / width) * 2 * np.sin(np.pi / (2 * height))
 
 
 def _sky(up: Tensor) -> Tensor:

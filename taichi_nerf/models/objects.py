@@ -1,20 +1,25 @@
-"""Surfaces within a field: opaque meshes that hide what lies behind them, and are hidden by what lies in front.
+"""Surfaces within a field: meshes that hide what lies behind them, and are hidden by what lies in front.
 
 A ray is one integral: the field's samples up to where it meets a surface at t, the last of them cut there, and then the
 surface's colour times the transmittance that is left,
 
     C = sum over t_i < t of w_i c_i  +  T(t) c_surface.
 
-What is soft in the field, or transparent, so shows the surface through it by as much as it lets pass. With a light
-(`lights`) a surface casts its shadow: c_i is darkened by the share of all light that it hides from the sample, and with
-it the colour of the ray by the mean over its samples, weighed by w_i.
+What is soft in the field, or transparent, so shows the surface through it by as much as it lets pass. At glass of
+opacity a the integral is split, and goes on behind it as it came:
 
-P pixels of R rays. Colours are sRGB; light adds in linear light.
+    C = C_front + T_front (a c_surface + (1 - a) C_behind),    T_front = 1 - opacity of the field in front,
+
+several surfaces one after the other, of which the last that a ray meets may be opaque. With a light (`lights`) a
+surface casts its shadow: c_i is darkened by the share of all light that it hides from the sample, and with it the
+colour of the ray by the mean over its samples, weighed by w_i.
+
+P pixels of R rays, each of which meets at most L surfaces. Colours are sRGB; light adds in linear light.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,44 +28,17 @@ from torch import Tensor, nn
 from ..data.mesh_files import Mesh
 from ..data.scene import Scene
 from ..errors import UserError
-from ..ops.ray_mesh import RayMesh, intersect_ray_mesh, occluded_by_mesh, ray_mesh
+from ..ops.ray_mesh import intersect_ray_mesh
 from ..types import Rays, Standing
 from .lights import Light, linear, srgb
 from .pixels import Pixels, gathered_samples, mean_of
+from .surfaces import BEHIND, DARK, MOST_LAYERS, Surface, surface_of
 
 __all__ = ["Surface", "WithObjects", "alone", "placed", "surface_of", "turn_around"]
 
 AT_EDGES = 4  # rays of a pixel that the outline of a surface passes through
 SPREAD = 0.02  # of the distances in a pixel: from there on its rays see different things
 FAINTEST = 1e-3  # weight of a sample below which nobody sees its shadow
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surface:
-    """A mesh in model space and what it looks like."""
-
-    mesh: RayMesh
-    normals: Tensor
-    """[F, 3, 3] unit vectors at the corners of the triangles."""
-    colours: Tensor
-    """[F, 3, 3] sRGB at the corners of the triangles."""
-    uv: Tensor
-    """[F, 3, 2] at the corners, in [0, 1] over the texture, v upwards."""
-    texture_of: Tensor
-    """[F] int64: which texture multiplies the colour; -1: none."""
-    textures: tuple[Tensor, ...] = ()
-    """[H, W, 3] sRGB in [0, 1] each."""
-
-    def looks(self, triangle: Tensor, barycentric: Tensor) -> tuple[Tensor, Tensor]:
-        """sRGB colour and unit normal [M, 3] each, at points of triangles [M]."""
-        triangle, share = triangle.long(), barycentric[..., None]
-        colour = (share * self.colours[triangle]).sum(dim=1)
-        normal = torch.nn.functional.normalize((share * self.normals[triangle]).sum(dim=1), dim=1)
-        uv, of = (share * self.uv[triangle]).sum(dim=1), self.texture_of[triangle]
-        for number, texture in enumerate(self.textures):
-            mine = of == number
-            colour[mine] = colour[mine] * _sampled(texture, uv[mine])
-        return colour, normal
 
 
 def placed(mesh: Mesh, scene: Scene, up: np.ndarray, *, at: Sequence[float], scale: float = 1.0,
@@ -87,18 +65,6 @@ def _least_turn(up: np.ndarray) -> np.ndarray:
     return np.eye(3) + cross + cross @ cross / (1 + cosine)
 
 
-def surface_of(mesh: Mesh, like: Tensor) -> Surface:
-    """The surface of a mesh whose vertices are in model space, of the type and on the device of `like`."""
-    def put(array) -> Tensor:
-        return torch.from_numpy(array).to(like)
-
-    faces = torch.from_numpy(mesh.faces).to(like.device, torch.int32)
-    return Surface(mesh=ray_mesh(put(mesh.vertices), faces), normals=put(mesh.corner_normals),
-                   colours=put(mesh.corner_colours), uv=put(mesh.corner_uv),
-                   texture_of=torch.from_numpy(mesh.texture_of).to(like.device).long(),
-                   textures=tuple(put(texture) for texture in mesh.textures))
-
-
 class WithObjects(nn.Module):
     """What renders a model with surfaces in it; `views` takes it in place of the model.
 
@@ -122,8 +88,8 @@ class WithObjects(nn.Module):
         """Pixels of rays in model space, each the mean of `rays.per_pixel` of them; where all rays of a pixel see the
         same surface, or none, the field is looked at along their middle alone. The samples are those of the field;
         `surfaces` [P] of the extras is how much of a pixel surfaces are, `normals` [P, 3] the sum of theirs by that."""
-        t, looks = self._seen(rays)  # [R], [R, 6]
-        apart, together = self._sorted(t.view(-1, rays.per_pixel))  # pixels
+        t, looks = self._layers(rays)  # [R, L], [R, L, 7]
+        apart, together = self._sorted(t.unflatten(0, (-1, rays.per_pixel)))  # pixels
         of_apart = (apart[:, None] * rays.per_pixel + torch.arange(rays.per_pixel, device=t.device)).reshape(-1)
         lines = _one_after_the_other(alone(rays, of_apart), _middles(rays, together))
         ends = torch.cat([t[of_apart], mean_of(t, rays.per_pixel)[together]])
@@ -134,69 +100,99 @@ class WithObjects(nn.Module):
         pixels[together] = found[len(of_apart) :]
         # the middle of a pixel counts as all of its rays
         place = torch.cat([of_apart, together * rays.per_pixel])
-        counts = torch.cat([torch.ones_like(t[of_apart]), torch.full_like(t[together], rays.per_pixel)])
-        packed, weights = gathered_samples([(part, place[chosen], counts[chosen]) for part, chosen in parts], rays)
+        counts = t.new_ones(len(place))
+        counts[len(of_apart) :] = rays.per_pixel
+        packed, weights = gathered_samples(
+            [(part, place[chosen], counts[chosen] * left) for part, chosen, left in parts], rays)
         return Pixels(colour=pixels[:, :3], opacity=pixels[:, 3], depth=pixels[:, 4], packed=packed, weights=weights,
                       extras={"surfaces": pixels[:, 5], "normals": pixels[:, 6:]},
-                      marched=sum(part.marched for part, _ in parts))
+                      marched=sum(part.marched for part, *_ in parts))
 
     def density(self, positions: Tensor, *given) -> Tensor:
         """That of the field alone."""
         return self.model.density(positions, *given)
 
-    def _seen(self, rays: Rays) -> tuple[Tensor, Tensor]:
-        """Distance [R], infinite where there is none, and colour and normal, on the side that is seen, of the surface
-        that each ray meets first [R, 6]."""
-        t = torch.full_like(rays.origins[:, 0], torch.inf)
-        seen = torch.cat([torch.zeros_like(rays.origins)] * 2, dim=1)
+    def _layers(self, rays: Rays) -> tuple[Tensor, Tensor]:
+        """Distances [R, L], infinite where there are no more, and looks [R, L, 7] of the surfaces that rays meet one
+        after the other, down to the first opaque one, or to the last of MOST_LAYERS."""
+        found = [self._seen(rays.origins, rays.directions)]
+        for _ in range(MOST_LAYERS - 1):
+            t, looks = found[-1]
+            through = (torch.isfinite(t) & (looks[:, 6] < 1)).nonzero()[:, 0]
+            if len(through) == 0:
+                break
+            begin, directions = t[through] + BEHIND, rays.directions[through]
+            further, seen = self._seen(rays.origins[through] + begin[:, None] * directions, directions)
+            found.append((torch.full_like(t, torch.inf).index_copy(0, through, begin + further),
+                          torch.zeros_like(looks).index_copy(0, through, seen)))
+        t, looks = zip(*found)
+        return torch.stack(t, dim=1), torch.stack(looks, dim=1)
+
+    def _seen(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance [R], infinite where there is none, and [R, 7] colour, normal on the side that is seen, and opacity
+        of the surface that each ray meets first."""
+        t = torch.full_like(origins[:, 0], torch.inf)
+        seen = origins.new_zeros(len(origins), 7)
         for number, surface in enumerate(self.surfaces):
-            hits = intersect_ray_mesh(surface.mesh, rays.origins, rays.directions, limit=t)
+            hits = intersect_ray_mesh(surface.mesh, origins, directions, limit=t)
             met = hits.triangle >= 0
             t = torch.where(met, hits.t, t)
-            colour, normal = surface.looks(hits.triangle[met], hits.barycentric[met])
-            directions = rays.directions[met]
-            normal = normal * -(normal * directions).sum(dim=1, keepdim=True).sign()
+            colour, normal, opacity = surface.looks(hits.triangle[met], hits.barycentric[met])
+            normal = normal * -(normal * directions[met]).sum(dim=1, keepdim=True).sign()
             if self.light is not None:
-                points = rays.origins[met] + t[met, None] * directions
+                points = origins[met] + t[met, None] * directions[met]
                 colour = srgb(linear(colour) * self.light.on(number, points, normal, self._hidden))
-            seen[met] = torch.cat([colour, normal], dim=1)
+            seen[met] = torch.cat([colour, normal, opacity], dim=1)
         return t, seen
 
     def _hidden(self, points: Tensor, directions: Tensor, distance: Tensor) -> Tensor:
-        """As of `lights.Hidden`."""
+        """As of `lights.Hidden`; of what glass covers the part that it does not let pass."""
         origins = points[:, None].expand_as(directions).reshape(-1, 3)
-        hidden = torch.zeros(len(origins), dtype=torch.bool, device=points.device)
+        passed = torch.ones_like(origins[:, 0])
         for surface in self.surfaces:
-            hidden |= occluded_by_mesh(surface.mesh, origins, directions.reshape(-1, 3), limit=distance.reshape(-1))
-        return hidden.view(distance.shape).to(points)
+            passed = passed * surface.passed(origins, directions.reshape(-1, 3), distance.reshape(-1))
+        return (1 - passed).view(distance.shape)
 
     def _sorted(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Of pixels whose rays meet surfaces at t [P, K]: those whose rays see different things, and the others."""
+        """Of pixels whose rays meet surfaces at t [P, K, L]: those whose rays see different things, and the others."""
         if self.model.rays_per_pixel > 1:
             return torch.arange(len(t), device=t.device), torch.arange(0, device=t.device)
         nearest, farthest = t.min(dim=1).values, t.max(dim=1).values
-        alike = (nearest == farthest) | (farthest <= (1 + SPREAD) * nearest)
+        alike = ((nearest == farthest) | (farthest <= (1 + SPREAD) * nearest)).all(dim=1)
         return (~alike).nonzero()[:, 0], alike.nonzero()[:, 0]
 
     def _composited(self, rays: Rays, t: Tensor, looks: Tensor,
-                    standing: Standing | None) -> tuple[Tensor, list[tuple[Pixels, Tensor]]]:
+                    standing: Standing | None) -> tuple[Tensor, list[tuple[Pixels, Tensor, Tensor]]]:
         """[R, 9] colour over black, opacity and depth of rays, the part of surfaces in them and the normals of these by
-        that part; and what the field shows, each time of which rays."""
-        met = torch.isfinite(t)
-        image, parts = t.new_zeros(len(t), 9), []
-        for chosen, limited in (((~met).nonzero()[:, 0], False), (met.nonzero()[:, 0], True)):
-            if len(chosen) == 0:
-                continue
-            part = rays[chosen]
-            pixels = self.model.render(replace(part, limit=t[chosen]) if limited else part, standing)
-            found = torch.cat([pixels.colour * self._darkness(pixels), pixels.opacity[:, None], pixels.depth[:, None],
-                               torch.zeros_like(image[chosen, 5:])], dim=1)
-            if limited:
-                one, colour, normal = torch.ones_like(t[chosen, None]), looks[chosen, :3], looks[chosen, 3:]
-                behind = torch.cat([colour, one, t[chosen, None], one, normal], dim=1)
-                found = found + (1 - pixels.opacity)[:, None] * behind
-            image = image.index_copy(0, chosen, found.to(image))
-            parts.append((pixels, chosen))
+        that part; and what the field shows, each time of which rays, and by how much that counts: the light that is
+        left there."""
+        image, left, parts = t.new_zeros(len(t), 9), torch.ones_like(t[:, 0]), []
+        goes_on, begin = torch.ones_like(left, dtype=torch.bool), None
+        for layer, end in enumerate([*t.unbind(dim=1), torch.full_like(left, torch.inf)]):
+            met = torch.isfinite(end)
+            for some, limited in ((goes_on & ~met, False), (goes_on & met, True)):
+                chosen = some.nonzero()[:, 0]
+                if len(chosen) == 0:
+                    continue
+                part = rays[chosen]
+                if begin is not None:
+                    part = replace(part, begin=begin[chosen])
+                if limited:
+                    part = replace(part, limit=end[chosen])
+                pixels, share = self.model.render(part, standing), left[chosen]
+                shown = torch.cat([pixels.colour * self._darkness(pixels), pixels.opacity[:, None],
+                                   pixels.depth[:, None], torch.zeros_like(image[chosen, 5:])], dim=1)
+                passed = share * (1 - pixels.opacity)
+                image = image.index_add(0, chosen, (share[:, None] * shown).to(image))
+                if limited:
+                    colour, normal, opacity = looks[chosen, layer].split((3, 3, 1), dim=1)
+                    one = torch.ones_like(opacity)
+                    surface = torch.cat([colour, one, end[chosen, None], one, normal], dim=1)
+                    image = image.index_add(0, chosen, (passed[:, None] * opacity * surface).to(image))
+                    passed = passed * (1 - opacity[:, 0])
+                left = left.index_copy(0, chosen, passed.to(left))
+                parts.append((pixels, chosen, share.detach()))
+            goes_on, begin = goes_on & met & (left.detach() > DARK), end
         return image, parts
 
     def _darkness(self, pixels: Pixels) -> Tensor | float:
@@ -243,16 +239,3 @@ def _tensors(shot) -> list[Tensor]:
     found = []
     shot.map(lambda values: found.append(values) or values)
     return found
-
-
-def _sampled(texture: Tensor, uv: Tensor) -> Tensor:
-    """[M, 3]: a repeated texture [H, W, 3], bilinear, at uv [M, 2]."""
-    height, width = texture.shape[:2]
-    x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
-    left, top = x.floor(), y.floor()
-    a, b = (x - left)[:, None], (y - top)[:, None]
-    columns = [(left.long() + k) % width for k in (0, 1)]
-    rows = [(top.long() + k) % height for k in (0, 1)]
-    above = (1 - a) * texture[rows[0], columns[0]] + a * texture[rows[0], columns[1]]
-    below = (1 - a) * texture[rows[1], columns[0]] + a * texture[rows[1], columns[1]]
-    return (1 - b) * above + b * below

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from taichi_nerf.data.gltf import transmissions
 from taichi_nerf.data.mesh_files import GREY, read_mesh
 from taichi_nerf.errors import UserError
 
@@ -81,3 +82,44 @@ def test_names_in_a_mesh_do_not_lead_out_of_its_folder(tmp_path):
     for name, textures in (("beside.png", 1), ("../above.png", 0), (f"{tmp_path}/above.png", 0)):
         (inside / "m.mtl").write_text(f"newmtl m\nmap_Kd {name}\n")
         assert len(read_mesh(inside / "m.obj").textures) == textures, name
+
+
+def test_transparent_materials_of_gltf_are_glass(tmp_path):
+    """By the alpha of a blended colour and that of its texture, or by what a transmission lets pass; else opaque."""
+    picture = Image.fromarray(np.full((2, 2, 4), (0, 255, 0, 51), np.uint8))
+    square = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
+    looks = {"plain": {}, "blended": {"baseColorFactor": [255, 0, 0, 102], "alphaMode": "BLEND"},
+             "stated": {"baseColorFactor": [255, 0, 0, 102]}, "leaf": {"alphaMode": "BLEND"}, "bottle": {}}
+    scene = trimesh.Scene()
+    for name, look in looks.items():
+        part = square.copy()
+        look = {**look, "baseColorTexture": picture} if name == "leaf" else look
+        part.visual = trimesh.visual.TextureVisuals(uv=np.zeros((4, 2)), material=material(name=name, **look))
+        scene.add_geometry(part, geom_name=name)
+
+    def of_bottle(tree):
+        for found in tree["materials"]:
+            if found["name"] == "bottle":
+                found["extensions"] = {"KHR_materials_transmission": {"transmissionFactor": 0.75}}
+
+    expected = {1.0: 3, 102 / 255: 1, 0.25: 1}
+    for path in (tmp_path / "all.glb", tmp_path / "all.gltf"):
+        scene.export(path, tree_postprocessor=of_bottle)
+        mesh = read_mesh(path)
+        assert {value: int((np.isclose(mesh.opacity, value)).sum()) // 2 for value in expected} == expected
+        assert [texture.shape[2] for texture in mesh.textures] == [4] and np.allclose(mesh.textures[0][..., 3], 0.2)
+    part.visual.material.alphaMode = "OPAQUE"
+    part.export(tmp_path / "one.glb")
+    assert read_mesh(tmp_path / "one.glb").opacity is None
+
+
+@pytest.mark.parametrize("factor", ["NaN", '"a"', "[1]", "-3", "null"])
+def test_a_transmission_that_makes_no_sense_lets_nothing_pass(tmp_path, factor):
+    text = '{"materials": [{"name": "a", "extensions": {"KHR_materials_transmission": {"transmissionFactor": %s}}}]}'
+    (tmp_path / "a.gltf").write_text(text % factor)
+    assert transmissions(tmp_path / "a.gltf") == {}
+    (tmp_path / "a.gltf").write_text(text % 0.5)
+    assert transmissions(tmp_path / "a.gltf") == {"a": 0.5}
+    for damaged in (b"glTF", b"glTF\0\0\0\0\0\0\0\0\xff\0\0\0JSON[]", b"[1]", b""):
+        (tmp_path / "a.glb").write_bytes(damaged)
+        assert transmissions(tmp_path / "a.glb") == {}

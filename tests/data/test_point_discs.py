@@ -69,6 +69,21 @@ def test_points_of_a_file_with_and_without_normals(tmp_path):
     assert np.allclose(np.abs(bare.corner_normals), (0, 0, 1), atol=1e-6)
 
 
+def test_points_that_are_nowhere_are_left_out_and_counted(tmp_path):
+    rows = np.concatenate([grid(4), [[np.nan, 0, 0], [0, np.inf, 0]]])
+    mesh, points = read_surface(written(tmp_path / "some.ply", rows, "xyz"), radius=0.1)
+    assert points.left_out == 2 and len(points.position) == 16 and len(mesh.faces) == 4 * 16
+    with pytest.raises(UserError, match=r"none\.ply holds no points at finite places; give a file with some"):
+        read_surface(written(tmp_path / "none.ply", [[np.nan, 0, 0]], "xyz"))
+
+
+@pytest.mark.parametrize("content, said", [("", "is empty"), ("a text", "is no PLY file, whatever its name says")])
+def test_what_is_no_ply_is_told_so(tmp_path, content, said):
+    (tmp_path / "a.ply").write_text(content)
+    with pytest.raises(UserError, match=rf"a\.ply {said}.*; export the mesh or the points again, or give a GLB"):
+        read_surface(tmp_path / "a.ply")
+
+
 def test_what_makes_no_discs_is_refused_in_a_sentence(tmp_path):
     one = written(tmp_path / "one.ply", [[1, 2, 3]], "xyz")
     with pytest.raises(UserError, match=r"one\.ply: its points lie all at one place, .*; give --disc-radius"):

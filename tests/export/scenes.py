@@ -80,7 +80,8 @@ def pinhole_rays(cameras: Cameras, n: int) -> tuple[np.ndarray, np.ndarray, np.n
     """Origins and unit directions [R, 3] of the pixels of camera n, row by row, and the radii [R] of their cones."""
     width, height = cameras.size[n]
     across, down = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    local = np.stack([across - 0.5 * width, 0.5 * height - down, np.full(across.shape, -cameras.focal[n, 0])], axis=-1)
+    x, y = cameras.principal[n]
+    local = np.stack([across - x, y - down, np.full(across.shape, -cameras.focal[n, 0])], axis=-1)
     away = np.linalg.norm(local.reshape(-1, 3), axis=1, keepdims=True)
     direction = local.reshape(-1, 3) @ cameras.camera_to_world[n, :, :3].T.astype(float) / away
     origin = np.tile(cameras.camera_to_world[n, :, 3].astype(float), (len(direction), 1))

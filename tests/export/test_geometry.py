@@ -180,7 +180,25 @@ def test_a_solid_that_touches_itself_is_said_to(tmp_path):
     both = mesh.Mesh(vertices=corners, faces=np.concatenate([faces, other]))
     assert both.touching_edges.tolist() == [[0, 1]] and both.holes == 0
     mesh_files.write_mesh(tmp_path / "two.stl", both, up=UP)
-    assert facts.facts_of(tmp_path / "two.stl")[-1] == "watertight, touching itself along 1 edges"
+    assert facts.facts_of(tmp_path / "two.stl")[-1] == "watertight, one part, touching itself along 1 edges"
+
+
+def test_separate_parts_and_hollows_are_counted():
+    """Two cubes, one of which has a hollow: of a surface that turns inwards."""
+    def cube(at, size):
+        box = trimesh.creation.box((size, size, size))
+        return np.asarray(box.vertices) + at, np.asarray(box.faces)
+
+    shells = [cube(0, 1.0), cube(0, 0.5), cube(3, 1.0)]
+    corners = np.concatenate([vertices for vertices, _ in shells])
+    faces = [faces + 8 * number for number, (_, faces) in enumerate(shells)]
+    faces[1] = faces[1][:, ::-1]
+
+    def said(*which):
+        return mesh.Mesh(vertices=corners, faces=np.concatenate([faces[number] for number in which])).solids
+
+    assert said(0) == "one part" and said(0, 2) == "2 separate parts"
+    assert said(0, 1) == "one part, 1 hollow inside" and said(0, 1, 2) == "2 separate parts, 1 hollow inside"
 
 
 def test_colours_are_those_that_views_show_where_they_see_the_point(ball, views):
@@ -430,5 +448,5 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
     for suffix in facts.GEOMETRY_FILES:
         path = tmp_path / f"damaged{suffix}"
         path.write_bytes(b"nothing of the kind" * 9)
-        with pytest.raises(UserError, match=r"cannot be read|is no PLY file"):
+        with pytest.raises(UserError, match=r"cannot be read|is no PLY file|needs the Python module of OpenVDB"):
             facts.facts_of(path)

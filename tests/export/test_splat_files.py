@@ -9,6 +9,7 @@ import torch
 
 from taichi_nerf.data.scene import Cameras
 from taichi_nerf.errors import UserError
+from taichi_nerf.export.facts import facts_of
 from taichi_nerf.export.splat_files import Splats, read_splats, write_splats
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))  # as for a script there
@@ -93,7 +94,8 @@ def test_the_file_has_the_layout_of_viewers_to_the_byte(tmp_path):
     (lambda content: content.replace(b"scale_1", b"scale_0"), "its properties are not each there once"),
     (lambda content: content.replace(b"vertex 3", b"vertex -3"), "it has other elements than vertices"),
     (lambda content: content.replace(b"vertex 3", b"vertex 99999999999999999999"), "it ends after"),
-    (lambda content: content[:-4] + np.float32(np.nan).tobytes(), "rot_3 of Gaussian 2 is no number"),
+    (lambda content: content[: -3 * 26 * 4] + np.full(3 * 26, np.nan, "<f4").tobytes(),
+     "each of its 3 Gaussians has a value that is no number"),
 ], ids=["another", "cut", "text", "renamed", "part of a band", "list", "twice", "negative", "endless", "NaN"])
 def test_a_damaged_file_is_named_in_a_sentence(tmp_path, change, what):
     path = tmp_path / "a.ply"
@@ -101,6 +103,16 @@ def test_a_damaged_file_is_named_in_a_sentence(tmp_path, change, what):
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(UserError, match=f"a.ply is no PLY file of Gaussians.*{what}"):
         read_splats(path)
+
+
+def test_gaussians_that_are_no_numbers_are_left_out_and_counted(tmp_path):
+    splats = make_splats(30, 4)
+    splats.quaternions[3, 2], splats.harmonics[7, 1, 3], splats.logits[7] = np.nan, np.inf, np.nan
+    write_splats(tmp_path / "a.ply", splats)
+    found, rest = read_splats(tmp_path / "a.ply"), np.delete(np.arange(30), [3, 7])
+    assert found.left_out == 2 and np.array_equal(found.means, splats.means[rest])
+    assert np.array_equal(found.harmonics, splats.harmonics[rest])
+    assert "not counted, since their values are not finite: 2 Gaussians" in facts_of(tmp_path / "a.ply")
 
 
 def test_a_file_that_is_not_there_and_one_that_cannot_be_written(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from taichi_nerf.errors import UserError
-from taichi_nerf.models.lights import linear, srgb, surroundings_of
+from taichi_nerf.models.lights import linear, srgb, surroundings_in, surroundings_of
 from taichi_nerf.models.objects import WithObjects, surface_of
 from taichi_nerf.models.pixels import Pixels
 from taichi_nerf.ops.ray_mesh import occluded_by_mesh
@@ -106,3 +106,64 @@ def test_a_model_that_looks_one_way_does_not_know_what_is_around(in_double):
     room.all_directions = False
     with pytest.raises(UserError, match="light around an object is unknown in a model of normalised device"):
         surroundings_of(room, PLACES, UP, background=0.0)
+
+
+AHEAD = np.array([1.0, 0.0, 0.0])
+
+
+def shining(picture, up=UP, ahead=AHEAD):
+    return surroundings_in(np.asarray(picture, np.float32), 2, up, ahead, like(torch.float64))
+
+
+def test_a_white_picture_lights_as_a_constant_does(in_double):
+    """As a field does that is white all around, and twice as much where the light is twice as strong."""
+    normal = around(50)
+    found = shining(np.full((16, 32, 3), 2.0))
+    assert torch.allclose(found.on(1, normal, normal, None), torch.full((50, 3), 2.0, dtype=torch.float64), atol=0.01)
+    of_room = surroundings_of(Room(torch.ones_like), PLACES, UP, background=0.0)
+    assert torch.allclose(found.harmonics, 2 * of_room.harmonics, atol=0.02)
+    assert torch.allclose(found.share, of_room.share, atol=0.01)
+
+
+@pytest.mark.parametrize(("rows", "columns", "towards"), [
+    (slice(None), slice(8, 24), (1.0, 0.0, 0.0)),  # the middle is ahead
+    (slice(None), slice(16, 32), (0.0, -1.0, 0.0)),  # the right half to the right of it
+    (slice(0, 8), slice(None), (0.0, 0.0, 1.0)),  # the upper half above
+])
+def test_one_bright_half_of_a_picture_lights_that_side(in_double, rows, columns, towards):
+    """A half of the sphere gives what faces it all of its light, what faces the other way none, and a half to what
+    stands at right angles, up to the few per cent that harmonics of degree 2 do not keep."""
+    picture = np.zeros((16, 32, 3))
+    picture[rows, columns] = (1.0, 0.5, 0.25)
+    axis = torch.tensor([towards], dtype=torch.float64)
+    across = axis[:, [1, 2, 0]]
+    to, fro, beside = (shining(picture).on(0, normal, normal, None)[0] for normal in (axis, -axis, across))
+    assert to.tolist() == pytest.approx([1.0, 0.5, 0.25], rel=0.05) and fro.abs().max() < 0.05
+    assert beside.tolist() == pytest.approx([0.5, 0.25, 0.125], rel=0.05)
+
+
+def test_a_picture_turns_with_what_is_ahead_and_up(in_double):
+    picture = np.random.default_rng(3).random((16, 32, 3))
+    turn = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
+    turn *= np.linalg.det(turn)
+    normal = around(50)
+    turned = shining(picture, turn @ UP, turn @ AHEAD)
+    assert torch.allclose(turned.on(0, normal, normal @ torch.from_numpy(turn).T, None),
+                          shining(picture).on(0, normal, normal, None))
+
+
+def test_the_shadow_of_a_sun_in_a_picture_falls_away_from_it(in_double):
+    """A wall hides the sun where it lies between, and the sun's direction is that of its pixel, not of the nearest of
+    a few."""
+    picture = np.full((64, 128, 3), 0.001)
+    picture[20, 80] = 500.0
+    found = shining(picture)
+    height, yaw = np.pi * (0.5 - 20.5 / 64), 2 * np.pi * (80.5 / 128 - 0.5)  # to the right of x, which is towards -y
+    sun = torch.tensor([np.cos(height) * np.cos(yaw), -np.cos(height) * np.sin(yaw), np.sin(height)])
+    brightest = found.share.argmax()
+    assert found.share[brightest] > 0.95 and found.sky[brightest] @ sun > np.cos(np.radians(1))
+    point = torch.zeros(1, 3, dtype=torch.float64)
+    for cosine, expected in ((0.99, 1.0), (-0.99, 0.0)):
+        lost = found.lost(point, lambda points, directions, distance, least=cosine: (
+            (directions @ (sun if least > 0 else -sun)) > abs(least)).double())
+        assert lost.item() == pytest.approx(expected, abs=0.05)

@@ -18,6 +18,7 @@ uniform vec2 sigmaRange;         // (low, log(high / low))
 uniform vec3 treeOffset, treeScale;  // tree = offset + scale * world, in [0, 1]^3
 uniform mat4 cameraToWorld;      // columns right, up, back, position
 uniform vec2 halfExtent;         // tangents of half of the field of view
+uniform vec2 middle;             // tangents of where the picture has its middle: 0, but for an eye of a headset
 uniform vec2 pictureSize;        // pixels
 uniform float near;              // where rays begin
 uniform vec3 background;
@@ -292,7 +293,7 @@ vec3 depthColour(float depth) {
 }
 
 void main() {
-  vec2 screen = (2.0 * gl_FragCoord.xy / pictureSize - 1.0) * halfExtent;
+  vec2 screen = middle + (2.0 * gl_FragCoord.xy / pictureSize - 1.0) * halfExtent;
   vec3 viewed = normalize(mat3(cameraToWorld) * vec3(screen, -1.0));
   vec3 away = mix(vec3(-1e-9), vec3(1e-9), greaterThanEqual(viewed, vec3(0.0)));
   vec3 along = mix(viewed, away, lessThan(abs(viewed), vec3(1e-9)));  // a ray along a face divides by no zero

@@ -15,6 +15,9 @@ class Renderer {
   /** The bytes of the page as they are kept: differences from leaf to leaf become values. */
   static unpack(scene, bytes) { accumulate(partsOf(scene, bytes)); }
 
+  /** What there is besides the canvas. */
+  static offer(viewer) { offerVr(viewer); }
+
   /** `sources` are the shaders {octree, present}. Throws where there is no WebGL2. */
   constructor(canvas, scene, sources) {
     this.canvas = canvas;
@@ -121,10 +124,11 @@ class Renderer {
     return {program, uniforms};
   }
 
-  /** Draw rows `from` to `to` of a picture of `width` x `height` pixels; `view` is {pose, halfExtent, depthRange}. */
-  draw(view, width, height, from, to) {
+  /** Draw rows `from` to `to` of a picture of `width` x `height` pixels, no more than `whole` has; `view` is {pose,
+   * halfExtent, middle, depthRange}, of which the last two may be missing. */
+  draw(view, width, height, from, to, whole = this.canvas) {
     const {gl, scene} = this, {program, uniforms: at} = this.octree, {right, up, back, position} = view.pose;
-    this._target();
+    this._target(whole);
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.picture.framebuffer);
     gl.useProgram(program);
     gl.viewport(0, 0, width, height);
@@ -141,6 +145,7 @@ class Renderer {
     gl.uniform3fv(at.treeScale, scene.scale);
     gl.uniformMatrix4fv(at.cameraToWorld, false, [...right, 0, ...up, 0, ...back, 0, ...position, 1]);
     gl.uniform2fv(at.halfExtent, view.halfExtent);
+    gl.uniform2fv(at.middle, view.middle ?? [0, 0]);
     gl.uniform2f(at.pictureSize, width, height);
     gl.uniform1f(at.near, scene.near);
     gl.uniform3fv(at.background, scene.background);
@@ -151,17 +156,19 @@ class Renderer {
     gl.disable(gl.SCISSOR_TEST);
   }
 
-  /** Show the picture of `width` x `height` pixels that was drawn. */
-  show(width, height) {
-    const {gl, canvas} = this, {program, uniforms: at} = this.present;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+  /** Show the picture of `width` x `height` pixels that was drawn: all over the canvas, or at {x, y, width, height} of
+   * another framebuffer. */
+  show(width, height, framebuffer = null, place = {x: 0, y: 0, width: this.canvas.width, height: this.canvas.height}) {
+    const {gl} = this, {program, uniforms: at} = this.present;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
     gl.useProgram(program);
-    gl.viewport(0, 0, canvas.width, canvas.height);
+    gl.viewport(place.x, place.y, place.width, place.height);
     gl.activeTexture(gl.TEXTURE0 + this.textures.length);
     gl.bindTexture(gl.TEXTURE_2D, this.picture.texture);
     gl.uniform1i(at.picture, this.textures.length);
     gl.uniform2f(at.part, width / this.picture.width, height / this.picture.height);
-    gl.uniform2f(at.canvasSize, canvas.width, canvas.height);
+    gl.uniform2f(at.corner, place.x, place.y);
+    gl.uniform2f(at.size, place.width, place.height);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
@@ -176,9 +183,9 @@ class Renderer {
     };
   }
 
-  /** See to it that the picture aside has the size of the canvas. */
-  _target() {
-    const {gl} = this, {width, height} = this.canvas;
+  /** See to it that the picture aside has a size. */
+  _target({width, height}) {
+    const {gl} = this;
     if (this.picture?.width === width && this.picture?.height === height) return;
     this._dropPicture();
     const texture = gl.createTexture(), framebuffer = gl.createFramebuffer();

@@ -24,6 +24,7 @@ class Viewer {
     this.pending = null;     // what the device is at: {done, since, pixels}
     this.waiting = [];
     this.seen = -1;          // when the first picture stood there
+    this.vr = null;          // what a headset is shown, while it is
   }
 
   async start() {
@@ -33,6 +34,7 @@ class Viewer {
     this._watchDevice();
     await this._load((part) => say(0.6 + 0.4 * part));
     new Controls(this);
+    Renderer.offer?.(this);
     new ResizeObserver(() => this._resize()).observe(this.canvas);
     this._resize();
     const loop = (now) => {
@@ -87,7 +89,7 @@ class Viewer {
   }
 
   _frame(now) {
-    if (!this.ready) return;
+    if (!this.ready || this.vr) return;
     if (this.pending) {
       if (!this.pending.done()) return;
       this._adapt(now - this.pending.since, this.pending.pixels);
