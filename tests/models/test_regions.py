@@ -116,7 +116,6 @@ def test_cropped_regions_show_what_lies_between_two_corners(rng):
     ({"count": 2, "boxes": (0.0,) * 6}, "boxes must be six numbers for each of 2 regions, got 6"),
     ({"count": 1, "boxes": (0.0, 0.0, 0.0, 1.0, 0.0, 1.0)}, "boxes must begin below where they end"),
     ({"count": 2, "boxes": (0.0, 0.0, 0.0, 1.0, 1.0, 1.0) * 2}, "boxes must be disjoint"),
-    ({"appearance": 4}, "appearance is not for regions"),
 ])
 def test_regions_that_cannot_be_are_refused(settings, message):
     with pytest.raises(SettingError, match=message):

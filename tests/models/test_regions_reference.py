@@ -11,9 +11,9 @@ from taichi_nerf.models.family import build_model
 from taichi_nerf.models.model import Box
 from taichi_nerf.reference.models import regions as reference
 from taichi_nerf.reference.occupancy_grid import dense_from_bits
-from taichi_nerf.types import Rays, Seeds, Standing
+from taichi_nerf.types import Rays, Seeds, Shot, Standing
 
-RAYS, SIDE, DEGREE, STEPS = 63, 2, 3, 24
+RAYS, SIDE, DEGREE, STEPS, PHOTOS = 63, 2, 3, 24, 4
 GRID = {"levels": 3, "log2_entries": 9, "base_resolution": 4, "max_resolution": 24}
 CONFIG = RegionsConfig(
     field=FieldConfig(hash_grid=HashGridConfig(features=2, **GRID), geometry_features=5, density_width=16,
@@ -31,7 +31,7 @@ def full_precision(monkeypatch, backend):
 
 def prepared(backend, config):
     """A model whose weights are larger than at the start, and which knows a third of its cells to be empty."""
-    model = build_model(config, Box(aabb_scale=SIDE), 3)
+    model = build_model(config, Box(aabb_scale=SIDE), 3, {"appearance": PHOTOS})
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -59,20 +59,23 @@ def expected_of(model, config, origins, directions, standing):
     leaves = {name: value.detach().double().cpu().requires_grad_() for name, value in model.named_parameters()}
     leaves |= {"origins": origins.clone().requires_grad_(), "directions": directions.clone().requires_grad_()}
     occupied = torch.stack([dense_from_bits(part.grid.bits.cpu(), 16) for part in model.parts])
+    ids = torch.arange(RAYS) % PHOTOS if config.appearance else None
     shown = reference.regions(
-        leaves, leaves["origins"], leaves["directions"], model.boxes.double().cpu(), occupied, side=SIDE,
+        leaves, leaves["origins"], leaves["directions"], model.boxes.double().cpu(), occupied, ids, side=SIDE,
         grid={**GRID, "max_resolution": SIDE * GRID["max_resolution"]}, degree=DEGREE, step_min=3**0.5 / STEPS,
         cone_angle=1 / 256, near=model.box.near, seed=None if standing is None else standing.seeds.jitter)
     return shown, leaves
 
 
-@pytest.mark.parametrize("count, standing", [(1, None), (2, None), (3, STANDING), (4, STANDING)])
-def test_regions_render_what_their_reference_does(backend, rng, count, standing):
-    config = dataclasses.replace(CONFIG, count=count)
+@pytest.mark.parametrize("count, appearance, standing", [(1, 0, None), (2, 0, None), (3, 5, STANDING),
+                                                         (4, 0, STANDING)])
+def test_regions_render_what_their_reference_does(backend, rng, count, appearance, standing):
+    config = dataclasses.replace(CONFIG, count=count, appearance=appearance)
     model, (origins, directions) = prepared(backend, config), make_rays(rng)
     given = {name: backend.tensor(values).requires_grad_()
              for name, values in (("origins", origins), ("directions", directions))}
-    pixels = model.render(Rays(**given), standing)
+    ids = (torch.arange(RAYS, dtype=torch.int32) % PHOTOS).to(backend.device)
+    pixels = model.render(Rays(**given, shot=Shot(ids={"appearance": ids})), standing)
     shown, leaves = expected_of(model, config, origins, directions, standing)
     for name, expected in zip(NAMES, shown):
         backend.assert_close(getattr(pixels, name), expected, name)

@@ -42,11 +42,12 @@ from .test_team import at_once, done, torchrun
 
 CONFIG = TrainingConfig(steps=20, batch=BATCH, optimiser=OptimiserConfig(average_every=4), gradients="autograd")
 STEPS = 6  # after which the grids have been updated once
+WITH_CODES = dataclasses.replace(SMALL, appearance=3)
 pytestmark = pytest.mark.usefixtures("products_in_single")
 
 
-def regions(count: int) -> RegionsConfig:
-    return with_regions(RunConfig(model=SMALL), count).model
+def regions(count: int, model=SMALL) -> RegionsConfig:
+    return with_regions(RunConfig(model=model), count).model
 
 
 def trainer_of(scene, model, team=ALONE, **settings):
@@ -89,11 +90,13 @@ def assert_close(outcome, expected):
 
 
 @pytest.mark.slow
-def test_one_region_is_the_plain_model(small_scene):
-    plain = trainer_of(small_scene, SMALL)
+@pytest.mark.parametrize("model", [SMALL, WITH_CODES])
+def test_one_region_is_the_plain_model(small_scene, model):
+    plain = trainer_of(small_scene, model)
     losses, gradients, picture = outcome(plain, small_scene)
-    expected = losses, {f"parts.0.{name}": gradient for name, gradient in gradients.items()}, picture
-    assert_close(outcome(trainer_of(small_scene, regions(1)), small_scene), expected)
+    of_region = {name if name.startswith("codes") else f"parts.0.{name}": gradient
+                 for name, gradient in gradients.items()}
+    assert_close(outcome(trainer_of(small_scene, regions(1, model)), small_scene), (losses, of_region, picture))
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
@@ -124,9 +127,37 @@ def test_every_term_of_the_loss_is_that_of_one_rank(small_scene, terms):
         assert_close(found, alone)
 
 
-def test_a_checkpoint_of_ranks_is_whole_and_goes_on_with_any_number_of_them(small_scene, tmp_path):
+def test_codes_of_appearance_are_those_of_all_regions(small_scene):
+    """A code learns of each region that its photo sees, on whichever rank that is, and is the same on all of them."""
+    def work(team=ALONE):
+        trainer = trainer_of(small_scene, regions(2, WITH_CODES), team)
+        return outcome(trainer, small_scene), trainer.model.codes["appearance"].table.detach()
+
+    alone, codes = work()
+    assert alone[1]["codes.appearance.0"].abs().sum(dim=1).min() > 0
+    assert not any("codes" in name for part in make_model(small_scene, regions(2, WITH_CODES)).parts
+                   for name, _ in part.named_parameters())
+    (found, first), (other, second) = at_once(work)
+    assert_close(found, alone)
+    assert_close(other, alone)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, codes, rtol=0, atol=1e-5)
+
+
+def test_codes_take_their_step_whatever_becomes_of_a_network(make_trainer):
+    """Which is on one rank alone, that would else go another way with what it has in common with the others."""
+    trainer = make_trainer(WITH_CODES, gradients="autograd")
+    network = trainer.model.field.colour_network.weights[0]
+    network.register_hook(lambda gradient: gradient * float("inf"))
+    before = [tensor.detach().clone() for tensor in (network, trainer.model.codes["appearance"].table)]
+    trainer.step()
+    assert torch.equal(network, before[0]) and not torch.equal(trainer.model.codes["appearance"].table, before[1])
+
+
+@pytest.mark.parametrize("plain", [WITH_CODES, pytest.param(SMALL, marks=pytest.mark.slow)])
+def test_a_checkpoint_of_ranks_is_whole_and_goes_on_with_any_number_of_them(small_scene, tmp_path, plain):
     def work(team, folder, before=None):
-        trainer = trainer_of(small_scene, regions(3), team)
+        trainer = trainer_of(small_scene, regions(3, plain), team)
         warm_up(trainer)  # which leaves it as it was
         if before is not None:
             checkpoint.load_training(before, trainer)
@@ -186,10 +217,8 @@ def test_models_without_an_occupancy_grid_have_no_regions():
 @pytest.mark.parametrize("arguments, sentence", [
     ("--regions 0", "regions must be from 1 to 256, got 0"),
     ("--regions 2 --blocks 2", "regions are parts of one model, and blocks are models of their own; give one of them"),
-    ("--regions 2 --appearance", "--appearance may come to codes of photos, which regions have none of"),
     ("--regions 2 --model nerf", "regions is for instant-ngp, whose samples can be cut at a border, and not for nerf"),
     ("--regions 3 --model regions", "the number of regions is --model.count"),
-    ("--regions 2 --model.appearance 8", "appearance is not for regions"),
     ("--regions 2 --gradients explicit", "gradients explicit is for instant-ngp alone"),
 ])
 def test_the_command_line_refuses_what_regions_have_not(capsys, tmp_path, arguments, sentence):
@@ -215,7 +244,8 @@ def test_info_says_where_regions_are_when_kernels_are_ready(small_scene, tmp_pat
 @pytest.mark.slow
 def test_regions_go_through_every_command(tmp_path, capsys):
     """Of one process and of two, which score alike."""
-    small = "--model.field.hash-grid.levels 4 --model.sampling.grid-resolution 16 --model.sampling.steps 64".split()
+    small = ("--model.field.hash-grid.levels 4 --model.sampling.grid-resolution 16 --model.sampling.steps 64 "
+             "--model.appearance 4").split()
     command = ["train", "builtin:street", "--downscale", "8", "--regions", "2", "--backend", "cpu", "--threads", "1",
                "--steps", "8", "--orbit-frames", "2", *small, "--output"]
     alone, ranks = tmp_path / "alone", tmp_path / "ranks"
@@ -224,11 +254,13 @@ def test_regions_go_through_every_command(tmp_path, capsys):
     assert "its regions are cut by where its cameras are" in said and "2 regions; of the rays of the photos" in said
     code, _, err = done(torchrun(*command, ranks))
     assert code == 0 and "meet them, dealt to 2 ranks" in err, err
+    photos = RunFolder.open(ranks).cameras_scene().splits["train"].images.names[:2]
     scores = [json.loads((run / "metrics.json").read_text())["psnr"] for run in (alone, ranks)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
     for again in (["info", ranks], ["eval", ranks], ["train", "--resume", ranks, "--steps", "10"],
                   ["render", ranks, "--frames", "2", "--size", "16", "12", "--what", "colour", "normals", "--output",
-                   tmp_path / "frames"]):
+                   tmp_path / "frames"], ["render", ranks, "--frames", "2", "--size", "16", "12", "--appearance",
+                   *photos, "--output", tmp_path / "lights"]):
         assert cli.main([*map(str, again)]) == 0, again
     out = capsys.readouterr().out
     assert "run of regions on builtin:street" in out and "meet them" in out and "trained 10 steps" in out

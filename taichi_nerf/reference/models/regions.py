@@ -14,13 +14,14 @@ from ..volume_rendering import composite
 from .fields import hash_colour, hash_density, part
 
 
-def regions(state, o, d, boxes, occupied, *, side, grid, degree, **marching):
+def regions(state, o, d, boxes, occupied, ids=None, *, side, grid, degree, **marching):
     """Colour [R, 3], opacity [R], depth [R] and weights [S] of rays with origins o and directions d [R, 3], along them.
 
-    `boxes` [K, 2, 3] with cells that are `occupied` [K, C, G, G, G]; `side` of the cube that is the space of the hash
-    `grid` of each, the settings of which it is; `degree` of the harmonics of directions; `marching`: as of
-    `reference.ray_marching`.
+    `boxes` [K, 2, 3] with cells that are `occupied` [K, C, G, G, G]; `ids` [R]: appearances of the photos that the rays
+    are of, where these have codes; `side` of the cube that is the space of the hash `grid` of each, the settings of
+    which it is; `degree` of the harmonics of directions; `marching`: as of `reference.ray_marching`.
     """
+    told = None if ids is None else state["codes.appearance.table"][ids]
     ray, owner, begin, end = pieces(o, d, boxes, occupied, **marching)
     t, dt = (begin + end) / 2, end - begin
     density, colour = torch.zeros_like(t), torch.zeros_like(t)[:, None].expand(-1, 3)
@@ -29,7 +30,8 @@ def regions(state, o, d, boxes, occupied, *, side, grid, degree, **marching):
         w, along = part(state, f"parts.{k}.field"), d[ray[mine]]
         found, geometry = hash_density(w, o[ray[mine]] + t[mine, None] * along, side, grid)
         density = density.index_put((mine,), found)
-        colour = colour.index_put((mine,), hash_colour(w, geometry, along, degree))
+        code = None if told is None else told[ray[mine]]
+        colour = colour.index_put((mine,), hash_colour(w, geometry, along, degree, code))
     count = torch.bincount(ray, minlength=len(o))
     return composite(density, colour, t, dt, count.cumsum(0) - count, count, 0.0)
 
