@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from taichi_nerf import cli, runtime
 from taichi_nerf.cli import regions as words
 from taichi_nerf.config import (
+    BatchConfig,
     DepthConfig,
     ExposureConfig,
     NearCameraConfig,
@@ -194,6 +195,30 @@ def test_a_rank_makes_its_own_regions_alone(small_scene):
         for number, (part, same) in enumerate(zip(model.parts, whole.parts)):
             for parameter, expected in zip(part.parameters(), same.parameters()):
                 assert torch.equal(parameter, expected) if number in model.own else parameter.is_meta
+
+
+def test_a_step_of_several_regions_keeps_no_more_than_one_of_as_many_samples(small_scene):
+    """Each region keeps what its own samples need for the way back, so that in one process the weights alone grow."""
+    def bytes_a_sample(count):
+        trainer = trainer_of(small_scene, regions(count), batch=BatchConfig(samples=4096, marched=16384, max_rays=512))
+        kept = {}
+
+        def pack(tensor):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        for _ in range(2):  # the first of which finds out how many samples a ray has
+            trainer.step()
+        before, apart = trainer.totals().samples, {tensor.data_ptr() for tensor in trainer.model.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            trainer.step()
+        samples = trainer.totals().samples - before
+        assert samples > 2000
+        return sum(size for place, size in kept.items() if place not in apart) / samples
+
+    one = bytes_a_sample(1)
+    assert one > 100  # of a sample: positions, features, hidden layers
+    assert bytes_a_sample(4) < 1.15 * one
 
 
 def test_what_ranks_cannot_share_is_refused(small_scene):
