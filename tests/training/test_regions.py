@@ -1,9 +1,9 @@
-"""Regions that are trained as one model: the same on one rank and on two, and one region is the plain model."""
+"""Regions that are trained as one model: the same on one rank and on several, and one region is the plain model."""
 
 import dataclasses
 import json
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -30,6 +30,7 @@ from taichi_nerf.config import (
 )
 from taichi_nerf.data.export import write_blender
 from taichi_nerf.errors import UserError
+from taichi_nerf.fields import mlp
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
@@ -39,7 +40,7 @@ from taichi_nerf.training.team import ALONE, Team
 from taichi_nerf.training.trainer import trainer_for
 
 from .conftest import BATCH, SMALL, with_points
-from .test_team import at_once, done, torchrun
+from .test_team import at_once, done, over_gloo, torchrun
 
 CONFIG = TrainingConfig(steps=20, batch=BATCH, optimiser=OptimiserConfig(average_every=4), gradients="autograd")
 STEPS = 6  # after which the grids have been updated once
@@ -55,9 +56,9 @@ def trainer_of(scene, model, team=ALONE, **settings):
     return trainer_for(make_model(scene, model, team=team), scene, dataclasses.replace(CONFIG, **settings), team)
 
 
-def picture_of(trainer, scene) -> np.ndarray:
+def picture_of(trainer, scene) -> torch.Tensor:
     with trainer.averaged() as model:
-        return render_view(model, scene.model_cameras("test"), 0, background=1.0).colour
+        return torch.from_numpy(render_view(model, scene.model_cameras("test"), 0, background=1.0).colour)
 
 
 def gradients_of(trainer) -> dict[str, torch.Tensor]:
@@ -87,7 +88,7 @@ def assert_close(outcome, expected):
     for name, gradient in gradients.items():
         largest = max(float(expected_gradients[name].abs().max()), 1e-6)
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=0, atol=1e-5 * largest, msg=name)
-    np.testing.assert_allclose(picture, expected_picture, atol=1e-4)
+    torch.testing.assert_close(picture, expected_picture, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -100,15 +101,35 @@ def test_one_region_is_the_plain_model(small_scene, model):
     assert_close(outcome(trainer_of(small_scene, regions(1, model)), small_scene), (losses, of_region, picture))
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
-def test_regions_on_two_ranks_are_those_on_one(small_scene, count):
+@pytest.mark.parametrize("count, world", [
+    (2, 2), (3, 3), *(pytest.param(count, world, marks=pytest.mark.slow) for count, world in ((3, 2), (4, 2), (4, 3)))])
+def test_regions_on_several_ranks_are_those_on_one(small_scene, count, world):
     alone = outcome(trainer_of(small_scene, regions(count)), small_scene)
+    ranks = at_once(lambda team: outcome(trainer_of(small_scene, regions(count), team), small_scene), world)
+    assert_ranks_are(alone, ranks, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_process_for_each_of_several_regions_is_one_process_for_all(small_scene, tmp_path, count):
+    model = regions(count, WITH_CODES)
+    alone = outcome(trainer_of(small_scene, model), small_scene)
+    assert_ranks_are(alone, over_gloo(partial(outcome_in_single, small_scene, model), tmp_path, count), count)
+
+
+def outcome_in_single(scene, model, team):
+    """The outcome in a process of its own, as of `products_in_single`."""
+    mlp.fastest_precision = lambda device: torch.float32
+    return outcome(trainer_of(scene, model, team), scene)
+
+
+def assert_ranks_are(alone, ranks, count: int):
+    """What came of each rank is what came of one, and there is nothing of other regions."""
     assert len([name for name in alone[1] if name.endswith("table.0")]) == count
-    ranks = at_once(lambda team: outcome(trainer_of(small_scene, regions(count), team), small_scene))
     for rank, found in enumerate(ranks):
         assert_close(found, alone)
-        of_rank = {int(name.split(".")[1]) for name in found[1]}
-        assert of_rank == set(range(rank, count, 2))  # and there is nothing of other regions
+        of_rank = {int(name.split(".")[1]) for name in found[1] if name.startswith("parts")}
+        assert of_rank == set(range(rank, count, len(ranks)))
 
 
 @pytest.mark.parametrize("terms", [
