@@ -1,6 +1,7 @@
 """Block-NeRF on the built-in street: blocks against one model, and what each of its parts is worth.
 
     python benchmarks/streets.py [--segments 4] [--blocks 4] [--resolution 100] [--steps 1500] [--seeds 3]
+    python benchmarks/streets.py --only-cast                       # of all that the colour cast alone
 
 Test views lie between the training views, in the light of the first drive and neutral exposure. For each seed:
 
@@ -10,6 +11,10 @@ Test views lie between the training views, in the light of the first drive and n
     nearest           the same, each picture by the nearest block alone
     all that reach    the same, without asking what is visible
     no exposure       one model that is told no exposure
+    colour cast       the second block is trained on photos times CAST; how far apart it and the first one are, where
+                      cameras of both stand, in their mean appearances, and in those that matching finds: mean absolute
+                      differences of pixels, and of the mean colours of views, in hundredths. Beside them the same of
+                      the second block without a cast
 
 The jump is the largest mean difference between neighbouring frames of a drive, less that of the exact pictures. A point
 is hidden from a block where no training camera of it sees it; the area under the curve is that of the mean visibility
@@ -29,14 +34,18 @@ from taichi_nerf.data.blocks import Block, blocks_of, within_block
 from taichi_nerf.data.builtin import builtin_scene, render
 from taichi_nerf.data.builtin.moving import surface_points
 from taichi_nerf.data.builtin.street import drive_along, lights_of_drives, street
-from taichi_nerf.data.scene import Scene
+from taichi_nerf.data.disturb import with_split
+from taichi_nerf.data.scene import Cameras, Images, Scene
 from taichi_nerf.devices import machine
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training.blocks import BlockOnDisk, as_one, codes_of_neighbours, points_seen
 from taichi_nerf.training.evaluate import GREY, evaluate
 from taichi_nerf.training.run import fit, make_model
+from taichi_nerf.types import Shot
 
 DRIVE = 60  # frames
+CAST = (1.2, 1.0, 0.8)  # of the photos of a block
+SEEN = 12  # views that two blocks are compared in
 
 
 def trained(scene: Scene, model: str, steps: int, seed: int, **changes):
@@ -56,6 +65,43 @@ def matched(blocks: list[Block], models: list, parts: list[Scene]) -> list[Block
     return [BlockOnDisk(block=block, trained=True, code=tuple(code.tolist()),
                         seen=tuple(map(tuple, points_seen(model, part).tolist())))
             for block, code, model, part in zip(blocks, codes, models, parts)]
+
+
+def with_cast(scene: Scene) -> Scene:
+    """With the training photos times CAST."""
+    split, factor = scene.splits["train"], np.array((*CAST, 1.0))
+    images = [np.round(np.clip(factor * split.images.image(n), 0, 255)).astype(np.uint8) for n in range(len(split))]
+    return with_split(scene, replace(split, images=Images.from_list(images, split.images.names)))
+
+
+def residuals(blocks: list[Block], models: list, parts: list[Scene], scene: Scene) -> dict[str, float]:
+    """How far apart two blocks are before and after they are matched, where cameras of both stand."""
+    cameras = scene.splits["train"].cameras
+    both = np.flatnonzero(np.all([block.holds(cameras.position + scene.origin) for block in blocks], axis=0))
+    both = both[np.unique(np.linspace(0, len(both) - 1, SEEN).round().astype(int))]
+    placed = scene.model_cameras(cameras.subset(both))
+
+    def apart(codes) -> tuple[float, float]:
+        shown = [np.stack([render_view(model, placed, n, background=GREY[scene.background],
+                                       shot=Shot(codes={"appearance": code[None]})).colour for n in range(len(placed))])
+                 for model, code in zip(models, codes)]  # of each block [N, H, W, 3]
+        of_pixels, of_views = shown[0] - shown[1], (shown[0] - shown[1]).mean(axis=(1, 2))
+        return 100 * float(np.abs(of_pixels).mean()), 100 * float(np.abs(of_views).mean())
+
+    before = apart([model.codes["appearance"].mean.detach() for model in models])
+    after = apart(codes_of_neighbours(blocks, models, parts))
+    return {f"{what} {when}": value for when, values in (("before", before), ("after", after))
+            for what, value in zip(("of pixels", "of views"), values)}
+
+
+def measured_cast(blocks: list[Block], models: list, parts: list[Scene], scene: Scene,
+                  settings: argparse.Namespace, seed: int) -> dict[str, float]:
+    """The figures of the colour cast, of the first two blocks and their models."""
+    cast = [parts[0], with_cast(parts[1])]
+    of_cast = [models[0], trained(cast[1], settings.model, settings.steps, seed)]
+    rows = {"apart by a cast": (of_cast, cast), "apart without one": (models[:2], parts[:2])}
+    return {f"{name}, {key}": value for name, (pair, scenes) in rows.items()
+            for key, value in residuals(blocks[:2], pair, scenes, scene).items()}
 
 
 def psnr(model, scene: Scene) -> float:
@@ -115,32 +161,43 @@ def main():
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", default="block-nerf")
+    parser.add_argument("--only-cast", action="store_true")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
     parser.add_argument("--output", help="JSON file of all figures")
     settings = parser.parse_args()
     runtime.init("cpu", threads=settings.threads)
     name = "street" if settings.segments == 4 else f"street-{settings.segments}"
     scene = builtin_scene(name, resolution=settings.resolution, splits=("train", "test"))
-    cameras = drive_along(settings.segments, DRIVE, settings.resolution)
-    exact = render(street(settings.segments), cameras, lights_of_drives(1)[0]).rgba / 255
-    exact = exact[..., :3] * exact[..., 3:] + (1 - exact[..., 3:]) * GREY[scene.background]
-    rows = [measured(scene, cameras, exact, settings, seed) for seed in range(settings.seeds)]
+    drive = None if settings.only_cast else exact_drive(scene, settings)
+    rows = [measured(scene, drive, settings, seed) for seed in range(settings.seeds)]
     print(f"{machine()}; {scene.name}, {settings.steps} steps at {settings.resolution} pixels, "
           f"{settings.blocks} blocks\n")
     print("| | " + " | ".join(f"seed {seed}" for seed in range(settings.seeds)) + " |")
     print("|---" * (1 + settings.seeds) + "|")
     for key in rows[0]:
-        print(f"| {key} | " + " | ".join(f"{row[key]:.3g}" if key.startswith("jump") else f"{row[key]:.2f}"
+        print(f"| {key} | " + " | ".join(f"{row[key]:.3g}" if key.startswith(("jump", "apart")) else f"{row[key]:.2f}"
                                          for row in rows) + " |")
     if settings.output:
         with open(settings.output, "w") as file:
             json.dump(rows, file, indent=1)
 
 
-def measured(scene: Scene, cameras, exact: np.ndarray, settings: argparse.Namespace, seed: int) -> dict[str, float]:
-    """All figures of a seed."""
+def exact_drive(scene: Scene, settings: argparse.Namespace) -> tuple[Cameras, np.ndarray]:
+    """Cameras of a drive, and the pictures [N, H, W, 3] that they would take."""
+    cameras = drive_along(settings.segments, DRIVE, settings.resolution)
+    rgba = render(street(settings.segments), cameras, lights_of_drives(1)[0]).rgba / 255
+    return cameras, rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * GREY[scene.background]
+
+
+def measured(scene: Scene, drive: tuple[Cameras, np.ndarray] | None, settings: argparse.Namespace,
+             seed: int) -> dict[str, float]:
+    """All figures of a seed, or without a `drive` those of the colour cast."""
     blocks = blocks_of(scene, settings.blocks)
     parts = [within_block(scene, block) for block in blocks]
+    if drive is None:
+        models = [trained(part, settings.model, settings.steps, seed) for part in parts[:2]]
+        return measured_cast(blocks, models, parts, scene, settings, seed)
+    cameras, exact = drive
     one = trained(scene, settings.model, settings.steps, seed)
     found = {"PSNR of one, dB": psnr(one, scene)}
     models = [trained(part, settings.model, settings.steps, seed) for part in parts]
@@ -160,7 +217,7 @@ def measured(scene: Scene, cameras, exact: np.ndarray, settings: argparse.Namesp
     larger = recipe(settings.model, "small", "hash").model.field.hash_grid.log2_entries + int(np.log2(settings.blocks))
     long = trained(scene, settings.model, settings.steps * settings.blocks, seed, log2_entries=larger)
     found["of one, as long"] = psnr(long, scene)
-    return found
+    return found | measured_cast(blocks, models, parts, scene, settings, seed)
 
 
 if __name__ == "__main__":

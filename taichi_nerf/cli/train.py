@@ -122,7 +122,8 @@ class Train(Common):
     """The same with as many blocks as it takes so that none is longer, in units of the scene's file."""
     regions: Annotated[int | None, arg(metavar="N")] = None
     """Divide space into so many boxes with equal numbers of the scene's points, each with a field of its own, all
-    trained as one model; under torchrun each process has its own of them. Pictures are of one model, without seams."""
+    trained as one model; under torchrun each process has its own of them. Pictures are of one model, without seams;
+    codes of appearance are common to all."""
     orbit_frames: Annotated[int, arg(metavar="N")] = 60
     """Frames of the orbit video at the end; 0: no video. They are smaller, and then fewer, where it would take over a
     minute, and longer than the training."""
@@ -148,9 +149,6 @@ class Train(Common):
             raise SettingError("blocks says how many there are, and block-size how long they may be; give one of them")
         if self.regions is not None and self.cut:
             raise SettingError("regions are parts of one model, and blocks are models of their own; give one of them")
-        if self.regions is not None and self.appearance:
-            raise SettingError("--appearance may come to codes of photos, which regions have none of; give "
-                               "--exposure.learned in its place")
         if self.cut and self.scene.block is not None:
             raise SettingError("block is of one block of a scene, and blocks and block-size cut it themselves; give "
                                "one of them")

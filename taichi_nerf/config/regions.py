@@ -33,8 +33,6 @@ class RegionsConfig(InstantNGPConfig):
         super().__post_init__()
         within(self, 1, MOST_REGIONS, "count")
         within(self, -MANY, MANY, "boxes")
-        require(self.appearance == 0, "appearance is not for regions, whose photos have no codes: leave it out, or use "
-                "--exposure.learned")
         if self.boxes:
             require(len(self.boxes) == 6 * self.count, f"boxes must be six numbers for each of {self.count} regions, "
                     f"got {len(self.boxes)}")

@@ -17,8 +17,11 @@ class Codes(nn.Module):
     [count], whether an id is one of the training images.
 
     The code of no id is the mean of those that are known, so that what is rendered of none is as the training images
-    are on average.
+    are on average. `spread` is what the table goes through before it is read: where ranks that have it in common each
+    know a part of its gradient, it brings the sum to all of them.
     """
+
+    spread = staticmethod(lambda table: table)
 
     def __init__(self, count: int, size: int, generator: torch.Generator):
         super().__init__()
@@ -41,7 +44,7 @@ class Codes(nn.Module):
         """[count, size] of ids [count] int32, or of none. Differentiable with respect to the table."""
         if ids is None:
             return self.mean.expand(count, -1)
-        return self.table.index_select(0, ids)
+        return self.spread(self.table).index_select(0, ids)
 
     @property
     def mean(self) -> Tensor:

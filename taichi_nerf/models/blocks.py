@@ -53,7 +53,7 @@ class Blocks(nn.Module):
         self.codes = nn.ModuleDict()
         first = parts[0].model
         self.config, self.box, self.moves = first.config, first.box, first.moves
-        self.has_normals, self.sees_cones = first.has_normals, first.sees_cones
+        self.has_normals, self.sees_cones = False, first.sees_cones  # a mean of pictures has no samples
         self.rays_per_pixel = first.rays_per_pixel
         self.ends_rays = first.ends_rays
         self.nearest_alone = False

@@ -8,7 +8,8 @@ composites its piece as if the ray began at its border; what all of them have, a
 regions are on which rank changes nothing.
 
 The grid and the hash table of a region are of the whole cube, of which the region uses its part: cells and levels are
-as fine as those of a single model, and one region is one.
+as fine as those of a single model, and one region is one. Codes of appearance are of photos, so that all regions have
+them in common: the gradient of a code is the sum of what the regions give it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from ..config import RegionsConfig
 from ..data.regions import boxes_of, regions_of
 from ..data.scene import Cameras, Scene
+from ..fields.codes import with_codes
 from ..fields.field import Radiance
 from ..ops.camera import rays_from_pixels
 from ..ops.region_compositing import composite_regions
@@ -94,6 +96,7 @@ class Regions(Model):
         if self.exchange is not None and rays.origins.requires_grad:  # of cameras that are corrected
             rays = replace(rays, origins=self.exchange.spread(rays.origins),
                            directions=self.exchange.spread(rays.directions))
+        rays = replace(rays, shot=with_codes(rays.shot, self.codes, len(rays)))
         pieces = [self._piece(number, rays, enter, leave, standing) for number in self.own]
         transmittance = torch.stack([1 - piece.opacity for piece in pieces])
         values = torch.stack([torch.cat([piece.colour, piece.depth[:, None]], dim=1) for piece in pieces])
@@ -125,7 +128,7 @@ class Regions(Model):
 
     def radiance(self, positions: Tensor, shot: Shot = UNKNOWN) -> Radiance:
         """Where all regions are here."""
-        density = torch.zeros_like(positions[:, 0])
+        density, shot = torch.zeros_like(positions[:, 0]), with_codes(shot, self.codes, len(positions))
         found = [(index, part.radiance(positions[index], shot[index])) for part, index in self._in_regions(positions)]
         for index, radiance in found:
             density = density.index_put((index,), radiance.density)
@@ -163,6 +166,8 @@ class Regions(Model):
 
     def share(self, own: Sequence[int], exchange: Exchange) -> None:
         self.own, self.exchange = list(own), exchange
+        for codes in self.codes.values():
+            codes.spread = exchange.spread
         for number, part in enumerate(self.parts):
             if number not in self.own:
                 _elsewhere(part)
@@ -192,8 +197,11 @@ class Regions(Model):
         return self.parts[self.own[0]]
 
     def _made(self, number: int, seed: int) -> InstantNGP:
-        """The model of a region."""
+        """The model of a region, without the codes: those of the first are of all."""
         part = InstantNGP(self.config, self.box, seed + BETWEEN_SEEDS * number, self.counts)
+        if number == 0:
+            self.codes = part.codes
+        part.codes = nn.ModuleDict()
         if number not in self.own:
             return _elsewhere(part)
         part.grid.confine(*self.corners[number])

@@ -181,8 +181,8 @@ def _model_file(path: Path) -> Path:
     if not Path(path).is_dir():
         return Path(path)
     if (Path(path) / BLOCKS_FILE).is_file():
-        raise UserError(f"{path} is cut into blocks, which only eval, render and info take as one; give one of them, "
-                        f"as {Path(path) / 'blocks' / '00'}")
+        raise UserError(f"{path} is cut into blocks, which only eval, render, view and info take as one; give one of "
+                        f"them, as {Path(path) / 'blocks' / '00'}")
     return Path(path) / MODEL_FILE
 
 

@@ -39,7 +39,7 @@ from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from ..output import quoted
 from .cameras_file import camera_values, changes, digest, finite_numbers, stored_cameras, training_values
-from .checkpoint import MODEL_FILE, STATE_FILE
+from .checkpoint import BLOCKS_FILE, MODEL_FILE, STATE_FILE
 from .files import ASIDE, parsed, read_json, write_json, write_text, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
@@ -146,8 +146,10 @@ class RunFolder:
 
     @property
     def awaits_model(self) -> bool:
-        """Whether another process writes into it, and has not come to a checkpoint yet."""
-        return not (self.path / MODEL_FILE).exists() and is_held(self.path / LOCK_FILE)
+        """Whether another process writes into it, and has not come to a checkpoint yet; a run that is cut into blocks
+        has none of its own."""
+        has_model = any((self.path / name).exists() for name in (MODEL_FILE, BLOCKS_FILE))
+        return not has_model and is_held(self.path / LOCK_FILE)
 
     def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images or their cameras differ."""

@@ -22,25 +22,25 @@ STATE = {"table": ("first_moment", "second_moment", "step_count"), "network": ("
 
 class Optimisers:
     """Takes the steps of groups of parameters: Adam of sparse steps for tables, Adam of the settings for networks and
-    codes, another for corrections. A kind without a group has no optimiser. The ranks of a `team` take the same steps,
-    by the mean of their gradients."""
+    for codes, another for corrections. A kind without a group has no optimiser. The ranks of a `team` take the same
+    steps, by the mean of their gradients; ranks that share a model those of what they have in common, so that whether
+    one is left out is never a matter of the networks, which each has of its own."""
 
     def __init__(self, groups: Sequence[ParameterGroup], config: OptimiserConfig, team: Team = ALONE):
         self.config, self.team = config, team
         self.groups = {group.name: group for group in groups}
         if len(self.groups) < len(groups):
             raise ValueError(f"groups of parameters must have names of their own, got {[g.name for g in groups]}")
-        tables, networks, corrections = (
-            [group for group in groups if group.kind in kinds]
-            for kinds in (("table",), ("network", "code"), ("correction",)))
+        tables, networks, codes, corrections = ([group for group in groups if group.kind == kind]
+                                                for kind in ("table", "network", "code", "correction"))
         for group in tables:
             group.parameters[0].grad = group.gradient
         adam = {"betas": (BETA1, config.beta2), "eps": config.epsilon}
         self.tables = SparseAdam(
             [{**params, "level_start": group.level_start} for params, group in zip(_params(tables), tables)],
             **adam, zero_gradient=True) if tables else None
-        self.networks = Adam(_params(networks), **adam, weight_decay=config.weight_decay,
-                             fused=True) if networks else None
+        self.networks, self.codes = (Adam(_params(some), **adam, weight_decay=config.weight_decay,
+                                          fused=True) if some else None for some in (networks, codes))
         self.corrections = Adam(_params(corrections), **CORRECTIONS, fused=True) if corrections else None
 
     def step(self, standing: Standing) -> None:
@@ -48,12 +48,13 @@ class Optimisers:
         self.team.average_gradients([parameter for group in self.groups.values() if group.kind != "table"
                                      for parameter in group.parameters])
         self.average_elsewhere([], [group.gradient for group in self.groups.values() if group.kind == "table"])
-        if self.networks is not None:
-            self._set(self.networks, standing)
-            if self.config.clip_norm is not None:
-                for group in self.networks.param_groups:
-                    torch.nn.utils.clip_grad_norm_(group["params"], self.config.clip_norm)
-            _step_if_finite(self.networks)
+        for optimiser in (self.networks, self.codes):
+            if optimiser is not None:
+                self._set(optimiser, standing)
+                if self.config.clip_norm is not None:
+                    for group in optimiser.param_groups:
+                        torch.nn.utils.clip_grad_norm_(group["params"], self.config.clip_norm)
+                _step_if_finite(optimiser)
         if self.tables is not None:
             self._set(self.tables, standing)
             self.tables.step()
@@ -128,7 +129,8 @@ class Optimisers:
         return expected
 
     def _all(self) -> list[torch.optim.Optimizer]:
-        return [optimiser for optimiser in (self.tables, self.networks, self.corrections) if optimiser is not None]
+        return [optimiser for optimiser in (self.tables, self.networks, self.codes, self.corrections)
+                if optimiser is not None]
 
     def _states(self):
         """(name of the group, its optimiser, number in the group, state) of each parameter."""

@@ -1,12 +1,14 @@
-"""A run that somebody else may still be writing: its newest checkpoint."""
+"""A run that somebody else may still be writing: its newest checkpoint, or that of its blocks, seen as one."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UserError
+from ..models.blocks import Blocks
 from ..models.model import Model
-from ..training import checkpoint
+from ..training.blocks import is_cut, load_any
+from ..training.checkpoint import BLOCKS_FILE, MODEL_FILE
 
 __all__ = ["Following"]
 
@@ -17,12 +19,12 @@ class Following:
     """The model of the run in a folder, and from time to time the newer one."""
 
     def __init__(self, run: Path, moments: Callable[[], float] = time.monotonic):
-        """Raises UserError where there is no sound checkpoint."""
+        """Raises UserError where there is no sound checkpoint, or not all blocks are trained."""
         self.run, self.moments = run, moments
         self._seen, self._looked = self._stamp(), moments()
-        self.model, self.about = checkpoint.load_trained(run)
+        self.model, self.about = load_any(run)
 
-    def newer(self) -> Model | None:
+    def newer(self) -> Model | Blocks | None:
         """The model of a checkpoint that is newer than the last one; None: there is none.
 
         One that has vanished or was damaged since is no newer one: what is known stays.
@@ -34,7 +36,7 @@ class Following:
             return None
         self._seen = stamp
         try:
-            self.model, self.about = checkpoint.load_trained(self.run)
+            self.model, self.about = load_any(self.run)
         except UserError:
             return None
         return self.model
@@ -44,9 +46,9 @@ class Following:
         return "" if steps is None or seconds is None else f"step {steps}, after {seconds:.0f} s of training"
 
     def _stamp(self) -> tuple[int, int] | None:
-        """What tells one file of the model from the next."""
+        """What tells one file of the model, or of what is known of its blocks, from the next."""
         try:
-            stat = (self.run / checkpoint.MODEL_FILE).stat()
+            stat = (self.run / (BLOCKS_FILE if is_cut(self.run) else MODEL_FILE)).stat()
         except OSError:
             return None
         return stat.st_mtime_ns, stat.st_ino

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,8 @@ from taichi_nerf.models.blocks import POWER, Blocks, Part
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.pixels import Pixels
 from taichi_nerf.types import Rays, Shot
+from taichi_nerf.viewer.door import Door
+from taichi_nerf.viewer.look import Look, Shown
 
 
 class Flat(nn.Module):
@@ -69,6 +72,15 @@ def test_rays_that_are_pixels_of_their_own_are_weighed_each():
 
 def test_equal_blocks_show_what_one_shows():
     torch.testing.assert_close(colours(Blocks([part(0.3, 0.0), part(0.3, 1.0)]), 0.4, 0.7), torch.full((2,), 0.3))
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_the_viewer_offers_what_blocks_have_together():
+    door, place = Door(Blocks([part(0.2, 0.0), part(0.2, 1.0)])), np.eye(4)[:3]
+    assert not door.can_crop and not door.has_normals and not door.moves
+    look = Look(pose=tuple(map(tuple, place.tolist())), fov=0.7, window=(9, 5))
+    door.warm_up(look, Shown(), (9, 5))
+    assert (door.picture(look, Shown(), (9, 5), lambda: False).image == 51).all()
 
 
 def test_a_block_is_asked_in_the_space_of_its_own_model():

@@ -11,6 +11,8 @@ from taichi_nerf.models.regions import Regions
 from taichi_nerf.ops.volume_rendering import composite
 from taichi_nerf.samplers.regions import cut_samples, interleaved, spans_of
 from taichi_nerf.types import Rays, Seeds, Standing
+from taichi_nerf.viewer.door import Door
+from taichi_nerf.viewer.look import Look, Shown
 
 CONFIG = RegionsConfig(
     count=4, field=FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=10, max_resolution=64)),
@@ -111,12 +113,22 @@ def test_cropped_regions_show_what_lies_between_two_corners(rng):
         assert (model.render(rays).samples.positions[:, 0] > 0).all()
 
 
+def test_the_viewer_shows_regions_with_all_that_it_has():
+    """Pictures, a box to crop to, and normals across the borders."""
+    door = Door(model_of())
+    assert door.can_crop and door.has_normals and not door.moves
+    look = Look(pose=((1.0, 0.0, 0.0, 0.1), (0.0, 1.0, 0.0, 0.1), (0.0, 0.0, 1.0, 1.5)), fov=0.9, window=(12, 8))
+    shown = [door.picture(look, shown, (12, 8), lambda: False).image for shown in (
+        Shown(), Shown(what="normals"), Shown(crop=((0.0, -1.0, -1.0), (1.0, 1.0, 1.0))))]
+    assert all(image.shape == (8, 12, 3) and image.std() > 1 for image in shown)
+    assert (shown[2][:, :3] == 255).all() and not (shown[0][:, :3] == 255).all()
+
+
 @pytest.mark.parametrize("settings, message", [
     ({"count": 0}, "count must be from 1 to 256, got 0"),
     ({"count": 2, "boxes": (0.0,) * 6}, "boxes must be six numbers for each of 2 regions, got 6"),
     ({"count": 1, "boxes": (0.0, 0.0, 0.0, 1.0, 0.0, 1.0)}, "boxes must begin below where they end"),
     ({"count": 2, "boxes": (0.0, 0.0, 0.0, 1.0, 1.0, 1.0) * 2}, "boxes must be disjoint"),
-    ({"appearance": 4}, "appearance is not for regions"),
 ])
 def test_regions_that_cannot_be_are_refused(settings, message):
     with pytest.raises(SettingError, match=message):

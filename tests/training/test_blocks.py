@@ -17,6 +17,9 @@ from taichi_nerf.models.views import render_view
 from taichi_nerf.training import blocks as cut
 from taichi_nerf.training.run import make_model
 from taichi_nerf.types import Shot
+from taichi_nerf.viewer.door import Door
+from taichi_nerf.viewer.following import Following
+from taichi_nerf.viewer.look import Look, Shown
 
 from .test_lights import CONFIG
 
@@ -128,9 +131,15 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
     assert cli.main(["info", str(run)]) == 0
     assert "cut into 2 blocks, of which 2 are trained" in capsys.readouterr().out
 
+    # the viewer shows the whole
+    following = Following(run)
+    look = Look(pose=tuple(map(tuple, np.eye(4)[:3].tolist())), fov=1.0, window=(8, 6))
+    picture = Door(following.model).picture(look, Shown(), (8, 6), lambda: False).image
+    assert picture.shape == (6, 8, 3) and str(following).startswith("step 6, after ")
+
     # what shows one model wants one of them
     assert cli.main(["page", str(run), "-o", str(tmp_path / "page.html")]) == 2
-    assert "is cut into blocks, which only eval, render and info take as one; give" in capsys.readouterr().err
+    assert "is cut into blocks, which only eval, render, view and info take as one; give" in capsys.readouterr().err
 
     # a block is trained again alone, and the other one stays as it is
     kept = (run / "blocks" / "00" / "model.safetensors").read_bytes()

@@ -440,6 +440,9 @@ def test_one_process_writes_and_those_that_read_never_wait(run_folder):
             with writing(path):
                 pass
         assert len(RunFolder.open(path).cameras_scene().splits) == 3 and run_folder.awaits_model
+        (path / "blocks.json").touch()
+        assert not run_folder.awaits_model  # of one that is cut into blocks each has its own
+        (path / "blocks.json").unlink()
         assert all(file.is_file() for file in left)
         holder.send_signal(signal.SIGKILL)
         holder.wait()

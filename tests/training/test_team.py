@@ -52,8 +52,8 @@ WORLD = 2
 class Baton:
     """What `torch.distributed` is to a rank, between threads of which one runs at a time."""
 
-    def __init__(self):
-        self.turn, self.met, self.slots = threading.Lock(), threading.Barrier(WORLD), [None] * WORLD
+    def __init__(self, world: int):
+        self.turn, self.met, self.slots = threading.Lock(), threading.Barrier(world), [None] * world
 
     def exchange(self, rank: int, value) -> list:
         self.slots[rank] = value
@@ -98,21 +98,21 @@ class Wire:
             values[:] = of_ranks
 
 
-def at_once(work) -> list:
-    """What `work(team)` returns on each of two ranks, or raises."""
-    baton, found = Baton(), [None] * WORLD
+def at_once(work, world: int = WORLD) -> list:
+    """What `work(team)` returns on each of so many ranks, or raises."""
+    baton, found = Baton(world), [None] * world
 
     def body(rank):
         with baton.turn:
             try:
-                found[rank] = work(Ranks(Wire(baton, rank), rank, WORLD))
+                found[rank] = work(Ranks(Wire(baton, rank), rank, world))
             except BaseException as error:
                 found[rank] = error
                 if not isinstance(error, UserError):
                     baton.met.abort()
 
     uniform_forward(0, 0, torch.empty(1))  # the first launch of a runtime has to be that of the main thread
-    threads = [threading.Thread(target=body, args=(rank,)) for rank in range(WORLD)]
+    threads = [threading.Thread(target=body, args=(rank,)) for rank in range(world)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -139,7 +139,7 @@ def soft_balls(scene, team: Team = ALONE, **settings):
 
 
 class Together:
-    """Batches made of what each rank of a team of two draws."""
+    """Batches made of what each rank of a team draws."""
 
     def __init__(self, of_ranks):
         self.of_ranks = of_ranks
@@ -176,15 +176,17 @@ def outcome(trainer) -> tuple[dict, dict]:
             {**vars(totals), **state["numbers"], "seconds": 0})
 
 
-def test_two_ranks_are_one_with_all_their_rays(blobs_trainer):
-    ranks = at_once(lambda team: outcome(trained(blobs_trainer(team), 20)))
-    assert_equal(*ranks)
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_are_one_with_all_their_rays(blobs_trainer, world):
+    ranks = at_once(lambda team: outcome(trained(blobs_trainer(team), 20)), world)
+    for other in ranks[1:]:
+        assert_equal(ranks[0], other)
     team, whole = Team(), blobs_trainer()
-    team.world = 2
-    half = blobs_trainer(team).batches
-    whole.taker.batches = Together([half, half])
+    team.world = world
+    part = blobs_trainer(team).batches
+    whole.taker.batches = Together([part] * world)
     tensors, numbers = outcome(trained(whole, 20))
-    assert numbers["rays"] == ranks[0][1]["rays"] == 20 * 64 and len(half.draw(STANDING)) == 32
+    assert numbers["rays"] == ranks[0][1]["rays"] == 20 * 64 and len(part.draw(STANDING)) == 64 // world
     assert ranks[0][1]["loss"] == pytest.approx(numbers["loss"], rel=1e-6)
     for name, value in tensors.items():
         torch.testing.assert_close(ranks[0][0][name], value, rtol=1e-5, atol=1e-5 * float(value.abs().max()))
@@ -193,28 +195,37 @@ def test_two_ranks_are_one_with_all_their_rays(blobs_trainer):
 @pytest.mark.slow
 def test_ranks_have_the_same_weights_over_gloo(small_scene, blobs_trainer, tmp_path):
     """Two processes as two threads, to the last bit."""
-    context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=in_process, args=(rank, small_scene, tmp_path)) for rank in range(WORLD)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-    assert [process.exitcode for process in ranks] == [0] * WORLD
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(WORLD)]
+    found = over_gloo(partial(still_balls, small_scene), tmp_path)
     assert_equal(*found)
     assert_equal(found[0], at_once(lambda team: outcome(trained(blobs_trainer(team), 20)))[0])
 
 
-def in_process(rank: int, scene, folder: Path):
-    """Train as a process of its own, and leave what came out."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/met", rank=rank, world_size=WORLD)
-    runtime.init("cpu", torch.float32, threads=1)
+def still_balls(scene, team: Team) -> tuple[dict, dict]:
+    """What `blobs_trainer` comes to, in a process of its own."""
     SYSTEMS["blobs"] = blobs.SYSTEM
     coarse_to_fine.seed_of = lambda standing, purpose: None
-    team = Ranks(torch.distributed, rank, WORLD)
-    torch.save(outcome(trained(soft_balls(scene, team), 20)), folder / f"{rank}.pt")
+    return outcome(trained(soft_balls(scene, team), 20))
+
+
+def over_gloo(work, folder: Path, world: int = WORLD) -> list:
+    """What `work(team)`, a function of a module, returns on each of so many ranks that are processes."""
+    context = multiprocessing.get_context("spawn")
+    ranks = [context.Process(target=in_process, args=(rank, world, folder, work)) for rank in range(world)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120 * world)
+    assert [process.exitcode for process in ranks] == [0] * world
+    return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
+
+
+def in_process(rank: int, world: int, folder: Path, work):
+    """Work as a process of its own, and leave what came out."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/met", rank=rank, world_size=world)
+    runtime.init("cpu", torch.float32, threads=1)
+    torch.save(work(Ranks(torch.distributed, rank, world)), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

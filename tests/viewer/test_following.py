@@ -4,8 +4,10 @@ import os
 
 import pytest
 
+from taichi_nerf.data.blocks import Block
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import checkpoint
+from taichi_nerf.training.blocks import BlockOnDisk, write_blocks
 from taichi_nerf.viewer.following import EVERY_SECONDS, Following
 
 
@@ -50,3 +52,19 @@ def test_a_newer_checkpoint_is_loaded_once_and_a_bad_one_never(run):
     assert newer() is None
     write(run, "333")
     assert newer() == "333"
+
+
+def test_blocks_are_shown_as_one_when_all_are_trained(tmp_path, monkeypatch):
+    blocks, now = [BlockOnDisk(block=Block(centre=(0.0, 0.0, 0.0), radius=1.0))], [0.0]
+    write_blocks(tmp_path, blocks)
+    with pytest.raises(UserError, match="0 of 1 blocks are trained; go on with: taichi-nerf train --resume"):
+        Following(tmp_path)
+    loaded = iter(["one", "another"])
+    monkeypatch.setattr("taichi_nerf.viewer.following.load_any", lambda run: (next(loaded), {"steps": 8, "seconds": 3}))
+    following = Following(tmp_path, moments=lambda: now[0])
+    assert following.model == "one" and str(following) == "step 8, after 3 s of training"
+    now[0] += 2 * EVERY_SECONDS
+    assert following.newer() is None
+    write_blocks(tmp_path, blocks)  # as after a block that was trained again
+    now[0] += 2 * EVERY_SECONDS
+    assert following.newer() == "another"
