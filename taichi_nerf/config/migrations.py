@@ -102,7 +102,7 @@ LATER: dict[str, object] = {
 # of a model, likewise, by its kind
 LATER_OF_MODELS: dict[str, dict] = {
     "d-nerf": {"warp": {"waves": 0, "rest": 0.0, "course": 0.0}},
-    "nerfies": {"warp": {"rest": 0.0}},
+    "nerfies": {"warp": {"rest": 0.0, "codes_multiply": False}},
 }
 
 

@@ -14,7 +14,7 @@ there. Of the time the field is told nothing before that: what it could explain 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -54,7 +54,12 @@ class DNeRF(TNeRF):
         groups = [replace(group, parameters=[p for p in group.parameters if id(p) not in moving])
                   for group in super().parameter_groups()]
         return [*groups, ParameterGroup(name="warp", parameters=warp, kind="network", share=self.config.warp.rate,
-                                        factor=self._pace if self.config.warp.course else None)]
+                                        factor=self._warp_pace)]
+
+    @property
+    def _warp_pace(self) -> Callable[[Standing], float] | None:
+        """How the displacement's learning rate rises and falls; None: as that of all."""
+        return self._pace if self.config.warp.course else None
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         field, course = self.field.field, self.config.warp.course

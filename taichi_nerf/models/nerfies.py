@@ -1,6 +1,7 @@
 """Nerfies: a scene at rest, and by which rigid motion each of its points came there (Park et al. 2021).
 
-A code for each time of the training images tells the warp of it; a time between two is told what lies between. The
+A code for each time of the training images tells the warp of it; a time between two is told what lies between. Photos
+come in along a course from a time of rest, at which codes are nothing and nothing moves, as those of D-NeRF do. The
 warp sees the coordinates from coarse to fine, so that what is large is put in its place before anything bends, and an
 elastic loss
 
@@ -16,6 +17,7 @@ with a rho' for which anything that moves visibly is an outlier.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ from ..ops.elastic import elastic_energy
 from ..samplers.seeds import seed_of
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .d_nerf import DNeRF
-from .model import Box
+from .model import Box, ParameterGroup
 from .pixels import Pixels
 
 __all__ = ["Nerfies"]
@@ -38,6 +40,7 @@ STILL = 1e-3  # model units: of rho', and the deviation of what lies around a po
 DRIFT = 128  # purpose of random numbers
 SCALE = 0.03  # of rho: where the elastic loss stops pulling, for what truly bends
 EVERY = 8  # samples of a step of which one is asked for its Jacobian
+TOLD = 0.1  # of the warp's learning rate is that of codes that multiply: each is taught by the photos of its time alone
 
 
 class Nerfies(DNeRF):
@@ -47,9 +50,17 @@ class Nerfies(DNeRF):
     def __init__(self, config: NerfiesConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, seed, counts)
         generator = torch.Generator().manual_seed(seed + 1)  # the field has taken its numbers from the other
-        times = self.counts.get("time", 0)
-        self.codes["warp"] = TimeCodes(min(config.warp.codes or times, times), config.warp.code, generator)
+        times, warp = self.counts.get("time", 0), config.warp
+        self.codes["warp"] = TimeCodes(min(warp.codes or times, times), warp.code, generator,
+                                       rest=warp.rest if warp.codes_multiply else None)
         self.points: Tensor | None = None  # [P, 3]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Codes that multiply learn in pace with the warp."""
+        groups, pace = super().parameter_groups(), {}
+        if self.config.warp.codes_multiply:
+            pace["codes.warp"] = {"share": TOLD * self.config.warp.rate, "factor": self._warp_pace}
+        return [replace(group, **pace.get(group.name, {})) for group in groups]
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         if standing is not None:
