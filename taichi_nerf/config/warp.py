@@ -56,8 +56,9 @@ class WarpConfig(_Bending):
 class RigidWarpConfig(_Bending):
     """The network of rigid motions: sines and cosines of a point before a small deep network, and codes of the time."""
 
-    coarse: float = 0.5
-    """Part of the training in which they come in one after the other, from coarse to fine; 0: all are there at once."""
+    coarse: float = 0.0
+    """Part of the training in which they come in one after the other, from coarse to fine; 0: all are there at once.
+    Half of it in Nerfies; with a course what is small has gone elsewhere before they are all there."""
     code: int = 8
     """Numbers that tell of each time of the training images how things were."""
     codes_multiply: bool = True
@@ -67,9 +68,10 @@ class RigidWarpConfig(_Bending):
     codes: int | None = None
     """Of so many times, evenly spread, there are codes; between them lie those of other times. None: one for each time
     of the training images."""
-    elastic: float = 1e-4
+    elastic: float = 1e-3
     """Weight of the elastic loss, which holds the warp to rigid motions where it can; 0: none. 1e-3 of the scenes with
-    two cameras, 1e-2 of those with one, in Nerfies: where little of a picture moves, 1e-3 holds everything."""
+    two cameras, 1e-2 of those with one, in Nerfies. With codes that multiply it waits for the end of the course: from
+    the first step it holds everything where little of a picture moves."""
     still: float = 0.0
     """Weight of the loss that holds points still that structure from motion found; 0: none. 1 in Nerfies, after whose
     coarse start a large part moves as one: here that much holds everything."""

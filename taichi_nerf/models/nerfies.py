@@ -2,14 +2,15 @@
 
 A code for each time of the training images tells the warp of it; a time between two is told what lies between. Photos
 come in along a course from a time of rest, at which codes are nothing and nothing moves, as those of D-NeRF do. The
-warp sees the coordinates from coarse to fine, so that what is large is put in its place before anything bends, and an
-elastic loss
+warp can see the coordinates from coarse to fine, so that what is large is put in its place before anything bends, and
+an elastic loss
 
     weight mean_r sum_i w_i rho(E(J_i)),     E = sum_k log^2 s_k of the singular values of J_i = dx' / dx
 
-with rho of Geman and McClure holds it to rigid motions where they will do. The weights w of the samples are taken as
-they are, and of the samples one in EVERY. What structure from motion found stands still: as much as such a point,
-and what lies around it, is displaced at a random time is a loss, too,
+with rho of Geman and McClure holds it to rigid motions where they will do, once the course is over: a thing that
+begins to move stretches what is around it, and while it has hardly moved that costs more than it gains. The weights w
+of the samples are taken as they are, and of the samples one in EVERY. What structure from motion found stands still: as
+much as such a point, and what lies around it, is displaced at a random time is a loss, too,
 
     weight mean rho'(|x' - x|^2)
 
@@ -70,8 +71,9 @@ class Nerfies(DNeRF):
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         terms = super().losses(pixels, batch, standing)
-        if self.config.warp.elastic > 0:
-            terms["elastic"] = self.config.warp.elastic * self._elastic(pixels, batch.rays, standing)
+        elastic = self._elastic_weight(standing)
+        if elastic > 0:
+            terms["elastic"] = elastic * self._elastic(pixels, batch.rays, standing)
         if self.config.warp.still > 0 and self.points is not None:
             terms["still"] = self.config.warp.still * self._drift(standing)
         return terms
@@ -81,6 +83,11 @@ class Nerfies(DNeRF):
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN, standing: Standing | None = None) -> Tensor:
         return super().density(positions, self.told(shot, len(positions)), standing)
+
+    def _elastic_weight(self, standing: Standing) -> float:
+        """Along a course it is nothing where codes multiply: a warp that bends nothing yet would be held by it."""
+        warp = self.config.warp
+        return warp.elastic * (self._after_course(standing) if warp.codes_multiply else 1.0)
 
     def _elastic(self, pixels: Pixels, rays: Rays, standing: Standing) -> Tensor:
         """Of one in EVERY of the samples, in the place of all."""

@@ -278,6 +278,21 @@ def test_the_elastic_loss_is_nothing_for_rigid_motions_and_pulls_what_bends(cpu,
     assert set(prepared(backend, still).losses(pixels, batch, STANDING)) == {"colour"}
 
 
+def test_the_elastic_loss_waits_for_the_end_of_the_course(cpu, backend, rays):
+    """Where codes multiply and there is a course."""
+    model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
+    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
+
+    def elastic(progress):
+        terms = model.losses(pixels, batch, dataclasses.replace(STANDING, progress=progress))
+        return terms["elastic"].item() if "elastic" in terms else 0.0
+
+    assert elastic(0.1) == elastic(0.6) == 0 < elastic(0.8) == elastic(1.0)
+    assert elastic(0.7) == pytest.approx(0.5 * elastic(0.8))
+    model.config = dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, course=0.0))
+    assert elastic(0.1) == elastic(0.8)
+
+
 def test_points_that_stand_still_are_held(cpu, backend, rays):
     model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
     pixels, batch = model.render(told, STANDING), batch_of(backend, told)
@@ -327,7 +342,8 @@ def test_along_its_course_the_warp_learns_at_one_rate_and_the_field_is_told_the_
         assert float(model.field.field.heard) == pytest.approx(heard)
         model.render(told)
         assert float(model.field.field.heard) == pytest.approx(heard)
-    assert "field.field.heard" in model.state_dict()
+    assert "field.field.heard" in model.state_dict() and model.grid.occupied_fraction < 0.5
+    assert build_model(D_NERF, Box()).grid.occupied_fraction == 0.5
     assert "field.field.heard" not in build_model(D_NERF, Box()).state_dict()
 
 
