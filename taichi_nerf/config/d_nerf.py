@@ -12,8 +12,8 @@ from .systems import System
 from .t_nerf import TNeRFConfig, hash_alone, of_instant_ngp
 from .warp import WarpConfig
 
-# what comes along is soon found in cells where nothing was; what looks at half of all cells needs no warm-up
-HALF_OF_CELLS = SamplingConfig(cells_per_update=2**17, warmup_updates=0)
+# what comes along is soon found in cells where nothing was; what looks at so many cells needs no warm-up
+MORE_CELLS = SamplingConfig(cells_per_update=2**16, warmup_updates=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class DNeRFConfig(TNeRFConfig):
     2021), in the shape of TiNeuVox (Fang et al. 2022)."""
 
     kind: Annotated[Literal["d-nerf"], Suppress] = dataclasses.field(default="d-nerf", init=False)
-    sampling: SamplingConfig = HALF_OF_CELLS
+    sampling: SamplingConfig = MORE_CELLS
     grid_times: int = 2
     """Times at which an update of the occupancy grid looks at a cell."""
     warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)

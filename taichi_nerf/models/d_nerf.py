@@ -92,9 +92,16 @@ class DNeRF(TNeRF):
         share = FIRST + (1 - FIRST) * (standing.progress - STANDING) / (course - STANDING)
         return float(self._from_rest.sort().values[math.ceil(share * len(self._from_rest)) - 1])
 
-    def _times_seen(self, standing: Standing) -> tuple[float, float]:
+    def _times_asked(self, share: Tensor, standing: Standing) -> Tensor:
+        """Along the course the more densely the farther they are from the time of rest: what came in last is where the
+        grid has not looked yet."""
         reach, rest = self._reach(standing), self.config.warp.rest
-        return (0.0, 1.0) if reach is None else (max(rest - reach, 0.0), min(rest + reach, 1.0))
+        if reach is None:
+            return share
+        before, after = min(reach, rest), min(reach, 1 - rest)
+        side = (before + after) * share - before  # of the time of rest, evenly
+        edge = torch.where(side < 0, before, after)
+        return rest + side.sign() * (edge * side.abs()).sqrt()
 
     def _after_course(self, standing: Standing) -> float:
         """How much of what waits for all photos to be there has come: 0 along the course, and 1 halfway to the end."""

@@ -317,15 +317,17 @@ def test_photos_come_in_from_the_time_of_rest(cpu, rest):
     model = build_model(dataclasses.replace(IN_WAVES, warp=warp), Box())
     time = torch.rand(50, generator=torch.Generator().manual_seed(0))
     model.know(Shot(time=time))
+    even = torch.linspace(0, 1, 101)
     for progress, photos in ((0.2, 3), (0.4, 27), (0.599, 50)):
         seen = model.photos_seen(at(progress))
         distance = (time - rest).abs()
         assert seen.sum() == photos and (photos == 50 or distance[seen].max() < distance[~seen].min())
-        first, last = model._times_seen(at(progress))
-        assert 0 <= first <= time[seen].min() + 1e-6 and time[seen].max() - 1e-6 <= last <= 1
-        assert last - first <= 2 * distance[seen].max() + 1e-6
+        asked = model._times_asked(even, at(progress))
+        assert 0 <= asked[0] <= time[seen].min() + 1e-6 and time[seen].max() - 1e-6 <= asked[-1] <= 1
+        assert asked[-1] - asked[0] <= 2 * distance[seen].max() + 1e-6 and (asked.diff() >= 0).all()
+        assert (2 * (asked - rest).abs() > distance[seen].max()).double().mean() > 0.6  # evenly half of them were
     for progress in (0.0, 0.19, 0.6, 1.0):
-        assert model.photos_seen(at(progress)) is None and model._times_seen(at(progress)) == (0.0, 1.0)
+        assert model.photos_seen(at(progress)) is None and torch.equal(model._times_asked(even, at(progress)), even)
     model = build_model(dataclasses.replace(IN_WAVES, warp=dataclasses.replace(warp, course=0.0)), Box())
     model.know(Shot(time=time))
     assert model.photos_seen(at(0.3)) is None
