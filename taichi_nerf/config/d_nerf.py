@@ -12,7 +12,8 @@ from .systems import System
 from .t_nerf import TNeRFConfig, hash_alone, of_instant_ngp
 from .warp import WarpConfig
 
-ALL_CELLS = SamplingConfig(cells_per_update=2**18)  # what comes along is soon found in cells where nothing was
+# what comes along is soon found in cells where nothing was; what looks at so many cells needs no warm-up
+MORE_CELLS = SamplingConfig(cells_per_update=2**16, warmup_updates=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class DNeRFConfig(TNeRFConfig):
     2021), in the shape of TiNeuVox (Fang et al. 2022)."""
 
     kind: Annotated[Literal["d-nerf"], Suppress] = dataclasses.field(default="d-nerf", init=False)
-    sampling: SamplingConfig = ALL_CELLS
+    sampling: SamplingConfig = MORE_CELLS
     grid_times: int = 2
     """Times at which an update of the occupancy grid looks at a cell."""
     warp: WarpConfig = dataclasses.field(default_factory=WarpConfig)

@@ -10,16 +10,11 @@ STANDING = 0.2  # part of a training with a course in which all times are there,
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarpConfig:
-    """The displacement network: sines and cosines of a point before a small deep network, and waves of the time."""
+class _Bending:
+    """What all that bends a scene has: a network, and a course in which it is learned."""
 
     levels: int = 4
     """Frequencies of the coordinates, from 1 in powers of two, of a box with the half side 1."""
-    waves: int = 4
-    """Waves of the time that the displacement of a point is a sum of, the first with half a period over all times, and
-    each with half a period more than the one before. 0: the network is told the time instead, as in D-NeRF."""
-    time_levels: int = 6
-    """Frequencies of the time that the network is told where there are no waves."""
     rest: float = 0.5
     """The time at which nothing is displaced, in whose state the field has the scene; 0 in D-NeRF."""
     course: float = 0.85
@@ -33,57 +28,57 @@ class WarpConfig:
     """Of the networks' learning rate."""
 
     def __post_init__(self):
-        within(self, 0, 16, "levels", "time_levels", "waves")
+        within(self, 0, 16, "levels")
         within(self, 0, 1, "rest")
-        _check_course(self.course)
+        require(self.course == 0 or STANDING < self.course < 1,
+                f"course must be 0, or above {STANDING} and below 1, got {self.course}")
         within(self, 1, WIDEST, "width")
         within(self, 1, DEEPEST, "layers")
         above(self, 0, 100, "rate")
 
 
-def _check_course(course: float) -> None:
-    require(course == 0 or STANDING < course < 1, f"course must be 0, or above {STANDING} and below 1, got {course}")
+@dataclass(frozen=True, kw_only=True)
+class WarpConfig(_Bending):
+    """The displacement network: sines and cosines of a point before a small deep network, and waves of the time."""
+
+    waves: int = 4
+    """Waves of the time that the displacement of a point is a sum of, the first with half a period over all times, and
+    each with half a period more than the one before. 0: the network is told the time instead, as in D-NeRF."""
+    time_levels: int = 6
+    """Frequencies of the time that the network is told where there are no waves."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        within(self, 0, 16, "time_levels", "waves")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RigidWarpConfig:
-    """The network of rigid motions: sines and cosines of a point and the code of a time before a small deep network."""
+class RigidWarpConfig(_Bending):
+    """The network of rigid motions: sines and cosines of a point before a small deep network, and codes of the time."""
 
-    levels: int = 4
-    """Frequencies of the coordinates, from 1 in powers of two, of a box with the half side 1."""
-    coarse: float = 0.5
-    """Part of the training in which they come in one after the other, from coarse to fine; 0: all are there at once."""
+    coarse: float = 0.0
+    """Part of the training in which they come in one after the other, from coarse to fine; 0: all are there at once.
+    Half of it in Nerfies; with a course what is small has gone elsewhere before they are all there."""
     code: int = 8
     """Numbers that tell of each time of the training images how things were."""
+    codes_multiply: bool = True
+    """The network sees the point alone, and a motion is the sum of as many as a code has numbers, each times its
+    number; codes are waves of the time at first. no: the network is told the code beside the point, as in Nerfies,
+    which learns a motion only where much of the picture moves."""
     codes: int | None = None
     """Of so many times, evenly spread, there are codes; between them lie those of other times. None: one for each time
     of the training images."""
-    course: float = 0.0
-    """Part of the training at whose end all times have come in: the first fifth of it shows what stands still in the
-    photos of all times, then those nearest to the time of rest come first. 0: all are there at once."""
-    rest: float = 0.0
-    """The time from which the others come in."""
-    width: int = 64
-    """Width of the hidden layers."""
-    layers: int = 3
-    """Hidden layers."""
-    rate: float = 0.2
-    """Of the networks' learning rate."""
     elastic: float = 1e-3
     """Weight of the elastic loss, which holds the warp to rigid motions where it can; 0: none. 1e-3 of the scenes with
-    two cameras, 1e-2 of those with one, in Nerfies."""
+    two cameras, 1e-2 of those with one, in Nerfies. With codes that multiply it waits for the end of the course: from
+    the first step it holds everything where little of a picture moves."""
     still: float = 0.0
     """Weight of the loss that holds points still that structure from motion found; 0: none. 1 in Nerfies, after whose
     coarse start a large part moves as one: here that much holds everything."""
 
     def __post_init__(self):
-        within(self, 0, 16, "levels")
+        super().__post_init__()
         require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
-        _check_course(self.course)
-        within(self, 0, 1, "rest")
         within(self, 1, LONGEST_CODE, "code")
         within(self, 2, LARGEST, "codes")
-        within(self, 1, WIDEST, "width")
-        within(self, 1, DEEPEST, "layers")
-        above(self, 0, 100, "rate")
         within(self, 0, MANY, "elastic", "still")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..types import Shot
+from .timed import waves
 
 __all__ = ["Codes", "TimeCodes", "with_codes"]
 
@@ -57,11 +58,16 @@ class Codes(nn.Module):
 class TimeCodes(nn.Module):
     """A code of `size` numbers for each of `count` times; that of a time between two lies between theirs, in
     proportion, and beyond the first and the last it is theirs. Parameter: `table` [count, size], drawn from
-    `generator`; buffer: `time` [count], ascending."""
+    `generator`; buffer: `time` [count], ascending.
 
-    def __init__(self, count: int, size: int, generator: torch.Generator):
+    With a time of `rest`, at which a code is nothing, codes are waves of the time at first (`timed.waves`), and the
+    table, then zero, is what they learn beside these: what is not learned yet of a time is as its neighbours say.
+    """
+
+    def __init__(self, count: int, size: int, generator: torch.Generator, rest: float | None = None):
         super().__init__()
-        self.table = nn.Parameter(DEVIATION * torch.randn(count, size, generator=generator))
+        self.rest = rest
+        self.table = nn.Parameter((DEVIATION if rest is None else 0) * torch.randn(count, size, generator=generator))
         self.register_buffer("time", torch.zeros(count))
 
     def know(self, shots: Shot, name: str) -> None:
@@ -81,6 +87,14 @@ class TimeCodes(nn.Module):
 
     def forward(self, time: Tensor) -> Tensor:
         """[R, size] of times [R]. Differentiable with respect to the table."""
+        if self.rest is None:
+            return self._learned(time)
+        size, time = self.table.shape[1], time.to(self.time)
+        learned = self._learned(time) - self._learned(torch.full_like(time[:1], self.rest))
+        return learned + waves(time, -(-size // 2), self.rest)[:size].t()
+
+    def _learned(self, time: Tensor) -> Tensor:
+        """[R, size] of the table, at times [R]."""
         last, time = len(self.table) - 1, time.to(self.time).contiguous()
         if last < 0:
             return self.table.new_zeros(len(time), self.table.shape[1])

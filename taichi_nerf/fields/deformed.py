@@ -11,7 +11,6 @@ comes by have the same coefficients if it moves rigidly, and what is learned of 
 else d is that of a rigid motion of each point (`rigid.RigidWarp`).
 """
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ from ..ops.positional_encoding import encode_position, encoding_width
 from ..types import UNKNOWN, Shot, of_samples
 from .field import Field, Samples
 from .mlp import MLP
-from .timed import encoded_times
+from .timed import encoded_times, waves
 
 __all__ = ["Correspondence", "Deformed", "Displacement", "Trajectories"]
 
@@ -69,14 +68,9 @@ class Trajectories(nn.Module):
         count = len(positions)
         place = encode_position(positions * (2 / self.side), self.config.levels).t()  # the box is [-1, 1]^3
         coefficients = self.network(place).to(positions.dtype).unflatten(0, (3, -1))  # [3, 2 K, S]
-        waves = of_samples(self.waves(shot.time.to(positions.dtype)), count, ray_index, dim=1)
-        return (coefficients * waves).sum(dim=1).t() * (self.side / 2)
-
-    def waves(self, time: Tensor) -> Tensor:
-        """[2 K, R] of times [R]."""
-        wave = torch.arange(1, self.config.waves + 1, dtype=time.dtype, device=time.device)[:, None]
-        angle = math.pi * wave * (time - self.config.rest)
-        return torch.cat([angle.sin() / wave, (1 - angle.cos()) / wave])
+        of_rays = waves(shot.time.to(positions.dtype), self.config.waves, self.config.rest)  # [2 K, R]
+        of_time = of_samples(of_rays, count, ray_index, dim=1)
+        return (coefficients * of_time).sum(dim=1).t() * (self.side / 2)
 
 
 class Correspondence(NamedTuple):

@@ -1,9 +1,13 @@
 """A warp of rigid motions: each point is turned and shifted by a motion of its own (Park et al. 2021, Nerfies).
 
-    (w, v) = network(windowed sines and cosines of x, code)      x' = exp(w, v) x,   J = dx' / dx
+    (w, v) = sum_a W_a(windowed sines and cosines of x) code_a      x' = exp(w, v) x,   J = dx' / dx
 
 S samples, R rays. A turn of a part of the scene is one and the same (w, v) all over it, where a displacement would
 change from point to point. The derivatives of J are those of the network, carried forward beside its values.
+
+In Nerfies the network is told the code beside x. So it learns at each place how things move there, and of one time what
+holds for all (`deformed`); the sum has one W wherever a thing comes by that turns about an axis at rest, and the code
+says how far it has come. The first form is kept: `codes_multiply` of the settings says which it is.
 """
 
 import torch
@@ -30,8 +34,9 @@ class RigidWarp(nn.Module):
         """`side` of the box in model units."""
         super().__init__()
         self.config, self.side = config, side
-        self.network = MLP(encoding_width(3, config.levels, True) + config.code, 6, width=config.width,
-                           hidden_layers=config.layers, generator=generator)
+        of_point, multiply = encoding_width(3, config.levels, True), config.codes_multiply
+        inputs, outputs = (of_point, 6 * config.code) if multiply else (of_point + config.code, 6)
+        self.network = MLP(inputs, outputs, width=config.width, hidden_layers=config.layers, generator=generator)
         with torch.no_grad():
             self.network.weights[-1].uniform_(-STILL, STILL, generator=generator)
         self.register_buffer("alpha", torch.tensor(float(config.levels)))
@@ -43,17 +48,23 @@ class RigidWarp(nn.Module):
     def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
         """[S, 3] in model units of positions [S, 3]. Differentiable with respect to them."""
         unit = positions * (2 / self.side)  # the box is [-1, 1]^3
-        inputs = torch.cat([self._encoded(unit).t(), self._codes(positions, shot, ray_index)])
-        twists = self.network(inputs).to(unit.dtype).t()
-        return displacement(twists, unit) * (self.side / 2)
+        encoded, codes = self._encoded(unit).t(), self._codes(positions, shot, ray_index)
+        if self.config.codes_multiply:
+            twists = (self.network(encoded).to(unit.dtype).unflatten(0, (6, -1)) * codes).sum(dim=1)
+        else:
+            twists = self.network(torch.cat([encoded, codes])).to(unit.dtype)
+        return displacement(twists.t(), unit) * (self.side / 2)
 
     def jacobian(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
         """[S, 3, 3]: dx' / dx at positions [S, 3]. Differentiable with respect to the network and the codes."""
         unit = positions.detach() * (2 / self.side)
         encoded, codes = self._encoded(unit), self._codes(positions, shot, ray_index)
-        values = torch.cat([encoded.t(), codes])  # [I, S]
-        tangents = torch.cat([encoding_tangents(encoded, 3).mT, torch.zeros_like(codes).expand(3, -1, -1)], dim=1)
-        found = self.network.with_tangents(torch.cat([values[:, None], tangents.transpose(0, 1)], dim=1))  # [6, 4, S]
+        inputs = torch.cat([encoded[None], encoding_tangents(encoded, 3)]).permute(2, 0, 1)  # [I, 4, S]
+        if self.config.codes_multiply:
+            found = (self.network.with_tangents(inputs).unflatten(0, (6, -1)) * codes[:, None]).sum(dim=1)
+        else:
+            told = torch.cat([codes[:, None], torch.zeros_like(codes)[:, None].expand(-1, 3, -1)], dim=1)
+            found = self.network.with_tangents(torch.cat([inputs, told]))  # [6, 4, S]
         slopes = displacement_slopes(found[:, 0].t(), found[:, 1:].permute(2, 1, 0), unit)
         return slopes + torch.eye(3, dtype=unit.dtype, device=unit.device)
 

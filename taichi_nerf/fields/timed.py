@@ -1,5 +1,7 @@
 """A field that is told the time: the plainest way to a scene that moves (T-NeRF of Pumarola et al. 2021)."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -8,7 +10,7 @@ from ..ops.positional_encoding import encode_position, encoding_width
 from ..types import Shot, of_samples
 from .hash_field import HashField
 
-__all__ = ["TimedHashField", "encoded_times"]
+__all__ = ["TimedHashField", "encoded_times", "waves"]
 
 
 class TimedHashField(HashField):
@@ -35,3 +37,11 @@ def encoded_times(shot: Shot, levels: int, samples: int, ray_index: Tensor | Non
     """[2 `levels` + 1, S]: the time of each sample, and its sines and cosines, of a shot that has times."""
     of_rays = encode_position(shot.time.to(dtype)[:, None], levels)  # [R, 2 L + 1]
     return of_samples(of_rays.t(), samples, ray_index, dim=1)
+
+
+def waves(time: Tensor, count: int, rest: float) -> Tensor:
+    """[2 `count`, R] of times [R], all nothing at the time of `rest` r: for k from 1 on sin(pi k (t - r)) / k, then
+    (1 - cos(pi k (t - r))) / k."""
+    wave = torch.arange(1, count + 1, dtype=time.dtype, device=time.device)[:, None]
+    angle = math.pi * wave * (time - rest)
+    return torch.cat([angle.sin() / wave, (1 - angle.cos()) / wave])

@@ -14,7 +14,7 @@ there. Of the time the field is told nothing before that: what it could explain 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -35,8 +35,9 @@ __all__ = ["DNeRF"]
 
 FIRST = 0.06  # part of the photos that shows what moves at first
 FINAL = 0.1  # of the displacement's learning rate is left at the end of a training with a course
+OCCUPIED = 1 / 8  # of the cells that an update of the grid looks at are drawn from the occupied ones: those are few
 REOPENED = 4  # updates for which all cells count as occupied when the photos begin to come in
-HEARING = 0.5  # part of what is left after the course in which the field is told the time more and more
+HEARING = 0.5  # part of what is left after the course in which more and more comes of what waits for its end
 
 
 class DNeRF(TNeRF):
@@ -46,6 +47,8 @@ class DNeRF(TNeRF):
     def __init__(self, config: DNeRFConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, seed, counts)
         self.register_buffer("under_way", torch.zeros((), dtype=torch.bool) if config.warp.course else None)
+        if config.warp.course:
+            self.grid.occupied_fraction = OCCUPIED
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The displacement learns at a rate of its own."""
@@ -54,12 +57,17 @@ class DNeRF(TNeRF):
         groups = [replace(group, parameters=[p for p in group.parameters if id(p) not in moving])
                   for group in super().parameter_groups()]
         return [*groups, ParameterGroup(name="warp", parameters=warp, kind="network", share=self.config.warp.rate,
-                                        factor=self._pace if self.config.warp.course else None)]
+                                        factor=self._warp_pace)]
+
+    @property
+    def _warp_pace(self) -> Callable[[Standing], float] | None:
+        """How the displacement's learning rate rises and falls; None: as that of all."""
+        return self._pace if self.config.warp.course else None
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
-        field, course = self.field.field, self.config.warp.course
-        if standing is not None and course and isinstance(field, TimedHashField):
-            field.hear(min(max(0.0, (standing.progress - course) / (HEARING * (1 - course))), 1.0))
+        field = self.field.field
+        if standing is not None and self.config.warp.course and isinstance(field, TimedHashField):
+            field.hear(self._after_course(standing))
         return super().render(rays, standing)
 
     def know(self, shots: Shot) -> None:
@@ -84,9 +92,21 @@ class DNeRF(TNeRF):
         share = FIRST + (1 - FIRST) * (standing.progress - STANDING) / (course - STANDING)
         return float(self._from_rest.sort().values[math.ceil(share * len(self._from_rest)) - 1])
 
-    def _times_seen(self, standing: Standing) -> tuple[float, float]:
+    def _times_asked(self, share: Tensor, standing: Standing) -> Tensor:
+        """Along the course the more densely the farther they are from the time of rest: what came in last is where the
+        grid has not looked yet."""
         reach, rest = self._reach(standing), self.config.warp.rest
-        return (0.0, 1.0) if reach is None else (max(rest - reach, 0.0), min(rest + reach, 1.0))
+        if reach is None:
+            return share
+        before, after = min(reach, rest), min(reach, 1 - rest)
+        side = (before + after) * share - before  # of the time of rest, evenly
+        edge = torch.where(side < 0, before, after)
+        return rest + side.sign() * (edge * side.abs()).sqrt()
+
+    def _after_course(self, standing: Standing) -> float:
+        """How much of what waits for all photos to be there has come: 0 along the course, and 1 halfway to the end."""
+        course = self.config.warp.course
+        return min(max(0.0, (standing.progress - course) / (HEARING * (1 - course))), 1.0) if course else 1.0
 
     def _pace(self, standing: Standing) -> float:
         """Of the displacement's learning rate: none while all stands still, the same along the course, then less."""

@@ -1,14 +1,16 @@
 """Nerfies: a scene at rest, and by which rigid motion each of its points came there (Park et al. 2021).
 
-A code for each time of the training images tells the warp of it; a time between two is told what lies between. The
-warp sees the coordinates from coarse to fine, so that what is large is put in its place before anything bends, and an
-elastic loss
+A code for each time of the training images tells the warp of it; a time between two is told what lies between. Photos
+come in along a course from a time of rest, at which codes are nothing and nothing moves, as those of D-NeRF do. The
+warp can see the coordinates from coarse to fine, so that what is large is put in its place before anything bends, and
+an elastic loss
 
     weight mean_r sum_i w_i rho(E(J_i)),     E = sum_k log^2 s_k of the singular values of J_i = dx' / dx
 
-with rho of Geman and McClure holds it to rigid motions where they will do. The weights w of the samples are taken as
-they are, and of the samples one in EVERY. What structure from motion found stands still: as much as such a point,
-and what lies around it, is displaced at a random time is a loss, too,
+with rho of Geman and McClure holds it to rigid motions where they will do, once the course is over: a thing that
+begins to move stretches what is around it, and while it has hardly moved that costs more than it gains. The weights w
+of the samples are taken as they are, and of the samples one in EVERY. What structure from motion found stands still: as
+much as such a point, and what lies around it, is displaced at a random time is a loss, too,
 
     weight mean rho'(|x' - x|^2)
 
@@ -16,6 +18,7 @@ with a rho' for which anything that moves visibly is an outlier.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +31,7 @@ from ..ops.elastic import elastic_energy
 from ..samplers.seeds import seed_of
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .d_nerf import DNeRF
-from .model import Box
+from .model import Box, ParameterGroup
 from .pixels import Pixels
 
 __all__ = ["Nerfies"]
@@ -38,6 +41,7 @@ STILL = 1e-3  # model units: of rho', and the deviation of what lies around a po
 DRIFT = 128  # purpose of random numbers
 SCALE = 0.03  # of rho: where the elastic loss stops pulling, for what truly bends
 EVERY = 8  # samples of a step of which one is asked for its Jacobian
+TOLD = 0.1  # of the warp's learning rate is that of codes that multiply: each is taught by the photos of its time alone
 
 
 class Nerfies(DNeRF):
@@ -47,9 +51,17 @@ class Nerfies(DNeRF):
     def __init__(self, config: NerfiesConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, seed, counts)
         generator = torch.Generator().manual_seed(seed + 1)  # the field has taken its numbers from the other
-        times = self.counts.get("time", 0)
-        self.codes["warp"] = TimeCodes(min(config.warp.codes or times, times), config.warp.code, generator)
+        times, warp = self.counts.get("time", 0), config.warp
+        self.codes["warp"] = TimeCodes(min(warp.codes or times, times), warp.code, generator,
+                                       rest=warp.rest if warp.codes_multiply else None)
         self.points: Tensor | None = None  # [P, 3]
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Codes that multiply learn in pace with the warp."""
+        groups, pace = super().parameter_groups(), {}
+        if self.config.warp.codes_multiply:
+            pace["codes.warp"] = {"share": TOLD * self.config.warp.rate, "factor": self._warp_pace}
+        return [replace(group, **pace.get(group.name, {})) for group in groups]
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         if standing is not None:
@@ -59,8 +71,9 @@ class Nerfies(DNeRF):
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         terms = super().losses(pixels, batch, standing)
-        if self.config.warp.elastic > 0:
-            terms["elastic"] = self.config.warp.elastic * self._elastic(pixels, batch.rays, standing)
+        elastic = self._elastic_weight(standing)
+        if elastic > 0:
+            terms["elastic"] = elastic * self._elastic(pixels, batch.rays, standing)
         if self.config.warp.still > 0 and self.points is not None:
             terms["still"] = self.config.warp.still * self._drift(standing)
         return terms
@@ -70,6 +83,11 @@ class Nerfies(DNeRF):
 
     def density(self, positions: Tensor, shot: Shot = UNKNOWN, standing: Standing | None = None) -> Tensor:
         return super().density(positions, self.told(shot, len(positions)), standing)
+
+    def _elastic_weight(self, standing: Standing) -> float:
+        """Along a course it is nothing where codes multiply: a warp that bends nothing yet would be held by it."""
+        warp = self.config.warp
+        return warp.elastic * (self._after_course(standing) if warp.codes_multiply else 1.0)
 
     def _elastic(self, pixels: Pixels, rays: Rays, standing: Standing) -> Tensor:
         """Of one in EVERY of the samples, in the place of all."""

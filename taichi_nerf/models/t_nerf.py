@@ -51,16 +51,16 @@ class TNeRF(Marched):
         """[M]: the largest density of positions [M, 3] at random times, one in each of equal parts of all."""
         generator = torch.Generator(positions.device).manual_seed(seed_of(standing, TIMES))
         parts, densest = self.config.grid_times, torch.zeros_like(positions[:, 0])
-        first, last = self._times_seen(standing)
         for part in range(parts):
             within = torch.rand(len(positions), generator=generator, dtype=positions.dtype, device=positions.device)
-            time = first + (last - first) * (part + within) / parts
+            time = self._times_asked((part + within) / parts, standing)
             densest = torch.maximum(densest, self.density(positions, Shot(time=time), standing))
         return densest
 
-    def _times_seen(self, standing: Standing) -> tuple[float, float]:
-        """The first and the last time that a step can ask for."""
-        return 0.0, 1.0
+    def _times_asked(self, share: Tensor, standing: Standing) -> Tensor:
+        """[M]: what shares [M] of the times a step can ask for are, even numbers from 0 to 1 of those from the first to
+        the last."""
+        return share
 
     def _field(self, generator: torch.Generator) -> Field:
         config = self.config

@@ -189,14 +189,16 @@ def test_a_damaged_model_does_not_keep_the_rest_of_a_run_from_being_read():
         from_dict(RunConfig, found)
 
 
-@pytest.mark.parametrize("kind, later", [("d-nerf", ("waves", "rest", "course")), ("nerfies", ("rest",))])
+@pytest.mark.parametrize("kind, later", [("d-nerf", ("waves", "rest", "course")),
+                                         ("nerfies", ("rest", "codes_multiply"))])
 def test_warps_that_knew_no_waves_stay_as_they_were(kind, later):
     """Their displacement network was told the time, and rested at the first one; all times were there at once."""
     old = settings(kind)
+    old["model"]["warp"]["course"] = 0.0
     for name in later:
         del old["model"]["warp"][name]
     for found in (todays_run(old, 7)["model"], todays_model(old["model"], 6)):
         warp = found["warp"]
-        assert warp["rest"] == 0 and warp["course"] == 0 and warp.get("waves", 0) == 0
+        assert warp["rest"] == 0 and warp["course"] == 0 and not warp.get("waves") and not warp.get("codes_multiply")
         assert {**found, "warp": None} == {**old["model"], "warp": None}
     assert todays_run(settings(kind), 7) == settings(kind)

@@ -20,6 +20,7 @@ from taichi_nerf.config import (
 )
 from taichi_nerf.errors import UserError
 from taichi_nerf.fields.codes import TimeCodes
+from taichi_nerf.fields.timed import waves
 from taichi_nerf.models.family import build_model, check_scene
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
@@ -37,8 +38,10 @@ WARP = WarpConfig(levels=3, waves=0, time_levels=2, rest=0.0, course=0.0, width=
 WAVES = WarpConfig(levels=3, waves=2, rest=0.4, course=0.6, width=16, layers=2)
 D_NERF = DNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=WARP)
 IN_WAVES = dataclasses.replace(D_NERF, warp=WAVES)
-RIGID = RigidWarpConfig(levels=3, code=4, width=16, layers=2, still=1.0)
-NERFIES = NerfiesConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID, field_sees_time=True)
+RIGID = RigidWarpConfig(levels=3, code=4, rest=0.4, course=0.6, width=16, layers=2, elastic=1e-3, still=1.0)
+TOLD = dataclasses.replace(RIGID, codes_multiply=False, rest=0.0, course=0.0)
+NERFIES = NerfiesConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID)
+TOLD_CODES = dataclasses.replace(NERFIES, warp=TOLD)
 TIMES = 5  # that have codes
 SHAPE = {"side": 1.0, "grid": {**GRID, "max_resolution": 8}, "degree": DEGREE, "time_levels": 3}
 OF_WARP = {"warp": {"levels": 3, "time_levels": 2}}
@@ -52,9 +55,10 @@ MODELS = {
     "d-nerf, waves": (IN_WAVES, lambda *given: d_nerf(*given, **SHAPE, **OF_WAVES, sees_time=True)),
     "d-nerf, waves alone": (dataclasses.replace(IN_WAVES, field_sees_time=False),
                             lambda *given: d_nerf(*given, **SHAPE, **OF_WAVES, sees_time=False)),
-    "nerfies": (NERFIES, lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=True)),
+    "nerfies": (NERFIES, lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=True, rest=0.4)),
     "nerfies, pure": (dataclasses.replace(NERFIES, field_sees_time=False),
-                      lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=False)),
+                      lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=False, rest=0.4)),
+    "nerfies, told codes": (TOLD_CODES, lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=True)),
 }
 
 full_precision = test_family.full_precision
@@ -167,21 +171,26 @@ def test_an_untrained_warp_hardly_moves_anything(cpu, backend, rays):
     assert 0 < moved.abs().max() < 0.02
 
 
-def rigid_warp(backend):
+codes_either_way = pytest.mark.parametrize("config", [NERFIES, TOLD_CODES], ids=["codes multiply", "codes are told"])
+
+
+def rigid_warp(backend, config):
     """A warp that moves, some positions, and their shot."""
-    warp = prepared(backend, NERFIES).field.warp
+    warp = prepared(backend, config).field.warp
     generator = torch.Generator().manual_seed(1)
     positions = backend.tensor(torch.rand(12, 3, generator=generator) - 0.5)
     return warp, positions, Shot(codes={"warp": backend.tensor(torch.randn(12, RIGID.code, generator=generator))})
 
 
-def test_the_jacobian_of_a_rigid_warp_is_that_of_autodiff(cpu, backend):
-    warp, positions, shot = rigid_warp(backend)
+@codes_either_way
+def test_the_jacobian_of_a_rigid_warp_is_that_of_autodiff(cpu, backend, config):
+    warp, positions, shot = rigid_warp(backend, config)
     warp.let_in(0.6)
     weights = {f"network.{name}": value.detach() for name, value in warp.network.named_parameters()}
 
     def moved(x, code):
-        return (x + rigid_displacement(weights, x[None], code[None], 1.0, 3, float(warp.alpha)))[0]
+        moved = rigid_displacement(weights, x[None], code[None], 1.0, 3, float(warp.alpha), config.warp.codes_multiply)
+        return (x + moved)[0]
 
     expected = torch.func.vmap(torch.func.jacrev(moved))(positions, shot.codes["warp"])
     found = warp.jacobian(positions, shot)
@@ -190,9 +199,10 @@ def test_the_jacobian_of_a_rigid_warp_is_that_of_autodiff(cpu, backend):
     torch.testing.assert_close(warp(positions, shot), torch.func.vmap(moved)(positions, shot.codes["warp"]) - positions)
 
 
-def test_the_jacobian_of_a_rigid_warp_has_gradients(cpu, backend):
+@codes_either_way
+def test_the_jacobian_of_a_rigid_warp_has_gradients(cpu, backend, config):
     """Along a random direction of all weights and codes."""
-    warp, positions, shot = rigid_warp(backend)
+    warp, positions, shot = rigid_warp(backend, config)
     values = [*warp.parameters(), shot.codes["warp"].requires_grad_()]
     generator = torch.Generator().manual_seed(2)
     directions = [1e-6 * torch.randn(value.shape, dtype=value.dtype, generator=generator) for value in values]
@@ -252,7 +262,7 @@ def batch_of(backend, rays):
 
 
 def test_the_elastic_loss_is_nothing_for_rigid_motions_and_pulls_what_bends(cpu, backend, rays):
-    model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
+    model, told = prepared(backend, TOLD_CODES), given(backend, rays, 0.3)
     pixels = model.render(told, STANDING)
     batch = batch_of(backend, told)
     loss = model.losses(pixels, batch, STANDING)["elastic"]
@@ -266,6 +276,21 @@ def test_the_elastic_loss_is_nothing_for_rigid_motions_and_pulls_what_bends(cpu,
     assert rigid.item() < 1e-20
     still = dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, elastic=0.0))
     assert set(prepared(backend, still).losses(pixels, batch, STANDING)) == {"colour"}
+
+
+def test_the_elastic_loss_waits_for_the_end_of_the_course(cpu, backend, rays):
+    """Where codes multiply and there is a course."""
+    model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
+    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
+
+    def elastic(progress):
+        terms = model.losses(pixels, batch, dataclasses.replace(STANDING, progress=progress))
+        return terms["elastic"].item() if "elastic" in terms else 0.0
+
+    assert elastic(0.1) == elastic(0.6) == 0 < elastic(0.8) == elastic(1.0)
+    assert elastic(0.7) == pytest.approx(0.5 * elastic(0.8))
+    model.config = dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, course=0.0))
+    assert elastic(0.1) == elastic(0.8)
 
 
 def test_points_that_stand_still_are_held(cpu, backend, rays):
@@ -292,15 +317,17 @@ def test_photos_come_in_from_the_time_of_rest(cpu, rest):
     model = build_model(dataclasses.replace(IN_WAVES, warp=warp), Box())
     time = torch.rand(50, generator=torch.Generator().manual_seed(0))
     model.know(Shot(time=time))
+    even = torch.linspace(0, 1, 101)
     for progress, photos in ((0.2, 3), (0.4, 27), (0.599, 50)):
         seen = model.photos_seen(at(progress))
         distance = (time - rest).abs()
         assert seen.sum() == photos and (photos == 50 or distance[seen].max() < distance[~seen].min())
-        first, last = model._times_seen(at(progress))
-        assert 0 <= first <= time[seen].min() + 1e-6 and time[seen].max() - 1e-6 <= last <= 1
-        assert last - first <= 2 * distance[seen].max() + 1e-6
+        asked = model._times_asked(even, at(progress))
+        assert 0 <= asked[0] <= time[seen].min() + 1e-6 and time[seen].max() - 1e-6 <= asked[-1] <= 1
+        assert asked[-1] - asked[0] <= 2 * distance[seen].max() + 1e-6 and (asked.diff() >= 0).all()
+        assert (2 * (asked - rest).abs() > distance[seen].max()).double().mean() > 0.6  # evenly half of them were
     for progress in (0.0, 0.19, 0.6, 1.0):
-        assert model.photos_seen(at(progress)) is None and model._times_seen(at(progress)) == (0.0, 1.0)
+        assert model.photos_seen(at(progress)) is None and torch.equal(model._times_asked(even, at(progress)), even)
     model = build_model(dataclasses.replace(IN_WAVES, warp=dataclasses.replace(warp, course=0.0)), Box())
     model.know(Shot(time=time))
     assert model.photos_seen(at(0.3)) is None
@@ -317,7 +344,8 @@ def test_along_its_course_the_warp_learns_at_one_rate_and_the_field_is_told_the_
         assert float(model.field.field.heard) == pytest.approx(heard)
         model.render(told)
         assert float(model.field.field.heard) == pytest.approx(heard)
-    assert "field.field.heard" in model.state_dict()
+    assert "field.field.heard" in model.state_dict() and model.grid.occupied_fraction < 0.5
+    assert build_model(D_NERF, Box()).grid.occupied_fraction == 0.5
     assert "field.field.heard" not in build_model(D_NERF, Box()).state_dict()
 
 
@@ -351,6 +379,49 @@ def test_trajectories_are_at_rest_at_the_time_of_rest_and_go_on_from_there(cpu, 
              for time in (0.4, 0.4 + 1e-4, 0.4 + 2e-4, 1.0)]
     assert torch.equal(moved[0], torch.zeros_like(positions)) and moved[3].abs().max() > 0.01
     torch.testing.assert_close(moved[2], 2 * moved[1], rtol=0.02, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_turn_about_an_axis_is_one_rigid_motion_and_the_code_says_how_far_it_has_come(cpu, backend, rays):
+    """A network that says the same everywhere turns all things, by angles in proportion to the code."""
+    warp = prepared(backend, NERFIES).field.warp
+    axis, pivot, angles = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.1, -0.2, 0.0]), torch.tensor([0.3, -1.2])
+    twist = backend.tensor(torch.cat([axis, torch.linalg.cross(pivot, axis)]))
+    warp.network.forward = lambda encoded: torch.cat([twist[:, None], 0 * twist.repeat(3)[:, None]]).view(
+        4, 6, 1).transpose(0, 1).reshape(24, 1).expand(-1, encoded.shape[1])
+    points = backend.tensor(rays.directions) / 3
+    for angle in angles:
+        code = torch.cat([angle[None], torch.ones(3)]).to(points)
+        moved = points + warp(points, Shot(codes={"warp": code.expand(len(points), -1)}))
+        turn = torch.linalg.matrix_exp(float(angle) * torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 0]]).to(points))
+        middle = backend.tensor(pivot) / 2  # the box is [-1, 1]^3 to the warp
+        torch.testing.assert_close(moved, (points - middle) @ turn.T + middle)
+
+
+def test_codes_of_a_time_of_rest_are_waves_beside_what_they_learn(cpu, backend):
+    """Nothing at rest, whatever is learned; what is learned of a time lies between its neighbours, waves do not."""
+    codes = TimeCodes(3, 3, torch.Generator().manual_seed(0), rest=0.4)
+    codes.know(Shot(time=torch.tensor([1.0, 0.2, 0.6])), "warp")
+    time = torch.tensor([0.2, 0.4, 0.5, 0.6])
+    first = codes(time).detach()
+    torch.testing.assert_close(first, waves(time, 2, 0.4)[:3].t())
+    with torch.no_grad():
+        codes.table.copy_(torch.rand(3, 3, generator=torch.Generator().manual_seed(1)))
+    found, table = codes(time).detach() - first, codes.table.detach()
+    at_rest, later = (table[0] + table[1]) / 2, (table[0] + 3 * table[1]) / 4
+    torch.testing.assert_close(found, torch.stack([table[0], at_rest, later, table[1]]) - at_rest)
+    codes(time).sum().backward()
+    assert codes.table.grad.abs().max() > 0
+
+
+def test_codes_that_multiply_learn_in_pace_with_the_warp(cpu, backend):
+    """So that nothing of them is learned while all stands still."""
+    groups = {group.name: group for group in build_model(NERFIES, Box(), counts={"time": TIMES}).parameter_groups()}
+    assert groups["codes.warp"].share < groups["warp"].share
+    for name in ("warp", "codes.warp"):
+        assert groups[name].factor(at(0.1)) == 0 and groups[name].factor(at(0.5)) == 1
+    groups = {group.name: group for group in build_model(TOLD_CODES, Box(), counts={"time": TIMES}).parameter_groups()}
+    assert groups["codes.warp"].share == 1 and groups["codes.warp"].factor is None and groups["warp"].factor is None
 
 
 @torch.no_grad()

@@ -25,11 +25,15 @@ def displacement(w, x, time, side, levels, time_levels):
     return torch.where(time[:, None] > 0, network(w, "network", inputs) * side / 2, 0)
 
 
+def heard_times(state, time, shape):
+    """What the field is told of times [S], as much of it as the state has."""
+    return encode(time[:, None], shape["time_levels"]) * state.get("field.field.heard", 1)
+
+
 def d_nerf(state, d, time, samples, early_stop, *, warp, sees_time, **shape):
-    """The picture; `warp` has the settings of the displacement, `sees_time` says whether the field is told the time, or
-    as much of it as the state has."""
+    """The picture; `warp` has the settings of the displacement, `sees_time` says whether the field is told the time."""
     x, of_sample = samples[0], time[samples[3].long()]
     way = trajectories if "waves" in warp else displacement
     moved = x + way(part(state, "field.warp"), x, of_sample, shape["side"], **warp)
-    told = encode(of_sample[:, None], shape["time_levels"]) * state.get("field.field.heard", 1) if sees_time else None
+    told = heard_times(state, of_sample, shape) if sees_time else None
     return picture(part(state, "field.field"), moved, d, samples, early_stop, told, shape)

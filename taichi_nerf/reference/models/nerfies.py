@@ -1,9 +1,12 @@
 """Nerfies in plain PyTorch: what `taichi_nerf.models.nerfies` must render. Notation of `t_nerf`."""
 
+import math
+
 import torch
 
 from ..positional_encoding import encode
 from ..se3 import displacement
+from .d_nerf import heard_times
 from .fields import network, part
 from .t_nerf import picture
 
@@ -14,19 +17,34 @@ def codes_at(table, known, time):
     return hats @ table  # known times are evenly spaced from 0 to 1
 
 
-def rigid_displacement(w, x, codes, side, levels, alpha=None):
-    """[S, 3] of positions x [S, 3] with codes [S, A]."""
+def codes_from(table, known, time, rest):
+    """Those that are waves of the time beside what is learned, nothing at the time of rest; [S, A] of an even A."""
+    count = table.shape[1] // 2
+    angles = [math.pi * k * (time - rest) for k in range(1, count + 1)]
+    waves = [torch.sin(angle) / (k + 1) for k, angle in enumerate(angles)]
+    waves += [(1 - torch.cos(angle)) / (k + 1) for k, angle in enumerate(angles)]
+    learned, at_rest = (codes_at(table, known, at) for at in (time, torch.full_like(time, rest)))
+    return torch.stack(waves, dim=1) + learned - at_rest
+
+
+def rigid_displacement(w, x, codes, side, levels, alpha=None, multiply=True):
+    """[S, 3] of positions x [S, 3] with codes [S, A], which multiply what the network says or are told to it."""
     unit = 2 * x / side
-    twists = network(w, "network", torch.cat([encode(unit, levels, alpha=alpha), codes], dim=1))
+    encoded = encode(unit, levels, alpha=alpha)
+    if multiply:
+        twists = torch.einsum("ska,sa->sk", network(w, "network", encoded).view(len(x), 6, -1), codes)
+    else:
+        twists = network(w, "network", torch.cat([encoded, codes], dim=1))
     return displacement(twists, unit) * side / 2
 
 
-def nerfies(state, d, time, samples, early_stop, *, levels, sees_time, **shape):
+def nerfies(state, d, time, samples, early_stop, *, levels, sees_time, rest=None, **shape):
     """The picture; `levels` of the coordinates that the warp is told, `sees_time` says whether the field is told the
-    time."""
+    time. With a time of `rest` codes multiply."""
     x, of_sample = samples[0], time[samples[3].long()]
-    warp = part(state, "field.warp")
-    codes = codes_at(state["codes.warp.table"], state["codes.warp.time"], of_sample)
-    moved = x + rigid_displacement(warp, x, codes, shape["side"], levels, float(warp["alpha"].detach()))
-    told = encode(of_sample[:, None], shape["time_levels"]) if sees_time else None
+    warp, multiply = part(state, "field.warp"), rest is not None
+    given = state["codes.warp.table"], state["codes.warp.time"], of_sample
+    codes = codes_from(*given, rest) if multiply else codes_at(*given)
+    moved = x + rigid_displacement(warp, x, codes, shape["side"], levels, float(warp["alpha"].detach()), multiply)
+    told = heard_times(state, of_sample, shape) if sees_time else None
     return picture(part(state, "field.field"), moved, d, samples, early_stop, told, shape)
