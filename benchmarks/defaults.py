@@ -42,6 +42,7 @@ BEFORE = ("--model.field.hash-grid.decay", "0", "--model.sampling.warmup-thresho
 NO_POINTS = ("--depth.weight", "0")
 HASH_360 = ("--model", "mip-nerf-360", "--encoding", "hash")
 LEGO, HALF, QUARTER = "nerf_synthetic/lego", ("--downscale", "2"), ("--downscale", "4")
+ALL = ("--test-every", "1")  # of the test views are scored
 SCENES: dict[str, tuple[str | None, tuple[str, ...]]] = {  # folder, or none of a built-in scene, and how it is read
     "lego 100": (LEGO, QUARTER),
     "lego 200": (LEGO, HALF),
@@ -58,8 +59,8 @@ SCENES: dict[str, tuple[str | None, tuple[str, ...]]] = {  # folder, or none of 
     "bonsai": ("mip360_bonsai", QUARTER),
     "statue": ("statue_of_liberty", (*QUARTER, "--cut-out", "--model.appearance", "8")),
     "eight of lego": (LEGO, HALF),
-    "three of fern": ("nerf_llff_data/fern", QUARTER),
-    "six of fountain": ("strecha_fountain_p11", HALF),
+    "three of fern": ("nerf_llff_data/fern", (*QUARTER, *ALL)),
+    "six of fountain": ("strecha_fountain_p11", (*HALF, *ALL)),
 }
 FEW: dict[str, tuple[int, ...]] = {  # of these scenes, the photos that are trained on; the others are test views
     "three of fern": (1, 10, 19),
