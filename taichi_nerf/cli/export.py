@@ -166,6 +166,8 @@ def _mesh(command: Export, field: "Field", output: Path) -> None:
     from ..export.view_colours import vertex_colours
 
     box, kind = box_of(field, _box(command, field)), _colour(command, output)
+    if kind == "none" and command.colours_from is not None:
+        say("no effect with --colour none: --colours-from")
     photos = None if kind == "none" else _photos(command, field)  # before anything takes long
     views = _views(command, field, box)
     grid = meshes.grid_around(views, box, command.resolution)

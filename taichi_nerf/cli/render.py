@@ -27,6 +27,7 @@ SPLITS = ("train", "val", "test")
 Lens = Literal["perspective", "fisheye", "equirectangular", "omnidirectional-stereo", "vr180", "cube-map"]
 DEFAULT_FRAMES = 60
 FIELD = ("field",)  # what shines is the field itself
+SHINING = (".bmp", ".exr", ".hdr", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # pictures of light
 LAMP_SHARE = 0.6  # of all light
 DARKEST, BRIGHTEST = 1 / 64, 8.0  # means of a picture of light, of which objects are neither black nor white
 STEEP = 0.9  # cosine between an axis and what is up, from which on it says no direction along the ground
@@ -237,10 +238,8 @@ class Render(Common):
     @property
     def picture(self) -> Path | None:
         """The one that shines, if one does."""
-        from ..data.opening import is_picture
-
         given = Path(self.light[0]) if len(self.light) == 1 else None
-        return given if given is not None and is_picture(given) else None
+        return given if given is not None and given.suffix.lower() in SHINING else None
 
     @property
     def pair(self) -> bool:

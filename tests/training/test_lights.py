@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from taichi_nerf import runtime
-from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
+from taichi_nerf.config import (
+    ExposureConfig,
+    FieldConfig,
+    HashGridConfig,
+    InstantNGPConfig,
+    RunConfig,
+    SamplingConfig,
+    SceneConfig,
+    TrainingConfig,
+)
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.scene import Images
 from taichi_nerf.errors import UserError
@@ -42,7 +51,8 @@ def model(scene):
 
 def run_of(scene):
     """As far as lights look into a run."""
-    return SimpleNamespace(path=Path("run"), cameras_scene=lambda: scene, split=lambda *_, **__: (scene, 1, 1))
+    return SimpleNamespace(path=Path("run"), cameras_scene=lambda: scene, split=lambda *_, **__: (scene, 1, 1),
+                           config=RunConfig(scene=SceneConfig()))
 
 
 def test_a_training_photo_has_the_light_that_was_learned(scene, model):
@@ -88,5 +98,9 @@ def test_what_there_is_not_is_refused(scene, model):
     with pytest.raises(UserError, match=r"train/0003.png is no photo of run; did you mean 0003 or .*\? It has 6 "):
         lights_of(model, run_of(scene), ["train/0003.png"])
     plain = make_model(scene, InstantNGPConfig(field=CONFIG.field, sampling=CONFIG.sampling))
-    with pytest.raises(UserError, match=r"knows no light of a photo: .* without codes of them"):
+    with pytest.raises(UserError, match=r"knows no light of a photo: .* without codes of them \(--model.appearance\)$"):
         lights_of(plain, run_of(scene), ["0000"])
+    exposed = run_of(scene)
+    exposed.config = RunConfig(scene=SceneConfig(), training=TrainingConfig(exposure=ExposureConfig(learned=True)))
+    with pytest.raises(UserError, match=r"its --appearance is an exposure of each photo$"):
+        lights_of(plain, exposed, ["0000"])
