@@ -2,6 +2,8 @@
 
 import functools
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -66,7 +68,7 @@ class Visitors:
         who = client.client_id
         self._clients[who] = client
         self.studio.enter(who, functools.partial(self._deliver, client))
-        with self.folder:
+        with self.folder, _going():
             slider = client.gui.add_slider("field of view", min=FOV[0], max=FOV[1], step=1, order=3,
                                            initial_value=_degrees(client.camera.fov),
                                            hint="Vertical, in degrees.")
@@ -99,10 +101,17 @@ class Visitors:
     def _deliver(self, client: viser.ClientHandle, picture: Picture, order: Order):
         if client not in self:
             return
-        with warnings.catch_warnings():  # it may go this very moment, which viser warns of
-            warnings.simplefilter("ignore")
+        with _going():
             client.scene.set_background_image(picture.image, format="jpeg", jpeg_quality=order.quality,
                                               depth=picture.distance)
+
+
+@contextmanager
+def _going() -> Iterator[None]:
+    """Within, who looks may go this very moment, which viser warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _degrees(fov: float) -> int:
