@@ -1357,6 +1357,18 @@ def test_stdout_is_one_json_object_and_the_compiler_says_nothing(run):
     assert "[W " not in err
 
 
+def test_every_picture_that_is_read_can_shine_and_asking_for_one_starts_no_compiler():
+    """Taichi says that it is in a graphical shell where it is imported while the parser's words are kept back."""
+    from taichi_nerf.cli.render import SHINING
+    from taichi_nerf.data.opening import ENDINGS
+
+    assert set(SHINING) == {ending.lower() for ending in ENDINGS}
+    code = ("import sys; from pathlib import Path; from taichi_nerf.cli.render import Render; "
+            "Render(run=Path('run'), insert=(Path('ball.glb'),), at=(0, 0, 0), light=('sky.exr',)); "
+            "sys.exit('taichi' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_import_of_the_package_loads_neither_torch_nor_taichi():
     code = "import sys, taichi_nerf; sys.exit(bool({'torch', 'taichi', 'numpy'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -121,7 +121,7 @@ def with_section(sentence: str, options: Iterable[Option]) -> str:
     it, which says whose setting it is; one of several such may be meant."""
     name, space, rest = sentence.partition(" ")
     found = [full for full in (option.names[0] for option in options)
-             if full.removeprefix("--").rpartition(".")[2] in (name, name.replace("_", "-"))]
+             if full.removeprefix("--").rpartition(".")[2] == name]
     return " or ".join(found or [name]) + space + rest
 
 

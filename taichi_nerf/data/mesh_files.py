@@ -66,9 +66,8 @@ def read_mesh(path: Path | str) -> Mesh:
         scene = trimesh.load_scene(path)
         parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
     except Exception as error:  # whatever a damaged file makes of a reader of twenty formats
-        reason = "it is empty" if path.stat().st_size == 0 else "it is damaged, or something else"
-        raise UserError(f"{path} cannot be read as a mesh ({reason}: {type(error).__name__}); give a GLB, glTF, OBJ, "
-                        "PLY or STL file") from None
+        reason = "it is empty" if path.stat().st_size == 0 else str(error) or type(error).__name__
+        raise UserError(f"{path} cannot be read as a mesh ({reason}); give a GLB, glTF, OBJ, PLY or STL file") from None
     parts = [part for part in parts if len(part.faces)]
     if not parts:
         raise UserError(f"{path} holds no triangles; points and curves cannot be put into a field, export it with its "

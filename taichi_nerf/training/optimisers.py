@@ -50,16 +50,16 @@ class Optimisers:
         self.average_elsewhere([], [group.gradient for group in self.groups.values() if group.kind == "table"])
         for optimiser in (self.networks, self.codes):
             if optimiser is not None:
-                self._set(optimiser, standing)
+                self._set_all(optimiser, standing)
                 if self.config.clip_norm is not None:
                     for group in optimiser.param_groups:
                         torch.nn.utils.clip_grad_norm_(group["params"], self.config.clip_norm)
                 _step_if_finite(optimiser)
         if self.tables is not None:
-            self._set(self.tables, standing)
+            self._set_all(self.tables, standing)
             self.tables.step()
         if self.corrections is not None:
-            self._set(self.corrections, standing)
+            self._set_all(self.corrections, standing)
             _step_if_finite(self.corrections)
 
     def average_elsewhere(self, gradients: Sequence[Tensor], tables: Sequence[Tensor]) -> None:
@@ -71,8 +71,8 @@ class Optimisers:
 
     def settings_of(self, name: str, standing: Standing) -> dict:
         """What the optimiser of a group takes the step by."""
-        optimiser, settings = self.of(name)
-        self._set(optimiser, standing)
+        _, settings = self.of(name)
+        self._set(settings, standing)
         return settings
 
     def rate(self, group: ParameterGroup, standing: Standing) -> float:
@@ -139,13 +139,16 @@ class Optimisers:
                 for index, parameter in enumerate(group["params"]):
                     yield group["name"], optimiser, index, optimiser.state.get(parameter, {})
 
-    def _set(self, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
-        """What changes from step to step."""
+    def _set_all(self, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
         for settings in optimiser.param_groups:
-            group = self.groups[settings["name"]]
-            settings["lr"] = self.rate(group, standing)
-            if group.decay is not None:
-                settings["decay"] = group.decay(standing)
+            self._set(settings, standing)
+
+    def _set(self, settings: dict, standing: Standing) -> None:
+        """What changes from step to step, of a group."""
+        group = self.groups[settings["name"]]
+        settings["lr"] = self.rate(group, standing)
+        if group.decay is not None:
+            settings["decay"] = group.decay(standing)
 
 
 def rate_factor(config: OptimiserConfig, standing: Standing) -> float:

@@ -145,6 +145,15 @@ def test_the_first_runs_of_the_seventh_version_are_read():
     assert todays_run(settings(), 7) == settings()
 
 
+def test_a_run_from_before_the_decay_fell_and_the_threshold_rose_goes_on_as_it_was():
+    run = dataclasses.asdict(RunConfig(model=recipe("instant-ngp").model))
+    del run["model"]["field"]["hash_grid"]["decay_until"], run["model"]["sampling"]["warmup_threshold"]
+    model = todays_run(run, folder.VERSION)["model"]
+    grid = model["field"]["hash_grid"]
+    assert (grid["decay"], grid["decay_until"], model["sampling"]["warmup_threshold"]) == (0.01, None, 1.0)
+    assert todays_model(run["model"], checkpoint.VERSION) == model
+
+
 def test_models_of_other_systems_keep_their_fields():
     strange = {"kind": "blobs", "field": {"blobs": 3}}
     assert todays_model(strange, 5) == strange
