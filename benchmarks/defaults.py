@@ -14,6 +14,11 @@ bonsai         Mip-NeRF 360 with a hash grid, 300 s: without points, and with wi
 few-views      Eight views of lego at 200 x 200, 300 s, with the settings for few views and without.
 few-photos     Three photos of a fern and six of a fountain, 60 s, the same, and as captures were before.
 refined        A phone's capture whose cameras are good, refined or not, 300 s.
+passers-by     Two captures with squares pasted into their training photos, 300 s, with the robust loss and without.
+nobody-passes  The same captures as they are: the robust loss must not cost much.
+light          A kitchen whose exposures differ, 300 s, with --appearance and without, scored on right halves of photos
+               to whose left halves the light was fitted.
+masked         A statue inside its masks, codes of appearance with the robust loss and without, scored so, too.
 
 Each training is a process of its own, scored on views that were held out; a gap is that of the first arm and another
 of the same seed, the smallest over the seeds counts. Time is that of the wall, of a machine with nothing else to do;
@@ -25,6 +30,7 @@ stopped.
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +46,7 @@ from taichi_nerf.devices import machine
 
 BEFORE = ("--model.field.hash-grid.decay", "0", "--model.sampling.warmup-threshold", "1")  # of Instant-NGP
 NO_POINTS = ("--depth.weight", "0")
+OCCLUDED = ("--perturb", "occluders")
 HASH_360 = ("--model", "mip-nerf-360", "--encoding", "hash")
 LEGO, HALF, QUARTER = "nerf_synthetic/lego", ("--downscale", "2"), ("--downscale", "4")
 ALL = ("--test-every", "1")  # of the test views are scored
@@ -77,6 +84,8 @@ class Question:
     seconds: float
     least: dict[str, float]
     """By the name of another arm."""
+    half_image: bool = False
+    """Whether the light of test photos is fitted to their left halves, and their right halves are scored."""
 
 
 QUESTIONS = {
@@ -105,6 +114,18 @@ QUESTIONS = {
     "refined": Question(
         scenes=("fox",), seconds=300,
         arms={"refined": ("--refine.poses",), "as it is": ()}, least={"as it is": 0.0}),
+    "passers-by": Question(
+        scenes=("fox", "bonsai"), seconds=300,
+        arms={"robust": (*OCCLUDED, "--robust"), "as it is": OCCLUDED}, least={"as it is": 1.0}),
+    "nobody-passes": Question(
+        scenes=("fox", "bonsai"), seconds=300,
+        arms={"robust": ("--robust",), "as it is": ()}, least={"as it is": -0.2}),
+    "light": Question(
+        scenes=("kitchen",), seconds=300, half_image=True,
+        arms={"appearance": ("--appearance",), "as it is": ()}, least={"as it is": 0.0}),
+    "masked": Question(
+        scenes=("statue",), seconds=300, half_image=True,
+        arms={"robust, codes": ("--robust",), "codes": ()}, least={"codes": 0.0}),
 }
 
 
@@ -132,6 +153,12 @@ def few_photos(capture: Path, copy: Path, chosen: tuple[int, ...]) -> Path:
     content["train_filenames"] = [files[n] for n in chosen]
     content["test_filenames"] = [file for n, file in enumerate(files) if n not in chosen]
     return with_file(capture, copy, "transforms.json", content)
+
+
+def half_image_scores(run: Path, clock: list[str]) -> dict:
+    """Of right halves, after what only a photo can tell was fitted to the left ones."""
+    command = [sys.executable, "-m", "taichi_nerf", "eval", str(run), "--half-image", "--json", *clock]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def report(question: Question, scenes: list[str], found: dict[str, float]) -> str:
@@ -195,6 +222,8 @@ def main():
             run = (settings.runs or Path(temporary)) / "-".join((name, scene, str(seed), arm)).replace(" ", "-")
             shutil.rmtree(run, ignore_errors=True)  # one that was stopped
             scores = measure(path, options, run, processor=settings.processor)
+            if question.half_image:
+                scores |= half_image_scores(run, clock)
             with lock:
                 kept.setdefault(name, {})[f"{scene}/{seed}/{arm}"] = scores["psnr"]
                 print(f"{name}, {scene}, seed {seed}, {arm}: {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}, "
