@@ -40,6 +40,8 @@ class Row:
     extracted: float
     tuned: float
     leaves: int
+    surface: float
+    """Of the leaves, in sides of the box squared: their number if all octrees had leaves of one size."""
     extracting: float
     tuning: float
     model_frame: float
@@ -78,8 +80,10 @@ def measured(scene, settings: argparse.Namespace, seed: int, sparsity: SparsityC
     warm_up(trainer)
     fine_tune(trainer, validation, told=lambda share, text: None)
     octree = without_unseen(octree, scene, extraction.threshold, silent)
+    leaves = int((octree.field.cell_density > 0).sum())
+    side = 2 * octree.config.radius[0] / 2**octree.field.tree.depth
     return Row(sparsity=sparsity.weight, model=of_model, extracted=of_extraction, tuned=score(octree),
-               leaves=int((octree.field.cell_density > 0).sum()), extracting=extracting,
+               leaves=leaves, surface=leaves * side**2, extracting=extracting,
                tuning=time.perf_counter() - start, model_frame=frame(model), octree_frame=frame(octree))
 
 
@@ -120,8 +124,8 @@ def main():
     print(f"\nworst: {min(row.extracted - row.model for row in rows):+.2f} dB after extraction, "
           f"{min(row.tuned - row.model for row in rows):+.2f} dB after fine-tuning")
     if settings.sparsity:
-        without, pulled = (sum(row.leaves for row in rows if (row.sparsity > 0) == on) for on in (False, True))
-        print(f"leaves with the pull towards empty space: {pulled / without:.0%} of those without")
+        without, pulled = (sum(row.surface for row in rows if (row.sparsity > 0) == on) for on in (False, True))
+        print(f"leaves with the pull towards empty space, of one size: {pulled / without:.0%} of those without")
 
 
 if __name__ == "__main__":
