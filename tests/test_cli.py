@@ -1421,7 +1421,7 @@ def test_points_of_structure_from_motion_count_unless_they_are_to_be_left_out(ca
     model.write_text(tmp_path / "arc/sparse/0")
     write_images(tmp_path / "arc/images", model.names)
     said = ("40 points of structure from motion, seen 400 times, count in the training with the weight 0.1, which "
-            "falls to 0; without them: --depth.weight 0")
+            "falls to 0 in the first 50% of the training; without them: --depth.weight 0")
     for options, counted in (((), True), (("--depth.weight", "0"), False)):
         run = tmp_path / f"run-{counted}"
         command = ("train", tmp_path / "arc", "--steps", 2, "--output", run, *SMALL, *options)

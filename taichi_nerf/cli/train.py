@@ -682,7 +682,8 @@ def _tell_distances(scene: "Scene", trainer: "Trainer"):
     seen, depth = len(term.distance), term.config
     whose = f"{len(scene.points)} points of structure from motion, seen {seen} times," if depth.of == "points" else (
         f"the depth images, which know {seen} pixels,")
-    fall = "" if depth.final == 1 else f", which falls to {depth.weight * depth.final:g}"
+    course = "to the end" if depth.until == 1 else f"in the first {depth.until:.0%} of the training"
+    fall = "" if depth.final == 1 else f", which falls to {depth.weight * depth.final:g} {course}"
     say(f"{whose} count in the training with the weight {depth.weight:g}{fall}; without them: --depth.weight 0")
 
 

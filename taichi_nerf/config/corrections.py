@@ -69,10 +69,11 @@ class DepthConfig:
 
     weight: float | None = None
     """Of the loss of the depth at the start, next to that of the colour; 0: none; left open: where training images saw
-    points of structure from motion, 0.1 that falls to 0."""
+    points of structure from motion, 0.1 that falls to 0 by the middle of the training."""
     final: float | None = None
-    """The weight falls evenly over the training, to this part of it; left open: to 0 where the weight is left open,
-    else it stays."""
+    """The weight falls evenly to this part of it; left open: to 0 where the weight is left open, else it stays."""
+    until: float = 0.5
+    """Part of the training after which the weight has fallen that far, and stays; 1: it falls to the end."""
     of: Literal["points", "images"] | None = None
     """Whose distances: of points, or of depth images; left open: of points where the weight is, too, else of depth
     images where there are some."""
@@ -82,6 +83,7 @@ class DepthConfig:
     def __post_init__(self):
         within(self, 0, MANY, "weight")
         within(self, 0, 1, "final")
+        above(self, 0, 1, "until")
         above(self, 0, 1, "rays")
         require(self.of != "images" or self.weight is not None, "of images needs a weight: give depth.weight, too")
 

@@ -115,10 +115,10 @@ class InstantNGPStep:
         colours.backward(drawn, density)
         comparison.add_density_gradient(colours, density)
         density.backward(colours.at_visible.inputs_gradient)
-        if self.distances is not None:
+        if self.distances is not None and (weight := self.term.weight(standing)) > 0:
             own = self.term.seeds(seeds)
-            self.distances.differentiate(own.rays, own.jitter, per_pixel, self.model.widened(standing),
-                                         self.term.weight(standing), comparison.errors)
+            self.distances.differentiate(own.rays, own.jitter, per_pixel, self.model.widened(standing), weight,
+                                         comparison.errors)
         if self.sparsity is not None:
             self.sparsity.differentiate(seeds, density.count, comparison.errors)
 

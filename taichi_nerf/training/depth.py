@@ -12,12 +12,12 @@ lacking lies at infinity, and no ray misses by more than 1. Where t_i is near d,
 distance it is zero for nothing but a surface at d: fog before it cannot be made up for by matter behind. It is linear
 in the weights, and needs no deviation, which the likelihood of DS-NeRF does (Deng et al. 2022).
 
-    loss = weight (1 - (1 - final) progress) mean_r c_r miss_r
+    loss = weight (1 - (1 - final) min(progress / until, 1)) mean_r c_r miss_r
 
 Points are not all right. One that is wrong by much pulls no harder than any other, as the loss is bounded. Those whose
 distance is less sure count less, by c = 1 / (1 + (s / 3 m)^2) over its mean, where s is the deviation of the distance
 as a part of it (`data.triangulation`) and m the median of these. And the weight falls: in the beginning distances say
-where surfaces are, in the end the photos say it better.
+where surfaces are, in the end the photos say it better. Where it has fallen to nothing no further rays are cast.
 """
 
 from dataclasses import replace
@@ -141,16 +141,19 @@ class KnownDistances:
         self.pixel_index, self.distance, self.confidence = (torch.from_numpy(values).to(device) for values in known)
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
-        """The loss above of as many rays for those of `batch` as the settings say."""
+        """The loss above of as many rays for those of `batch` as the settings say; none where it has no weight left."""
+        if (weight := self.weight(standing)) == 0:
+            return {}
         count, own = max(1, round(self.config.rays * len(batch))), self.seeds(standing.seeds)
         image_index, place, distance, confidence = self.draw(count, own.rays)
         rays = self.source.through(image_index, place, standing)
         seen = self.model.render(rays, replace(standing, seeds=own))
-        return {"depth": self.weight(standing) * (confidence * transport_loss(seen, distance)).mean()}
+        return {"depth": weight * (confidence * transport_loss(seen, distance)).mean()}
 
     def weight(self, standing: Standing) -> float:
         """Of the loss, at this point of the training."""
-        return self.config.weight * (1 - (1 - self.config.final) * standing.progress)
+        fallen = min(standing.progress / self.config.until, 1.0)
+        return self.config.weight * (1 - (1 - self.config.final) * fallen)
 
     @staticmethod
     def seeds(seeds: Seeds) -> Seeds:

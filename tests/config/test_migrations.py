@@ -23,7 +23,8 @@ OLD = ("instant-ngp", "nerf", "mip-nerf", "mip-nerf-360")  # systems that these 
 
 def settings(kind: str = "instant-ngp", encoding: str | None = None, **scene) -> dict:
     found = recipe(kind, encoding=encoding)
-    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=DepthConfig(weight=0.0))
+    depth = DepthConfig(weight=0.0, until=1.0)  # which fell to the end, if it did
+    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=depth)
     run = dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
     if "widths" in run["model"]:
         run["model"]["widths"] = "off"  # as all were that did not know of them

@@ -126,8 +126,16 @@ def test_points_count_less_and_less_where_nothing_is_said(small_scene):
     assert (config.weight, config.final, config.of) == (0.1, 0.0, "points")
     assert settled_depth(config, scene) == config
     known = distances_of(scene, weight=None)
-    weights = [known.weight(Standing(step=3, progress=p, seeds=SEEDS)) for p in (0.0, 0.5, 1.0)]
-    assert weights == pytest.approx([0.1, 0.05, 0.0])
+    weights = [known.weight(Standing(step=3, progress=p, seeds=SEEDS)) for p in (0.0, 0.25, 0.5, 1.0)]
+    assert weights[:2] == pytest.approx([0.1, 0.05]) and weights[2:] == [0, 0]
+
+
+def test_no_further_rays_are_cast_once_the_weight_has_fallen_to_nothing(small_scene):
+    known = distances_of(with_points(small_scene), weight=None)
+    known.source = known.model = None  # of which no ray asks
+    assert known.losses(None, range(8), Standing(step=3, progress=0.5, seeds=SEEDS)) == {}
+    with pytest.raises(AttributeError):
+        known.losses(None, range(8), Standing(step=3, progress=0.49, seeds=SEEDS))
 
 
 def test_a_weight_that_is_given_stays_and_is_that_of_depth_images_first(small_scene):
@@ -137,7 +145,8 @@ def test_a_weight_that_is_given_stays_and_is_that_of_depth_images_first(small_sc
     assert settled_depth(DepthConfig(weight=0.3, final=0.5, of="points"), scene).of == "points"
     assert settled_depth(DepthConfig(weight=0.0), scene).weight == 0
     known = distances_of(scene, weight=0.4, final=0.5)
-    assert known.weight(Standing(step=3, progress=0.5, seeds=SEEDS)) == pytest.approx(0.3)
+    assert [known.weight(Standing(step=3, progress=p, seeds=SEEDS)) for p in (0.25, 0.5, 1.0)] == pytest.approx(
+        [0.3, 0.2, 0.2])
 
 
 def test_depth_images_count_only_with_a_weight():

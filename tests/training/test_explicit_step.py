@@ -50,6 +50,8 @@ CASES = {
     "exposure-rays-per-pixel": {"training": {"exposure": ExposureConfig(learned=True)}, "per_pixel": 4},
     "depth": {"training": {"depth": DepthConfig(weight=0.3)}},
     "points": {"points": True, "training": {"depth": DepthConfig(weight=0.6, final=0.2, of="points")}},
+    "points-fallen": {"points": True,
+                      "training": {"depth": DepthConfig(weight=0.6, final=0.0, of="points", until=0.4)}},
     "depth-rays-per-pixel": {"training": {"depth": DepthConfig(weight=0.3)}, "per_pixel": 4},
     "scales": {"scales": 2},
     "masks": {"masked": True},
