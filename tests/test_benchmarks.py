@@ -390,6 +390,23 @@ def test_the_tests_of_the_plan_are_there(job):
     assert places and all((BENCHMARKS.parent / place).exists() for place in places)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_terminated_series_of_kills_leaves_nothing_running(tmp_path):
+    """In place of torchrun there is something that says who it is and stays."""
+    (tmp_path / "stays.sh").write_text('echo $$ > "$0.id"; exec sleep 600')
+    program = (f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); sys.argv[1:] = []; import kills\n"
+               f"kills.command = lambda *_: ['sh', {str(tmp_path / 'stays.sh')!r}]; kills.main()")
+    process = subprocess.Popen([sys.executable, "-c", program])
+    told, end = tmp_path / "stays.sh.id", time.monotonic() + 60
+    while not (told.is_file() and told.read_text().strip()):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+
+
 def rehearse(folder: Path, *names: str) -> tuple[int, dict[str, dict]]:
     command = [sys.executable, BENCHMARKS / "gpu.py", "--backends", "cpu", "--output", folder, "--only", *names]
     code = subprocess.run(command, capture_output=True, text=True, timeout=580).returncode
