@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,11 @@ def trained(scene: str, options: list[str], output: Path) -> tuple[float, float,
     command = [sys.executable, "-m", "taichi_nerf", "train", scene, *options, "--orbit-frames", "0", "--output",
                str(output)]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    said = run.stderr.read()
+    try:
+        said = run.stderr.read()
+    except BaseException:  # this is ended
+        run.terminate()
+        raise
     _, status, usage = os.wait4(run.pid, 0)
     if status != 0:
         sys.exit(f"{' '.join(command)} failed:\n{said}")
@@ -60,6 +65,7 @@ def main():
     own = sys.argv[1:sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     settings, others = parser.parse_args(own), sys.argv[2 + len(own):]
     shared = ["--backend", "cpu", "--preset", "small", "--downscale", str(settings.downscale), *others]
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     log2_entries = train_defaults("cpu", "instant-ngp", "small", None).model.field.hash_grid.log2_entries
     print(f"{machine()}; {Path(settings.scene).name}, {settings.blocks} blocks of {settings.steps} steps\n")
     print("| seed | | PSNR | SSIM | processor seconds |\n|---:|---|---:|---:|---:|")
