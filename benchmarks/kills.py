@@ -10,6 +10,7 @@ checkpoint costs little beside its interval. Needs Linux.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -52,14 +53,24 @@ def wait_until(process: subprocess.Popen, condition, seconds: float = PATIENCE):
         time.sleep(0.05)
 
 
-def started(folder: Path, settings: argparse.Namespace, errors) -> subprocess.Popen:
+def command(folder: Path, settings: argparse.Namespace) -> list[str]:
     """Two ranks that train."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               "--max-restarts", str(settings.kills), "-m", "taichi_nerf", "train", "--downscale", "4", "--backend",
-               "cpu", "--threads", "1", "--steps", str(settings.steps), "--checkpoint-seconds", str(settings.interval),
-               "--model.field.hash-grid.log2-entries", "12", "--orbit-frames", "0", "--output", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            "--max-restarts", str(settings.kills), "-m", "taichi_nerf", "train", "--downscale", "4", "--backend",
+            "cpu", "--threads", "1", "--steps", str(settings.steps), "--checkpoint-seconds", str(settings.interval),
+            "--model.field.hash-grid.log2-entries", "12", "--orbit-frames", "0", "--output", str(folder)]
+
+
+@contextlib.contextmanager
+def started(command: list[str], errors=subprocess.DEVNULL):
+    """A process that does not outlive this context; torchrun takes its ranks along."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def kill_again_and_again(process: subprocess.Popen, folder: Path, settings: argparse.Namespace) -> list[float]:
@@ -87,15 +98,14 @@ def main():
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between two checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     settings = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as within, open(Path(within) / "errors", "w+") as errors:
         whole, killed = Path(within) / "whole", Path(within) / "killed"
-        assert started(whole, settings, subprocess.DEVNULL).wait() == 0
-        process = started(killed, settings, errors)
-        try:
+        with started(command(whole, settings)) as process:
+            assert process.wait() == 0
+        with started(command(killed, settings), errors) as process:
             lost = kill_again_and_again(process, killed, settings)
             assert process.wait() == 0
-        finally:
-            process.terminate()
         errors.seek(0)
         stood = [int(each) for each in re.findall(r"stands at step (\d+), after", errors.read())]
         psnr = [json.loads((folder / "metrics.json").read_text())["psnr"] for folder in (whole, killed)]

@@ -1,7 +1,8 @@
 """Block-NeRF on the built-in street: blocks against one model, and what each of its parts is worth.
 
     python benchmarks/streets.py [--segments 4] [--blocks 4] [--resolution 100] [--steps 1500] [--seeds 3]
-    python benchmarks/streets.py --only-cast                       # of all that the colour cast alone
+    python benchmarks/streets.py --only cast                       # of all that the colour cast alone
+    python benchmarks/streets.py --only blocks exposure --steps 1500
 
 Test views lie between the training views, in the light of the first drive and neutral exposure. For each seed:
 
@@ -17,8 +18,9 @@ Test views lie between the training views, in the light of the first drive and n
                       the second block without a cast
 
 The jump is the largest mean difference between neighbouring frames of a drive, less that of the exact pictures. A point
-is hidden from a block where no training camera of it sees it; the area under the curve is that of the mean visibility
-over directions to its cameras, the smallest over the blocks. Prints a table in Markdown.
+is hidden from a block where no training camera of it sees it; the area under the curve is that of the greatest
+visibility over directions to its cameras, the smallest over the blocks. It is occluded in the picture of a camera where
+something opaque stands between. Prints a table in Markdown.
 """
 
 import argparse
@@ -45,6 +47,7 @@ from taichi_nerf.types import Shot
 
 DRIVE = 60  # frames
 CAST = (1.2, 1.0, 0.8)  # of the photos of a block
+PARTS = ("blocks", "exposure", "long", "cast")
 SEEN = 12  # views that two blocks are compared in
 
 
@@ -121,36 +124,40 @@ def jump(shown: np.ndarray, exact: np.ndarray) -> float:
     return float((change - usual).max())
 
 
-def hidden_area(model, scene: Scene, part: Scene, seed: int) -> float:
-    """Area under the curve of a block's visibility as a sign that none of its training cameras sees a point."""
+def hidden_areas(model, scene: Scene, part: Scene, seed: int) -> tuple[float, float]:
+    """Areas under the curve of a block's visibility as a sign that none of its training cameras sees a point, and that
+    one which has a point in its picture does not see it."""
     random, split = np.random.default_rng(seed), scene.splits["train"]
     points = [surface_points(split.cameras, n, split.depth[n]).reshape(-1, 3) for n in range(len(split))]
     points = np.concatenate(points)
     points = random.permutation(points[np.isfinite(points).all(axis=1)])[:1000]
-    seen = np.zeros(len(points), bool)
-    cameras = part.splits["train"].cameras
-    for n in range(len(cameras)):
-        seen |= sees(cameras, n, part.splits["train"].depth[n], points)
-    towards = points[:, None] - cameras.position  # [M, N, 3]
+    own = part.splits["train"]
+    framed, seen = np.stack([sees(own.cameras, n, own.depth[n], points) for n in range(len(own))], axis=2)  # [M, N]
+    towards = points[:, None] - own.cameras.position  # [M, N, 3]
     towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
-    inside = torch.from_numpy(scene.to_model(points)).repeat_interleave(len(cameras), dim=0)
-    turned = torch.from_numpy((towards.reshape(-1, 3) @ scene.rotation.T).astype(np.float32))
+    inside = torch.from_numpy(part.to_model(points)).repeat_interleave(len(own), dim=0)
+    turned = torch.from_numpy((towards.reshape(-1, 3) @ part.rotation.T).astype(np.float32))
     with torch.no_grad():
-        visible = model.visible(inside, turned).view(len(points), -1).amax(dim=1).numpy()
-    rank = np.empty(len(points))
-    rank[np.argsort(visible)] = np.arange(len(points))
-    return float((rank[seen].sum() - seen.sum() * (seen.sum() - 1) / 2) / (seen.sum() * (~seen).sum()))
+        visible = model.visible(inside, turned).view(framed.shape).numpy()
+    return area(visible.max(axis=1), seen.any(axis=1)), area(visible[framed], seen[framed])
 
 
-def sees(cameras, n: int, depth: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """[M] bool: whether camera n sees points [M, 3], by its exact depth [H, W]."""
+def area(value: np.ndarray, true: np.ndarray) -> float:
+    """Under the curve of `value` [M] as a sign of what is `true` [M]."""
+    rank = np.empty(len(value))
+    rank[np.argsort(value)] = np.arange(len(value))
+    return float((rank[true].sum() - true.sum() * (true.sum() - 1) / 2) / (true.sum() * (~true).sum()))
+
+
+def sees(cameras, n: int, depth: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[M] bool each: whether camera n has points [M, 3] in its picture, and sees them, by its exact depth [H, W]."""
     inside = (points - cameras.camera_to_world[n, :, 3]) @ cameras.camera_to_world[n, :, :3]  # [M, 3] in its axes
     with np.errstate(divide="ignore", invalid="ignore"):
         pixel = cameras.focal[n] * inside[:, :2] * (1, -1) / -inside[:, 2:] + cameras.principal[n]
-    within = (inside[:, 2] < 0) & (pixel >= 0).all(axis=1) & (pixel < cameras.size[n]).all(axis=1)
-    column, row = np.where(within[:, None], pixel, 0).astype(int).T
+    framed = (inside[:, 2] < 0) & (pixel >= 0).all(axis=1) & (pixel < cameras.size[n]).all(axis=1)
+    column, row = np.where(framed[:, None], pixel, 0).astype(int).T
     distance = np.linalg.norm(inside, axis=1)
-    return within & (distance <= 1.02 * depth[row, column] + 0.01)
+    return framed, framed & (distance <= 1.02 * depth[row, column] + 0.01)
 
 
 def main():
@@ -161,15 +168,14 @@ def main():
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", default="block-nerf")
-    parser.add_argument("--only-cast", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what is measured; all by default")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
     parser.add_argument("--output", help="JSON file of all figures")
     settings = parser.parse_args()
     runtime.init("cpu", threads=settings.threads)
     name = "street" if settings.segments == 4 else f"street-{settings.segments}"
     scene = builtin_scene(name, resolution=settings.resolution, splits=("train", "test"))
-    drive = None if settings.only_cast else exact_drive(scene, settings)
-    rows = [measured(scene, drive, settings, seed) for seed in range(settings.seeds)]
+    rows = [measured(scene, settings, seed) for seed in range(settings.seeds)]
     print(f"{machine()}; {scene.name}, {settings.steps} steps at {settings.resolution} pixels, "
           f"{settings.blocks} blocks\n")
     print("| | " + " | ".join(f"seed {seed}" for seed in range(settings.seeds)) + " |")
@@ -189,18 +195,33 @@ def exact_drive(scene: Scene, settings: argparse.Namespace) -> tuple[Cameras, np
     return cameras, rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]) * GREY[scene.background]
 
 
-def measured(scene: Scene, drive: tuple[Cameras, np.ndarray] | None, settings: argparse.Namespace,
-             seed: int) -> dict[str, float]:
-    """All figures of a seed, or without a `drive` those of the colour cast."""
-    blocks = blocks_of(scene, settings.blocks)
+def measured(scene: Scene, settings: argparse.Namespace, seed: int) -> dict[str, float]:
+    """The figures of a seed."""
+    blocks, found = blocks_of(scene, settings.blocks), {}
     parts = [within_block(scene, block) for block in blocks]
-    if drive is None:
-        models = [trained(part, settings.model, settings.steps, seed) for part in parts[:2]]
-        return measured_cast(blocks, models, parts, scene, settings, seed)
-    cameras, exact = drive
-    one = trained(scene, settings.model, settings.steps, seed)
-    found = {"PSNR of one, dB": psnr(one, scene)}
-    models = [trained(part, settings.model, settings.steps, seed) for part in parts]
+    if {"blocks", "exposure"} & {*settings.only}:
+        found["PSNR of one, dB"] = psnr(trained(scene, settings.model, settings.steps, seed), scene)
+    if "exposure" in settings.only and settings.model == "block-nerf":
+        dark = trained(scene, settings.model, settings.steps, seed, exposure_levels=0)
+        found["of one, no exposure"] = psnr(dark, scene)
+    if "long" in settings.only:
+        larger = recipe(settings.model, "small", "hash").model.field.hash_grid.log2_entries
+        long = trained(scene, settings.model, settings.steps * settings.blocks, seed,
+                       log2_entries=larger + int(np.log2(settings.blocks)))
+        found["of one, as long"] = psnr(long, scene)
+    count = len(blocks) if "blocks" in settings.only else 2 if "cast" in settings.only else 0
+    models = [trained(part, settings.model, settings.steps, seed) for part in parts[:count]]
+    if "blocks" in settings.only:
+        found |= measured_blocks(blocks, models, parts, scene, settings, seed)
+    if "cast" in settings.only:
+        found |= measured_cast(blocks, models, parts, scene, settings, seed)
+    return found
+
+
+def measured_blocks(blocks: list[Block], models: list, parts: list[Scene], scene: Scene,
+                    settings: argparse.Namespace, seed: int) -> dict[str, float]:
+    """The figures of trained blocks."""
+    (cameras, exact), found = exact_drive(scene, settings), {}
     known = matched(blocks, models, parts)
     whole = as_one(scene, known, models, parts)
     found["of blocks"] = psnr(whole, scene)
@@ -208,16 +229,12 @@ def measured(scene: Scene, drive: tuple[Cameras, np.ndarray] | None, settings: a
     whole.nearest_alone = True
     found["of nearest"] = psnr(whole, scene)
     found["jump of nearest"] = jump(frames_of(whole, scene, cameras), exact)
-    whole.nearest_alone = False
     found["of all that reach"] = psnr(as_one(scene, [replace(each, seen=()) for each in known], models, parts), scene)
     if settings.model == "block-nerf":
-        found["hidden points, AUC"] = min(hidden_area(model, scene, part, seed) for model, part in zip(models, parts))
-        dark = trained(scene, settings.model, settings.steps, seed, exposure_levels=0)
-        found["of one, no exposure"] = psnr(dark, scene)
-    larger = recipe(settings.model, "small", "hash").model.field.hash_grid.log2_entries + int(np.log2(settings.blocks))
-    long = trained(scene, settings.model, settings.steps * settings.blocks, seed, log2_entries=larger)
-    found["of one, as long"] = psnr(long, scene)
-    return found | measured_cast(blocks, models, parts, scene, settings, seed)
+        areas = [hidden_areas(model, scene, part, seed) for model, part in zip(models, parts)]
+        for what, values in zip(("hidden points", "occluded in the picture"), zip(*areas)):
+            found[f"{what}, AUC"] = min(values)
+    return found
 
 
 if __name__ == "__main__":

@@ -14,10 +14,14 @@ def main() -> int:
 
     open_closed_streams()
     from .cli import main as run
+    from .cli.stop import Interruption
 
     if ours:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = run()
+        signal.signal(signal.SIGINT, Interruption())  # what a command needs is loaded when it runs
+    try:
+        code = run()
+    except KeyboardInterrupt:  # while it said why it ends
+        code = 130
     if ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left is to tidy up
     return code

@@ -14,14 +14,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from taichi_nerf import cli
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # as for a script there
 
+import blocks  # noqa: E402
 import experiments  # noqa: E402
 import stages  # noqa: E402
+import streets  # noqa: E402
 from _gpu import boxes, figures, jobs, session, summary  # noqa: E402
 from _gpu.jobs import JOBS, Job, Row  # noqa: E402
 
@@ -73,6 +76,27 @@ def test_steps_of_several_trainers_are_timed_in_turn():
     trainers = [SimpleNamespace(step=partial(taken.append, name), totals=lambda: None) for name in "ab"]
     assert stages.in_turn(trainers, 2 * stages.TURN).shape == (2, 2)
     assert "".join(taken) == 2 * ("a" * stages.TURN + "b" * stages.TURN)
+
+
+def test_rows_of_blocks_have_the_same_total_of_steps():
+    assert blocks.options_of("blocks", 4, 600, 16) == ["--blocks", "4", "--steps", "600"]
+    assert blocks.options_of("long", 4, 600, 16) == ["--steps", "2400"]
+    assert blocks.options_of("large", 4, 600, 16) == ["--steps", "2400", blocks.TABLE, "18"], "four times the table"
+
+
+def test_the_area_under_the_curve_is_the_part_of_pairs_in_the_right_order(rng):
+    value, true = torch.rand(50, generator=rng).numpy(), (torch.rand(50, generator=rng) < 0.3).numpy()
+    assert streets.area(value, true) == pytest.approx((value[true][:, None] > value[~true]).mean())
+    assert streets.area(true + 0.1 * value, true) == 1 and streets.area(0.1 * value - true, true) == 0
+
+
+def test_a_camera_sees_what_is_in_its_picture_and_not_behind_something():
+    """It looks along -z, at a wall 3 away."""
+    camera = SimpleNamespace(camera_to_world=np.eye(4)[None, :3], focal=np.full((1, 2), 4.0),
+                             principal=np.full((1, 2), 4.0), size=np.full((1, 2), 8))
+    points = np.array([(0.1, 0.1, -2.9), (0.1, 0.1, -3.2), (9.0, 0.0, -3.0), (0.0, 0.0, 3.0)])
+    framed, seen = streets.sees(camera, 0, np.full((8, 8), 3.0), points)
+    assert framed.tolist() == [True, True, False, False] and seen.tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("[a-z]*.py")), ids=lambda path: path.stem)
@@ -388,6 +412,23 @@ def test_the_trainings_of_the_plan_have_settings_that_there_are(job, small, tmp_
 def test_the_tests_of_the_plan_are_there(job):
     places = [word for word in f"{job.card} {job.small}".split() if word.startswith("tests/")]
     assert places and all((BENCHMARKS.parent / place).exists() for place in places)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_terminated_series_of_kills_leaves_nothing_running(tmp_path):
+    """In place of torchrun there is something that says who it is and stays."""
+    (tmp_path / "stays.sh").write_text('echo $$ > "$0.id"; exec sleep 600')
+    program = (f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); sys.argv[1:] = []; import kills\n"
+               f"kills.command = lambda *_: ['sh', {str(tmp_path / 'stays.sh')!r}]; kills.main()")
+    process = subprocess.Popen([sys.executable, "-c", program])
+    told, end = tmp_path / "stays.sh.id", time.monotonic() + 60
+    while not (told.is_file() and told.read_text().strip()):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
 
 
 def rehearse(folder: Path, *names: str) -> tuple[int, dict[str, dict]]:

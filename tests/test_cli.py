@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 from taichi_nerf import cli, devices, query, runtime
 from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
+from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _Reporter
 from taichi_nerf.cli.view import _wait_for_model
 from taichi_nerf.config import SYSTEMS, few_view_settings, flattened
@@ -1146,6 +1147,51 @@ def test_an_interruption_while_modules_load_is_no_traceback():
         err = process.communicate(timeout=60)[1]
         assert process.returncode in (130, -signal.SIGINT, 2), err
         assert "Traceback" not in err
+
+
+@pytest.fixture
+def interruption():
+    """What the command line makes of SIGINT."""
+    before = signal.signal(signal.SIGINT, Interruption())
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def interrupted_module(tmp_path, monkeypatch):
+    """Name of a module that is interrupted while it loads, and takes whatever comes of that for another failure."""
+    (tmp_path / "interrupted_while_it_loads.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\n    loaded = False\n"
+        "except BaseException:\n    torn = True\nloaded = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "interrupted_while_it_loads"
+    sys.modules.pop("interrupted_while_it_loads", None)
+
+
+def test_an_interruption_is_one_at_once_where_nothing_loads(interruption):
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interruption_waits_until_a_module_has_loaded(interruption, interrupted_module):
+    with pytest.raises(KeyboardInterrupt):
+        __import__(interrupted_module)
+        pytest.fail("it is forgotten")
+    module = sys.modules[interrupted_module]
+    assert module.loaded and not hasattr(module, "torn")
+
+
+def test_a_second_interruption_does_not_wait(interruption, interrupted_module, tmp_path, monkeypatch):
+    def end(code):
+        raise SystemExit(code)
+
+    file = tmp_path / f"{interrupted_module}.py"
+    file.write_text(file.read_text().replace("False", "False\n    signal.raise_signal(signal.SIGINT)"))
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(KeyboardInterrupt):  # of the first, which the module does not see
+        __import__(interrupted_module)
+        pytest.fail("it is forgotten")
+    assert sys.modules[interrupted_module].torn
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the shell")

@@ -93,10 +93,14 @@ def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
     from ..export.page import field_scene, octree_scene, poster_camera
     from ..models.views import render_view
     from ..training import checkpoint
+    from ..training.blocks import block_folder, is_cut
     from ..training.evaluate import GREY
     from ..training.folder import RunFolder
 
     run = RunFolder.open(command.run)
+    if is_cut(run.path):
+        raise UserError(f"a page shows one model, and {run.path} is cut into blocks; "
+                        f"{_make_an_octree(block_folder(run.path, 0), 'of one of them')}")
     if system_of(run.config.model).moves:
         raise UserError(f"a page shows what stands still, and {run.path} is a run of {run.config.model.kind}, whose "
                         f"scene moves; make a video with taichi-nerf render {quoted(run.path)} --time 0 1, or look at "
@@ -126,8 +130,8 @@ def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
                    "up": up_axis(cameras.camera_to_world) if command.up is None else command.up}
 
 
-def _make_an_octree(run: Path) -> str:
-    return f"make an octree of it with taichi-nerf octree {quoted(run)}, and give the run that comes out"
+def _make_an_octree(run: Path, what: str = "of it") -> str:
+    return f"make an octree {what} with taichi-nerf octree {quoted(run)}, and give the run that comes out"
 
 
 def _codebooks(line: Progress):

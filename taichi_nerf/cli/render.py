@@ -299,13 +299,13 @@ def render(command: Render) -> int:
             for output in outputs.values():
                 make_folder(output.parent if output.suffix == ".mp4" else output)
         shots = Shot(time=None if times is None else torch.from_numpy(times))
-        with Progress("rendering") as line:
-            codes = {}
-            if command.appearance:
+        if command.appearance:
+            with Progress("fitting the light") as line:
                 lights = lights_of(model, run, command.appearance, command.scene,
-                                   on_step=lambda done, total: line.count(done, total, "steps of fitting a light"))
-                codes["appearance"] = lights_along(lights, len(cameras))
-            shots = replace(shots, codes={name: values.cpu() for name, values in codes.items()})
+                                   on_step=lambda done, total: line.show(
+                                       done / total, f"{done} of {total} steps, {line.left(done / total)}"))
+            shots = replace(shots, codes={"appearance": lights_along(lights, len(cameras)).cpu()})
+        with Progress("rendering") as line:
             if command.light:
                 shown.light = _light(command, run, scene, left, places, shots[:1], panorama)
             if command.pair:
@@ -459,7 +459,7 @@ def _panorama(command: Render) -> "np.ndarray":
     from ..data.panorama import read_panorama
 
     stops = command.light_stops or 0.0
-    picture = 2.0**stops * read_panorama(command.picture)
+    picture = 2.0**stops * read_panorama(command.picture, lambda text: say(f"taichi-nerf: {text}"))
     mean = float(picture.mean())
     if not DARKEST < mean < BRIGHTEST:
         say(f"taichi-nerf: the light of {quoted(command.picture)} is {mean:.2g} in the mean, where 1 is white, so that "

@@ -1,7 +1,47 @@
 """Being stopped by a signal, with time to save."""
 
 import contextlib
+import os
 import signal
+import sys
+from types import FrameType
+
+_LOADER = "<frozen importlib._bootstrap>"  # the file of the frames that load a module
+
+
+class Interruption:
+    """A handler of SIGINT that raises KeyboardInterrupt; while modules load, as soon as they have.
+
+    Raised in the middle of an import it would leave a library half there, and those in C++ then end the process by an
+    abort, or take it for an import that failed and go on without. A second SIGINT by then ends the process at once.
+    """
+
+    held = False
+
+    def __call__(self, number: int, frame: FrameType | None):
+        importer = _importer(frame)
+        if importer is None:
+            raise KeyboardInterrupt
+        if self.held:
+            os._exit(130)
+        self.held = True
+        importer.f_trace = self._interrupt  # called where its import is done, as a debugger would be
+        sys.settrace(lambda *_: None)
+
+    def _interrupt(self, frame: FrameType, event: str, argument):
+        self.held, frame.f_trace = False, None
+        sys.settrace(None)
+        raise KeyboardInterrupt
+
+
+def _importer(frame: FrameType | None) -> FrameType | None:
+    """The frame whose import is going on in `frame`, the outermost one if modules import each other; None: none is."""
+    found = None
+    while frame is not None:
+        if frame.f_code.co_filename == _LOADER:
+            found = frame.f_back
+        frame = frame.f_back
+    return found
 
 
 class Terminated(BaseException):

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from .settings import MANY, above, require, within
+from .settings import MANY, require, within
 
 CELLS_PER_PIXEL, FINEST = 1.25, 2048  # of the finest level of a hash grid; the latter is Instant-NGP's
 MOST_LEVELS = 32  # each is a part of the kernels
@@ -38,7 +38,9 @@ class HashGridConfig:
         require(self.features in (1, 2, 4, 8), f"features must be 1, 2, 4 or 8, got {self.features}")
         within(self, 8, 24, "log2_entries")
         within(self, 0, MANY, "decay")
-        above(self, 0, 1, "decay_until")
+        require(self.decay_until is None or 0 < self.decay_until <= 1,
+                "decay-until must be above 0 and at most 1, or None for a decay that stays to the end, got "
+                f"{self.decay_until}")
         finest = FINEST if self.max_resolution is None else self.max_resolution
         require(2 <= self.base_resolution <= finest <= MOST_VERTICES,
                 f"resolutions must satisfy 2 <= base <= max <= {MOST_VERTICES}, got {self.base_resolution} and "

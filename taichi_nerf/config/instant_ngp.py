@@ -39,7 +39,7 @@ class SamplingConfig:
     """Updates in the beginning that look at cells of the whole grid alone."""
     warmup_threshold: float = 0.1
     """Part of the threshold in the first update, which rises to all of it over the warm-up: what is thin is not there
-    yet when the first update looks, and a cell that is given up hardly ever comes back."""
+    yet when the first update looks, and a cell that is given up hardly ever comes back. 1: all of it from the start."""
     cells_per_update: int = 2**14
     """Cells whose density an update looks at."""
     decay: float = 0.95
@@ -59,7 +59,9 @@ class SamplingConfig:
         within(self, 0, LARGEST, "first_update", "warmup_updates")
         within(self, 1, MOST_SAMPLES, "cells_per_update")
         require(0 <= self.early_stop < 1, f"early-stop must be in [0, 1), got {self.early_stop}")
-        above(self, 0, 1, "decay", "warmup_threshold")
+        above(self, 0, 1, "decay")
+        require(0 < self.warmup_threshold <= 1, "warmup-threshold must be above 0 and at most 1, which is the whole "
+                f"threshold from the start, got {self.warmup_threshold}")
         within(self, 0, MANY, "threshold")
 
 

@@ -41,8 +41,9 @@ def blocks_of(scene: Scene, count: int) -> list[Block]:
     positions = _positions(scene, "train")
     places = len(np.unique(positions, axis=0))
     if places < count:
-        raise UserError(f"{scene.name} cannot be cut into {count} blocks: its {len(positions)} training images are "
-                        f"from {places} places; give at most {places} --blocks")
+        raise UserError(f"{scene.name} cannot be cut into {count} blocks: " + (
+            f"its {len(positions)} training images are from {places} places; give at most {places} --blocks"
+            if places > 1 else "all that it is trained on was seen from one place; leave out --blocks"))
     centres, own = _clusters(positions, count)
     radius = np.array([np.linalg.norm(positions[own == k] - centres[k], axis=1).max() for k in range(count)])
     if count > 1:

@@ -26,6 +26,7 @@ from ..config import BatchConfig, RayBatchConfig, SettingError
 from ..devices import RANK_VARIABLES
 from ..errors import RankLost, UserError
 from ..models.model import Model
+from ..output import speak
 from ..types import Seeds, Standing
 
 __all__ = ["ALONE", "Ranks", "Team", "part_of", "team_of"]
@@ -268,10 +269,11 @@ def team_of(environment: Mapping[str, str] = os.environ) -> Iterator[Team]:
     if any(name not in environment for name in RANK_VARIABLES):
         yield ALONE
         return
-    rank, world = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
-    if not 0 <= rank < world:
-        raise UserError(f"RANK is {rank} and WORLD_SIZE {world}, whose ranks are 0 to {world - 1}; start the ranks by "
-                        "torchrun, which sets both")
+    with _known_here_alone():
+        rank, world = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
+        if not 0 <= rank < world:
+            raise UserError(f"RANK is {rank} and WORLD_SIZE {world}, whose ranks are 0 to {world - 1}; start the ranks "
+                            "by torchrun, which sets both")
     import torch.distributed
 
     apart = environment.get("LOCAL_WORLD_SIZE") != str(world)
@@ -290,6 +292,16 @@ def team_of(environment: Mapping[str, str] = os.environ) -> Iterator[Team]:
         yield Ranks(torch.distributed, rank, world, apart=apart, store=store, lives=lives)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def _known_here_alone() -> Iterator[None]:
+    """Within, UserError is said by this rank: it has not met those who could."""
+    try:
+        yield
+    except UserError:
+        speak()
+        raise
 
 
 def part_of(config: BatchConfig | RayBatchConfig, team: Team) -> BatchConfig | RayBatchConfig:

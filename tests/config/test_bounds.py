@@ -7,7 +7,16 @@ from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
-from taichi_nerf.config import SYSTEMS, FieldConfig, HashGridConfig, SceneConfig, SettingError, TrainingConfig, recipe
+from taichi_nerf.config import (
+    SYSTEMS,
+    FieldConfig,
+    HashGridConfig,
+    SamplingConfig,
+    SceneConfig,
+    SettingError,
+    TrainingConfig,
+    recipe,
+)
 from taichi_nerf.config.settings import LARGEST
 
 STARTS = [SceneConfig(), TrainingConfig(), *(
@@ -59,10 +68,16 @@ def test_all_numbers_are_looked_at():
     ({"levels": 100_000}, "levels must be from 1 to 32, got 100000"),
     ({"max_resolution": 2_000_000_000}, "2 <= base <= max <= 1048576, got 16 and 2000000000"),
     ({"log2_entries": 31}, "log2-entries must be from 8 to 24, got 31"),
+    ({"decay_until": 0.0}, "decay-until must be above 0 and at most 1, or None for a decay that stays to the end, got"),
 ])
 def test_a_hash_grid_that_kernels_cannot_count_is_refused(change, message):
     with pytest.raises(SettingError, match=message):
         HashGridConfig(**change)
+
+
+def test_who_wants_no_warm_up_of_the_threshold_is_told_how():
+    with pytest.raises(SettingError, match="warmup-threshold must be above 0 and at most 1, which is the whole thresh"):
+        SamplingConfig(warmup_threshold=0.0)
 
 
 def test_the_decay_of_a_hash_grid_falls_to_nothing_or_stays():

@@ -27,6 +27,11 @@ def along_a_street(count=40, length=8.0, origin=(0.0, 0.0, 0.0)):
                  background="black", origin=np.array(origin))
 
 
+def alone(scene):
+    """The scene with one training view."""
+    return dataclasses.replace(scene, splits={**scene.splits, "train": scene.splits["train"].subset([0])})
+
+
 def test_blocks_lie_along_the_street_overlap_by_half_and_hold_every_camera():
     scene = along_a_street()
     blocks = blocks_of(scene, 4)
@@ -85,5 +90,9 @@ def test_the_model_of_a_block_without_bounds_is_larger_around_it():
 def test_what_cannot_be_cut_is_said():
     with pytest.raises(UserError, match="cannot be cut into 41 blocks: its 40 training images are from 40 places"):
         blocks_of(along_a_street(), 41)
+    with pytest.raises(UserError, match="street cannot be cut into 2 blocks: all that it is trained on was seen from "
+                                        "one place; leave out --blocks"):
+        blocks_of(alone(along_a_street()), 2)
+    assert len(blocks_of(alone(along_a_street()), 1)) == 1
     with pytest.raises(UserError, match=r"no training image of street is within 0\.1 of 9, 9, 9: give another place"):
         within_block(along_a_street(), Block(centre=(9.0, 9.0, 9.0), radius=0.1))

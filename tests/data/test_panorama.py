@@ -34,8 +34,12 @@ def test_a_large_picture_becomes_its_means(tmp_path):
 def test_values_that_are_no_light_give_none(tmp_path):
     picture = np.ones((2, 4, 3), np.float32)
     picture[0, 0], picture[0, 1], picture[0, 2] = np.nan, -3.0, np.inf
-    found = read_panorama(write_exr(tmp_path / "odd.exr", picture))
+    told = []
+    found = read_panorama(write_exr(tmp_path / "odd.exr", picture), told.append)
     assert (found[0, :2] == 0).all() and (found[0, 2] == 65504).all() and (found[1] == 1).all()
+    assert len(told) == 1 and "odd.exr has 2 of 8 pixels that are infinite or no number; they shine with" in told[0]
+    read_panorama(write_exr(tmp_path / "even.exr", np.ones((2, 4, 3), np.float32)), told.append)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(("name", "shape", "said"), [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,7 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training import blocks as cut
+from taichi_nerf.training import extraction
 from taichi_nerf.training.run import make_model
 from taichi_nerf.types import Shot
 from taichi_nerf.viewer.door import Door
@@ -137,8 +139,16 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
     picture = Door(following.model).picture(look, Shown(), (8, 6), lambda: False).image
     assert picture.shape == (6, 8, 3) and str(following).startswith("step 6, after ")
 
-    # what shows one model wants one of them
-    assert cli.main(["page", str(run), "-o", str(tmp_path / "page.html")]) == 2
+    # what shows one model wants one of them, and takes what it asks for
+    page = ["page", str(run), "-o", str(tmp_path / "page.html")]
+    assert cli.main(page) == 2
+    asked = re.search(r"is cut into blocks; make an octree of one of them with taichi-nerf (\w+) (\S+), and give the "
+                      "run that comes out", capsys.readouterr().err)
+    monkeypatch.setattr(extraction, "OPAQUE", 0.0)  # three steps make mist
+    assert cli.main([*asked.groups(), "--threshold", "1e-6", "--depth", "4", "--steps", "1"]) == 0
+    made = re.search("taichi-nerf view (.*)", capsys.readouterr().out)[1]
+    assert cli.main(["page", made, *page[2:]]) == 0 and (tmp_path / "page.html").is_file()
+    assert cli.main(["octree", str(run)]) == 2
     assert "is cut into blocks, which only eval, render, view and info take as one; give" in capsys.readouterr().err
 
     # a block is trained again alone, and the other one stays as it is

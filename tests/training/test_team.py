@@ -18,19 +18,25 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from taichi_nerf import devices, output, runtime
-from taichi_nerf.cli.train import _going_on, train_defaults
-from taichi_nerf.config import SYSTEMS, OptimiserConfig, RayBatchConfig, TrainingConfig
+from taichi_nerf import cli, devices, output, runtime
+from taichi_nerf.cli.blocks import train_blocks
+from taichi_nerf.cli.train import _check_same, _going_on, train_defaults
+from taichi_nerf.config import SYSTEMS, OptimiserConfig, RayBatchConfig, RunConfig, SceneConfig, TrainingConfig
+from taichi_nerf.data.blocks import Block, blocks_of, within_block
+from taichi_nerf.data.scene import Images
 from taichi_nerf.errors import UserError
 from taichi_nerf.export.pictures import render_pictures
 from taichi_nerf.samplers import coarse_to_fine
 from taichi_nerf.training import run
 from taichi_nerf.training import trainer as trainer_module
+from taichi_nerf.training.blocks import BlockOnDisk, write_blocks
 from taichi_nerf.training.evaluate import evaluate
+from taichi_nerf.training.folder import RunFolder
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.step import AutogradStep
 from taichi_nerf.training.team import ALONE, Ranks, Team, part_of, team_of
@@ -380,6 +386,47 @@ def test_a_wrong_number_of_ranks_is_refused(variables, sentence):
         pass
 
 
+@pytest.mark.parametrize("variables, sentence", [
+    ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2 and WORLD_SIZE 2, whose ranks are 0 to 1; start the ranks by"),
+    ({"RANK": "0", "WORLD_SIZE": "0"}, "RANK is 0 and WORLD_SIZE 0, whose ranks are"),
+    ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK is 'one', which is no number; start the ranks by torchrun"),
+    ({"RANK": "1", "WORLD_SIZE": "2.5"}, "WORLD_SIZE is '2.5', which is no number; start the ranks by torchrun"),
+])
+@pytest.mark.parametrize("command", [["train"], ["eval", "none"], ["render", "none"]], ids=lambda words: words[0])
+def test_a_rank_whose_number_is_wrong_says_so_itself(monkeypatch, capsys, command, variables, sentence):
+    """No other rank can: it finds none."""
+    for name, value in {**variables, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(output, "_hushed", False)
+    assert cli.main(command) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"taichi-nerf: {sentence}") and err.count("\n") == 1
+
+
+def test_ranks_whose_photos_differ_are_told_apart(small_scene):
+    """Of one folder, say, that is not the same on two machines."""
+    split, config = small_scene.splits["train"], RunConfig(scene=SceneConfig())
+    images = [split.images.image(n).copy() for n in range(len(split))]
+    images[-1][0, 0, 0] ^= 1
+    other = dataclasses.replace(split, images=Images.from_list(images, split.images.names))
+    scenes = [small_scene, dataclasses.replace(small_scene, splits={**small_scene.splits, "train": other})]
+    told = at_once(lambda team: _check_same(team, config, scenes[team.rank]))
+    assert len({*map(str, told)}) == 1
+    assert str(told[0]).startswith("the scene of rank 1 is not that of rank 0; start all ranks with the same")
+    assert at_once(lambda team: _check_same(team, config, small_scene)) == [None, None]
+
+
+@pytest.mark.parametrize("cut, sentence", [
+    (lambda scene: blocks_of(scene, 99), "cannot be cut into 99 blocks: its"),
+    (lambda scene: [within_block(scene, Block(centre=(99.0, 0.0, 0.0), radius=0.1))], "no training image of"),
+])
+def test_blocks_that_cannot_be_end_all_ranks_before_one_is_trained(small_scene, tmp_path, cut, sentence):
+    run = SimpleNamespace(path=tmp_path)
+    told = at_once(lambda team: train_blocks(run, partial(cut, small_scene), small_scene, pytest.fail, team))
+    assert all(isinstance(error, UserError) and sentence in str(error) for error in told), told
+    assert str(told[1]) == f"rank 0 of 2: {told[0]}" and not list(tmp_path.iterdir())
+
+
 def test_ranks_that_cannot_exchange_arrays_step_by_autograd(make_trainer, monkeypatch):
     monkeypatch.setattr(trainer_module, "can_exchange", lambda team: False)
     assert isinstance(make_trainer().taker, AutogradStep)
@@ -495,6 +542,16 @@ def test_bad_input_is_one_sentence_and_code_2_on_all_ranks(tmp_path):
         code, out, err = done(torchrun(*arguments))
         assert code != 0 and out == "" and err.count(sentence) == 1
         assert set(re.findall(r"exitcode *: (\d+)", err)) == {"2"}, err
+
+
+@pytest.mark.slow
+def test_blocks_that_are_missing_are_one_sentence_and_code_2_on_all_ranks(tmp_path, small_scene):
+    run = RunFolder.create(tmp_path, RunConfig(scene=SceneConfig()), small_scene)
+    write_blocks(run.path, [BlockOnDisk(block=Block(centre=(x, 0.0, 0.0), radius=1.0), trained=True) for x in (0, 1)])
+    code, out, err = done(torchrun("eval", run.path))
+    assert code != 0 and out == ""
+    assert err.count(f"{tmp_path / 'blocks' / '00'} is missing or no run; restore it, or train it again with") == 1
+    assert set(re.findall(r"exitcode *: (\d+)", err)) == {"2"}, err
 
 
 @pytest.mark.slow
