@@ -81,6 +81,7 @@ class WithObjects(nn.Module):
                             "instant-ngp and all models whose rays are cut into intervals do, an octree does not: use "
                             "the run that it was made of")
         self.model, self.surfaces, self.light = model, list(surfaces), light
+        self.goes_on = False  # whether a ray met more surfaces than it can go through
         self.sees_cones, self.has_normals = model.sees_cones, getattr(model, "has_normals", True)
         self.rays_per_pixel = max(model.rays_per_pixel, AT_EDGES)
 
@@ -114,15 +115,19 @@ class WithObjects(nn.Module):
 
     def _layers(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Distances [R, L], infinite where there are no more, and looks [R, L, 7] of the surfaces that rays meet one
-        after the other, down to the first opaque one, or to the last of MOST_LAYERS."""
+        after the other, down to the first opaque one, or to the last of MOST_LAYERS; `goes_on` is set where that one
+        was not the last there is."""
         found = [self._seen(rays.origins, rays.directions)]
-        for _ in range(MOST_LAYERS - 1):
+        while True:
             t, looks = found[-1]
             through = (torch.isfinite(t) & (looks[:, 6] < 1)).nonzero()[:, 0]
             if len(through) == 0:
                 break
             begin, directions = t[through] + BEHIND, rays.directions[through]
             further, seen = self._seen(rays.origins[through] + begin[:, None] * directions, directions)
+            if len(found) == MOST_LAYERS:
+                self.goes_on = self.goes_on or bool(torch.isfinite(further).any())
+                break
             found.append((torch.full_like(t, torch.inf).index_copy(0, through, begin + further),
                           torch.zeros_like(looks).index_copy(0, through, seen)))
         t, looks = zip(*found)

@@ -96,6 +96,16 @@ def test_glass_in_fog_is_the_closed_form(in_double, panes):
         assert np.allclose(pixels.extras["surfaces"].detach().numpy(), part, atol=1e-6)
 
 
+def test_it_is_known_when_a_ray_meets_more_surfaces_than_it_goes_through(in_double):
+    """The last of too many panes is not seen, whether it is opaque or not; of just enough all are."""
+    panes = [(0.45 - 0.05 * k, 0.05, BLUE) for k in range(MOST_LAYERS)]
+    for more, goes_on in (([], False), ([(-0.45, 1.0, RED)], True), ([(-0.45, 0.3, RED)], True)):
+        scene = put(*(pane(*each) for each in [*panes, *more]))
+        pixels = scene.render(down((0.05, 0.1)))
+        assert scene.goes_on == goes_on
+        assert np.allclose(pixels.colour[0].detach().numpy(), closed_form(panes)[0], atol=1e-6)
+
+
 def test_the_order_of_panes_is_that_along_the_ray(in_double):
     near, far = pane(0.31, 0.7, BLUE), pane(-0.2, 0.7, RED)
     colour = put(near, far).render(down((0.1, 0.2))).colour[0]
