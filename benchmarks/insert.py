@@ -9,7 +9,9 @@ Figures over some test views of 200 x 200:
                 the same with the field's own picture in place of the exact colours: what the compositing alone does
     behind      pixels of the ball that are seen although the ring tower stands before it, of those that it would have
     shadow      the ball as a solid of the scene; the PSNR where the exact pictures with and without it differ and it is
-                not to be seen itself: in its shadow
+                not to be seen itself: in its shadow. And where that is the table, whose darkness is its shadow, while
+                the rest mirrors the ball, too; there also what the field alone misses, its picture darkened as the
+                exact one is, and what the shadow alone misses, the exact picture darkened as that of the field is
     light       the PSNR of the ball itself, unlit, in the light of the field at its place, and in that of the scene's
                 lamp
     moved       the beach ball on the blocks is taken down to the table and turned half round; the PSNR against the
@@ -64,15 +66,19 @@ def linear(colour: np.ndarray) -> np.ndarray:
     return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
 
 
-def ball_depth(cameras: Cameras, n: int, centre: np.ndarray) -> np.ndarray:
-    """[H, W] distance of the ball along the rays of the pixels; infinite beside it."""
+def directions(cameras: Cameras, n: int) -> np.ndarray:
+    """[H, W, 3] unit vectors along the rays of the pixels."""
     width, height = cameras.size[n]
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     local = np.stack([(x - cameras.principal[n, 0]) / cameras.focal[n, 0],
                       -(y - cameras.principal[n, 1]) / cameras.focal[n, 1], -np.ones_like(x)], axis=-1)
     d = local @ cameras.camera_to_world[n, :, :3].T
-    d /= np.linalg.norm(d, axis=-1, keepdims=True)
-    o = cameras.position[n] - centre
+    return d / np.linalg.norm(d, axis=-1, keepdims=True)
+
+
+def ball_depth(cameras: Cameras, n: int, centre: np.ndarray) -> np.ndarray:
+    """[H, W] distance of the ball along the rays of the pixels; infinite beside it."""
+    d, o = directions(cameras, n), cameras.position[n] - centre
     along = d @ o
     inside = along**2 - o @ o + RADIUS**2
     return np.where(inside > 0, -along - np.sqrt(np.maximum(inside, 0)), np.inf)
@@ -82,6 +88,17 @@ def over_white(rgba: np.ndarray) -> np.ndarray:
     """[H, W, 3] sRGB in [0, 1] of straight alpha, composited as models are."""
     colour, alpha = rgba[..., :3] / 255, rgba[..., 3:] / 255
     return colour * alpha + 1 - alpha
+
+
+def heights(cameras: Cameras, n: int, depth: np.ndarray) -> np.ndarray:
+    """[H, W] of the places at distances [H, W] along the rays of the pixels."""
+    return cameras.position[n, 2] + np.where(np.isfinite(depth), depth, 0) * directions(cameras, n)[..., 2]
+
+
+def darkened(picture: np.ndarray, after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """[H, W, 3]: `picture`, whose light falls as that of another one falls from `before` to `after`."""
+    after, before = (linear(np.clip(image, 0, 1)) for image in (after, before))
+    return srgb(linear(np.clip(picture, 0, 1)) * after / np.maximum(before, 1e-4))
 
 
 def averaged(image: np.ndarray) -> np.ndarray:
@@ -165,15 +182,22 @@ def put_in(model, scene, cameras: Cameras, exact, arguments):
         solid_truth = over_white(shaded.rgba[n])
         whole = cover[..., 0] == 1
         shade = (np.abs(solid_truth - truth).max(axis=-1) > 0.03) & (cover[..., 0] == 0)
+        table = shade & (np.abs(heights(cameras, n, exact.depth[n]) - FLOOR) < 0.005)
         scores.append((psnr(plain, truth), psnr(unlit, composite), psnr(unlit, own), psnr(plain, truth, shade),
                        psnr(lit, solid_truth, shade), psnr(by_field, solid_truth, shade),
-                       psnr(plain, solid_truth, shade), shade.sum(),
+                       psnr(plain, solid_truth, shade), shade.sum(), table.sum(),
+                       *(psnr(image, solid_truth, table) for image in (
+                           lit, by_field, darkened(plain, solid_truth, truth), darkened(truth, lit, plain))),
+                       psnr(plain, truth, table),
                        *(psnr(image, solid_truth, whole) for image in (unlit, by_field, lit))))
         shown += [solid_truth, lit, by_field, plain]
     names = ("field against the exact scene", "composite against the exact one",
              "composite against the field's own picture", "field, where the shadow falls",
              "shadow against the exact one", "the same by the field's light", "the same without a shadow",
-             "pixels in the shadow", "the ball itself, unlit", "the ball by the field's light",
+             "pixels in the shadow", "of which on the table", "there: shadow against the exact one",
+             "there: the same by the field's light", "there: what the field alone misses",
+             "there: what the shadow alone misses", "there: the field, where no shadow is", "the ball itself, unlit",
+             "the ball by the field's light",
              "the ball by the lamp of the scene")
     for name, values in zip(names, zip(*scores)):
         print(f"{name:45} {np.mean(values):6.2f}   ({', '.join(f'{value:.1f}' for value in values)})")

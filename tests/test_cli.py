@@ -818,6 +818,29 @@ def test_render_sees_through_glass(run, tmp_path, capsys):
     assert nothing == [255] * 3 and red == [255, 0, 0]
     through = (1 - 64 / 255) ** 2  # its front and its back
     assert glass == pytest.approx([255, 255 * through, 255 * through], abs=1.5)
+    assert cli.main(["info", str(tmp_path / "64.glb")]) == 0
+    said = capsys.readouterr().out
+    assert "with one colour\n12 of its triangles are glass, which lets 75 % of the light pass" in said
+
+
+def test_render_says_what_of_glass_is_not_seen(run, tmp_path, capsys):
+    """Nine boxes of glass have eighteen sides; and the alpha of corners makes no glass."""
+    trimesh = pytest.importorskip("trimesh")
+    box = trimesh.creation.box((1, 1, 1))
+    box.visual = trimesh.visual.TextureVisuals(material=trimesh.visual.material.PBRMaterial(
+        baseColorFactor=[255, 0, 0, 20], alphaMode="BLEND"))
+    box.export(tmp_path / "glass.glb")
+    box.visual = trimesh.visual.ColorVisuals(vertex_colors=np.full((8, 4), (255, 0, 0, 20), np.uint8))
+    box.export(tmp_path / "corners.ply")
+    command = ["render", str(run), "--frames", "1", "--size", "6", "6", "--hide", "-9", "-9", "-9", "9", "9", "9"]
+    for name, count, sentence in (("glass.glb", 9, "some rays met more than 16 surfaces"),
+                                  ("glass.glb", 8, None),
+                                  ("corners.ply", 1, "the alpha of its corners' colours counts for nothing")):
+        scales = [str(1 - 0.1 * k) for k in range(count)]
+        assert cli.main([*command, "--insert", *[str(tmp_path / name)] * count, "--at", *["0"] * 3 * count, "--scale",
+                         *scales, "-o", str(tmp_path / f"{name}-{count}")]) == 0
+        said = capsys.readouterr().err
+        assert sentence in said if sentence else "some rays met" not in said
 
 
 def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path, capsys):

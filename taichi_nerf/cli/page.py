@@ -41,9 +41,8 @@ class Page(Common):
     """The direction that stays upright, in the octree's space; by default that of the cameras, of a file z."""
 
     unit: Annotated[float | None, arg(metavar="METRES")] = None
-    """How many metres a unit of the scene's file has, for headsets: an octree's page that is served by https, or from
-    the machine itself, has a button for them (WebXR). By default such that the page starts 1.5 m away from what it
-    turns around."""
+    """How many metres a unit of the scene's file has, for headsets: a page that is served by https, or from the machine
+    itself, has a button for them (WebXR). By default such that the page starts 1.5 m away from what it turns around."""
 
     def __post_init__(self):
         if not 0 < self.megabytes <= 1000:
@@ -51,8 +50,6 @@ class Page(Common):
         if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
             raise SettingError(f"unit must be how many metres a unit of the scene has, from {LEAST_UNIT:g} to "
                                f"{MOST_UNIT:g}, got {self.unit:g}")
-        if self.unit is not None and self.field:
-            raise SettingError("unit is for headsets, which a page with --field does not know; leave one of them out")
         if self.up is not None and not 0 < math.hypot(*self.up) < math.inf:
             raise SettingError(f"up must be a direction, three numbers that are not all 0, got {self.up}")
 

@@ -254,6 +254,7 @@ def render(command: Render) -> int:
 
     from .. import runtime
     from ..export.pictures import render_pictures
+    from ..models.surfaces import MOST_LAYERS
     from ..training.blocks import is_cut, load_any
     from ..training.evaluate import GREY
     from ..training.folder import RunFolder
@@ -312,6 +313,9 @@ def render(command: Render) -> int:
                 grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                             renderer=command.renderer, team=team, shots=shots, foveated=command.foveated)
+    if getattr(shown, "goes_on", False):
+        say(f"taichi-nerf: some rays met more than {MOST_LAYERS} surfaces, one behind the other, of which all but the "
+            "last are glass, and show no objects behind that many")
     result(
         f"{len(grid)} frame{'s' if len(grid) > 1 else ''} of {_sizes(grid)} pixels: "
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
@@ -412,6 +416,9 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
         if mesh.opacity is not None and not mesh.opacity.any():
             say(f"taichi-nerf: {quoted(path)} lets all light pass, and is not to be seen: glass has its colour by its "
                 "alpha here, and mirrors nothing")
+        if mesh.clear_corners:
+            say(f"taichi-nerf: {quoted(path)}: the alpha of its corners' colours counts for nothing; what is glass "
+                "says so by its material, in GLB or glTF (alphaMode BLEND, or KHR_materials_transmission)")
         mesh = placed(mesh, scene, up, at=at, scale=scale, turn=turn)
         clouds += points is not None
         surfaces.append(surface_of(mesh, torch.empty(0).to(like)))

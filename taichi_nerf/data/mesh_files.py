@@ -13,7 +13,7 @@ from ..errors import UserError
 from .gltf import transmissions
 from .opening import check_regular
 
-__all__ = ["Mesh", "read_mesh"]
+__all__ = ["GLTF", "Mesh", "opacity_of", "read_mesh"]
 
 GREY = (0.7, 0.7, 0.7)  # of what has no colour
 GLTF = (".glb", ".gltf")
@@ -40,6 +40,8 @@ class Mesh:
     """[H, W, 3] float32 each; [H, W, 4] where the fourth multiplies the opacity."""
     opacity: np.ndarray | None = None
     """[F] float64 in [0, 1] of glass; None: all is opaque."""
+    clear_corners: bool = False
+    """Whether colours of corners or triangles have an alpha below 1, which counts for nothing: it is no glass."""
 
     def moved(self, scale: float, rotation: np.ndarray, offset: np.ndarray) -> "Mesh":
         """The same at scale * rotation x + offset."""
@@ -83,17 +85,24 @@ def read_mesh(path: Path | str) -> Mesh:
 def _mesh_of(part, passing: Mapping[str | None, float]) -> Mesh:
     """A mesh of trimesh, whose glass lets pass so much by the names of materials."""
     faces = np.asarray(part.faces, np.int32)
-    opacity = _opacity(part, passing)
+    opacity = opacity_of(part, passing)
     colours, uv, texture = _looks(part)
+    coloured = part.visual if part.visual.kind in ("vertex", "face") else None
     return Mesh(vertices=np.asarray(part.vertices, np.float64), faces=faces,
                 corner_normals=np.asarray(part.vertex_normals, np.float64)[faces],
                 corner_colours=colours, corner_uv=uv,
                 texture_of=np.full(len(faces), -1 if texture is None else 0, np.int32),
                 textures=() if texture is None else (texture,),
-                opacity=None if opacity is None else np.full(len(faces), opacity))
+                opacity=None if opacity is None else np.full(len(faces), opacity),
+                clear_corners=coloured is not None and bool((_colours(coloured)[:, 3] < 255).any()))
 
 
-def _opacity(part, passing: Mapping[str | None, float]) -> float | None:
+def _colours(visual) -> np.ndarray:
+    """[V or F, 4] uint8 of a mesh of trimesh that has colours of its corners or its triangles."""
+    return np.asarray(visual.vertex_colors if visual.kind == "vertex" else visual.face_colors)
+
+
+def opacity_of(part, passing: Mapping[str | None, float]) -> float | None:
     """Of a mesh of trimesh, which the alpha of its texture multiplies; None where its material is not transparent."""
     material = getattr(part.visual, "material", None)
     blended = getattr(material, "alphaMode", None) == "BLEND"
@@ -110,9 +119,9 @@ def _looks(part) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     plain = np.broadcast_to(np.array(GREY), (*faces.shape, 3)).copy()
     uv = np.zeros((*faces.shape, 2))
     if visual.kind == "vertex":
-        return np.asarray(visual.vertex_colors, np.float64)[faces][..., :3] / 255, uv, None
+        return _colours(visual)[faces][..., :3] / 255.0, uv, None
     if visual.kind == "face":
-        return np.repeat(np.asarray(visual.face_colors, np.float64)[:, None, :3] / 255, 3, axis=1), uv, None
+        return np.repeat(_colours(visual)[:, None, :3] / 255.0, 3, axis=1), uv, None
     if visual.kind != "texture":
         return plain, uv, None
     material = visual.material
@@ -142,4 +151,5 @@ def _joined(parts: list[Mesh]) -> Mesh:
     if any(part.opacity is not None for part in parts):
         opacity = np.concatenate([np.ones(len(part.faces)) if part.opacity is None else part.opacity for part in parts])
     return Mesh(**arrays, faces=np.concatenate(faces).astype(np.int32), texture_of=np.concatenate(of).astype(np.int32),
-                opacity=opacity, textures=tuple(texture for part in parts for texture in part.textures))
+                opacity=opacity, textures=tuple(texture for part in parts for texture in part.textures),
+                clear_corners=any(part.clear_corners for part in parts))

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..data.gltf import transmissions
 from ..data.json_files import number_of, read_object
+from ..data.mesh_files import GLTF, opacity_of
 from ..data.opening import check_regular
 from ..data.ply import read_ply_points
 from ..errors import UserError
@@ -93,22 +95,53 @@ def _of_picture(path: Path, step: float) -> tuple[float, float, float]:
 
 def _of_mesh(path: Path) -> list[str]:
     trimesh = library("trimesh", "a mesh")
-    mesh = trimesh.load(path, force="mesh", process=False)
-    if len(getattr(mesh, "faces", ())) == 0:
+    parts = [part for part in trimesh.load_scene(path, process=False).dump()
+             if len(getattr(part, "faces", ())) > 0]
+    if not parts:
         raise UserError(f"{path} cannot be read as a mesh: it has no triangles; export it again")
-    picture = getattr(getattr(mesh.visual, "material", None), "baseColorTexture", None)
-    picture = picture or getattr(getattr(mesh.visual, "material", None), "image", None)
-    colour = (f"a texture of {picture.size[0]} x {picture.size[1]} pixels" if picture is not None
-              else "colours of its corners" if mesh.visual.kind == "vertex" else "no colour")
+    first = np.cumsum([0] + [len(part.vertices) for part in parts])
     # corners that an atlas cuts apart are one
-    places, number = np.unique(np.asarray(mesh.vertices), axis=0, return_inverse=True)
-    whole = Mesh(vertices=places, faces=number.reshape(-1)[np.asarray(mesh.faces)])
+    places, number = np.unique(np.concatenate([part.vertices for part in parts]), axis=0, return_inverse=True)
+    corners = np.concatenate([part.faces + start for part, start in zip(parts, first)])
+    whole = Mesh(vertices=places, faces=number.reshape(-1)[corners])
     holes = whole.holes
     closed = f"watertight, {whole.solids}" if holes == 0 else f"not watertight: open along {holes} rims"
     touching = len(whole.touching_edges)
     if holes == 0 and touching:
         closed += f", touching itself along {touching} edges"
-    return [f"a mesh of {len(places)} corners and {len(whole.faces)} triangles, with {colour}", _extent(places), closed]
+    return [f"a mesh of {len(places)} corners and {len(whole.faces)} triangles, with {_looks(parts)}",
+            *_glass(path, parts), _extent(places), closed]
+
+
+def _looks(parts: list) -> str:
+    """What meshes of trimesh are coloured by."""
+    found, plain = [], set()
+    for visual in (part.visual for part in parts):
+        material = getattr(visual, "material", None)
+        picture = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+        factor = getattr(material, "baseColorFactor", None)
+        if picture is not None:
+            found.append(f"a texture of {picture.size[0]} x {picture.size[1]} pixels")
+        elif visual.kind in ("vertex", "face"):
+            found.append("colours of its corners" if visual.kind == "vertex" else "colours of its triangles")
+        elif factor is not None or hasattr(material, "diffuse"):
+            plain.add(tuple(np.asarray(material.diffuse if factor is None else factor)[:3].tolist()))
+    if plain:
+        found.append("one colour" if len(plain) == 1 else f"{len(plain)} colours")
+    return " and ".join(dict.fromkeys(found)) or "no colour"
+
+
+def _glass(path: Path, parts: list) -> list[str]:
+    """How much of a mesh is glass, and what it lets pass."""
+    if path.suffix.lower() not in GLTF:
+        return []
+    passing = transmissions(path)
+    glass = [(len(part.faces), opacity) for part in parts if (opacity := opacity_of(part, passing)) is not None]
+    if not glass:
+        return []
+    least, most = (round(100 * (1 - extreme(opacity for _, opacity in glass))) for extreme in (max, min))
+    return [f"{sum(faces for faces, _ in glass)} of its triangles are glass, which lets "
+            f"{least if least == most else f'{least} to {most}'} % of the light pass"]
 
 
 def _of_points(position: np.ndarray, left_out: int) -> list[str]:

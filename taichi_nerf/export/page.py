@@ -5,7 +5,7 @@ in `assets`, as it is read: a page, a style, shaders and the program. Octrees an
 in the class `Renderer`, with WebGL2 or with WebGPU; all else is the same program. The bytes of the scene are deflated
 and stand in the page as text in base 85, 4 bytes in 5 characters that mean nothing to HTML.
 
-A page of an octree that comes from a server, by https or from this machine, shows it in a headset as well (`vr.js`).
+A page that comes from a server, by https or from this machine, shows the scene in a headset as well (`vr.js`).
 
 Poses are camera to world in the scene's world, OpenGL axes. A field of view is in radians along the shorter side of the
 picture, so that a scene fits windows that are upright, too.
@@ -41,7 +41,7 @@ MEGABYTES = 50.0  # above some 65 browsers on phones give up
 PIECE = 2**21  # bytes of the scene in one element of the page: each is let go once it is read
 ALPHABET = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%()*+-:;=?@[]^_`{|}~",
                          np.uint8)
-PROGRAM = ("content.js", "camera.js", "controls.js", "viewer.js")  # behind what a kind of scene has of its own
+PROGRAM = ("webgl.js", "content.js", "camera.js", "controls.js", "vr.js", "viewer.js")  # behind what is the scene's own
 CORE = (0.25, 0.75)  # of a contracted tree
 HEAT_COLOURS = 16
 POSTER_QUALITY = 80
@@ -94,7 +94,7 @@ def octree_scene(tree: SvoxTree, *, contracted: bool = False, near: float = 0.0,
                "offset": np.asarray(tree.offset, np.float64).tolist(),
                "scale": np.asarray(tree.scale, np.float64).tolist(), "near": near}
     return PageScene(numbers=numbers, content=packed.content, box=box, unbounded=contracted,
-                     program=("tree.js", "octree.js", "vr.js"),
+                     program=("tree.js", "octree.js"),
                      shaders={"octree": _asset("octree.frag"), "present": _asset("present.frag")},
                      holds=f"{packed.leaves} leaves", smaller="extract the octree with a smaller --depth")
 
@@ -110,7 +110,8 @@ def field_scene(field: FieldArrays) -> PageScene:
     box = np.clip(packed.box, -0.5, 0.5) if unbounded else packed.box
     shader = field_shader(packed, _asset("field.wgsl"), _asset("layer.wgsl"))
     return PageScene(numbers=numbers, content=packed.content, box=box, unbounded=unbounded,
-                     program=("table.js", "field.js"), shaders={"field": shader, "present": _asset("present.wgsl")},
+                     program=("table.js", "field.js", "eyes.js"),
+                     shaders={"field": shader, "present": _asset("present.wgsl"), "eye": _asset("present.frag")},
                      holds=f"{field.table.size} features of a hash grid",
                      smaller="train with a smaller --model.field.hash-grid.log2-entries")
 

@@ -11,8 +11,8 @@ opacity a the integral is split, and goes on behind it as it came:
     C = C_front + T_front (a c_surface + (1 - a) C_behind),    T_front = 1 - opacity of the field in front,
 
 several surfaces one after the other, of which the last that a ray meets may be opaque. With a light (`lights`) a
-surface casts its shadow: c_i is darkened by the share of all light that it hides from the sample, and with it the
-colour of the ray by the mean over its samples, weighed by w_i.
+surface casts its shadow: the light of c_i is darkened by the share of all light that it hides from the sample, and with
+it that of the ray's colour by the mean over its samples, weighed by w_i.
 
 P pixels of R rays, each of which meets at most L surfaces. Colours are sRGB; light adds in linear light.
 """
@@ -81,6 +81,7 @@ class WithObjects(nn.Module):
                             "instant-ngp and all models whose rays are cut into intervals do, an octree does not: use "
                             "the run that it was made of")
         self.model, self.surfaces, self.light = model, list(surfaces), light
+        self.goes_on = False  # whether a ray met more surfaces than it can go through
         self.sees_cones, self.has_normals = model.sees_cones, getattr(model, "has_normals", True)
         self.rays_per_pixel = max(model.rays_per_pixel, AT_EDGES)
 
@@ -114,15 +115,19 @@ class WithObjects(nn.Module):
 
     def _layers(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Distances [R, L], infinite where there are no more, and looks [R, L, 7] of the surfaces that rays meet one
-        after the other, down to the first opaque one, or to the last of MOST_LAYERS."""
+        after the other, down to the first opaque one, or to the last of MOST_LAYERS; `goes_on` is set where that one
+        was not the last there is."""
         found = [self._seen(rays.origins, rays.directions)]
-        for _ in range(MOST_LAYERS - 1):
+        while True:
             t, looks = found[-1]
             through = (torch.isfinite(t) & (looks[:, 6] < 1)).nonzero()[:, 0]
             if len(through) == 0:
                 break
             begin, directions = t[through] + BEHIND, rays.directions[through]
             further, seen = self._seen(rays.origins[through] + begin[:, None] * directions, directions)
+            if len(found) == MOST_LAYERS:
+                self.goes_on = self.goes_on or bool(torch.isfinite(further).any())
+                break
             found.append((torch.full_like(t, torch.inf).index_copy(0, through, begin + further),
                           torch.zeros_like(looks).index_copy(0, through, seen)))
         t, looks = zip(*found)
@@ -180,7 +185,7 @@ class WithObjects(nn.Module):
                 if limited:
                     part = replace(part, limit=end[chosen])
                 pixels, share = self.model.render(part, standing), left[chosen]
-                shown = torch.cat([pixels.colour * self._darkness(pixels), pixels.opacity[:, None],
+                shown = torch.cat([self._shaded(pixels), pixels.opacity[:, None],
                                    pixels.depth[:, None], torch.zeros_like(image[chosen, 5:])], dim=1)
                 passed = share * (1 - pixels.opacity)
                 image = image.index_add(0, chosen, (share[:, None] * shown).to(image))
@@ -195,10 +200,10 @@ class WithObjects(nn.Module):
             goes_on, begin = goes_on & met & (left.detach() > DARK), end
         return image, parts
 
-    def _darkness(self, pixels: Pixels) -> Tensor | float:
-        """[R, 1]: by what the shadow of the surfaces multiplies the sRGB colours of rays."""
+    def _shaded(self, pixels: Pixels) -> Tensor:
+        """[R, 3]: the colours of rays, over black, in the shadow of the surfaces."""
         if self.light is None:
-            return 1.0
+            return pixels.colour
         with torch.no_grad():
             samples, weights = pixels.samples, pixels.weights
             seen = (weights > FAINTEST).nonzero()[:, 0]
@@ -206,7 +211,9 @@ class WithObjects(nn.Module):
             index = samples.ray_index[seen].long()
             sums = torch.zeros_like(pixels.opacity)
             shadow = sums.index_add(0, index, hidden) / sums.index_add(0, index, weights[seen]).clamp_min(1e-12)
-            return srgb((1 - shadow)[:, None]) / srgb(torch.ones_like(shadow[:, None]))
+        opacity, shadow = pixels.opacity[:, None], shadow[:, None]
+        own = pixels.colour / opacity.clamp_min(FAINTEST)
+        return torch.where(shadow > 0, opacity * srgb((1 - shadow) * linear(own)), pixels.colour)
 
 
 def alone(rays: Rays, index: Tensor) -> Rays:

@@ -54,6 +54,11 @@ def test_a_ply_has_colours_of_its_vertices_and_z_up_and_what_has_none_is_grey(tm
     box.export(tmp_path / "blue.ply")
     mesh = read_mesh(tmp_path / "blue.ply")
     assert np.allclose(np.ptp(mesh.vertices, axis=0), (1, 2, 3)) and np.allclose(mesh.corner_colours, (0, 0.4, 1))
+    assert not mesh.clear_corners
+    box.visual.vertex_colors = np.full((8, 4), (0, 102, 255, 80), np.uint8)
+    box.export(tmp_path / "clear.ply")
+    mesh = read_mesh(tmp_path / "clear.ply")
+    assert mesh.clear_corners and mesh.opacity is None and np.allclose(mesh.corner_colours, (0, 0.4, 1))
 
 
 def test_what_is_no_mesh_is_refused_in_a_sentence(tmp_path, monkeypatch):

@@ -450,3 +450,30 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
         path.write_bytes(b"nothing of the kind" * 9)
         with pytest.raises(UserError, match=r"cannot be read|is no PLY file|needs the Python module of OpenVDB"):
             facts.facts_of(path)
+
+
+def test_what_colours_a_mesh_and_what_of_it_is_glass_is_said(tmp_path):
+    """Parts are looked at each by itself."""
+    def box(visual, place):
+        part = trimesh.creation.box((1, 1, 1), transform=trimesh.transformations.translation_matrix([place, 0, 0]))
+        part.visual = visual
+        return part
+
+    def plain(*colour, **more):
+        return trimesh.visual.TextureVisuals(material=trimesh.visual.material.PBRMaterial(
+            baseColorFactor=list(colour), **more))
+
+    red, blue, pale = plain(255, 0, 0, 255), plain(0, 0, 255, 102, alphaMode="BLEND"), plain(0, 0, 255, 255)
+    corners = trimesh.visual.ColorVisuals(vertex_colors=np.full((8, 4), 200, np.uint8))
+    clear = plain(0, 0, 255, 26, alphaMode="BLEND")
+    for visuals, looks, glass in (([red], "one colour", None), ([red, pale], "2 colours", None),
+                                  ([blue, red], "2 colours", "12 of its triangles are glass, which lets 60 %"),
+                                  ([clear, blue], "one colour", "24 of its triangles are glass, which lets 60 to 90 %"),
+                                  ([corners, red], "colours of its corners and one colour", None)):
+        scene = trimesh.Scene([box(visual, 2 * n) for n, visual in enumerate(visuals)])
+        scene.export(tmp_path / "boxes.glb")
+        first, *more = facts.facts_of(tmp_path / "boxes.glb")
+        assert first == f"a mesh of {8 * len(visuals)} corners and {12 * len(visuals)} triangles, with {looks}"
+        assert (f"{glass} of the light pass" == more[0]) if glass else "glass" not in " ".join(more)
+    trimesh.creation.box((1, 1, 1)).export(tmp_path / "none.stl")
+    assert facts.facts_of(tmp_path / "none.stl")[0].endswith("with no colour")

@@ -10,7 +10,7 @@ import torch
 from taichi_nerf.config import recipe
 from taichi_nerf.fields.field import Field
 from taichi_nerf.models.family import build_model
-from taichi_nerf.models.lights import Lamp
+from taichi_nerf.models.lights import Lamp, linear, srgb
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.objects import WithObjects
 from taichi_nerf.models.surfaces import MOST_LAYERS, surface_of
@@ -94,6 +94,16 @@ def test_glass_in_fog_is_the_closed_form(in_double, panes):
         assert np.allclose(pixels.colour.detach().numpy(), colour, atol=1e-6)
         assert np.allclose(pixels.opacity.detach().numpy(), opacity, atol=1e-6)
         assert np.allclose(pixels.extras["surfaces"].detach().numpy(), part, atol=1e-6)
+
+
+def test_it_is_known_when_a_ray_meets_more_surfaces_than_it_goes_through(in_double):
+    """The last of too many panes is not seen, whether it is opaque or not; of just enough all are."""
+    panes = [(0.45 - 0.05 * k, 0.05, BLUE) for k in range(MOST_LAYERS)]
+    for more, goes_on in (([], False), ([(-0.45, 1.0, RED)], True), ([(-0.45, 0.3, RED)], True)):
+        scene = put(*(pane(*each) for each in [*panes, *more]))
+        pixels = scene.render(down((0.05, 0.1)))
+        assert scene.goes_on == goes_on
+        assert np.allclose(pixels.colour[0].detach().numpy(), closed_form(panes)[0], atol=1e-6)
 
 
 def test_the_order_of_panes_is_that_along_the_ray(in_double):
@@ -225,3 +235,27 @@ def test_glass_that_is_opaque_is_what_is_not_glass_to_the_bit(on_cpu):
                   for mesh in (ball, stated))
     assert np.array_equal(one.colour, other.colour) and np.array_equal(one.depth, other.depth)
     assert np.abs(one.colour - render_view(model, cameras, 0, background=1.0).colour).max() > 0.1
+
+
+def test_a_shadow_takes_its_part_of_the_light_whatever_the_colour(in_double):
+    """It is light that is lost, not a part of the sRGB values, of which dark colours would keep too much; and a ray
+    that shows little of the field keeps its opacity."""
+    class Dim:
+        def on(self, number, points, normal, hidden):
+            return torch.ones_like(points[:, :1])
+
+        def lost(self, points, hidden):
+            return torch.full_like(points[:, 0], 0.7)
+
+    for density in (0.2, DENSITY, 300.0):
+        model = Fog()
+        with torch.no_grad():
+            model.field.densities.fill_(density)
+        pixels = put(pane(-0.5, 0.0), model=model, light=Dim()).render(down((0.05, 0.1)))
+        dark = srgb(0.3 * linear(torch.tensor(GREY, dtype=torch.float64))).numpy()
+        covered = 1 - math.exp(-density)
+        assert np.allclose(pixels.colour[0].detach().numpy(), covered * dark, atol=1e-3 if density > 100 else 1e-6)
+        assert pixels.opacity.item() == pytest.approx(covered, abs=1e-3)
+    assert (dark / GREY).max() - (dark / GREY).min() > 0.02, "in sRGB it is another part of each"
+    pixels.colour.sum().backward()
+    assert model.field.densities.grad.isfinite().all()

@@ -154,3 +154,13 @@ def test_the_slider_tells_a_browsers_field_of_view_until_somebody_moves_it(serve
     client.camera.fov = np.radians(45)  # said late
     client.camera.say()
     assert slider.value == 50
+
+
+def test_the_panel_says_what_shows_the_scene_in_a_headset(served, monkeypatch):
+    import viser
+
+    told, make = [], viser.GuiApi.add_markdown
+    monkeypatch.setattr(viser.GuiApi, "add_markdown", lambda gui, content, **more: (
+        told.append(content), make(gui, content, **more))[1])
+    served()
+    assert any("headset" in content and "taichi-nerf page RUN --field" in content for content in told)

@@ -2,7 +2,7 @@
 // when it is complete.
 
 const TILE = 8;            // pixels along a side of a workgroup
-const VIEW_BYTES = 352;    // of the shader's View
+const VIEW_BYTES = 368;    // of the shader's View
 const BINDINGS = ['levels', 'table', 'bits', 'blocks', 'weights'];
 const MISSING = 'This page needs WebGPU, which this browser does not have, or has not for this device or address; a current ' +
   'Chrome, Edge or Safari has it. taichi-nerf octree RUN makes a scene for every browser.';
@@ -14,7 +14,7 @@ class Renderer {
   /** The bytes of the page as they are kept. */
   static unpack() {}
 
-  /** `sources` are the shaders {field, present}. */
+  /** `sources` are the shaders {field, present, eye}, of which the last is for headsets. */
   constructor(canvas, scene, sources) {
     this.canvas = canvas;
     this.scene = scene;
@@ -61,9 +61,18 @@ class Renderer {
       this.watchers.restored();
     });
     this.format = navigator.gpu.getPreferredCanvasFormat();
-    this.context = this.canvas.getContext('webgpu');
-    this.context.configure({device, format: this.format, alphaMode: 'opaque'});
+    this.context = this.contextOf(this.canvas);
   }
+
+  /** Of a canvas on which this device shows pictures. */
+  contextOf(canvas) {
+    const context = canvas.getContext('webgpu');
+    context.configure({device: this.device, format: this.format, alphaMode: 'opaque'});
+    return context;
+  }
+
+  /** What draws for a headset. */
+  headset() { return new FieldEyes(this, this.sources.eye); }
 
   async _pipelines() {
     const {device, sources} = this;
@@ -89,10 +98,11 @@ class Renderer {
     if (content) this.device.queue.writeBuffer(this.buffers[name], 0, content);
   }
 
-  /** Draw rows `from` to `to` of a picture of `width` x `height` pixels; `view` is {pose, halfExtent, depthRange}. */
-  draw(view, width, height, from, to) {
+  /** Draw rows `from` to `to` of a picture of `width` x `height` pixels, no more than `whole` has; `view` is {pose,
+   * halfExtent, middle, depthRange}, of which the last two may be missing. */
+  draw(view, width, height, from, to, whole = this.canvas) {
     const {device} = this;
-    this._target();
+    this._target(whole);
     device.queue.writeBuffer(this.view, 0, this._viewOf(view, width, height, from, to));
     const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass();
     pass.setPipeline(this.render);
@@ -103,7 +113,7 @@ class Renderer {
   }
 
   /** The shader's View. */
-  _viewOf({pose, halfExtent, depthRange}, width, height, from, to) {
+  _viewOf({pose, halfExtent, middle, depthRange}, width, height, from, to) {
     const bytes = new ArrayBuffer(VIEW_BYTES), floats = new Float32Array(bytes), whole = new Uint32Array(bytes);
     const {background, heat} = this.scene, [near, far] = depthRange ?? [1, 2];
     floats.set(pose.right, 0);
@@ -111,17 +121,19 @@ class Renderer {
     floats.set(pose.back, 8);
     floats.set([...pose.position, near, ...background, far, width, height, ...halfExtent], 12);
     floats.set(heat.flatMap((colour) => [...colour, 1]), 24);
+    floats.set(middle ?? [0, 0], 88);
     whole[3] = from;
     whole[7] = to;
     whole[11] = depthRange ? 1 : 0;
     return bytes;
   }
 
-  /** Show the picture of `width` x `height` pixels that was drawn. */
-  show(width, height) {
-    const {device, canvas} = this;
+  /** Show the picture of `width` x `height` pixels that was drawn: all over a canvas, that of the page or another of
+   * this device. */
+  show(width, height, context = this.context) {
+    const {device} = this, {canvas} = context;
     device.queue.writeBuffer(this.sizes, 0, new Float32Array([width, height, canvas.width, canvas.height]));
-    const encoder = device.createCommandEncoder(), view = this.context.getCurrentTexture().createView();
+    const encoder = device.createCommandEncoder(), view = context.getCurrentTexture().createView();
     const pass = encoder.beginRenderPass({colorAttachments: [{view, loadOp: 'clear', storeOp: 'store'}]});
     pass.setPipeline(this.present);
     pass.setBindGroup(0, this.picture.showing);
@@ -137,9 +149,9 @@ class Renderer {
     return () => done;
   }
 
-  /** See to it that the picture aside has the size of the canvas. */
-  _target() {
-    const {device} = this, {width, height} = this.canvas;
+  /** See to it that the picture aside has a size. */
+  _target({width, height}) {
+    const {device} = this;
     if (this.picture?.texture.width === width && this.picture?.texture.height === height) return;
     this.picture?.texture.destroy();
     const texture = device.createTexture({

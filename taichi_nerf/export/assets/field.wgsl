@@ -39,6 +39,7 @@ struct View {
   size: vec2f,         // pixels of the picture
   half_extent: vec2f,  // tangents of half of the field of view
   heat: array<vec4f, 16>,  // colours of depth, from far to near
+  middle: vec2f,       // tangents of where the picture has its middle: 0, but for an eye of a headset
 }
 
 @group(0) @binding(0) var<uniform> view: View;
@@ -355,7 +356,8 @@ fn render(@builtin(global_invocation_id) id: vec3u) {
   var sum = vec3f(0.0);
   for (var i = 0u; i < RAYS * RAYS; i++) {
     let within = (vec2f(vec2u(i % RAYS, i / RAYS)) + 0.5) / f32(RAYS);
-    let screen = (2.0 * (vec2f(pixel) + within) / view.size - 1.0) * vec2f(1.0, -1.0) * view.half_extent;
+    let screen = view.middle
+      + (2.0 * (vec2f(pixel) + within) / view.size - 1.0) * vec2f(1.0, -1.0) * view.half_extent;
     let along = screen.x * view.right + screen.y * view.up - view.back;
     let spread = DISC * PIXEL * 2.0 * view.half_extent.y / view.size.y / length(along) / f32(RAYS);
     sum += shown(trace(view.position, normalize(along), spread));

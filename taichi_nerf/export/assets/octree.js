@@ -3,8 +3,6 @@
 
 const WIDTH = 2048;      // of a texture, and its greatest height: what every device has
 const UPLOAD_ROWS = 128; // a piece: whole textures at once are too much for some drivers
-const TRIANGLE = `#version 300 es
-void main() { gl_Position = vec4(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0, 0.0, 1.0); }`;
 
 class Renderer {
   /** Why this browser cannot draw an octree, in a sentence; empty if it may. */
@@ -14,9 +12,6 @@ class Renderer {
 
   /** The bytes of the page as they are kept: differences from leaf to leaf become values. */
   static unpack(scene, bytes) { accumulate(partsOf(scene, bytes)); }
-
-  /** What there is besides the canvas. */
-  static offer(viewer) { offerVr(viewer); }
 
   /** `sources` are the shaders {octree, present}. Throws where there is no WebGL2. */
   constructor(canvas, scene, sources) {
@@ -45,8 +40,8 @@ class Renderer {
     const {gl, scene} = this, parts = partsOf(scene, bytes), bands = scene.rows.length;
     const numbers = {DEPTH: scene.depth, BASIS: scene.basis, BANDS: bands, ...(scene.unbounded ? {CONTRACTED: 1} : {})};
     const defines = Object.entries(numbers).map(([name, value]) => `#define ${name} ${value}\n`);
-    this.octree = this._program(defines.join('') + this.sources.octree);
-    this.present = this._program(this.sources.present);
+    this.octree = programOf(gl, defines.join('') + this.sources.octree);
+    this.present = programOf(gl, this.sources.present);
     const rowFormats = [null, [gl.R16UI, gl.RED_INTEGER], [gl.RG16UI, gl.RG_INTEGER], [gl.RGBA16UI, gl.RGBA_INTEGER],
                         [gl.RGBA16UI, gl.RGBA_INTEGER]];
     const channels = [0, 1, 2, 4, 4][bands];
@@ -102,28 +97,6 @@ class Renderer {
     }
   }
 
-  _program(fragment) {
-    const {gl} = this, program = gl.createProgram();
-    for (const [type, source] of [[gl.VERTEX_SHADER, TRIANGLE], [gl.FRAGMENT_SHADER, '#version 300 es\n' + fragment]]) {
-      const shader = gl.createShader(type);
-      gl.shaderSource(shader, source);
-      gl.compileShader(shader);
-      gl.attachShader(program, shader);
-      gl.deleteShader(shader);
-    }
-    gl.linkProgram(program);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
-      const logs = gl.getAttachedShaders(program).map((shader) => gl.getShaderInfoLog(shader));
-      throw new Error('the shader does not compile here: ' + [...logs, gl.getProgramInfoLog(program)].join(' '));
-    }
-    const uniforms = {};
-    for (let i = 0; i < gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); i++) {
-      const name = gl.getActiveUniform(program, i).name;
-      uniforms[name.replace('[0]', '')] = gl.getUniformLocation(program, name);
-    }
-    return {program, uniforms};
-  }
-
   /** Draw rows `from` to `to` of a picture of `width` x `height` pixels, no more than `whole` has; `view` is {pose,
    * halfExtent, middle, depthRange}, of which the last two may be missing. */
   draw(view, width, height, from, to, whole = this.canvas) {
@@ -159,18 +132,11 @@ class Renderer {
   /** Show the picture of `width` x `height` pixels that was drawn: all over the canvas, or at {x, y, width, height} of
    * another framebuffer. */
   show(width, height, framebuffer = null, place = {x: 0, y: 0, width: this.canvas.width, height: this.canvas.height}) {
-    const {gl} = this, {program, uniforms: at} = this.present;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
-    gl.useProgram(program);
-    gl.viewport(place.x, place.y, place.width, place.height);
-    gl.activeTexture(gl.TEXTURE0 + this.textures.length);
-    gl.bindTexture(gl.TEXTURE_2D, this.picture.texture);
-    gl.uniform1i(at.picture, this.textures.length);
-    gl.uniform2f(at.part, width / this.picture.width, height / this.picture.height);
-    gl.uniform2f(at.corner, place.x, place.y);
-    gl.uniform2f(at.size, place.width, place.height);
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    showPicture(this.gl, this.present, this.textures.length, this.picture, width, height, framebuffer, place);
   }
+
+  /** What draws for a headset. */
+  headset() { return new OctreeEyes(this); }
 
   /** What the device has been told is done when the returned function says so. */
   fence() {
@@ -188,12 +154,7 @@ class Renderer {
     const {gl} = this;
     if (this.picture?.width === width && this.picture?.height === height) return;
     this._dropPicture();
-    const texture = gl.createTexture(), framebuffer = gl.createFramebuffer();
-    gl.activeTexture(gl.TEXTURE0 + this.textures.length);
-    gl.bindTexture(gl.TEXTURE_2D, texture);
-    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA8, width, height);
-    for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, filter, gl.LINEAR);
-    for (const wrap of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, wrap, gl.CLAMP_TO_EDGE);
+    const texture = pictureTexture(gl, this.textures.length, width, height), framebuffer = gl.createFramebuffer();
     gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
     this.picture = {texture, framebuffer, width, height};
@@ -221,4 +182,20 @@ class Renderer {
     this.forget();
     gl.getExtension('WEBGL_lose_context')?.loseContext();
   }
+}
+
+/** An octree for a headset, whose framebuffers belong to the very context that draws. */
+class OctreeEyes {
+  constructor(renderer) {
+    this.renderer = renderer;
+    this.gl = renderer.gl;
+  }
+
+  /** A picture of `width` x `height` pixels, shown at `place`, {x, y, width, height}, of a framebuffer. */
+  draw(view, width, height, framebuffer, place) {
+    this.renderer.draw(view, width, height, 0, height, place);
+    this.renderer.show(width, height, framebuffer, place);
+  }
+
+  release() {}
 }

@@ -34,7 +34,7 @@ class Viewer {
     this._watchDevice();
     await this._load((part) => say(0.6 + 0.4 * part));
     new Controls(this);
-    Renderer.offer?.(this);
+    offerVr(this);
     new ResizeObserver(() => this._resize()).observe(this.canvas);
     this._resize();
     const loop = (now) => {

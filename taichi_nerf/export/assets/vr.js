@@ -25,29 +25,35 @@ function noVr(error) { tell(`The headset shows nothing: ${error.message}.`); }
 
 async function enterVr(viewer) {
   tell('');
-  const session = await navigator.xr.requestSession('immersive-vr'), {gl} = viewer.renderer;
+  const session = await navigator.xr.requestSession('immersive-vr');
+  let eyes = null;
   try {
-    await gl.makeXRCompatible();
-    const baseLayer = new XRWebGLLayer(session, gl, {alpha: false, antialias: false, depth: false, stencil: false});
+    eyes = viewer.renderer.headset();
+    await eyes.gl.makeXRCompatible();
+    const baseLayer = new XRWebGLLayer(session, eyes.gl, {alpha: false, antialias: false, depth: false, stencil: false});
     await session.updateRenderState({baseLayer});
-    viewer.vr = new Vr(viewer, session, await session.requestReferenceSpace('local'));
+    viewer.vr = new Vr(viewer, session, await session.requestReferenceSpace('local'), eyes);
   } catch (error) {
+    eyes?.release();
     session.end();
     throw error;
   }
 }
 
 class Vr {
-  constructor(viewer, session, space) {
+  /** `eyes` draw what the headset shows: they are of the page's renderer. */
+  constructor(viewer, session, space, eyes) {
     this.viewer = viewer;
     this.session = session;
     this.space = space;
+    this.eyes = eyes;
     this.room = roomOf(viewer.camera);
     this.metres = viewer.scene.metres; // that a unit of the world is long
     this.part = BEGIN_PART;
     this.before = null;                // when the last frame was
     session.addEventListener('end', () => {
       viewer.vr = null;
+      eyes.release();
       viewer.changed();
     });
     session.requestAnimationFrame((now, frame) => this._frame(now, frame));
@@ -68,11 +74,9 @@ class Vr {
 
   /** What one eye sees, into its part of the framebuffer: {x, y, width, height}. */
   _draw(eye, framebuffer, place) {
-    const {renderer} = this.viewer, side = (length) => Math.max(1, Math.round(this.part * length));
-    const width = side(place.width), height = side(place.height);
+    const side = (length) => Math.max(1, Math.round(this.part * length));
     const view = {pose: this.poseOf(eye.transform.matrix), ...windowOf(eye.projectionMatrix)};
-    renderer.draw(view, width, height, 0, height, place);
-    renderer.show(width, height, framebuffer, place);
+    this.eyes.draw(view, side(place.width), side(place.height), framebuffer, place);
   }
 
   /** The pose in the world of a matrix of the room, 4 columns one after the other. */

@@ -26,6 +26,10 @@ from .visitors import Visitors
 
 __all__ = ["Page"]
 
+HEADSET = ("viser shows nothing in a headset. A page does, by its button *VR*, where it is served by `https:` or from "
+           "this machine: `taichi-nerf page RUN --field` makes one of a run of instant-ngp, `taichi-nerf octree RUN` "
+           "and `taichi-nerf page RUN-octree` of any other that stands still.")
+
 
 class _Server(viser.ViserServer):
     """Which connects to nobody: the button that would ask viser's makers for a public address does nothing."""
@@ -59,6 +63,8 @@ class Page:
         keys = KeyFrames(scene, tuple(int(side) for side in first.size[0]), moves=studio.door.moves)
         self._path = PathPanel(self.server, keys, run, visitors, self._picture.show)
         self._picture.drawn = lambda: self.cameras.drawn or self._path.drawn
+        with self.server.gui.add_folder("Headset", expand_by_default=False):
+            self.server.gui.add_markdown(HEADSET)
         visitors.admit(self.server)
 
     def __enter__(self) -> "Page":
