@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from .fields import DEEPEST, WIDEST
 from .model import LONGEST_CODE
-from .settings import LARGEST, MANY, above, require, within
+from .settings import MANY, above, require, within
 
+MOST_CODES = 2**20  # of times: more than photos, and their codes fit into any memory
+MOST_AMBIENT = 16  # dimensions beside those of space
 STANDING = 0.2  # part of a training with a course in which all times are there, and nothing is moved yet
 
 
@@ -80,5 +82,33 @@ class RigidWarpConfig(_Bending):
         super().__post_init__()
         require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
         within(self, 1, LONGEST_CODE, "code")
-        within(self, 2, LARGEST, "codes")
+        within(self, 2, MOST_CODES, "codes")
         within(self, 0, MANY, "elastic", "still")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceConfig:
+    """The surface in a space of more than three dimensions whose slice at a time the scene is: a small network that
+    says where each point lies on it in the ambient ones (Park et al. 2021, HyperNeRF)."""
+
+    dimensions: int = 2
+    """Ambient ones, beside those of space."""
+    ambient_levels: int = 4
+    """Frequencies of these coordinates that the field is told, from 1 in powers of two."""
+    coarse: float = 0.0
+    """Part of the training in which they come in one after the other, from coarse to fine; 0: all are there at once.
+    It counts where the warp has no course: with one they wait for its end."""
+    levels: int = 1
+    """Frequencies of the coordinates of a point, of a box with the half side 1: with few the surface bends gently."""
+    width: int = 64
+    """Width of the network's hidden layers."""
+    layers: int = 3
+    """Its hidden layers; 6 in HyperNeRF."""
+
+    def __post_init__(self):
+        within(self, 1, MOST_AMBIENT, "dimensions")
+        within(self, 1, 16, "ambient_levels")
+        within(self, 0, 16, "levels")
+        require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
+        within(self, 1, WIDEST, "width")
+        within(self, 1, DEEPEST, "layers")
