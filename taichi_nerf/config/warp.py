@@ -70,10 +70,14 @@ class RigidWarpConfig(_Bending):
     codes: int | None = None
     """Of so many times, evenly spread, there are codes; between them lie those of other times. None: one for each time
     of the training images."""
-    elastic: float = 1e-3
+    elastic: float = 1e-2
     """Weight of the elastic loss, which holds the warp to rigid motions where it can; 0: none. 1e-3 of the scenes with
     two cameras, 1e-2 of those with one, in Nerfies. With codes that multiply it waits for the end of the course: from
     the first step it holds everything where little of a picture moves."""
+    elastic_scale: float = 0.1
+    """Root of the energy, the sum of the squared logarithms of the singular values, beyond which that loss lets go of
+    what truly bends. 0.03 in Nerfies, whose warp is held from the first step; what is only held at last is stretched by
+    more than that, and the loss would let go of all."""
     still: float = 0.0
     """Weight of the loss that holds points still that structure from motion found; 0: none. 1 in Nerfies, after whose
     coarse start a large part moves as one: here that much holds everything."""
@@ -84,6 +88,7 @@ class RigidWarpConfig(_Bending):
         within(self, 1, LONGEST_CODE, "code")
         within(self, 2, MOST_CODES, "codes")
         within(self, 0, MANY, "elastic", "still")
+        above(self, 0, MANY, "elastic_scale")
 
 
 @dataclass(frozen=True, kw_only=True)

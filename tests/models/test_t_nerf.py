@@ -23,6 +23,7 @@ from taichi_nerf.config import (
 from taichi_nerf.errors import UserError
 from taichi_nerf.fields.codes import TimeCodes
 from taichi_nerf.fields.timed import waves
+from taichi_nerf.losses import geman_mcclure
 from taichi_nerf.models.family import build_model, check_scene
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
@@ -304,6 +305,27 @@ def test_the_elastic_loss_waits_for_the_end_of_the_course(cpu, backend, rays):
     assert elastic(0.7) == pytest.approx(0.5 * elastic(0.8))
     model.config = dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, course=0.0))
     assert elastic(0.1) == elastic(0.8)
+
+
+def test_the_elastic_loss_pulls_at_what_a_course_has_stretched(cpu, backend, rays):
+    """By about a tenth along each axis, as measured; with the scale of the paper such are outliers."""
+    energy = 3 * 0.12**2
+
+    def left(scale):
+        """Of the pull on what is nearly rigid."""
+        slopes = []
+        for at in (1e-6, energy):
+            square = torch.tensor(at, dtype=torch.float64, requires_grad=True)
+            geman_mcclure(square, scale).backward()
+            slopes.append(float(square.grad))
+        return slopes[1] / slopes[0]
+
+    assert left(RigidWarpConfig().elastic_scale) > 0.2 and left(0.03) < 0.01
+    model, told = prepared(backend, TOLD_CODES), given(backend, rays, 0.3)
+    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
+    loss = model.losses(pixels, batch, STANDING)["elastic"].item()
+    model.config = dataclasses.replace(TOLD_CODES, warp=dataclasses.replace(TOLD, elastic_scale=1e3))
+    assert model.losses(pixels, batch, STANDING)["elastic"].item() < 1e-3 * loss
 
 
 def test_points_that_stand_still_are_held(cpu, backend, rays):
