@@ -226,7 +226,7 @@ def moving_arms() -> dict[str, InstantNGPConfig]:
 def elastic_arms() -> dict[str, NerfiesConfig]:
     """What is told no time, so that nothing but its motion explains what moves."""
     return {name: NerfiesConfig(field_sees_time=False, warp=RigidWarpConfig(elastic=weight))
-            for name, weight in (("elastic", 1e-2), ("free", 0.0))}
+            for name, weight in (("elastic", 2e-2), ("free", 0.0))}
 
 
 def mean_psnr(model, scene: Scene) -> dict[str, float]:

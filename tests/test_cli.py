@@ -1076,6 +1076,14 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
     ("train --stps 3", "--stps is no option of train; did you mean --steps? see taichi-nerf train --help"),
     ("train --log2-entries 3", "--log2-entries is no option of train; did you mean "
                                "--model.field.hash-grid.log2-entries? see taichi-nerf train --help"),
+    ("train --model d-nerf --model.warp.codes 9",
+     "--model.warp.codes is of nerfies and hypernerf, not of d-nerf; see taichi-nerf train --help"),
+    ("train --model nerf --model.warp.no-codes-multiply",
+     "--model.warp.no-codes-multiply is of nerfies and hypernerf, not of nerf; see taichi-nerf train --help"),
+    ("train --model.coarse-samples 9", "--model.coarse-samples is of nerf and nerf-w, not of instant-ngp; see "
+                                       "taichi-nerf train --help"),
+    ("train --model nerfies --model.warp.codes 2000000000",
+     "--model.warp.codes must be from 2 to 1048576, got 2000000000; see taichi-nerf train --help"),
     ("train --steps many", "--steps takes a whole number, got many; see taichi-nerf train --help"),
     ("train --steps=1.5", "--steps takes a whole number, got 1.5; see taichi-nerf train --help"),
     ("train --seconds soon", "--seconds takes a number, got soon; see taichi-nerf train --help"),

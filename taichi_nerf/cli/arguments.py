@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import Positional, Suppress
@@ -100,13 +100,15 @@ def options_of(command: Any, path: str = "", prefix: str = "") -> Iterator[Optio
                      type(None) in of_union, positional, required, most)
 
 
-def refusal(argv: Sequence[str], commands: Mapping[str, Any]) -> str | None:
-    """Why `argv` is none of `commands`, which are given as to `options_of`; None where it looks right."""
+def refusal(argv: Sequence[str], commands: Mapping[str, Any],
+            variants: Callable[[], tuple[str, Mapping[str, Any]]] | None = None) -> str | None:
+    """Why `argv` is none of `commands`, which are given as to `options_of`; None where it looks right. `variants`: of
+    the command, which of them this is, and the others by name, whose options it has not."""
     if not argv or argv[0] not in commands:
         found = f"{argv[0]} is no command" if argv else "the command is missing"
         return f"{found}; there are {', '.join(commands)}{_close(argv[0], commands) if argv else ''}"
     options = list(options_of(commands[argv[0]]))
-    return next(_faults(argv[0], list(argv[1:]), options), None)
+    return next(_faults(argv[0], list(argv[1:]), options, variants), None)
 
 
 def given(words: Sequence[str], command: Any) -> dict[str, Option]:
@@ -141,7 +143,8 @@ def check_values(command: Any) -> None:
                 raise SettingError(f"{option.names[0]} must be below 2^31, got {number}")
 
 
-def _faults(command: str, words: list[str], options: list[Option]) -> Iterator[str]:
+def _faults(command: str, words: list[str], options: list[Option],
+            variants: Callable[[], tuple[str, Mapping[str, Any]]] | None) -> Iterator[str]:
     """What is wrong with the words after `command`, as they come."""
     known, found, loose = _by_name(options), set(), []
     while words:
@@ -152,7 +155,8 @@ def _faults(command: str, words: list[str], options: list[Option]) -> Iterator[s
         name, (_, equals, attached) = _name_of(word), word.partition("=")
         option = known.get(name)
         if option is None:
-            yield f"{name} is no option of {command}{_close(name, known)}"
+            of_others = None if variants is None else _of_others(name, *variants())
+            yield of_others or f"{name} is no option of {command}{_close(name, known)}"
             return
         found.add(option)
         values = [attached] if equals else []
@@ -166,6 +170,15 @@ def _faults(command: str, words: list[str], options: list[Option]) -> Iterator[s
     yield from (f"{command} needs {option.names[0]}" for option in positional[len(loose) :] if option.required)
     yield from (f"{command} needs {option.names[0]}" for option in options
                 if option.required and not option.positional and option not in found)
+
+
+def _of_others(name: str, chosen: str, others: Mapping[str, Any]) -> str | None:
+    """Which of the other variants have an option, if any does."""
+    having = [each for each, command in others.items() if name in _by_name(options_of(command))]
+    if not having:
+        return None
+    *most, last = having
+    return f"{name} is of {', '.join(most) + ' and ' if most else ''}{last}, not of {chosen}"
 
 
 def _wrong_values(name: str, option: Option, values: list[str]) -> Iterator[str]:

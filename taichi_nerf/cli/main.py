@@ -16,6 +16,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, get_args
 
@@ -204,11 +205,18 @@ def _parsed(
         if refused is None and not end.code:
             return None
         # the parser would print either as a box of several lines
-        sentence = with_section(str(refused), options.values()) if refused else refusal(argv, commands)
+        of_models = partial(_of_other_models, defaults) if argv[:1] == ["train"] else None
+        sentence = with_section(str(refused), options.values()) if refused else refusal(argv, commands, of_models)
         of_command = f" {argv[0]}" if argv and argv[0] in map(_name, COMMANDS) else ""
         sentence = str(sentence or _unboxed(said.getvalue()))
         more = f"see taichi-nerf{of_command} --help"
         raise UserError(f"{sentence}{' ' if sentence.endswith('?') else '; '}{more}") from refused
+
+
+def _of_other_models(chosen: Train) -> tuple[str, dict[str, Train]]:
+    """Which model `chosen` is for, and what train does by default for each of the others that it can train."""
+    others = (kind for kind, system in SYSTEMS.items() if kind != chosen.model_name and system.made_by is None)
+    return chosen.model_name, {kind: train_defaults(chosen.backend, kind) for kind in others}
 
 
 def _unboxed(text: str) -> str:

@@ -6,7 +6,7 @@
     batch optimiser corrections what a training is made of
     model systems               what all models have in common; the one list of them
     instant_ngp nerf nerf_w mip_nerf mip_nerf_360 block_nerf regions t_nerf d_nerf nerfies
-                                a system each: its settings, its presets, what --encoding does with them
+    hypernerf                   a system each: its settings, its presets, what --encoding does with them
     few_views                   which settings few views want
     appearance                  what the light of photos wants
     extraction                  how an octree is made out of a model
@@ -17,6 +17,7 @@
 from . import (
     block_nerf,
     d_nerf,
+    hypernerf,
     instant_ngp,
     mip_nerf,
     mip_nerf_360,
@@ -36,6 +37,7 @@ from .extraction import ExtractionConfig
 from .few_views import few_view_settings, with_few_views
 from .fields import Encoding, FieldConfig, HashProposalConfig, PositionalFieldConfig, PositionalProposalConfig, Widths
 from .hash_grid import CELLS_PER_PIXEL, FINEST, HashGridConfig
+from .hypernerf import HyperNeRFConfig
 from .instant_ngp import InstantNGPConfig, SamplingConfig
 from .intervals import RangeConfig, Spacing
 from .migrations import todays_model, todays_run
@@ -68,7 +70,7 @@ from .systems import (
 from .t_nerf import TNeRFConfig
 from .training import TrainingConfig
 from .trimming import TrimConfig
-from .warp import RigidWarpConfig, WarpConfig
+from .warp import RigidWarpConfig, SliceConfig, WarpConfig
 
 __all__ = [
     "BUILTIN",
@@ -91,6 +93,7 @@ __all__ = [
     "FieldConfig",
     "HashGridConfig",
     "HashProposalConfig",
+    "HyperNeRFConfig",
     "InstantNGPConfig",
     "MipNeRF360Config",
     "MipNeRFConfig",
@@ -118,6 +121,7 @@ __all__ = [
     "SceneConfig",
     "SceneFormat",
     "SettingError",
+    "SliceConfig",
     "Spacing",
     "SparsityConfig",
     "System",
@@ -145,5 +149,5 @@ __all__ = [
 ]
 
 for _stem in (instant_ngp, nerf, nerf_w, mip_nerf, mip_nerf_360, block_nerf, regions, t_nerf, d_nerf, nerfies,
-              plenoctree):
+              hypernerf, plenoctree):
     register(_stem.SYSTEM)

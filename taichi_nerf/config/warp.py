@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from .fields import DEEPEST, WIDEST
 from .model import LONGEST_CODE
-from .settings import LARGEST, MANY, above, require, within
+from .settings import MANY, above, require, within
 
+MOST_CODES = 2**20  # of times: more than photos, and their codes fit into any memory
+MOST_AMBIENT = 16  # dimensions beside those of space
 STANDING = 0.2  # part of a training with a course in which all times are there, and nothing is moved yet
 
 
@@ -68,10 +70,14 @@ class RigidWarpConfig(_Bending):
     codes: int | None = None
     """Of so many times, evenly spread, there are codes; between them lie those of other times. None: one for each time
     of the training images."""
-    elastic: float = 1e-3
+    elastic: float = 1e-2
     """Weight of the elastic loss, which holds the warp to rigid motions where it can; 0: none. 1e-3 of the scenes with
     two cameras, 1e-2 of those with one, in Nerfies. With codes that multiply it waits for the end of the course: from
     the first step it holds everything where little of a picture moves."""
+    elastic_scale: float = 0.1
+    """Root of the energy, the sum of the squared logarithms of the singular values, beyond which that loss lets go of
+    what truly bends. 0.03 in Nerfies, whose warp is held from the first step; what is only held at last is stretched by
+    more than that, and the loss would let go of all."""
     still: float = 0.0
     """Weight of the loss that holds points still that structure from motion found; 0: none. 1 in Nerfies, after whose
     coarse start a large part moves as one: here that much holds everything."""
@@ -80,5 +86,34 @@ class RigidWarpConfig(_Bending):
         super().__post_init__()
         require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
         within(self, 1, LONGEST_CODE, "code")
-        within(self, 2, LARGEST, "codes")
+        within(self, 2, MOST_CODES, "codes")
         within(self, 0, MANY, "elastic", "still")
+        above(self, 0, MANY, "elastic_scale")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceConfig:
+    """The surface in a space of more than three dimensions whose slice at a time the scene is: a small network that
+    says where each point lies on it in the ambient ones (Park et al. 2021, HyperNeRF)."""
+
+    dimensions: int = 2
+    """Ambient ones, beside those of space."""
+    ambient_levels: int = 4
+    """Frequencies of these coordinates that the field is told, from 1 in powers of two."""
+    coarse: float = 0.0
+    """Part of the training in which they come in one after the other, from coarse to fine; 0: all are there at once.
+    It counts where the warp has no course: with one they wait for its end."""
+    levels: int = 1
+    """Frequencies of the coordinates of a point, of a box with the half side 1: with few the surface bends gently."""
+    width: int = 64
+    """Width of the network's hidden layers."""
+    layers: int = 3
+    """Its hidden layers; 6 in HyperNeRF."""
+
+    def __post_init__(self):
+        within(self, 1, MOST_AMBIENT, "dimensions")
+        within(self, 1, 16, "ambient_levels")
+        within(self, 0, 16, "levels")
+        require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
+        within(self, 1, WIDEST, "width")
+        within(self, 1, DEEPEST, "layers")

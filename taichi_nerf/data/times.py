@@ -22,7 +22,8 @@ def has_times(scene: Scene) -> bool:
 
 def for_times() -> str:
     """The options of the models that know the time, in words."""
-    return " or ".join(f"--model {kind}" for kind, system in SYSTEMS.items() if system.moves)
+    *kinds, last = (kind for kind, system in SYSTEMS.items() if system.moves)
+    return f"--model {', '.join(kinds)} or {last}"
 
 
 def jump_facts(split: Split, cameras: Cameras) -> Iterator[str]:

@@ -91,16 +91,20 @@ class Deformed(Field):
         self.harmonics = field.harmonics
 
     def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
-        return self.field.density(self.moved(samples, shot, ray_index), shot, ray_index)
+        return self.field.density(self.asked(samples, shot, ray_index), shot, ray_index)
 
     def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
         if torch.is_grad_enabled():
-            samples = self.moved(samples, shot, ray_index)
+            samples = self.asked(samples, shot, ray_index)
         return self.field.density_again(samples, known, kept, shot, ray_index)
 
+    def asked(self, samples: Samples, shot: Shot, ray_index: Tensor | None = None) -> Samples:
+        """What the other field is asked for."""
+        return self.moved(samples, shot, ray_index)
+
     def moved(self, samples: Samples, shot: Shot, ray_index: Tensor | None = None) -> Samples:
-        """Where the other field is asked; samples keep their widths."""
+        """Where that is in space; samples keep their widths."""
         if isinstance(samples, Tensor):
             return samples + self.warp(samples, shot, ray_index)
         positions, widths = samples

@@ -73,6 +73,7 @@ class HashDensity(Field):
 
         `features`: the result for positions [S, 3], if it is known already.
         """
+        samples = self.places(samples)
         positions, widths = (samples, None) if isinstance(samples, Tensor) else samples
         unit = positions.reshape(-1, 3) / self.side + 0.5
         known = None if features is None else features.t()
@@ -94,7 +95,11 @@ class HashDensity(Field):
             weight = 0.5 - 0.5 * torch.cos(math.pi * seen)
             self.level_weights = weight.repeat_interleave(self.layout.features)[:, None]
 
-    def told(self, shot: Shot, samples: int, ray_index: Tensor | None) -> Tensor | None:
+    def places(self, samples: Samples) -> Samples:
+        """Where the grid is asked for samples, some of whose coordinates may not be of space."""
+        return samples
+
+    def told(self, samples: Samples, shot: Shot, ray_index: Tensor | None) -> Tensor | None:
         """[.., S]: what the density network is told of samples besides their features; None: nothing."""
         return None
 
@@ -106,8 +111,7 @@ class HashDensity(Field):
         return truncated_exp(geometry[0].to(features.dtype)), Hidden(features, geometry)
 
     def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
-        features = self.encode(samples)
-        return self.decode(features, self.told(shot, features.shape[1], ray_index))
+        return self.decode(self.encode(samples), self.told(samples, shot, ray_index))
 
     def density_again(self, samples: Samples, known: tuple[Tensor, Hidden], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Hidden]:
@@ -115,7 +119,7 @@ class HashDensity(Field):
         density, (features, geometry) = known
         if torch.is_grad_enabled():
             features = self.encode(samples, features.index_select(1, kept))
-            return self.decode(features, self.told(shot, len(kept), ray_index))
+            return self.decode(features, self.told(samples, shot, ray_index))
         return density.index_select(0, kept), Hidden(features, geometry.index_select(1, kept))
 
     @property

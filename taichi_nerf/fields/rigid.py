@@ -13,18 +13,63 @@ says how far it has come. The first form is kept: `codes_multiply` of the settin
 import torch
 from torch import Tensor, nn
 
-from ..config import RigidWarpConfig
+from ..config import RigidWarpConfig, SliceConfig
 from ..ops.positional_encoding import encode_position, encoding_tangents, encoding_width
 from ..ops.se3 import displacement, displacement_slopes
 from ..types import Shot, of_samples
 from .mlp import MLP
 
-__all__ = ["RigidWarp"]
+__all__ = ["OfCodes", "RigidWarp"]
 
 STILL = 1e-4  # weights of the last layer at first: hardly anything moves
 
 
-class RigidWarp(nn.Module):
+class OfCodes(nn.Module):
+    """What a small network says of points and of the codes `warp` of a shot, which multiply it or are told to it;
+    hardly anything at first."""
+
+    def __init__(self, config: RigidWarpConfig | SliceConfig, codes: RigidWarpConfig, outputs: int, side: float,
+                 generator: torch.Generator):
+        """A network as `config` says, with so many `outputs`; `side` of the box in model units."""
+        super().__init__()
+        self.config, self.side, self.multiply, self.outputs = config, side, codes.codes_multiply, outputs
+        of_point = encoding_width(3, config.levels, True)
+        inputs, outputs = (of_point, outputs * codes.code) if self.multiply else (of_point + codes.code, outputs)
+        self.network = MLP(inputs, outputs, width=config.width, hidden_layers=config.layers, generator=generator)
+        with torch.no_grad():
+            self.network.weights[-1].uniform_(-STILL, STILL, generator=generator)
+
+    def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
+        """[S, outputs] of positions [S, 3]. Differentiable with respect to them."""
+        return self.said(positions * (2 / self.side), shot, ray_index)  # the box is [-1, 1]^3
+
+    def said(self, unit: Tensor, shot: Shot, ray_index: Tensor | None) -> Tensor:
+        """[S, outputs] of positions [S, 3] of a box that is [-1, 1]^3."""
+        encoded, codes = self._encoded(unit).t(), self._codes(unit, shot, ray_index)
+        if self.multiply:
+            return (self.network(encoded).to(unit.dtype).unflatten(0, (self.outputs, -1)) * codes).sum(dim=1).t()
+        return self.network(torch.cat([encoded, codes])).to(unit.dtype).t()
+
+    def said_with_tangents(self, unit: Tensor, shot: Shot, ray_index: Tensor | None) -> Tensor:
+        """[outputs, 4, S]: the same, then its derivatives along x, y and z."""
+        encoded, codes = self._encoded(unit), self._codes(unit, shot, ray_index)
+        inputs = torch.cat([encoded[None], encoding_tangents(encoded, 3)]).permute(2, 0, 1)  # [I, 4, S]
+        if self.multiply:
+            return (self.network.with_tangents(inputs).unflatten(0, (self.outputs, -1)) * codes[:, None]).sum(dim=1)
+        told = torch.cat([codes[:, None], torch.zeros_like(codes)[:, None].expand(-1, 3, -1)], dim=1)
+        return self.network.with_tangents(torch.cat([inputs, told]))
+
+    def _encoded(self, unit: Tensor) -> Tensor:
+        """[S, 3 (2 L + 1)]"""
+        return encode_position(unit, self.config.levels)
+
+    @staticmethod
+    def _codes(positions: Tensor, shot: Shot, ray_index: Tensor | None) -> Tensor:
+        """[A, S]"""
+        return of_samples(shot.codes["warp"].t(), len(positions), ray_index, dim=1).to(positions.dtype)
+
+
+class RigidWarp(OfCodes):
     """The displacement x' - x by a rigid motion of each point, as the codes `warp` of a shot say.
 
     Buffer: `alpha`, how many frequencies of the coordinates are let in.
@@ -32,13 +77,7 @@ class RigidWarp(nn.Module):
 
     def __init__(self, config: RigidWarpConfig, side: float, generator: torch.Generator):
         """`side` of the box in model units."""
-        super().__init__()
-        self.config, self.side = config, side
-        of_point, multiply = encoding_width(3, config.levels, True), config.codes_multiply
-        inputs, outputs = (of_point, 6 * config.code) if multiply else (of_point + config.code, 6)
-        self.network = MLP(inputs, outputs, width=config.width, hidden_layers=config.layers, generator=generator)
-        with torch.no_grad():
-            self.network.weights[-1].uniform_(-STILL, STILL, generator=generator)
+        super().__init__(config, config, 6, side, generator)
         self.register_buffer("alpha", torch.tensor(float(config.levels)))
 
     def let_in(self, share: float) -> None:
@@ -47,32 +86,15 @@ class RigidWarp(nn.Module):
 
     def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
         """[S, 3] in model units of positions [S, 3]. Differentiable with respect to them."""
-        unit = positions * (2 / self.side)  # the box is [-1, 1]^3
-        encoded, codes = self._encoded(unit).t(), self._codes(positions, shot, ray_index)
-        if self.config.codes_multiply:
-            twists = (self.network(encoded).to(unit.dtype).unflatten(0, (6, -1)) * codes).sum(dim=1)
-        else:
-            twists = self.network(torch.cat([encoded, codes])).to(unit.dtype)
-        return displacement(twists.t(), unit) * (self.side / 2)
+        unit = positions * (2 / self.side)
+        return displacement(self.said(unit, shot, ray_index), unit) * (self.side / 2)
 
     def jacobian(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
         """[S, 3, 3]: dx' / dx at positions [S, 3]. Differentiable with respect to the network and the codes."""
         unit = positions.detach() * (2 / self.side)
-        encoded, codes = self._encoded(unit), self._codes(positions, shot, ray_index)
-        inputs = torch.cat([encoded[None], encoding_tangents(encoded, 3)]).permute(2, 0, 1)  # [I, 4, S]
-        if self.config.codes_multiply:
-            found = (self.network.with_tangents(inputs).unflatten(0, (6, -1)) * codes[:, None]).sum(dim=1)
-        else:
-            told = torch.cat([codes[:, None], torch.zeros_like(codes)[:, None].expand(-1, 3, -1)], dim=1)
-            found = self.network.with_tangents(torch.cat([inputs, told]))  # [6, 4, S]
+        found = self.said_with_tangents(unit, shot, ray_index)
         slopes = displacement_slopes(found[:, 0].t(), found[:, 1:].permute(2, 1, 0), unit)
         return slopes + torch.eye(3, dtype=unit.dtype, device=unit.device)
 
     def _encoded(self, unit: Tensor) -> Tensor:
-        """[S, 3 (2 L + 1)]"""
         return encode_position(unit, self.config.levels, alpha=float(self.alpha))
-
-    @staticmethod
-    def _codes(positions: Tensor, shot: Shot, ray_index: Tensor | None) -> Tensor:
-        """[A, S]"""
-        return of_samples(shot.codes["warp"].t(), len(positions), ray_index, dim=1).to(positions.dtype)

@@ -1,36 +1,71 @@
-"""A field that is told the time: the plainest way to a scene that moves (T-NeRF of Pumarola et al. 2021)."""
+"""A field that is told more of a sample than its place: the time, the plainest way to a scene that moves (T-NeRF of
+Pumarola et al. 2021); and ambient coordinates, further dimensions of the space that it fills (Park et al. 2021,
+HyperNeRF), in windowed sines and cosines.
+"""
 
 import math
 
 import torch
 from torch import Tensor
 
-from ..config import FieldConfig
+from ..config import SliceConfig
 from ..ops.positional_encoding import encode_position, encoding_width
 from ..types import Shot, of_samples
+from .field import Samples
 from .hash_field import HashField
 
 __all__ = ["TimedHashField", "encoded_times", "waves"]
 
 
-class TimedHashField(HashField):
-    """A hash field whose density network sees the time, in sines and cosines, beside the features of the point; what
-    it says of the point the colour network sees."""
+class Told:
+    """Of a field that is `told` of samples what it says here; comes before the field among the bases of a class.
 
-    def __init__(self, config: FieldConfig, side: float, generator: torch.Generator, appearance: int = 0, *,
-                 time_levels: int, layers: int, late: bool = False):
-        """`late`: the time is told by as much as `hear` says, which is kept in the state."""
-        super().__init__(config, side, generator, appearance, told=encoding_width(1, time_levels, True), layers=layers)
-        self.time_levels = time_levels
-        self.register_buffer("heard", torch.ones(()) if late else None)
+    Buffers: `heard`, by how much the time is told, where that changes; `opened`, how many frequencies of the ambient
+    coordinates are let in, where there are any.
+    """
+
+    def __init__(self, *of_field, time_levels: int | None, late: bool = False, ambient: SliceConfig | None = None,
+                 **others):
+        """`time_levels`: frequencies of the time, None where it is not told; `late`: it is told by as much as `hear`
+        says. With `ambient` samples have coordinates behind their three."""
+        width = 0 if time_levels is None else encoding_width(1, time_levels, True)
+        if ambient is not None:
+            width += encoding_width(ambient.dimensions, ambient.ambient_levels, False)
+        super().__init__(*of_field, told=width, **others)
+        self.time_levels, self.ambient = time_levels, ambient
+        self.register_buffer("heard", torch.ones(()) if late and time_levels is not None else None)
+        self.register_buffer("opened", None if ambient is None else torch.tensor(float(ambient.ambient_levels)))
 
     def hear(self, share: float) -> None:
-        """Be told so much of the time: from 0, where nothing is known of it, to 1."""
-        self.heard.fill_(share)
+        """Be told so much of the time, where it is told late: from 0, where nothing is known of it, to 1."""
+        if self.heard is not None:
+            self.heard.fill_(share)
 
-    def told(self, shot: Shot, samples: int, ray_index: Tensor | None) -> Tensor:
-        time = encoded_times(shot, self.time_levels, samples, ray_index, self.table.dtype)
-        return time if self.heard is None else time * self.heard
+    def open(self, share: float) -> None:
+        """Let the first `share` of the frequencies of the ambient coordinates be seen, and from 1 on all of them: with
+        none the field is the same at all of these coordinates."""
+        self.opened.fill_(self.ambient.ambient_levels * min(share, 1.0))
+
+    def places(self, samples: Samples) -> Samples:
+        if self.ambient is None:
+            return samples
+        positions, *widths = (samples,) if isinstance(samples, Tensor) else samples
+        return (positions[:, :3].contiguous(), *widths) if widths else positions[:, :3].contiguous()
+
+    def told(self, samples: Samples, shot: Shot, ray_index: Tensor | None) -> Tensor | None:
+        positions, found = samples if isinstance(samples, Tensor) else samples[0], []
+        if self.time_levels is not None:
+            time = encoded_times(shot, self.time_levels, len(positions), ray_index, positions.dtype)
+            found.append(time if self.heard is None else time * self.heard)
+        if self.ambient is not None:
+            found.append(encode_position(positions[:, 3:].contiguous(), self.ambient.ambient_levels,
+                                         identity=False, alpha=float(self.opened)).t())
+        return torch.cat(found) if found else None
+
+
+class TimedHashField(Told, HashField):
+    """A hash field whose density network sees the time beside the features of the point, and ambient coordinates where
+    it has some; what it says of the point the colour network sees."""
 
 
 def encoded_times(shot: Shot, levels: int, samples: int, ray_index: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -24,7 +24,6 @@ from ..config import DNeRFConfig
 from ..config.warp import STANDING
 from ..fields.deformed import Correspondence, Deformed, Displacement, Trajectories
 from ..fields.field import Field
-from ..fields.hash_field import HashField
 from ..fields.timed import TimedHashField
 from ..types import Rays, Shot, Standing
 from .model import Box, ParameterGroup
@@ -65,9 +64,8 @@ class DNeRF(TNeRF):
         return self._pace if self.config.warp.course else None
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
-        field = self.field.field
-        if standing is not None and self.config.warp.course and isinstance(field, TimedHashField):
-            field.hear(self._after_course(standing))
+        if standing is not None:
+            self.field.field.hear(self._after_course(standing))
         return super().render(rays, standing)
 
     def know(self, shots: Shot) -> None:
@@ -121,14 +119,14 @@ class DNeRF(TNeRF):
             self.told(Shot(time=points.new_full((len(points),), moment)), len(points)) for moment in (time, other)))
 
     def _field(self, generator: torch.Generator) -> Field:
-        config, side = self.config, self.box.aabb_scale
-        of_both = config.field, side, generator, config.appearance
-        if config.field_sees_time:
-            still = TimedHashField(*of_both, time_levels=config.time_levels, layers=config.density_layers,
-                                   late=config.warp.course > 0)
-        else:
-            still = HashField(*of_both, layers=config.density_layers)
-        return Deformed(still, self._warp(generator))
+        return Deformed(self._still(generator), self._warp(generator))
+
+    def _still(self, generator: torch.Generator, **further) -> Field:
+        """What is asked where points are at rest, untrained; `further` of what it is told."""
+        config = self.config
+        return TimedHashField(config.field, self.box.aabb_scale, generator, config.appearance,
+                              time_levels=config.time_levels if config.field_sees_time else None,
+                              layers=config.density_layers, late=config.warp.course > 0, **further)
 
     def _warp(self, generator: torch.Generator) -> nn.Module:
         """What says where points are, untrained."""

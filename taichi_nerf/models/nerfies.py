@@ -39,7 +39,6 @@ __all__ = ["Nerfies"]
 POINTS = 1024  # of those that stand still, in a step
 STILL = 1e-3  # model units: of rho', and the deviation of what lies around a point
 DRIFT = 128  # purpose of random numbers
-SCALE = 0.03  # of rho: where the elastic loss stops pulling, for what truly bends
 EVERY = 8  # samples of a step of which one is asked for its Jacobian
 TOLD = 0.1  # of the warp's learning rate is that of codes that multiply: each is taught by the photos of its time alone
 
@@ -94,7 +93,7 @@ class Nerfies(DNeRF):
         samples, some = pixels.samples, slice(standing.step % EVERY, None, EVERY)
         jacobian = self.field.warp.jacobian(samples.positions[some], self.told(rays.shot, len(rays)),
                                             samples.ray_index[some])
-        loss = geman_mcclure(elastic_energy(jacobian), SCALE)
+        loss = geman_mcclure(elastic_energy(jacobian), self.config.warp.elastic_scale)
         return EVERY * (pixels.weights[some].detach() * loss).sum() / len(rays)
 
     def _drift(self, standing: Standing) -> Tensor:

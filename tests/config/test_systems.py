@@ -82,7 +82,7 @@ def scene():
 
 def test_the_systems_of_the_package_are_known_in_their_order():
     assert list(SYSTEMS) == ["instant-ngp", "nerf", "nerf-w", "mip-nerf", "mip-nerf-360", "block-nerf", "regions",
-                             "t-nerf", "d-nerf", "nerfies", "plenoctree"]
+                             "t-nerf", "d-nerf", "nerfies", "hypernerf", "plenoctree"]
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
@@ -173,7 +173,8 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
     assert cli.main(["train", "--model", "glow", "--help"]) == 0
     said = capsys.readouterr().out
-    kinds = "instant-ngp,nerf,nerf-w,mip-nerf,mip-nerf-360,block-nerf,regions,t-nerf,d-nerf,nerfies,plenoctree,glow"
+    kinds = ("instant-ngp,nerf,nerf-w,mip-nerf,mip-nerf-360,block-nerf,regions,t-nerf,d-nerf,nerfies,hypernerf,"
+             "plenoctree,glow")
     assert f"--model{{{kinds}}}" in re.sub(r"[│\s]", "", said)
     assert "--model.strength FLOAT" in said and "Of the light that is added to every colour. (default: 0.25)" in said
     run = tmp_path / "run"
@@ -190,4 +191,4 @@ def test_the_command_line_has_a_system_from_outside(glow, scene, tmp_path, monke
 
 def test_the_command_line_has_no_system_that_is_not_known(capsys):
     assert cli.main(["train", "--model", "glow"]) == 2
-    assert "glow" not in SYSTEMS and "nerfies, plenoctree, got glow; see" in capsys.readouterr().err
+    assert "glow" not in SYSTEMS and "hypernerf, plenoctree, got glow; see" in capsys.readouterr().err

@@ -1,5 +1,5 @@
-"""Fields that know the time, T-NeRF, D-NeRF and Nerfies: values and gradients against their references, and what they
-promise.
+"""Fields that know the time, T-NeRF, D-NeRF, Nerfies and HyperNeRF: values and gradients against their references, and
+what they promise.
 """
 
 import dataclasses
@@ -10,10 +10,12 @@ import torch
 
 from taichi_nerf.config import (
     DNeRFConfig,
+    HyperNeRFConfig,
     NerfiesConfig,
     RigidWarpConfig,
     SamplingConfig,
     SettingError,
+    SliceConfig,
     TNeRFConfig,
     WarpConfig,
     recipe,
@@ -21,10 +23,12 @@ from taichi_nerf.config import (
 from taichi_nerf.errors import UserError
 from taichi_nerf.fields.codes import TimeCodes
 from taichi_nerf.fields.timed import waves
+from taichi_nerf.losses import geman_mcclure
 from taichi_nerf.models.family import build_model, check_scene
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
 from taichi_nerf.reference.models.d_nerf import d_nerf
+from taichi_nerf.reference.models.hypernerf import hypernerf
 from taichi_nerf.reference.models.nerfies import nerfies, rigid_displacement
 from taichi_nerf.reference.models.t_nerf import t_nerf
 from taichi_nerf.types import Batch, Rays, Seeds, Shot, Standing
@@ -41,11 +45,14 @@ IN_WAVES = dataclasses.replace(D_NERF, warp=WAVES)
 RIGID = RigidWarpConfig(levels=3, code=4, rest=0.4, course=0.6, width=16, layers=2, elastic=1e-3, still=1.0)
 TOLD = dataclasses.replace(RIGID, codes_multiply=False, rest=0.0, course=0.0)
 NERFIES = NerfiesConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID)
+SLICE = SliceConfig(levels=2, ambient_levels=3, width=16, layers=2)
+HYPERNERF = HyperNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID, slice=SLICE)
 TOLD_CODES = dataclasses.replace(NERFIES, warp=TOLD)
 TIMES = 5  # that have codes
 SHAPE = {"side": 1.0, "grid": {**GRID, "max_resolution": 8}, "degree": DEGREE, "time_levels": 3}
 OF_WARP = {"warp": {"levels": 3, "time_levels": 2}}
 OF_WAVES = {"warp": {"levels": 3, "waves": 2, "rest": 0.4}}
+OF_SLICE = {"levels": 3, "ambient": {"levels": 2, "ambient_levels": 3}}
 STANDING = Standing(step=64, progress=0.4, seeds=Seeds(0, 5, 0))
 MODELS = {
     "t-nerf": (T_NERF, lambda *given: t_nerf(*given, **SHAPE)),
@@ -59,6 +66,11 @@ MODELS = {
     "nerfies, pure": (dataclasses.replace(NERFIES, field_sees_time=False),
                       lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=False, rest=0.4)),
     "nerfies, told codes": (TOLD_CODES, lambda *given: nerfies(*given, **SHAPE, levels=3, sees_time=True)),
+    "hypernerf": (HYPERNERF, lambda *given: hypernerf(*given, **SHAPE, **OF_SLICE, sees_time=False, rest=0.4)),
+    "hypernerf, told the time": (dataclasses.replace(HYPERNERF, field_sees_time=True),
+                                 lambda *given: hypernerf(*given, **SHAPE, **OF_SLICE, sees_time=True, rest=0.4)),
+    "hypernerf, told codes": (dataclasses.replace(HYPERNERF, warp=TOLD),
+                              lambda *given: hypernerf(*given, **SHAPE, **OF_SLICE, sees_time=False)),
 }
 
 full_precision = test_family.full_precision
@@ -125,6 +137,8 @@ def test_it_renders_what_its_reference_does_with_the_same_gradients(backend, ray
         model.field.warp.let_in(0.5)
     if getattr(getattr(model.field, "field", None), "heard", None) is not None:
         model.field.field.hear(0.7)
+    if hasattr(model.field, "surface"):
+        model.field.field.open(0.6)
     state = {key: value.detach().double().cpu().requires_grad_(value.is_floating_point())
              for key, value in model.state_dict().items()}
     marched = model.grid.march(told, near=0.0)
@@ -293,6 +307,27 @@ def test_the_elastic_loss_waits_for_the_end_of_the_course(cpu, backend, rays):
     assert elastic(0.1) == elastic(0.8)
 
 
+def test_the_elastic_loss_pulls_at_what_a_course_has_stretched(cpu, backend, rays):
+    """By about a tenth along each axis, as measured; with the scale of the paper such are outliers."""
+    energy = 3 * 0.12**2
+
+    def left(scale):
+        """Of the pull on what is nearly rigid."""
+        slopes = []
+        for at in (1e-6, energy):
+            square = torch.tensor(at, dtype=torch.float64, requires_grad=True)
+            geman_mcclure(square, scale).backward()
+            slopes.append(float(square.grad))
+        return slopes[1] / slopes[0]
+
+    assert left(RigidWarpConfig().elastic_scale) > 0.2 and left(0.03) < 0.01
+    model, told = prepared(backend, TOLD_CODES), given(backend, rays, 0.3)
+    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
+    loss = model.losses(pixels, batch, STANDING)["elastic"].item()
+    model.config = dataclasses.replace(TOLD_CODES, warp=dataclasses.replace(TOLD, elastic_scale=1e3))
+    assert model.losses(pixels, batch, STANDING)["elastic"].item() < 1e-3 * loss
+
+
 def test_points_that_stand_still_are_held(cpu, backend, rays):
     model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
     pixels, batch = model.render(told, STANDING), batch_of(backend, told)
@@ -304,6 +339,37 @@ def test_points_that_stand_still_are_held(cpu, backend, rays):
     with torch.no_grad():
         model.field.warp.network.weights[-1].zero_()
     assert model.losses(pixels, batch, STANDING)["still"].item() == 0
+
+
+def test_ambient_dimensions_are_those_of_the_field_alone_and_open_when_the_course_is_over(cpu, backend, rays):
+    """Closed, nothing depends on them; where the warp has no course they open from coarse to fine."""
+    model, told = prepared(backend, HYPERNERF), given(backend, rays, 0.9)
+    opened, colours = [], []
+    for progress in (0.1, 0.6, 0.7, 0.8):
+        model.render(told, at(progress))
+        opened.append(float(model.field.field.opened))
+        with torch.no_grad():
+            colours.append(model.render(told).colour)
+            model.field.surface.network.weights[0].mul_(1.5)
+    assert opened == pytest.approx([0.0, 0.0, 1.5, 3.0]) and "field.field.opened" in model.state_dict()
+    assert torch.equal(colours[0], colours[1]) and not torch.allclose(colours[0], colours[2])
+    for coarse, progress, seen in ((0.5, 0.25, 1.5), (0.5, 0.9, 3.0), (0.0, 0.0, 3.0)):
+        warp = dataclasses.replace(RIGID, course=0.0)
+        model.config = dataclasses.replace(HYPERNERF, warp=warp, slice=dataclasses.replace(SLICE, coarse=coarse))
+        model.render(told, at(progress))
+        assert float(model.field.field.opened) == seen
+    points = backend.tensor(rays.directions) / 3
+    assert model.correspondence(points, 0.2, 0.7).points.shape == points.shape
+
+
+def test_at_the_time_of_rest_a_slice_is_the_space_that_things_rest_in(cpu, backend, rays):
+    model = prepared(backend, HYPERNERF)
+    positions = backend.tensor(rays.directions) / 3
+    asked = [model.field.asked(positions, model.told(Shot(time=torch.full((len(rays),), time)), len(rays)))
+             for time in (0.4, 0.9)]
+    torch.testing.assert_close(asked[0][:, :3], positions)
+    assert asked[0][:, 3:].abs().max() < 1e-6  # a time is of single precision
+    assert asked[1].shape == (len(rays), 5) and asked[1][:, 3:].abs().max() > 0.01
 
 
 def at(progress):

@@ -14,10 +14,12 @@ from taichi_nerf.config import (
     DNeRFConfig,
     FieldConfig,
     HashGridConfig,
+    HyperNeRFConfig,
     InstantNGPConfig,
     NerfiesConfig,
     RigidWarpConfig,
     SamplingConfig,
+    SliceConfig,
     SparsityConfig,
     TNeRFConfig,
     WarpConfig,
@@ -47,6 +49,8 @@ SHARED = {"field": HASH, "sampling": SamplingConfig(grid_resolution=16, steps=32
                                                     cells_per_update=512)}
 SMALL = {"t-nerf": TNeRFConfig(**SHARED), "d-nerf": DNeRFConfig(**SHARED, warp=WarpConfig(width=16, layers=2)),
          "nerfies": NerfiesConfig(**SHARED, warp=RigidWarpConfig(width=16, layers=2)),
+         "hypernerf": HyperNeRFConfig(**SHARED, warp=RigidWarpConfig(width=16, layers=2),
+                                      slice=SliceConfig(width=16, layers=2)),
          "instant-ngp": InstantNGPConfig(**SHARED)}
 BATCH = BatchConfig(samples=4096, marched=2**14, max_rays=512)
 
@@ -56,7 +60,8 @@ def scene():
     return builtin_scene("moving", resolution=16, views=(8, 0, 3), samples_per_pixel=1)
 
 
-@pytest.fixture(params=["t-nerf", *(pytest.param(name, marks=pytest.mark.slow) for name in ("d-nerf", "nerfies"))])
+@pytest.fixture(params=["t-nerf", *(pytest.param(name, marks=pytest.mark.slow) for name in ("d-nerf", "nerfies",
+                                                                                       "hypernerf"))])
 def make(request, scene):
     """`make(steps=20)`: a new trainer of an untrained small model that knows the time."""
 
@@ -183,7 +188,7 @@ def test_info_says_what_times_ask_for(scene):
         return [finding.text for finding in describe(told) + suggestions(told)]
 
     times = scene.splits["train"].time
-    wanted = "photos have times: --model t-nerf or --model d-nerf or --model nerfies"
+    wanted = "photos have times: --model t-nerf, d-nerf, nerfies or hypernerf"
     assert wanted in said(times) and wanted in said(times[::-1])  # in whatever order
     assert wanted not in said(None) and wanted not in said(np.full(8, 0.5))
     assert any("all images have the time 0.5" in text for text in said(np.full(8, 0.5)))
@@ -291,11 +296,25 @@ def test_a_time_or_times_along_a_path_can_be_rendered(run, tmp_path, capsys, mon
 
 
 @pytest.mark.slow
+def test_hypernerf_is_trained_scored_and_rendered_at_a_time(run, tmp_path, capsys):
+    moving = run("hypernerf")
+    capsys.readouterr()
+    assert cli.main(["eval", moving, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["per_image"]) == 3
+    out = tmp_path / "out"
+    assert cli.main(["render", moving, "-o", str(out), "--frames", "2", "--time", "0.25", "--size", "8", "8",
+                     "--what", "colour", "depth", "normals"]) == 0
+    assert len(list(out.glob("*.png"))) == 6
+    assert cli.main(["info", moving]) == 0
+    assert "hypernerf" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_model_without_time_says_so_first(run, capsys):
     still = run("instant-ngp")
     first = next(line for line in capsys.readouterr().err.splitlines() if "photos" in line)
-    assert first == ("photos have times: what moves is smeared by instant-ngp, which knows none; try --model t-nerf or "
-                     "--model d-nerf or --model nerfies")
+    assert first == ("photos have times: what moves is smeared by instant-ngp, which knows none; try --model t-nerf, "
+                     "d-nerf, nerfies or hypernerf")
     for option in (("--time", "0.5"), ("--freeze",)):
         assert cli.main(["render", still, *option]) == 2
         assert "is a run of instant-ngp, which knows no time" in capsys.readouterr().err

@@ -30,12 +30,20 @@ def codes_from(table, known, time, rest):
 def rigid_displacement(w, x, codes, side, levels, alpha=None, multiply=True):
     """[S, 3] of positions x [S, 3] with codes [S, A], which multiply what the network says or are told to it."""
     unit = 2 * x / side
-    encoded = encode(unit, levels, alpha=alpha)
+    return displacement(of_codes(w, encode(unit, levels, alpha=alpha), codes, multiply), unit) * side / 2
+
+
+def of_codes(w, encoded, codes, multiply):
+    """[S, O]: what a network says of encoded points [S, I], times the codes [S, A], or of both."""
     if multiply:
-        twists = torch.einsum("ska,sa->sk", network(w, "network", encoded).view(len(x), 6, -1), codes)
-    else:
-        twists = network(w, "network", torch.cat([encoded, codes], dim=1))
-    return displacement(twists, unit) * side / 2
+        return torch.einsum("ska,sa->sk", network(w, "network", encoded).view(len(codes), -1, codes.shape[1]), codes)
+    return network(w, "network", torch.cat([encoded, codes], dim=1))
+
+
+def warp_codes(state, time, rest):
+    """[S, A] of times [S]; with a time of `rest` they multiply."""
+    given = state["codes.warp.table"], state["codes.warp.time"], time
+    return codes_at(*given) if rest is None else codes_from(*given, rest)
 
 
 def nerfies(state, d, time, samples, early_stop, *, levels, sees_time, rest=None, **shape):
@@ -43,8 +51,7 @@ def nerfies(state, d, time, samples, early_stop, *, levels, sees_time, rest=None
     time. With a time of `rest` codes multiply."""
     x, of_sample = samples[0], time[samples[3].long()]
     warp, multiply = part(state, "field.warp"), rest is not None
-    given = state["codes.warp.table"], state["codes.warp.time"], of_sample
-    codes = codes_from(*given, rest) if multiply else codes_at(*given)
+    codes = warp_codes(state, of_sample, rest)
     moved = x + rigid_displacement(warp, x, codes, shape["side"], levels, float(warp["alpha"].detach()), multiply)
     told = heard_times(state, of_sample, shape) if sees_time else None
     return picture(part(state, "field.field"), moved, d, samples, early_stop, told, shape)
