@@ -46,6 +46,7 @@ from taichi_nerf.training.folder import RunFolder, writing
 
 from .data.captures import ColmapModel, write_images
 from .export.scenes import ball_and_box, tree_of
+from .test_paths import make_cameras, make_scene, ring
 
 SMALL = (
     "--backend cpu --threads 1 --orbit-frames 2 "
@@ -1679,3 +1680,23 @@ def test_splats_that_are_interrupted_are_kept(trained_run, tmp_path, capsys, mon
     assert cli.main(["export", str(trained_run), "--what", "splats", "--count", "300", "-o", str(file)]) == 0
     said = capsys.readouterr()
     assert "stopped after 2 steps; what was learned is kept" in said.err and file.is_file()
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_turn_is_for_objects_that_stand_alone_and_a_room_is_seen_from_where_photos_were_taken(
+        bounded, tmp_path, monkeypatch, on_cpu):
+    from taichi_nerf.cli import export
+    from taichi_nerf.export import preview, surface
+
+    scene, looked = dataclasses.replace(make_scene(make_cameras(ring(6))), bounded=bounded), []
+    monkeypatch.setattr(surface, "surface_views", lambda field, cameras, **more: looked.append(cameras) or iter(()))
+    field, command = SimpleNamespace(scene=scene), export.Export(run=tmp_path, resolution=16)
+    export._views(command, field, np.array([[-0.5] * 3, [0.5] * 3]))
+    photos = scene.splits["train"].cameras
+    assert len(looked[0]) == len(photos) + (export.TURN if bounded else 0)
+    drawn = []
+    blank = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(preview, "picture_of_points", lambda camera: drawn.append(camera) or blank)
+    export._picture(tmp_path / "points.ply", lambda camera, draw: draw.picture_of_points(camera), field)
+    beside = np.abs(photos.position - drawn[0].position).max(axis=1)
+    assert drawn[0].size.max() == export.PICTURE and (beside.min() < 1e-6) == (not bounded)

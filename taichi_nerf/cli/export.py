@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 What = Literal["mesh", "points", "splats", "volume", "depth"]
 BYTES_A_RAY = 64  # of points, before they are merged, and what sorts them
 BYTES_A_PIXEL = 32  # of a view that a mesh is made of
-TURN = 30  # views around the scene, besides those of training
+TURN = 30  # views around an object that stands alone, besides those of training
 WORTH_SAYING = 0.3  # share of the rays that give no point
 FOOTPRINT = 0.75  # of a voxel, that a pixel of these sees
 OF = {"mesh": ("resolution", "box", "faces", "colour", "colours_from", "density", "front", "close"),
@@ -34,6 +34,7 @@ OF = {"mesh": ("resolution", "box", "faces", "colour", "colours_from", "density"
       "volume": ("resolution", "box"),
       "depth": ("views", "exr", "every")}  # options that have an effect on it, besides those that have one on all
 LONGEST = 1024  # pixels along a side of one
+PICTURE = 640  # pixels along the longer side of that of the result
 SUFFIXES = {"mesh": (".glb", ".obj", ".ply", ".stl"), "points": (".ply", ".las"), "splats": (".ply",),
             "volume": (".npz", ".vdb"), "depth": ("",)}
 DEFAULT_NAME = {"mesh": "mesh.glb", "points": "points.ply", "splats": "splats.ply", "volume": "volume.npz",
@@ -51,10 +52,10 @@ class Export(Common):
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder that train wrote."""
     what: What = "mesh"
-    """mesh: the surface that the training views see, and what a turn around the scene adds; points: those that the
-    training views see, with colour, normal and confidence, one a voxel; splats: 3D Gaussians for viewers of splats,
-    fitted to the training images for --seconds; depth: a 16-bit PNG for each view of --views, with its camera beside it
-    as JSON; volume: density, colour and occupancy on a grid."""
+    """mesh: the surface that the training views see, and what a turn around an object that stands alone adds; points:
+    those that the training views see, with colour, normal and confidence, one a voxel; splats: 3D Gaussians for viewers
+    of splats, fitted to the training images for --seconds; depth: a 16-bit PNG for each view of --views, with its
+    camera beside it as JSON; volume: density, colour and occupancy on a grid."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE|DIR")] = None
     """A new file, whose ending says its format: of a mesh .glb, .obj, .ply or .stl, of points .ply or .las, of splats
     .ply, of a volume .npz or, where the Python module of OpenVDB is installed, .vdb; of depth pictures a new folder. By
@@ -238,7 +239,8 @@ def _volume(command: Export, field: "Field", output: Path) -> None:
 
 
 def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
-    """What the training cameras see, and those on a turn around the scene, in pictures as fine as the voxels."""
+    """What the training cameras see, and those on a turn around an object that stands alone, in pictures as fine as the
+    voxels. In a room, or before a facade, a turn would go through walls, and see what no photo shows."""
     import numpy as np
 
     from .. import paths
@@ -247,7 +249,9 @@ def _views(command: Export, field: "Field", box: "np.ndarray") -> list:
 
     scene = field.scene
     cell = float((box[1] - box[0]).max()) / command.resolution
-    cameras = Cameras.joined([scene.splits["train"].cameras, scene.world_cameras(paths.orbit(scene, TURN))])
+    cameras = scene.splits["train"].cameras
+    if scene.bounded:
+        cameras = Cameras.joined([cameras, scene.world_cameras(paths.orbit(scene, TURN))])
     away = float(np.median(np.linalg.norm(cameras.position - box.mean(axis=0), axis=1)))
     cameras = pinhole(cameras, away / (FOOTPRINT * cell * float(np.median(cameras.focal))), LONGEST)
     _say_memory(BYTES_A_PIXEL * int(cameras.size.astype(np.int64).prod(axis=1).sum()),
@@ -385,10 +389,16 @@ def _picture(output: Path, draw, field: "Field") -> Path:
     """The file of a picture beside `output`, which `draw(camera, module of painters)` makes."""
     from .. import paths
     from ..export import preview
+    from ..export.surface import pinhole
     from ..pictures import write_png
 
     scene, beside = field.scene, _beside(output)
-    camera = scene.world_cameras(paths.orbit(scene, 8, size=(640, 640))).subset([1])
+    if scene.bounded:
+        camera = scene.world_cameras(paths.orbit(scene, 8, size=(PICTURE, PICTURE))).subset([1])
+    else:  # from where a photo was taken: anywhere else something may stand before the camera
+        cameras = scene.splits["train"].cameras
+        camera = cameras.subset([len(cameras) // 2])
+        camera = pinhole(camera, PICTURE / camera.size.max())
     return write_png(beside, draw(camera, preview))
 
 
