@@ -12,8 +12,9 @@ _LOADER = "<frozen importlib._bootstrap>"  # the file of the frames that load a 
 class Interruption:
     """A handler of SIGINT that raises KeyboardInterrupt; while modules load, as soon as they have.
 
-    Raised in the middle of an import it would leave a library half there, and those in C++ then end the process by an
-    abort, or take it for an import that failed and go on without. A second SIGINT by then ends the process at once.
+    Raised in the middle of an import it would leave a library half there: PyTorch, where its C++ finds the exception,
+    ends the process by an abort, and NumPy and others take it for an import that failed, and go on without. A second
+    SIGINT by then ends the process at once.
     """
 
     held = False
