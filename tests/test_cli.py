@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 from taichi_nerf import cli, devices, query, runtime
 from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
+from taichi_nerf.cli.render import _panorama
 from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _Reporter
 from taichi_nerf.cli.view import _wait_for_model
@@ -45,6 +46,7 @@ from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder, writing
 
 from .data.captures import ColmapModel, write_images
+from .data.test_hdr import write_exr
 from .export.scenes import ball_and_box, tree_of
 from .test_paths import make_cameras, make_scene, ring
 
@@ -1483,6 +1485,28 @@ def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_fol
     protocol = json.loads(capsys.readouterr().out)["protocol"]
     assert protocol["scored"] == "right halves"
     assert protocol["fitted_to_test_images"] == "pose and exposure and appearance, to the left halves"
+
+
+@pytest.mark.slow
+def test_fitting_the_light_of_a_photo_says_how_long_it_takes(capsys, scene_folder, tmp_path):
+    run = str(tmp_path / "run")
+    assert cli.main(["train", str(scene_folder), "--steps", "2", "--test-every", "4", "--output", run,
+                     "--model.appearance", "2", *SMALL, "--orbit-frames", "0"]) == 0
+    capsys.readouterr()
+    photo = load_scene(scene_folder, test_every=4).splits["test"].images.names[0]
+    assert cli.main(["render", run, "--appearance", f"test/{photo}", "--frames", "1", "--size", "8", "8", "-o",
+                     str(tmp_path / "frames")]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"fitting the light: 0 %, 1 of 200 steps, \d+:\d\d left\n", said)
+    assert re.search(r"fitting the light: 100 %, 200 of 200 steps, \d+:\d\d in all\n", said)
+
+
+def test_pixels_of_a_light_that_are_no_numbers_are_named(capsys, tmp_path):
+    picture = np.ones((2, 4, 3), np.float32)
+    picture[0, 0] = np.inf
+    lit = _panorama(SimpleNamespace(light_stops=-16.0, picture=write_exr(tmp_path / "sun.exr", picture)))
+    assert lit[0, 0] == pytest.approx(np.full(3, 65504 / 2**16)) and lit[1, 1] == pytest.approx(np.full(3, 2**-16))
+    assert f"{tmp_path / 'sun.exr'} has 1 of 8 pixels that are infinite or no number" in capsys.readouterr().err
 
 
 def test_corrections_that_cannot_be_are_refused_in_a_sentence(capsys, scene_folder, tmp_path):

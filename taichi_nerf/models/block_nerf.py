@@ -1,7 +1,7 @@
 """Block-NeRF: a part of a street, as mip-NeRF sees it, and from where that part is seen (Tancik et al. 2022).
 
     colour of a ray     is told gamma(e - usual e), the exposure of its photo in stops, and the code of its appearance
-    visibility T(x, d)  is taught by the transmittance of the field's own samples, and teaches it nothing
+    visibility T(x, d)  is taught by the transmittance of the field's own first samples, and teaches it nothing
 
 Whoever looks from elsewhere asks the visibility whether this block has anything to show of what is seen.
 """
@@ -49,9 +49,10 @@ class BlockNeRF(MipNeRF):
             self.usual_exposure.copy_(shots.exposure.mean())
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
-        weights = pixels.levels[-1].weights.detach()  # [R, S]
+        first = pixels.levels[0]  # all along the rays: the last has hardly a sample behind what hides the rest of one
+        weights = first.weights.detach()  # [R, S]
         passed = 1 - weights.cumsum(dim=1) + weights  # transmittance before each sample
-        seen = self.visible(pixels.samples.positions.detach(), pixels.rays.directions.detach())
+        seen = self.visible(pixels.samples_of(first).positions.detach(), pixels.rays.directions.detach())
         visibility = (seen.view_as(passed) - passed).square().mean()
         return super().losses(pixels, batch, standing) | {"visibility": visibility}
 

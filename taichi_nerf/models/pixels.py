@@ -70,7 +70,11 @@ class Pixels:
     @cached_property
     def samples(self) -> PackedSamples:
         """The K samples in model space."""
-        return self.packed if self.packed is not None else _middles(self.rays, self.levels[-1].t)
+        return self.packed if self.packed is not None else self.samples_of(self.levels[-1])
+
+    def samples_of(self, level: Level) -> PackedSamples:
+        """Those of one level, in model space."""
+        return _middles(self.rays, level.t)
 
     def carried(self, values: Tensor) -> Tensor:
         """[R], of each ray the sum of w times `values` [K] of its samples."""
