@@ -57,6 +57,19 @@ def test_masks_are_scored_by_what_they_leave_out_over_all_thresholds(monkeypatch
     assert experiments.mask_scores(None, scene)["static left out, %"] == pytest.approx(100 * 6 / 40)
 
 
+def test_distances_from_measured_points_are_those_of_the_nearest_both_ways():
+    pytest.importorskip("trimesh", reason="the library of meshes is not installed: pip install 'taichi-nerf[geometry]'")
+    import measured
+
+    reference = np.stack(np.meshgrid(np.arange(10.0), np.arange(10.0), [0.0]), axis=-1).reshape(-1, 3)
+    found = np.concatenate([reference[:80] + (0.0, 0.0, 0.03), reference[:20] + (0.0, 0.4, 0.3)])
+    scores = measured.compare(found, reference)
+    assert scores["median, cm"] == pytest.approx(3) and scores["90 %, cm"] == pytest.approx(50)
+    assert scores["far, %"] == pytest.approx(20) and scores["back, cm"] == pytest.approx(3) and scores["points"] == 100
+    box = np.array([[0.0, 0.0, -1.0], [3.0, 3.0, 0.1]])
+    assert len(measured.within(found, box)) == 16 and len(measured.within(reference, box)) == 16
+
+
 def test_pixels_are_taken_square_by_square():
     image = np.arange(5 * 6).reshape(5, 6)
     assert experiments.patches(image, 2).tolist() == [
