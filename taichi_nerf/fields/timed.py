@@ -51,7 +51,8 @@ class Told:
         if self.ambient is None:
             return samples
         positions, *widths = (samples,) if isinstance(samples, Tensor) else samples
-        return (positions[:, :3].contiguous(), *widths) if widths else positions[:, :3].contiguous()
+        in_space = positions[:, :3].contiguous()
+        return (in_space, *widths) if widths else in_space
 
     def told(self, samples: Samples, shot: Shot, ray_index: Tensor | None) -> Tensor | None:
         positions, found = samples if isinstance(samples, Tensor) else samples[0], []
