@@ -41,6 +41,7 @@ from taichi_nerf.config import (
     DNeRFConfig,
     FieldConfig,
     HashGridConfig,
+    HyperNeRFConfig,
     InstantNGPConfig,
     MipNeRF360Config,
     MipNeRFConfig,
@@ -220,7 +221,7 @@ def moving_arms() -> dict[str, InstantNGPConfig]:
     """What knows no time, what is told it, and what bends points back to a time of rest, told or not."""
     return {"static": InstantNGPConfig(), "t-nerf": TNeRFConfig(), "d-nerf": DNeRFConfig(),
             "d-nerf, displacement alone": DNeRFConfig(field_sees_time=False), "nerfies": NerfiesConfig(),
-            "nerfies, motions alone": NerfiesConfig(field_sees_time=False)}
+            "nerfies, motions alone": NerfiesConfig(field_sees_time=False), "hypernerf": HyperNeRFConfig()}
 
 
 def elastic_arms() -> dict[str, NerfiesConfig]:

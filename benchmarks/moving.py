@@ -25,7 +25,7 @@ from taichi_nerf.devices import machine
 from taichi_nerf.training.run import make_model, train, warm_up
 from taichi_nerf.training.trainer import Trainer, trainer_for
 
-STATIC, MOVING = "instant-ngp", ("t-nerf", "d-nerf", "nerfies")
+STATIC, MOVING = "instant-ngp", ("t-nerf", "d-nerf", "nerfies", "hypernerf")
 
 
 def settled(kind: str, scene: Scene, steps: int) -> Trainer:

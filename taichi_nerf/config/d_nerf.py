@@ -9,7 +9,7 @@ from tyro.conf import Suppress
 from .batch import BatchConfig
 from .instant_ngp import INSTANT_NGP, INSTANT_NGP_PAPER, SamplingConfig
 from .systems import System
-from .t_nerf import TNeRFConfig, hash_alone, of_instant_ngp
+from .t_nerf import TNeRFConfig, deep, of_instant_ngp
 from .warp import WarpConfig
 
 # what comes along is soon found in cells where nothing was; what looks at so many cells needs no warm-up
@@ -36,6 +36,7 @@ SYSTEM = System(
     presets={"small": replace(INSTANT_NGP, model=DNeRFConfig(field=INSTANT_NGP.model.field)),
              "paper": of_instant_ngp(INSTANT_NGP_PAPER, DNeRFConfig)},
     batch=BatchConfig,
-    with_encoding=hash_alone,
+    with_encoding=deep(field_sees_time=False, warp=WarpConfig(
+        levels=10, time_levels=10, waves=0, rest=0.0, course=0.0, width=256, layers=8, skip=4, rate=1.0)),
     moves=True,
 )

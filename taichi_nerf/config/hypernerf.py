@@ -8,9 +8,9 @@ from tyro.conf import Suppress
 
 from .batch import BatchConfig
 from .instant_ngp import INSTANT_NGP, INSTANT_NGP_PAPER
-from .nerfies import NerfiesConfig
+from .nerfies import PAPER_FIELD, PAPER_WARP, NerfiesConfig
 from .systems import System
-from .t_nerf import hash_alone, of_instant_ngp
+from .t_nerf import deep, of_instant_ngp
 from .warp import SliceConfig
 
 
@@ -31,6 +31,6 @@ SYSTEM = System(
     presets={"small": replace(INSTANT_NGP, model=HyperNeRFConfig(field=INSTANT_NGP.model.field)),
              "paper": of_instant_ngp(INSTANT_NGP_PAPER, HyperNeRFConfig)},
     batch=BatchConfig,
-    with_encoding=hash_alone,
+    with_encoding=deep(field=PAPER_FIELD, warp=PAPER_WARP, slice=SliceConfig(layers=6, skip=4)),
     moves=True,
 )

@@ -26,6 +26,9 @@ class _Bending:
     """Width of the hidden layers."""
     layers: int = 3
     """Hidden layers."""
+    skip: int | None = None
+    """Hidden layer, counted from 0, after which the input enters once more, in a network that has biases, as in the
+    papers. None: neither."""
     rate: float = 0.2
     """Of the networks' learning rate."""
 
@@ -36,6 +39,7 @@ class _Bending:
                 f"course must be 0, or above {STANDING} and below 1, got {self.course}")
         within(self, 1, WIDEST, "width")
         within(self, 1, DEEPEST, "layers")
+        within(self, 0, DEEPEST, "skip")
         above(self, 0, 100, "rate")
 
 
@@ -108,7 +112,10 @@ class SliceConfig:
     width: int = 64
     """Width of the network's hidden layers."""
     layers: int = 3
-    """Its hidden layers; 6 in HyperNeRF."""
+    """Its hidden layers."""
+    skip: int | None = None
+    """Hidden layer, counted from 0, after which the input enters once more, in a network that has biases, as in the
+    paper. None: neither."""
 
     def __post_init__(self):
         within(self, 1, MOST_AMBIENT, "dimensions")
@@ -117,3 +124,4 @@ class SliceConfig:
         require(0 <= self.coarse < 1, f"coarse must be in [0, 1), got {self.coarse}")
         within(self, 1, WIDEST, "width")
         within(self, 1, DEEPEST, "layers")
+        within(self, 0, DEEPEST, "skip")

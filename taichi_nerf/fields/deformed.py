@@ -20,7 +20,7 @@ from ..config import WarpConfig
 from ..ops.positional_encoding import encode_position, encoding_width
 from ..types import UNKNOWN, Shot, of_samples
 from .field import Field, Samples
-from .mlp import MLP
+from .mlp import small_network
 from .timed import encoded_times, waves
 
 __all__ = ["Correspondence", "Deformed", "Displacement", "Trajectories"]
@@ -37,7 +37,7 @@ class Displacement(nn.Module):
         super().__init__()
         self.config, self.side = config, side
         inputs = encoding_width(3, config.levels, True) + encoding_width(1, config.time_levels, True)
-        self.network = MLP(inputs, 3, width=config.width, hidden_layers=config.layers, generator=generator)
+        self.network = small_network(config, inputs, 3, generator)
         with torch.no_grad():
             self.network.weights[-1].mul_(STILL)
 
@@ -58,8 +58,7 @@ class Trajectories(nn.Module):
         """`side` of the box in model units."""
         super().__init__()
         self.config, self.side = config, side
-        self.network = MLP(encoding_width(3, config.levels, True), 3 * 2 * config.waves, width=config.width,
-                           hidden_layers=config.layers, generator=generator)
+        self.network = small_network(config, encoding_width(3, config.levels, True), 3 * 2 * config.waves, generator)
         with torch.no_grad():
             self.network.weights[-1].mul_(STILL)
 

@@ -1,6 +1,6 @@
 """Deep fields: a positional encoding of points or of Gaussians, with NeRF's network behind it.
 
-R rays with S samples each, N = R S samples in the order of the rays (see `fields.field`).
+R rays, N samples in the order of the rays, equally many of each or as an index says (see `fields.field`).
 """
 
 import torch
@@ -40,40 +40,35 @@ class _Deep(Field):
 
     def colour(self, hidden: Tensor, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:
-        """Of equally many samples of every ray: what depends on the ray is computed once for each. Harmonics know no
-        padding."""
-        _refuse_index(ray_index)
+        """Of what depends on the ray a part is computed once for each. Harmonics know no padding."""
         if self.harmonics is not None:
-            raw = self._raw_coefficients(hidden, shot)
-            return harmonic_colours(raw.t().contiguous(), of_samples(directions, len(raw)))
+            raw = self._raw_coefficients(hidden, shot, ray_index)
+            return harmonic_colours(raw.t().contiguous(), of_samples(directions, len(raw), ray_index))
         of_ray = [] if self.direction_levels is None else [encode_position(directions, self.direction_levels)]
         of_ray += [shot.codes["appearance"]] if self.appearance else []
-        return self.network.colour(hidden, torch.cat(of_ray, dim=1) if of_ray else None)
+        return self.network.colour(hidden, torch.cat(of_ray, dim=1) if of_ray else None, ray_index)
 
     def colour_coefficients(self, hidden: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> Tensor:
-        _refuse_index(ray_index)
-        return self._raw_coefficients(hidden, shot).unflatten(1, (3, -1))
+        return self._raw_coefficients(hidden, shot, ray_index).unflatten(1, (3, -1))
 
-    def _raw_coefficients(self, hidden: Tensor, shot: Shot) -> Tensor:
+    def _raw_coefficients(self, hidden: Tensor, shot: Shot, ray_index: Tensor | None) -> Tensor:
         """[N, 3 B], channel-major."""
-        return self.network.raw_colour(hidden, shot.codes["appearance"] if self.appearance else None)
-
-
-def _refuse_index(ray_index: Tensor | None) -> None:
-    if ray_index is not None:
-        raise ValueError("ray_index must be None: a deep field wants equally many samples of every ray")
+        return self.network.raw_colour(hidden, shot.codes["appearance"] if self.appearance else None, ray_index)
 
 
 class EncodedPoints(_Deep):
     """NeRF's field: sines and cosines of the coordinates before a deep network."""
 
-    def __init__(self, config: PositionalFieldConfig, generator: torch.Generator, *, appearance: int = 0, **options):
-        super().__init__(encoding_width(3, config.levels, True), config, appearance, generator, **options)
+    def __init__(self, config: PositionalFieldConfig, generator: torch.Generator, *, appearance: int = 0, told: int = 0,
+                 **options):
+        """`told`: further inputs of the network."""
+        super().__init__(encoding_width(3, config.levels, True) + told, config, appearance, generator, **options)
 
     def density(self, samples: Tensor, shot: Shot = UNKNOWN, ray_index: Tensor | None = None, *,
                 noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of positions [N, 3]; `noise` [N] is added before the activation."""
-        return self.network.density(encode_position(samples, self.levels), noise)
+        features, told = encode_position(self.places(samples), self.levels), self.told(samples, shot, ray_index)
+        return self.network.density(features if told is None else torch.cat([features, told.t()], dim=1), noise)
 
 
 class EncodedGaussians(_Deep):

@@ -76,6 +76,14 @@ class Field(nn.Module):
         """Density [N] per unit of the space in which the samples lie, and what `colour` needs to know of them."""
         raise NotImplementedError
 
+    def places(self, samples: Samples) -> Samples:
+        """Where in space samples are, some of whose coordinates may be of other dimensions."""
+        return samples
+
+    def told(self, samples: Samples, shot: Shot, ray_index: Tensor | None) -> Tensor | None:
+        """[.., N]: what the density network is told of samples besides where they are; None: nothing."""
+        return None
+
     def colour(self, hidden: Any, directions: Tensor, shot: Shot = UNKNOWN,
                ray_index: Tensor | None = None) -> Tensor:
         """sRGB colour [N, 3], of unit directions [R, 3]."""

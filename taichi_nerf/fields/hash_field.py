@@ -95,14 +95,6 @@ class HashDensity(Field):
             weight = 0.5 - 0.5 * torch.cos(math.pi * seen)
             self.level_weights = weight.repeat_interleave(self.layout.features)[:, None]
 
-    def places(self, samples: Samples) -> Samples:
-        """Where the grid is asked for samples, some of whose coordinates may not be of space."""
-        return samples
-
-    def told(self, samples: Samples, shot: Shot, ray_index: Tensor | None) -> Tensor | None:
-        """[.., S]: what the density network is told of samples besides their features; None: nothing."""
-        return None
-
     def decode(self, features: Tensor, told: Tensor | None = None) -> tuple[Tensor, Hidden]:
         """Density [S] per model unit of features [L * F, S] and what else is `told` of them, and what is known then."""
         seen = features if self.level_weights is None else features * self.level_weights

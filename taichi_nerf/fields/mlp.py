@@ -69,7 +69,6 @@ class MLP(nn.Module):
         precision = fastest_precision(x.device) if weights[0].dtype == torch.float32 else weights[0].dtype
         return _Layers.apply(x, of_rays, precision, *weights)
 
-
     def with_tangents(self, x: Tensor) -> Tensor:
         """[outputs, K, N] of x [inputs, K, N], whose first of K are inputs and the others their derivatives in some
         directions: likewise. By plain products in the type of the weights, differentiable as often as one likes."""
@@ -79,6 +78,48 @@ class MLP(nn.Module):
             if number < len(self.weights) - 1:
                 samples = samples * (samples[:, :1] > 0)  # a ReLU lets derivatives through where it does the value
         return samples
+
+
+class SkipMLP(nn.Module):
+    """The same with biases, and with an input that enters once more after a hidden layer, as the networks of D-NeRF and
+    of Nerfies: [inputs, N] -> [outputs, N], by plain products in the type of the weights."""
+
+    def __init__(self, inputs: int, outputs: int, *, width: int, hidden_layers: int, skip: int,
+                 generator: torch.Generator):
+        """`skip`: the hidden layer, counted from 0, after which the input is put before what it gives. Weights as of
+        `MLP`, biases 0."""
+        super().__init__()
+        self.skip = skip
+        sizes = [(inputs, width), *[(width, width)] * (hidden_layers - 1), (width, outputs)]
+        if skip < hidden_layers:
+            sizes[skip + 1] = (inputs + width, sizes[skip + 1][1])
+        require_memory_of_weights(sizes)
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for fan_in, fan_out in sizes:
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            self.weights.append(nn.Parameter((torch.rand(fan_out, fan_in, generator=generator) * 2 - 1) * bound))
+            self.biases.append(nn.Parameter(torch.zeros(fan_out)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.with_tangents(x[:, None])[:, 0]
+
+    def with_tangents(self, x: Tensor) -> Tensor:
+        """As of `MLP`."""
+        x = samples = x.to(self.weights[0].dtype)
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+            samples = torch.mm(weight, samples.flatten(1)).unflatten(1, x.shape[1:])
+            # a bias has no slope
+            samples = torch.cat([samples[:, :1] + bias[:, None, None], samples[:, 1:]], dim=1)
+            if number < len(self.weights) - 1:
+                samples = samples * (samples[:, :1] > 0)
+                samples = torch.cat([x, samples]) if number == self.skip else samples
+        return samples
+
+
+def small_network(config, inputs: int, outputs: int, generator: torch.Generator) -> MLP | SkipMLP:
+    """As the settings say, which have a width, hidden layers, and a layer that the input skips to or None."""
+    shape = {"width": config.width, "hidden_layers": config.layers, "generator": generator}
+    return MLP(inputs, outputs, **shape) if config.skip is None else SkipMLP(inputs, outputs, skip=config.skip, **shape)
 
 
 class _Layers(torch.autograd.Function):

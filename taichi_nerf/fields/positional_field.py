@@ -1,7 +1,7 @@
 """The radiance field of NeRF and its family: a deep network behind a positional encoding.
 
-    x [N, inputs] encoded positions, v [R, view_inputs] encoded directions of R rays; the N = R S samples are in the
-    order of the rays, S of each
+    x [N, inputs] encoded positions, v [R, view_inputs] encoded directions of R rays; the samples are in the order of
+    the rays, N = R S of them, S of each, or as an index says
 
     h_0 = x,  h_{i+1} = relu(W_i h_i + b_i), i = 0 .. depth - 1;  after layer `skip` (counted from 0) x is appended
     density    = activation(linear(h_depth))
@@ -111,16 +111,16 @@ class PositionalField(nn.Module):
             raw = raw + noise
         return DENSITY_ACTIVATIONS[self.density_activation](raw), hidden
 
-    def colour(self, hidden: Tensor, view: Tensor | None = None) -> Tensor:
+    def colour(self, hidden: Tensor, view: Tensor | None = None, ray_index: Tensor | None = None) -> Tensor:
         """Colour [N, 3] from hidden features [N, width] and the encoded directions [R, view_inputs] of R rays."""
         padding = self.colour_padding
-        return self.raw_colour(hidden, view).sigmoid() * (1 + 2 * padding) - padding
+        return self.raw_colour(hidden, view, ray_index).sigmoid() * (1 + 2 * padding) - padding
 
-    def raw_colour(self, hidden: Tensor, view: Tensor | None = None) -> Tensor:
+    def raw_colour(self, hidden: Tensor, view: Tensor | None = None, ray_index: Tensor | None = None) -> Tensor:
         """The same before it is squashed: [N, colour_outputs].
 
-        N is a multiple of R: the samples are in the order of the rays, equally many of each. The part of the layer that
-        sees the direction is computed once for each ray.
+        Sample n belongs to ray `ray_index` [n]; without it N is a multiple of R, equally many of each ray. The part of
+        the layer that sees the direction is computed once for each ray.
         """
         if self.colour_layer is None:
             raise ValueError("this field has no colour: it was made with colour=False")
@@ -134,9 +134,12 @@ class PositionalField(nn.Module):
                 weight = self.view_layer.weight
                 of_ray = F.linear(view, weight[:, split:], self.view_layer.bias)
                 of_sample = F.linear(bottleneck, weight[:, :split])
-                samples = len(hidden) // max(len(view), 1)
-                hidden = of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]
-                hidden = rectified(hidden).flatten(0, 1)
+                if ray_index is None:
+                    samples = len(hidden) // max(len(view), 1)
+                    hidden = of_sample.view(len(view), samples, len(weight)) + of_ray[:, None]
+                    hidden = rectified(hidden).flatten(0, 1)
+                else:
+                    hidden = rectified(of_sample + of_ray.index_select(0, ray_index))
             return self.colour_layer(hidden).to(self.colour_layer.weight.dtype)
 
     @property

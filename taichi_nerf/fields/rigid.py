@@ -17,7 +17,7 @@ from ..config import RigidWarpConfig, SliceConfig
 from ..ops.positional_encoding import encode_position, encoding_tangents, encoding_width
 from ..ops.se3 import displacement, displacement_slopes
 from ..types import Shot, of_samples
-from .mlp import MLP
+from .mlp import small_network
 
 __all__ = ["OfCodes", "RigidWarp"]
 
@@ -35,7 +35,7 @@ class OfCodes(nn.Module):
         self.config, self.side, self.multiply, self.outputs = config, side, codes.codes_multiply, outputs
         of_point = encoding_width(3, config.levels, True)
         inputs, outputs = (of_point, outputs * codes.code) if self.multiply else (of_point + codes.code, outputs)
-        self.network = MLP(inputs, outputs, width=config.width, hidden_layers=config.layers, generator=generator)
+        self.network = small_network(config, inputs, outputs, generator)
         with torch.no_grad():
             self.network.weights[-1].uniform_(-STILL, STILL, generator=generator)
 

@@ -8,13 +8,14 @@ import math
 import torch
 from torch import Tensor
 
-from ..config import SliceConfig
+from ..config import PositionalFieldConfig, SliceConfig
 from ..ops.positional_encoding import encode_position, encoding_width
-from ..types import Shot, of_samples
+from ..types import UNKNOWN, Shot, of_samples
+from .encoded import EncodedPoints
 from .field import Samples
 from .hash_field import HashField
 
-__all__ = ["TimedHashField", "encoded_times", "waves"]
+__all__ = ["TimedHashField", "TimedPoints", "encoded_times", "waves"]
 
 
 class Told:
@@ -50,7 +51,8 @@ class Told:
         if self.ambient is None:
             return samples
         positions, *widths = (samples,) if isinstance(samples, Tensor) else samples
-        return (positions[:, :3].contiguous(), *widths) if widths else positions[:, :3].contiguous()
+        in_space = positions[:, :3].contiguous()
+        return (in_space, *widths) if widths else in_space
 
     def told(self, samples: Samples, shot: Shot, ray_index: Tensor | None) -> Tensor | None:
         positions, found = samples if isinstance(samples, Tensor) else samples[0], []
@@ -66,6 +68,25 @@ class Told:
 class TimedHashField(Told, HashField):
     """A hash field whose density network sees the time beside the features of the point, and ambient coordinates where
     it has some; what it says of the point the colour network sees."""
+
+
+class TimedPoints(Told, EncodedPoints):
+    """NeRF's deep field of points of a box in model units, whose network sees the same beside their sines and cosines;
+    a softplus makes the density, which no sample that is left out can kill."""
+
+    def __init__(self, config: PositionalFieldConfig, side: float, generator: torch.Generator, appearance: int = 0,
+                 **told):
+        """`side` of the box in model units."""
+        super().__init__(config, generator, appearance=appearance, density_activation="softplus", **told)
+        self.scale = 2 / side  # the box is [-1, 1]^3 to the network
+
+    def places(self, samples: Tensor) -> Tensor:
+        return super().places(samples) * self.scale
+
+    def density(self, samples: Tensor, shot: Shot = UNKNOWN,
+                ray_index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        density, hidden = super().density(samples, shot, ray_index)
+        return density * self.scale, hidden
 
 
 def encoded_times(shot: Shot, levels: int, samples: int, ray_index: Tensor | None, dtype: torch.dtype) -> Tensor:

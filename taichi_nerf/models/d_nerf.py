@@ -24,7 +24,6 @@ from ..config import DNeRFConfig
 from ..config.warp import STANDING
 from ..fields.deformed import Correspondence, Deformed, Displacement, Trajectories
 from ..fields.field import Field
-from ..fields.timed import TimedHashField
 from ..types import Rays, Shot, Standing
 from .model import Box, ParameterGroup
 from .pixels import Pixels
@@ -124,9 +123,8 @@ class DNeRF(TNeRF):
     def _still(self, generator: torch.Generator, **further) -> Field:
         """What is asked where points are at rest, untrained; `further` of what it is told."""
         config = self.config
-        return TimedHashField(config.field, self.box.aabb_scale, generator, config.appearance,
-                              time_levels=config.time_levels if config.field_sees_time else None,
-                              layers=config.density_layers, late=config.warp.course > 0, **further)
+        return self._told_field(generator, time_levels=config.time_levels if config.field_sees_time else None,
+                                late=config.warp.course > 0, **further)
 
     def _warp(self, generator: torch.Generator) -> nn.Module:
         """What says where points are, untrained."""

@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..config import TNeRFConfig
+from ..config import FieldConfig, TNeRFConfig
 from ..data.scene import Scene
 from ..errors import UserError
 from ..fields.field import Field
-from ..fields.timed import TimedHashField
+from ..fields.timed import TimedHashField, TimedPoints
 from ..samplers.seeds import seed_of
 from ..types import UNKNOWN, Shot, Standing
 from .marched import Marched
@@ -63,9 +63,15 @@ class TNeRF(Marched):
         return share
 
     def _field(self, generator: torch.Generator) -> Field:
+        return self._told_field(generator, time_levels=self.config.time_levels)
+
+    def _told_field(self, generator: torch.Generator, **told) -> Field:
+        """Of the encoding that the settings have, untrained, with what it is `told`."""
         config = self.config
-        return TimedHashField(config.field, self.box.aabb_scale, generator, config.appearance,
-                              time_levels=config.time_levels, layers=config.density_layers)
+        given = config.field, self.box.aabb_scale, generator, config.appearance
+        if isinstance(config.field, FieldConfig):
+            return TimedHashField(*given, layers=config.density_layers, **told)
+        return TimedPoints(*given, **told)
 
 
 def _timed(shot: Shot, count: int, like: Tensor) -> Shot:

@@ -199,8 +199,9 @@ def test_a_damaged_model_does_not_keep_the_rest_of_a_run_from_being_read():
         from_dict(RunConfig, found)
 
 
-@pytest.mark.parametrize("kind, later", [("d-nerf", ("waves", "rest", "course")),
-                                         ("nerfies", ("rest", "codes_multiply", "elastic_scale"))])
+@pytest.mark.parametrize("kind, later", [("d-nerf", ("waves", "rest", "course", "skip")),
+                                         ("nerfies", ("rest", "codes_multiply", "elastic_scale",
+                                                      "skip"))])
 def test_warps_that_knew_no_waves_stay_as_they_were(kind, later):
     """Their displacement network was told the time, and rested at the first one; all times were there at once."""
     old = settings(kind)

@@ -12,12 +12,15 @@ from taichi_nerf.config import (
     DNeRFConfig,
     HyperNeRFConfig,
     NerfiesConfig,
+    PositionalFieldConfig,
     RigidWarpConfig,
     SamplingConfig,
     SettingError,
     SliceConfig,
     TNeRFConfig,
+    TrainingConfig,
     WarpConfig,
+    check_fit,
     recipe,
 )
 from taichi_nerf.errors import UserError
@@ -52,7 +55,10 @@ TIMES = 5  # that have codes
 SHAPE = {"side": 1.0, "grid": {**GRID, "max_resolution": 8}, "degree": DEGREE, "time_levels": 3}
 OF_WARP = {"warp": {"levels": 3, "time_levels": 2}}
 OF_WAVES = {"warp": {"levels": 3, "waves": 2, "rest": 0.4}}
+DEEP = PositionalFieldConfig(levels=3, direction_levels=2, width=16, depth=4, skip=1, bottleneck=8, view_width=8)
+OF_DEEP = {**SHAPE, "deep": {"levels": 3, "direction_levels": 2, "skip": 1}}
 OF_SLICE = {"levels": 3, "ambient": {"levels": 2, "ambient_levels": 3}}
+SKIPPED = dataclasses.replace(TOLD, layers=3, skip=1)
 STANDING = Standing(step=64, progress=0.4, seeds=Seeds(0, 5, 0))
 MODELS = {
     "t-nerf": (T_NERF, lambda *given: t_nerf(*given, **SHAPE)),
@@ -69,6 +75,14 @@ MODELS = {
     "hypernerf": (HYPERNERF, lambda *given: hypernerf(*given, **SHAPE, **OF_SLICE, sees_time=False, rest=0.4)),
     "hypernerf, told the time": (dataclasses.replace(HYPERNERF, field_sees_time=True),
                                  lambda *given: hypernerf(*given, **SHAPE, **OF_SLICE, sees_time=True, rest=0.4)),
+    "t-nerf, deep": (dataclasses.replace(T_NERF, field=DEEP), lambda *given: t_nerf(*given, **OF_DEEP)),
+    "d-nerf, deep": (dataclasses.replace(D_NERF, field=DEEP, warp=dataclasses.replace(WARP, skip=0)),
+                     lambda *given: d_nerf(*given, **OF_DEEP, **OF_WARP, sees_time=True)),
+    "nerfies, deep": (dataclasses.replace(NERFIES, field=DEEP, warp=SKIPPED, field_sees_time=False),
+                      lambda *given: nerfies(*given, **OF_DEEP, levels=3, sees_time=False)),
+    "hypernerf, deep": (
+        dataclasses.replace(HYPERNERF, field=DEEP, warp=SKIPPED, slice=dataclasses.replace(SLICE, skip=0)),
+        lambda *given: hypernerf(*given, **OF_DEEP, **OF_SLICE, sees_time=False)),
     "hypernerf, told codes": (dataclasses.replace(HYPERNERF, warp=TOLD),
                               lambda *given: hypernerf(*given, **SHAPE, **OF_SLICE, sees_time=False)),
 }
@@ -185,7 +199,9 @@ def test_an_untrained_warp_hardly_moves_anything(cpu, backend, rays):
     assert 0 < moved.abs().max() < 0.02
 
 
-codes_either_way = pytest.mark.parametrize("config", [NERFIES, TOLD_CODES], ids=["codes multiply", "codes are told"])
+IN_A_SKIP = dataclasses.replace(NERFIES, warp=SKIPPED)
+codes_either_way = pytest.mark.parametrize("config", [NERFIES, TOLD_CODES, IN_A_SKIP],
+                                           ids=["codes multiply", "codes are told", "with a skip and biases"])
 
 
 def rigid_warp(backend, config):
@@ -238,6 +254,51 @@ def test_an_untrained_rigid_warp_hardly_moves_anything_and_its_jacobian_is_the_i
     shot = model.told(Shot(time=torch.linspace(0, 1, len(rays))), len(rays))
     assert 0 < model.field.warp(positions, shot).abs().max() < 0.02
     assert (model.field.warp.jacobian(positions, shot) - torch.eye(3)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("kind, field, warp", [
+    ("t-nerf", (63 + 21, 10), None),
+    ("d-nerf", (63, 10), (8, 256, 63 + 21, 3)),
+    ("nerfies", (51, 8), (6, 128, 51 + 8, 6)),
+    ("hypernerf", (51 + 16, 8), (6, 128, 51 + 8, 6))])
+def test_deep_networks_are_those_of_the_papers(kind, field, warp):
+    """Sizes, skips and frequencies of --preset paper --encoding positional: Pumarola et al. 2021 (D-NeRF, section 4.2),
+    Park et al. 2021 (Nerfies and HyperNeRF) and their code; a skip puts the input before the sixth layer."""
+    found = recipe(kind, "paper", "positional").model
+    model = build_model(found, Box(bounded=True), counts={"time": 2})
+    template = (model.field if warp is None else model.field.field).network
+    inputs, levels = field
+    assert found.field.levels == levels and found.field.direction_levels == 4
+    assert [tuple(layer.weight.shape) for layer in template.trunk] == [
+        (256, inputs), *[(256, 256)] * 4, (256, 256 + inputs), *[(256, 256)] * 2]
+    assert tuple(template.view_layer.weight.shape) == (128, 256 + 27)
+    assert template.density_activation == "softplus"
+    if warp is not None:
+        layers, width, inputs, outputs = warp
+        assert sizes_of(model.field.warp.network) == with_a_skip(layers, width, inputs, outputs)
+        assert all(len(bias) == len(weight) for bias, weight in zip(model.field.warp.network.biases,
+                                                                    model.field.warp.network.weights))
+    if kind == "hypernerf":
+        assert sizes_of(model.field.surface.network) == with_a_skip(6, 64, 9 + 8, 2)
+    if kind in ("nerfies", "hypernerf"):
+        assert (found.warp.code, found.warp.codes_multiply, found.warp.elastic_scale) == (8, False, 0.03)
+
+
+@pytest.mark.parametrize("kind", ["t-nerf", "d-nerf", "nerfies", "hypernerf"])
+def test_the_small_preset_has_a_smaller_deep_field_before_the_warp_that_hash_grids_have(kind):
+    found = recipe(kind, "small", "positional")
+    check_fit(found.model, TrainingConfig(batch=found.batch, optimiser=found.optimiser))
+    assert (found.model.field.width, found.model.field.depth) == (128, 4)
+    assert getattr(found.model, "warp", None) == getattr(recipe(kind).model, "warp", None)
+
+
+def sizes_of(network):
+    return [tuple(weight.shape) for weight in network.weights]
+
+
+def with_a_skip(layers, width, inputs, outputs):
+    return [(width, inputs), *[(width, width)] * 4, (width, width + inputs), *[(width, width)] * (layers - 6),
+            (outputs, width)]
 
 
 def test_the_code_of_a_time_lies_between_those_of_its_neighbours():
@@ -546,8 +607,13 @@ def test_settings_that_make_no_sense_are_refused():
                                  (WARP, {"waves": -1}, "waves"), (WARP, {"rest": 1.5}, "rest"),
                                  (WARP, {"course": 0.1}, "course"), (RIGID, {"course": 1.0}, "course"),
                                  (RIGID, {"code": 0}, "code"),
-                                 (RIGID, {"coarse": 1.0}, "coarse"), (RIGID, {"elastic": -1.0}, "elastic")):
+                                 (RIGID, {"coarse": 1.0}, "coarse"), (RIGID, {"elastic": -1.0}, "elastic"),
+                                 (RIGID, {"elastic_scale": 0.0}, "elastic-scale"), (RIGID, {"codes": 2**21}, "codes"),
+                                 (RIGID, {"skip": -1}, "skip"), (SLICE, {"dimensions": 0}, "dimensions"),
+                                 (SLICE, {"ambient_levels": 0}, "ambient-levels"), (SLICE, {"coarse": 1.0}, "coarse")):
         with pytest.raises(SettingError, match=said):
             dataclasses.replace(config, **change)
-    with pytest.raises(SettingError, match="encoding positional is not for d-nerf"):
-        recipe("d-nerf", "small", "positional")
+    for change in ({"widths": "level"}, {"widening": 0.1}):
+        with pytest.raises(SettingError, match="widths and widening are of a hash grid"):
+            dataclasses.replace(T_NERF, field=DEEP, **change)
+    assert dataclasses.replace(T_NERF, field=DEEP).settled(100.0, scales=True).widths == "off"

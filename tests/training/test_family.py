@@ -231,7 +231,8 @@ def test_an_image_has_its_appearance_in_training_and_none_in_a_new_view(small_sc
 def test_settings_of_every_model_survive_json():
     for name in SYSTEMS:
         for preset in PRESETS:
-            for encoding in (None, "hash") if SYSTEMS[name].made_by is None else (None,):
+            encodings = (None, "hash", *["positional"] * SYSTEMS[name].moves)
+            for encoding in encodings if SYSTEMS[name].made_by is None else (None,):
                 found = recipe(name, preset, encoding)
                 training = TrainingConfig(batch=found.batch, optimiser=found.optimiser)
                 config = RunConfig(model=found.model, training=training)

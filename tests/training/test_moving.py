@@ -17,6 +17,7 @@ from taichi_nerf.config import (
     HyperNeRFConfig,
     InstantNGPConfig,
     NerfiesConfig,
+    PositionalFieldConfig,
     RigidWarpConfig,
     SamplingConfig,
     SliceConfig,
@@ -51,6 +52,8 @@ SMALL = {"t-nerf": TNeRFConfig(**SHARED), "d-nerf": DNeRFConfig(**SHARED, warp=W
          "nerfies": NerfiesConfig(**SHARED, warp=RigidWarpConfig(width=16, layers=2)),
          "hypernerf": HyperNeRFConfig(**SHARED, warp=RigidWarpConfig(width=16, layers=2),
                                       slice=SliceConfig(width=16, layers=2)),
+         "nerfies, deep": NerfiesConfig(sampling=SHARED["sampling"], warp=RigidWarpConfig(width=16, layers=2, skip=0),
+                                        field=PositionalFieldConfig(width=32, depth=3, skip=1, bottleneck=16)),
          "instant-ngp": InstantNGPConfig(**SHARED)}
 BATCH = BatchConfig(samples=4096, marched=2**14, max_rays=512)
 
@@ -61,7 +64,7 @@ def scene():
 
 
 @pytest.fixture(params=["t-nerf", *(pytest.param(name, marks=pytest.mark.slow) for name in ("d-nerf", "nerfies",
-                                                                                       "hypernerf"))])
+                                                                                       "hypernerf", "nerfies, deep"))])
 def make(request, scene):
     """`make(steps=20)`: a new trainer of an untrained small model that knows the time."""
 

@@ -32,22 +32,26 @@ def deep_density(w, x, skip, activation="relu", noise=0.0):
     return (raw.relu() if activation == "relu" else F.softplus(raw - 1)), h
 
 
-def deep_colour(w, h, directions, levels, padding=0.0, appearance=None):
-    """Colour [N, 3] of hidden features [N, H], seen along directions [R, 3], with appearance vectors [R, A] or None."""
+def deep_colour(w, h, directions, levels, padding=0.0, appearance=None, ray=None):
+    """Colour [N, 3] of hidden features [N, H], seen along directions [R, 3], with appearance vectors [R, A] or None; of
+    rays [N], or equally many of each."""
     view = encode(directions, levels)
     if appearance is not None:
         view = torch.cat([view, appearance], dim=1)
-    view = view.repeat_interleave(len(h) // len(directions), dim=0)
+    view = view.repeat_interleave(len(h) // len(directions), dim=0) if ray is None else view[ray]
     h = linear(w, "network.view_layer", torch.cat([linear(w, "network.bottleneck_layer", h), view], dim=1)).relu()
     return linear(w, "network.colour_layer", h).sigmoid() * (1 + 2 * padding) - padding
 
 
 def network(w, name, x):
-    """[N, O] of x [N, I]: products and ReLU."""
+    """[N, O] of x [N, I]: products and ReLU, biases where there are some, and x once more where a layer wants it."""
     layers = [w[f"{name}.weights.{i}"] for i in range(sum(key.startswith(f"{name}.weights.") for key in w))]
-    for weight in layers[:-1]:
-        x = (x @ weight.T).relu()
-    return x @ layers[-1].T
+    h = x
+    for i, weight in enumerate(layers):
+        h = h if h.shape[1] == weight.shape[1] else torch.cat([x, h], dim=1)
+        h = h @ weight.T + w.get(f"{name}.biases.{i}", 0)
+        h = h.relu() if i < len(layers) - 1 else h
+    return h
 
 
 def hash_density(w, positions, side, grid, widths=None, told=None):
