@@ -68,4 +68,4 @@ def test_a_step_without_samples_learns_nothing_of_empty_space_either(make_traine
 def test_without_a_weight_there_is_no_such_term(make_trainer):
     assert make_trainer(gradients="explicit").taker.sparsity is None
     assert not any(isinstance(term, Sparsity) for term in make_trainer(gradients="autograd").taker.terms)
-    assert dataclasses.replace(SparsityConfig(), weight=1e-3).scale == 0.05
+    assert dataclasses.replace(SparsityConfig(), weight=1e-3).scale == 0.2
