@@ -12,6 +12,7 @@ one of these. Prints a table in Markdown; the gap of the seed that loses most is
 
 import argparse
 import itertools
+import resource
 import time
 from dataclasses import dataclass, replace
 
@@ -122,7 +123,8 @@ def main():
               f"{row.extracted - row.model:+.2f}, {row.tuned - row.model:+.2f} | {row.leaves} | {row.extracting:.0f} | "
               f"{row.tuning:.0f} | {1000 * row.model_frame:.0f} | {1000 * row.octree_frame:.0f} |", flush=True)
     print(f"\nworst: {min(row.extracted - row.model for row in rows):+.2f} dB after extraction, "
-          f"{min(row.tuned - row.model for row in rows):+.2f} dB after fine-tuning")
+          f"{min(row.tuned - row.model for row in rows):+.2f} dB after fine-tuning; the process has held "
+          f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB at the most")
     if settings.sparsity:
         without, pulled = (sum(row.surface for row in rows if (row.sparsity > 0) == on) for on in (False, True))
         print(f"leaves with the pull towards empty space, of one size: {pulled / without:.0%} of those without")

@@ -644,6 +644,10 @@ def test_an_octree_is_a_run_like_any_other(trained_run, tmp_path, capsys):
     assert len(list(pictures.iterdir())) == 3
     assert cli.main(["info", str(made)]) == 0
     assert "run of plenoctree on" in capsys.readouterr().out
+    pages = [tmp_path / "of-run.html", tmp_path / "of-npz.html"]
+    for source, page in zip((made, file), pages):
+        assert cli.main(["page", str(source), "-o", str(page)]) == 0
+    assert all("<canvas" in page.read_text() for page in pages)
     tree, found = checkpoint.load(made).field, read_svox(file)
     assert len(found.child) == len(tree.child) and found.coefficients.shape == tree.coefficients.shape
     assert "is made by taichi-nerf octree RUN already" in refused(capsys, "octree", made)
