@@ -56,14 +56,18 @@ def trained(scene: str, options: list[str], output: Path) -> tuple[float, float,
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scene")
-    parser.add_argument("--blocks", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=600, help="of each block")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--downscale", type=int, default=8)
+    parser.add_argument("scene", help="folder of a scene, or builtin:street")
+    parser.add_argument("--blocks", type=int, default=4, help="4 by default")
+    parser.add_argument("--steps", type=int, default=600, help="of each block; 600 by default")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each row; 1 by default")
+    parser.add_argument("--downscale", type=int, default=8, help="images so many times smaller; 8 by default")
     parser.add_argument("--only", nargs="+", choices=ROWS, default=ROWS, help="rows; all by default")
     own = sys.argv[1:sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     settings, others = parser.parse_args(own), sys.argv[2 + len(own):]
+    if min(settings.blocks, settings.steps, settings.seeds, settings.downscale) < 1:
+        parser.error("--blocks, --steps, --seeds and --downscale must be at least 1")
+    if not settings.scene.startswith("builtin:") and not Path(settings.scene).exists():
+        parser.error(f"{settings.scene} does not exist; give the folder of a scene")
     shared = ["--backend", "cpu", "--preset", "small", "--downscale", str(settings.downscale), *others]
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     log2_entries = train_defaults("cpu", "instant-ngp", "small", None).model.field.hash_grid.log2_entries

@@ -199,6 +199,10 @@ def main():
     settings = parser.parse_args()
     if settings.jobs > 1 and not settings.processor:
         parser.error("trainings side by side take each other's time: --jobs needs --processor")
+    if not settings.data.is_dir():
+        parser.error(f"{settings.data} is no folder; give the one of the scenes")
+    if settings.seeds < 1 or settings.jobs < 1:
+        parser.error("--seeds and --jobs must be at least 1")
     known = {arm for name in settings.questions for arm in QUESTIONS[name].arms}
     if unknown := set(settings.arms or ()) - known:
         parser.error(f"there is no arm {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")

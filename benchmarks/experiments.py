@@ -596,6 +596,11 @@ def main():
     parser.add_argument("--pictures", type=Path, help="folder for a test view of each arm, of the first seed")
     settings = parser.parse_args()
     experiment, begun = EXPERIMENTS[settings.experiment], time.monotonic()
+    counts = (settings.seeds, settings.steps, settings.rays, settings.threads)
+    if any(count is not None and count < 1 for count in counts):
+        parser.error("--seeds, --steps, --rays and --threads must be at least 1")
+    if settings.scene is not None and not settings.scene.exists():
+        parser.error(f"{settings.scene} does not exist; give the folder of a scene")
     if settings.arms:
         unknown = set(settings.arms) - experiment.arms.keys()
         if unknown:

@@ -80,6 +80,8 @@ def main():
     runs = {arm: Path(run) for arm, _, run in (given.partition("=") for given in arguments.runs)}
     if unknown := set(runs) - set(ARMS):
         parser.error(f"there is no arm {', '.join(sorted(unknown))}; there are {', '.join(ARMS)}")
+    if missing := [str(run) for run in runs.values() if not run.is_dir()]:
+        parser.error(f"there is no run {', '.join(missing)}")
     scene = arguments.data / SCENE
     if not (scene / REFERENCE).exists():
         parser.error(f"{SCENE} with its {REFERENCE} is not in {arguments.data}")

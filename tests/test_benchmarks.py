@@ -112,6 +112,22 @@ def test_a_camera_sees_what_is_in_its_picture_and_not_behind_something():
     assert framed.tolist() == [True, True, False, False] and seen.tolist() == [True, False, False, False]
 
 
+@pytest.mark.parametrize(("command", "said"), [
+    ("blocks.py nowhere", "nowhere does not exist; give the folder of a scene"),
+    ("blocks.py builtin:street --steps 0", "--steps, --seeds and --downscale must be at least 1"),
+    ("defaults.py objects --data nowhere", "nowhere is no folder; give the one of the scenes"),
+    ("experiments.py moving --scene nowhere", "nowhere does not exist; give the folder of a scene"),
+    ("experiments.py moving --steps 0", "--steps, --rays and --threads must be at least 1"),
+    ("measured.py --data . --runs depth=nowhere", "there is no run nowhere"),
+])
+def test_a_benchmark_that_cannot_begin_says_why(monkeypatch, capsys, command, said):
+    script, *options = command.split()
+    monkeypatch.setattr(sys, "argv", [script, *options])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("[a-z]*.py")), ids=lambda path: path.stem)
 def test_benchmark_explains_itself(script, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCHMARKS))

@@ -97,7 +97,8 @@ def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
     run = RunFolder.open(command.run)
     if is_cut(run.path):
         raise UserError(f"a page shows one model, and {run.path} is cut into blocks; "
-                        f"{_make_an_octree(block_folder(run.path, 0), 'of one of them')}")
+                        f"{_make_an_octree(block_folder(run.path, 0), 'of one of them')}; or, where they are of "
+                        f"instant-ngp, give {quoted(block_folder(run.path, 0))} and --field")
     if system_of(run.config.model).moves:
         raise UserError(f"a page shows what stands still, and {run.path} is a run of {run.config.model.kind}, whose "
                         f"scene moves; make a video with taichi-nerf render {quoted(run.path)} --time 0 1, or look at "

@@ -465,10 +465,12 @@ def _panorama(command: Render) -> "np.ndarray":
 
     from ..data.panorama import read_panorama
 
-    stops = command.light_stops or 0.0
-    picture = 2.0**stops * read_panorama(command.picture, lambda text: say(f"taichi-nerf: {text}"))
+    stops, odd = command.light_stops or 0.0, []
+    picture = 2.0**stops * read_panorama(command.picture, odd.append)
     mean = float(picture.mean())
-    if not DARKEST < mean < BRIGHTEST:
+    for text in odd:
+        say(f"taichi-nerf: {text}")
+    if not odd and not DARKEST < mean < BRIGHTEST:  # what is infinite says nothing of the units
         say(f"taichi-nerf: the light of {quoted(command.picture)} is {mean:.2g} in the mean, where 1 is white, so that "
             f"objects become {'white' if mean > 1 else 'black'}; if it is in other units, give --light-stops "
             f"{stops - np.log2(2 * mean):.0f}")

@@ -691,8 +691,9 @@ def _tell_idle(command: Train, weight: float, scene: "Scene"):
     """Which options change nothing, as what they are of is not on; `weight` is that of distances."""
     training = command.training
     parts = {
-        "depth": (weight > 0, f"no distances count, as --depth.weight is 0 or {scene.name} has no points of structure "
-                              "from motion that its training images saw"),
+        "depth": (weight > 0, "no distances count, as " + (
+            "--depth.weight is 0" if training.depth.weight == 0 else
+            f"{scene.name} has no points of structure from motion that its training images saw")),
         "trim": (training.robust, "nothing is left out without --robust"),
         "refine": (training.refine.active, "no camera is corrected without --refine.poses or --refine.lenses"),
         "exposure": (training.exposure.learned or command.appearance, "none is learned without --exposure.learned"),

@@ -129,7 +129,7 @@ def _point_facts(scene: Scene) -> list[str]:
         if split.time is not None and len(split):
             facts.append(f"{name}: times from {split.time.min():.3g} to {split.time.max():.3g}")
             facts += jump_facts(split, scene.model_cameras(name)) if name == "train" else []
-        if split.exposure is not None and len(split):
+        if split.exposure is not None and len(split) and np.ptp(split.exposure) > 0:
             facts.append(f"{name}: exposures that differ by {np.ptp(split.exposure):.2g} stops")
     return facts
 

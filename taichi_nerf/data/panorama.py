@@ -30,7 +30,7 @@ def read_panorama(path: Path | str, note: Callable[[str], None] | None = None) -
     `note` is told, in a sentence, of pixels that are not finite.
 
     Raises:
-        UserError: the file is missing, is no picture, is not twice as wide as high, or is black.
+        UserError: the file is missing, is no picture, is not twice as wide as high, is black, or nowhere finite.
     """
     path = Path(path).expanduser()
     try:
@@ -47,6 +47,8 @@ def read_panorama(path: Path | str, note: Callable[[str], None] | None = None) -
     except DAMAGED as error:
         raise UserError(f"{path} cannot be read as a picture ({reason_of(error)}); give an EXR, HDR, PNG or JPEG file"
                         ) from None
+    if odd == width * height:
+        raise UserError(f"{path} has no pixel that is a finite number; export it again")
     if odd and note is not None:
         note(f"{quoted(path)} has {odd} of {width * height} pixels that are infinite or no number; they shine with "
              f"{BRIGHTEST:g} and not at all, so that lamps among them may be too bright or missing")

@@ -39,8 +39,8 @@ def facts_of(path: Path) -> list[str]:
     except UserError:
         raise
     except Exception as error:  # whatever the readers of others make of a damaged file
-        raise UserError(f"{path} cannot be read as {path.suffix[1:]} ({type(error).__name__}); "
-                        "export it again") from None
+        reason = "it is empty" if path.stat().st_size == 0 else type(error).__name__
+        raise UserError(f"{path} cannot be read as {path.suffix[1:]} ({reason}); export it again") from None
 
 
 def has_depths(folder: Path) -> bool:

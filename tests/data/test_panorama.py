@@ -40,6 +40,8 @@ def test_values_that_are_no_light_give_none(tmp_path):
     assert len(told) == 1 and "odd.exr has 2 of 8 pixels that are infinite or no number; they shine with" in told[0]
     read_panorama(write_exr(tmp_path / "even.exr", np.ones((2, 4, 3), np.float32)), told.append)
     assert len(told) == 1
+    with pytest.raises(UserError, match=r"endless\.exr has no pixel that is a finite number"):
+        read_panorama(write_exr(tmp_path / "endless.exr", np.full((2, 4, 3), np.inf, np.float32)))
 
 
 @pytest.mark.parametrize(("name", "shape", "said"), [
