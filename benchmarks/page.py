@@ -40,6 +40,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 WEBGPU = [*WEBGL, "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan",
           "--use-vulkan=swiftshader"]  # the last two, so that what WebGPU draws reaches the window
+PATIENCE = 120_000  # milliseconds for a picture of the window, on a machine that does much besides
 SETTLED = """async () => {  // what is wrong, in a sentence
     try {
         await window.viewer.settled();
@@ -104,12 +105,14 @@ def shown(path: Path, cameras: Cameras, flags: list[str], sync_api, program: str
         page.goto(path.as_uri())
         settle(page)
         finished = time.perf_counter() - began
-        page.evaluate("document.body.classList.add('bare')")  # no title and no buttons
         pictures = []
         for pose, fov in zip(cameras.camera_to_world.tolist(), fields_of_view(cameras).tolist()):
             page.evaluate("([pose, fov]) => window.viewer.setPose(pose, fov)", [pose, fov])
             settle(page)
-            pictures.append(np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")))
+            page.evaluate("document.body.classList.add('bare')")  # no title and no buttons
+            picture = page.screenshot(timeout=PATIENCE)
+            page.evaluate("document.body.classList.remove('bare')")
+            pictures.append(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")))
     return finished, pictures
 
 
