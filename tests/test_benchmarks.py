@@ -17,12 +17,14 @@ import pytest
 import torch
 
 from taichi_nerf import cli
+from taichi_nerf.data.scene import Cameras
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # as for a script there
 
 import blocks  # noqa: E402
 import experiments  # noqa: E402
+import page  # noqa: E402
 import stages  # noqa: E402
 import streets  # noqa: E402
 from _gpu import boxes, figures, jobs, session, summary  # noqa: E402
@@ -126,6 +128,40 @@ def test_a_benchmark_that_cannot_begin_says_why(monkeypatch, capsys, command, sa
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
     assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_page_is_looked_at_as_its_cameras_see_along_the_shorter_side():
+    cameras = Cameras(camera_to_world=np.eye(4)[None, :3].repeat(2, axis=0), focal=[[100.0, 100.0], [50.0, 40.0]],
+                      principal=[[90.0, 50.0], [20.0, 40.0]], distortion=np.full((2, 6), 0.1), lens=[0, 0],
+                      size=[[200, 100], [40, 80]])
+    seen = page.as_pages_see(cameras, (120, 60))
+    assert page.fields_of_view(seen) == pytest.approx(2 * np.arctan([0.5, 0.4]))
+    assert seen.focal == pytest.approx(np.array([[60.0, 60.0], [75.0, 75.0]])) and not seen.distortion.any()
+    assert seen.principal.tolist() == [[60, 30], [60, 30]] and seen.size.tolist() == [[120, 60], [120, 60]]
+
+
+def test_poses_of_a_page_are_spread_over_the_test_or_the_training(tmp_path):
+    poses = np.eye(4)[None, :3].repeat(9, axis=0)
+    poses[:, 0, 3] = np.arange(9)
+    cameras = Cameras(camera_to_world=poses, focal=np.ones((9, 2)), principal=np.ones((9, 2)),
+                      distortion=np.zeros((9, 6)), lens=np.zeros(9), size=np.full((9, 2), 2))
+    for split in ("test", "train"):
+        scene = SimpleNamespace(splits={"train": None, split: None}, model_cameras={split: cameras}.__getitem__)
+        run = SimpleNamespace(cameras_scene=lambda scene=scene: scene)
+        assert page.some_poses(run, 3, (4, 4)).position[:, 0].tolist() == [0, 4, 8]
+        assert len(page.some_poses(run, 20, (4, 4))) == 9
+
+
+@pytest.mark.parametrize("lacks, sentence", [("playwright", "pip install playwright"),
+                                             ("chromium", "there is no browser")])
+def test_a_page_is_not_measured_without_a_browser(lacks, sentence, monkeypatch):
+    if lacks == "playwright":
+        monkeypatch.setitem(sys.modules, "playwright", None)
+    else:
+        monkeypatch.setitem(sys.modules, "playwright", SimpleNamespace(sync_api=None))
+        monkeypatch.setattr(page.shutil, "which", lambda program: None)
+    with pytest.raises(SystemExit, match=sentence):
+        page.found_browser()
 
 
 @pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("[a-z]*.py")), ids=lambda path: path.stem)
