@@ -1,16 +1,16 @@
-"""The page of a run: its size, the time until it stands there, and how close what it shows is to what `render` shows.
+"""The page of an octree: its size, the time until it stands there, and how close it is to what `render` shows.
 
-    python benchmarks/page.py RUN [--field] [--size 400 400] [--views 3] [--threads 2]
+    python benchmarks/page.py RUN [--size 400 400] [--views 3] [--threads 2]
 
-RUN is the folder of an octree's run or, with --field, of a training run of instant-ngp. `taichi-nerf page` makes the
-page in a temporary folder; chromium opens it from there, without a network. A table of Markdown says
+RUN is the folder of an octree's run. `taichi-nerf page` makes the page in a temporary folder; chromium opens it from
+there, without a network. A table of Markdown says
 
     file        MB of it, a million bytes each
     finished    seconds from opening it until its first picture is there in full resolution
     PSNR        of the canvas against the project's own `render_view`, both of 8 bit, from some test poses, each with
                 the field of view of its camera along the shorter side of the window
 
-It needs playwright and chromium, which draws in software here: a graphics card is quicker, above all with --field.
+It needs playwright and chromium, which draws in software here: a graphics card is quicker.
 """
 
 import argparse
@@ -37,14 +37,11 @@ from taichi_nerf.training.evaluate import GREY
 from taichi_nerf.training.folder import RunFolder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-WEBGPU = [*WEBGL, "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan",
-          "--use-vulkan=swiftshader"]  # the last two, so that what WebGPU draws reaches the window
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 PATIENCE = 120_000  # milliseconds for a picture of the window, on a machine that does much besides
 SETTLED = """async () => {  // what is wrong, in a sentence
     try {
         await window.viewer.settled();
-        while (window.viewer.pending) await new Promise(requestAnimationFrame);  // the device is still at it
         return '';
     } catch (error) {
         return document.getElementById('message').textContent || String(error);
@@ -90,16 +87,16 @@ def make_page(path: Path, arguments) -> int:
     """Bytes of the page. Ends as the program does where it makes none, which says why."""
     command = [sys.executable, "-m", "taichi_nerf", "page", str(arguments.run), "-o", str(path), "--megabytes", "1000",
                "--backend", arguments.backend, "--threads", str(arguments.threads)]
-    code = subprocess.run([*command, "--field"] if arguments.field else command, stdout=subprocess.DEVNULL).returncode
+    code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
     if code:
         sys.exit(code)
     return path.stat().st_size
 
 
-def shown(path: Path, cameras: Cameras, flags: list[str], sync_api, program: str) -> tuple[float, list[np.ndarray]]:
+def shown(path: Path, cameras: Cameras, sync_api, program: str) -> tuple[float, list[np.ndarray]]:
     """Seconds until the first picture, and [H, W, 3] bytes of what each camera sees."""
     width, height = cameras.size[0].tolist()
-    with sync_api.sync_playwright() as started, started.chromium.launch(executable_path=program, args=flags) as browser:
+    with sync_api.sync_playwright() as started, started.chromium.launch(executable_path=program, args=FLAGS) as browser:
         page = browser.new_context(viewport={"width": width, "height": height}, offline=True).new_page()
         began = time.perf_counter()
         page.goto(path.as_uri())
@@ -124,8 +121,7 @@ def settle(page):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--field", action="store_true", help="the field of instant-ngp itself, by WebGPU")
+    parser.add_argument("run", type=Path, help="folder of an octree's run")
     parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"))
     parser.add_argument("--views", type=int, default=3, help="test poses that are compared")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus(), help="of the program, not of the browser")
@@ -133,21 +129,24 @@ def main():
     arguments = parser.parse_args()
     if min(*arguments.size, arguments.views) < 1:
         parser.error("--size and --views must be at least 1")
-    browser = found_browser()
+    sync_api, program = found_browser()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "page.html"
         size = make_page(path, arguments)
         run = RunFolder.open(arguments.run)
         cameras = some_poses(run, arguments.views, arguments.size)
-        finished, pictures = shown(path, cameras, WEBGPU if arguments.field else WEBGL, *browser)
+        try:
+            finished, pictures = shown(path, cameras, sync_api, program)
+        except sync_api.Error as error:
+            sys.exit(f"the browser did not show the page: {str(error).splitlines()[0]}")
     runtime.init(arguments.backend, threads=arguments.threads)
     model, grey = checkpoint.load(run.path), GREY[run.facts["background"]]
     scores = [psnr(picture / 255, to_uint8(render_view(model, cameras, n, background=grey).colour) / 255)
               for n, picture in enumerate(pictures)]
     width, height = arguments.size
     print(f"{width} x {height}, {len(scores)} views, chromium without a graphics card, {machine()}\n")
-    print("| page | file, MB | finished, s | PSNR, dB | of each view |\n|---|---|---|---|---|")
-    print(f"| {'field' if arguments.field else 'octree'} | {size / 1e6:.2f} | {finished:.1f} | {np.mean(scores):.1f} | "
+    print("| file, MB | finished, s | PSNR, dB | of each view |\n|---|---|---|---|")
+    print(f"| {size / 1e6:.2f} | {finished:.1f} | {np.mean(scores):.1f} | "
           f"{', '.join(f'{score:.1f}' for score in scores)} |")
 
 
