@@ -93,8 +93,8 @@ class SparsityConfig:
     """A pull towards empty space where no photo needs matter, so that an octree of the model has fewer leaves."""
 
     weight: float = 0.0
-    """Of its loss, the mean of 1 - exp(-scale density), next to that of the colour; 0: none; 3e-3 for an octree with
-    two thirds of the leaves, 1e-3 in PlenOctrees."""
+    """Of its loss, the mean of 1 - exp(-scale density), next to that of the colour; 0: none; 3e-3 for an octree that
+    has two thirds of the leaves as it is extracted, 1e-3 in PlenOctrees."""
     scale: float = 0.2
     """Length in model units, of which the box of an object is 1 across: the loss is the part of the light that a
     stretch so long takes. The longer, the thinner is the fog that counts. 0.05 of a box 3 across in PlenOctrees."""
