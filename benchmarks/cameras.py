@@ -136,13 +136,15 @@ def depth_error(model, scene: Scene) -> float:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", choices=("poses", "exposure", "depth"), default="poses")
-    parser.add_argument("--resolution", type=int, default=64)
-    parser.add_argument("--views", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--what", choices=("poses", "exposure", "depth"), default="poses",
+                        help="which corrections; %(default)s by default")
+    parser.add_argument("--resolution", type=int, default=64,
+                        help="pixels along a side of the images; %(default)s by default")
+    parser.add_argument("--views", type=int, default=30, help="training views; %(default)s by default")
+    parser.add_argument("--steps", type=int, default=1000, help="of each training; %(default)s by default")
     parser.add_argument("--samples", type=int, default=8192, help="visible ones of a step")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--seed", type=int, default=0, help="of everything random; %(default)s by default")
+    parser.add_argument("--threads", type=int, help="processor threads; by default as many as this process may use")
     parser.add_argument("--march", type=int, default=128, help="steps along the box's diagonal")
     parser.add_argument("--arms", nargs="+", choices=POSE_ARMS, default=POSE_ARMS, help="of the poses")
     parser.add_argument("--degrees", type=float, default=1.5, help="by which the poses are turned")
@@ -150,7 +152,7 @@ def main():
     parser.add_argument("--pictures", type=Path, help="new folder for the test views of the poses")
     parser.add_argument("--refine", nargs="*", default=[], metavar="NAME=VALUE",
                         help="settings of RefineConfig, their values as JSON")
-    parser.add_argument("--depth-weight", type=float, default=0.1)
+    parser.add_argument("--depth-weight", type=float, default=0.1, help="of the depth images; %(default)s by default")
     arguments = parser.parse_args()
     runtime.init("cpu", threads=arguments.threads)
     scene = builtin_scene(resolution=arguments.resolution, views=(arguments.views, 0, 8))

@@ -190,7 +190,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="folder of the scenes")
     parser.add_argument("--scenes", nargs="+", choices=SCENES, metavar="SCENE", help="these alone")
     parser.add_argument("--arms", nargs="+", metavar="ARM", help="these alone, and none that has been trained is lost")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each arm; %(default)s by default")
     parser.add_argument("--seconds", type=float, help="of each training; by default those of the question")
     parser.add_argument("--processor", action="store_true", help="twice as many seconds of processor time, one thread")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, with --processor")

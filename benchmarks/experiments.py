@@ -580,17 +580,20 @@ def report(experiment: Experiment, found: dict[str, dict[str, dict[str, float]]]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", choices=EXPERIMENTS)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("experiment", choices=EXPERIMENTS, help="which of those above")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each arm; %(default)s by default")
     parser.add_argument("--steps", type=int, help="of each training; by default those of the experiment")
     parser.add_argument("--arms", nargs="+", metavar="ARM", help="train these alone; by default all")
     parser.add_argument("--rays", type=int, help="of each step; by default those of the experiment")
     parser.add_argument("--scene", type=Path, help="folder of another scene for the experiments that show one above")
     parser.add_argument("--views", type=int, nargs="+", metavar="N", default=EIGHT_OF_LEGO,
                         help="numbers of the training views that few-views leaves; by default those of DietNeRF")
-    parser.add_argument("--downscale", type=int, default=1)
-    parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
+    parser.add_argument("--downscale", type=int, default=1,
+                        help="images of --scene so many times smaller; %(default)s by default")
+    parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu",
+                        help="what the kernels run on; %(default)s by default")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
+                        help="processor threads; %(default)s by default")
     parser.add_argument("--minutes", type=float, help="begin no training after so many; --output keeps what there is")
     parser.add_argument("--output", type=Path, help="JSON file of all figures")
     parser.add_argument("--pictures", type=Path, help="folder for a test view of each arm, of the first seed")

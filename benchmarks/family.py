@@ -175,11 +175,12 @@ def speeds(function: Callable, contest: Contest, count: int) -> dict[str, float]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rays", type=int, default=1024)
-    parser.add_argument("--intervals", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
+    parser.add_argument("--rays", type=int, default=1024, help="%(default)s by default")
+    parser.add_argument("--intervals", type=int, default=128, help="of each ray; %(default)s by default")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
+                        help="processor threads; %(default)s by default")
     parser.add_argument("--only", default="", help="operations whose name contains this")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object, and nothing else")
     arguments = parser.parse_args()
     runtime.init("cpu", threads=arguments.threads)
     small = contests(64, arguments.intervals)

@@ -150,11 +150,12 @@ def of_glb(path: Path, run: Path, folder: Path) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a run of the scene; without it one is trained")
-    parser.add_argument("--scene", default="still-life", choices=list(WORLDS))
+    parser.add_argument("--scene", default="still-life", choices=list(WORLDS),
+                        help="which built-in scene; %(default)s by default")
     parser.add_argument("--seconds", type=float, default=420, help="of training")
     parser.add_argument("--resolution", type=int, default=256, help="of what is exported")
     parser.add_argument("--no-levels", action="store_true", help="leave out the level sets of the density")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="processor threads; %(default)s by default")
     parser.add_argument("--output", type=Path, help="a folder for what is exported; by default a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

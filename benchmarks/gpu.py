@@ -33,7 +33,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="for all jobs together; by default 10")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument("--data", type=Path, metavar="DATA", help="folder of the scenes; else those that are built in")
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=["cuda", "vulkan"])
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=["cuda", "vulkan"],
+                        help="what the jobs run on; by default cuda and vulkan")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="jobs, on all --backends or on one (step-cuda)")
     parser.add_argument("--again", action="store_true", help="repeat what is done")
     parser.add_argument("--list", action="store_true", help="print the plan and do nothing")

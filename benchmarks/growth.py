@@ -66,9 +66,11 @@ def measured(length: int, settings: argparse.Namespace, within: Path) -> dict[st
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[1, 2, 4, 8], choices=(1, 2, 4, 8, 16))
-    parser.add_argument("--resolution", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1, 2, 4, 8], choices=(1, 2, 4, 8, 16),
+                        help="of the street, in segments; by default 1 2 4 8")
+    parser.add_argument("--resolution", type=int, default=64,
+                        help="pixels along a side of the photos; %(default)s by default")
+    parser.add_argument("--steps", type=int, default=60, help="of the block that is timed; %(default)s by default")
     parser.add_argument("--output", help="JSON file of all figures")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--blocks", type=int, help=argparse.SUPPRESS)

@@ -115,8 +115,9 @@ def _autograd(encode, table, x):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=2**17, help="a multiple of 128")
-    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
+                        help="processor threads; %(default)s by default")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object, and nothing else")
     arguments = parser.parse_args()
     runtime.init("cpu", threads=arguments.threads)
     points = points_along_rays(arguments.points)

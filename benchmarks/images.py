@@ -33,10 +33,12 @@ def milliseconds_per_step(images: int, settle: int, steps: int) -> float:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[10, 100, 400])
-    parser.add_argument("--settle", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--backend", choices=("auto", "cpu", "cuda", "vulkan"), default="auto")
+    parser.add_argument("--images", type=int, nargs="+", default=[10, 100, 400],
+                        help="numbers of training views; by default 10 100 400")
+    parser.add_argument("--settle", type=int, default=200, help="steps of training before; %(default)s by default")
+    parser.add_argument("--steps", type=int, default=200, help="that are timed; %(default)s by default")
+    parser.add_argument("--backend", choices=("auto", "cpu", "cuda", "vulkan"), default="auto",
+                        help="what the kernels run on; %(default)s by default")
     arguments = parser.parse_args()
     runtime.init(arguments.backend)
     print(machine())

@@ -113,12 +113,14 @@ def psnr(a: np.ndarray, b: np.ndarray, where=slice(None)) -> float:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--views", type=int, default=4)
-    parser.add_argument("--picture", type=Path)
-    parser.add_argument("--moved", type=Path)
-    parser.add_argument("--only", choices=("moved",))
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("run", type=Path, help="a run of builtin:still-life")
+    parser.add_argument("--views", type=int, default=4, help="test views; %(default)s by default")
+    parser.add_argument("--picture", type=Path,
+                        help="PNG file of the ball put in, in the exact scene and in the field")
+    parser.add_argument("--moved", type=Path,
+                        help="PNG file of the ball that is moved, in the exact scene and in the field")
+    parser.add_argument("--only", choices=("moved",), help="leave out the ball that is put in")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads; %(default)s by default")
     arguments = parser.parse_args()
     runtime.init("cpu", threads=arguments.threads)
     model, _ = load_any(arguments.run)

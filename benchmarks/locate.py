@@ -41,11 +41,14 @@ def disturbed(scene: Scene, camera: Cameras, degrees: float, share: float, seed:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--views", type=int, default=20)
-    parser.add_argument("--degrees", type=float, default=20.0)
-    parser.add_argument("--share", type=float, default=0.2)
-    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
+    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("--views", type=int, default=20, help="test views; %(default)s by default")
+    parser.add_argument("--degrees", type=float, default=20.0,
+                        help="by which the start is turned; %(default)s by default")
+    parser.add_argument("--share", type=float, default=0.2,
+                        help="of the box, by which it is moved; %(default)s by default")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
+                        help="processor threads; %(default)s by default")
     settings = parser.parse_args()
     runtime.init("cpu", threads=settings.threads)
     scene, *_ = RunFolder.open(settings.run).split("test", every=1)

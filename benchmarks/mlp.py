@@ -70,12 +70,16 @@ def timed(compute, x: torch.Tensor, repeats: int) -> dict[str, float]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, nargs="+", default=[2048, 8192, 32768, 131072])
-    parser.add_argument("--backend", default="cpu", choices=runtime.BACKENDS)
-    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--samples", type=int, nargs="+", default=[2048, 8192, 32768, 131072],
+                        help="numbers of samples; by default 2048 8192 32768 131072")
+    parser.add_argument("--backend", default="cpu", choices=runtime.BACKENDS,
+                        help="what the kernels run on; %(default)s by default")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
+                        help="processor threads; %(default)s by default")
+    parser.add_argument("--repeats", type=int, default=7,
+                        help="of each call, of which the best counts; %(default)s by default")
     parser.add_argument("--bf16", action="store_true", help="PyTorch in bf16 even where it is slow")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object, and nothing else")
     arguments = parser.parse_args()
     started = runtime.init(arguments.backend, threads=arguments.threads)
     bf16 = arguments.bf16 or field.fastest_precision(started.device) == torch.bfloat16

@@ -75,12 +75,14 @@ def frame_rays(model: PlenOctree, size: tuple[int, int]) -> Rays:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tree", type=Path, nargs="?", metavar="TREE")
-    parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"))
-    parser.add_argument("--depth", type=int, default=8)
-    parser.add_argument("--degree", type=int, default=3)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--backend", default="auto")
+    parser.add_argument("tree", type=Path, nargs="?", metavar="TREE",
+                        help="npz file of svox, or the folder of an octree's run; by default one is made")
+    parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"),
+                        help="of the frame in pixels; 400 400 by default")
+    parser.add_argument("--depth", type=int, default=8, help="of the tree that is made; %(default)s by default")
+    parser.add_argument("--degree", type=int, default=3, help="of its harmonics; %(default)s by default")
+    parser.add_argument("--threads", type=int, help="processor threads; by default as many as this process may use")
+    parser.add_argument("--backend", default="auto", help="what the kernels run on; %(default)s by default")
     options = parser.parse_args()
     here = runtime.init(options.backend, threads=options.threads)
     model = model_of(options.tree, options.depth, options.degree).to(here.device)

@@ -122,10 +122,11 @@ def settle(page):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of an octree's run")
-    parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"))
+    parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"),
+                        help="of the window in pixels; 400 400 by default")
     parser.add_argument("--views", type=int, default=3, help="test poses that are compared")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus(), help="of the program, not of the browser")
-    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--backend", default="cpu", help="what the kernels run on; %(default)s by default")
     arguments = parser.parse_args()
     if min(*arguments.size, arguments.views) < 1:
         parser.error("--size and --views must be at least 1")

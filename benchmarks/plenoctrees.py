@@ -90,18 +90,21 @@ def measured(scene, settings: argparse.Namespace, seed: int, sparsity: SparsityC
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scene", metavar="SCENE")
-    parser.add_argument("--downscale", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--tuning", type=float, default=120.0)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--every", type=int, default=8)
-    parser.add_argument("--model", default="instant-ngp")
-    parser.add_argument("--harmonics", type=int, default=2)
+    parser.add_argument("scene", metavar="SCENE", help="folder of a scene")
+    parser.add_argument("--downscale", type=int, default=2, help="images so many times smaller; %(default)s by default")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of training; %(default)s by default")
+    parser.add_argument("--tuning", type=float, default=120.0,
+                        help="seconds of training the octree further, at the most; %(default)s by default")
+    parser.add_argument("--seeds", type=int, default=3, help="models; %(default)s by default")
+    parser.add_argument("--every", type=int, default=8, help="score every so many-th test view; %(default)s by default")
+    parser.add_argument("--model", default="instant-ngp", help="what is trained; %(default)s by default")
+    parser.add_argument("--harmonics", type=int, default=2,
+                        help="degree of the model's colours; -1: without harmonics; %(default)s by default")
     parser.add_argument("--steps", type=int, help="of training, in place of --seconds")
-    parser.add_argument("--depth", type=int)
-    parser.add_argument("--sparsity", type=float, nargs=2, metavar=("WEIGHT", "SCALE"))
-    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--depth", type=int, help="of the octree; by default as the command has it")
+    parser.add_argument("--sparsity", type=float, nargs=2, metavar=("WEIGHT", "SCALE"),
+                        help="of a second model of each seed")
+    parser.add_argument("--backend", default="auto", help="what the kernels run on; %(default)s by default")
     settings = parser.parse_args()
     started = runtime.init(settings.backend)
     scene = load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"],

@@ -21,9 +21,9 @@ STARTUP = 300  # seconds
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--model", default="instant-ngp")
-    parser.add_argument("--encoding", default=None)
+    parser.add_argument("--ranks", type=int, default=2, help="processes that train together; %(default)s by default")
+    parser.add_argument("--model", default="instant-ngp", help="what is trained; %(default)s by default")
+    parser.add_argument("--encoding", default=None, help="what represents space; by default what the model's paper has")
     parser.add_argument("--resolution", type=int, default=128, help="of the built-in scene")
     parser.add_argument("--steps", type=int, default=120, help="that are timed, in each turn")
     parser.add_argument("--before", type=int, default=60, help="steps before these, in which samples settle")

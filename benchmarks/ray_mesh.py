@@ -59,12 +59,15 @@ def compared(mesh: trimesh.Trimesh, hits, origins: torch.Tensor, directions: tor
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mesh", type=Path, nargs="?")
-    parser.add_argument("--triangles", type=int, default=100_000)
-    parser.add_argument("--size", type=int, nargs=2, default=(400, 400))
-    parser.add_argument("--compare", type=int, default=2000)
-    parser.add_argument("--backend", default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("mesh", type=Path, nargs="?", help="a file of a mesh; by default one is made")
+    parser.add_argument("--triangles", type=int, default=100_000,
+                        help="of the mesh that is made; %(default)s by default")
+    parser.add_argument("--size", type=int, nargs=2, default=(400, 400),
+                        help="of the picture in pixels; 400 400 by default")
+    parser.add_argument("--compare", type=int, default=2000,
+                        help="rays that trimesh traces, too; 0: none; %(default)s by default")
+    parser.add_argument("--backend", default="cpu", help="what the kernels run on; %(default)s by default")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads; %(default)s by default")
     arguments = parser.parse_args()
     runtime.init(arguments.backend, threads=arguments.threads)
     print(machine())

@@ -85,10 +85,12 @@ def one(settings: argparse.Namespace, count: int) -> dict[str, float]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scene", nargs="?", type=Path)
-    parser.add_argument("--regions", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--downscale", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("scene", nargs="?", type=Path, help="folder of a scene; by default the built-in street")
+    parser.add_argument("--regions", type=int, nargs="+", default=[1, 2, 4],
+                        help="numbers of regions; by default 1 2 4")
+    parser.add_argument("--downscale", type=int, default=8,
+                        help="images of SCENE so many times smaller; %(default)s by default")
+    parser.add_argument("--steps", type=int, default=40, help="of each training; %(default)s by default")
     parser.add_argument("--output", help="JSON file of all figures")
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     settings = parser.parse_args()

@@ -76,10 +76,12 @@ def stages(model, origins, directions) -> tuple[dict[str, float], int, int]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"))
-    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
-    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("--size", type=int, nargs=2, default=(400, 400), metavar=("W", "H"),
+                        help="of the frame in pixels; 400 400 by default")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
+                        help="processor threads; %(default)s by default")
+    parser.add_argument("--backend", default="cpu", help="what the kernels run on; %(default)s by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
     runtime.init(arguments.backend, threads=arguments.threads)

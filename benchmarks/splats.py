@@ -65,14 +65,16 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--count", type=int, default=50_000)
-    parser.add_argument("--degree", type=int, default=2)
-    parser.add_argument("--rays", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("--count", type=int, default=50_000, help="Gaussians at the most; %(default)s by default")
+    parser.add_argument("--degree", type=int, default=2, help="of their colours; %(default)s by default")
+    parser.add_argument("--rays", type=int, default=1_000_000,
+                        help="that place them, about so many at the most; %(default)s by default")
+    parser.add_argument("--seconds", type=float, default=60.0,
+                        help="for how long they are fitted; %(default)s by default")
+    parser.add_argument("--steps", type=int, help="the same in steps")
+    parser.add_argument("--threads", type=int, help="processor threads; by default as many as this process may use")
+    parser.add_argument("--output", type=Path, help="folder for the file and the picture; by default a temporary one")
     return parser.parse_args()
 
 

@@ -77,9 +77,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settle", type=int, default=300, metavar="N", help="steps of training before")
     parser.add_argument("--steps", type=int, default=100, help="that are timed")
-    parser.add_argument("--resolution", type=int, default=200)
-    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--resolution", type=int, default=200,
+                        help="pixels along a side of the images; %(default)s by default")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES),
+                        help="what is measured; by default all")
+    parser.add_argument("--backend", default="cpu", help="what the kernels run on; %(default)s by default")
     arguments = parser.parse_args()
     runtime.init(arguments.backend)
     views = (30, 0, 1) if arguments.resolution > 64 else (6, 0, 1)

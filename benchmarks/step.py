@@ -102,11 +102,13 @@ def timed_calls(trainer: Trainer, steps: int) -> dict[str, list[float]]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="DIR")
-    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--downscale", type=int, default=1)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the scenes; without it the built-in scene")
+    parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda",
+                        help="what the kernels run on; %(default)s by default")
+    parser.add_argument("--downscale", type=int, default=1, help="images so many times smaller; %(default)s by default")
     parser.add_argument("--settle", type=float, default=5.0, metavar="S", help="seconds of training before")
-    parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=32,
+                        help="that are timed, and again as many that are profiled; %(default)s by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
     if missing := runtime.why_missing(arguments.backend):

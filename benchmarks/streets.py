@@ -162,14 +162,17 @@ def sees(cameras, n: int, depth: np.ndarray, points: np.ndarray) -> tuple[np.nda
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--segments", type=int, default=4, choices=(1, 2, 4, 8, 16))
-    parser.add_argument("--blocks", type=int, default=4)
-    parser.add_argument("--resolution", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--model", default="block-nerf")
+    parser.add_argument("--segments", type=int, default=4, choices=(1, 2, 4, 8, 16),
+                        help="of the built-in street; %(default)s by default")
+    parser.add_argument("--blocks", type=int, default=4, help="that it is cut into; %(default)s by default")
+    parser.add_argument("--resolution", type=int, default=100,
+                        help="pixels along a side of the photos; %(default)s by default")
+    parser.add_argument("--steps", type=int, default=1500, help="of each block; %(default)s by default")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each row; %(default)s by default")
+    parser.add_argument("--model", default="block-nerf", help="what is trained; %(default)s by default")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what is measured; all by default")
-    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
+                        help="processor threads; %(default)s by default")
     parser.add_argument("--output", help="JSON file of all figures")
     settings = parser.parse_args()
     runtime.init("cpu", threads=settings.threads)

@@ -56,10 +56,12 @@ def looks(scene, window):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--window", type=int, nargs=2, default=(800, 600), metavar=("W", "H"))
-    parser.add_argument("--threads", type=int, default=runtime.usable_cpus())
-    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("run", type=Path, help="folder of a run, or of an octree's")
+    parser.add_argument("--window", type=int, nargs=2, default=(800, 600), metavar=("W", "H"),
+                        help="of the browser in pixels; 800 600 by default")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
+                        help="processor threads; %(default)s by default")
+    parser.add_argument("--backend", default="cpu", help="what the kernels run on; %(default)s by default")
     parser.add_argument("--seconds", type=float, default=5.0, help="of moving")
     arguments = parser.parse_args()
     print(f"window {arguments.window[0]} x {arguments.window[1]}, {arguments.backend}, {arguments.threads} threads, "

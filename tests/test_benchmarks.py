@@ -1,5 +1,6 @@
 """Every benchmark can be started and says what it measures; the plan for a GPU goes through whatever its jobs do."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -165,13 +166,21 @@ def test_a_page_is_not_measured_without_a_browser(lacks, sentence, monkeypatch):
 
 
 @pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("[a-z]*.py")), ids=lambda path: path.stem)
-def test_benchmark_explains_itself(script, monkeypatch, capsys):
+def test_benchmark_explains_itself_and_each_of_its_options(script, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setattr("sys.argv", [str(script), "--help"])
+    printed, explained = argparse.ArgumentParser.print_help, []
+
+    def noted(parser, *arguments):
+        explained.extend((action.dest, action.help) for action in parser._actions)
+        printed(parser, *arguments)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "print_help", noted)
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(script), run_name="__main__")
     assert end.value.code == 0
     assert f"python benchmarks/{script.name}" in capsys.readouterr().out
+    assert explained and not [name for name, what in explained if not what]
 
 
 @pytest.fixture
