@@ -30,9 +30,9 @@ from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
 from taichi_nerf.cli.render import _panorama
 from taichi_nerf.cli.stop import Interruption
-from taichi_nerf.cli.train import _default_folders, _made, _Reporter
+from taichi_nerf.cli.train import _default_folders, _made, _Reporter, _tell_idle
 from taichi_nerf.cli.view import _wait_for_model
-from taichi_nerf.config import SYSTEMS, few_view_settings, flattened
+from taichi_nerf.config import SYSTEMS, DepthConfig, few_view_settings, flattened
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.photometry import Light
@@ -1611,6 +1611,20 @@ def test_options_that_change_nothing_are_named(begun):
                            ("--refine.pull", "no camera is corrected without --refine.poses or --refine.lenses"),
                            ("--exposure.learning-rate", "none is learned without --exposure.learned")):
         assert f"{option} changes nothing: {reason}" in said
+
+
+@pytest.mark.parametrize("given, final, said", [
+    ({}, 0.0, ""), ({"weight": 0.1, "final": 0.0}, 0.0, ""),
+    ({"weight": 0.1}, 1.0, "a weight that --depth.weight gives stays to the end; with --depth.final 0 it falls to"),
+    ({"weight": 0.1, "final": 1.0}, 1.0, "a weight with --depth.final 1 stays to the end; with --depth.final 0 it")])
+def test_the_end_of_a_fall_changes_nothing_of_a_weight_that_stays(capsys, given, final, said):
+    command = _defaults([])
+    depth = DepthConfig(until=0.3, **given)
+    command = dataclasses.replace(command, training=dataclasses.replace(command.training, depth=depth),
+                                  given=frozenset(f"training.depth.{name}" for name in ("until", *given)))
+    _tell_idle(command, dataclasses.replace(depth, weight=0.1, final=final), SimpleNamespace(name="arc"))
+    told = capsys.readouterr().err
+    assert told.startswith("--depth.until changes nothing: ") and said in told if said else told == ""
 
 
 def test_without_its_library_the_viewer_says_how_to_get_it(tmp_path, monkeypatch, capsys):

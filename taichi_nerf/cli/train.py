@@ -16,6 +16,7 @@ from ..config import (
     LARGEST,
     MOST_REGIONS,
     SYSTEMS,
+    DepthConfig,
     Encoding,
     InstantNGPConfig,
     ModelConfig,
@@ -422,7 +423,7 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
-    _tell_idle(command, depth.weight, scene)
+    _tell_idle(command, depth, scene)
     model = config.model if command.cut else settled(config.model, scene)  # of blocks it is for each by itself
     config = dataclasses.replace(config, model=model,
                                  training=dataclasses.replace(config.training, depth=depth))
@@ -687,11 +688,11 @@ def _tell_distances(scene: "Scene", trainer: "Trainer"):
     say(f"{whose} count in the training with the weight {depth.weight:g}{fall}; without them: --depth.weight 0")
 
 
-def _tell_idle(command: Train, weight: float, scene: "Scene"):
-    """Which options change nothing, as what they are of is not on; `weight` is that of distances."""
+def _tell_idle(command: Train, depth: DepthConfig, scene: "Scene"):
+    """Which options change nothing, as what they are of is not on; `depth` is settled."""
     training = command.training
     parts = {
-        "depth": (weight > 0, "no distances count, as " + (
+        "depth": (depth.weight > 0, "no distances count, as " + (
             "--depth.weight is 0" if training.depth.weight == 0 else
             f"{scene.name} has no points of structure from motion that its training images saw")),
         "trim": (training.robust, "nothing is left out without --robust"),
@@ -703,6 +704,10 @@ def _tell_idle(command: Train, weight: float, scene: "Scene"):
         idle = [_option(name) for name in idle if name not in SWITCHES]
         if idle:
             say(f"{' and '.join(idle)} {'changes' if len(idle) == 1 else 'change'} nothing: {why}")
+    if depth.weight > 0 and depth.final == 1 and "training.depth.until" in command.given:
+        why = "with --depth.final 1" if training.depth.final == 1 else "that --depth.weight gives"
+        say(f"--depth.until changes nothing: a weight {why} stays to the end; with --depth.final 0 it falls to nothing "
+            "by then")
 
 
 def _tell_trimming(scene: "Scene", trainer: "Trainer"):

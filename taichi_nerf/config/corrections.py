@@ -73,7 +73,8 @@ class DepthConfig:
     final: float | None = None
     """The weight falls evenly to this part of it; left open: to 0 where the weight is left open, else it stays."""
     until: float = 0.5
-    """Part of the training after which the weight has fallen that far, and stays; 1: it falls to the end."""
+    """Part of the training after which the weight has fallen that far, and stays; 1: it falls to the end. Of a weight
+    that is given it needs --depth.final."""
     of: Literal["points", "images"] | None = None
     """Whose distances: of points, or of depth images; left open: of points where the weight is, too, else of depth
     images where there are some."""
