@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config import SettingError
 from ..errors import UserError
-from ..output import result, say, speak
+from ..output import quoted, result, say, speak
 from ..progress import Progress
 
 if TYPE_CHECKING:
@@ -56,11 +56,27 @@ def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Sce
     if team.world > 1 and untrained:
         say(f"{len(untrained)} of {len(blocks)} blocks are to be trained, {len(mine)} of them by rank 0, which "
             "speaks of its own")
-    code = _train_own(run, scene, blocks, mine, trained)
-    if code or not team.first:
-        return code
-    _finish(run, scene, _all_trained(run.path))
+    try:
+        code = _train_own(run, scene, blocks, mine, trained)
+        if code or not team.first:
+            return code
+        _finish(run, scene, _all_trained(run.path))
+    except KeyboardInterrupt:
+        say(_where_it_stopped(run.path))
+        return 130
     return 0
+
+
+def _where_it_stopped(path: Path) -> str:
+    """What is done, and how the rest is, of a run that was interrupted between two trainings, or after the last."""
+    from ..training.blocks import read_blocks
+
+    blocks, resume = read_blocks(path), f"taichi-nerf train --resume {quoted(path)}"
+    trained = sum(each.trained for each in blocks)
+    if trained == len(blocks):
+        return f"taichi-nerf: stopped after the training of all blocks; score and render with: {resume}"
+    done = f"{trained} of {len(blocks)} blocks {'is' if trained == 1 else 'are'} done"
+    return f"taichi-nerf: stopped; {done}; go on with: {resume}"
 
 
 def _train_own(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]", mine: Sequence[int],

@@ -309,8 +309,9 @@ def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", s
             between=shown.between,
         )
     if not done:
+        which = "" if share is None else f" {share.title}"
         say(
-            f"taichi-nerf: stopped and saved at step {trainer.steps_done}; go on with: "
+            f"taichi-nerf: stopped and saved{which} at step {trainer.steps_done}; go on with: "
             f"taichi-nerf train --resume {quoted(again)}"
         )
         return 128 + trainer.team.told(stop.signal)
@@ -319,6 +320,8 @@ def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", s
             _finish(command, run, scene, trainer, shown)
             shown.until_nobody_looks()
     except KeyboardInterrupt:
+        if share is not None:  # of a whole, whose other blocks may be missing: who trains them says so
+            raise
         say(
             "taichi-nerf: stopped after the training; score and render with: "
             f"taichi-nerf train --resume {quoted(again)}"

@@ -1,16 +1,21 @@
 """A run that is cut into blocks: its folder, how its blocks are matched, and the whole way by the command line."""
 
+import contextlib
 import dataclasses
 import json
 import re
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from taichi_nerf import cli, runtime
+from taichi_nerf.cli import blocks as command
 from taichi_nerf.data.blocks import Block, blocks_of, within_block
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.errors import UserError
@@ -18,6 +23,7 @@ from taichi_nerf.models.views import render_view
 from taichi_nerf.training import blocks as cut
 from taichi_nerf.training import extraction
 from taichi_nerf.training.run import make_model
+from taichi_nerf.training.team import ALONE
 from taichi_nerf.types import Shot
 from taichi_nerf.viewer.door import Door
 from taichi_nerf.viewer.following import Following
@@ -40,6 +46,61 @@ def model_of(scene, shift=0.0):
             table.normal_(generator=generator)
         model.codes["appearance"].table.normal_(generator=generator).add_(shift)
     return model
+
+
+@pytest.mark.parametrize("interrupted, said", [
+    (0, "stopped; 0 of 3 blocks are done; go on with: taichi-nerf train --resume {}"),
+    (1, "stopped; 1 of 3 blocks is done; go on with: taichi-nerf train --resume {}"),
+    (3, "stopped after the training of all blocks; score and render with: taichi-nerf train --resume {}")])
+def test_an_interruption_between_two_blocks_says_what_is_done_and_the_rest_follows(tmp_path, monkeypatch, capsys,
+                                                                                    interrupted, said):
+    begun, interrupt = [], [interrupted]
+
+    def train_or_stop(run, scene, number, *others):
+        begun.append(number)
+        if interrupt == [number]:
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(command, "_train_block", train_or_stop)
+    monkeypatch.setattr(command, "_finish", lambda run, scene, blocks: train_or_stop(run, scene, 3))
+    monkeypatch.setattr(command, "_is_there", lambda path, number: True)
+    run = SimpleNamespace(path=tmp_path)
+
+    def train() -> int:
+        return command.train_blocks(run, lambda: [Block(centre=(0.0, 0.0, 0.0), radius=1.0)] * 3, None, None, ALONE)
+
+    assert train() == 130 and begun == list(range(interrupted + 1))
+    assert capsys.readouterr().err.splitlines()[-1] == f"taichi-nerf: {said.format(tmp_path)}"
+    begun.clear()
+    interrupt.clear()
+    assert train() == 0 and begun == list(range(interrupted, 4))
+
+
+@pytest.mark.parametrize("share", [None, command.Share(Path("whole"), "block 1 of 2", 1)], ids=["alone", "block"])
+def test_an_interruption_of_what_follows_a_training_is_not_the_end_of_a_whole(monkeypatch, capsys, tmp_path, share):
+    train = sys.modules["taichi_nerf.cli.train"]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("taichi_nerf.training.run.train", lambda *_, **__: True)
+    monkeypatch.setattr(train, "_finish", interrupted)
+    trainer = SimpleNamespace(team=SimpleNamespace(first=False), averaged=contextlib.nullcontext)
+
+    def run():
+        with train.nobody() as shown:
+            return train._run(SimpleNamespace(checkpoint_seconds=1.0), SimpleNamespace(path=tmp_path), None, trainer,
+                              shown, share)
+
+    if share is None:
+        assert run() == 130
+        assert f"stopped after the training; score and render with: taichi-nerf train --resume {tmp_path}" in (
+            capsys.readouterr().err)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        assert "stopped" not in capsys.readouterr().err
 
 
 def test_what_a_file_says_of_blocks_is_read_back(tmp_path):
