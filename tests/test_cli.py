@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 from taichi_nerf import cli, devices, query, runtime
 from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
+from taichi_nerf.cli.meant import OTHERS_CALL_IT, meant
 from taichi_nerf.cli.render import _panorama
 from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _Reporter, _tell_idle
@@ -1083,6 +1084,20 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
     ("train --stps 3", "--stps is no option of train; did you mean --steps? see taichi-nerf train --help"),
     ("train --log2-entries 3", "--log2-entries is no option of train; did you mean "
                                "--model.field.hash-grid.log2-entries? see taichi-nerf train --help"),
+    ("train --no-video", "--no-video is no option of train; did you mean --orbit-frames 0? see taichi-nerf train "
+                         "--help"),
+    ("train --iterations 9", "--iterations is no option of train; did you mean --steps? see taichi-nerf train --help"),
+    ("train --scale 2", "--scale is no option of train; did you mean --sparsity.scale or --scales? see taichi-nerf "
+                        "train --help"),
+    ("train --refine", "--refine is no option of train; did you mean --refine.poses, --refine.lenses or "
+                       "--refine.precondition? see taichi-nerf train --help"),
+    ("train --no-viewer", "--no-viewer is no option of train; did you mean --no-view? see taichi-nerf train --help"),
+    ("train --quiet", "--quiet is no option of train; see taichi-nerf train --help"),
+    ("train --data lego", "--data is no option of train; did you mean SCENE, without a name before it? see taichi-nerf "
+                          "train --help"),
+    ("eval --checkpoint run", "--checkpoint is no option of eval; did you mean RUN, without a name before it? see "
+                              "taichi-nerf eval --help"),
+    ("evaluate run", f"evaluate is no command; there are {THERE_ARE}; did you mean eval? see taichi-nerf --help"),
     ("train --model d-nerf --model.warp.codes 9",
      "--model.warp.codes is of nerfies and hypernerf, not of d-nerf; see taichi-nerf train --help"),
     ("train --model nerf --model.warp.no-codes-multiply",
@@ -1115,6 +1130,14 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
 ])
 def test_what_the_parser_refuses_is_a_sentence(capsys, arguments, sentence):
     assert refused(capsys, *arguments.split()) == f"taichi-nerf: {sentence}"
+
+
+def test_what_others_call_an_option_is_said_of_options_that_there_are():
+    commands = [_defaults(["train"]) if each.__name__ == "Train" else each for each in COMMANDS]
+    names = {name.strip("[]") for command in commands for option in options_of(command) for name in option.names}
+    assert {ours.partition(" ")[0] for ours in OTHERS_CALL_IT} <= names
+    theirs = [name for names in OTHERS_CALL_IT.values() for name in names.split()]
+    assert all(meant(f"--{name}", names) for name in theirs)
 
 
 @pytest.mark.parametrize("arguments", [

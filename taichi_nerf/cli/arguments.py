@@ -1,7 +1,6 @@
 """The options of a command, and why arguments do not fit them: a sentence, where the parser has a box of many lines."""
 
 import dataclasses
-import difflib
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from tyro.conf import Positional, Suppress
 
 from ..config import LARGEST, SettingError
+from .meant import meant
 
 LARGEST_FLOAT = 3.4028234e38  # of kernels
 _POSITIONAL, _SUPPRESSED = (get_args(marker[int])[1] for marker in (Positional, Suppress))
@@ -156,7 +156,8 @@ def _faults(command: str, words: list[str], options: list[Option],
         option = known.get(name)
         if option is None:
             of_others = None if variants is None else _of_others(name, *variants())
-            yield of_others or f"{name} is no option of {command}{_close(name, known)}"
+            unnamed = [option.names[0].strip("[]") for option in options if option.positional]
+            yield of_others or f"{name} is no option of {command}{_close(name, known, unnamed)}"
             return
         found.add(option)
         values = [attached] if equals else []
@@ -210,8 +211,7 @@ def _negated(name: str) -> str:
     return ".".join([*groups, f"no-{last}"])
 
 
-def _close(word: str, known: Mapping[str, Any]) -> str:
+def _close(word: str, known: Mapping[str, Any], unnamed: Iterable[str] = ()) -> str:
     """What may have been meant."""
-    ends = [name for name in known if name.endswith(f".{word.lstrip('-')}")]
-    found = ends or difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {' or '.join(found)}?" if found else ""
+    *others, last = meant(word, known, unnamed) or [""]
+    return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if last else ""
