@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from .gltf import transmissions
+from .mesh_damage import check_sizes, readable
 from .opening import check_regular
 
 __all__ = ["GLTF", "Mesh", "opacity_of", "read_mesh"]
@@ -64,18 +65,15 @@ def read_mesh(path: Path | str) -> Mesh:
     if not path.exists():
         raise UserError(f"{path} does not exist; check the path of the mesh")
     check_regular(path)
-    try:
-        scene = trimesh.load_scene(path)
-        parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
-    except Exception as error:  # whatever a damaged file makes of a reader of twenty formats
-        reason = "it is empty" if path.stat().st_size == 0 else str(error) or type(error).__name__
-        raise UserError(f"{path} cannot be read as a mesh ({reason}); give a GLB, glTF, OBJ, PLY or STL file") from None
-    parts = [part for part in parts if len(part.faces)]
-    if not parts:
-        raise UserError(f"{path} holds no triangles; points and curves cannot be put into a field, export it with its "
-                        "faces")
-    passing = transmissions(path) if path.suffix.lower() in GLTF else {}
-    mesh = _joined([_mesh_of(part, passing) for part in parts])
+    with readable(path, "a mesh", "give a whole GLB, glTF, OBJ, PLY or STL file, or export it again"):
+        check_sizes(path)
+        parts = [part for part in trimesh.load_scene(path).dump() if isinstance(part, trimesh.Trimesh)]
+        parts = [part for part in parts if len(part.faces)]
+        if not parts:
+            raise UserError(f"{path} holds no triangles; points and curves cannot be put into a field, export it with "
+                            "its faces")
+        passing = transmissions(path) if path.suffix.lower() in GLTF else {}
+        mesh = _joined([_mesh_of(part, passing) for part in parts])
     if not np.isfinite(mesh.vertices).all():
         raise UserError(f"{path} has vertices that are not finite; repair it or export it again")
     upright = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) if path.suffix.lower() in Y_UP else np.eye(3)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ..data.gltf import transmissions
 from ..data.json_files import number_of, read_object
+from ..data.mesh_damage import ELSE, check_sizes, readable
 from ..data.mesh_files import GLTF, opacity_of
 from ..data.opening import check_regular
 from ..data.ply import read_ply_points
@@ -19,11 +20,14 @@ from .splat_files import read_splats
 __all__ = ["GEOMETRY_FILES", "facts_of", "facts_of_depths", "has_depths"]
 
 GEOMETRY_FILES = (".glb", ".obj", ".ply", ".stl", ".las", ".npz", ".vdb")
+OTHERWISE = {".npz": "it is no archive of arrays, or ends too early", ".las": "it is no LAS file, or ends too early",
+             ".vdb": "it is no OpenVDB file, or ends too early"}  # why one cannot be read
 
 
 def facts_of(path: Path) -> list[str]:
     """In sentences. Raises UserError for what cannot be read."""
-    try:
+    otherwise = OTHERWISE.get(path.suffix.lower(), ELSE)
+    with readable(path, path.suffix[1:], "export it again", otherwise):
         if path.suffix.lower() == ".npz":
             return _of_volume(path)
         if path.suffix.lower() == ".vdb":
@@ -36,11 +40,6 @@ def facts_of(path: Path) -> list[str]:
             points = read_ply_points(path)
             return _of_points(points.position, points.left_out)
         return _of_mesh(path)
-    except UserError:
-        raise
-    except Exception as error:  # whatever the readers of others make of a damaged file
-        reason = "it is empty" if path.stat().st_size == 0 else type(error).__name__
-        raise UserError(f"{path} cannot be read as {path.suffix[1:]} ({reason}); export it again") from None
 
 
 def has_depths(folder: Path) -> bool:
@@ -95,6 +94,7 @@ def _of_picture(path: Path, step: float) -> tuple[float, float, float]:
 
 def _of_mesh(path: Path) -> list[str]:
     trimesh = library("trimesh", "a mesh")
+    check_sizes(path)
     parts = [part for part in trimesh.load_scene(path, process=False).dump()
              if len(getattr(part, "faces", ())) > 0]
     if not parts:
@@ -105,12 +105,13 @@ def _of_mesh(path: Path) -> list[str]:
     corners = np.concatenate([part.faces + start for part, start in zip(parts, first)])
     whole = Mesh(vertices=places, faces=number.reshape(-1)[corners])
     holes = whole.holes
+    finite = np.isfinite(places).all(axis=1)
     closed = f"watertight, {whole.solids}" if holes == 0 else f"not watertight: open along {holes} rims"
     touching = len(whole.touching_edges)
     if holes == 0 and touching:
         closed += f", touching itself along {touching} edges"
     return [f"a mesh of {len(places)} corners and {len(whole.faces)} triangles, with {_looks(parts)}",
-            *_glass(path, parts), _extent(places), closed]
+            *_glass(path, parts), *_nowhere(finite), _extent(places[finite]), closed]
 
 
 def _looks(parts: list) -> str:
@@ -157,6 +158,12 @@ def _of_splats(path: Path) -> list[str]:
 
 def _left_out(count: int, what: str) -> list[str]:
     return [f"not counted, since their values are not finite: {count} {what}"] if count else []
+
+
+def _nowhere(finite: np.ndarray) -> list[str]:
+    """Of the corners of a mesh, those that are at no place."""
+    count = int((~finite).sum())
+    return [f"{count} of its corners are at no finite place, and it cannot be put into a field"] if count else []
 
 
 def _of_volume(path: Path) -> list[str]:
