@@ -3,6 +3,7 @@
 Most commands run in this process, on a runtime that is started once; those that are killed have their own.
 """
 
+import builtins
 import dataclasses
 import errno
 import io
@@ -1062,6 +1063,44 @@ def test_bad_value_ends_in_one_sentence(capsys, tmp_path, monkeypatch, arguments
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runtime, "init", refuse_threads(runtime.init))
     assert message in refused(capsys, *arguments.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ("train nowhere", "nowhere does not exist"), ("train builtin:moon", "there is no built-in scene 'moon'"),
+    ("train {scene} --format colmap", "is no scene of the format colmap; it is blender"),
+    ("train {scene}/transforms_train.json --format llff", "is a file, and a scene of the format llff is a folder"),
+    ("train {run}", "is a run, not a scene; go on with it by taichi-nerf train --resume"),
+    ("train --model plenoctree", "is not trained on images alone"), ("train {scene} -o {run}", "is not empty; choose"),
+    ("train --threads 0", "--threads must be from 1 to 1024, got 0"), ("train --resume nowhere", "nowhere is no run"),
+    ("train --resume {run} --seed 4", "--seed cannot be changed by --resume"),
+    ("eval nowhere", "nowhere is no run"), ("eval {run} --pictures {run}", "exists and is not empty"),
+    ("render {run} --path nowhere", "--path nowhere is no camera path"),
+    ("render {run} --path nowhere.json", "nowhere.json does not exist"),
+    ("render {run} --path test --frames 3", "--frames does not go with the poses of a split"),
+    ("render {run} --time 0.5", "which knows no time"),
+    ("render {run} -o {run}/config.json", "cannot be made"), ("render {run} -o a.gif", "neither a video"),
+    ("render {run} --insert no.glb --at 0 0 0", "no.glb does not exist; check the path of the mesh"),
+    ("render {run} --insert {run}/config.json --at 0 0 0 --light no.exr", "no.exr does not exist"),
+    ("export {run} --time 0.5", "which knows no time"), ("export {run} -o a.fbx", "is no format of mesh"),
+    ("export {run} --what depth --views nowhere", "--views nowhere is no camera path"),
+    ("page nowhere", "nowhere is no run"), ("page a.npz --field", "is an octree; leave out --field"),
+    ("locate {run} nowhere.png", "nowhere.png is no file"), ("octree nowhere", "nowhere is no run"),
+    ("octree {run} --npz {run}/a.npz --scene nowhere", "nowhere, the scene of"),
+    ("info nowhere", "nowhere does not exist"), ("info builtin:moon", "there is no built-in scene 'moon'"),
+])
+def test_what_can_be_told_at_once_is_told_before_pytorch_is_loaded(run, scene_folder, tmp_path, monkeypatch, capsys,
+                                                                   arguments, message):
+    imported = builtins.__import__
+
+    def light(name, globals=None, locals=None, fromlist=(), level=0):
+        heavy = name.split(".")[0] in ("torch", "taichi") or "runtime" in (name.split(".")[-1], *(fromlist or ()))
+        assert not heavy or not (globals or {}).get("__name__", "").startswith("taichi_nerf.cli"), f"{name} is loaded"
+        return imported(name, globals, locals, fromlist, level)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(builtins, "__import__", light)
+    assert message in refused(capsys, *(word.format(run=run, scene=scene_folder) for word in arguments.split()))
     assert not list(tmp_path.iterdir())
 
 

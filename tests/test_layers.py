@@ -210,6 +210,33 @@ def calls(name: str, pattern: str) -> bool:
     return any(re.search(pattern, function) for function in called(MODULES[name]))
 
 
+LOOKED_AT_FIRST = ("cli.main", "training.folder", "data", "data.load", "data.inspect", "data.mesh_files",
+                   "data.panorama", "export.facts", "paths", "pictures", "viewer.port")  # by commands that refuse
+
+
+@pytest.mark.parametrize("name", LOOKED_AT_FIRST)
+def test_what_a_command_looks_at_first_is_loaded_without_pytorch(name):
+    """What stands in functions aside, which load it when they need it."""
+    waiting, seen = [f"taichi_nerf.{name}"], set()
+    while waiting:
+        module = waiting.pop()
+        parts = module.split(".")
+        if module not in MODULES or module in seen:
+            continue
+        seen.add(module)
+        waiting += [".".join(parts[:n]) for n in range(1, len(parts))]
+        package = parts if MODULES[module].name == "__init__.py" else parts[:-1]
+        for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+                waiting += [".".join([*base, alias.name]) for alias in node.names] + [".".join(base)]
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+                heavy = {each.split(".")[0] for each in names} & {"torch", "taichi", "taichi_nerf_kernels"}
+                assert not heavy, f"{module} imports {', '.join(heavy)}"
+    assert len(seen) > 1
+
+
 def test_weights_take_their_steps_in_one_file():
     """The checks, which measure the kernel of a step, aside."""
     trained = [name for name in MODULES if part_of(name) != "checks"]

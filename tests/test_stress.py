@@ -25,14 +25,15 @@ from _stress import worker
 from taichi_nerf.data import load
 from taichi_nerf.errors import UserError
 
-true_load = load._load
+true_read = load._read
 
-def planted(path, request, format):
+def planted(config, request):
+    path = Path(config.path)
     number = int(path.parent.name.partition("-")[2])
     {fault}
-    return true_load(path, request, format)
+    return true_read(config, request)
 
-load._load = planted
+load._read = planted
 worker.main_loop()
 """
 FAULTS = {

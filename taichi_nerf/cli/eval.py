@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from ..config import LARGEST, within
 from ..output import result, result_json
 from ..progress import Progress
-from .options import Common, Renderer, check_renderer
+from .options import Common, Renderer, at_once, check_renderer
 
 if TYPE_CHECKING:
     from ..data.co_seen import Onlookers
@@ -49,19 +49,16 @@ class Eval(Common):
 
 def eval(command: Eval) -> int:
     """`taichi-nerf eval`"""
+    at_once(lambda: _checked(command))
     from .. import runtime
     from ..training.blocks import load_any
     from ..training.evaluate import evaluate
-    from ..training.folder import RunFolder, check_output
     from ..training.team import team_of
     from .scores import lines, plain_scores, summary
 
     with team_of() as team:
         with team.together():
-            run = RunFolder.open(command.run)
-            check_renderer(run, command.renderer)
-            if command.pictures is not None:
-                check_output(command.pictures, option="--pictures")
+            run = _checked(command)
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, about = load_any(run.path)  # at once: a training may replace the file
             scene, every, left = run.split(command.split, path=command.scene, every=command.every)
@@ -78,6 +75,19 @@ def eval(command: Eval) -> int:
     else:
         result(*lines(scores), *summary(scores))
     return 0
+
+
+def _checked(command: Eval) -> "RunFolder":
+    """The run, if nothing that its folder tells speaks against scoring it. Raises UserError."""
+    from ..training.folder import RunFolder, check_output
+
+    run = RunFolder.open(command.run)
+    check_renderer(run, command.renderer)
+    if command.scene is None:
+        run.check_place()
+    if command.pictures is not None:
+        check_output(command.pictures, option="--pictures")
+    return run
 
 
 def _onlookers(model, scene: "Scene", command: Eval, run: "RunFolder", line: Progress) -> "Onlookers | None":

@@ -132,13 +132,14 @@ class Export(Common):
 
 def export(command: Export) -> int:
     """`taichi-nerf export`"""
-    from .. import query, runtime
     from ..training.folder import RunFolder
 
     run = RunFolder.open(command.run)
     _check_time(command, run)
-    _mention_idle(command)
     output = _output(command, run.path)
+    _mention_idle(command)
+    from .. import query, runtime
+
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     field = query.open(run.path)
     write = {"mesh": _mesh, "points": _points, "splats": _splats, "volume": _volume, "depth": _depth}[command.what]
@@ -355,8 +356,6 @@ def _cameras(command: Export, field: "Field") -> "Cameras":
         return scene.world_cameras(paths.of_split(scene, views, command.every))
     if views == "orbit":
         return scene.world_cameras(paths.orbit(scene, 60)).subset(slice(None, None, command.every))
-    if Path(views).suffix.lower() != ".json":
-        raise UserError(f"--views {views} is no camera path; give train, val, test, orbit or a .json file")
     return scene.world_cameras(paths.from_json(views, scene)).subset(slice(None, None, command.every))
 
 
@@ -422,9 +421,11 @@ def _check_time(command: Export, run: "RunFolder") -> None:
 def _output(command: Export, run: Path) -> Path:
     """The new file or folder. Raises UserError where it cannot be, or its format is none of what is exported."""
     from ..export.libraries import openvdb
-    from ..export.mesh_files import material_name
     from ..training.folder import check_output
 
+    views = command.views
+    if views not in ("train", "val", "test", "orbit") and Path(views).suffix.lower() != ".json":
+        raise UserError(f"--views {views} is no camera path; give train, val, test, orbit or a .json file")
     output = command.output or run / "export" / DEFAULT_NAME[command.what]
     suffixes = SUFFIXES[command.what]
     if output.suffix.lower() not in suffixes:
@@ -434,6 +435,8 @@ def _output(command: Export, run: Path) -> Path:
         raise UserError(f"{output} exists; choose another --output")
     beside = [_beside(output)] if command.what in ("mesh", "points", "splats") else []
     if output.suffix.lower() == ".obj" and _colour(command, output) == "texture":
+        from ..export.mesh_files import material_name  # which loads PyTorch
+
         beside += [output.with_name(f"{material_name(output)}{end}") for end in (".mtl", ".jpeg")]
     for file in beside:
         if file.exists():

@@ -52,8 +52,8 @@ class Info(Common):
 
 def info(command: Info) -> int:
     """`taichi-nerf info`"""
-    from .. import runtime
     from ..data import load_scene
+    from ..data.computed import check_builtin
     from ..data.inspect import Finding, describe, draw_frusta, suggestions
     from ..export.facts import GEOMETRY_FILES, facts_of, facts_of_depths, has_depths
     from ..pictures import write_png
@@ -76,6 +76,9 @@ def info(command: Info) -> int:
                                world_to_camera=command.world_to_camera)
     try:
         if settings.builtin is not None:
+            check_builtin(settings.builtin)
+            from .. import runtime  # which loads PyTorch
+
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
@@ -111,13 +114,13 @@ def _say_geometry(command: Info, facts: list[str]) -> int:
 
 def _region_facts(command: Info, run: "RunFolder", scene: "Scene") -> "list[Finding]":
     """Where the regions of the model of a run are in its scene, if it has such."""
+    config = run.config.model
+    if config.parts == 1:
+        return []
     from .. import runtime
     from ..data.inspect import Finding
     from .regions import region_words
 
-    config = run.config.model
-    if config.parts == 1:
-        return []
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)  # whose kernels make the rays
     return [Finding(severity="info", text=region_words(config, run.placed(scene)))]
 

@@ -56,12 +56,7 @@ class Locate(Common):
 
 def locate(command: Locate) -> int:
     """`taichi-nerf locate`"""
-    from .. import paths, runtime
-    from ..training import checkpoint
-    from ..training.blocks import is_cut
-    from ..training.files import write_text
-    from ..training.folder import RunFolder
-    from ..training.locate import locate as located
+    from ..training.folder import RunFolder, is_cut
 
     run = RunFolder.open(command.run)
     if is_cut(run.path):
@@ -70,6 +65,11 @@ def locate(command: Locate) -> int:
         raise UserError("photos are located in what stands still and was trained on images, and "
                         f"{run.path} is a run of {run.config.model.kind}; give one of another model")
     photo, scene, output = _read(command.photo), run.cameras_scene(), _output(command)
+    from .. import paths, runtime
+    from ..training import checkpoint
+    from ..training.files import write_text
+    from ..training.locate import locate as located
+
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     candidates = _candidates(command, run, scene, photo)
     model = checkpoint.load(run.path)

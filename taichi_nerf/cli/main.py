@@ -23,8 +23,8 @@ from typing import Annotated, Any, get_args
 import tyro
 from tyro.conf import AvoidSubcommands, subcommand
 
-from ..config import ENCODINGS, PRESETS, SYSTEMS, SettingError
-from ..devices import is_rank, take_own_device
+from ..config import ENCODINGS, PRESETS, SYSTEMS, SettingError, within
+from ..devices import MOST_THREADS, is_rank, take_own_device
 from ..errors import RankLost, UserError
 from ..output import Unfailing, hush, loss, result, say
 from .arguments import check_values, given, refusal, with_section
@@ -35,7 +35,7 @@ from .export import Export, export
 from .info import Info, info
 from .locate import Locate, locate
 from .octree import Octree, octree
-from .options import Backend
+from .options import Backend, Common
 from .page import Page, page
 from .process import Process, process
 from .render import Render, render
@@ -199,6 +199,8 @@ def _parsed(
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(Unfailing(sys.stdout, results=True)):
             command = tyro.cli(_command_type(defaults), prog="taichi-nerf", args=argv, description=DESCRIPTION)
         check_values(command)
+        if isinstance(command, Common):
+            within(command, 1, MOST_THREADS, "threads")
         return replace(command, given=frozenset(options)) if isinstance(command, Train) else command
     except (SettingError, SystemExit) as end:
         refused = _setting_error(end)

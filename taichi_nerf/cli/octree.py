@@ -56,11 +56,6 @@ class Octree(Common):
 
 def octree(command: Octree) -> int:
     """`taichi-nerf octree`"""
-    from .. import runtime
-    from ..export.octree import write_octree
-    from ..training import checkpoint
-    from ..training.extraction import extract, without_unseen
-    from ..training.fine_tuning import without_validation
     from ..training.folder import RunFolder, check_output, make_folder, writing
 
     run = RunFolder.open(command.run)
@@ -74,11 +69,18 @@ def octree(command: Octree) -> int:
     check_output(output)
     if command.npz is not None and command.npz.exists():
         raise UserError(f"{command.npz} exists; choose another --npz")
-    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
-    model = checkpoint.load(run.path)
     if command.scene is not None:
         moved = dataclasses.replace(run.config.scene, path=str(command.scene.expanduser().absolute()))
         run.config = dataclasses.replace(run.config, scene=moved)
+    run.check_place()
+    from .. import runtime
+    from ..export.octree import write_octree
+    from ..training import checkpoint
+    from ..training.extraction import extract, without_unseen
+    from ..training.fine_tuning import without_validation
+
+    runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
+    model = checkpoint.load(run.path)
     with Progress("loading") as line:
         scene = run.training_scene(on_image=line.decoded)
     there = output.is_dir()

@@ -1,6 +1,7 @@
 """What the commands share: options, and what they do with them."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from ..config import SYSTEMS, system_of
+from ..devices import is_rank
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +36,13 @@ class Common:
     """What computes the networks: PyTorch, or fused kernels in single precision; auto: the faster, on a CPU PyTorch."""
     debug: Annotated[bool, arg(name="debug")] = False
     """Show where in the program an error came from."""
+
+
+def at_once(check: Callable[[], object]) -> None:
+    """Let `check`, which needs neither PyTorch nor Taichi, say what is wrong with a command before they are loaded,
+    which takes many times as long. Ranks, which all have to know why one ends, check once they know each other."""
+    if not is_rank():
+        check()
 
 
 def check_renderer(run: "RunFolder", renderer: Renderer) -> None:

@@ -15,6 +15,7 @@ from .options import LEAST_UNIT, MOST_UNIT, Common, make_folder
 
 if TYPE_CHECKING:
     from ..export.page import PageScene
+    from ..training.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +57,11 @@ class Page(Common):
 
 def page(command: Page) -> int:
     """`taichi-nerf page`"""
+    output, run = _output(command), None if _is_file(command) else _checked_run(command)
     from ..export.page import write_page
 
-    output = _output(command)
     with Progress("packing") as line:
-        shown, looks = _of_file(command, line) if _is_file(command) else _of_run(command, line)
+        shown, looks = _of_file(command, line) if run is None else _of_run(command, run, line)
         make_folder(output.parent)
         size = write_page(output, shown, name=command.name or command.run.absolute().stem, megabytes=command.megabytes,
                           **looks)
@@ -77,32 +78,36 @@ def _of_file(command: Page, line: Progress) -> "tuple[PageScene, dict]":
     from ..data.svox import read_svox
     from ..export.page import octree_scene
 
-    if command.field:
-        raise UserError(f"--field wants a run of instant-ngp, and {command.run} is an octree; leave out --field")
     return octree_scene(read_svox(command.run), on_stage=_codebooks(line)), {"up": command.up or (0.0, 0.0, 1.0),
                                                                              "metres": command.unit}
 
 
-def _of_run(command: Page, line: Progress) -> "tuple[PageScene, dict]":
+def _checked_run(command: Page) -> "RunFolder":
+    """Raises UserError where its folder tells that no page shows it."""
+    from ..training.folder import RunFolder, is_cut
+
+    run = RunFolder.open(command.run)
+    if is_cut(run.path):
+        block = run.path / "blocks" / "00"
+        raise UserError(f"a page shows one model, and {run.path} is cut into blocks; "
+                        f"{_make_an_octree(block, 'of one of them')}; or, where they are of "
+                        f"instant-ngp, give {quoted(block)} and --field")
+    if system_of(run.config.model).moves:
+        raise UserError(f"a page shows what stands still, and {run.path} is a run of {run.config.model.kind}, whose "
+                        f"scene moves; make a video with taichi-nerf render {quoted(run.path)} --time 0 1, or look at "
+                        f"any of its times with taichi-nerf view {quoted(run.path)}")
+    return run
+
+
+def _of_run(command: Page, run: "RunFolder", line: Progress) -> "tuple[PageScene, dict]":
     """The same of a run, which knows its cameras and what is behind the scene."""
     from .. import paths, runtime
     from ..data.placement import up_axis
     from ..export.page import field_scene, octree_scene, poster_camera
     from ..models.views import render_view
     from ..training import checkpoint
-    from ..training.blocks import block_folder, is_cut
     from ..training.evaluate import GREY
-    from ..training.folder import RunFolder
 
-    run = RunFolder.open(command.run)
-    if is_cut(run.path):
-        raise UserError(f"a page shows one model, and {run.path} is cut into blocks; "
-                        f"{_make_an_octree(block_folder(run.path, 0), 'of one of them')}; or, where they are of "
-                        f"instant-ngp, give {quoted(block_folder(run.path, 0))} and --field")
-    if system_of(run.config.model).moves:
-        raise UserError(f"a page shows what stands still, and {run.path} is a run of {run.config.model.kind}, whose "
-                        f"scene moves; make a video with taichi-nerf render {quoted(run.path)} --time 0 1, or look at "
-                        f"any of its times with taichi-nerf view {quoted(run.path)}")
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     model, kind = checkpoint.load(run.path), run.config.model.kind
     is_octree, is_field = hasattr(model, "as_tree"), hasattr(model, "as_field")
@@ -140,6 +145,8 @@ def _output(command: Page) -> Path:
     """The new file. Raises UserError where there is one, or none can be."""
     from ..training.folder import check_output
 
+    if command.field and _is_file(command):
+        raise UserError(f"--field wants a run of instant-ngp, and {command.run} is an octree; leave out --field")
     beside = command.run.with_suffix(".html") if command.run.suffix.lower() == ".npz" else command.run / "page.html"
     output = beside if command.output is None else command.output
     if output.suffix.lower() not in (".html", ".htm"):

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
 from .arguments import AtMost
-from .options import MOST_FRAMES, Common, Renderer, check_renderer, make_folder
+from .options import MOST_FRAMES, Common, Renderer, at_once, check_renderer, make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -249,36 +249,23 @@ class Render(Common):
 
 def render(command: Render) -> int:
     """`taichi-nerf render`"""
+    at_once(lambda: _checked(command))
     import numpy as np
     import torch
 
     from .. import runtime
     from ..export.pictures import render_pictures
     from ..models.surfaces import MOST_LAYERS
-    from ..training.blocks import is_cut, load_any
+    from ..training.blocks import load_any
     from ..training.evaluate import GREY
-    from ..training.folder import RunFolder
     from ..training.lights import lights_along, lights_of
     from ..training.team import team_of
     from ..types import Shot
 
     with team_of() as team:
         with team.together():
-            run = RunFolder.open(command.run)
-            if command.path not in ("orbit", "spiral", *SPLITS) and Path(command.path).suffix.lower() != ".json":
-                raise UserError(
-                    f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
-                )
-            check_renderer(run, command.renderer)
-            if command.appearance and is_cut(run.path):
-                raise UserError(f"{run.path} is cut into blocks, whose codes of appearance are not each other's; "
-                                f"render one of them in the light of a photo, as {run.path / 'blocks' / '00'}")
-            if "normals" in command.what and is_cut(run.path):
-                raise UserError(f"{run.path} is cut into blocks, which have no normals together; render one of them, "
-                                f"as {run.path / 'blocks' / '00'}")
-            _check_still(command, run)
+            run, outputs = _checked(command)
             panorama = None if command.picture is None else _panorama(command)
-            outputs = _outputs(command, run.path)
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             model, _ = load_any(run.path)
             scene, cameras, times = _path_cameras(command, run)
@@ -321,6 +308,43 @@ def render(command: Render) -> int:
         f"{', '.join(map(str, dict.fromkeys(outputs.values())))}"
     )
     return 0
+
+
+def _checked(command: Render) -> "tuple[RunFolder, dict[str, Path]]":
+    """The run, and where each thing that is shown goes, if nothing speaks against it that the run's folder tells, and a
+    look at the files that the command names. Raises UserError."""
+    from ..data.mesh_files import check_there
+    from ..data.panorama import check_panorama
+    from ..training.folder import RunFolder, is_cut
+
+    run, own = RunFolder.open(command.run), command.path in ("orbit", "spiral", *SPLITS)
+    if not own and Path(command.path).suffix.lower() != ".json":
+        raise UserError(
+            f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
+        )
+    check_renderer(run, command.renderer)
+    block = run.path / "blocks" / "00"
+    if command.appearance and is_cut(run.path):
+        raise UserError(f"{run.path} is cut into blocks, whose codes of appearance are not each other's; "
+                        f"render one of them in the light of a photo, as {block}")
+    if "normals" in command.what and is_cut(run.path):
+        raise UserError(f"{run.path} is cut into blocks, which have no normals together; render one of them, "
+                        f"as {block}")
+    if command.light and is_cut(run.path):
+        raise UserError(f"{run.path} is cut into blocks, on which objects cast no shadows; leave --light out, or "
+                        f"render one of them, as {block}")
+    _check_still(command, run)
+    if command.path in SPLITS and command.frames is not None:
+        raise UserError("--frames does not go with the poses of a split; use --every to render fewer")
+    if command.path in SPLITS and command.scene is None:
+        run.check_place()
+    if not own:
+        _path_cameras(command, run)
+    if command.picture is not None:
+        check_panorama(command.picture)
+    for path in command.insert:
+        check_there(path)
+    return run, _outputs(command, run.path)
 
 
 def _grid(command: Render, scene: "Scene", cameras: "Cameras", eye_distance: float = 0.0) -> "Grid":
@@ -400,11 +424,7 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
 
     from ..data.point_discs import read_surface
     from ..models.objects import WithObjects, placed, surface_of
-    from ..training.blocks import is_cut
 
-    if command.light and is_cut(run.path):
-        raise UserError(f"{run.path} is cut into blocks, on which objects cast no shadows; leave --light out, or "
-                        f"render one of them, as {run.path / 'blocks' / '00'}")
     up, like = _up(run), next(model.parameters())
     count, surfaces, places, clouds = len(command.insert), [], [], 0
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
@@ -509,8 +529,6 @@ def _path_cameras(command: Render, run: "RunFolder") -> "tuple[Scene, Cameras, n
     from .. import paths
 
     if command.path in SPLITS:
-        if command.frames is not None:
-            raise UserError("--frames does not go with the poses of a split; use --every to render fewer")
         scene, _, left = run.split(command.path, path=command.scene, every=command.every)
         return (scene, paths.of_split(scene, command.path, left, size=command.size),
                 paths.times_of_split(scene, command.path, left, size=command.size))

@@ -41,7 +41,7 @@ from ..errors import RankLost, UserError
 from ..output import quoted, result, say
 from ..progress import Progress
 from .blocks import Share, train_blocks
-from .options import MOST_FRAMES, STARTED, Backend, Common
+from .options import MOST_FRAMES, STARTED, Backend, Common, at_once
 from .stop import Stop
 from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
@@ -185,8 +185,8 @@ def train_defaults(
 
 def train(command: Train) -> int:
     """`taichi-nerf train`"""
-    from ..training.blocks import is_cut
-    from ..training.folder import check_run, writing
+    at_once(lambda: _new_config(command) if command.resume is None else _resumed_run(command))
+    from ..training.folder import check_run, is_cut, writing
     from ..training.team import team_of
 
     # of the ranks, and of the run's folder, as long as this writes into it
@@ -405,16 +405,11 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     from ..data.photometry import judge_light
     from ..models.family import check_scene, settled
     from ..training.depth import known_pixels, settled_depth
-    from ..training.folder import check_new, load_training_scene
+    from ..training.folder import load_training_scene
     from ..training.run import with_budget
 
-    _check_no_run(command.scene.path)
-    _check_trained_on_images(command.model, f"--model {command.model.kind}")
-    if command.output is not None:
-        check_new(command.output)
+    config = _new_config(command)
     there = command.output is not None and command.output.is_dir()  # and as good as empty
-    with _settings_errors():
-        config = _new_config(command)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     config = dataclasses.replace(config, training=with_budget(config.training))
     with Progress("loading") as line:
@@ -463,8 +458,22 @@ def _save(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
 
 
 def _resumed(command: Train) -> "tuple[RunFolder, Scene]":
-    """A run that is there already, with another end if the command says so."""
+    """A run that is there already, and its scene; the runtime is started."""
     from .. import runtime
+
+    run = _resumed_run(command)
+    backend = run.runtime["backend"] if command.backend == "auto" else command.backend
+    threads = command.threads or min(run.runtime["threads"], runtime.usable_cpus())
+    runtime.init(backend, threads=threads, mlp=command.mlp)
+    with Progress("loading") as line:
+        line.wait(run.config.scene.path or "the built-in scene")
+        scene = run.training_scene(on_image=line.decoded)
+    return run, scene
+
+
+def _resumed_run(command: Train) -> "RunFolder":
+    """A run that is there already, with another end if the command says so. Raises UserError where its folder tells
+    that it cannot go on."""
     from ..training.folder import RunFolder
 
     run, end = RunFolder.open(command.resume), command.training
@@ -485,13 +494,8 @@ def _resumed(command: Train) -> "tuple[RunFolder, Scene]":
             run.config = dataclasses.replace(run.config, training=training)
     if "orbit_frames" in command.given:
         run.config = dataclasses.replace(run.config, orbit_frames=command.orbit_frames)
-    backend = run.runtime["backend"] if command.backend == "auto" else command.backend
-    threads = command.threads or min(run.runtime["threads"], runtime.usable_cpus())
-    runtime.init(backend, threads=threads, mlp=command.mlp)
-    with Progress("loading") as line:
-        line.wait(run.config.scene.path or "the built-in scene")
-        scene = run.training_scene(on_image=line.decoded)
-    return run, scene
+    run.check_place()
+    return run
 
 
 def _option(name: str) -> str:
@@ -501,7 +505,25 @@ def _option(name: str) -> str:
 
 
 def _new_config(command: Train) -> RunConfig:
-    """The settings of a new run, with the scene where it is found from any folder."""
+    """The settings of a new run, with the scene where it is found from any folder.
+
+    Raises UserError for what cannot be, as far as the command tells, and a look at the folders that it names.
+    """
+    from ..data.load import check_place
+    from ..training.folder import check_new
+
+    _check_no_run(command.scene.path)
+    _check_trained_on_images(command.model, f"--model {command.model.kind}")
+    if command.output is not None:
+        check_new(command.output)
+    with _settings_errors():
+        config = _config_of(command)
+    check_place(config.scene)
+    return config
+
+
+def _config_of(command: Train) -> RunConfig:
+    """Raises SettingError for settings that do not go together."""
     scene = command.scene
     if scene.path is not None:
         scene = dataclasses.replace(scene, path=str(Path(scene.path)))

@@ -50,17 +50,18 @@ def _wait_for_model(run: "RunFolder") -> None:
 
 def view(command: View) -> int:
     """`taichi-nerf view`"""
+    from ..training.folder import RunFolder
+
     require_viewer(command.host, command.port)
+    run = RunFolder.open(command.run)
     from .. import runtime
     from ..training.evaluate import GREY
-    from ..training.folder import RunFolder
     from ..viewer.door import Door
     from ..viewer.following import Following
     from ..viewer.look import Shown
     from ..viewer.studio import Studio
     from ..viewer.thumbnails import rendered_thumbnails
 
-    run = RunFolder.open(command.run)
     _wait_for_model(run)
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     following, scene = Following(run.path), run.cameras_scene()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -11,6 +12,7 @@ from .blender import SPLIT_NAMES, load_blender, split_files
 from .blocks import Block, within_block
 from .colmap import load_colmap
 from .colmap_model import find_model
+from .computed import check_builtin
 from .foreign import advice_on_pictures, advice_on_video, export_of, is_video
 from .frames import Problems
 from .llff import load_llff
@@ -109,6 +111,14 @@ def load_scene(
     return with_scales(scene, config.scales)
 
 
+def check_place(config: SceneConfig) -> None:
+    """Raises UserError where `config` says no scene, as far as a look at its folder tells: what `load_scene` refuses
+    before it reads any file of it."""
+    if config.builtin is not None:
+        return check_builtin(config.builtin)
+    _loader(_place_of(config), config)
+
+
 def _scene_config(path: str | Path | SceneConfig, settings: Mapping) -> SceneConfig:
     """The settings of a scene, checked. Raises UserError."""
     found = {**(vars(path) if isinstance(path, SceneConfig) else {"path": str(Path(path))}), **settings}
@@ -137,12 +147,11 @@ def _computed(name: str, request: Request) -> Scene:
 
 def _read(config: SceneConfig, request: Request) -> Scene:
     """The scene in a folder or a file."""
-    path = Path(config.path).expanduser()
-    if not _exists(path):
-        raise UserError(f"{path} does not exist; give the folder of a scene")
+    path = _place_of(config)
+    load = _loader(path, config)
     request = replace(request, folder=path if path.is_dir() else path.parent)
     try:
-        scene = _load(path, request, config.format)
+        scene = load(request)
         return replace(scene, problems=[*scene.problems, *request.problems.warnings])
     except UserError as error:
         found = request.problems.found
@@ -151,18 +160,25 @@ def _read(config: SceneConfig, request: Request) -> Scene:
         raise UserError(f"{error} (after {len(found)} problems; the first: {found[0]})") from None
 
 
-def _load(path: Path, request: Request, format: str | None) -> Scene:
+def _place_of(config: SceneConfig) -> Path:
+    """Where the scene is. Raises UserError where nothing is there."""
+    path = Path(config.path).expanduser()
+    if not _exists(path):
+        raise UserError(f"{path} does not exist; give the folder of a scene")
+    return path
+
+
+def _loader(path: Path, config: SceneConfig) -> Callable[[Request], Scene]:
+    """What loads the scene at `path`. Raises UserError where nothing does."""
+    format = config.format
     if path.is_file():
         if format not in (None, "blender", "transforms"):
             raise UserError(f"{path} is a file, and a scene of the format {format} is a folder; give that")
-        return _load_file(path, request)
+        return _loader_of_file(path)
     for name, (recognised, load) in FORMATS.items():
         if (format is None or name == format) and recognised(path):
-            _check_axes(name, request)
-            scene = load(path, request)
-            also = [other for other, (known, _) in FORMATS.items() if other != name and known(path)]
-            hint = [f"the folder is also one of {', '.join(also)}: --format reads it as that"] if also else []
-            return replace(scene, notes=[*scene.notes, *hint])
+            _check_axes(name, config)
+            return partial(_load_folder, path, name, load)
     if format is not None:
         known = [name for name, (recognised, _) in FORMATS.items() if recognised(path)]
         raise UserError(
@@ -173,23 +189,28 @@ def _load(path: Path, request: Request, format: str | None) -> Scene:
     raise UserError(f"{path} is no scene of a known format: it holds neither {_MARKS}; {_advice(path)}")
 
 
-def _check_axes(format: str, request: Request):
+def _load_folder(path: Path, name: str, load: Callable[[Path, Request], Scene], request: Request) -> Scene:
+    scene = load(path, request)
+    also = [other for other, (known, _) in FORMATS.items() if other != name and known(path)]
+    hint = [f"the folder is also one of {', '.join(also)}: --format reads it as that"] if also else []
+    return replace(scene, notes=[*scene.notes, *hint])
+
+
+def _check_axes(format: str, config: SceneConfig):
     """Raises UserError where the axes are those of the format, and others are asked for."""
-    if format not in ("blender", "transforms", "multiscale") and (request.axes != "opengl" or request.world_to_camera):
+    if format not in ("blender", "transforms", "multiscale") and (config.axes != "opengl" or config.world_to_camera):
         raise UserError(f"--axes and --world-to-camera are for transforms files; the format {format} says itself what "
                         "its poses are: leave them out")
 
 
-def _load_file(path: Path, request: Request) -> Scene:
+def _loader_of_file(path: Path) -> Callable[[Request], Scene]:
     if is_video(path):
         raise UserError(advice_on_video(path))
     if path.suffix.lower() != ".json":
         raise UserError(f"{path} is not a transforms file (*.json); give the folder of a scene")
     if path in split_files(path.parent).values():
-        return load_blender(path.parent, request)
-    if path.name == METADATA_FILE:
-        return load_multiscale(path, request)
-    return load_transforms(path, request)
+        return partial(load_blender, path.parent)
+    return partial(load_multiscale if path.name == METADATA_FILE else load_transforms, path)
 
 
 def _advice(folder: Path) -> str:

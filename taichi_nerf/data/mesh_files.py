@@ -14,7 +14,7 @@ from .gltf import transmissions
 from .mesh_damage import check_sizes, readable
 from .opening import check_regular
 
-__all__ = ["GLTF", "Mesh", "opacity_of", "read_mesh"]
+__all__ = ["GLTF", "Mesh", "check_there", "opacity_of", "read_mesh"]
 
 GREY = (0.7, 0.7, 0.7)  # of what has no colour
 GLTF = (".glb", ".gltf")
@@ -62,8 +62,7 @@ def read_mesh(path: Path | str) -> Mesh:
     except ImportError:
         raise UserError("meshes are read by trimesh, which is not installed; pip install 'taichi-nerf[geometry]'"
                         ) from None
-    if not path.exists():
-        raise UserError(f"{path} does not exist; check the path of the mesh")
+    check_there(path)
     check_regular(path)
     with readable(path, "a mesh", "give a whole GLB, glTF, OBJ, PLY or STL file, or export it again"):
         check_sizes(path)
@@ -78,6 +77,12 @@ def read_mesh(path: Path | str) -> Mesh:
         raise UserError(f"{path} has vertices that are not finite; repair it or export it again")
     upright = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) if path.suffix.lower() in Y_UP else np.eye(3)
     return mesh.moved(1.0, upright, np.zeros(3))
+
+
+def check_there(path: Path | str) -> None:
+    """Raises UserError where there is no file for `read_mesh`."""
+    if not Path(path).expanduser().exists():
+        raise UserError(f"{path} does not exist; check the path of the mesh")
 
 
 def _mesh_of(part, passing: Mapping[str | None, float]) -> Mesh:

@@ -6,7 +6,8 @@ transparent gives no light. Of pixels that are no finite light what is infinite 
 can be, and what is no number as none.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from .deep import is_deep, read_deep
 from .hdr import hdr_size, is_hdr, linear_from_srgb, read_hdr
 from .opening import DAMAGED, check_regular, open_image, reason_of
 
-__all__ = ["read_panorama"]
+__all__ = ["check_panorama", "read_panorama"]
 
 MOST_ROWS = 256  # of what is returned: as fine as a shadow of it could show
 BRIGHTEST = 65504.0  # of float16, which brighter lamps overflow
@@ -33,20 +34,9 @@ def read_panorama(path: Path | str, note: Callable[[str], None] | None = None) -
         UserError: the file is missing, is no picture, is not twice as wide as high, is black, or nowhere finite.
     """
     path = Path(path).expanduser()
-    try:
-        check_regular(path)
-        width, height = _size(path)
-        if width != 2 * height:
-            raise UserError(f"{path} is {width} x {height} pixels, and a picture of what is all around is twice as "
-                            "wide as high (equirectangular); render or export it so")
+    width, height = check_panorama(path)
+    with _reading(path):
         light, odd = _linear(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; check the path of the picture") from None
-    except MemoryError:
-        raise UserError(f"{path} does not fit into memory; a picture of 512 x 256 pixels shines as well") from None
-    except DAMAGED as error:
-        raise UserError(f"{path} cannot be read as a picture ({reason_of(error)}); give an EXR, HDR, PNG or JPEG file"
-                        ) from None
     if odd == width * height:
         raise UserError(f"{path} has no pixel that is a finite number; export it again")
     if odd and note is not None:
@@ -56,6 +46,32 @@ def read_panorama(path: Path | str, note: Callable[[str], None] | None = None) -
         raise UserError(f"{path} is black, and gives no light; give another picture")
     rows = min(height, MOST_ROWS)
     return np.concatenate([mean for _, mean in area_means(light, rows, 2 * rows, lambda part: part)])
+
+
+def check_panorama(path: Path | str) -> tuple[int, int]:
+    """Width and height of the file for `read_panorama`. Raises UserError where its head says that it is none."""
+    path = Path(path).expanduser()
+    with _reading(path):
+        check_regular(path)
+        width, height = _size(path)
+    if width != 2 * height:
+        raise UserError(f"{path} is {width} x {height} pixels, and a picture of what is all around is twice as wide as "
+                        "high (equirectangular); render or export it so")
+    return width, height
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Within this context it is read. Raises UserError where that fails."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; check the path of the picture") from None
+    except MemoryError:
+        raise UserError(f"{path} does not fit into memory; a picture of 512 x 256 pixels shines as well") from None
+    except DAMAGED as error:
+        raise UserError(f"{path} cannot be read as a picture ({reason_of(error)}); give an EXR, HDR, PNG or JPEG file"
+                        ) from None
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import runtime
 from ..config import Perturbation
 from ..errors import UserError
 from .scene import Scene, Split
@@ -45,6 +44,8 @@ def with_perturbed_training(scene: Scene, how: Perturbation, every: int = 1) -> 
 
 def perturbed(split: Split, how: Perturbation, every: int = 1) -> Split:
     """The views with their images perturbed, and `occluded` where that covers them; view n is image n `every`."""
+    from .. import runtime  # which loads PyTorch: whoever reads a scene from a disk needs none
+
     images = split.images
     runtime.require_memory(images.pixels.nbytes, "a copy of the training images, perturbed,",
                            "use a larger --downscale")

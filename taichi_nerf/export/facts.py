@@ -14,8 +14,6 @@ from ..data.opening import check_regular
 from ..data.ply import read_ply_points
 from ..errors import UserError
 from .libraries import library, openvdb
-from .mesh import Mesh
-from .splat_files import read_splats
 
 __all__ = ["GEOMETRY_FILES", "facts_of", "facts_of_depths", "has_depths"]
 
@@ -99,6 +97,8 @@ def _of_mesh(path: Path) -> list[str]:
              if len(getattr(part, "faces", ())) > 0]
     if not parts:
         raise UserError(f"{path} cannot be read as a mesh: it has no triangles; export it again")
+    from .mesh import Mesh  # which loads PyTorch
+
     first = np.cumsum([0] + [len(part.vertices) for part in parts])
     # corners that an atlas cuts apart are one
     places, number = np.unique(np.concatenate([part.vertices for part in parts]), axis=0, return_inverse=True)
@@ -150,6 +150,8 @@ def _of_points(position: np.ndarray, left_out: int) -> list[str]:
 
 
 def _of_splats(path: Path) -> list[str]:
+    from .splat_files import read_splats  # which loads PyTorch
+
     splats = read_splats(path)
     degree = round(splats.harmonics.shape[2] ** 0.5) - 1
     return [f"{len(splats)} Gaussians, whose colours are harmonics up to degree {degree}",

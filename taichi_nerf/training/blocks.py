@@ -32,10 +32,9 @@ from ..ops.camera import rays_from_pixels
 from ..output import quoted
 from ..types import Shot
 from . import checkpoint
-from .checkpoint import BLOCKS_FILE
 from .evaluate import GREY
-from .files import read_json, write_json
-from .folder import CONFIG_FILE, RunFolder
+from .files import BLOCKS_FILE, read_json, write_json
+from .folder import CONFIG_FILE, RunFolder, is_cut
 from .half_image import fit_left_halves
 
 __all__ = ["BLOCKS_FILE", "BlockOnDisk", "as_one", "block_folder", "codes_of_neighbours", "is_cut", "load_any",
@@ -58,11 +57,6 @@ class BlockOnDisk:
     """[A]: its appearance in the whole; empty before all are matched, or where its model has no codes."""
     seen: tuple[tuple[float, float, float], ...] = ()
     """Points that it saw, in its own model space."""
-
-
-def is_cut(path: Path) -> bool:
-    """Whether the run at `path` is cut into blocks."""
-    return (path / BLOCKS_FILE).is_file()
 
 
 def block_folder(path: Path, number: int) -> Path:

@@ -24,12 +24,10 @@ from ..data.opening import check_regular
 from ..errors import UserError
 from ..models.family import build_model
 from ..models.model import Box, Model
-from .files import parsed, replace
+from .files import BLOCKS_FILE, MODEL_FILE, STATE_FILE, parsed, replace
 from .migrations import todays_header, todays_state, todays_tensors
 from .trainer import Trainer, check_same_tensors
 
-MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"
-BLOCKS_FILE = "blocks.json"  # in the place of a model, where a run is cut into blocks (`blocks`)
 FORMAT, VERSION = "taichi-nerf", 6
 
 

@@ -18,6 +18,8 @@ from ..data.aside import folder_aside
 from ..data.opening import check_regular
 from ..errors import UserError
 
+MODEL_FILE, STATE_FILE = "model.safetensors", "training_state.safetensors"  # of a run, as `checkpoint` writes them
+BLOCKS_FILE = "blocks.json"  # in the place of a model, where a run is cut into blocks (`blocks`)
 ASIDE = ".taichi-nerf-aside-"  # how the names of folders aside begin
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -15,6 +15,8 @@ orbit.mp4                     a turn around the scene
 
 One process at a time writes into it, and holds a lock as long (`writing`); those that read never wait. A folder has a
 config.json when all that a run needs to begin is there.
+
+Nothing but writing config.json needs PyTorch and Taichi: what is wrong with a folder is said before they are loaded.
 """
 
 import contextlib
@@ -28,9 +30,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from .. import runtime
 from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene
 from ..data.export import transforms_content
@@ -39,8 +39,7 @@ from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
 from ..errors import UserError
 from ..output import quoted
 from .cameras_file import camera_values, changes, digest, finite_numbers, stored_cameras, training_values
-from .checkpoint import BLOCKS_FILE, MODEL_FILE, STATE_FILE
-from .files import ASIDE, parsed, read_json, write_json, write_text, write_trouble
+from .files import ASIDE, BLOCKS_FILE, MODEL_FILE, STATE_FILE, parsed, read_json, write_json, write_text, write_trouble
 
 CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json", "log.jsonl", "metrics.json"
 LIGHTS_FILE = "lights.png"  # the photos of a model with appearances, those of like light side by side
@@ -107,6 +106,10 @@ class RunFolder:
 
     def write_config(self):
         """Write config.json anew."""
+        import torch
+
+        from .. import runtime
+
         started = runtime.current()
         self.runtime = {"backend": started.backend, "threads": started.threads, "dtype": str(started.dtype),
                         "mlp": started.mlp}
@@ -153,7 +156,7 @@ class RunFolder:
 
     def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images or their cameras differ."""
-        self._check_place(self.config.scene.path)
+        self.check_place()
         scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
         split = scene.splits["train"]
         if self.facts.get("ids_by_image"):
@@ -178,7 +181,7 @@ class RunFolder:
             settings = dataclasses.replace(settings, path=str(path), test_every=settings.test_interval)
         every = self.default_every(name) if every is None else every
         if path is None:
-            self._check_place(settings.path)
+            self.check_place()
         computed = settings.builtin is not None
         scene = self.placed(load_scene(settings, splits=[name], every={} if computed else {name: every}))
         loaded = 1 if computed or scene.held_out else every  # every so many-th view
@@ -204,8 +207,9 @@ class RunFolder:
             raise UserError(f"{place} has changed: {image} has {what} than when {self.path} was begun{also}; restore "
                             "what was there, or train anew")
 
-    def _check_place(self, path: str | None):
+    def check_place(self) -> None:
         """Raises UserError where the scene of the run has moved."""
+        path = self.config.scene.path
         if self.config.scene.builtin is None and not os.path.exists(path):
             raise UserError(f"{path}, the scene of {self.path}, does not exist; if it has moved, say where it is now "
                             "with --scene")
@@ -334,6 +338,11 @@ def check_run(path: Path) -> None:
     """Raises UserError where `path` is no run folder."""
     if not (path / CONFIG_FILE).is_file():
         raise UserError(f"{path} is no run: it has no {CONFIG_FILE}; give the folder that taichi-nerf train wrote")
+
+
+def is_cut(path: Path) -> bool:
+    """Whether the run at `path` is cut into blocks."""
+    return (path / BLOCKS_FILE).is_file()
 
 
 def check_new(path: Path) -> None:

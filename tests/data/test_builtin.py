@@ -6,7 +6,7 @@ import torch
 
 from taichi_nerf import runtime
 from taichi_nerf.data import load_scene
-from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras, ring_cameras
+from taichi_nerf.data.builtin import BUILTIN_SCENES, builtin_scene, hemisphere_cameras, ring_cameras
 from taichi_nerf.data.builtin.open_field import open_field, sunlight
 from taichi_nerf.data.builtin.renderer import render
 from taichi_nerf.data.builtin.world import (
@@ -24,6 +24,7 @@ from taichi_nerf.data.builtin.world import (
     axis_frame,
     solids_of,
 )
+from taichi_nerf.data.computed import BUILTIN_NAMES
 from taichi_nerf.data.export import write_blender
 from taichi_nerf.errors import UserError
 
@@ -420,3 +421,7 @@ def test_an_unwritable_place_is_a_user_error(scene, tmp_path):
 def test_impossible_requests_are_user_errors(arguments):
     with pytest.raises(UserError, match="built-in scene"):
         builtin_scene(**arguments)
+
+
+def test_the_names_of_the_scenes_are_known_before_they_can_be_computed():
+    assert sorted(BUILTIN_SCENES) == sorted(BUILTIN_NAMES)

@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 
 from ...errors import UserError
+from ..computed import check_builtin
 from ..scene import Cameras, Images, Scene, Split
 from .cameras import hemisphere_cameras, ring_cameras
 from .crowd import lights_of_photos, photographed
@@ -74,8 +75,7 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     Raises:
         UserError: an unknown name; a resolution, a number of views or of samples that is none.
     """
-    if name not in BUILTIN_SCENES:
-        raise UserError(f"there is no built-in scene '{name}'; there are {', '.join(BUILTIN_SCENES)}")
+    check_builtin(name)
     samples = round(samples_per_pixel**0.5)
     if resolution < 1 or samples < 1 or samples**2 != samples_per_pixel:
         raise UserError("the built-in scene needs a resolution of at least 1 and a square number of samples "
