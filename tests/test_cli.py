@@ -1042,7 +1042,7 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("train --model nerf --gradients explicit", "explicit is for instant-ngp alone"),
         ("train --model nerf --encoding hash --model.ndc", "ndc needs --encoding positional"),
         ("train --model mip-nerf --model.widths level", "widths needs --encoding hash"),
-        ("train --model nerf --few-views", "few-views is not for nerf, which has no settings of its own"),
+        ("train --model nerf --few-views", ": --few-views is not for nerf, which has no settings of its own"),
         ("train --model instant-ngp --encoding positional", "encoding positional is not for instant-ngp"),
         ("train --model mip-nerf-360 --model.range.near 3 --model.range.far 2", "far must be beyond near"),
         ("train --resume /no/such/run", "/no/such/run is no run"),
@@ -1066,8 +1066,35 @@ def test_bad_value_ends_in_one_sentence(capsys, tmp_path, monkeypatch, arguments
     assert not list(tmp_path.iterdir())
 
 
+def test_help_and_the_release_are_where_others_have_them(capsys, monkeypatch):
+    for argv, said in ((["--version"], r"taichi-nerf \S+"), (["help"], "usage: taichi-nerf COMMAND"),
+                       (["help", "info"], "usage: taichi-nerf info")):
+        assert cli.main(argv) == 0
+        captured = capsys.readouterr()
+        assert re.match(said, captured.out) and captured.err == ""
+
+
+def test_an_empty_argument_is_no_folder(capsys):
+    for argv in (["train", ""], ["info", ""], ["train", "-o", ""]):
+        assert "an argument is empty, as of a variable of the shell that is not set" in refused(capsys, *argv)
+
+
+def test_a_folder_of_runs_names_them(capsys, tmp_path):
+    for name in ("older", "newer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+    os.utime(tmp_path / "older" / "config.json", (0, 0))
+    os.utime(tmp_path / "older", (0, 0))
+    for command in ("eval", "render", "export", "octree"):
+        assert "it has no config.json; give one of the runs in it: newer, older" in refused(capsys, command, tmp_path)
+
+
 @pytest.mark.parametrize("arguments, message", [
     ("train nowhere", "nowhere does not exist"), ("train builtin:moon", "there is no built-in scene 'moon'"),
+    ("train builtin:satin --downscale 201", "are of 200 x 200 pixels, too small for --downscale 201; use a smaller"),
+    ("train /dev/null", "/dev/null is neither a folder nor a file; give the folder of a scene"),
+    ("train --model nerf --few-views", "taichi-nerf: --few-views is not for nerf"),
+    ("train --regions 2 --model nerf", "taichi-nerf: --regions is for instant-ngp"),
     ("train {scene} --format colmap", "is no scene of the format colmap; it is blender"),
     ("train {scene}/transforms_train.json --format llff", "is a file, and a scene of the format llff is a folder"),
     ("train {run}", "is a run, not a scene; go on with it by taichi-nerf train --resume"),

@@ -368,7 +368,8 @@ def _box(command: Export, field: "Field") -> "np.ndarray | None":
     box, known = np.reshape(command.box, (2, 3)), field.box
     if not ((box[0] < known[1]) & (known[0] < box[1])).all():
         raise UserError(f"--box has nothing of what {command.run} can show, which lies between "
-                        f"{' and '.join(' '.join(f'{value:.4g}' for value in corner) for corner in known)}")
+                        f"{' and '.join(' '.join(f'{value:.4g}' for value in corner) for corner in known)}; give "
+                        "another one")
     return box - field.scene.origin
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib import metadata
 from itertools import pairwise
 from typing import Annotated, Any, get_args
 
@@ -178,7 +179,14 @@ def _help() -> list[str]:
         summary = command.__doc__.split("\n\n")[0]
         lines += textwrap.wrap(" ".join(summary.split()), width, initial_indent=f"  {_name(command):9}",
                                subsequent_indent=" " * 11)
-    return [*lines, "", "taichi-nerf COMMAND --help says all of a command."]
+    return [*lines, "", "taichi-nerf COMMAND --help says all of a command, taichi-nerf --version which release it is."]
+
+
+def _version() -> str:
+    try:
+        return metadata.version("taichi-nerf")
+    except metadata.PackageNotFoundError:
+        return "of a folder that is not installed"
 
 
 def _name(command: type) -> str:
@@ -189,9 +197,17 @@ def _parsed(
     argv: list[str],
 ) -> "Train | Eval | Render | View | Octree | Page | Export | Locate | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:2], "--help"]
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())
         return None
+    if argv == ["--version"]:
+        result(f"taichi-nerf {_version()}")
+        return None
+    if "" in argv:
+        raise UserError("an argument is empty, as of a variable of the shell that is not set; give it a value, or "
+                        "leave it out")
     said, defaults = io.StringIO(), _defaults(argv)
     commands = {**{_name(each): each for each in COMMANDS}, "train": defaults}
     options = given(argv[1:], commands[argv[0]]) if argv[:1] and argv[0] in commands else {}

@@ -40,6 +40,7 @@ from ..devices import pytorch_is_for_cuda
 from ..errors import RankLost, UserError
 from ..output import quoted, result, say
 from ..progress import Progress
+from .arguments import options_of, with_section
 from .blocks import Share, train_blocks
 from .options import MOST_FRAMES, STARTED, Backend, Common, at_once
 from .stop import Stop
@@ -489,7 +490,7 @@ def _resumed_run(command: Train) -> "RunFolder":
                 "or train anew"
             )
     if end.steps is not None or end.seconds is not None:
-        with _settings_errors():
+        with _settings_errors(command):
             training = dataclasses.replace(run.config.training, steps=end.steps, seconds=end.seconds)
             run.config = dataclasses.replace(run.config, training=training)
     if "orbit_frames" in command.given:
@@ -516,7 +517,7 @@ def _new_config(command: Train) -> RunConfig:
     _check_trained_on_images(command.model, f"--model {command.model.kind}")
     if command.output is not None:
         check_new(command.output)
-    with _settings_errors():
+    with _settings_errors(command):
         config = _config_of(command)
     check_place(config.scene)
     return config
@@ -535,12 +536,13 @@ def _config_of(command: Train) -> RunConfig:
 
 
 @contextlib.contextmanager
-def _settings_errors():
+def _settings_errors(command: Train):
     """What a configuration refuses is the user's to mend."""
     try:
         yield
     except ValueError as error:
-        raise UserError(f"{error}; see taichi-nerf train --help") from error
+        given = (option for option in options_of(command) if option.path in command.given)
+        raise UserError(f"{with_section(str(error), given)}; see taichi-nerf train --help") from error
 
 
 def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", shown: Shown):

@@ -115,7 +115,9 @@ def check_place(config: SceneConfig) -> None:
     """Raises UserError where `config` says no scene, as far as a look at its folder tells: what `load_scene` refuses
     before it reads any file of it."""
     if config.builtin is not None:
-        return check_builtin(config.builtin)
+        check_builtin(config.builtin)
+        _computed_size(config.downscale)
+        return
     _loader(_place_of(config), config)
 
 
@@ -136,13 +138,21 @@ def _computed(name: str, request: Request) -> Scene:
     from .builtin import builtin_scene, views_of  # which needs a runtime
 
     wanted = [split for split in SPLIT_NAMES if request.wants(split)]
-    scene = builtin_scene(name, resolution=max(BUILTIN_RESOLUTION // request.downscale, 1), views=views_of(name),
+    scene = builtin_scene(name, resolution=_computed_size(request.downscale), views=views_of(name),
                           splits=wanted)
     splits = dict(scene.splits)
     for split, k in request.every.items():
         if split in splits and k > 1:
             splits[split] = splits[split].subset(slice(None, None, k))
     return replace(scene, splits=splits)
+
+
+def _computed_size(downscale: int) -> int:
+    """Pixels along a side of a built-in scene. Raises UserError where none is left."""
+    if downscale > BUILTIN_RESOLUTION:
+        raise UserError(f"built-in scenes are of {BUILTIN_RESOLUTION} x {BUILTIN_RESOLUTION} pixels, too small for "
+                        f"--downscale {downscale}; use a smaller number")
+    return BUILTIN_RESOLUTION // downscale
 
 
 def _read(config: SceneConfig, request: Request) -> Scene:
@@ -175,6 +185,8 @@ def _loader(path: Path, config: SceneConfig) -> Callable[[Request], Scene]:
         if format not in (None, "blender", "transforms"):
             raise UserError(f"{path} is a file, and a scene of the format {format} is a folder; give that")
         return _loader_of_file(path)
+    if not path.is_dir():
+        raise UserError(f"{path} is neither a folder nor a file; give the folder of a scene")
     for name, (recognised, load) in FORMATS.items():
         if (format is None or name == format) and recognised(path):
             _check_axes(name, config)

@@ -64,7 +64,8 @@ def read_mesh(path: Path | str) -> Mesh:
                         ) from None
     check_there(path)
     check_regular(path)
-    with readable(path, "a mesh", "give a whole GLB, glTF, OBJ, PLY or STL file, or export it again"):
+    remedy = "give a whole GLB, glTF, OBJ, PLY or STL file, or export it again"
+    with readable(path, "a mesh", remedy), np.errstate(all="ignore"):  # what is not finite is refused below
         check_sizes(path)
         parts = [part for part in trimesh.load_scene(path).dump() if isinstance(part, trimesh.Trimesh)]
         parts = [part for part in parts if len(part.faces)]

@@ -47,6 +47,7 @@ MASKS_FILE, UNCERTAINTY_FILE = "masks.png", "uncertainty.png"
 REFINED_FILE = "refined_transforms.json"
 LOCK_FILE = ".taichi-nerf-lock"  # there while a process writes into the folder, or since one was killed
 LEFT_ASIDE = (f"{ASIDE}*", ".orbit-*.mp4", "test/.*.png.*")  # by a process that was killed in the middle of a file
+MOST_NAMES = 5  # of runs that are named
 FORMAT, VERSION = "taichi-nerf run", 7
 # with rotation, centre and scale, how a scene lies in the model
 PLACE = ("aabb_scale", "near", "far", "forward_facing", "background")
@@ -337,7 +338,18 @@ def check_output(path: Path, *, option: str = "--output") -> None:
 def check_run(path: Path) -> None:
     """Raises UserError where `path` is no run folder."""
     if not (path / CONFIG_FILE).is_file():
-        raise UserError(f"{path} is no run: it has no {CONFIG_FILE}; give the folder that taichi-nerf train wrote")
+        inside = _runs_in(path)
+        advice = f"one of the runs in it: {', '.join(inside)}" if inside else "the folder that taichi-nerf train wrote"
+        raise UserError(f"{path} is no run: it has no {CONFIG_FILE}; give {advice}")
+
+
+def _runs_in(path: Path) -> list[str]:
+    """Some of those that a folder holds, the newest first."""
+    try:
+        found = [file.parent for file in path.glob(f"*/{CONFIG_FILE}")]
+        return [run.name for run in sorted(found, key=lambda run: run.stat().st_mtime, reverse=True)[:MOST_NAMES]]
+    except (OSError, ValueError):
+        return []
 
 
 def is_cut(path: Path) -> bool:

@@ -27,7 +27,7 @@ def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | 
     if "appearance" not in model.codes:
         learned = "; its --appearance is an exposure of each photo" if run.config.training.exposure.learned else ""
         raise UserError(f"{run.path} knows no light of a photo: it was trained without codes of them "
-                        f"(--model.appearance){learned}")
+                        f"(--model.appearance){learned}; leave --appearance out of this, or train anew")
     names = {split: list(each.images.names) for split, each in run.cameras_scene().splits.items()}
     homes = [home_of(photo, names, run.path) for photo in photos]
     found = {}

@@ -138,6 +138,13 @@ def test_corners_at_no_place_are_counted(tmp_path):
     assert facts[1].startswith("1 of its corners are at no finite place") and facts[2].startswith("from 0 0 0 to 1 1 0")
 
 
+def test_corners_at_no_place_are_refused_without_warnings_of_numpy(tmp_path, recwarn):
+    (tmp_path / "nan.glb").write_bytes(glb(set_in("nodes", 0, matrix=[float("nan")] * 16)))
+    with pytest.raises(UserError, match=r"nan\.glb has vertices that are not finite; repair it or export it again"):
+        read_mesh(tmp_path / "nan.glb")
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("name, said", [("a.npz", "it is no archive of arrays"), ("a.las", "it is no LAS file")])
 def test_what_is_no_archive_or_no_scan_is_said_so(tmp_path, name, said):
     if name.endswith("las"):
