@@ -163,7 +163,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     facts.append(
         f"run of {run.config.model.kind} on {run.config.scene.path or 'the built-in scene'}, "
         f"downscale {run.config.scene.downscale}{_scales(run)}{options}, for {' or '.join(budget)}, on "
-        f"{run.runtime['backend']} with {run.runtime['threads']} threads"
+        f"{run.runtime['backend']} with {run.runtime['threads']} thread{'s' * (run.runtime['threads'] != 1)}"
     )
     if is_cut(run.path):
         blocks = read_blocks(run.path)
@@ -173,8 +173,9 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
         facts.append(f"photos for render --appearance: {_names(run)}")
     warnings = []
     try:
-        about = checkpoint.describe(run.path)["about"]
-        facts.append(f"the model has had {about['steps']} steps in {about['seconds']:.1f} s")
+        if not is_cut(run.path):  # whose models are those of its blocks
+            about = checkpoint.describe(run.path)["about"]
+            facts.append(f"the model has had {about['steps']} steps in {about['seconds']:.1f} s")
         if (run.path / METRICS_FILE).is_file():
             scores = checked_scores(read_json(run.path / METRICS_FILE), str(run.path / METRICS_FILE))
             facts.append(f"scores: {means(scores)} over {scores['images']} images")

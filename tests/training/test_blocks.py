@@ -16,6 +16,8 @@ import torch
 
 from taichi_nerf import cli, runtime
 from taichi_nerf.cli import blocks as command
+from taichi_nerf.cli.info import _run_facts
+from taichi_nerf.config import RunConfig, TrainingConfig
 from taichi_nerf.data.blocks import Block, blocks_of, within_block
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.errors import UserError
@@ -101,6 +103,16 @@ def test_an_interruption_of_what_follows_a_training_is_not_the_end_of_a_whole(mo
         with pytest.raises(KeyboardInterrupt):
             run()
         assert "stopped" not in capsys.readouterr().err
+
+
+def test_info_of_a_whole_says_how_many_blocks_are_trained_and_misses_no_model(tmp_path):
+    block = cut.BlockOnDisk(block=Block(centre=(0.0, 0.0, 0.0), radius=1.0), trained=True)
+    cut.write_blocks(tmp_path, [block, dataclasses.replace(block, trained=False)])
+    run = SimpleNamespace(path=tmp_path, config=RunConfig(training=TrainingConfig(steps=3)),
+                          runtime={"backend": "cpu", "threads": 1})
+    first, second = _run_facts(run)
+    assert first.text.endswith("for 3 steps, on cpu with 1 thread") and first.severity == second.severity == "info"
+    assert second.text == "cut into 2 blocks, of which 1 are trained"
 
 
 def test_what_a_file_says_of_blocks_is_read_back(tmp_path):
