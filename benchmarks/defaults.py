@@ -14,6 +14,7 @@ bonsai         Mip-NeRF 360 with a hash grid, 300 s: without points, and with wi
 few-views      Eight views of lego at 200 x 200, 300 s, with the settings for few views and without.
 few-photos     Three photos of a fern and six of a fountain, 60 s, the same, and as captures were before.
 refined        A phone's capture whose cameras are good, refined or not, 300 s.
+harmonics      Lego and the still life at 200 x 200, 120 s, with colour in spherical harmonics and without.
 passers-by     Two captures with squares pasted into their training photos, 300 s, with the robust loss and without.
 nobody-passes  The same captures as they are: the robust loss must not cost much.
 light          A kitchen whose exposures differ, 300 s, with --appearance and without, scored on right halves of photos
@@ -114,6 +115,9 @@ QUESTIONS = {
     "refined": Question(
         scenes=("fox",), seconds=300,
         arms={"refined": ("--refine.poses",), "as it is": ()}, least={"as it is": 0.0}),
+    "harmonics": Question(
+        scenes=("lego 200", "still life 200"), seconds=120,
+        arms={"harmonics": ("--model.field.harmonics", "2"), "as it is": ()}, least={"as it is": -0.5}),
     "passers-by": Question(
         scenes=("fox", "bonsai"), seconds=300,
         arms={"robust": (*OCCLUDED, "--robust"), "as it is": OCCLUDED}, least={"as it is": 1.0}),

@@ -13,6 +13,7 @@
     python benchmarks/experiments.py few-views --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py robust --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py crowd --seeds 3
+    python benchmarks/experiments.py light --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py wild --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py moving --seeds 3
     python benchmarks/experiments.py moving --scene D-NERF-LEGO --seeds 3
@@ -188,6 +189,14 @@ def crowd_arms() -> dict[str, InstantNGPConfig]:
     whole = InstantNGPConfig(appearance=16)
     neither = replace(whole, appearance=0)
     return {"neither": neither, "codes": whole, "robust, codes": whole, "nobody there": neither}
+
+
+def light_arms() -> dict[str, InstantNGPConfig]:
+    """With a code for each photo and without, on photos whose colours were made worse and as they are."""
+    plain = InstantNGPConfig()
+    coded = replace(plain, appearance=16)
+    return {f"{name}, {how}": config for how in ("colour", "clean")
+            for name, config in {"neither": plain, "codes": coded}.items()}
 
 
 def wild_arms() -> dict[str, NeRFConfig]:
@@ -497,6 +506,11 @@ EXPERIMENTS = {
               Bar(better="robust, codes", worse="nobody there", score="times its depth error", least=-1.2),
               Bar(better="robust, codes", score="AUC", least=0.9),
               Bar(better="robust, codes", score="static left out, %", least=-3.0)]),
+    "light": Experiment(
+        arms=light_arms(), steps=2500, scene=at_one_scale, scores=psnr_in_first_light,
+        seen={name: WORSE["colour"] for name in light_arms() if name.endswith("colour")},
+        bars=[Bar(better=f"codes, {how}", worse=f"neither, {how}", score="in the first light", least=least)
+              for how, least in {"colour": 4.5, "clean": -0.3}.items()]),
     "wild": Experiment(
         arms=wild_arms(), steps=2500, rays=160, scene=at_one_scale, scores=psnr_in_first_light,
         training={name: {"robust": True} for name in wild_arms() if name.startswith("robust")},

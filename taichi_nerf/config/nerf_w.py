@@ -34,6 +34,9 @@ class NeRFWConfig(NeRFConfig):
     """Of its mean density in the loss, so that it holds no more than it must."""
     min_uncertainty: float = 0.03
     """Of any pixel: the smaller, the more the pixels count that are certain."""
+    beta_nll: float = 0.0
+    """How evenly pixels count for the uncertainty and in spite of it (beta-NLL, Seitzer et al. 2022). 0: as the paper's
+    likelihood has it, which gives up early on what is hard to learn; 1: all alike."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -42,13 +45,14 @@ class NeRFWConfig(NeRFConfig):
         within(self, 1, WIDEST, "transient_width")
         within(self, 0, DEEPEST, "transient_layers")
         within(self, 0, MANY, "transient_weight")
+        within(self, 0, 1, "beta_nll")
         above(self, 0, MANY, "min_uncertainty")
 
 
 NERF_W = Recipe(
     model=NeRFWConfig(
         field=NERF.model.field, coarse_samples=NERF.model.coarse_samples, fine_samples=NERF.model.fine_samples,
-        transient_width=64, transient_layers=2),
+        transient_width=64, transient_layers=2, beta_nll=0.5),
     batch=NERF.batch, optimiser=NERF.optimiser)
 NERF_W_PAPER = Recipe(
     model=NeRFWConfig(

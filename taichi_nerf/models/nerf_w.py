@@ -6,9 +6,12 @@ field is unsure, the error of a pixel counts less:
 
     loss = |C - truth|^2 / (2 beta^2) + log beta + transient_weight * mean transient density,
 
-with beta = min_uncertainty + what the ray shows of the uncertainty. The first level is without that field, and adds
-half of its squared error. The floor is added after compositing, since before it nothing keeps beta from 0. A picture
-has the light of the code that is asked for, and the transmittance of what stands alone.
+with |.|^2 the mean over the channels, and beta = min_uncertainty + what the ray shows of the uncertainty. A likelihood
+gives up early on what is hard to learn, fine detail as well as passers-by: with beta_nll the first two terms of each
+pixel count as its beta^(2 beta_nll), through which no gradient goes (Seitzer et al. 2022, On the pitfalls of
+heteroscedastic uncertainty estimation). The first level is without that field, and adds half of its squared error. The
+floor is added after compositing, since before it nothing keeps beta from 0. A picture has the light of the code that is
+asked for, and the transmittance of what stands alone.
 """
 
 from collections.abc import Mapping
@@ -54,13 +57,14 @@ class NeRFW(NeRF):
         *coarse, last = pixels.levels
         beta = self.config.min_uncertainty + last.pixels.extras["uncertainty"]  # [P]
         error = (last.pixels.over(batch.background) - batch.target).square()  # [P, 3]
+        counts = beta.detach() ** (2 * self.config.beta_nll)  # [P]
         terms = {}
         if coarse:
             first = coarse[0].pixels.over(batch.background)
             terms["coarse"] = 0.5 * squared_error(first, batch.target, batch.weight)
         return terms | {
-            "fine": weighted_mean(error / (2 * beta.square()[:, None]), batch.weight),
-            "uncertainty": weighted_mean(beta.log()[:, None], batch.weight),
+            "fine": weighted_mean(counts[:, None] * error / (2 * beta.square()[:, None]), batch.weight),
+            "uncertainty": weighted_mean((counts * beta.log())[:, None], batch.weight),
             "transient": self.config.transient_weight * last.pixels.extras["transient"].mean()}
 
     def parameter_groups(self) -> list[ParameterGroup]:

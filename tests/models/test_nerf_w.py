@@ -83,10 +83,10 @@ def test_light_changes_colours_and_not_matter_and_what_passes_by_is_in_no_pictur
     assert torch.equal(passed.colour, one.colour) and "uncertainty" not in one.extras
 
 
-def test_a_pixel_counts_less_the_more_unsure_it_is(cpu, backend, rays):
-    model = prepared(backend)
-    with torch.no_grad():
-        pixels = model.render(given(backend, rays), STANDING)
+@pytest.mark.parametrize("evenly", [0.0, 0.5, 1.0])
+def test_a_pixel_counts_less_the_more_unsure_it_is(cpu, backend, rays, evenly):
+    model = prepared(backend, dataclasses.replace(CONFIG, beta_nll=evenly))
+    pixels = model.render(given(backend, rays), STANDING)
     rgba = backend.tensor(torch.full((len(rays), 4), 0.5))
     index = torch.zeros(len(rays), dtype=torch.int32)
     batch = Batch(rays=pixels.rays, rgba=rgba, background=rgba[:, :3], image_index=index, pixel_index=index)
@@ -96,11 +96,15 @@ def test_a_pixel_counts_less_the_more_unsure_it_is(cpu, backend, rays):
     error = (pixels.colour + (1 - pixels.opacity)[:, None] * 0.5 - truth).square().mean(dim=1)
     first = pixels.levels[0].pixels
     expected = {"coarse": 0.5 * (first.over(batch.background) - truth).square().mean(),
-                "fine": (error / (2 * beta**2)).mean(), "uncertainty": beta.log().mean(),
+                "fine": (beta ** (2 * evenly - 2) * error / 2).mean(),
+                "uncertainty": (beta ** (2 * evenly) * beta.log()).mean(),
                 "transient": 0.01 * pixels.extras["transient"].mean()}
     assert terms.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value)
+    # beta is at rest where it is the root of the error, however evenly pixels count
+    of_uncertainty, = torch.autograd.grad(terms["fine"] + terms["uncertainty"], pixels.extras["uncertainty"])
+    torch.testing.assert_close(of_uncertainty, beta ** (2 * evenly - 3) * (beta**2 - error) / len(rays))
 
 
 @pytest.mark.parametrize("change, codes, groups", [
