@@ -17,15 +17,19 @@ refined        A phone's capture whose cameras are good, refined or not, 300 s.
 harmonics      Lego and the still life at 200 x 200, 120 s, with colour in spherical harmonics and without.
 passers-by     Two captures with squares pasted into their training photos, 300 s, with the robust loss and without.
 nobody-passes  The same captures as they are: the robust loss must not cost much.
+moving-lego    D-NeRF's lego at 100 x 100, 300 s, by a model of what stands still and by those of what moves, scored on
+               the views of its validation, as the test views are of another motion.
+moving-hand    A hand before a shelf, 300 s, the same, scored where the hand is (by its colour), and on the rest.
+moving-balls   The built-in scene that moves at 200 x 200, 600 s, the same.
 light          A kitchen whose exposures differ, 300 s, with --appearance and without, scored on right halves of photos
                to whose left halves the light was fitted.
 masked         A statue inside its masks, codes of appearance with the robust loss and without, scored so, too.
 
 Each training is a process of its own, scored on views that were held out; a gap is that of the first arm and another
-of the same seed, the smallest over the seeds counts. Time is that of the wall, of a machine with nothing else to do;
---processor counts processor time of one thread instead, twice as long, which stands for two quiet cores on a machine
-that has more to do, and lets --jobs trainings run side by side. --output keeps every figure and goes on where it was
-stopped.
+of the same seed, the smallest over the seeds counts; where things move, that of the best arm and the first. Time is
+that of the wall, of a machine with nothing else to do; --processor counts processor time of one thread instead, twice
+as long, which stands for two quiet cores on a machine that has more to do, and lets --jobs trainings run side by side.
+--output keeps every figure and goes on where it was stopped.
 """
 
 import argparse
@@ -34,16 +38,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from _hand import hand_pixels
 from experiments import EIGHT_OF_LEGO
+from PIL import Image
 from train import measure
 
+from taichi_nerf import load_scene
 from taichi_nerf.devices import machine
+from taichi_nerf.metrics import psnr
 
 BEFORE = ("--model.field.hash-grid.decay", "0", "--model.sampling.warmup-threshold", "1")  # of Instant-NGP
 NO_POINTS = ("--depth.weight", "0")
@@ -66,6 +75,9 @@ SCENES: dict[str, tuple[str | None, tuple[str, ...]]] = {  # folder, or none of 
     "can": ("colmap_can", (*QUARTER, "--format", "colmap")),
     "bonsai": ("mip360_bonsai", QUARTER),
     "statue": ("statue_of_liberty", (*QUARTER, "--cut-out", "--model.appearance", "8")),
+    "moving lego": ("dnerf/lego_100", ()),
+    "hand": ("nerfies/nrnerf_hand", ALL),
+    "moving balls": ("builtin:moving", ()),
     "eight of lego": (LEGO, HALF),
     "three of fern": ("nerf_llff_data/fern", (*QUARTER, *ALL)),
     "six of fountain": ("strecha_fountain_p11", (*HALF, *ALL)),
@@ -87,6 +99,25 @@ class Question:
     """By the name of another arm."""
     half_image: bool = False
     """Whether the light of test photos is fitted to their left halves, and their right halves are scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race(Question):
+    """Which arm is best, by the first score of `least`. That is by the name of a score: what the best arm must be ahead
+    of the first one by, or with `outright` what it must reach; None: it is but reported. The smallest over the seeds
+    counts."""
+
+    least: dict[str, float | None]
+    split: str = "test"
+    """Whose views are scored."""
+    moving: Callable[[np.ndarray], np.ndarray] | None = None
+    """Which pixels [H, W] of a test photo [H, W, 3] show what moves; None: nobody says but the scene."""
+    outright: bool = False
+
+
+OF_MOVING: dict[str, tuple[str, ...]] = {
+    "static": ("--model", "instant-ngp"), "t-nerf": ("--model", "t-nerf"), "d-nerf": ("--model", "d-nerf"),
+    "nerfies": ("--model", "nerfies")}
 
 
 QUESTIONS = {
@@ -124,6 +155,14 @@ QUESTIONS = {
     "nobody-passes": Question(
         scenes=("fox", "bonsai"), seconds=300,
         arms={"robust": ("--robust",), "as it is": ()}, least={"as it is": -0.2}),
+    "moving-lego": Race(
+        scenes=("moving lego",), seconds=300, arms=OF_MOVING, split="val", least={"psnr": 3.0}),
+    "moving-hand": Race(
+        scenes=("hand",), seconds=300, arms=OF_MOVING, moving=hand_pixels,
+        least={"psnr_moving": 3.0, "psnr_still": -0.1, "psnr": 0.0}),
+    "moving-balls": Race(
+        scenes=("moving balls",), seconds=600, arms=OF_MOVING, least={"psnr": 28.0, "psnr_moving": None},
+        outright=True),
     "light": Question(
         scenes=("kitchen",), seconds=300, half_image=True,
         arms={"appearance": ("--appearance",), "as it is": ()}, least={"as it is": 0.0}),
@@ -159,10 +198,46 @@ def few_photos(capture: Path, copy: Path, chosen: tuple[int, ...]) -> Path:
     return with_file(capture, copy, "transforms.json", content)
 
 
-def half_image_scores(run: Path, clock: list[str]) -> dict:
-    """Of right halves, after what only a photo can tell was fitted to the left ones."""
-    command = [sys.executable, "-m", "taichi_nerf", "eval", str(run), "--half-image", "--json", *clock]
+def scores_again(run: Path, *options: str) -> dict:
+    """Of `eval` with these options."""
+    command = [sys.executable, "-m", "taichi_nerf", "eval", str(run), "--json", *options]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def scores_by_mask(run: Path, scene: Path, moving: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+    """Of what moves and of the rest of the test photos, from the pictures that a training left."""
+    photos, found = load_scene(scene, splits=["test"]).splits["test"].images, []
+    for n in range(len(photos)):
+        truth, (picture,) = photos.image(n)[..., :3], (run / "test").glob(f"{n:03d}_*_render.png")
+        shown, moves = np.asarray(Image.open(picture).convert("RGB")), moving(truth)
+        found.append([psnr(shown / 255, truth / 255, where) for where in (moves, ~moves)])
+    of_moving, of_still = np.mean(found, axis=0)
+    return {"psnr_moving": float(of_moving), "psnr_still": float(of_still)}
+
+
+def race_report(race: Race, scenes: list[str], by_score: dict[str, dict[str, float]]) -> str:
+    """Tables in Markdown: means over the seeds, and by how much each arm is ahead of the first."""
+    base = next(iter(race.arms))
+    lines = [f"| scene | score | {' | '.join(race.arms)} | best | |",
+             "|---|---|" + "---:|" * len(race.arms) + "---|---|"]
+    for scene in scenes:
+        best = None
+        for score, least in race.least.items():
+            of_arms = {arm: {key.split("/")[1]: value for key, value in by_score.get(score, {}).items()
+                             if key.startswith(f"{scene}/") and key.endswith(f"/{arm}")} for arm in race.arms}
+            seeds = sorted(set.intersection(*map(set, of_arms.values())))
+            if not seeds:
+                lines.append(f"| {scene} | {score} | not complete |")
+                continue
+            gaps = {arm: [found[seed] - (0 if race.outright else of_arms[base][seed]) for seed in seeds]
+                    for arm, found in of_arms.items() if arm != base}
+            best = best or max(gaps, key=lambda arm: min(gaps[arm]))
+            verdict = "reached" if least is not None and min(gaps[best]) >= least else "missed"
+            lines.append(f"| {scene} | {score} | " + " | ".join(
+                f"{np.mean([found[seed] for seed in seeds]):.2f}" for found in of_arms.values()) +
+                f" | {best}: {', '.join(f'{gap:+.2f}' for gap in gaps[best])} | "
+                f"{'' if least is None else f'{verdict}: {least:+.1f}'} |")
+    return "\n".join(lines)
 
 
 def report(question: Question, scenes: list[str], found: dict[str, float]) -> str:
@@ -222,7 +297,8 @@ def main():
 
         def train(name: str, scene: str, seed: int, arm: str):
             question, (folder, how) = QUESTIONS[name], SCENES[scene]
-            path = few.get(scene) or (folder and settings.data / folder)
+            built_in = folder is not None and folder.startswith("builtin:")
+            path = few.get(scene) or (Path(folder) if built_in else folder and settings.data / folder)
             seconds = settings.seconds or question.seconds
             clock = ["--threads", "1"] if settings.processor else []
             options = [*how, *question.arms[arm], *clock, "--seed", str(seed), "--orbit-frames", "0",
@@ -231,11 +307,22 @@ def main():
             shutil.rmtree(run, ignore_errors=True)  # one that was stopped
             scores = measure(path, options, run, processor=settings.processor)
             if question.half_image:
-                scores |= half_image_scores(run, clock)
+                scores |= scores_again(run, "--half-image", *clock)
+            others: dict[str, float] = {}
+            if isinstance(question, Race):
+                scores = json.loads((run / "metrics.json").read_text()) | scores
+                if question.split != "test":
+                    scores |= scores_again(run, "--split", question.split, "--every", "1", *clock)
+                if question.moving is not None:
+                    scores |= scores_by_mask(run, path, question.moving)
+                others = {score: scores[score] for score in question.least if score != "psnr"}
             with lock:
                 kept.setdefault(name, {})[f"{scene}/{seed}/{arm}"] = scores["psnr"]
+                for score, value in others.items():
+                    kept.setdefault(f"{name}, {score}", {})[f"{scene}/{seed}/{arm}"] = value
                 print(f"{name}, {scene}, seed {seed}, {arm}: {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}, "
-                      f"{scores['steps']} steps", file=sys.stderr, flush=True)
+                      f"{scores['steps']} steps" + "".join(f", {score} {value:.2f}" for score, value in others.items()),
+                      file=sys.stderr, flush=True)
                 if settings.output:
                     settings.output.write_text(json.dumps(kept, indent=1) + "\n")
             if settings.runs is None:
@@ -252,7 +339,12 @@ def main():
     print(f"{machine()}; {'processor time' if settings.processor else 'time'}")
     for name in settings.questions:
         scenes = [scene for scene in QUESTIONS[name].scenes if scene in (settings.scenes or SCENES)]
-        print(f"\n{name}:\n\n{report(QUESTIONS[name], scenes, kept.get(name, {}))}")
+        question, found = QUESTIONS[name], kept.get(name, {})
+        if isinstance(question, Race):
+            by_score = {score: kept.get(f"{name}, {score}", {}) for score in question.least} | {"psnr": found}
+            print(f"\n{name}:\n\n{race_report(question, scenes, by_score)}")
+        else:
+            print(f"\n{name}:\n\n{report(question, scenes, found)}")
 
 
 if __name__ == "__main__":

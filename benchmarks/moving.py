@@ -1,19 +1,20 @@
 """What a step of the models of what moves costs, beside one of a static model with as many samples, and their memory.
 
-    python benchmarks/moving.py [--steps 100] [--settle 100]
+    python benchmarks/moving.py [--steps 160] [--settle 100]
     python benchmarks/moving.py --only d-nerf --times 100 1000
 
 Each model trains on the built-in scene that moves by steps of autograd, as the models of what moves always do, with
 batches of as many visible samples; after some steps, so that the batch has found its size and the grid its cells, the
-models take turns of ten steps. A ratio is the median over the turns, so that what else the machine does is no part of
-it. Memory is the most that a fresh process holds after some steps of photos of 16 x 16, as many as there are times.
-Prints tables in Markdown.
+models take turns, each from one update of the grid to the next. Time is that of the processor, of all threads together,
+and a ratio is the median over the turns, so that what else the machine does is hardly a part of it. Memory is the most
+that a fresh process holds after some steps of photos of 16 x 16, as many as there are times. Prints tables in Markdown.
 """
 
 import argparse
 import resource
 import subprocess
 import sys
+import time
 
 import numpy as np
 from stages import in_turn
@@ -48,7 +49,7 @@ def memory(kind: str, times: int, steps: int) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settle", type=int, default=100, metavar="N", help="steps of training before")
-    parser.add_argument("--steps", type=int, default=100, help="that are timed")
+    parser.add_argument("--steps", type=int, default=160, help="that are timed")
     parser.add_argument("--resolution", type=int, default=100,
                         help="pixels along a side of the photos; %(default)s by default")
     parser.add_argument("--only", nargs="+", choices=MOVING, default=list(MOVING), help="models; by default all")
@@ -65,7 +66,8 @@ def main():
     scene = builtin_scene("moving", resolution=arguments.resolution, views=(100, 0, 0))
     trainers = {kind: settled(kind, scene, arguments.settle) for kind in (STATIC, *arguments.only)}
     before = {kind: (trainer.totals(), trainer.steps_done) for kind, trainer in trainers.items()}
-    times = in_turn(list(trainers.values()), arguments.steps)
+    times = in_turn(list(trainers.values()), arguments.steps, recipe(STATIC).model.sampling.update_every,
+                    time.process_time)
     ratios = np.median(times / times[:, :1], axis=0)
     print(f"{machine()}; {runtime.current().threads} threads, {arguments.resolution} x {arguments.resolution}\n")
     print("| model | a step | to a static one | rays | marched samples | visible ones |\n|---|" + "---:|" * 5)

@@ -11,6 +11,7 @@ is no part of it. A masked pixel is one of four.
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -59,18 +60,19 @@ def settled(scene: Scene, gradients: str, case: tuple, steps: int) -> Trainer:
     return trainer
 
 
-def in_turn(trainers: list[Trainer], steps: int) -> np.ndarray:
-    """[turns, trainers]: milliseconds of a step of each."""
-    return np.array([[turn(trainer) for trainer in trainers] for _ in range(max(1, steps // TURN))])
+def in_turn(trainers: list[Trainer], steps: int, length: int = TURN,
+            clock: Callable[[], float] = time.perf_counter) -> np.ndarray:
+    """[turns, trainers]: milliseconds of a step of each, in turns of `length` steps."""
+    return np.array([[turn(trainer, length, clock) for trainer in trainers] for _ in range(max(1, steps // length))])
 
 
-def turn(trainer: Trainer) -> float:
+def turn(trainer: Trainer, length: int, clock: Callable[[], float]) -> float:
     """Milliseconds of each of some steps."""
-    start = time.perf_counter()
-    for _ in range(TURN):
+    start = clock()
+    for _ in range(length):
         trainer.step()
     trainer.totals()  # waits for the device
-    return 1e3 * (time.perf_counter() - start) / TURN
+    return 1e3 * (clock() - start) / length
 
 
 def main():

@@ -24,12 +24,14 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # as for a script there
 
 import blocks  # noqa: E402
+import defaults  # noqa: E402
 import experiments  # noqa: E402
 import page  # noqa: E402
 import stages  # noqa: E402
 import streets  # noqa: E402
 from _gpu import boxes, figures, jobs, session, summary  # noqa: E402
 from _gpu.jobs import JOBS, Job, Row  # noqa: E402
+from _hand import hand_pixels  # noqa: E402
 
 HERE = session.Machine(missing={"cpu": None, "cuda": "no card", "vulkan": None}, versions={"engine": "taichi 0"},
                        devices={"cpu": "a processor", "cuda": None, "vulkan": "a card"},
@@ -92,6 +94,79 @@ def test_steps_of_several_trainers_are_timed_in_turn():
     trainers = [SimpleNamespace(step=partial(taken.append, name), totals=lambda: None) for name in "ab"]
     assert stages.in_turn(trainers, 2 * stages.TURN).shape == (2, 2)
     assert "".join(taken) == 2 * ("a" * stages.TURN + "b" * stages.TURN)
+
+
+def test_turns_are_as_long_and_timed_as_is_said():
+    clock, taken = iter(range(100)), []
+    trainers = [SimpleNamespace(step=partial(taken.append, name), totals=lambda: None) for name in "ab"]
+    assert stages.in_turn(trainers, 7, 3, partial(next, clock)) == pytest.approx(np.full((2, 2), 1e3 / 3))
+    assert "".join(taken) == 2 * "aaabbb"
+
+
+def test_the_hand_is_the_largest_patch_of_skin_in_the_upper_part():
+    photo = np.full((100, 80, 3), (60, 60, 70), np.uint8)  # a wall
+    hand, wood = np.zeros((100, 80), bool), np.zeros((100, 80), bool)
+    hand[10:40, 20:50] = wood[70:100] = True
+    photo[hand | wood], photo[20:24, 30:34] = (110, 65, 60), (255, 255, 255)  # a ring on it
+    photo[10:30, 60:75], photo[50:55, 5:10] = (150, 20, 30), (110, 65, 60)  # a red book, and a smaller patch of skin
+    found = hand_pixels(photo)
+    assert (found != hand).sum() <= 130, "a pixel along its edges"
+    assert found[22, 32] and not found[70:].any() and not found[10:30, 60:75].any() and not found[50:55].any()
+    assert not hand_pixels(photo[:, :1] * 0).any()
+
+
+def test_what_moves_and_the_rest_are_scored_apart(monkeypatch, tmp_path):
+    truth = np.full((2, 8, 8, 3), 100, np.uint8)
+    images = type("Photos", (), {"__len__": lambda self: 2, "image": lambda self, n: truth[n]})()
+    monkeypatch.setattr(defaults, "load_scene", lambda path, splits: SimpleNamespace(
+        splits={"test": SimpleNamespace(images=images)}))
+    (tmp_path / "test").mkdir()
+    for n, off in enumerate((10, 20)):
+        shown = truth[n].copy()
+        shown[:4] += off  # of what moves
+        shown[4:] += 1
+        defaults.Image.fromarray(shown).save(tmp_path / "test" / f"{n:03d}_photo_render.png")
+    found = defaults.scores_by_mask(tmp_path, "a scene", lambda photo: np.arange(8)[:, None].repeat(8, axis=1) < 4)
+    decibels = [20 * np.log10(255 / off) for off in (10, 20, 1)]
+    assert found["psnr_moving"] == pytest.approx(np.mean(decibels[:2]))
+    assert found["psnr_still"] == pytest.approx(decibels[2])
+
+
+def test_of_a_race_the_smallest_lead_of_the_best_arm_counts():
+    arms = dict.fromkeys(("static", "a", "b"), ())
+    race = defaults.Race(scenes=("lego",), arms=arms, seconds=1, least={"psnr": 3.0, "psnr_moving": 1.0})
+    scores = {"lego/0/static": 20.0, "lego/1/static": 21.0, "lego/0/a": 26.0, "lego/1/a": 23.0, "lego/0/b": 23.5,
+              "lego/1/b": 24.25}
+    said = defaults.race_report(race, ["lego"], {"psnr": scores})
+    assert "| lego | psnr | 20.50 | 24.50 | 23.88 | b: +3.50, +3.25 | reached: +3.0 |" in said
+    assert "| lego | psnr_moving | not complete |" in said
+    outright = dataclasses.replace(race, outright=True, least={"psnr": 23.6})
+    said = defaults.race_report(outright, ["lego"], {"psnr": scores})
+    assert "b: +23.50, +24.25 | missed: +23.6 |" in said
+
+
+def test_a_race_trains_each_arm_and_scores_what_it_asks_for(monkeypatch, capsys, tmp_path):
+    trained = []
+
+    def measure(scene, options, output, processor):
+        trained.append((str(scene), options[: options.index("--threads")]))
+        output.mkdir()
+        (output / "metrics.json").write_text(json.dumps({"psnr_moving": 20.0 + len(trained)}))
+        return {"psnr": 30.0, "ssim": 0.9, "steps": 5}
+
+    monkeypatch.setattr(defaults, "measure", measure)
+    monkeypatch.setattr(defaults, "scores_again", lambda run, *options: {"psnr": 25.0} if "val" in options else {})
+    monkeypatch.setattr(sys, "argv", ["defaults.py", "moving-balls", "moving-lego", "--data", str(tmp_path),
+                                      "--processor", "--output", str(tmp_path / "kept.json")])
+    defaults.main()
+    models = ["instant-ngp", "t-nerf", "d-nerf", "nerfies"]
+    assert trained == [(scene, ["--model", model]) for scene in (
+        "builtin:moving", str(tmp_path / "dnerf/lego_100")) for model in models]
+    said = capsys.readouterr().out
+    assert "| moving balls | psnr | 30.00 | 30.00 | 30.00 | 30.00 | t-nerf: +30.00 | reached: +28.0 |" in said
+    # of the arm that is best by the first score
+    assert "| moving balls | psnr_moving | 21.00 | 22.00 | 23.00 | 24.00 | t-nerf: +22.00 |  |" in said
+    assert "| moving lego | psnr | 25.00 | 25.00 | 25.00 | 25.00 | t-nerf: +0.00 | missed: +3.0 |" in said
 
 
 def test_rows_of_blocks_have_the_same_total_of_steps():

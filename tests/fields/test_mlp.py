@@ -266,3 +266,28 @@ def test_products_are_in_bfloat16_where_a_processor_is_surely_faster_by_it(monke
     monkeypatch.setattr(mlp, "_processor_seconds", seconds)
     assert fastest_precision.__wrapped__(torch.device("cpu")) == expected
     assert set(tried) == ({torch.bfloat16, torch.float32} if has_bfloat16 else set())
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 1000])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_blocks_of_samples_are_as_all_at_once(rng, monkeypatch, shape, count):
+    monkeypatch.setattr(mlp, "BLOCK", 100)
+    network, x, cotangent = make(rng, count, shape, torch.float64)
+    output, gradients = value_and_gradients(network, x, cotangent)
+    expected, expected_gradients = plain_value_and_gradients(network, x, cotangent)
+    assert_close(output, expected, 1e-12, "output")
+    for number, gradient in enumerate(gradients):
+        assert_close(gradient, expected_gradients[number], 1e-12, f"gradient {number}")
+    with torch.no_grad():
+        assert torch.equal(network(x), output), "without gradients it is the same"
+
+
+def test_blocks_write_into_what_is_given_and_keep_nothing_that_is_not_asked_for(rng, monkeypatch):
+    monkeypatch.setattr(mlp, "BLOCK", 100)
+    network, x, _ = make(rng, 250, SHAPES["colour network"], torch.float64)
+    weights, room = [weight.detach() for weight in network.weights], torch.full((4, 300), torch.nan).double()
+    out, hidden = mlp.layers_forward(x.detach(), weights, out=room[1:, :250])
+    assert [len(layer) for layer in hidden] == [250, 250] and out.data_ptr() == room[1:].data_ptr()
+    assert_close(out, plain(x, weights), 1e-12, "output")
+    assert room[0].isnan().all() and room[:, 250:].isnan().all()
+    assert mlp.layers_forward(x.detach(), weights, keep=False)[1] == []
