@@ -1573,10 +1573,12 @@ def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_fol
     assert not np.array_equal(refined.focal, original.focal)
     shown = RunFolder.open(folder).split("train", every=2)[0].splits["train"].cameras
     np.testing.assert_allclose(shown.camera_to_world, refined.camera_to_world[::2], atol=1e-6)
+    told = json.loads((folder / "metrics.json").read_text())["protocol"]["cameras"]
+    assert told.startswith(("carried along with the training cameras", "as the scene has them, since"))
     capsys.readouterr()
     assert cli.main(["eval", str(folder), "--half-image", "--json"]) == 0
     protocol = json.loads(capsys.readouterr().out)["protocol"]
-    assert protocol["scored"] == "right halves"
+    assert protocol["scored"] == "right halves" and protocol["cameras"] == told
     assert protocol["fitted_to_test_images"] == "pose and exposure and appearance, to the left halves"
 
 

@@ -554,8 +554,8 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
 
     if "test" in scene.splits:
         with Progress("evaluating") as line:
-            evaluation = evaluate(trainer.model, scene, folder=run.path / "test", on_view=shown.beside(line.count),
-                                  team=trainer.team)
+            evaluation = evaluate(trainer.model, trainer.corrections.carry(scene), folder=run.path / "test",
+                                  on_view=shown.beside(line.count), team=trainer.team)
         about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
         scores = plain_scores(evaluation, about, run.default_every("test"))
         if trainer.team.first:

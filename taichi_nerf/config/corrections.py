@@ -34,6 +34,9 @@ class RefineConfig:
     pull_final: float = 0.03
     """Part of that weight that is left at the end; it falls exponentially, as the learning rate does, so that it holds
     cameras while little is known, and nothing back in the end."""
+    carry_along: bool = True
+    """Test cameras are scored from where the corrections of the training cameras around them take them, as far as these
+    foretell one another; without it they stay where the scene has them. No test image is looked at for it."""
 
     def __post_init__(self):
         above(self, 0, MANY, "learning_rate")

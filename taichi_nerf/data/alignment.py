@@ -10,7 +10,7 @@ import numpy as np
 
 from .scene import Cameras
 
-__all__ = ["Similarity", "align_cameras", "pose_errors"]
+__all__ = ["Similarity", "align_cameras", "nearest_rotation", "pose_errors"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def align_cameras(source: Cameras, target: Cameras) -> Similarity:
         raise ValueError(f"source and target must be the same cameras, at least one, got {len(source)} and "
                          f"{len(target)}")
     a, b = (cameras.camera_to_world.astype(np.float64) for cameras in (source, target))
-    rotation = _nearest_rotation((b[:, :, :3] @ a[:, :, :3].transpose(0, 2, 1)).mean(axis=0))
+    rotation = nearest_rotation((b[:, :, :3] @ a[:, :, :3].transpose(0, 2, 1)).mean(axis=0))
     from_middle = (a[:, :, 3] - a[:, :, 3].mean(axis=0)) @ rotation.T
     spread = (from_middle**2).sum()
     along = (from_middle * (b[:, :, 3] - b[:, :, 3].mean(axis=0))).sum()
@@ -67,6 +67,8 @@ def pose_errors(cameras: Cameras, truth: Cameras) -> tuple[np.ndarray, np.ndarra
     return degrees, np.linalg.norm(a[:, :, 3] - b[:, :, 3], axis=1)
 
 
-def _nearest_rotation(matrix: np.ndarray) -> np.ndarray:
+def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
+    """[.., 3, 3]: the rotations that matrices [.., 3, 3] are nearest to, in the chordal metric."""
     u, _, vt = np.linalg.svd(matrix)
-    return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
+    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[..., None]
+    return u @ vt

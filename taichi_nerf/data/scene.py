@@ -75,6 +75,11 @@ class Cameras:
         return self.camera_to_world[:, :, 3]
 
     @property
+    def lens_values(self) -> np.ndarray:
+        """[N, 13]: all that makes the lenses, equal where cameras share one."""
+        return np.concatenate([self.focal, self.principal, self.distortion, self.lens[:, None], self.size], axis=1)
+
+    @property
     def view_direction(self) -> np.ndarray:
         """[N, 3] float32: where the optical axes point (minus z of each camera)."""
         return -self.camera_to_world[:, :, 2]
@@ -245,6 +250,9 @@ class Split:
     co_seen: Sequence[np.ndarray] | None = None
     """`CoSeenMasks`, N arrays [H, W] bool: where a pixel shows what enough of the training cameras see, of scenes that
     know. Scores are also given over these pixels."""
+    carried: float | None = None
+    """Part of the squared corrections of the training cameras that those around them foretell, where these cameras were
+    carried along with them; 0: they foretell nothing, and these cameras stand where the scene has them."""
 
     def __post_init__(self):
         n = len(self.cameras)
@@ -299,6 +307,7 @@ class Split:
             occluded=pick(self.occluded),
             moving=pick(self.moving),
             co_seen=pick(self.co_seen),
+            carried=self.carried,
         )
 
 

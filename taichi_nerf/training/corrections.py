@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TrainingConfig
-from ..data.scene import Cameras
+from ..data.carrying import with_carried
+from ..data.scene import Cameras, Scene
 from ..models.model import Model, ParameterGroup
 from ..models.pixels import Pixels
 from ..types import Batch, Standing
@@ -65,6 +66,12 @@ class Corrections(nn.Module):
         """Let `model` show its detail from coarse to fine while cameras may be far off."""
         if self.refine.active and self.refine.coarse > 0:
             model.let_in(standing.progress / self.refine.coarse)
+
+    def carry(self, scene: Scene) -> Scene:
+        """`scene` with the cameras that are not of training where the corrections of those around them take them."""
+        if self.cameras is None or not self.refine.carry_along:
+            return scene
+        return with_carried(scene, self.cameras.cameras, self.cameras.refined())
 
     def losses(self, pixels: Pixels, batch: Batch, standing: Standing) -> dict[str, Tensor]:
         """What holds the corrections back, less and less."""

@@ -207,7 +207,8 @@ def evaluate(
         ssim_co_seen=tuple(each.co_seen.ssim for each in scored) if seen.known else None,
         motion=seen.motion_of(model, scene),
         protocol={**_protocol(model, scene, chosen, split, every, seconds, [each.renderer for each in scored]),
-                  **_scored(halves), **seen.note([each.co_seen.share for each in scored if each.co_seen is not None]),
+                  **_scored(halves), **_carried_note(chosen),
+                  **seen.note([each.co_seen.share for each in scored if each.co_seen is not None]),
                   "renderer": str(used), **(protocol or {})},
     )
 
@@ -415,9 +416,21 @@ def _scored(halves: HalfImageFit | None) -> dict[str, str]:
     return {"scored": "right halves", "fitted_to_test_images": fitted}
 
 
+def _carried_note(chosen: Split) -> dict[str, str]:
+    """Where the cameras are seen from, if the training moved those of its own."""
+    if chosen.carried is None:
+        return {}
+    if chosen.carried == 0:
+        return {"cameras": "as the scene has them, since corrections of training cameras foretell nothing of one "
+                           "another"}
+    return {"cameras": f"carried along with the training cameras around them, which foretell "
+                       f"{100 * chosen.carried:.0f} % of one another's corrections"}
+
+
 def scored_sentence(protocol: Mapping[str, Any]) -> str:
     """What a score is of, in words."""
-    return f"{protocol['scored']}, fitted to the test images: {protocol['fitted_to_test_images']}"
+    cameras = f"; cameras {protocol['cameras']}" if "cameras" in protocol else ""
+    return f"{protocol['scored']}, fitted to the test images: {protocol['fitted_to_test_images']}{cameras}"
 
 
 def device_name() -> str:

@@ -33,6 +33,7 @@ import numpy as np
 
 from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene
+from ..data.carrying import with_carried
 from ..data.export import transforms_content
 from ..data.locks import holding, is_held
 from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
@@ -186,7 +187,7 @@ class RunFolder:
         computed = settings.builtin is not None
         scene = self.placed(load_scene(settings, splits=[name], every={} if computed else {name: every}))
         loaded = 1 if computed or scene.held_out else every  # every so many-th view
-        return self._with_refined(scene, loaded), every, every // loaded
+        return self._carried(self._with_refined(scene, loaded)), every, every // loaded
 
     def _check_same(self, scene: Scene, split: Split):
         """Raises UserError where these training images are not those that the run was begun with."""
@@ -229,7 +230,15 @@ class RunFolder:
                 raise self._damaged_cameras(error) from None
             images = Images(pixels=pixels, offset=pixel_offsets(cameras.size), size=cameras.size, names=values["names"])
             splits[name] = Split(name=name, cameras=cameras, images=images)
-        return self.placed(Scene(**self._scene_basis(), splits=splits))
+        return self._carried(self.placed(Scene(**self._scene_basis(), splits=splits)))
+
+    def _carried(self, scene: Scene) -> Scene:
+        """`scene` with other cameras than those of training carried along with these, if the training moved them."""
+        stored = self._cameras()
+        if "refined" not in stored or not self.config.training.refine.carry_along:
+            return scene
+        before, after = (scene.model_cameras(stored_cameras(stored[name])) for name in ("train", "refined"))
+        return with_carried(scene, before, after)
 
     def _with_refined(self, scene: Scene, every: int) -> Scene:
         """`scene` with the refined cameras of its training images, of which it has every `every`-th, if there are any.

@@ -12,7 +12,8 @@ no coordinate with what it tells in the course of time, from which side it is se
 A motion of all cameras together changes no picture, and neither does a world that grows with the distances between
 them. Both are left out, to first order: `common` is the mean twist and what translation has of a scaling about the
 middle of the cameras. The world then stays where, and as large as, the scene's file has it, which cameras that are not
-refined rely on: those of the test views.
+refined rely on: those of the test views. What cameras share with those around them alone is left in; test views are
+carried along with it (`data/carrying.py`).
 
 Lin et al. 2021 (BARF); Mueller et al. 2022 (instant-ngp), whose training corrects cameras in this way, too.
 """
@@ -50,9 +51,7 @@ class CameraRefinement(nn.Module):
         super().__init__()
         self.anchored = anchored
         self.cameras = cameras
-        lens_of = np.concatenate([cameras.focal, cameras.principal, cameras.distortion, cameras.lens[:, None],
-                                  cameras.size], axis=1)
-        _, group = np.unique(lens_of, axis=0, return_inverse=True)
+        _, group = np.unique(cameras.lens_values, axis=0, return_inverse=True)
         for name in ("camera_to_world", "focal", "principal", "distortion", "lens"):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(getattr(cameras, name))), persistent=False)
         middle = cameras.camera_to_world[:, :, 3].mean(axis=0)

@@ -155,6 +155,13 @@ def test_a_run_from_before_the_decay_fell_and_the_threshold_rose_goes_on_as_it_w
     assert todays_model(run["model"], checkpoint.VERSION) == model
 
 
+def test_a_run_whose_test_cameras_stayed_is_scored_as_it_was():
+    run = dataclasses.asdict(RunConfig(model=recipe("instant-ngp").model))
+    assert run["training"]["refine"].pop("carry_along") and run["training"]["refine"].pop("pull_final")
+    refine = from_dict(RunConfig, todays_run(run, folder.VERSION)).training.refine
+    assert (refine.carry_along, refine.pull_final) == (False, 1.0)
+
+
 def test_models_of_other_systems_keep_their_fields():
     strange = {"kind": "blobs", "field": {"blobs": 3}}
     assert todays_model(strange, 5) == strange

@@ -83,6 +83,18 @@ def test_the_model_is_left_as_it_is(model):
 def test_whole_images_say_so(model):
     protocol = evaluate(model, make_scene(model, [0], SIZE)).protocol
     assert (protocol["scored"], protocol["fitted_to_test_images"]) == ("whole images", "nothing")
+    assert "cameras" not in protocol
+
+
+@pytest.mark.parametrize("carried, words", [
+    (0.484, "carried along with the training cameras around them, which foretell 48 % of one another's corrections"),
+    (0.0, "as the scene has them, since corrections of training cameras foretell nothing of one another"),
+])
+def test_scores_say_where_the_cameras_of_a_refined_model_stand(model, carried, words):
+    scene = make_scene(model, [0], SIZE)
+    scene = with_split(scene, replace(scene.splits["test"], carried=carried))
+    evaluation = evaluate(model, scene)
+    assert evaluation.protocol["cameras"] == words and f"nothing; cameras {words}" in str(evaluation)
 
 
 def test_masked_pixels_of_left_halves_tell_nothing():

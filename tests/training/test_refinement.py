@@ -19,6 +19,7 @@ from taichi_nerf.config import (
 )
 from taichi_nerf.data.alignment import pose_errors
 from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras
+from taichi_nerf.data.carrying import carried_along
 from taichi_nerf.data.disturb import disturb_poses, with_split
 from taichi_nerf.fields.hash_field import HashField
 from taichi_nerf.ops.camera import rays_from_pixels
@@ -206,6 +207,22 @@ def test_a_run_that_goes_on_takes_the_same_steps(make_trainer, precondition):
     expected, found = whole.state_dict()["tensors"], second.state_dict()["tensors"]
     assert expected.keys() == found.keys() and "correction.cameras.twist" in expected
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_test_cameras_go_along_with_what_the_training_cameras_around_them_share(make_trainer, small_scene):
+    trainer = make_trainer(refine=REFINE)
+    corrections = trainer.corrections.cameras
+    place = corrections.camera_to_world[:, :, 3]
+    aside = torch.stack([0.1 * place[:, 1] ** 2, torch.zeros(len(place)), 0.1 * place[:, 0]], dim=1)
+    set_motion(corrections, torch.cat([torch.zeros(len(place), 3), aside - aside.mean(dim=0)], dim=1))
+    carried = trainer.corrections.carry(small_scene).splits["test"]
+    by_hand = carried_along(small_scene.model_cameras("test"), corrections.cameras, corrections.refined())
+    assert carried.carried == by_hand.foretold
+    np.testing.assert_allclose(small_scene.model_cameras(carried.cameras).camera_to_world,
+                               by_hand.cameras.camera_to_world, atol=1e-6)
+    assert make_trainer().corrections.carry(small_scene) is small_scene
+    stay = make_trainer(refine=dataclasses.replace(REFINE, carry_along=False))
+    assert stay.corrections.carry(small_scene) is small_scene
 
 
 def test_corrections_that_are_not_asked_for_change_nothing(make_trainer):

@@ -643,6 +643,25 @@ def test_refined_cameras_are_shown_and_written_for_other_programs(run_folder, sm
     np.testing.assert_allclose(np.array(first["transform_matrix"])[:3], raised, atol=1e-5)
 
 
+def test_test_cameras_are_carried_along_with_refined_ones_unless_they_are_told_to_stay(run_folder, small_scene):
+    cameras = small_scene.model_cameras("train")
+    moved = dataclasses.replace(cameras, focal=cameras.focal * 1.5)
+    moved.camera_to_world[:, 2, 3] += 0.25
+    run_folder.write_refined(small_scene, moved)
+    stood = small_scene.model_cameras("test")
+    found = run_folder.cameras_scene()
+    assert found.splits["test"].carried > 0.9
+    np.testing.assert_allclose(found.model_cameras("test").camera_to_world[:, :, 3] - stood.camera_to_world[:, :, 3],
+                               np.broadcast_to([0, 0, 0.25], (2, 3)), atol=0.02)
+    np.testing.assert_array_equal(found.model_cameras("test").focal, stood.focal * 1.5)
+    config = run_folder.config
+    refine = dataclasses.replace(config.training.refine, carry_along=False)
+    run_folder.config = dataclasses.replace(config, training=dataclasses.replace(config.training, refine=refine))
+    found = run_folder.cameras_scene()
+    assert found.splits["test"].carried is None
+    np.testing.assert_allclose(found.model_cameras("test").camera_to_world, stood.camera_to_world, atol=1e-6)
+
+
 def test_refined_cameras_of_other_images_are_refused(run_folder, small_scene):
     run_folder.write_refined(small_scene, small_scene.model_cameras("train"))  # 6, where the run's own scene has 60
     with pytest.raises(UserError, match="has other training images than those whose cameras"):
