@@ -53,6 +53,16 @@ def test_layout_refuses_a_grid_that_cannot_be_indexed(wrong):
         hash_grid_layout(**wrong)
 
 
+def test_the_coarsest_levels_are_the_grid_that_ends_there():
+    doubling = hash_grid_layout(levels=8, features=1, base_resolution=16, max_resolution=2048)
+    for levels in (1, 6, 8):
+        found = doubling.coarsest(levels)
+        finest = 16 * 2 ** (levels - 1)
+        expected = hash_grid_layout(levels=levels, features=1, base_resolution=16, max_resolution=finest)
+        assert np.array_equal(found.levels, expected.levels) and found.outputs == levels
+        np.testing.assert_allclose(found.scales, expected.scales)
+
+
 @pytest.mark.parametrize("count", [0, 1, 63, 2000])
 def test_every_output_is_written(backend, rng, count):
     layout = hash_grid_layout(**SMALL)
