@@ -9,6 +9,8 @@
     python benchmarks/experiments.py widths --seeds 3
     python benchmarks/experiments.py widths --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py decay --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py zip-nerf --scene BONSAI --downscale 8 --seeds 3
+    python benchmarks/experiments.py cones --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py afar --scene LEGO --downscale 2 --seeds 3
     python benchmarks/experiments.py few-views --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py robust --scene LEGO --downscale 4 --seeds 3
@@ -175,6 +177,27 @@ def decay_arms() -> dict[str, InstantNGPConfig]:
     return {"decay": arm(DECAY, None, "off"), "no decay": arm(0.0, None, "off"),
             "too fine": arm(0.0, TOO_FINE, "off"), "too fine, widths": arm(0.0, TOO_FINE, "level"),
             "too fine, widths and decay": arm(DECAY, TOO_FINE, "level")}
+
+
+def zip_nerf_arms() -> dict[str, MipNeRF360Config]:
+    """mip-NeRF 360 with a hash grid as it is, and with one of the parts of Zip-NeRF each."""
+    plain = recipe("mip-nerf-360", "small", "hash").model
+    parts = {name: replace(part, hash_grid=replace(part.hash_grid, decay=recipe().model.field.hash_grid.decay))
+             for name, part in (("field", plain.field), ("proposal", plain.proposal))}
+    return {
+        "plain": plain,
+        "blurred proposals": replace(plain, proposal_blur=(0.03, 0.003), proposal_weight=0.01),
+        "distortion on the ladder": replace(plain, distortion_distance="power-ladder"),
+        "spaced by the ladder": replace(plain, range=replace(plain.range, spacing="power-ladder", near=0.0)),
+        "decay": replace(plain, **parts),
+        "widths": replace(plain, widths="level"),
+    }
+
+
+def cone_arms() -> dict[str, MipNeRFConfig]:
+    """mip-NeRF with a hash grid, whose levels fade with the cone, or do not."""
+    whole = recipe("mip-nerf", "small", "hash").model
+    return {"with widths": whole, "without widths": replace(whole, widths="off")}
 
 
 def few_view_runs() -> dict[str, RunConfig]:
@@ -479,6 +502,13 @@ def rotation(settings: argparse.Namespace) -> Scene:
     return replace(scene, splits=scene.splits | {"test": replace(scene.splits["test"], co_seen=None)})
 
 
+def of_a_place(settings: argparse.Namespace) -> Scene:
+    """The open field, or the photos of a place that was named, of whose test views every third."""
+    if settings.scene is None:
+        return open_field(settings)
+    return load_scene(settings.scene, downscale=settings.downscale, splits=["train", "test"], every={"test": 3})
+
+
 def at_scales(settings: argparse.Namespace) -> Scene:
     return with_scales(at_one_scale(settings), SCALES)
 
@@ -511,6 +541,13 @@ EXPERIMENTS = {
         arms=decay_arms(), steps=1000, scene=at_one_scale, scores=mean_psnr,
         bars=[Bar(better="decay", worse="no decay", score="PSNR", least=0.0),
               Bar(better="too fine, widths and decay", worse="no decay", score="PSNR", least=-0.2)]),
+    "zip-nerf": Experiment(
+        arms=zip_nerf_arms(), steps=1000, rays=1024, scene=of_a_place, scores=mean_psnr,
+        bars=[Bar(better=name, worse="plain", score="PSNR", least=0.0) for name in zip_nerf_arms() if name != "plain"]),
+    "cones": Experiment(
+        arms=cone_arms(), steps=2000, rays=160, scene=at_scales, scores=psnr_per_scale,
+        bars=[Bar(better="with widths", worse="without widths", score=score, least=0.0)
+              for score in ("1", "1/2", "1/4", "1/8")]),
     "few-views": Experiment(
         arms={name: run.model for name, run in few_view_runs().items()}, steps=500, scene=of_few_views,
         scores=mean_psnr, training={name: {"near_camera": run.training.near_camera}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,7 +93,7 @@ def test_a_bar_is_of_two_arms_or_of_one():
 def test_steps_of_several_trainers_are_timed_in_turn():
     taken = []
     trainers = [SimpleNamespace(step=partial(taken.append, name), totals=lambda: None) for name in "ab"]
-    assert stages.in_turn(trainers, 2 * stages.TURN).shape == (2, 2)
+    assert stages.in_turn(trainers, 2 * stages.TURN, clock=lambda: 0.0).shape == (2, 2)
     assert "".join(taken) == 2 * ("a" * stages.TURN + "b" * stages.TURN)
 
 
@@ -167,6 +168,17 @@ def test_a_race_trains_each_arm_and_scores_what_it_asks_for(monkeypatch, capsys,
     # of the arm that is best by the first score
     assert "| moving balls | psnr_moving | 21.00 | 22.00 | 23.00 | 24.00 | t-nerf: +22.00 |  |" in said
     assert "| moving lego | psnr | 25.00 | 25.00 | 25.00 | 25.00 | t-nerf: +0.00 | missed: +3.0 |" in said
+
+
+def test_frames_of_several_trainers_are_timed_in_turn(monkeypatch):
+    """After one of each, which compiles."""
+    taken, seconds = [], iter(range(100))
+    monkeypatch.setattr(stages, "render_view", lambda model, *_, **__: taken.append(model))
+    trainers = [SimpleNamespace(averaged=partial(nullcontext, name)) for name in "ab"]
+    scene = SimpleNamespace(model_cameras=lambda split: None)
+    times = stages.frames_in_turn(trainers, scene, lambda: next(seconds))
+    assert times.shape == (stages.FRAMES, 2) and (times == 1e3).all()
+    assert "".join(taken) == "ab" + stages.FRAMES * "ab"
 
 
 def test_rows_of_blocks_have_the_same_total_of_steps():
@@ -470,9 +482,11 @@ def test_times_to_the_target_are_tried_only_where_they_are_undecided(here):
     def scored(seconds: int, psnr: float):
         (here.folder / f"lego-rays-{seconds}-cpu.json").write_text(json.dumps({"figures": {"psnr": psnr}}))
 
-    rows = {job.trained: Row(job=job, backend="cpu") for job in JOBS if job.trained}
-    assert not any(here.why_not_now(row) for row in rows.values())
+    rows = {job.trained: Row(job=job, backend="cpu") for job in JOBS if job.way == "rays"}
+    others = [Row(job=job, backend="cpu") for job in JOBS if job.way == "widths"]
+    assert not any(here.why_not_now(row) for row in (*rows.values(), *others))
     scored(15, 35.2)
+    assert len(others) == 3 and not any(here.why_not_now(row) for row in others)
     assert [seconds for seconds, row in rows.items() if here.why_not_now(row)] == [20]
     scored(10, 34.8)
     assert {seconds for seconds, row in rows.items() if here.why_not_now(row)} == {8, 20}
@@ -481,10 +495,12 @@ def test_times_to_the_target_are_tried_only_where_they_are_undecided(here):
 
 
 def test_the_time_to_the_target_is_the_shortest_run_that_came_to_it():
-    results = [{"name": f"lego-rays-{seconds}-cuda", "small": False, "figures": {"psnr": psnr}}
-               for seconds, psnr in ((15, 35.6), (10, 34.9), (12, 35.1), (8, None))]
+    results = [{"name": f"lego-{way}-{seconds}-cuda", "small": False, "figures": {"psnr": psnr}}
+               for way, seconds, psnr in (("rays", 15, 35.6), ("rays", 10, 34.9), ("rays", 12, 35.1), ("rays", 8, None),
+                                          ("widths", 15, 34.2))]
     assert summary.time_to_target(results) == [
-        "", "35 dB on lego: reached after 12 s of training (10 s 34.90 dB, 12 s 35.10 dB, 15 s 35.60 dB)."]
+        "", "35 dB on lego, four rays a pixel: reached after 12 s of training (10 s 34.90 dB, 12 s 35.10 dB, 15 s "
+        "35.60 dB).", "", "35 dB on lego, widths: not reached (15 s 34.20 dB)."]
     assert "not reached" in summary.time_to_target(results[1:2])[1]
     assert summary.time_to_target([]) == []
 

@@ -139,7 +139,7 @@ class Session:
         for job in JOBS:
             name = f"{job.name}-{row.backend}"
             psnr = None if name in self.stale else self.kept(name).get("figures", {}).get("psnr")
-            if job.trained is not None and psnr is not None:
+            if job.way == row.job.way and psnr is not None:
                 if job.trained < row.job.trained and psnr >= TARGET:
                     return f"{job.name} has come to {TARGET:g} dB in less time"
                 if job.trained > row.job.trained and psnr < TARGET:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .jobs import BACKENDS, JOBS, SMALL_LEAST, SMALL_MOST, TARGET, Row, rows_of
+from .jobs import BACKENDS, JOBS, SMALL_LEAST, SMALL_MOST, TARGET, WAYS, Row, rows_of
 
 
 def results_of(folder: Path) -> list[dict]:
@@ -36,16 +36,19 @@ def _measured_on(result: dict) -> str:
 
 
 def time_to_target(results: list[dict]) -> list[str]:
-    """The shortest training that came to TARGET; each is a run of its own, whose learning rate falls to its end."""
+    """The shortest training of each way that came to TARGET; each is a run of its own, whose learning rate falls to its
+    end."""
     by_name = {result["name"]: result for result in results if not result["small"]}
-    scored = [(job.trained, by_name[name]["figures"]["psnr"]) for job in JOBS if job.trained
-              if by_name.get(name := f"{job.name}-cuda", {}).get("figures", {}).get("psnr") is not None]
-    if not scored:
-        return []
-    reached = min((seconds for seconds, psnr in scored if psnr >= TARGET), default=None)
-    runs = ", ".join(f"{seconds:g} s {psnr:.2f} dB" for seconds, psnr in sorted(scored))
-    said = "not reached" if reached is None else f"reached after {reached:g} s"
-    return ["", f"{TARGET:g} dB on lego: {said} of training ({runs})."]
+    lines = []
+    for way, (what, _) in WAYS.items():
+        scored = [(job.trained, by_name[name]["figures"]["psnr"]) for job in JOBS if job.way == way
+                  if by_name.get(name := f"{job.name}-cuda", {}).get("figures", {}).get("psnr") is not None]
+        if scored:
+            reached = min((seconds for seconds, psnr in scored if psnr >= TARGET), default=None)
+            runs = ", ".join(f"{seconds:g} s {psnr:.2f} dB" for seconds, psnr in sorted(scored))
+            said = "not reached" if reached is None else f"reached after {reached:g} s of training"
+            lines += ["", f"{TARGET:g} dB on lego, {what}: {said} ({runs})."]
+    return lines
 
 
 def listing(rows: list[Row]) -> str:

@@ -109,6 +109,7 @@ LATER_OF_PARTS: dict[str, dict] = {
 # of a model, likewise, by its kind
 LATER_OF_MODELS: dict[str, dict] = {
     "nerf-w": {"beta_nll": 0.0},
+    "mip-nerf-360": {"proposal_levels": ()},
     "d-nerf": {"warp": {"waves": 0, "rest": 0.0, "course": 0.0, "skip": None}},
     "nerfies": {"warp": {"rest": 0.0, "codes_multiply": False, "elastic_scale": 0.03, "skip": None}},
 }

@@ -29,15 +29,16 @@ class Hidden(NamedTuple):
     """[G, S] of the density network: what the colour network needs to know of the point."""
 
 
-def layout_of(grid: HashGridConfig, side: float) -> HashGridLayout:
-    """Of a grid over a box with this side. Raises SettingError where it cannot be indexed, and UserError where its
-    table, with the gradient, does not fit into the memory."""
+def layout_of(grid: HashGridConfig, side: float, levels: int | None = None) -> HashGridLayout:
+    """Of a grid over a box with this side, or of its coarsest `levels` alone. Raises SettingError where it cannot be
+    indexed, and UserError where its table, with the gradient, does not fit into the memory."""
     finest = grid.settled(math.inf).max_resolution
     try:
         layout = hash_grid_layout(levels=grid.levels, features=grid.features, log2_entries=grid.log2_entries,
                                   base_resolution=grid.base_resolution, max_resolution=int(finest * side))
     except ValueError as error:  # the settings alone do not say how large the box is
         raise SettingError(f"{error}; use a smaller hash-grid.log2-entries, levels or max-resolution") from None
+    layout = layout if levels is None else layout.coarsest(levels)
     runtime.require_memory(2 * 4 * layout.entries * layout.features, "the hash table with its gradient",
                            "use a smaller hash-grid.log2-entries or fewer levels")
     return layout
@@ -53,12 +54,13 @@ class HashDensity(Field):
     """
 
     def __init__(self, grid: HashGridConfig, side: float, outputs: int, width: int, generator: torch.Generator, *,
-                 told: int = 0, layers: int = 1):
+                 told: int = 0, layers: int = 1, levels: int | None = None):
         """`side` of the box in model units; `outputs` G; initial weights come from `generator`. `told`: further inputs
-        of the density network, which has so many hidden `layers`."""
+        of the density network, which has so many hidden `layers`; `levels`: the coarsest of the grid that it has, by
+        default all."""
         super().__init__()
         self.side = side
-        self.layout, self.grid = layout_of(grid, side), grid
+        self.layout, self.grid = layout_of(grid, side, levels), grid
         self.table = nn.Parameter(_large_zeros(self.layout.entries, self.layout.features))
         with torch.no_grad():
             self.table.uniform_(-1e-4, 1e-4, generator=generator)

@@ -65,7 +65,8 @@ class MipNeRF360(IntervalModel):
             if self.sees_cones:  # of the median camera: radius of a pixel's cone, distance of the centre
                 self.register_buffer("view", torch.zeros(2))
             shape = config.proposal
-            made = [HashDensity(shape.hash_grid, side, 1, shape.width, generator) for _ in range(proposals)]
+            made = [HashDensity(shape.hash_grid, side, 1, shape.width, generator, levels=levels)
+                    for levels in config.proposal_levels or (None,) * proposals]
         else:
             basis = torch.from_numpy(off_axis_basis())
             self.register_buffer("basis", basis, persistent=False)  # in double precision

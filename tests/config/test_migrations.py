@@ -53,7 +53,7 @@ def hash_grids(values: dict) -> list[dict]:
 
 def of_the_fourth_version_of_models(run: dict) -> dict:
     """Which knew no widths."""
-    for name in ("widths", "widening", "proposal_blur", "distortion_distance"):
+    for name in ("widths", "widening", "proposal_levels", "proposal_blur", "distortion_distance"):
         run["model"].pop(name, None)
     return run
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -95,6 +96,33 @@ def test_a_system_is_what_it_says_of_itself(kind):
         check_fit(found.model, TrainingConfig(batch=found.batch, optimiser=found.optimiser))
         assert recipe(kind, preset, found.model.encoding) == found  # its own is the default
         assert type(build_model(dataclasses.replace(system.settings()), Box(bounded=True))) is system.model_class
+
+
+def test_the_preset_paper_of_mip_nerf_360_with_a_hash_grid_is_zip_nerf():
+    """In its own numbers. Contracted space has a side of 4, and features here are ten times those of the paper, which
+    then count ten times: what Adam does to them, and a decay does, is the same with ten times the rate, and a hundredth
+    of the decay."""
+    found = recipe("mip-nerf-360", "paper", "hash")
+    model, side, factor = found.model, 4, 10
+    for grid, levels, features in ((model.field.hash_grid, 10, 4), (model.proposal.hash_grid, 8, 1)):
+        resolutions = [16 * 2**level for level in range(levels)]
+        assert (grid.base_resolution, grid.max_resolution * side, grid.levels) == (16, resolutions[-1], levels)
+        assert (grid.features, 2**grid.log2_entries) == (features, 2**21)
+        assert grid.decay * factor**2 == pytest.approx(0.1) and grid.decay_at(1.0) == grid.decay
+    assert [16 * 2 ** (levels - 1) for levels in model.proposal_levels] == [512, 2048] and not model.shared_proposal
+    assert (model.field.density_width, model.proposal.width, model.field.geometry_features) == (64, 64, 256)
+    assert (model.field.colour_width, model.field.colour_layers) == (256, 3)
+    assert model.initial_density == pytest.approx(math.exp(-1))
+    assert (*model.proposal_samples, model.samples) == (64, 64, 32)
+    assert (model.dilation, model.anneal_slope, model.single_jitter, model.widths) == (0.0, 10.0, True, "six")
+    assert (model.range.spacing, model.range.near) == ("power-ladder", 0.0)
+    assert (model.proposal_weight, model.proposal_blur, model.charbonnier) == (0.01, (0.03, 0.003), 0.001)
+    assert (model.distortion_weight, model.distortion_distance) == (0.01, "power-ladder")
+    optimiser = found.optimiser
+    assert (optimiser.learning_rate / factor, optimiser.network_learning_rate) == pytest.approx((1.25e-3, 1.25e-3))
+    assert (optimiser.final_fraction, optimiser.decay_start, optimiser.warmup_steps) == (0.1, 0.0, 2500)
+    assert (optimiser.beta2, optimiser.epsilon, optimiser.clip_norm, optimiser.weight_decay) == (0.99, 1e-15, None, 0.0)
+    assert found.batch.rays == 8192 and found.batch.random_background
 
 
 def test_what_there_is_not_is_refused_by_name():

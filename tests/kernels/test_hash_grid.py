@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from taichi_nerf.reference.hash_grid import hash_grid_encode
 from taichi_nerf_kernels.engine import ti
 from taichi_nerf_kernels.hash_grid import (
+    encode_level,
     hash_grid_backward_positions,
     hash_grid_backward_table,
     hash_grid_backward_widths,
     hash_grid_forward,
     hash_grid_layout,
+    level_position_gradient,
+    level_width_gradient,
+    splat_level,
 )
 
 SMALL = dict(levels=4, features=2, log2_entries=9, base_resolution=4, max_resolution=32)
@@ -46,6 +51,16 @@ def test_layout_matches_the_published_table():
 def test_layout_refuses_a_grid_that_cannot_be_indexed(wrong):
     with pytest.raises(ValueError, match="hash grid"):
         hash_grid_layout(**wrong)
+
+
+def test_the_coarsest_levels_are_the_grid_that_ends_there():
+    doubling = hash_grid_layout(levels=8, features=1, base_resolution=16, max_resolution=2048)
+    for levels in (1, 6, 8):
+        found = doubling.coarsest(levels)
+        finest = 16 * 2 ** (levels - 1)
+        expected = hash_grid_layout(levels=levels, features=1, base_resolution=16, max_resolution=finest)
+        assert np.array_equal(found.levels, expected.levels) and found.outputs == levels
+        np.testing.assert_allclose(found.scales, expected.scales)
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 2000])
@@ -206,3 +221,62 @@ def test_features_in_bfloat16_are_the_same_rounded(backend, rng, count, features
     hash_grid_backward_table(x, bits, levels, scales, of_bits, features, widths=widths)
     backend.assert_close(of_bits, gradient)
     assert count == 0 or of_bits.abs().max() > 0
+
+
+@ti.kernel
+def encode_in_a_kernel_of_ones_own(x: ti.types.ndarray(ndim=2), widths: ti.types.ndarray(ndim=1),
+                                   table: ti.types.ndarray(ndim=1), levels: ti.types.ndarray(ndim=2),
+                                   scales: ti.types.ndarray(ndim=1), y: ti.types.ndarray(ndim=2), wide: ti.template()):
+    """As the README of the kernels has it, for F = 2: y of points with widths, or without."""
+    for i in range(x.shape[0]):
+        p = ti.Vector([x[i, 0], x[i, 1], x[i, 2]])
+        for level in range(scales.shape[0]):
+            value = ti.Vector.zero(float, 2)
+            if ti.static(wide):
+                value = encode_level(p, table, levels, scales, level, 2, widths[i])
+            else:
+                value = encode_level(p, table, levels, scales, level, 2)
+            for k in ti.static(range(2)):
+                y[level * 2 + k, i] = value[k]
+
+
+@ti.kernel
+def differentiate_in_a_kernel_of_ones_own(
+        x: ti.types.ndarray(ndim=2), widths: ti.types.ndarray(ndim=1), table: ti.types.ndarray(ndim=1),
+        y_gradient: ti.types.ndarray(ndim=2), levels: ti.types.ndarray(ndim=2), scales: ti.types.ndarray(ndim=1),
+        table_gradient: ti.types.ndarray(ndim=1), x_gradient: ti.types.ndarray(ndim=2),
+        widths_gradient: ti.types.ndarray(ndim=1)):
+    for i in range(x.shape[0]):
+        p, width = ti.Vector([x[i, 0], x[i, 1], x[i, 2]]), widths[i]
+        along, wider = ti.Vector.zero(float, 3), 0.0
+        for level in range(scales.shape[0]):
+            g = ti.Vector([y_gradient[level * 2, i], y_gradient[level * 2 + 1, i]])
+            splat_level(p, g, table_gradient, levels, scales, level, 2, width)
+            along += level_position_gradient(p, g, table, levels, scales, level, 2, width)
+            wider += level_width_gradient(p, width, g, table, levels, scales, level, 2)
+        for axis in ti.static(range(3)):
+            x_gradient[i, axis] = along[axis]
+        widths_gradient[i] = wider
+
+
+@pytest.mark.parametrize("count", [0, 1, 63])
+def test_a_kernel_of_ones_own_sees_levels_by_widths_and_has_every_gradient(backend, rng, count):
+    """The functions for a level at a point, in kernels that know nothing else of the grid."""
+    layout = hash_grid_layout(**SMALL)
+    x, table, levels, scales = arrays(backend, layout, rng, count)
+    widths = some_widths(backend, rng, count)
+    y, g = backend.empty(layout.outputs, count), torch.randn(layout.outputs, count, generator=rng, dtype=torch.float64)
+    of_points, expected_of_points = backend.empty(layout.outputs, count), backend.empty(layout.outputs, count)
+    gradients = torch.zeros_like(table), backend.empty(count, 3), backend.empty(count)
+    encode_in_a_kernel_of_ones_own(x, widths, table, levels, scales, y, True)
+    differentiate_in_a_kernel_of_ones_own(x, widths, table, backend.tensor(g), levels, scales, *gradients)
+    encode_in_a_kernel_of_ones_own(x, widths, table, levels, scales, of_points, False)
+    exact = [values.double().cpu().requires_grad_() for values in (table.view(-1, 2), x, widths)]
+    shape = {name: SMALL[name] for name in ("levels", "log2_entries", "base_resolution", "max_resolution")}
+    expected = hash_grid_encode(exact[1], exact[0], **shape, widths=exact[2]).t()
+    backend.assert_close(y, expected, "features")
+    for name, found, wanted in zip(("table", "positions", "widths"), gradients,
+                                   torch.autograd.grad(expected, exact, g)):
+        backend.assert_close(found.view(wanted.shape), wanted, f"gradient to {name}")
+    hash_grid_forward(x, table, levels, scales, expected_of_points, 2)
+    backend.assert_close(of_points, expected_of_points, "features of points")

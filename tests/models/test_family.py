@@ -197,14 +197,32 @@ def test_mip_nerf_renders_what_its_reference_does(backend, rays, seed):
 
 
 @pytest.mark.parametrize("seed", [None, 5])
-@pytest.mark.parametrize("encoding, widths, spacing", [
-    ("positional", "off", "disparity"), ("hash", "off", "disparity"), ("hash", "level", "disparity"),
-    ("hash", "six", "power-ladder")])
-def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, widths, spacing, seed):
+@pytest.mark.parametrize("widths", ["level", "six"])
+def test_mip_nerf_with_a_hash_grid_renders_what_its_reference_does(backend, rays, widths, seed):
+    model, state = prepared(backend, MipNeRFConfig(field=HASH, samples=7, widths=widths), Box(bounded=True))
+    near, far = box_bounds(rays)
+    hit = near < far  # the textbook points of an interval without length are 0 / 0
+    rays, near, far = rays[hit], near[hit], far[hit]
+    o, d, weights = 2 * rays.origins, rays.directions, part(state, "field")
+    density = reference.width_density(state, o, d, rays.radius, grids={"field": {**GRID, "max_resolution": 16}},
+                                      factor=1.0, six=widths == "six", seed=seed, side=2.0)
+    with torch.no_grad():
+        expected = reference.two_looks(near, far, density, lambda hidden: hash_colour(weights, hidden, d, DEGREE),
+                                       samples=7, seed=seed)
+    assert_pictures(backend, rendered(backend, model, rays, seed).levels, expected, 2)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+@pytest.mark.parametrize("encoding, widths, spacing, shared", [
+    ("positional", "off", "disparity", True), ("hash", "off", "disparity", True), ("hash", "level", "disparity", True),
+    ("hash", "six", "power-ladder", True), ("hash", "six", "power-ladder", False)])
+def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, widths, spacing, shared, seed):
+    """Proposals that are not shared have grids of their own, the first without the finest level of the second."""
     hashed = encoding == "hash"
     config = MipNeRF360Config(
         field=HASH if hashed else DEEP, proposal=PROPOSAL if hashed else PositionalProposalConfig(width=12, depth=2),
         proposal_samples=(8, 6), samples=5, radius=0.5, appearance=2, initial_density=0.5, widths=widths,
+        shared_proposal=shared, proposal_levels=() if shared else (2, 3),
         range=RangeConfig(spacing=spacing, near=0.1, far=50.0))
     model, state = prepared(backend, config, Box(aabb_scale=16))
     o, d, radius = 2 * rays.origins, rays.directions, rays.radius
@@ -212,6 +230,8 @@ def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, w
     weights, appearance = part(state, "field"), state["codes.appearance.table"][rays.shot.image.long()]
     if hashed:
         grids = {name: {**GRID, "max_resolution": size} for name, size in (("field", 32), ("proposals.0", 16))}
+        if not shared:
+            grids |= {"proposals.0": {**GRID, "levels": 2, "max_resolution": 8}, "proposals.1": grids["proposals.0"]}
         density = reference.point_density(state, o, d, grids=grids, factor=0.5)
         if widths != "off":
             density = reference.width_density(state, o, d, radius, grids=grids, factor=0.5, six=widths == "six",
@@ -228,7 +248,7 @@ def test_mip_nerf_360_renders_what_its_reference_does(backend, rays, encoding, w
     with torch.no_grad():
         expected, levels = reference.mip_nerf_360(state, o, d, near, far, density, colour, counts=(8, 6, 5),
                                                   spacing=spacing, anneal=10 * progress / (9 * progress + 1),
-                                                  seed=seed)
+                                                  seed=seed, shared=shared)
     pixels = rendered(backend, model, rays, seed)
     for level, (s, found) in zip(pixels.levels, levels):
         backend.assert_close(level.s, s, "fenceposts")

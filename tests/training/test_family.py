@@ -114,6 +114,65 @@ def test_each_setting_of_zip_nerf_changes_a_step(change, small_scene):
     assert any(not torch.equal(weights[name], changed[name]) for name in weights)
 
 
+@pytest.mark.parametrize("name", ["mip-nerf-hash", "mip-nerf-360-hash", "zip-nerf"])
+def test_levels_of_every_hash_grid_are_held_back_and_let_go_in_the_middle_of_the_training(name, small_scene):
+    """As far as can be: each entry that one of the first two steps touches goes towards nothing."""
+
+    def of(decay: float) -> Trainer:
+        config = SMALL[name]
+        grid = dataclasses.replace(HASH.hash_grid, decay=decay, decay_until=0.5)
+        parts = {"field": dataclasses.replace(config.field, hash_grid=grid)}
+        if hasattr(config, "proposal"):
+            parts["proposal"] = dataclasses.replace(config.proposal, hash_grid=grid)
+        training = default_training(config, steps=4, batch=RayBatchConfig(rays=64))
+        return trainer_for(make_model(small_scene, dataclasses.replace(config, **parts)), small_scene, training)
+
+    def tables(trainer: Trainer) -> dict[str, torch.Tensor]:
+        tensors = trainer.state_dict()["tensors"]
+        return {key: value.clone() for key, value in tensors.items()
+                if key.startswith("model.") and key.endswith(".table") and "codes" not in key}
+
+    held, free = of(1e6), of(0.0)
+    state = held.state_dict()
+    for key in tables(held):
+        state["tensors"][key].normal_(generator=torch.Generator().manual_seed(1))
+    held.load_state_dict(state)
+    assert len(tables(held)) == (1 if name == "mip-nerf-hash" else 3)
+    for step in range(4):
+        free.load_state_dict(held.state_dict())
+        before = tables(held)
+        for trainer in (held, free):
+            trainer.step()
+        let_go = tables(free)
+        for key, after in tables(held).items():
+            assert torch.equal(after, let_go[key]) == (step >= 2), key
+            moved = (after != before[key]).any(dim=1)
+            if step == 0:
+                assert 0 < moved.sum() < len(moved), key
+                nearer = after[moved].abs() < before[key][moved].abs()
+                assert nearer.float().mean() > 0.98, key  # but for those nearer than the step
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_of_mip_nerf_360_with_a_hash_grid_takes_its_steps(preset, small_scene):
+    """With small tables; all else is as it is."""
+    found = recipe("mip-nerf-360", preset, "hash")
+    parts = {name: dataclasses.replace(part, hash_grid=dataclasses.replace(part.hash_grid, log2_entries=8))
+             for name, part in (("field", found.model.field), ("proposal", found.model.proposal))}
+    config = dataclasses.replace(found.model, **parts)
+    training = default_training(config, steps=3, batch=dataclasses.replace(found.batch, rays=16))
+    trainer = trainer_for(make_model(small_scene, config), small_scene,
+                          dataclasses.replace(training, optimiser=found.optimiser))
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    for _ in range(3):
+        trainer.step()
+    assert np.isfinite(trainer.totals().squared_error)
+    for name, value in trainer.model.named_parameters():
+        assert torch.isfinite(value).all() and not torch.equal(value, before[name]), name
+    levels = [proposal.layout.levels.shape[0] for proposal in trainer.model.proposals]
+    assert levels == ([6, 8] if preset == "paper" else [5])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_steps_on_vulkan_are_those_on_the_cpu(name, small_scene):
@@ -258,6 +317,13 @@ def test_what_does_not_go_together_is_refused(small_scene):
             dataclasses.replace(SMALL[name], widths="level")
     with pytest.raises(SettingError, match="proposal-blur must be one number for each of 2 proposals, or none, got 1"):
         dataclasses.replace(SMALL["mip-nerf-360"], proposal_blur=(0.03,))
+    with pytest.raises(SettingError, match="proposal-levels needs --encoding hash"):
+        dataclasses.replace(SMALL["mip-nerf-360"], proposal_levels=(2, 3))
+    for change in ({"proposal_levels": (2,)}, {"proposal_levels": (2, 3), "shared_proposal": True}):
+        with pytest.raises(SettingError, match="proposal-levels must be one number for each of 2 proposals that are"):
+            dataclasses.replace(SMALL["mip-nerf-360-hash"], **change)
+    with pytest.raises(SettingError, match="proposal-levels must be from 1 to 4, got 5"):
+        dataclasses.replace(SMALL["mip-nerf-360-hash"], proposal_levels=(2, 5))
     with pytest.raises(SettingError, match="gradients explicit is for instant-ngp alone"):
         RunConfig(model=NeRFConfig(), training=TrainingConfig(batch=RayBatchConfig(), gradients="explicit"))
     with pytest.raises(SettingError, match="a batch of nerf is a RayBatchConfig"):

@@ -11,7 +11,7 @@ from .point import (
     encode_level,
     level_position_gradient,
     level_weight,
-    level_weight_gradient,
+    level_width_gradient,
     locate,
     splat_cell,
 )
@@ -106,8 +106,8 @@ def differentiate_widths(x: ti.types.ndarray(ndim=2), widths: ti.types.ndarray(n
         position = ti.Vector([x[i, 0], x[i, 1], x[i, 2]])
         total = 0.0
         for level in range(scales.shape[0]):
-            value = encode_level(position, table, levels, scales, level, features)
+            gradient = ti.Vector.zero(float, features)
             for k in ti.static(range(features)):
-                value[k] *= load(y_gradient, level * features + k, i)
-            total += value.sum() * level_weight_gradient(widths[i], scales[level])
+                gradient[k] = load(y_gradient, level * features + k, i)
+            total += level_width_gradient(position, widths[i], gradient, table, levels, scales, level, features)
         widths_gradient[i] = total

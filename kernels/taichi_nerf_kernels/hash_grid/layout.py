@@ -44,6 +44,10 @@ class HashGridLayout:
         """Features of an encoded point, L * F."""
         return len(self.scales) * self.features
 
+    def coarsest(self, levels: int) -> "HashGridLayout":
+        """Its first `levels` alone."""
+        return HashGridLayout(features=self.features, levels=self.levels[:levels], scales=self.scales[:levels])
+
 
 def hash_grid_layout(*, levels: int = 16, features: int = 2, log2_entries: int = 19, base_resolution: int = 16,
                      max_resolution: int = 2048) -> HashGridLayout:

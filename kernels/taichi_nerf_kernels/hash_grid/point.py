@@ -1,4 +1,6 @@
-"""One level at one point: its features, their adjoint, and the gradient to the point. For use within any kernel."""
+"""One level at one point: its features, their adjoint, and the gradients to the point and to its width. For use within
+any kernel, where a point without a width is seen by every level.
+"""
 
 from ..engine import ti
 from ..integers import wrapping_multiply_signed
@@ -79,10 +81,24 @@ def vertex_entry(x: int, y: int, z: int, levels: ti.template(), level: int):
     return levels[level, 0] + entry
 
 
+def _given(width) -> bool:
+    """While a kernel is compiled, which knows no `is`."""
+    return width is not None
+
+
+@ti.func
+def _seen(values, scale, width: ti.template()):
+    """What of a level's `values` a Gaussian of this width sees; of no width (None) all."""
+    y = values
+    if ti.static(_given(width)):
+        y *= level_weight(width, scale)
+    return y
+
+
 @ti.func
 def encode_level(x, table: ti.template(), levels: ti.template(), scales: ti.template(), level: int,
-                 features: ti.template()):
-    """The F features of one level at position `x` (a 3-vector): for use within other kernels."""
+                 features: ti.template(), width: ti.template() = None):
+    """The F features of one level at position `x` (a 3-vector), as a Gaussian of this `width` around it sees them."""
     cell_x, fx = locate(x[0], scales[level], levels[level, 2])
     cell_y, fy = locate(x[1], scales[level], levels[level, 2])
     cell_z, fz = locate(x[2], scales[level], levels[level, 2])
@@ -93,7 +109,7 @@ def encode_level(x, table: ti.template(), levels: ti.template(), scales: ti.temp
         entry = vertex_entry(cell_x + cx, cell_y + cy, cell_z + cz, levels, level)
         for k in ti.static(range(features)):
             y[k] += w * table[entry * features + k]
-    return y
+    return _seen(y, scales[level], width)
 
 
 @ti.func
@@ -120,24 +136,25 @@ def add_to_corners(fraction, gradient, sums: ti.template(), features: ti.templat
 
 @ti.func
 def splat_level(x, gradient, table_gradient: ti.template(), levels: ti.template(), scales: ti.template(), level: int,
-                features: ti.template()):
+                features: ti.template(), width: ti.template() = None):
     """The adjoint of `encode_level`: adds w_c * gradient to the eight corners, atomically."""
     cell, fraction = ti.Vector.zero(ti.i32, 3), ti.Vector.zero(float, 3)
     for axis in ti.static(range(3)):
         cell[axis], fraction[axis] = locate(x[axis], scales[level], levels[level, 2])
     sums = ti.Matrix.zero(float, 8, features)
-    add_to_corners(fraction, gradient, sums, features)
+    add_to_corners(fraction, _seen(gradient, scales[level], width), sums, features)
     splat_cell(cell, sums, table_gradient, levels, level, features)
 
 
 @ti.func
 def level_position_gradient(x, gradient, table: ti.template(), levels: ti.template(), scales: ti.template(),
-                            level: int, features: ti.template()):
+                            level: int, features: ti.template(), width: ti.template() = None):
     """d(gradient . y_l) / dx: per axis, scale times the weighted differences along the four edges of the cell."""
     scale = scales[level]
     cell_x, fx = locate(x[0], scale, levels[level, 2])
     cell_y, fy = locate(x[1], scale, levels[level, 2])
     cell_z, fz = locate(x[2], scale, levels[level, 2])
+    weighted = _seen(gradient, scale, width)
     d = ti.Vector.zero(float, 3)
     for corner in ti.static(range(8)):
         cx, cy, cz = ti.static(corner & 1, corner >> 1 & 1, corner >> 2)
@@ -147,7 +164,7 @@ def level_position_gradient(x, gradient, table: ti.template(), levels: ti.templa
         entry = vertex_entry(cell_x + cx, cell_y + cy, cell_z + cz, levels, level)
         value = 0.0
         for k in ti.static(range(features)):
-            value += gradient[k] * table[entry * features + k]
+            value += weighted[k] * table[entry * features + k]
         d[0] += ti.static(2 * cx - 1) * wy * wz * value
         d[1] += ti.static(2 * cy - 1) * wx * wz * value
         d[2] += ti.static(2 * cz - 1) * wx * wy * value
@@ -155,3 +172,11 @@ def level_position_gradient(x, gradient, table: ti.template(), levels: ti.templa
         inside = ti.cast(x[axis] > 0.0 and x[axis] < 1.0, float)
         d[axis] *= scale * inside
     return d
+
+
+@ti.func
+def level_width_gradient(x, width, gradient, table: ti.template(), levels: ti.template(), scales: ti.template(),
+                         level: int, features: ti.template()):
+    """d(gradient . y_l) / d width"""
+    point = encode_level(x, table, levels, scales, level, features)
+    return gradient.dot(point) * level_weight_gradient(width, scales[level])

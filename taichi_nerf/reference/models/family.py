@@ -51,21 +51,35 @@ def mip_nerf(state, o, d, radius, near, far, *, samples, skip, levels, direction
     colour knows of a ray."""
     w = part(state, "field")
 
-    def picture(s):
-        t = distance_from_normalised(s, near, far, "linear")
+    def density(number, name, t):
         mean, variance = (x.reshape(-1, 3) for x in frustum_gaussians(t, o, d, radius))
-        density, hidden = deep_density(w, encode(mean, levels, variance, identity=False), skip, "softplus")
-        colour = deep_colour(w, hidden, d, direction_levels, padding=0.001, appearance=told)
-        return composite_intervals(density.view(len(o), -1), colour.view(len(o), -1, 3), t)
+        return deep_density(w, encode(mean, levels, variance, identity=False), skip, "softplus")
 
-    s = sample_uniform(len(o), samples + 1, seed_of(seed, 0), ends=seed is None)
-    first = picture(s)
-    u = sample_uniform(len(o), samples + 1, seed_of(seed, 1), ends=seed is None)
-    return first, picture(sample_histogram(s, blur_weights(first[3].detach(), 0.01), u))
+    def colour(hidden):
+        return deep_colour(w, hidden, d, direction_levels, padding=0.001, appearance=told)
+
+    return two_looks(near, far, density, colour, samples=samples, seed=seed)
 
 
-def mip_nerf_360(state, o, d, near, far, density, colour, *, counts, spacing="disparity", anneal=1.0, seed=None):
-    """Picture of rays, and fenceposts s and weights of every level; the last of `counts` is that of the field.
+def two_looks(near, far, density, colour, *, samples, seed=None):
+    """Coarse and fine picture of cones cut into `samples` pieces, and then anew where those have weights; `density` and
+    `colour` as of `mip_nerf_360`."""
+
+    def picture(number, s):
+        t = distance_from_normalised(s, near, far, "linear")
+        found, hidden = density(number, "field", t)
+        return composite_intervals(found.view(len(t), -1), colour(hidden).view(len(t), -1, 3), t)
+
+    s = sample_uniform(len(near), samples + 1, seed_of(seed, 0), ends=seed is None)
+    first = picture(0, s)
+    u = sample_uniform(len(near), samples + 1, seed_of(seed, 1), ends=seed is None)
+    return first, picture(1, sample_histogram(s, blur_weights(first[3].detach(), 0.01), u))
+
+
+def mip_nerf_360(state, o, d, near, far, density, colour, *, counts, spacing="disparity", anneal=1.0, seed=None,
+                 shared=True):
+    """Picture of rays, and fenceposts s and weights of every level; the last of `counts` is that of the field. The
+    proposals are one, `shared`, or one each.
 
     `density(number, name, t)` gives [R S] and hidden features of a level between fenceposts t, `colour(hidden)`
     [R S, 3].
@@ -79,7 +93,8 @@ def mip_nerf_360(state, o, d, near, far, density, colour, *, counts, spacing="di
         centres = sample_histogram(s, weights, u, exponent=anneal)
         s = fenceposts_between(centres)
         t = distance_from_normalised(s, near, far, spacing)
-        found, hidden = density(number, "field" if number == len(counts) - 1 else "proposals.0", t)
+        name = "field" if number == len(counts) - 1 else f"proposals.{0 if shared else number}"
+        found, hidden = density(number, name, t)
         weights = interval_weights(found.view(len(o), -1), t, "opaque").detach()
         levels.append((s, weights))
         product *= count
@@ -116,8 +131,9 @@ def point_density(state, o, d, *, grids, factor):
     return density
 
 
-def width_density(state, o, d, radius, *, grids, factor, six, seed=None):
+def width_density(state, o, d, radius, *, grids, factor, six, seed=None, side=4.0):
     """That for a point in the middle of each interval, as wide as a cone of `radius` [R] is there, or for `six` points.
+    A grid whose `side` is not 4 is of a box, in which space is as it is.
     """
 
     def density(number, name, t):
@@ -128,12 +144,12 @@ def width_density(state, o, d, radius, *, grids, factor, six, seed=None):
         if six:
             x, widths = multisample_cones(t[:, :-1].reshape(-1), t[:, 1:].reshape(-1), o, d, radius,
                                           seed=seed_of(seed, 16 + number))
-        x, widths = contract_spheres(x, widths)
-        found, geometry = hash_density(part(state, name), x, 4.0, grids[name], widths)
+        x, widths = contract_spheres(x, widths) if side == 4 else (x, widths)
+        found, geometry = hash_density(part(state, name), x, side, grids[name], widths)
         return factor * found, geometry
 
     return density
 
 
 __all__ = ["cone_density", "deep_colour", "hash_colour", "mip_nerf", "mip_nerf_360", "nerf", "part", "point_density",
-           "width_density"]
+           "two_looks", "width_density"]
