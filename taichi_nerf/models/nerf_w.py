@@ -6,7 +6,8 @@ field is unsure, the error of a pixel counts less:
 
     loss = |C - truth|^2 / (2 beta^2) + log beta + transient_weight * mean transient density,
 
-with beta = min_uncertainty + what the ray shows of the uncertainty. The first level is without that field, and adds
+where |C - truth|^2 is the mean of the squares over the channels, and
+beta = min_uncertainty + what the ray shows of the uncertainty. The first level is without that field, and adds
 half of its squared error. The floor is added after compositing, since before it nothing keeps beta from 0. A picture
 has the light of the code that is asked for, and the transmittance of what stands alone.
 """
