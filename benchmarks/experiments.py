@@ -16,14 +16,19 @@
     python benchmarks/experiments.py robust --scene LEGO --downscale 4 --seeds 3
     python benchmarks/experiments.py crowd --seeds 3
     python benchmarks/experiments.py light --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py strangers --seeds 3
     python benchmarks/experiments.py wild --scene LEGO --downscale 4 --seeds 3
+    python benchmarks/experiments.py wild --scene LEGO --downscale 4 --seeds 3 --seconds 120 \\
+        --arms "NeRF, occluders" "NeRF-U, occluders" "robust, occluders"
+    python benchmarks/experiments.py wild-paper --scene LEGO --downscale 2 --seeds 3 --seconds 1200
     python benchmarks/experiments.py moving --seeds 3
     python benchmarks/experiments.py moving --scene D-NERF-LEGO --seeds 3
     python benchmarks/experiments.py elastic --seeds 3
 
 Arms of an experiment differ in what their names say; scene, steps, networks and seeds are the same. A gap is that of
-two arms with the same seed, and the smallest over the seeds counts. Prints tables in Markdown; with --output FILE.json
-it keeps every figure and goes on where it was stopped, with --pictures FOLDER it leaves a test view of each arm.
+two arms with the same seed, and the smallest over the seeds counts. With --seconds arms have equal processor time in
+place of equal steps: 120 s stand for a minute of two quiet cores. Prints tables in Markdown; with --output FILE.json it
+keeps every figure and goes on where it was stopped, with --pictures FOLDER it leaves a test view of each arm.
 """
 
 import argparse
@@ -71,6 +76,7 @@ from taichi_nerf.data.builtin.moving import correspondence, surface_points
 from taichi_nerf.data.disturb import with_split
 from taichi_nerf.data.multiscale import scale_words
 from taichi_nerf.data.perturb import with_perturbed_training
+from taichi_nerf.data.scene import Images
 from taichi_nerf.devices import machine
 from taichi_nerf.metrics import psnr
 from taichi_nerf.models.shots import shots_of
@@ -78,9 +84,11 @@ from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
 from taichi_nerf.ops.conical_frustum import cone_radii
 from taichi_nerf.pictures import to_uint8, write_png
+from taichi_nerf.training.clock import Clock
 from taichi_nerf.training.evaluate import GREY, device_name, evaluate
 from taichi_nerf.training.run import fit, keep_average, make_model, warm_up
 from taichi_nerf.training.run import train as go_on
+from taichi_nerf.training.strangers import strangers
 from taichi_nerf.training.trainer import trainer_for
 from taichi_nerf.training.trimming import EXACT, agreeing
 from taichi_nerf.types import Rays, Shot
@@ -90,6 +98,7 @@ FIELD = PositionalFieldConfig(width=64, depth=4, skip=2, bottleneck=64, view_wid
 DECAY, TOO_FINE = 0.003, 512  # of a hash grid's levels, and its finest level for images of 100 x 100 pixels
 EIGHT_OF_LEGO = [26, 86, 2, 55, 75, 93, 16, 73]  # of DietNeRF (Jain et al. 2021), and of those who came after it
 FAR = 36.0  # of the bounded sampler, model units: behind the hills of the open field
+STRANGER = 17  # number of the training photo that is of another place
 LIMITS = 200  # of errors, along a curve of hits against false alarms
 
 
@@ -214,10 +223,12 @@ def robust_arms() -> dict[str, InstantNGPConfig]:
 
 
 def crowd_arms() -> dict[str, InstantNGPConfig]:
-    """With a code for each photo, whose light differs; the last is of the still life without people, in one light."""
+    """With a code for each photo, whose light differs; the last two are of the still life without people, in one light,
+    where neither codes nor a robust loss have anything to do."""
     whole = InstantNGPConfig(appearance=16)
     neither = replace(whole, appearance=0)
-    return {"neither": neither, "codes": whole, "robust, codes": whole, "nobody there": neither}
+    return {"neither": neither, "codes": whole, "robust, codes": whole, "nobody there": neither,
+            "nobody there, robust, codes": whole}
 
 
 def light_arms() -> dict[str, InstantNGPConfig]:
@@ -250,6 +261,15 @@ def wild_bars() -> list[Bar]:
     arms = (name.rsplit(", ", 1) for name in wild_arms())
     return [Bar(better=f"{name}, {how}", worse=f"NeRF, {how}", score="in the first light", least=least[how])
             for name, how in arms if name != "NeRF"]
+
+
+PUBLISHED = {"colour": 28.20, "occluders": 28.60, "both": 24.86}
+"""PSNR of the published re-implementation of NeRF-W on lego at 200 x 200, by what its photos are made worse by."""
+
+
+def paper_arms() -> dict[str, NeRFConfig]:
+    """The whole of NeRF-W on each of the photos of its paper's study."""
+    return {f"NeRF-W, {how}": recipe("nerf-w", "small", "hash").model for how in PUBLISHED}
 
 
 WORSE = {how: partial(with_perturbed_training, how=how) for how in ("colour", "occluders", "both")}
@@ -409,11 +429,29 @@ def mask_scores(model, scene: Scene) -> dict[str, float]:
         out = ~agreeing(error, limit, config.patch)[shown]
         return float(out[there[shown]].float().mean()), float(out[~there[shown]].float().mean())
 
-    usual = torch.from_numpy(np.quantile(error[shown & (error > EXACT)], [config.quantile]))
     limits = np.quantile(error[shown], np.linspace(1, 0, LIMITS))
     hits, alarms = np.array([(0.0, 0.0), *(left_out(limit) for limit in torch.from_numpy(limits)), (1.0, 1.0)]).T
     area = float(np.sum(np.diff(alarms) * (hits[1:] + hits[:-1]) / 2))
-    return {"AUC": area, "static left out, %": 100 * left_out(config.margin * usual)[1]}
+    return {"AUC": area, "static left out, %": 100 * left_out(usual_limit(error[shown], config))[1]}
+
+
+def usual_limit(error: Tensor, config: TrimConfig) -> Tensor:
+    """[1]: from which on --robust leaves out, by the errors [P] of all that is shown."""
+    return config.margin * torch.from_numpy(np.quantile(error[error > EXACT], [config.quantile]))
+
+
+def strangers_found(model, scene: Scene) -> dict[str, float]:
+    """Whether of all photos the one that does not belong, and no other, is named after a training; how far its squared
+    error is above the median; and which parts of it and of the others --robust would leave out."""
+    config, split, errors = TrimConfig(), scene.splits["train"], photo_errors(model, scene)
+    means = np.array([error.mean() for error in errors])
+    shown = [torch.from_numpy(error[split.images.image(n)[..., 3] > 0]) for n, error in enumerate(errors)]
+    limit = usual_limit(torch.cat(shown), config)
+    out = [100 * float((~agreeing(patches(error, config.patch), limit, config.patch)).double().mean())
+           for error in errors]
+    return {"named alone": float(strangers(means).tolist() == [STRANGER]),
+            "times the median": float(means[STRANGER] / np.median(means)),
+            "left out of it, %": out.pop(STRANGER), "of the others, %": float(np.mean(out))}
 
 
 def photo_errors(model, scene: Scene) -> list[np.ndarray]:
@@ -474,6 +512,21 @@ CROWD = {"resolution": 96, "views": (60, 0, 8)}
 
 def crowd(settings: argparse.Namespace) -> Scene:
     return builtin_scene("crowd", **CROWD)
+
+
+def with_a_stranger(settings: argparse.Namespace) -> Scene:
+    """The still life with 40 training views, or the scene that was named, one of whose training photos is of the open
+    field."""
+    scene = at_one_scale(settings)
+    split = scene.splits["train"]
+    images = [split.images.image(n) for n in range(len(split))]
+    height, width = images[STRANGER].shape[:2]
+    if width != height:
+        raise SystemExit(f"photos of {scene.name} are no squares, as those of the open field are; name another --scene")
+    field = builtin_scene("open-field", resolution=width, views=(1, 0, 0)).splits["train"].images.image(0).copy()
+    field[..., 3] = 255
+    images[STRANGER] = field
+    return with_split(scene, replace(split, images=Images.from_list(images, split.images.names)))
 
 
 def nobody_there(scene: Scene) -> Scene:
@@ -565,9 +618,11 @@ EXPERIMENTS = {
               Bar(better="clean, robust", worse="clean", score="PSNR", least=-0.3)]),
     "crowd": Experiment(
         arms=crowd_arms(), steps=1500, scene=crowd, scores=scores_among_people,
-        training={"robust, codes": {"robust": True}}, seen={"nobody there": nobody_there},
+        training={name: {"robust": True} for name in crowd_arms() if "robust" in name},
+        seen=dict.fromkeys(("nobody there", "nobody there, robust, codes"), nobody_there),
         bars=[Bar(better="robust, codes", worse="neither", score="in the first light", least=4.0),
               Bar(better="robust, codes", worse="nobody there", score="times its depth error", least=-1.2),
+              Bar(better="nobody there, robust, codes", worse="nobody there", score="in the first light", least=-0.3),
               Bar(better="robust, codes", score="AUC", least=0.9),
               Bar(better="robust, codes", score="static left out, %", least=-3.0)]),
     "light": Experiment(
@@ -580,6 +635,15 @@ EXPERIMENTS = {
         training={name: {"robust": True} for name in wild_arms() if name.startswith("robust")},
         seen={name: WORSE[how] for name in wild_arms() if (how := name.rsplit(", ", 1)[1]) != "clean"},
         bars=wild_bars()),
+    "wild-paper": Experiment(
+        arms=paper_arms(), steps=12_000, rays=256, scene=at_one_scale, scores=psnr_in_first_light,
+        seen={f"NeRF-W, {how}": WORSE[how] for how in PUBLISHED},
+        bars=[Bar(better=f"NeRF-W, {how}", score="in the first light", least=least)
+              for how, least in PUBLISHED.items()]),
+    "strangers": Experiment(
+        arms=dict.fromkeys(("plain", "robust"), InstantNGPConfig()), steps=600, scene=with_a_stranger,
+        scores=strangers_found, training={"robust": {"robust": True}},
+        bars=[Bar(better=arm, score="named alone", least=1.0) for arm in ("plain", "robust")]),
     "moving": Experiment(
         arms=moving_arms(), steps=2000, scene=moving, scores=psnr_of_what_moves,
         bars=[Bar(better="d-nerf", worse="static", score="PSNR", least=5.0),
@@ -599,10 +663,11 @@ EXPERIMENTS = {
 }
 
 
-def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int, together: float = 0.0,
-          begun: dict | None = None, **settings):
-    """A trained model, and the seconds that its training took; `settings` are others of it. After the part `together`
-    its state is put into `begun`, from where it goes on if that has one already."""
+def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int, budget: float | None = None,
+          together: float = 0.0, state: dict | None = None, **settings):
+    """A trained model, the seconds that its training took and its steps; `settings` are others of it. Where there is a
+    `budget` of seconds, `steps` are those that it takes about. After the part `together` its state is put into `state`,
+    from where it goes on if that has one already."""
     hashed, usual = config.encoding == "hash", recipe(config.kind, "small", config.encoding)
     optimiser = usual.optimiser
     if not hashed:
@@ -611,21 +676,23 @@ def train(config: ModelConfig, scene: Scene, seed: int, steps: int, rays: int, t
     batch = RayBatchConfig(rays=rays, crop_steps=crop_steps)
     if isinstance(usual.batch, BatchConfig):  # as many rays as make up its samples
         batch = usual.batch
-    training = TrainingConfig(**{"steps": steps, "seed": seed, "batch": batch, "optimiser": optimiser} | settings)
+    length = {"steps": steps} if budget is None else {"seconds": budget}
+    training = TrainingConfig(**{**length, "seed": seed, "batch": batch, "optimiser": optimiser} | settings)
     model = make_model(scene, config, seed=seed)
     if not together:
-        return model, fit(model, scene, training).seconds
+        last = fit(model, scene, training)
+        return model, last.seconds, last.step
     trainer = trainer_for(model, scene, training)
     warm_up(trainer)
-    if begun:
-        trainer.load_state_dict(begun)
+    if state:
+        trainer.load_state_dict(state)
     else:
         while trainer.progress < together:
             trainer.step()
-        begun.update(copy.deepcopy(trainer.state_dict()))
+        state.update(copy.deepcopy(trainer.state_dict()))
     go_on(trainer)
     keep_average(trainer)
-    return model, trainer.seconds
+    return model, trainer.seconds, trainer.steps_done
 
 
 def gap(bar: Bar, scores: dict[str, dict[str, float]]) -> float:
@@ -640,6 +707,16 @@ def gap(bar: Bar, scores: dict[str, dict[str, float]]) -> float:
     if worse is None:
         return -better[bar.score] if bar.least < 0 else better[bar.score]
     return better[bar.score] - worse[bar.score]
+
+
+def kept_figures(path: Path | None, about: dict) -> dict[str, dict[str, dict[str, float]]]:
+    """By seed and arm, those of the same experiment that was stopped. SystemExit where those of another would be lost.
+    """
+    kept = json.loads(path.read_text()) if path is not None and path.exists() else {"about": about, "seeds": {}}
+    if kept["about"] != about:
+        raise SystemExit(f"{path} has figures of {json.dumps(kept['about'])}, which would be lost; give another "
+                         "--output")
+    return kept["seeds"]
 
 
 def of_arms(experiment: Experiment, names: list[str]) -> Experiment:
@@ -674,6 +751,8 @@ def main():
     parser.add_argument("experiment", choices=EXPERIMENTS, help="which of those above")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each arm; %(default)s by default")
     parser.add_argument("--steps", type=int, help="of each training; by default those of the experiment")
+    parser.add_argument("--seconds", type=float, help="of processor time of each training, in place of steps; of all "
+                        "threads together, so that with --threads 1 others may run beside it")
     parser.add_argument("--arms", nargs="+", metavar="ARM", help="train these alone; by default all")
     parser.add_argument("--rays", type=int, help="of each step; by default those of the experiment")
     parser.add_argument("--scene", type=Path, help="folder of another scene for the experiments that show one above")
@@ -693,6 +772,10 @@ def main():
     counts = (settings.seeds, settings.steps, settings.rays, settings.threads)
     if any(count is not None and count < 1 for count in counts):
         parser.error("--seeds, --steps, --rays and --threads must be at least 1")
+    if settings.seconds is not None:
+        if not settings.seconds > 0 or settings.steps is not None or settings.backend != "cpu":
+            parser.error("--seconds must be more than 0, stands in the place of --steps, and counts the time of a CPU")
+        Clock.now = staticmethod(time.process_time)
     if settings.scene is not None and not settings.scene.exists():
         parser.error(f"{settings.scene} does not exist; give the folder of a scene")
     if settings.arms:
@@ -703,24 +786,24 @@ def main():
         experiment = of_arms(experiment, settings.arms)
     steps, rays = settings.steps or experiment.steps, settings.rays or experiment.rays
     runtime.init(settings.backend, threads=settings.threads)
-    about = {"experiment": settings.experiment, "scene": settings.scene and settings.scene.name, "steps": steps,
+    length = {"steps": steps} if settings.seconds is None else {"seconds": settings.seconds}
+    about = {"experiment": settings.experiment, "scene": settings.scene and settings.scene.name, **length,
              "rays": rays, "threads": settings.threads,
              "machine": machine() if settings.backend == "cpu" else device_name()}
-    kept = json.loads(settings.output.read_text()) if settings.output and settings.output.exists() else {}
-    found = kept["seeds"] if kept.get("about") == about else {}
+    found = kept_figures(settings.output, about)
     scene = experiment.scene(settings)
     for seed in range(settings.seeds):
-        begun: dict = {}
+        state: dict = {}
         for arm, config in experiment.arms.items():
             late = settings.minutes is not None and time.monotonic() - begun > 60 * settings.minutes
             if late or arm in found.get(str(seed), {}):
                 continue
             seen = experiment.seen[arm](scene) if arm in experiment.seen else scene
-            model, seconds = train(config, seen, seed, steps, rays, experiment.together, begun,
-                                   **experiment.training.get(arm, {}))
+            model, seconds, taken = train(config, seen, seed, steps, rays, settings.seconds, experiment.together, state,
+                                          **experiment.training.get(arm, {}))
             scores = experiment.scores(model, scene)
             found.setdefault(str(seed), {})[arm] = scores
-            print(f"seed {seed}, {arm}: {scores}, {seconds:.0f} s of training", flush=True)
+            print(f"seed {seed}, {arm}: {scores}, {taken} steps in {seconds:.0f} s", flush=True)
             if settings.pictures and seed == 0:
                 settings.pictures.mkdir(parents=True, exist_ok=True)
                 view = render_view(model, scene.model_cameras("test"), 0, background=GREY[scene.background],

@@ -63,6 +63,35 @@ def test_masks_are_scored_by_what_they_leave_out_over_all_thresholds(monkeypatch
     assert experiments.mask_scores(None, scene)["static left out, %"] == pytest.approx(100 * 6 / 40)
 
 
+def test_a_photo_of_another_place_is_found_by_its_errors(monkeypatch):
+    """The limit is 48 times the median of what is shown and not as good as exact, here 0.048."""
+    photos = SimpleNamespace(images=SimpleNamespace(image=lambda n: Photo.picture))
+    errors = [np.where(Photo.picture[..., 3] > 0, 1e-3, 0.0) for _ in range(20)]
+    monkeypatch.setattr(experiments, "photo_errors", lambda model, scene: errors)
+    for value, named, left in ((0.5, 1.0, 50.0), (0.04, 1.0, 0.0), (1e-3, 0.0, 0.0)):
+        errors[experiments.STRANGER] = np.full((9, 8), value)
+        errors[experiments.STRANGER][::2] = min(value, 0.03)
+        found = experiments.strangers_found(None, SimpleNamespace(splits={"train": photos}))
+        assert found["named alone"] == named and found["of the others, %"] == 0
+        assert found["left out of it, %"] == pytest.approx(100 * 4 / 9 if left else 0)
+        assert found["times the median"] == pytest.approx(errors[experiments.STRANGER].mean() / np.mean(errors[0]))
+
+
+def test_figures_of_another_experiment_are_not_lost(tmp_path):
+    file, about = tmp_path / "figures.json", {"experiment": "wild", "scene": None, "seconds": 120.0}
+    assert experiments.kept_figures(None, about) == {} == experiments.kept_figures(file, about)
+    file.write_text(json.dumps({"about": about, "seeds": {"0": {"NeRF, both": {"PSNR": 20.0}}}}))
+    assert experiments.kept_figures(file, about) == {"0": {"NeRF, both": {"PSNR": 20.0}}}
+    with pytest.raises(SystemExit, match=r"has figures of .*120\.0.*, which would be lost; give another --output"):
+        experiments.kept_figures(file, about | {"seconds": 360.0})
+
+
+@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS.values(), ids=experiments.EXPERIMENTS)
+def test_an_experiment_speaks_of_arms_that_it_has(experiment):
+    named = {bar.better for bar in experiment.bars} | {bar.worse for bar in experiment.bars} - {None}
+    assert named | experiment.training.keys() | experiment.seen.keys() <= experiment.arms.keys()
+
+
 def test_distances_from_measured_points_are_those_of_the_nearest_both_ways():
     pytest.importorskip("trimesh", reason="the library of meshes is not installed: pip install 'taichi-nerf[geometry]'")
     import measured
@@ -208,6 +237,7 @@ def test_a_camera_sees_what_is_in_its_picture_and_not_behind_something():
     ("defaults.py objects --data nowhere", "nowhere is no folder; give the one of the scenes"),
     ("experiments.py moving --scene nowhere", "nowhere does not exist; give the folder of a scene"),
     ("experiments.py moving --steps 0", "--steps, --rays and --threads must be at least 1"),
+    ("experiments.py wild --steps 9 --seconds 9", "--seconds must be more than 0, stands in the place of --steps"),
     ("measured.py --data . --runs depth=nowhere", "there is no run nowhere"),
 ])
 def test_a_benchmark_that_cannot_begin_says_why(monkeypatch, capsys, command, said):

@@ -32,7 +32,7 @@ from taichi_nerf.cli.main import COMMANDS, _defaults, _name
 from taichi_nerf.cli.meant import OTHERS_CALL_IT, meant
 from taichi_nerf.cli.render import _panorama
 from taichi_nerf.cli.stop import Interruption
-from taichi_nerf.cli.train import _default_folders, _made, _Reporter, _tell_idle
+from taichi_nerf.cli.train import _default_folders, _made, _name_strangers, _Reporter, _tell_idle
 from taichi_nerf.cli.view import _wait_for_model
 from taichi_nerf.config import SYSTEMS, DepthConfig, few_view_settings, flattened
 from taichi_nerf.data import load_scene
@@ -597,6 +597,26 @@ def other_runs(scene_folder, tmp_path_factory):
         command += ["--test-every", "4", "--orbit-frames", "2", "--threads", "1", "--output", folder / name]
         assert cli.main([str(part) for part in command]) == 0
     return {name: folder / name for name in settings}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options, codes, pages", [
+    ((), {"appearance", "transient"}, {"lights.png", "uncertainty.png"}),
+    (("--model.no-transient",), {"appearance"}, {"lights.png"}),
+    (("--model.appearance", "0"), {"transient"}, {"uncertainty.png"})], ids=["NeRF-W", "NeRF-A", "NeRF-U"])
+def test_a_run_of_nerf_w_shows_lights_and_where_it_is_unsure(scene_folder, tmp_path, options, codes, pages):
+    """As far as it has either."""
+    run = tmp_path / "wild"
+    command = ["train", scene_folder, "--model", "nerf-w", *"--model.field.width 8 --model.field.depth 2".split(),
+               *"--model.coarse-samples 4 --model.fine-samples 4 --model.transient-width 8 --batch.rays 32".split(),
+               *options, "--steps", "3", "--orbit-frames", "0", "--threads", "1", "--output", run]
+    assert cli.main([str(part) for part in command]) == 0
+    weights = load_file(run / "model.safetensors")
+    assert {name.split(".")[1] for name in weights if name.startswith("codes.")} == codes
+    assert any(name.startswith("transient.") for name in weights) == ("transient" in codes)
+    assert {path.name for path in run.glob("*.png")} == pages
+    if "uncertainty.png" in pages:  # six photos, two in a row, each with three pictures of the model
+        assert opened(run / "uncertainty.png").shape == (3 * 152, 8 * 132 + 28, 3)
 
 
 @pytest.mark.parametrize("name", ["nerf", "mip-nerf", "mip-nerf-360"])
@@ -1425,6 +1445,42 @@ def test_a_robust_training_is_kept_by_its_run_and_says_where_it_cannot_help(scen
     assert "from 1 to 64, got 0" in refused(capsys, *command[:3], "--trim.patch", "0")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kept, said", [
+    ([0, 3], ("2 photos are too few to tell whether their light differs", "--robust leaves out nothing, as no")),
+    ([2] * 6, ("photos of neighbouring cameras differ by 0.00 stops", "all 6 cameras stand at one place"))],
+    ids=["two photos", "all alike"])
+def test_photos_that_can_tell_nothing_are_trained_on_with_a_warning(scene_folder, tmp_path, capsys, kept, said):
+    folder = tmp_path / "few"
+    shutil.copytree(scene_folder, folder)
+    cameras = json.loads((folder / "transforms_train.json").read_text())
+    frames = [dict(cameras["frames"][n], file_path=f"./train/x_{place}") for place, n in enumerate(kept)]
+    for place, n in enumerate(kept):
+        shutil.copy(folder / "train" / f"r_{n}.png", folder / "train" / f"x_{place}.png")
+    (folder / "transforms_train.json").write_text(json.dumps({**cameras, "frames": frames}))
+    command = ["train", folder, "--robust", "--appearance", "--steps", "3", "-o", tmp_path / "run", *SMALL]
+    assert cli.main([str(part) for part in command]) == 0
+    heard = capsys.readouterr().err
+    assert all(sentence in heard for sentence in said), heard
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 3
+
+
+@pytest.mark.parametrize("count, far, named", [
+    (6, [2], "r_2: the model comes far less near to it than to the other photos"),
+    (30, [4, 3], "r_4, r_3: the model comes far less near to them than"),
+    (30, range(10), "r_0, r_1, r_2, r_3, r_4, r_5, r_6, r_7 and 2 more: the model comes far less near to them"),
+    (6, [], None)])
+def test_photos_that_the_training_did_not_come_near_to_are_named(monkeypatch, capsys, count, far, named):
+    errors = np.full(count, 1e-3)
+    errors[list(far)] = 0.5 - 0.01 * np.arange(len(far))
+    split = SimpleNamespace(images=SimpleNamespace(names=[f"r_{n}" for n in range(count)]))
+    monkeypatch.setattr("taichi_nerf.training.strangers.photo_errors", lambda trainer, split: errors)
+    _name_strangers(SimpleNamespace(splits={"train": split}), None)
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {named}") if named else said == ""
+    assert not named or said.endswith("look, and leave out what does not belong\n")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
 @pytest.mark.parametrize("name", ["cameras.json", "model.safetensors", "path.json"])
 def test_a_pipe_in_the_place_of_a_file_of_a_run_is_not_waited_for(run, tmp_path, capsys, name):
@@ -1582,11 +1638,36 @@ def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_fol
     assert protocol["fitted_to_test_images"] == "pose and exposure and appearance, to the left halves"
 
 
-@pytest.mark.slow
-def test_fitting_the_light_of_a_photo_says_how_long_it_takes(capsys, scene_folder, tmp_path):
+@pytest.fixture
+def lit_run(scene_folder, tmp_path, monkeypatch):
+    """A run of 2 steps whose photos have codes of appearance that are far apart from the start."""
+    monkeypatch.setattr("taichi_nerf.fields.codes.DEVIATION", 3.0)
     run = str(tmp_path / "run")
     assert cli.main(["train", str(scene_folder), "--steps", "2", "--test-every", "4", "--output", run,
                      "--model.appearance", "2", *SMALL, "--orbit-frames", "0"]) == 0
+    return run
+
+
+@pytest.mark.slow
+def test_from_one_light_to_another_the_ends_are_those_of_each_photo_alone(lit_run, tmp_path):
+    """The first frame is in the light of the first photo, the last in that of the last."""
+    def frames(name: str, *photos: str) -> list[np.ndarray]:
+        assert cli.main(["render", lit_run, "--appearance", *photos, "--frames", "2", "--size", "8", "8", "-o",
+                         str(tmp_path / name)]) == 0
+        return [opened(path) for path in sorted((tmp_path / name).glob("*.png"))]
+
+    first, last = frames("first", "r_0"), frames("last", "r_3")
+    shown = frames("both", "r_0", "r_3")
+    assert len(shown) == 2
+    np.testing.assert_array_equal(shown[0], first[0])
+    np.testing.assert_array_equal(shown[1], last[1])
+    assert all(np.abs(one.astype(int) - other).max() > 8 for one, other in zip(first, last))
+
+
+@pytest.mark.slow
+def test_fitting_the_light_of_a_photo_says_how_long_it_takes(capsys, scene_folder, lit_run, tmp_path):
+    run = lit_run
+    assert len(np.unique(opened(tmp_path / "run" / "lights.png").reshape(-1, 3), axis=0)) > 100
     capsys.readouterr()
     photo = load_scene(scene_folder, test_every=4).splits["test"].images.names[0]
     assert cli.main(["render", run, "--appearance", f"test/{photo}", "--frames", "1", "--size", "8", "8", "-o",

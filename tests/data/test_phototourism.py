@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from taichi_nerf.data import load_scene
+from taichi_nerf.data.photometry import judge_light
 from taichi_nerf.errors import UserError
 
 from .captures import write_phototourism
 
-pytest.importorskip("pycolmap")
+pycolmap = pytest.importorskip("pycolmap")
 
 
 def test_the_split_is_the_tables_and_ids_are_the_models(tmp_path):
@@ -73,6 +74,31 @@ def test_what_undistorting_leaves_beside_a_model_is_no_such_folder(tmp_path):
     (tmp_path / "dense" / "images").rename(tmp_path / "images")
     (tmp_path / "dense" / "images").mkdir()
     assert load_scene(tmp_path).format == "colmap"
+
+
+@pytest.mark.slow
+def test_photos_of_a_church_by_ten_people(real_data, tmp_path):
+    """By its table; and without it, by the names. Ids are those of the model, which COLMAP itself reads here."""
+    folder = real_data("phototourism_mini/sacre_coeur_10")
+    model = pycolmap.Reconstruction(folder / "dense" / "sparse").images.values()
+    ids = {image.name.removesuffix(".jpg"): image.image_id for image in model}
+    names = sorted(ids)
+    (tmp_path / "dense").symlink_to(folder / "dense")
+    scenes = load_scene(folder), load_scene(tmp_path)
+    held_out = [name for name in names if name in ("17295357_9106075285", "60584745_2207571072")], names[::8]
+    for scene, tests in zip(scenes, held_out):
+        assert scene.format == "phototourism" and scene.splits["test"].images.names == tuple(tests)
+        assert sorted([*scene.splits["train"].images.names, *tests]) == names
+        for split in scene.splits.values():
+            for n, name in enumerate(split.images.names):
+                assert split.ids["appearance"][n] == ids[name]
+                with Image.open(folder / "dense" / "images" / f"{name}.jpg") as photo:
+                    assert tuple(split.cameras.size[n]) == photo.size
+                    assert split.images.image(n).shape[:2] == photo.size[::-1]
+    assert [scene.held_out for scene in scenes] == [False, True]
+    assert "without a table (*.tsv) of its split: every 8th image is held out" in " | ".join(scenes[1].notes)
+    light = judge_light(scenes[0].splits["train"])
+    assert light.differing == "codes" and "the photos have 7 sizes" in light.why
 
 
 @pytest.mark.slow

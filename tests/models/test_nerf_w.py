@@ -1,6 +1,7 @@
 """NeRF in the wild: its values against the reference, its loss, and what it leaves out of pictures."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -13,11 +14,25 @@ from taichi_nerf.reference.models import nerf_w as reference
 from taichi_nerf.types import Batch, Rays, Seeds, Shot, Standing
 
 from . import test_family
-from .test_family import DEEP, DIRECTION_LEVELS, HASH, LEVELS, SKIP, assert_pictures, box_bounds, make_rays
+from .test_family import (
+    DEEP,
+    DEGREE,
+    DIRECTION_LEVELS,
+    GRID,
+    HASH,
+    LEVELS,
+    SKIP,
+    assert_pictures,
+    box_bounds,
+    make_rays,
+)
 
 PHOTOS = 3
 CONFIG = NeRFWConfig(field=DEEP, coarse_samples=8, fine_samples=6, appearance=4, transient_code=3, transient_width=16,
                      transient_layers=2)
+FIELDS = {  # each with its reference; the hash grid is of the box [-1, 1]^3, whose side is 2
+    "deep": (DEEP, partial(reference.deep_field, skip=SKIP, levels=LEVELS, direction_levels=DIRECTION_LEVELS)),
+    "hash": (HASH, partial(reference.hash_field, side=2, grid={**GRID, "max_resolution": 16}, degree=DEGREE))}
 STANDING = Standing(step=40, progress=0.4, seeds=Seeds(0, 5, 0))
 
 full_precision = test_family.full_precision
@@ -45,15 +60,17 @@ def given(backend, rays, **ids):
     return Rays(backend.tensor(rays.origins), backend.tensor(rays.directions), None, shot)
 
 
+@pytest.mark.parametrize("encoding", FIELDS)
 @pytest.mark.parametrize("seed", [None, 5])
-def test_it_renders_what_its_reference_does(backend, rays, seed):
-    model = prepared(backend)
+def test_it_renders_what_its_reference_does(backend, rays, seed, encoding):
+    config, field = FIELDS[encoding]
+    model = prepared(backend, dataclasses.replace(CONFIG, field=config))
     state = {name: value.double().cpu() for name, value in model.state_dict().items()}
     near, far = box_bounds(rays)
     with torch.no_grad():
         *expected, training = reference.nerf_w(
             state, 2 * rays.origins, rays.directions, near, far, torch.arange(len(rays)) % PHOTOS, coarse=8, fine=6,
-            skip=SKIP, levels=LEVELS, direction_levels=DIRECTION_LEVELS, last="bounded", seed=seed)
+            field=field, last="bounded", seed=seed)
         pixels = model.render(given(backend, rays), None if seed is None else STANDING)
     if seed is None:
         assert_pictures(backend, pixels.levels, expected, 2)

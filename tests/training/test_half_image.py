@@ -7,12 +7,17 @@ import pytest
 import torch
 
 from taichi_nerf.data.alignment import pose_errors
+from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.disturb import jitter_exposure, with_split
 from taichi_nerf.data.scene import Images
+from taichi_nerf.models.views import render_view
+from taichi_nerf.pictures import to_uint8
 from taichi_nerf.training.evaluate import evaluate, right_half
 from taichi_nerf.training.half_image import fit_left_halves
+from taichi_nerf.types import Shot
 
 from .test_evaluate import make_ball, make_scene
+from .test_lights import make_lit
 
 SIZE = (24, 20)
 
@@ -70,6 +75,34 @@ def test_right_halves_have_no_say(model, per_pixel):
     found = [fit_left_halves(model, scene, split, **settings) for split in (test, with_right_halves_painted(test))]
     assert torch.equal(found[0].stops, found[1].stops)
     np.testing.assert_array_equal(found[0].cameras.camera_to_world, found[1].cameras.camera_to_world)
+
+
+@pytest.fixture
+def lit():
+    """A model with codes of appearance, and a scene whose test images show it in lights that no training image has."""
+    scene = builtin_scene(resolution=12, views=(4, 0, 2), samples_per_pixel=1)
+    model, test, images = make_lit(scene), scene.splits["test"], []
+    for n, change in enumerate(([0.8, -0.6, 0.4], [-0.5, 0.7, 0.6])):
+        light = Shot.single(codes={"appearance": model.codes["appearance"].mean.detach() + torch.tensor(change)})
+        view = render_view(model, scene.model_cameras(test.cameras), n, background=1.0, shot=light)
+        images.append(np.concatenate([to_uint8(view.colour), np.full((12, 12, 1), 255, np.uint8)], axis=2))
+    return model, with_split(scene, replace(test, images=Images.from_list(images, test.images.names)))
+
+
+def test_codes_of_left_halves_are_found_and_right_halves_scored(lit):
+    model, scene = lit
+    test = scene.splits["test"]
+    fit = fit_left_halves(model, scene, test, appearance=True, steps=60, rays=72, appearance_rate=0.1)
+    scores = [evaluate(model, scene, halves=halves) for halves in (fit_left_halves(model, scene, test), fit)]
+    assert (np.subtract(scores[1].psnr, scores[0].psnr) > 3).all(), [score.psnr for score in scores]
+    assert scores[1].protocol["fitted_to_test_images"] == "appearance, to the left halves"
+
+
+def test_right_halves_have_no_say_in_codes(lit):
+    model, scene = lit
+    found = [fit_left_halves(model, scene, split, appearance=True, steps=5, rays=64).shots.codes["appearance"]
+             for split in (scene.splits["test"], with_right_halves_painted(scene.splits["test"]))]
+    assert torch.equal(*found) and (found[0] - model.codes["appearance"].mean).abs().max() > 0.01
 
 
 def test_the_model_is_left_as_it_is(model):

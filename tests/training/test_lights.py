@@ -39,6 +39,11 @@ def scene():
 
 @pytest.fixture
 def model(scene):
+    return make_lit(scene)
+
+
+def make_lit(scene):
+    """A model in whose pictures the light of a photo counts, on one thread."""
     runtime.init("cpu", torch.float32, threads=1)
     model = make_model(scene, CONFIG, seed=1)
     with torch.no_grad():

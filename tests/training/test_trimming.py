@@ -20,6 +20,8 @@ from .conftest import BATCH, SMALL
 from .test_checkpoint import assert_same
 from .test_family import SMALL as FAMILY
 from .test_family import default_training
+from .test_moving import SMALL as MOVING
+from .test_moving import scene as moving_scene  # noqa: F401
 
 N = 8
 LATE = Standing(step=10**6, progress=1.0, seeds=Seeds(1, 2, 3))  # nothing is let in by chance any more
@@ -101,10 +103,18 @@ def test_where_nothing_would_count_all_does():
 def test_early_in_the_training_everything_counts_and_then_less_and_less():
     error = torch.ones(N, N)
     error[0, 0] = 0.0
-    shares = [kept(error, standing=dataclasses.replace(LATE, step=step, progress=0.0))[0].float().mean()
-              for step in (0, 1, 10**6)]
-    assert shares[0] == 1 and shares[2] == 1 / N**2
     trimming = kept(error)[1]
+
+    def share(step: int, seed: int) -> float:
+        """Of the pixels that count, where they would not later on."""
+        standing = dataclasses.replace(LATE, step=step, progress=0.0, seeds=Seeds(1, seed, 3))
+        return float(kept(error, standing=standing)[0][error > 0].float().mean())
+
+    assert share(0, 2) == 1 and share(10**6, 2) == 0
+    for step in (100, 350, 1000):
+        shares = [share(step, seed) for seed in range(8)]
+        warm = trimming.warm(dataclasses.replace(LATE, step=step, progress=0.0))
+        assert abs(np.mean(shares) - warm) < 0.1 and len(set(shares)) > 1
     warm = [trimming.warm(dataclasses.replace(LATE, step=step, progress=progress))
             for step, progress in ((0, 0.0), (10, 0.01), (10, 0.05), (1000, 0.05))]
     assert warm == pytest.approx(np.exp([0, -0.2, -1, -2]))
@@ -208,15 +218,19 @@ def test_a_robust_training_goes_on_exactly_where_it_stood(make_trainer, kind):
     assert_same(second, straight)
 
 
-@pytest.mark.parametrize("name", ["nerf", "mip-nerf", "mip-nerf-360"])
-def test_every_model_learns_from_what_counts_alone(name, small_scene):
+ALL = {"instant-ngp": SMALL, **FAMILY, **MOVING}
+FEW = {"nerf", "nerf-w", "mip-nerf", "mip-nerf-360", "block-nerf", "instant-ngp", "t-nerf"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in ALL])
+def test_every_model_learns_from_what_counts_alone(name, small_scene, moving_scene):  # noqa: F811
     """The loss of the colour is that of the pixels that count, whatever the others show."""
-    config = FAMILY[name]
-    trainer = trainer_for(make_model(small_scene, config), small_scene, default_training(config, steps=20, **ROBUST))
+    config, scene = ALL[name], moving_scene if name in MOVING else small_scene
+    trainer = trainer_for(make_model(scene, config), scene, default_training(config, steps=20, **ROBUST))
     trainer.trimming.threshold.fill_(0.01)
     batch = trainer.batches.draw(LATE)
     with torch.no_grad():
-        pixels = trainer.model.render(batch.rays)
+        pixels = trainer.model.render(batch.rays, LATE)
         batch = trainer.trimming.weigh(pixels, batch, LATE)
         assert 0 < batch.kept.mean() < 1
         spoilt = dataclasses.replace(batch, rgba=torch.where(batch.kept[:, None] > 0, batch.rgba, 1 - batch.rgba))
