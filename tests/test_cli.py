@@ -828,6 +828,20 @@ def test_render_sees_through_glass(run, tmp_path, capsys):
     assert cli.main(["info", str(tmp_path / "64.glb")]) == 0
     said = capsys.readouterr().out
     assert "with one colour\n12 of its triangles are glass, which lets 75 % of the light pass" in said
+    box.visual.material.baseColorFactor, box.visual.material.name = [255, 128, 0, 255], "filter"
+    box.visual.material.alphaMode = "OPAQUE"
+
+    def transmits(tree):
+        tree["materials"][0]["extensions"] = {"KHR_materials_transmission": {"transmissionFactor": 1.0}}
+
+    trimesh.Scene(box).export(tmp_path / "filter.glb", tree_postprocessor=transmits)
+    assert cli.main(["render", str(run), "--frames", "1", "--size", "12", "12", *everything, "--insert",
+                     str(tmp_path / "filter.glb"), "--at", "0", "0", "0", "-o", str(tmp_path / "filter")]) == 0
+    assert "is not to be seen" not in capsys.readouterr().err
+    seen = opened(tmp_path / "filter" / "colour_0000.png")[6, 6].tolist()
+    assert seen == pytest.approx([255, 255 * (128 / 255) ** 2, 0], abs=1.5)
+    assert cli.main(["info", str(tmp_path / "filter.glb")]) == 0
+    assert "glass, which lets 100 % of the light pass, tinted by its colour" in capsys.readouterr().out
 
 
 def test_render_says_what_of_glass_is_not_seen(run, tmp_path, capsys):
