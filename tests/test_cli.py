@@ -1481,6 +1481,20 @@ def test_every_public_name_exists():
         taichi_nerf.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize(("learned", "coded", "shared", "told"), [
+    (False, False, False, False), (True, False, False, True), (False, True, False, True), (False, True, True, False)])
+def test_scores_of_photos_in_unknown_light_say_so(learned, coded, shared, told):
+    """Where exposures are learned, or codes that the scored photos do not share with training photos."""
+    from types import SimpleNamespace as Made
+
+    from taichi_nerf.cli.scores import unknown_light
+
+    split = Made(ids={"appearance": np.zeros(2, np.int32)}, time=None, exposure=None)
+    run = Made(config=Made(training=Made(exposure=Made(learned=learned))))
+    model = Made(codes={"appearance": None} if coded else {}, shares=lambda name, ids: shared)
+    assert ["taichi-nerf eval --half-image" in line for line in unknown_light(run, model, split)] == [True] * told
+
+
 @pytest.mark.slow
 def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_folder, tmp_path):
     """Poses, lenses and exposures, in a run that goes on; its refined cameras are a scene of their own."""
@@ -1489,7 +1503,8 @@ def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_fol
                    "--exposure.learned", "--model.appearance", 3)
     command = ("train", scene_folder, "--steps", 4, "--test-every", 2, "--output", folder, *corrections, *SMALL)
     assert cli.main([str(part) for part in command]) == 0
-    assert "fitted to the test images: nothing" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "fitted to the test images: nothing" in said and "taichi-nerf eval --half-image" in said
     assert cli.main(["train", "--resume", str(folder), "--steps", "6"]) == 0
     assert json.loads((folder / "metrics.json").read_text())["steps"] == 6
     refined = load_scene(folder / "refined_transforms.json", test_every=0).splits["train"].cameras
