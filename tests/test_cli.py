@@ -850,6 +850,20 @@ def test_render_sees_through_glass(run, tmp_path, capsys):
     assert cli.main(["info", str(tmp_path / "64.glb")]) == 0
     said = capsys.readouterr().out
     assert "with one colour\n12 of its triangles are glass, which lets 75 % of the light pass" in said
+    box.visual.material.baseColorFactor, box.visual.material.name = [255, 128, 0, 255], "filter"
+    box.visual.material.alphaMode = "OPAQUE"
+
+    def transmits(tree):
+        tree["materials"][0]["extensions"] = {"KHR_materials_transmission": {"transmissionFactor": 1.0}}
+
+    trimesh.Scene(box).export(tmp_path / "filter.glb", tree_postprocessor=transmits)
+    assert cli.main(["render", str(run), "--frames", "1", "--size", "12", "12", *everything, "--insert",
+                     str(tmp_path / "filter.glb"), "--at", "0", "0", "0", "-o", str(tmp_path / "filter")]) == 0
+    assert "is not to be seen" not in capsys.readouterr().err
+    seen = opened(tmp_path / "filter" / "colour_0000.png")[6, 6].tolist()
+    assert seen == pytest.approx([255, 255 * (128 / 255) ** 2, 0], abs=1.5)
+    assert cli.main(["info", str(tmp_path / "filter.glb")]) == 0
+    assert "glass, which lets 100 % of the light pass, tinted by its colour" in capsys.readouterr().out
 
 
 def test_render_says_what_of_glass_is_not_seen(run, tmp_path, capsys):
@@ -1612,6 +1626,20 @@ def test_every_public_name_exists():
         taichi_nerf.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize(("learned", "coded", "shared", "told"), [
+    (False, False, False, False), (True, False, False, True), (False, True, False, True), (False, True, True, False)])
+def test_scores_of_photos_in_unknown_light_say_so(learned, coded, shared, told):
+    """Where exposures are learned, or codes that the scored photos do not share with training photos."""
+    from types import SimpleNamespace as Made
+
+    from taichi_nerf.cli.scores import unknown_light
+
+    split = Made(ids={"appearance": np.zeros(2, np.int32)}, time=None, exposure=None)
+    run = Made(config=Made(training=Made(exposure=Made(learned=learned))))
+    model = Made(codes={"appearance": None} if coded else {}, shares=lambda name, ids: shared)
+    assert ["taichi-nerf eval --half-image" in line for line in unknown_light(run, model, split)] == [True] * told
+
+
 @pytest.mark.slow
 def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_folder, tmp_path):
     """Poses, lenses and exposures, in a run that goes on; its refined cameras are a scene of their own."""
@@ -1620,7 +1648,8 @@ def test_corrections_are_trained_exported_and_scored_by_halves(capsys, scene_fol
                    "--exposure.learned", "--model.appearance", 3)
     command = ("train", scene_folder, "--steps", 4, "--test-every", 2, "--output", folder, *corrections, *SMALL)
     assert cli.main([str(part) for part in command]) == 0
-    assert "fitted to the test images: nothing" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "fitted to the test images: nothing" in said and "taichi-nerf eval --half-image" in said
     assert cli.main(["train", "--resume", str(folder), "--steps", "6"]) == 0
     assert json.loads((folder / "metrics.json").read_text())["steps"] == 6
     refined = load_scene(folder / "refined_transforms.json", test_every=0).splits["train"].cameras

@@ -54,7 +54,7 @@ def eval(command: Eval) -> int:
     from ..training.blocks import load_any
     from ..training.evaluate import evaluate
     from ..training.team import team_of
-    from .scores import lines, plain_scores, summary
+    from .scores import lines, plain_scores, summary, unknown_light
 
     with team_of() as team:
         with team.together():
@@ -73,7 +73,8 @@ def eval(command: Eval) -> int:
     if command.json:
         result_json(scores)
     else:
-        result(*lines(scores), *summary(scores))
+        light = [] if command.half_image else unknown_light(run, model, scene.splits[command.split])
+        result(*lines(scores), *summary(scores), *light)
     return 0
 
 

@@ -102,7 +102,8 @@ class Render(Common):
     """By how much each box of --move is turned to the left around what is up, about its middle; by default 0."""
     insert: Annotated[tuple[Path, ...], arg(metavar="OBJECT [OBJECT ...]", help_behavior_hint="")] = ()
     """What is put into the field: meshes in GLB, glTF, OBJ (y up), PLY, STL (z up), and points in PLY without faces, as
-    discs. Transparent materials of GLB and glTF are glass, through which one sees, without refraction."""
+    discs. Transparent materials of GLB and glTF are glass, through which one sees, without refraction, and in its
+    colour where it transmits."""
     at: Annotated[tuple[float, ...], arg(metavar="X Y Z", help_behavior_hint="")] = ()
     """Where the origin of each object lies, in the world of the scene's file."""
     scale: Annotated[tuple[float, ...], arg(metavar="S", help_behavior_hint="")] = ()
@@ -433,9 +434,9 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
         if points is not None and points.left_out:
             say(f"taichi-nerf: {quoted(path)}: left out, since their places are not finite: {points.left_out} of "
                 f"{points.left_out + len(points.position)} points")
-        if mesh.opacity is not None and not mesh.opacity.any():
+        if mesh.opacity is not None and mesh.tinted is None and not mesh.opacity.any():
             say(f"taichi-nerf: {quoted(path)} lets all light pass, and is not to be seen: glass has its colour by its "
-                "alpha here, and mirrors nothing")
+                "alpha or its transmission here, and mirrors nothing")
         if mesh.clear_corners:
             say(f"taichi-nerf: {quoted(path)}: the alpha of its corners' colours counts for nothing; what is glass "
                 "says so by its material, in GLB or glTF (alphaMode BLEND, or KHR_materials_transmission)")

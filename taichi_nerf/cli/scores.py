@@ -1,10 +1,17 @@
 """Scores as plain values, and as a table."""
 
+from typing import TYPE_CHECKING
+
 from ..data.json_files import short
 from ..data.multiscale import scale_words
 from ..errors import UserError
 from ..metrics import WINDOW
+from ..models.shots import unseen_shots
 from ..training.evaluate import Evaluation, scored_sentence
+
+if TYPE_CHECKING:
+    from ..data.scene import Split
+    from ..training.folder import RunFolder
 
 OF_SOME = {"psnr_moving": "PSNR of what moves", "psnr_co_seen": "PSNR of what is co-seen",
            "ssim_co_seen": "SSIM of that"}
@@ -85,6 +92,15 @@ def _of_motion(motion: dict | None) -> list[str]:
     return [f"correspondence of what moves: {motion['error']:.4f} world units off ({motion['still']:.4f} if nothing "
             f"moved), {motion['found']:.1%} within 5 % of the picture's side; the warp is inverted to "
             f"{motion['residual']:.1g}"]
+
+
+def unknown_light(run: "RunFolder", model, split: "Split") -> list[str]:
+    """A line where photos have lights of their own, and those of the photos of `split` are not known."""
+    coded = "appearance" in getattr(model, "codes", {}) and "appearance" not in unseen_shots(split, model).ids
+    if not (coded or run.config.training.exposure.learned):
+        return []
+    return ["these photos have lights of their own, which count as errors here: taichi-nerf eval --half-image fits "
+            "them to left halves, and scores right ones"]
 
 
 def of_scales(scores: dict) -> list[str]:

@@ -550,7 +550,7 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
     from ..training.evaluate import evaluate
     from ..training.files import write_json
     from ..training.folder import METRICS_FILE
-    from .scores import plain_scores, summary
+    from .scores import plain_scores, summary, unknown_light
 
     if "test" in scene.splits:
         with Progress("evaluating") as line:
@@ -560,7 +560,7 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
         scores = plain_scores(evaluation, about, run.default_every("test"))
         if trainer.team.first:
             write_json(run.path / METRICS_FILE, scores)
-        result(*summary(scores))
+        result(*summary(scores), *unknown_light(run, trainer.model, scene.splits["test"]))
     else:
         say("there are no test images: nothing is scored")
     if trainer.team.first:

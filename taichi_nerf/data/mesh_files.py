@@ -6,6 +6,7 @@ F triangles. Colours are sRGB in [0, 1].
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +15,20 @@ from .gltf import transmissions
 from .mesh_damage import check_sizes, readable
 from .opening import check_regular
 
-__all__ = ["GLTF", "Mesh", "check_there", "opacity_of", "read_mesh"]
+__all__ = ["GLTF", "Glass", "Mesh", "check_there", "glass_of", "read_mesh"]
 
 GREY = (0.7, 0.7, 0.7)  # of what has no colour
 GLTF = (".glb", ".gltf")
 Y_UP = (*GLTF, ".obj")  # whose files have y up; in others it is z
+
+
+class Glass(NamedTuple):
+    """What a material makes of the light that meets it; the rest passes as it came."""
+
+    opacity: float
+    """The part that ends here."""
+    tinted: float
+    """The part that passes in the colour of the material."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +48,11 @@ class Mesh:
     texture_of: np.ndarray
     """[F] int32: the texture that multiplies the colour; -1: none."""
     textures: tuple[np.ndarray, ...] = ()
-    """[H, W, 3] float32 each; [H, W, 4] where the fourth multiplies the opacity."""
+    """[H, W, 3] float32 each; [H, W, 4] where the fourth multiplies the opacity and what is tinted."""
     opacity: np.ndarray | None = None
     """[F] float64 in [0, 1] of glass; None: all is opaque."""
+    tinted: np.ndarray | None = None
+    """[F] float64 in [0, 1]: the part of the light that passes in the colour of the glass; None: nothing is tinted."""
     clear_corners: bool = False
     """Whether colours of corners or triangles have an alpha below 1, which counts for nothing: it is no glass."""
 
@@ -89,7 +101,7 @@ def check_there(path: Path | str) -> None:
 def _mesh_of(part, passing: Mapping[str | None, float]) -> Mesh:
     """A mesh of trimesh, whose glass lets pass so much by the names of materials."""
     faces = np.asarray(part.faces, np.int32)
-    opacity = opacity_of(part, passing)
+    glass = glass_of(part, passing)
     colours, uv, texture = _looks(part)
     coloured = part.visual if part.visual.kind in ("vertex", "face") else None
     return Mesh(vertices=np.asarray(part.vertices, np.float64), faces=faces,
@@ -97,7 +109,8 @@ def _mesh_of(part, passing: Mapping[str | None, float]) -> Mesh:
                 corner_colours=colours, corner_uv=uv,
                 texture_of=np.full(len(faces), -1 if texture is None else 0, np.int32),
                 textures=() if texture is None else (texture,),
-                opacity=None if opacity is None else np.full(len(faces), opacity),
+                opacity=None if glass is None else np.full(len(faces), glass.opacity),
+                tinted=None if glass is None or glass.tinted == 0 else np.full(len(faces), glass.tinted),
                 clear_corners=coloured is not None and bool((_colours(coloured)[:, 3] < 255).any()))
 
 
@@ -106,15 +119,20 @@ def _colours(visual) -> np.ndarray:
     return np.asarray(visual.vertex_colors if visual.kind == "vertex" else visual.face_colors)
 
 
-def opacity_of(part, passing: Mapping[str | None, float]) -> float | None:
-    """Of a mesh of trimesh, which the alpha of its texture multiplies; None where its material is not transparent."""
+def glass_of(part, passing: Mapping[str | None, float]) -> Glass | None:
+    """Of a mesh of trimesh; the alpha of its texture multiplies both parts. None where its material is not transparent.
+
+    As in glTF: alpha says how much of the surface is there, and lets the rest of the light pass as it came; of what is
+    there a transmission t passes, in the base colour (KHR_materials_transmission).
+    """
     material = getattr(part.visual, "material", None)
     blended = getattr(material, "alphaMode", None) == "BLEND"
     passed = passing.get(getattr(material, "name", None), 0.0)
     if not blended and passed == 0:
         return None
     factor = getattr(material, "baseColorFactor", None) if blended else None
-    return (1.0 if factor is None else float(factor[3]) / 255) * (1 - passed)
+    there = 1.0 if factor is None else float(factor[3]) / 255
+    return Glass(opacity=there * (1 - passed), tinted=there * passed)
 
 
 def _looks(part) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -151,9 +169,15 @@ def _joined(parts: list[Mesh]) -> Mesh:
     of = [np.where(part.texture_of < 0, -1, part.texture_of + start) for part, start in zip(parts, first_texture)]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts])
               for name in ("vertices", "corner_normals", "corner_colours", "corner_uv")}
-    opacity = None
-    if any(part.opacity is not None for part in parts):
-        opacity = np.concatenate([np.ones(len(part.faces)) if part.opacity is None else part.opacity for part in parts])
+
+    def of_faces(name: str, otherwise: float) -> np.ndarray | None:
+        found = [getattr(part, name) for part in parts]
+        if all(values is None for values in found):
+            return None
+        return np.concatenate([np.full(len(part.faces), otherwise) if values is None else values
+                               for part, values in zip(parts, found)])
+
     return Mesh(**arrays, faces=np.concatenate(faces).astype(np.int32), texture_of=np.concatenate(of).astype(np.int32),
-                opacity=opacity, textures=tuple(texture for part in parts for texture in part.textures),
+                opacity=of_faces("opacity", 1.0), tinted=of_faces("tinted", 0.0),
+                textures=tuple(texture for part in parts for texture in part.textures),
                 clear_corners=any(part.clear_corners for part in parts))

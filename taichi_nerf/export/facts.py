@@ -9,7 +9,7 @@ from PIL import Image
 from ..data.gltf import transmissions
 from ..data.json_files import number_of, read_object
 from ..data.mesh_damage import ELSE, check_sizes, readable
-from ..data.mesh_files import GLTF, opacity_of
+from ..data.mesh_files import GLTF, glass_of
 from ..data.opening import check_regular
 from ..data.ply import read_ply_points
 from ..errors import UserError
@@ -137,12 +137,13 @@ def _glass(path: Path, parts: list) -> list[str]:
     if path.suffix.lower() not in GLTF:
         return []
     passing = transmissions(path)
-    glass = [(len(part.faces), opacity) for part in parts if (opacity := opacity_of(part, passing)) is not None]
+    glass = [(len(part.faces), found) for part in parts if (found := glass_of(part, passing)) is not None]
     if not glass:
         return []
-    least, most = (round(100 * (1 - extreme(opacity for _, opacity in glass))) for extreme in (max, min))
+    least, most = (round(100 * (1 - extreme(found.opacity for _, found in glass))) for extreme in (max, min))
+    tinted = ", tinted by its colour" if any(found.tinted > 0 for _, found in glass) else ""
     return [f"{sum(faces for faces, _ in glass)} of its triangles are glass, which lets "
-            f"{least if least == most else f'{least} to {most}'} % of the light pass"]
+            f"{least if least == most else f'{least} to {most}'} % of the light pass{tinted}"]
 
 
 def _of_points(position: np.ndarray, left_out: int) -> list[str]:

@@ -3,6 +3,10 @@
 N discs; V views, each a map of the distances of surfaces. A disc is as wide as the voxels of which there is
 one disc each, so that neighbours just overlap, and much thinner along the normal. Its colour in B = bands^2 functions
 follows the colours of the field there in the directions of those views which see the disc, by least squares.
+
+A ray that grazes an outline has its median between what is in front and what is behind, and a thin thing makes discs
+wider than itself. Other views know: s of them have a surface where a disc is, and t see through it. Its opacity is
+multiplied by s / (s + 2 t), and it goes where that is little.
 """
 
 from collections.abc import Callable
@@ -26,13 +30,15 @@ LEAST_CONFIDENCE = 0.1  # of a point that becomes part of a disc
 WIDTH = 0.4  # standard deviation of a disc, of the side of its voxel
 THICKNESS = 0.15  # of its width
 FINENESS = 0.7  # side of the smallest voxels, of the width of a training image's pixel there
-COVER = 4.0  # optical depth of a surface
+COVER = 9.0  # optical depth of a surface
 LEAST_SOLID = 0.6  # part of that, where the field is thinner
 DILATION = 0.3  # square pixels that are added to variances
 INSET = 0.6  # pixels by which discs lie within the surface, whose outline would else be as much too far out
 NEAR_ENOUGH = 2.0  # voxels by which the distance that a view has may differ from that of the disc it sees
 BASE = 0.28209479177387814  # the harmonic of no direction
 DAMPING = 0.3  # views by which harmonics of other bands are held at 0
+OBJECTION = 2.0  # how many views that see a surface make up for one that sees through it
+LEAST_AGREED = 0.2  # of a disc that stays
 FACING = 0.1  # cosine from which on a disc faces a view
 
 
@@ -67,8 +73,10 @@ def surface_splats(field: Field, cameras: Cameras, *, rays: int, count: int, ban
         raise UserError(f"the training views of {field.scene.name} see no surface" + (" in the box" if box is not None
                         else "") + ": nothing is opaque; train longer, or give another --box")
     points, side, pixel = _discs(points, footprint, count)
+    there = _agreed(points.position, side, views)
+    points, side, pixel, there = (values[there >= LEAST_AGREED] for values in (points, side, pixel, there))
     density = field.at(points.position + field.scene.origin, time=time).density
-    opacity = np.clip(1 - np.exp(-density * side), LEAST_SOLID, 1) * _opacity(side / pixel)
+    opacity = np.clip(1 - np.exp(-density * side), LEAST_SOLID, 1) * there * _opacity(side / pixel)
     log_scales = np.log(WIDTH * side[:, None] * (1.0, 1.0, THICKNESS))
     inside = points.position - INSET * pixel[:, None] * points.normal
     return Splats(
@@ -165,9 +173,28 @@ def _harmonics(field: Field, points: PointCloud, side: np.ndarray, views: list[S
 
 def _seen(points: PointCloud, side: np.ndarray, view: SurfaceView) -> tuple[np.ndarray, np.ndarray]:
     """Which discs [M] a view sees, and unit directions [M, 3] towards them."""
+    direction, behind = _behind(points.position, view)
+    facing = (direction * points.normal).sum(axis=1) < -FACING
+    seen = np.flatnonzero(facing & (np.abs(behind) < NEAR_ENOUGH * side))
+    return seen, direction[seen]
+
+
+def _agreed(position: np.ndarray, side: np.ndarray, views: list[SurfaceView]) -> np.ndarray:
+    """[N]: s / (s + 2 t) of discs at positions [N, 3]; 1 where no view has a say."""
+    seen, through = np.zeros(len(position)), np.zeros(len(position))
+    for view in views:
+        _, behind = _behind(position, view)
+        seen += np.abs(behind) < NEAR_ENOUGH * side
+        through += behind >= NEAR_ENOUGH * side
+    return np.where(through > 0, seen / np.maximum(seen + OBJECTION * through, 1), 1.0)
+
+
+def _behind(position: np.ndarray, view: SurfaceView) -> tuple[np.ndarray, np.ndarray]:
+    """Unit directions [N, 3] from a view to positions [N, 3], and [N] how far behind each the surface is that the view
+    has there: infinite where it has none, NaN beside its picture."""
     camera = view.camera
     pose = camera.camera_to_world[0].astype(np.float64)
-    away = points.position - pose[:, 3]
+    away = position - pose[:, 3]
     right, up, back = (away @ pose[:, :3]).T
     distance = np.linalg.norm(away, axis=1)
     height, width = view.distance.shape
@@ -177,8 +204,5 @@ def _seen(points: PointCloud, side: np.ndarray, view: SurfaceView) -> tuple[np.n
     column, row = np.floor(np.clip(place, -1, (width, height))).astype(np.int64).T
     inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     pixel = np.where(inside, row * width + column, 0)
-    apart = np.abs(view.distance.reshape(-1)[pixel] - distance)  # infinite where the view meets nothing
-    direction = away / np.maximum(distance, 1e-12)[:, None]
-    facing = (direction * points.normal).sum(axis=1) < -FACING
-    seen = np.flatnonzero(inside & facing & (apart < NEAR_ENOUGH * side))
-    return seen, direction[seen]
+    behind = np.where(inside, view.distance.reshape(-1)[pixel] - distance, np.nan)
+    return away / np.maximum(distance, 1e-12)[:, None], behind

@@ -37,7 +37,8 @@ AROUND = (64, 32)  # pixels of the picture of what is around: far more than harm
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 Hidden = Callable[[Tensor, Tensor, Tensor], Tensor]
-# points [M, 3], directions [M, L, 3], distances [M, L] -> [M, L]: 1 where a surface lies nearer than that, else 0
+# points [M, 3], directions [M, L, 3], distances [M, L] -> [M, L, C]: 1 where a surface lies nearer than that, else 0;
+# C is 3 where glass hides of some channels more than of others, else 1
 
 
 class Light(Protocol):
@@ -48,7 +49,7 @@ class Light(Protocol):
         `number`."""
 
     def lost(self, points: Tensor, hidden: Hidden) -> Tensor:
-        """[M]: the share of all light that surfaces hide from points [M, 3] of the field."""
+        """[M, C]: the share of all light that surfaces hide from points [M, 3] of the field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +67,10 @@ class Lamp:
 
     def on(self, number: int, points: Tensor, normal: Tensor, hidden: Hidden) -> Tensor:
         towards, distance = self._rays(points)
-        facing = (towards * normal[:, None]).sum(dim=-1).clamp_min(0).mean(dim=1)
-        height = 0.5 + 0.5 * normal @ normal.new_tensor(self.up)
+        facing = (towards * normal[:, None]).sum(dim=-1).clamp_min(0).mean(dim=1, keepdim=True)
+        height = 0.5 + 0.5 * normal @ normal.new_tensor(self.up)[:, None]
         direct = facing * (1 - hidden(points + CLEAR * normal, towards, distance).mean(dim=1))
-        return (self.share * direct + (1 - self.share) * (GROUND + (1 - GROUND) * height))[:, None]
+        return self.share * direct + (1 - self.share) * (GROUND + (1 - GROUND) * height)
 
     def lost(self, points: Tensor, hidden: Hidden) -> Tensor:
         towards, distance = self._rays(points)
@@ -103,7 +104,7 @@ class Surroundings:
 
     def lost(self, points: Tensor, hidden: Hidden) -> Tensor:
         sky = self.sky.expand(len(points), -1, -1)
-        return hidden(points, sky, torch.full_like(sky[..., 0], torch.inf)) @ self.share
+        return hidden(points, sky, torch.full_like(sky[..., 0], torch.inf)).mT @ self.share
 
 
 @torch.no_grad()

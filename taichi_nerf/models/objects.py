@@ -10,7 +10,9 @@ opacity a the integral is split, and goes on behind it as it came:
 
     C = C_front + T_front (a c_surface + (1 - a) C_behind),    T_front = 1 - opacity of the field in front,
 
-several surfaces one after the other, of which the last that a ray meets may be opaque. With a light (`lights`) a
+several surfaces one after the other, of which the last that a ray meets may be opaque. Where glass is tinted, what
+passes in place of 1 - a is that of each channel (`surfaces`); of opacity, depth and weights it is the mean of the
+three, and what takes the rest of the light is the surface. With a light (`lights`) a
 surface casts its shadow: the light of c_i is darkened by the share of all light that it hides from the sample, and with
 it that of the ray's colour by the mean over its samples, weighed by w_i.
 
@@ -88,15 +90,16 @@ class WithObjects(nn.Module):
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         """Pixels of rays in model space, each the mean of `rays.per_pixel` of them; where all rays of a pixel see the
         same surface, or none, the field is looked at along their middle alone. The samples are those of the field;
-        `surfaces` [P] of the extras is how much of a pixel surfaces are, `normals` [P, 3] the sum of theirs by that."""
-        t, looks = self._layers(rays)  # [R, L], [R, L, 7]
+        `surfaces` [P] of the extras is how much of a pixel surfaces are, `normals` [P, 3] the sum of theirs by that,
+        `tint` [P, 3] as of `Pixels.over`."""
+        t, looks = self._layers(rays)  # [R, L], [R, L, 10]
         apart, together = self._sorted(t.unflatten(0, (-1, rays.per_pixel)))  # pixels
         of_apart = (apart[:, None] * rays.per_pixel + torch.arange(rays.per_pixel, device=t.device)).reshape(-1)
         lines = _one_after_the_other(alone(rays, of_apart), _middles(rays, together))
         ends = torch.cat([t[of_apart], mean_of(t, rays.per_pixel)[together]])
         shown = torch.cat([looks[of_apart], mean_of(looks, rays.per_pixel)[together]])
-        found, parts = self._composited(lines, ends, shown, standing)  # [.., 9]
-        pixels = found.new_empty(len(t) // rays.per_pixel, 9)
+        found, parts = self._composited(lines, ends, shown, standing)  # [.., 12]
+        pixels = found.new_empty(len(t) // rays.per_pixel, 12)
         pixels[apart] = mean_of(found[: len(of_apart)], rays.per_pixel)
         pixels[together] = found[len(of_apart) :]
         # the middle of a pixel counts as all of its rays
@@ -106,7 +109,7 @@ class WithObjects(nn.Module):
         packed, weights = gathered_samples(
             [(part, place[chosen], counts[chosen] * left) for part, chosen, left in parts], rays)
         return Pixels(colour=pixels[:, :3], opacity=pixels[:, 3], depth=pixels[:, 4], packed=packed, weights=weights,
-                      extras={"surfaces": pixels[:, 5], "normals": pixels[:, 6:]},
+                      extras={"surfaces": pixels[:, 5], "normals": pixels[:, 6:9], "tint": pixels[:, 9:]},
                       marched=sum(part.marched for part, *_ in parts))
 
     def density(self, positions: Tensor, *given) -> Tensor:
@@ -114,7 +117,7 @@ class WithObjects(nn.Module):
         return self.model.density(positions, *given)
 
     def _layers(self, rays: Rays) -> tuple[Tensor, Tensor]:
-        """Distances [R, L], infinite where there are no more, and looks [R, L, 7] of the surfaces that rays meet one
+        """Distances [R, L], infinite where there are no more, and looks [R, L, 10] of the surfaces that rays meet one
         after the other, down to the first opaque one, or to the last of MOST_LAYERS; `goes_on` is set where that one
         was not the last there is."""
         found = [self._seen(rays.origins, rays.directions)]
@@ -134,29 +137,30 @@ class WithObjects(nn.Module):
         return torch.stack(t, dim=1), torch.stack(looks, dim=1)
 
     def _seen(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance [R], infinite where there is none, and [R, 7] colour, normal on the side that is seen, and opacity
-        of the surface that each ray meets first."""
+        """Distance [R], infinite where there is none, and [R, 10] colour, normal on the side that is seen, opacity of
+        the surface that each ray meets first, and what passes of each channel."""
         t = torch.full_like(origins[:, 0], torch.inf)
-        seen = origins.new_zeros(len(origins), 7)
+        seen = origins.new_zeros(len(origins), 10)
         for number, surface in enumerate(self.surfaces):
             hits = intersect_ray_mesh(surface.mesh, origins, directions, limit=t)
             met = hits.triangle >= 0
             t = torch.where(met, hits.t, t)
-            colour, normal, opacity = surface.looks(hits.triangle[met], hits.barycentric[met])
-            normal = normal * -(normal * directions[met]).sum(dim=1, keepdim=True).sign()
+            looks = surface.looks(hits.triangle[met], hits.barycentric[met])
+            colour = looks.colour
+            normal = looks.normal * -(looks.normal * directions[met]).sum(dim=1, keepdim=True).sign()
             if self.light is not None:
                 points = origins[met] + t[met, None] * directions[met]
                 colour = srgb(linear(colour) * self.light.on(number, points, normal, self._hidden))
-            seen[met] = torch.cat([colour, normal, opacity], dim=1)
+            seen[met] = torch.cat([colour, normal, looks.opacity, looks.passed(looks.colour)], dim=1)
         return t, seen
 
     def _hidden(self, points: Tensor, directions: Tensor, distance: Tensor) -> Tensor:
         """As of `lights.Hidden`; of what glass covers the part that it does not let pass."""
         origins = points[:, None].expand_as(directions).reshape(-1, 3)
-        passed = torch.ones_like(origins[:, 0])
+        passed = torch.ones_like(origins[:, :1])
         for surface in self.surfaces:
             passed = passed * surface.passed(origins, directions.reshape(-1, 3), distance.reshape(-1))
-        return (1 - passed).view(distance.shape)
+        return (1 - passed).view(*distance.shape, passed.shape[1])
 
     def _sorted(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Of pixels whose rays meet surfaces at t [P, K, L]: those whose rays see different things, and the others."""
@@ -168,12 +172,12 @@ class WithObjects(nn.Module):
 
     def _composited(self, rays: Rays, t: Tensor, looks: Tensor,
                     standing: Standing | None) -> tuple[Tensor, list[tuple[Pixels, Tensor, Tensor]]]:
-        """[R, 9] colour over black, opacity and depth of rays, the part of surfaces in them and the normals of these by
-        that part; and what the field shows, each time of which rays, and by how much that counts: the light that is
-        left there."""
-        image, left, parts = t.new_zeros(len(t), 9), torch.ones_like(t[:, 0]), []
-        goes_on, begin = torch.ones_like(left, dtype=torch.bool), None
-        for layer, end in enumerate([*t.unbind(dim=1), torch.full_like(left, torch.inf)]):
+        """[R, 12] colour over black, opacity and depth of rays, the part of surfaces in them, the normals of these by
+        that part, and the tint; and what the field shows, each time of which rays, and by how much that counts: the
+        light that is left there."""
+        image, left, parts = t.new_zeros(len(t), 9), t.new_ones(len(t), 3), []
+        goes_on, begin = torch.ones_like(t[:, 0], dtype=torch.bool), None
+        for layer, end in enumerate([*t.unbind(dim=1), torch.full_like(t[:, 0], torch.inf)]):
             met = torch.isfinite(end)
             for some, limited in ((goes_on & ~met, False), (goes_on & met, True)):
                 chosen = some.nonzero()[:, 0]
@@ -187,18 +191,19 @@ class WithObjects(nn.Module):
                 pixels, share = self.model.render(part, standing), left[chosen]
                 shown = torch.cat([self._shaded(pixels), pixels.opacity[:, None],
                                    pixels.depth[:, None], torch.zeros_like(image[chosen, 5:])], dim=1)
-                passed = share * (1 - pixels.opacity)
-                image = image.index_add(0, chosen, (share[:, None] * shown).to(image))
+                passed = share * (1 - pixels.opacity)[:, None]
+                image = image.index_add(0, chosen, (_of_channels(share) * shown).to(image))
                 if limited:
-                    colour, normal, opacity = looks[chosen, layer].split((3, 3, 1), dim=1)
-                    one = torch.ones_like(opacity)
-                    surface = torch.cat([colour, one, end[chosen, None], one, normal], dim=1)
-                    image = image.index_add(0, chosen, (passed[:, None] * opacity * surface).to(image))
-                    passed = passed * (1 - opacity[:, 0])
+                    colour, normal, opacity, clear = looks[chosen, layer].split((3, 3, 1, 3), dim=1)
+                    taken = (passed * (1 - clear)).mean(dim=1, keepdim=True)
+                    surface = torch.cat([passed * opacity * colour, taken, taken * end[chosen, None], taken,
+                                         taken * normal], dim=1)
+                    image = image.index_add(0, chosen, surface.to(image))
+                    passed = passed * clear
                 left = left.index_copy(0, chosen, passed.to(left))
-                parts.append((pixels, chosen, share.detach()))
-            goes_on, begin = goes_on & met & (left.detach() > DARK), end
-        return image, parts
+                parts.append((pixels, chosen, share.detach().mean(dim=1)))
+            goes_on, begin = goes_on & met & (left.detach().amax(dim=1) > DARK), end
+        return torch.cat([image, left - left.mean(dim=1, keepdim=True)], dim=1), parts
 
     def _shaded(self, pixels: Pixels) -> Tensor:
         """[R, 3]: the colours of rays, over black, in the shadow of the surfaces."""
@@ -207,13 +212,19 @@ class WithObjects(nn.Module):
         with torch.no_grad():
             samples, weights = pixels.samples, pixels.weights
             seen = (weights > FAINTEST).nonzero()[:, 0]
-            hidden = weights[seen] * self.light.lost(samples.positions[seen], self._hidden)
+            lost, of_sample = self.light.lost(samples.positions[seen], self._hidden), weights[seen, None]
             index = samples.ray_index[seen].long()
-            sums = torch.zeros_like(pixels.opacity)
-            shadow = sums.index_add(0, index, hidden) / sums.index_add(0, index, weights[seen]).clamp_min(1e-12)
-        opacity, shadow = pixels.opacity[:, None], shadow[:, None]
+            sums = torch.zeros_like(pixels.colour)
+            shadow = sums.index_add(0, index, of_sample * lost.expand(-1, 3))
+            shadow = shadow / sums[:, :1].index_add(0, index, of_sample).clamp_min(1e-12)
+        opacity = pixels.opacity[:, None]
         own = pixels.colour / opacity.clamp_min(FAINTEST)
         return torch.where(shadow > 0, opacity * srgb((1 - shadow) * linear(own)), pixels.colour)
+
+
+def _of_channels(left: Tensor) -> Tensor:
+    """[R, 9]: by how much the columns of an image count, where of the three channels so much light is left [R, 3]."""
+    return torch.cat([left, left.mean(dim=1, keepdim=True).expand(-1, 6)], dim=1)
 
 
 def alone(rays: Rays, index: Tensor) -> Rays:

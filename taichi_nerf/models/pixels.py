@@ -45,7 +45,8 @@ class Pixels:
     depth: Tensor
     """[P], the sum of w t: divide by the opacity for a mean distance."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
-    """[P, ..] by name: whatever else was composited along the rays."""
+    """[P, ..] by name: whatever else was composited along the rays. `tint` [P, 3] is how much more than 1 - opacity of
+    each channel passes, behind tinted glass."""
     weights: Tensor | None = None
     """[K] of the samples, in their order."""
     marched: int = 0
@@ -83,7 +84,7 @@ class Pixels:
 
     def over(self, background: Tensor) -> Tensor:
         """[P, 3]: the colour over `background` [P, 3] or [3]."""
-        return self.colour + (1 - self.opacity)[:, None] * background
+        return self.colour + ((1 - self.opacity)[:, None] + self.extras.get("tint", 0)) * background
 
     def averaged(self, per_pixel: int) -> "Pixels":
         """Pixels, each the mean of `per_pixel` of these, which follow one another; the samples are those of all."""

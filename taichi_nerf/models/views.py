@@ -10,7 +10,7 @@ H x W pixels of a view, P pixels of a piece, R rays of a piece, K visible sample
 import functools
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -116,7 +116,7 @@ def render_view(
         raise IndexError(f"index must be in [0, {len(cameras)}), got {index}")
     background = np.broadcast_to(np.asarray(background, np.float32), (3,))
     tried: dict[str, float] = {}
-    frame = _frame(model, cameras, index, shot)
+    frame = _frame(model, cameras, index, shot, background)
     launch = None if normals or renderer == "torch" else _one_launch(model, frame.shot)
     if renderer == "taichi" and launch is None:
         what = "normals" if normals else type(model).__name__
@@ -166,6 +166,8 @@ class _Frame:
     """Whether the picture is equirectangular."""
     shot: Shot
     """R = 1"""
+    background: Tensor
+    """[3]"""
 
     def rays(self, pixels: Tensor) -> Rays:
         """Those of pixels [P], numbered row by row."""
@@ -186,13 +188,14 @@ class _Frame:
         return origins, directions, cone_radii(of_camera, place, *self.camera[1:]) if self.cones else None
 
 
-def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot) -> _Frame:
+def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot,
+           background: Sequence[float] = (0.0, 0.0, 0.0)) -> _Frame:
     width, height = (int(length) for length in cameras.size[index])
     like = next(model.parameters())
     return _Frame(camera=_camera_tensors(cameras, index, like), width=width, height=height,
                   per_pixel=getattr(model, "rays_per_pixel", 1), cones=getattr(model, "sees_cones", False),
                   panorama=int(cameras.lens[index]) == EQUIRECTANGULAR,
-                  shot=shot.map(lambda values: values.to(like.device)))
+                  shot=shot.map(lambda values: values.to(like.device)), background=like.new_tensor(background))
 
 
 def _one_launch(model: nn.Module, shot: Shot) -> RayRenderer | None:
@@ -288,9 +291,10 @@ def _go_on(stopped: Callable[[], bool] | None):
 
 @torch.no_grad()
 def _render_piece(model: nn.Module, frame: _Frame, pixels: Tensor, normals: bool) -> tuple[Tensor, Pixels]:
-    """[P, 8] colour, opacity, depth and, where asked for, normal of pixels [P], on the host."""
+    """[P, 8] colour, opacity, depth and, where asked for, normal of pixels [P], on the host. The colour is over black;
+    if a background is seen through tinted glass, its tint is in it."""
     rendered = model.render(frame.rays(pixels))
-    colour = rendered.colour
+    colour = rendered.colour + rendered.extras.get("tint", 0) * frame.background
     normal = torch.zeros_like(colour)
     if normals:
         normal = mean_of(_composite_normals(model, rendered, frame.shot), frame.per_pixel)

@@ -90,7 +90,8 @@ def test_names_in_a_mesh_do_not_lead_out_of_its_folder(tmp_path):
 
 
 def test_transparent_materials_of_gltf_are_glass(tmp_path):
-    """By the alpha of a blended colour and that of its texture, or by what a transmission lets pass; else opaque."""
+    """By the alpha of a blended colour and that of its texture, or by what a transmission lets pass, and tints; else
+    opaque."""
     picture = Image.fromarray(np.full((2, 2, 4), (0, 255, 0, 51), np.uint8))
     square = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
     looks = {"plain": {}, "blended": {"baseColorFactor": [255, 0, 0, 102], "alphaMode": "BLEND"},
@@ -112,6 +113,7 @@ def test_transparent_materials_of_gltf_are_glass(tmp_path):
         scene.export(path, tree_postprocessor=of_bottle)
         mesh = read_mesh(path)
         assert {value: int((np.isclose(mesh.opacity, value)).sum()) // 2 for value in expected} == expected
+        assert mesh.tinted.tolist() == [0.75 * (value == 0.25) for value in mesh.opacity.round(2)]
         assert [texture.shape[2] for texture in mesh.textures] == [4] and np.allclose(mesh.textures[0][..., 3], 0.2)
     part.visual.material.alphaMode = "OPAQUE"
     part.export(tmp_path / "one.glb")

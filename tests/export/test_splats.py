@@ -9,7 +9,8 @@ import torch
 from taichi_nerf import query, runtime
 from taichi_nerf.data.scene import FISHEYE, Cameras, Images, Split
 from taichi_nerf.errors import UserError
-from taichi_nerf.export.splats import learnable, splats_of, surface_splats
+from taichi_nerf.export.splats import _agreed, learnable, splats_of, surface_splats
+from taichi_nerf.export.surface import surface_views
 from taichi_nerf.training.splats import fine_tune, picture_of, plain_photos, score
 
 from ..test_query import CENTRE, COLOUR, RADIUS, Asked, placed
@@ -80,6 +81,20 @@ def test_discs_lie_on_the_surface_and_along_it(made):
     wide = np.exp(made.log_scales)
     assert (wide[:, 0] == wide[:, 1]).all() and (wide[:, 2] < 0.2 * wide[:, 0]).all()
     assert 1 < len(made) * wide[:, 0].mean() ** 2 / RADIUS**2 < 10  # they overlap, and not more
+
+
+def test_views_agree_on_what_is_there_and_not_on_what_hangs_in_the_air(field):
+    """On the surface of the ball hardly anybody sees through a disc; out in the air hardly anybody sees one; behind all
+    that is seen, or behind a camera, nobody has a say."""
+    views = list(surface_views(field, around(), normals=True))
+    ways = around(20).camera_to_world[:, :, 2]
+    pixel = np.full(20, 18 / (1.2 * SIZE))
+    for radius, least, most in ((RADIUS, 0.5, 1.0), (1.3 * RADIUS, 0.0, 0.15), (0.2 * RADIUS, 1.0, 1.0)):
+        found = _agreed(CENTRE + radius * ways, pixel, views)
+        assert least <= found.min() and found.max() <= most, radius
+    back = views[0].camera.position - CENTRE
+    assert _agreed(CENTRE + 2 * back, pixel[:1], views[:1]) == 1
+    assert len(_agreed(np.zeros((0, 3)), pixel[:0], views)) == 0
 
 
 @pytest.mark.slow

@@ -48,12 +48,13 @@ class Fog(Slabs):
         self.grid = OccupancyGrid(16, step_min=1 / 128, dtype=torch.float64, device="cpu")  # which end at its faces
 
 
-def pane(z, opacity=None, colour=RED):
+def pane(z, opacity=None, colour=RED, tinted=None):
     """A level square at z that covers all; of two triangles, whose shared edge no ray of the tests misses."""
     mesh = plain([[-9, -9, z], [9, -9, z], [9, 9, z], [-9, 9, z]], [[0, 1, 2], [0, 2, 3]],
                  np.tile([0.0, 0.0, 1.0], (2, 3, 1)))
     return replace(mesh, corner_colours=np.broadcast_to(colour, (2, 3, 3)).copy(),
-                   opacity=None if opacity is None else np.full(2, opacity))
+                   opacity=None if opacity is None else np.full(2, opacity),
+                   tinted=None if tinted is None else np.full(2, tinted))
 
 
 def put(*meshes, model=None, light=None):
@@ -67,15 +68,22 @@ def down(*places):
     return Rays(origins, directions, per_pixel=4)
 
 
+def of_channels(panes, density=DENSITY):
+    """Colour [3], what is left of each channel [3], and the part of surfaces of a ray through fog between z = 0.5 and
+    -0.5, and panes (z, opacity, colour, and what is tinted) in it."""
+    colour, left, part, above = np.zeros(3), np.ones(3), 0.0, 0.5
+    for z, opacity, own, *tinted in [*panes, (-0.5, 0.0, RED)]:
+        passed = left * math.exp(-density * (above - z))
+        colour = colour + (left - passed) * np.array(GREY) + passed * opacity * np.array(own)
+        left, above = passed * (1 - opacity - sum(tinted) * (1 - np.array(own))), z
+        part += (passed - left).mean()
+    return colour, left, part
+
+
 def closed_form(panes, density=DENSITY):
-    """Colour, opacity and the part of surfaces of a ray through fog between z = 0.5 and -0.5, and panes (z, opacity,
-    colour) in it."""
-    colour, left, part, above = np.zeros(3), 1.0, 0.0, 0.5
-    for z, opacity, own in [*panes, (-0.5, 0.0, RED)]:
-        passed = math.exp(-density * (above - z))
-        colour = colour + left * (1 - passed) * np.array(GREY) + left * passed * opacity * np.array(own)
-        part, left, above = part + left * passed * opacity, left * passed * (1 - opacity), z
-    return colour, 1 - left, part
+    """The same of panes that tint nothing, with the opacity in place of what is left."""
+    colour, left, part = of_channels(panes, density)
+    return colour, 1 - left[0], part
 
 
 @pytest.mark.parametrize("panes", [
@@ -94,6 +102,33 @@ def test_glass_in_fog_is_the_closed_form(in_double, panes):
         assert np.allclose(pixels.colour.detach().numpy(), colour, atol=1e-6)
         assert np.allclose(pixels.opacity.detach().numpy(), opacity, atol=1e-6)
         assert np.allclose(pixels.extras["surfaces"].detach().numpy(), part, atol=1e-6)
+
+
+@pytest.mark.parametrize("panes", [
+    [(0.13, 0.0, BLUE, 1.0)],
+    [(0.31, 0.3, RED, 0.5), (-0.2, 0.7, BLUE)],
+    [(0.3, 0.2, RED, 0.8), (0.1, 0.3, BLUE), (-0.1, 0.0, GREEN, 1.0), (-0.3, 1.0, RED)],
+    [(0.3, 0.0, RED, 1.0), (0.1, 0.0, RED, 1.0)],
+    [(0.3, 0.4, RED, 0.0)],
+])
+def test_tinted_glass_in_fog_is_the_closed_form(in_double, panes):
+    """Channel by channel, and over a background, which is tinted, too."""
+    colour, left, part = of_channels(panes)
+    pixels = put(*(pane(*each) for each in panes)).render(down((0.05, 0.1), (0.0, 0.0), (-0.3, 0.2)))
+    background = torch.tensor([0.9, 0.4, 1.0], dtype=torch.float64)
+    for found, expected in ((pixels.colour, colour), (pixels.over(background), colour + left * background.numpy()),
+                            (pixels.opacity, 1 - left.mean()), (pixels.extras["surfaces"], part)):
+        assert np.allclose(found.detach().numpy(), expected, atol=1e-6)
+
+
+def test_a_white_background_behind_tinted_glass_has_its_colour_in_pictures(on_cpu):
+    """Through the front and the back of a ball, twice; where nothing is it stays white."""
+    model, cameras = EndedBall(torch.float32, "cpu", peak=0.0), cameras_around(size=(24, 18), focal=24.0)
+    ball = sphere((0.0, 0.0, 0.0), 0.3, rings=12)
+    ball = replace(ball, opacity=np.zeros(len(ball.faces)), tinted=np.full(len(ball.faces), 0.7))
+    colour = render_view(WithObjects(model, [surface_of(ball, like())]), cameras, 0, background=1.0).colour
+    assert np.allclose(colour[9, 12], (0.3 + 0.7 * np.array(RED)) ** 2, atol=1e-6)
+    assert np.allclose(colour[0, 0], 1.0)
 
 
 def test_it_is_known_when_a_ray_meets_more_surfaces_than_it_goes_through(in_double):
@@ -120,16 +155,18 @@ def test_what_is_opaque_behind_a_pane_ends_the_ray(in_double):
     assert (covered.samples.positions[:, 2] > -1e-9).all(), "nothing of the field is looked at behind it"
 
 
-def test_gradients_flow_to_the_field_in_front_of_glass_and_behind_it(in_double):
+@pytest.mark.parametrize("tinted", [None, 0.5])
+def test_gradients_flow_to_the_field_in_front_of_glass_and_behind_it(in_double, tinted):
     model = Fog()
-    scene = put(pane(0.0, 0.4), model=model)
+    scene = put(pane(0.0, 0.4, tinted=tinted), model=model)
     rays = down((0.05, 0.1), (-0.2, 0.3))
 
     def value(densities):
         with torch.no_grad():
             model.field.densities.copy_(densities)
         pixels = scene.render(rays)
-        return pixels.colour.square().sum() + pixels.opacity.sum() + 0.3 * pixels.depth.sum()
+        return (pixels.opacity.sum() + 0.3 * pixels.depth.sum() + pixels.colour.square().sum()
+                + pixels.over(pixels.colour.new_tensor((0.3, 0.6, 0.8))).square().sum())
 
     start = torch.tensor([1.7, 0.9], dtype=torch.float64)
     (gradient,) = torch.autograd.grad(value(start), model.field.densities)
@@ -200,28 +237,36 @@ def test_a_texture_multiplies_the_opacity(in_double):
 
 
 def test_glass_takes_its_part_of_a_shadow(in_double):
-    """Two panes of 0.3 and 0.5 let 0.35 of the light of a lamp pass, and of that of the sky above them."""
+    """Two panes of 0.3 and 0.5 let 0.35 of the light of a lamp pass, and of that of the sky above them; of tinted light
+    each channel has its part, by the linear colour of the glass."""
     lamp = Lamp(position=(0.0, 0.0, 40.0), up=(0.0, 0.0, 1.0))
     scene = put(pane(0.3, 0.3), pane(0.1, 0.5), model=Slabs([0.0, 0.0]), light=lamp)
-    lost = lamp.lost(torch.tensor([[0.1, 0.2, -0.2], [0.0, 0.0, 0.2], [0.1, 0.2, 0.4]], dtype=torch.float64),
-                     scene._hidden)
-    assert lost.tolist() == pytest.approx([0.65, 0.3, 0.0])
+    points = torch.tensor([[0.1, 0.2, -0.2], [0.0, 0.0, 0.2], [0.1, 0.2, 0.4]], dtype=torch.float64)
+    assert lamp.lost(points, scene._hidden)[:, 0].tolist() == pytest.approx([0.65, 0.3, 0.0])
+    scene = put(pane(0.3, 0.3, BLUE, 0.6), pane(0.1, 0.5, RED), model=Slabs([0.0, 0.0]), light=lamp)
+    through = 0.1 + 0.6 * linear(torch.tensor(BLUE, dtype=torch.float64))
+    expected = torch.stack([1 - 0.5 * through, 1 - through, torch.zeros_like(through)])
+    torch.testing.assert_close(lamp.lost(points, scene._hidden), expected)
+    assert lamp.lost(points[:0], scene._hidden).shape == (0, 3)
 
 
-def test_a_ball_behind_glass_is_seen_through_it(backend):
+@pytest.mark.parametrize("tinted", [0.0, 0.5])
+def test_a_ball_behind_glass_is_seen_through_it(backend, tinted):
     """Of each colour its part, and the depth is their mean; beside the ball the pane alone."""
     model = EndedBall(backend.dtype, backend.device)
-    scene = WithObjects(model, [surface_of(pane(0.4, 0.3, BLUE), torch.empty(0, dtype=backend.dtype,
-                                                                             device=backend.device))])
+    glass = pane(0.4, 0.3, BLUE, tinted or None)
+    scene = WithObjects(model, [surface_of(glass, torch.empty(0, dtype=backend.dtype, device=backend.device))])
     rays = down((0.05, 0.1), (0.45, -0.45))
     rays = replace(rays, origins=rays.origins.to(model.field.centre), directions=rays.directions.to(model.field.centre))
     pixels = scene.render(rays)
     ball, beside = pixels.colour.detach().cpu().numpy()
-    assert np.allclose(ball, 0.3 * np.array(BLUE) + 0.7 * np.array(GREY), atol=2e-3)
+    passed = 0.7 - tinted * (1 - np.array(BLUE))
+    assert np.allclose(ball, 0.3 * np.array(BLUE) + passed * np.array(GREY), atol=2e-3)
     assert np.allclose(beside, 0.3 * np.array(BLUE), atol=1e-5)
     surface = 0.5 - math.sqrt(0.3**2 - 0.05**2 - 0.1**2)
-    assert pixels.depth.tolist() == pytest.approx([0.3 * 0.1 + 0.7 * surface, 0.3 * 0.1], abs=0.01)
-    assert pixels.opacity.tolist() == pytest.approx([1.0, 0.3], abs=2e-3)
+    taken = 1 - passed.mean()
+    assert pixels.depth.tolist() == pytest.approx([taken * 0.1 + (1 - taken) * surface, taken * 0.1], abs=0.01)
+    assert pixels.opacity.tolist() == pytest.approx([1.0, taken], abs=2e-3)
 
 
 def test_glass_that_is_opaque_is_what_is_not_glass_to_the_bit(on_cpu):
@@ -245,7 +290,7 @@ def test_a_shadow_takes_its_part_of_the_light_whatever_the_colour(in_double):
             return torch.ones_like(points[:, :1])
 
         def lost(self, points, hidden):
-            return torch.full_like(points[:, 0], 0.7)
+            return torch.full_like(points[:, :1], 0.7)
 
     for density in (0.2, DENSITY, 300.0):
         model = Fog()

@@ -80,7 +80,7 @@ def test_a_wall_hides_the_light_that_comes_from_its_side(in_double):
 
         def hidden(points, directions, distance, wall=wall):
             flat = directions.reshape(-1, 3).contiguous()
-            return occluded_by_mesh(wall.mesh, torch.zeros_like(flat), flat).view(distance.shape).to(points)
+            return occluded_by_mesh(wall.mesh, torch.zeros_like(flat), flat).view(*distance.shape, 1).to(points)
 
         lost.append(found.lost(points, hidden).item())
     assert lost[0] > 0.9 and lost[1] < 0.1
@@ -165,5 +165,5 @@ def test_the_shadow_of_a_sun_in_a_picture_falls_away_from_it(in_double):
     point = torch.zeros(1, 3, dtype=torch.float64)
     for cosine, expected in ((0.99, 1.0), (-0.99, 0.0)):
         lost = found.lost(point, lambda points, directions, distance, least=cosine: (
-            (directions @ (sun if least > 0 else -sun)) > abs(least)).double())
+            (directions @ (sun if least > 0 else -sun)[:, None]) > abs(least)).double())
         assert lost.item() == pytest.approx(expected, abs=0.05)
