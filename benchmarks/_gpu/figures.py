@@ -112,8 +112,8 @@ def octree_frame(work: Path, log: str) -> Found:
     if not figures:
         return Found()
     width, height = figures["size"]
-    sentence = (f"{1e3 * figures['frame_seconds']:.2f} ms for {width} x {height}; {figures['full_leaves']} full leaves, "
-                f"{figures['full_leaves_a_ray']:.1f} on a ray")
+    sentence = (f"{1e3 * figures['frame_seconds']:.2f} ms for {width} x {height}; {figures['full_leaves']} full "
+                f"leaves, {figures['full_leaves_a_ray']:.1f} on a ray")
     return Found(figures=figures, sentence=sentence)
 
 
