@@ -9,6 +9,7 @@ in one launch, and the step that trains the tree further on 4,096 rays.
 """
 
 import argparse
+import json
 import math
 import time
 from pathlib import Path
@@ -83,6 +84,7 @@ def main():
     parser.add_argument("--degree", type=int, default=3, help="of its harmonics; %(default)s by default")
     parser.add_argument("--threads", type=int, help="processor threads; by default as many as this process may use")
     parser.add_argument("--backend", default="auto", help="what the kernels run on; %(default)s by default")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args()
     here = runtime.init(options.backend, threads=options.threads)
     model = model_of(options.tree, options.depth, options.degree).to(here.device)
@@ -109,7 +111,12 @@ def main():
     some = rays[torch.randperm(len(rays))[:TRAINED].to(here.device)]
     standing = Standing(step=0, progress=0.0, seeds=Seeds(0, 0, 0))
     step = seconds_of(lambda: model.render(some, standing).colour.square().mean().backward())
-    print(f"forward and backward of {TRAINED} rays: {1e3 * step:.1f} ms")
+    print(f"forward and backward of {len(some)} rays: {1e3 * step:.1f} ms")
+    if options.json:
+        options.json.write_text(json.dumps({
+            "size": list(options.size), "backend": here.backend, "frame_seconds": seconds, "leaves": len(tree.leaves),
+            "full_leaves": full, "full_leaves_a_ray": float(leaves.float().mean()), "step_seconds": step,
+            "machine": machine()}) + "\n")
 
 
 if __name__ == "__main__":

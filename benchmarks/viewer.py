@@ -1,6 +1,7 @@
 """The live viewer: time from connecting to the first picture, and frames a second while the camera moves.
 
     python benchmarks/viewer.py RUN [--window 800 600] [--threads 2] [--seconds 5]
+    python benchmarks/viewer.py RUN --unseen [--steps 200] [--rounds 4] [--threads 2]
 
 RUN is the folder of a training run, or of an octree's. First without a browser: a client of the studio looks, and turns
 2 degrees with every frame that it gets. Processor time is that of this process, for a machine that has other work.
@@ -9,9 +10,13 @@ Then, where there are playwright and chromium, what a browser shows of `taichi-n
 the page was loaded and after it was asked for, and pictures that were drawn in a second while the mouse drags.
 Without a GPU the browser draws in software, on the same cores. The bars are 1 s, and 5 frames a second of a field, 10
 of an octree, on two cores.
+
+With --unseen: what the viewer costs a training that nobody looks at. The model of RUN, of `taichi-nerf train`, is
+trained anew, so many steps with the page being served, as by `train --view`, and so many without it, in turns.
 """
 
 import argparse
+import itertools
 import math
 import re
 import shutil
@@ -23,9 +28,12 @@ from pathlib import Path
 import numpy as np
 
 from taichi_nerf import paths, runtime
+from taichi_nerf.cli.viewing import nobody, shown_training
 from taichi_nerf.devices import machine
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
+from taichi_nerf.training.run import default_training, make_model, train, warm_up
+from taichi_nerf.training.trainer import trainer_for
 from taichi_nerf.viewer.door import Door
 from taichi_nerf.viewer.look import Look, Shown
 from taichi_nerf.viewer.studio import Studio
@@ -63,11 +71,44 @@ def main():
                         help="processor threads; %(default)s by default")
     parser.add_argument("--backend", default="cpu", help="what the kernels run on; %(default)s by default")
     parser.add_argument("--seconds", type=float, default=5.0, help="of moving")
+    parser.add_argument("--unseen", action="store_true", help="what it costs a training that nobody looks at")
+    parser.add_argument("--steps", type=int, default=200, help="of a turn with --unseen")
+    parser.add_argument("--rounds", type=int, default=4, help="turns of either way with --unseen")
     arguments = parser.parse_args()
+    if min(arguments.steps, arguments.rounds) < 1:
+        parser.error("--steps and --rounds must be at least 1")
+    if arguments.unseen:
+        return unseen(arguments)
     print(f"window {arguments.window[0]} x {arguments.window[1]}, {arguments.backend}, {arguments.threads} threads, "
           f"{machine()}")
     without_browser(arguments)
     with_browser(arguments)
+
+
+def unseen(arguments):
+    """Steps with the page and without it, in turns: there and back again, for a step changes as the model learns."""
+    runtime.init(arguments.backend, threads=arguments.threads)
+    run = RunFolder.open(arguments.run)
+    scene, config = run.training_scene(), run.config.model
+    trainer = trainer_for(make_model(scene, config), scene,
+                          default_training(config, steps=2 * arguments.rounds * arguments.steps + 1))
+    warm_up(trainer)
+    ways = {"with the page": lambda: shown_training(trainer, scene, run.path, "127.0.0.1", None),
+            "without it": nobody}
+    found = {way: [] for way in ways}
+    for way in itertools.islice(itertools.cycle([*ways, *reversed(ways)]), 2 * arguments.rounds):
+        with ways[way]() as shown:
+            end = trainer.steps_done + arguments.steps
+            wall, used = time.perf_counter(), time.process_time()
+            train(trainer, between=shown.between, stopped=lambda end=end: trainer.steps_done >= end)
+            found[way].append((time.perf_counter() - wall, time.process_time() - used))
+    print(f"{arguments.rounds} x {arguments.steps} steps either way, {arguments.backend}, {arguments.threads} threads, "
+          f"{machine()}")
+    medians = {way: 1e3 * np.median(spent, axis=0) / arguments.steps for way, spent in found.items()}
+    for way, (wall, used) in medians.items():
+        print(f"{way}: {wall:.2f} ms a step, {used:.2f} ms of processor time (medians)")
+    wall, used = medians["with the page"] / medians["without it"]
+    print(f"with the page a step takes {wall:.3f} of the time without it, {used:.3f} of the processor time")
 
 
 def without_browser(arguments):

@@ -642,6 +642,26 @@ def test_a_rehearsal_on_the_cpu(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_of_an_octree_its_size_its_scores_and_its_frame_are_read(tmp_path):
+    assert figures.octree(tmp_path, "extracting: 40 %\n") == figures.octree_frame(tmp_path, "") == figures.Found()
+    said = "runs/octree: an octree of 1234 nodes; look at it with: taichi-nerf view runs/octree\n"
+    assert figures.octree(tmp_path, said).sentence == "1234 nodes, not scored"
+    (tmp_path / "metrics.json").write_text(json.dumps({"psnr": 30.126, "images": 8}))
+    assert figures.octree(tmp_path, said) == figures.Found(
+        figures={"nodes": 1234, "psnr": 30.126}, sentence="1234 nodes, 30.13 dB, test views: 8")
+    numbers = {"size": [800, 600], "frame_seconds": 0.00281, "full_leaves": 99, "full_leaves_a_ray": 6.27}
+    (tmp_path / "figures").write_text(json.dumps(numbers))
+    assert figures.octree_frame(tmp_path, "").sentence == "2.81 ms for 800 x 600; 99 full leaves, 6.3 on a ray"
+
+
+@pytest.mark.slow
+def test_a_rehearsal_of_the_frame_of_an_octree(tmp_path):
+    code, results = rehearse(tmp_path, "octree-made-up")
+    assert code == 0, results
+    found = results["octree-made-up"]["figures"]
+    assert found["size"] == [8, 8] and found["frame_seconds"] > 0 and found["full_leaves"] > 0
+
+
 @pytest.mark.slow
 def test_a_rehearsal_of_what_is_measured(tmp_path):
     code, results = rehearse(tmp_path, "step", "lego", "render", "bench", "doctor", "tests-kernels")

@@ -450,7 +450,10 @@ def test_a_page_is_of_a_run_that_is_an_octree(run, tmp_path, monkeypatch, capsys
     assert "make an octree of it with taichi-nerf octree" in refused(capsys, "page", run, "-o", tmp_path / "page.html")
     octree = PlenOctree.of_svox(tree_of(ball_and_box(3, 4)), checkpoint.load(run).box)
     monkeypatch.setattr(checkpoint, "load", lambda path: octree)
+    monkeypatch.setattr("taichi_nerf.progress.EVERY_SECONDS", 0.0)
     assert cli.main(["page", str(run), "-o", str(tmp_path / "page.html")]) == 0
+    said = capsys.readouterr().err
+    assert "packing: 0 %, 0 of 1 codebooks" in said and "packing: 100 %, a picture to begin with, 100 % of it" in said
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     scene = json.loads(re.search(r'id="scene">(.*?)</script>', text)[1])
     assert "<title>still</title>" in text and 'src="data:image/jpeg' in text

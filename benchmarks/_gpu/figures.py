@@ -13,6 +13,7 @@ OUTCOME = re.compile(r"^(tests/\S+?::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPA
 STARTED = re.compile(r"^(tests/\S+?::\S+)", re.MULTILINE)
 COLLECTED = re.compile(r"collected (\d+) items?(?:.*?(\d+) selected)?")
 FIRST_STEP = re.compile(r"first step begins after ([\d.]+) s")
+NODES = re.compile(r"an octree of (\d+) nodes")
 WARM_UP = 10  # lines of a log, a second each, before rates count
 
 
@@ -93,6 +94,27 @@ def render(work: Path, log: str) -> Found:
     width, height = figures["size"]
     apart = "equal" if figures["psnr"] is None else f"{figures['psnr']:.1f} dB apart"
     return Found(figures=figures, sentence=f"{frames} for {width} x {height}; {apart}")
+
+
+def octree(work: Path, log: str) -> Found:
+    """The size and the scores of what was extracted and trained further."""
+    nodes = NODES.search(log)
+    if nodes is None:
+        return Found()
+    scores = _json_file(work / "metrics.json")
+    scored = f"{scores['psnr']:.2f} dB, test views: {scores['images']}" if scores else "not scored"
+    return Found(figures={"nodes": int(nodes[1]), "psnr": scores.get("psnr")}, sentence=f"{nodes[1]} nodes, {scored}")
+
+
+def octree_frame(work: Path, log: str) -> Found:
+    """A frame of an octree."""
+    figures = _json_file(work / "figures")
+    if not figures:
+        return Found()
+    width, height = figures["size"]
+    sentence = (f"{1e3 * figures['frame_seconds']:.2f} ms for {width} x {height}; {figures['full_leaves']} full "
+                f"leaves, {figures['full_leaves_a_ray']:.1f} on a ray")
+    return Found(figures=figures, sentence=sentence)
 
 
 def bench(work: Path, log: str) -> Found:

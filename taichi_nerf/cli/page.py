@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..export.page import PageScene
     from ..training.folder import RunFolder
 
+PACKED = {"octree": 0.9, "field": 0.1}  # the share of what is packed, about; the picture has the rest
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Common):
@@ -126,8 +128,10 @@ def _of_run(command: Page, run: "RunFolder", line: Progress) -> "tuple[PageScene
         unbounded = model.config.unbounded
         shown = octree_scene(model.as_tree(), contracted=unbounded, near=model.box.near,
                              empty=model.config.skip if unbounded else None, on_stage=_codebooks(line))
-    line.show(0.9, "a picture to begin with")
-    poster = render_view(model, poster_camera(start), 0, background=grey).colour
+    # one picture is not worth a search for the renderer that is faster
+    poster = render_view(model, poster_camera(start), 0, background=grey,
+                         renderer="taichi" if model.one_launch() is not None else "auto",
+                         on_piece=_poster(line, PACKED["field" if command.field else "octree"])).colour
     return shown, {"start": start, "cameras": cameras, "poster": poster, "background": (grey,) * 3,
                    "metres": None if command.unit is None else command.unit / scene.scale,
                    "up": up_axis(cameras.camera_to_world) if command.up is None else command.up}
@@ -138,7 +142,13 @@ def _make_an_octree(run: Path, what: str = "of it") -> str:
 
 
 def _codebooks(line: Progress):
-    return lambda done, total: line.count(done, total, "codebooks")
+    return lambda done, total: line.show(PACKED["octree"] * done / total, f"{done} of {total} codebooks")
+
+
+def _poster(line: Progress, packed: float):
+    """What is told how far the picture is that follows what is `packed`."""
+    return lambda done, total: line.show(packed + (1 - packed) * done / total,
+                                         f"a picture to begin with, {100 * done / total:.0f} % of it")
 
 
 def _output(command: Page) -> Path:

@@ -34,7 +34,8 @@ NORMAL_STEPS = 2  # steps of the march to either side over which the density is 
 TRANSPARENT = 0.01  # optical thickness of these steps that counts as nothing
 ROW_STRIDE = 0.6180339887  # of the picture's height: the golden ratio spreads the rows of each piece evenly
 PIECE = 2**19  # rays of a launch of the fast path
-BREAKABLE = {"cpu": 2**13, "cuda": PIECE}  # the same where a picture can be broken off: some hundredths of a second
+# the same where a picture can be broken off, or somebody is told how far it is: some hundredths of a second
+BREAKABLE = {"cpu": 2**13, "cuda": PIECE}
 
 Renderer = Literal["auto", "torch", "taichi"]
 
@@ -84,6 +85,7 @@ def render_view(
     shot: Shot = UNKNOWN,
     stopped: Callable[[], bool] | None = None,
     wanted: np.ndarray | None = None,
+    on_piece: Callable[[int, int], None] | None = None,
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -100,6 +102,7 @@ def render_view(
             by default nothing, which is the mean of the codes that a model has learned.
         stopped: is asked before each piece whether the picture is still wanted.
         wanted: [H, W] bool: the pixels that are rendered; the others are empty. None: all.
+        on_piece: is told after each piece how many pixels are done, and how many there are.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
@@ -129,9 +132,9 @@ def render_view(
             renderer, tried = _faster_renderer(model, frame, launch, renderer)
     began = time.perf_counter()
     if renderer == "taichi":
-        image, samples = _render_fast(launch, frame, chunk, stopped, wanted)
+        image, samples = _render_fast(launch, frame, chunk, stopped, wanted, on_piece)
     else:
-        image, samples = _render_pieces(model, frame, normals, chunk, stopped, wanted)
+        image, samples = _render_pieces(model, frame, normals, chunk, stopped, wanted, on_piece)
     seconds = {**tried, renderer: time.perf_counter() - began}
     _spent[model] = _spent.get(model, 0.0) + seconds[renderer]
     image = image.reshape(frame.height, frame.width, 8).numpy()
@@ -234,15 +237,17 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
 
 @torch.no_grad()
 def _render_fast(launch: RayRenderer, frame: _Frame, chunk: int | None, stopped: Callable[[], bool] | None,
-                 wanted: np.ndarray | None) -> tuple[Tensor, int]:
+                 wanted: np.ndarray | None, on_piece: Callable[[int, int], None] | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, and the number of samples."""
     pixels = _wanted_of(_tiles(frame.width, frame.height), wanted)
-    image, samples = torch.zeros(frame.height * frame.width, 8), 0
-    most = PIECE if stopped is None else BREAKABLE[frame.camera[0].device.type]
+    image, done, samples = torch.zeros(frame.height * frame.width, 8), 0, 0
+    most = PIECE if stopped is None and on_piece is None else BREAKABLE[frame.camera[0].device.type]
     for piece in pixels.split(chunk or most // frame.per_pixel):
         _go_on(stopped)
         image[piece, :5], count = _render_launch(launch, frame, piece)
+        done += len(piece)
         samples += count
+        _tell(on_piece, done, len(pixels))
     return image, samples
 
 
@@ -262,7 +267,8 @@ def _render_launch(launch: RayRenderer, frame: _Frame, pixels: Tensor) -> tuple[
 
 
 def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | None,
-                   stopped: Callable[[], bool] | None, wanted: np.ndarray | None) -> tuple[Tensor, int]:
+                   stopped: Callable[[], bool] | None, wanted: np.ndarray | None,
+                   on_piece: Callable[[int, int], None] | None) -> tuple[Tensor, int]:
     """[H * W, 8] as of `_render_piece`, in pieces as large as the memory allows, and the number of samples."""
     pixels, per_pixel = _wanted_of(_spread_rows(frame.width, frame.height), wanted), frame.per_pixel
     image = torch.zeros(frame.height * frame.width, 8)
@@ -275,6 +281,7 @@ def _render_pieces(model: nn.Module, frame: _Frame, normals: bool, chunk: int | 
         done += len(piece)
         marched += rendered.marched
         samples += rendered.visible
+        _tell(on_piece, done, len(pixels))
         count = chunk or next_piece(count, done, marched, device, per_pixel)
     return image, samples
 
@@ -287,6 +294,11 @@ def _wanted_of(pixels: Tensor, wanted: np.ndarray | None) -> Tensor:
 def _go_on(stopped: Callable[[], bool] | None):
     if stopped is not None and stopped():
         raise BrokenOff
+
+
+def _tell(on_piece: Callable[[int, int], None] | None, done: int, count: int):
+    if on_piece is not None:
+        on_piece(done, count)
 
 
 @torch.no_grad()

@@ -9,10 +9,11 @@ from taichi_nerf import cli
 from taichi_nerf.data.svox import write_svox
 from taichi_nerf.errors import UserError
 from taichi_nerf.export import codebooks, packing
+from taichi_nerf.export import page as pages
 from taichi_nerf.export.packing import pack
 from taichi_nerf.export.page import octree_scene, poster_camera, write_page
 
-from .browser import browser
+from .browser import FLAGS, browser
 from .scenes import OFFSET, SCALE, around, ball_and_box, seen, seen_contracted, svox_tree, tree_of
 
 PATIENT = 10_000  # milliseconds until the first frame, on a machine that does much besides
@@ -160,6 +161,144 @@ def test_mouse_touch_and_keys(page, grid):
 
 
 @pytest.mark.slow
+def test_fingers_on_a_screen(page):
+    """By what the browser makes of touches, not by events that are made up."""
+    with browser((400, 300), has_touch=True) as view:
+        view.open(page)
+        start, fingers = view.picture(), view.page.context.new_cdp_session(view.page)
+
+        def touch(*ways, steps=4):
+            """Each finger goes from (x, y) to (x, y)."""
+            places = [[{"id": n, "x": a[0] + (b[0] - a[0]) * k / steps, "y": a[1] + (b[1] - a[1]) * k / steps}
+                       for n, (a, b) in enumerate(ways)] for k in range(steps + 1)]
+            for kind, points in [("touchStart", places[0]), *(("touchMove", each) for each in places[1:]),
+                                 ("touchEnd", [])]:
+                fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            view.settle()
+            return camera()
+
+        def camera():
+            return view.page.evaluate("({...viewer.camera.pose, distance: viewer.camera.distance})")
+
+        def back():
+            view.page.keyboard.press("KeyR")
+
+        home = camera()
+        orbited = touch(((100, 100), (200, 120)))
+        assert orbited["distance"] == pytest.approx(home["distance"])
+        assert np.linalg.norm(np.subtract(orbited["position"], home["position"])) > 0.3 * home["distance"]
+        assert psnr(view.picture(), start) < 35
+        back()
+        nearer = touch(((160, 120), (120, 120)), ((240, 120), (280, 120)))
+        assert nearer["distance"] == pytest.approx(0.5 * home["distance"], rel=0.05)
+        assert np.allclose(nearer["back"], home["back"], atol=1e-3)
+        back()
+        shifted = touch(((160, 80), (160, 140)), ((240, 80), (240, 140)))
+        moved = np.subtract(shifted["position"], home["position"])
+        assert moved @ home["up"] > 0.05 * home["distance"] and abs(moved @ home["back"]) < 0.02 * home["distance"]
+        back()
+        assert psnr(view.picture(), start) > 45 and view.said == []
+
+
+@pytest.mark.slow
+def test_full_screen_by_button_and_by_key(page):
+    with browser((320, 240)) as view:
+        view.open(page)
+        view.settle()
+        is_full, is_not = (f"document.fullscreenElement {how} null" for how in ("!==", "==="))
+        assert view.page.evaluate(is_not)
+        view.page.click("#full")
+        view.page.wait_for_function(is_full)
+        view.settle()
+        view.page.keyboard.press("KeyF")
+        view.page.wait_for_function(is_not)
+        view.page.keyboard.press("KeyF")
+        view.page.wait_for_function(is_full)
+        view.page.click("#full")
+        view.page.wait_for_function(is_not)
+        assert view.picture().shape == (240, 320, 3) and view.said == []
+
+
+NOTING = """
+    window.made = [];    // [kind, width, height, layers] of each texture
+    window.pieces = {};  // by the layers of textures: texels of each upload
+    for (const name of ['texStorage2D', 'texStorage3D']) {
+      const make = WebGL2RenderingContext.prototype[name];
+      WebGL2RenderingContext.prototype[name] = function (...given) {
+        window.made.push([name, given[3], given[4], given[5] ?? 1]);
+        return make.apply(this, given);
+      };
+    }
+    const upload = WebGL2RenderingContext.prototype.texSubImage3D;
+    WebGL2RenderingContext.prototype.texSubImage3D = function (...given) {
+      (window.pieces[given[4]] ??= []).push(given[5] * given[6]);
+      return upload.apply(this, given);
+    };
+"""
+
+
+def noisy_slab(levels: int, *corner) -> np.ndarray:
+    """A dense box of cells none of which is like another, up to `corner`."""
+    side, draw = 2**levels, np.random.default_rng(0)
+    grid, box = np.zeros((side, side, side, 4), np.float32), tuple(slice(end) for end in corner)
+    grid[box] = draw.normal(size=(*corner, 4)) * (2, 2, 2, 0) + (0, 0, 0, 4)
+    return grid
+
+
+@pytest.mark.slow
+def test_a_large_tree_is_brought_in_pieces_into_textures_that_every_device_has(tmp_path):
+    """2048 is the least greatest side of a texture that WebGL2 grants, and 256 the least number of layers."""
+    grid, cameras = noisy_slab(7, 128, 128, 20), around(1)
+    assert packing.MOST / 2048**2 < 256 and packing.ROWS * (3 + 5 + 7 + 9) < 2048**2
+    write_page(tmp_path / "page.html", octree_scene(tree_of(grid)), name="much", start=cameras)
+    with browser(cameras.size[0], before=NOTING) as view:
+        view.open(tmp_path / "page.html")
+        assert psnr(view.picture(), seen(grid, cameras, 0)) > 40
+        made, pieces = view.page.evaluate("made"), view.page.evaluate("pieces")
+        assert made and all(max(width, height) <= 2048 and layers <= 256 for _, width, height, layers in made)
+        assert len(pieces["0"]) > 2 and max(pieces["0"]) <= 2048 * 128  # of the leaves more than one
+        assert view.page.evaluate("viewer.renderer.gl.getError()") == 0 and view.said == []
+
+
+@pytest.mark.slow
+def test_a_tree_of_several_layers(tmp_path, monkeypatch):
+    """In textures of 64 instead of 2048 texels across, for a tree that needs several of theirs takes long to make."""
+    asset = pages._asset
+
+    def narrow(name):
+        text = asset(name)
+        for wide, small in {"octree.js": {"WIDTH = 2048": "WIDTH = 64", "UPLOAD_ROWS = 128": "UPLOAD_ROWS = 16"},
+                            "octree.frag": {"WIDTH_BITS = 11": "WIDTH_BITS = 6", "2047": "63"}}.get(name, {}).items():
+            assert wide in text
+            text = text.replace(wide, small)
+        return text
+
+    monkeypatch.setattr(pages, "_asset", narrow)
+    grid, cameras = noisy_slab(5, 32, 32, 12), around(1)
+    write_page(tmp_path / "page.html", octree_scene(tree_of(grid)), name="layers", start=cameras)
+    with browser(cameras.size[0], before=NOTING) as view:
+        view.open(tmp_path / "page.html")
+        assert psnr(view.picture(), seen(grid, cameras, 0)) > 40
+        assert max(layers for *_, layers in view.page.evaluate("made")) == 3
+        assert [len(view.page.evaluate("pieces")[layer]) > 1 for layer in "012"] == [True] * 3
+        assert view.said == []
+
+
+@pytest.mark.slow
+def test_no_picture_is_larger_than_a_texture_may_be(page):
+    with browser((320, 240)) as view:
+        view.open(page)
+        view.settle()
+        assert view.page.evaluate("viewer.renderer.largest") >= 2048
+        sizes = view.page.evaluate("""async () => {
+            viewer.renderer.largest = 160;
+            viewer._resize();
+            await viewer.settled();
+            return [viewer.canvas.width, viewer.canvas.height]; }""")
+        assert sizes == [160, 120] and view.picture().shape == (240, 320, 3) and view.said == []
+
+
+@pytest.mark.slow
 def test_resolution_follows_the_frame_time(page):
     with browser((400, 300)) as view:
         view.open(page)
@@ -211,6 +350,17 @@ def test_what_a_browser_lacks_is_said_over_the_poster(page, before, sentence):
         assert sentence in view.page.inner_text("#message")
         assert view.page.is_visible("#poster") and view.page.evaluate("poster.naturalWidth") == 64
         assert view.said == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("without", ["--disable-3d-apis", "--disable-webgl2"])
+def test_a_browser_that_has_no_webgl2_says_so_over_the_poster(page, without):
+    with browser((320, 240), flags=[*FLAGS, without]) as view:
+        view.open(page)
+        view.page.wait_for_selector("#message:not([hidden])")
+        assert "no WebGL2" in view.page.inner_text("#message")
+        assert view.page.is_visible("#poster") and not view.page.is_visible("#progress")
+        assert not [message for message in view.said if "rror" in message]
 
 
 def test_a_name_is_text_and_no_markup(small, tmp_path):

@@ -230,14 +230,19 @@ def test_wrong_arguments_are_refused(backend):
         render_view(model, cameras, 0, background=(0.0, 1.0))
 
 
+def launching(backend) -> Ball:
+    """One that renders in one launch, too: nothing."""
+    model = Ball(backend.dtype, backend.device)
+    model.one_launch = lambda shot: lambda rays: (
+        torch.zeros(len(rays), 3), torch.zeros(len(rays)), torch.zeros(len(rays)), torch.zeros(len(rays)))
+    return model
+
+
 @pytest.mark.parametrize("renderer", ["torch", "taichi"])
 def test_a_picture_is_broken_off_between_two_pieces(backend, renderer):
     if renderer == "taichi" and backend.dtype == torch.float64:
         pytest.skip("its kernel is of single precision")
-    model, asked = Ball(backend.dtype, backend.device), []
-    if renderer == "taichi":
-        model.one_launch = lambda shot: lambda rays: (
-            torch.zeros(len(rays), 3), torch.zeros(len(rays)), torch.zeros(len(rays)), torch.zeros(len(rays)))
+    model, asked = launching(backend), []
 
     def stopped():
         asked.append(None)
@@ -248,6 +253,25 @@ def test_a_picture_is_broken_off_between_two_pieces(backend, renderer):
     whole = render_view(model, cameras_around(), 0, background=1.0, renderer=renderer, stopped=lambda: False)
     assert np.array_equal(
         whole.colour, render_view(model, cameras_around(), 0, background=1.0, renderer=renderer).colour)
+
+
+@pytest.mark.parametrize("renderer", ["torch", "taichi"])
+def test_after_each_piece_it_is_told_how_many_pixels_are_done(backend, renderer):
+    if renderer == "taichi" and backend.dtype == torch.float64:
+        pytest.skip("its kernel is of single precision")
+    model, cameras, told = launching(backend), cameras_around(), []
+    count = int(cameras.size[0].prod())
+
+    def tell(done, total):
+        told.append((done, total))
+
+    render_view(model, cameras, 0, background=1.0, chunk=40, renderer=renderer, on_piece=tell)
+    assert told == [(min(40 * (n + 1), count), count) for n in range(-(-count // 40))]
+    wanted = np.zeros(cameras.size[0, ::-1], bool)
+    wanted[0] = True
+    told.clear()
+    render_view(model, cameras, 0, background=1.0, renderer=renderer, wanted=wanted, on_piece=tell)
+    assert told == [(wanted.shape[1], wanted.shape[1])]
 
 
 def test_a_picture_grows_up_to_all_of_its_pixels(backend):

@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taichi_nerf import cli
+from taichi_nerf import cli, paths
+from taichi_nerf.training.folder import RunFolder
 
 from ..test_cli import SMALL
 
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 COMMON = ("--backend", "cpu", "--threads", "1")
+WINDOW, FOV = (900, 600), 110  # pixels; degrees
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,83 @@ def test_the_page_opens_from_loopback_shows_the_field_and_saves_a_path(viewing, 
                      "--output", str(run / "frames"), *COMMON]) == 0
 
 
+def largest_ahead(cameras, n, length, fov, window):
+    """Of `cameras`, whose small pictures hang `length` before them, the one whose picture camera n sees largest in the
+    lower left of a `window`: its number, and the pixel in the middle."""
+    width, height = window
+    pose, middle = cameras.camera_to_world[n], cameras.position + length * cameras.view_direction
+    local = (middle - pose[:, 3]) @ pose[:, :3]
+    near, scale = -local[:, 2], 0.5 * height / np.tan(0.5 * fov)
+    pixel = 0.5 * np.array(window) + scale * local[:, :2] * (1, -1) / near[:, None]
+    inside = (pixel > (20, height / 3)).all(axis=1) & (pixel < (width / 2, height - 30)).all(axis=1) & (near > 0.25)
+    size = np.abs(cameras.view_direction @ pose[:, 2]) / near**2
+    best = int(np.argmax(np.where(inside, size, 0)))
+    return best, pixel[best]
+
+
+def opened(browser, address):
+    """A page that shows a picture with a wide field of view, with the white background of the model beside it."""
+    page = browser.new_page(viewport=dict(zip(("width", "height"), WINDOW)))
+    page.goto(address)
+    wait_for(lambda: shown(page).std() > 2)
+    field_of_view = page.locator("input[type=text]").first
+    field_of_view.fill(f"{FOV}")
+    field_of_view.press("Enter")
+    wait_for(lambda: corner(page).min() > 250)
+    return page
+
+
+def corner(page):
+    """[3] the colour that the page has in its lower left."""
+    return np.median(shown(page)[-20:, :20], axis=(0, 1))
+
+
+@pytest.mark.slow
+def test_a_click_on_a_camera_leads_there(viewing, browser, run, port):
+    _, address = viewing("--port", str(port))
+    from taichi_nerf.viewer.face.cameras import _length
+
+    page = opened(browser, address)
+    page.get_by_text("Cameras", exact=True).click()
+    page.get_by_label("draw them").click()
+    before, cameras = shown(page).astype(int), RunFolder.open(run).cameras_scene().model_cameras("train")
+    wanted, pixel = largest_ahead(cameras, 0, _length(cameras), np.radians(FOV), WINDOW)
+
+    def led_there():  # what is not drawn yet cannot be clicked on
+        page.mouse.click(*pixel)
+        time.sleep(0.5)
+        return np.abs(shown(page) - before).mean() > 20
+
+    wait_for(led_there)
+    known = set(run.glob("camera-paths/*.json"))
+    page.get_by_text("Camera path", exact=True).click()
+    page.get_by_role("button", name="Add the camera").click()
+    page.get_by_role("button", name="Save").click()
+    (file,) = wait_for(lambda: set(run.glob("camera-paths/*.json")) - known)
+    found = paths.from_json(file, RunFolder.open(run).cameras_scene())
+    assert np.abs(found.camera_to_world[0] - cameras.camera_to_world[wanted]).max() < 1e-3
+    fov = 2 * np.arctan(0.5 * cameras.size[wanted, 1] / cameras.focal[wanted, 1])
+    assert 2 * np.arctan(0.5 * found.size[0, 1] / found.focal[0, 1]) == pytest.approx(fov, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_background_and_crop_box_are_what_somebody_chooses(viewing, browser, port):
+    _, address = viewing("--port", str(port))
+    page = opened(browser, address)
+    background = page.locator("xpath=//*[text()='background']/following::input[1]")
+    background.fill("rgb(20, 60, 200)")
+    background.press("Enter")
+    wait_for(lambda: np.abs(corner(page) - (20, 60, 200)).max() < 6)
+
+    def red():
+        return (np.abs(shown(page).astype(int) - (220, 60, 60)).max(axis=2) < 40).sum()
+
+    assert red() == 0
+    page.get_by_text("Crop box", exact=True).click()
+    page.get_by_label("crop", exact=True).click()
+    wait_for(lambda: red() > 50)  # its edges
+
+
 @pytest.mark.slow
 def test_another_time_is_shown_and_kept_by_a_key_frame(viewing, browser, port, tmp_path):
     folder = tmp_path / "moving"
@@ -169,9 +248,42 @@ def test_two_browsers_look_and_one_that_vanishes_hinders_nobody(viewing, browser
     wait_for(lambda: shown(second).std() > 2)
     second.reload()
     wait_for(lambda: shown(second).std() > 2)
+    first = browser.new_page(viewport={"width": 500, "height": 400})  # who comes back
+    first.goto(address)
+    wait_for(lambda: shown(first).std() > 2)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
     assert_stopped_after_pictures(process)
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_is_training_is_followed(viewing, browser, port, tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-m", "taichi_nerf", "train", "--downscale", "8", "--seconds", "600",
+                                "--checkpoint-seconds", "1", "--test-every", "0", "--output", str(run), *SMALL],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for((run / "config.json").is_file, 60)
+        viewer, address = viewing("--port", str(port), folder=run)  # which waits for the first checkpoint
+        page = browser.new_page(viewport={"width": 900, "height": 600})
+        page.goto(address)
+        wait_for(lambda: shown(page).std() > 2)
+
+        def step():
+            found = re.search(r"step (\d+), after \d+ s of training", page.inner_text("body"))
+            return found and int(found[1])
+
+        first = wait_for(step)
+        wait_for(lambda: step() > first)
+        assert process.poll() is None  # it trains on
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+        last = int(re.search(r"stopped and saved at step (\d+)", said)[1])
+        wait_for(lambda: step() == last)
+        assert process.returncode == 130 and viewer.poll() is None and shown(page).std() > 2
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.slow

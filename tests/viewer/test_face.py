@@ -1,7 +1,6 @@
 """The page, without a browser: what its panel offers and says."""
 
 import asyncio
-import contextlib
 import socket
 import threading
 import time
@@ -16,31 +15,13 @@ from taichi_nerf.viewer.sharing import Sharing
 from taichi_nerf.viewer.studio import Studio
 
 from ..test_paths import make_cameras, make_scene, ring
+from .conftest import Camera, visit
 from .test_studio import Clock, SlowDoor
 
 pytest.importorskip("viser", reason="the viewer's library is not installed: pip install 'taichi-nerf[view]'")
 
 from taichi_nerf.viewer.face import Page
 from taichi_nerf.viewer.face.cameras import NEAR
-
-
-@pytest.fixture
-def served(tmp_path):
-    """`served(door, sharing)`: a page that is served as long as the test runs."""
-    pages = []
-
-    def serve(door=None, sharing=None):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        studio = Studio(door or SlowDoor(Clock()), Shown(), max_side=800)
-        pages.append(Page(studio, make_scene(make_cameras(ring(6))), tmp_path, host="127.0.0.1", port=port,
-                               sharing=sharing))
-        return pages[-1]
-
-    yield serve
-    for page in pages:
-        page.close()
 
 
 def test_a_port_that_is_taken_in_the_last_moment_ends_in_a_sentence(tmp_path):
@@ -86,23 +67,6 @@ def test_who_stands_where_a_camera_stood_does_not_see_what_is_drawn_of_it(served
     for handle in frusta:  # viser's scale is the cube root of the volume
         half = np.tan(0.5 * handle.fov)
         assert handle.scale / np.cbrt(half**2 * handle.aspect / 3) < NEAR
-
-
-class Camera(SimpleNamespace):
-    """That of a browser, which says where it is; viser's without a connection."""
-
-    position, wxyz, image_width, image_height = np.zeros(3), np.array([1.0, 0, 0, 0]), 32, 24
-
-    def on_update(self, callback):
-        self.say = lambda: asyncio.run(callback(self))
-        return callback
-
-
-def visit(page):
-    """The client of somebody who looks at a page."""
-    client = SimpleNamespace(client_id=0, gui=page.server.gui, camera=Camera(fov=1.0), atomic=contextlib.nullcontext)
-    asyncio.run(page._visitors._enter(client))
-    return client
 
 
 def test_the_time_has_a_slider_where_the_model_knows_it(served):

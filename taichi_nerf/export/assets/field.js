@@ -55,6 +55,7 @@ class Renderer {
     if (!adapter) throw new Missing(MISSING);
     const device = await adapter.requestDevice();
     this.device = device;
+    this.largest = device.limits.maxTextureDimension2D; // side of a picture, in pixels
     device.lost.then(() => {
       if (this.device !== device) return; // it was given back
       this.watchers.lost();

@@ -21,6 +21,7 @@ class Renderer {
     this.gl = canvas.getContext('webgl2', {alpha: false, antialias: false, depth: false, stencil: false,
                                            powerPreference: 'high-performance'});
     if (!this.gl) throw new Error('this browser has no WebGL2');
+    this.largest = this.gl.getParameter(this.gl.MAX_TEXTURE_SIZE); // side of a picture, in pixels
     this.textures = [];
     this.bytes = 0;
     this.picture = null;

@@ -69,9 +69,10 @@ class Viewer {
   }
 
   _resize() {
-    const ratio = Math.min(window.devicePixelRatio || 1, SHARPEST);
-    const width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
-    const height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
+    const {clientWidth, clientHeight} = this.canvas;
+    const ratio = Math.min(window.devicePixelRatio || 1, SHARPEST, this.renderer.largest / Math.max(clientWidth, clientHeight));
+    const width = Math.max(1, Math.round(clientWidth * ratio));
+    const height = Math.max(1, Math.round(clientHeight * ratio));
     if (width === this.canvas.width && height === this.canvas.height) return;
     this.canvas.width = width;
     this.canvas.height = height;
