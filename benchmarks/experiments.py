@@ -232,11 +232,12 @@ def crowd_arms() -> dict[str, InstantNGPConfig]:
 
 
 def light_arms() -> dict[str, InstantNGPConfig]:
-    """With a code for each photo and without, on photos whose colours were made worse and as they are."""
+    """With a code for each photo and without, by what the photos are made worse by; where there are squares in them, with
+    the robust loss, too."""
     plain = InstantNGPConfig()
     coded = replace(plain, appearance=16)
-    return {f"{name}, {how}": config for how in ("colour", "clean")
-            for name, config in {"neither": plain, "codes": coded}.items()}
+    return {"neither, colour": plain, "codes, colour": coded, "neither, both": plain, "robust, codes, both": coded,
+            "neither, clean": plain, "codes, clean": coded, "robust, codes, clean": coded}
 
 
 def wild_arms() -> dict[str, NeRFConfig]:
@@ -627,9 +628,11 @@ EXPERIMENTS = {
               Bar(better="robust, codes", score="static left out, %", least=-3.0)]),
     "light": Experiment(
         arms=light_arms(), steps=2500, scene=at_one_scale, scores=psnr_in_first_light,
-        seen={name: WORSE["colour"] for name in light_arms() if name.endswith("colour")},
-        bars=[Bar(better=f"codes, {how}", worse=f"neither, {how}", score="in the first light", least=least)
-              for how, least in {"colour": 4.5, "clean": -0.3}.items()]),
+        training={name: {"robust": True} for name in light_arms() if name.startswith("robust")},
+        seen={name: WORSE[how] for name in light_arms() if (how := name.rsplit(", ", 1)[1]) != "clean"},
+        bars=[Bar(better=f"{arm}, {how}", worse=f"neither, {how}", score="in the first light", least=least)
+              for arm, how, least in (("codes", "colour", 4.5), ("robust, codes", "both", 3.0), ("codes", "clean", -0.3),
+                                      ("robust, codes", "clean", -0.3))]),
     "wild": Experiment(
         arms=wild_arms(), steps=2500, rays=160, scene=at_one_scale, scores=psnr_in_first_light,
         training={name: {"robust": True} for name in wild_arms() if name.startswith("robust")},
