@@ -232,8 +232,8 @@ def crowd_arms() -> dict[str, InstantNGPConfig]:
 
 
 def light_arms() -> dict[str, InstantNGPConfig]:
-    """With a code for each photo and without, by what the photos are made worse by; where there are squares in them, with
-    the robust loss, too."""
+    """With a code for each photo and without, by what the photos are made worse by; with the robust loss, too, where
+    there are squares in them."""
     plain = InstantNGPConfig()
     coded = replace(plain, appearance=16)
     return {"neither, colour": plain, "codes, colour": coded, "neither, both": plain, "robust, codes, both": coded,
@@ -631,8 +631,8 @@ EXPERIMENTS = {
         training={name: {"robust": True} for name in light_arms() if name.startswith("robust")},
         seen={name: WORSE[how] for name in light_arms() if (how := name.rsplit(", ", 1)[1]) != "clean"},
         bars=[Bar(better=f"{arm}, {how}", worse=f"neither, {how}", score="in the first light", least=least)
-              for arm, how, least in (("codes", "colour", 4.5), ("robust, codes", "both", 3.0), ("codes", "clean", -0.3),
-                                      ("robust, codes", "clean", -0.3))]),
+              for arm, how, least in (("codes", "colour", 4.5), ("robust, codes", "both", 3.0),
+                                      ("codes", "clean", -0.3), ("robust, codes", "clean", -0.3))]),
     "wild": Experiment(
         arms=wild_arms(), steps=2500, rays=160, scene=at_one_scale, scores=psnr_in_first_light,
         training={name: {"robust": True} for name in wild_arms() if name.startswith("robust")},
