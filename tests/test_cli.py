@@ -1105,10 +1105,12 @@ def test_bad_value_ends_in_one_sentence(capsys, tmp_path, monkeypatch, arguments
 
 def test_help_and_the_release_are_where_others_have_them(capsys, monkeypatch):
     for argv, said in ((["--version"], r"taichi-nerf \S+"), (["help"], "usage: taichi-nerf COMMAND"),
-                       (["help", "info"], "usage: taichi-nerf info")):
+                       (["help", "help"], "usage: taichi-nerf COMMAND"), (["help", "info"], "usage: taichi-nerf info")):
         assert cli.main(argv) == 0
         captured = capsys.readouterr()
         assert re.match(said, captured.out) and captured.err == ""
+    for argv in (["help", "inform"], ["inform", "--help"]):
+        assert "inform is no command; there are" in refused(capsys, *argv)
 
 
 def test_an_empty_argument_is_no_folder(capsys):
