@@ -35,7 +35,6 @@ as long, which stands for two quiet cores on a machine that has more to do, and 
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -48,7 +47,7 @@ import numpy as np
 from _hand import hand_pixels
 from experiments import EIGHT_OF_LEGO
 from PIL import Image
-from train import measure
+from train import measure, scores_again
 
 from taichi_nerf import load_scene
 from taichi_nerf.devices import machine
@@ -196,12 +195,6 @@ def few_photos(capture: Path, copy: Path, chosen: tuple[int, ...]) -> Path:
     content["train_filenames"] = [files[n] for n in chosen]
     content["test_filenames"] = [file for n, file in enumerate(files) if n not in chosen]
     return with_file(capture, copy, "transforms.json", content)
-
-
-def scores_again(run: Path, *options: str) -> dict:
-    """Of `eval` with these options."""
-    command = [sys.executable, "-m", "taichi_nerf", "eval", str(run), "--json", *options]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def scores_by_mask(run: Path, scene: Path, moving: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:

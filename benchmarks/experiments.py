@@ -71,8 +71,17 @@ from taichi_nerf.config import (
     with_few_views,
 )
 from taichi_nerf.data import Scene, with_scales
-from taichi_nerf.data.builtin import moving as moving_world
-from taichi_nerf.data.builtin.moving import correspondence, surface_points
+from taichi_nerf.data.builtin.moving import (
+    RUST,
+    Movers,
+    correspondence,
+    everything,
+    filmed,
+    one_view_a_time,
+    still_points,
+    surface_points,
+    swinging,
+)
 from taichi_nerf.data.disturb import with_split
 from taichi_nerf.data.multiscale import scale_words
 from taichi_nerf.data.perturb import with_perturbed_training
@@ -313,17 +322,17 @@ def psnr_in_first_light(model, scene: Scene) -> dict[str, float]:
     return mean_psnr(model, scene) | {"in the first light": float(np.mean(found))}
 
 
-def psnr_of_what_moves(model, scene: Scene) -> dict[str, float]:
-    """Over whole pictures, and where the scene knows them over the pixels that show something that moves, and over
+def psnr_of_what_moves(model, scene: Scene, movers: Movers = everything) -> dict[str, float]:
+    """Over whole pictures, and where the scene knows them over the pixels that show something of its `movers`, and over
     those that enough training cameras see; there also how well the model knows where a point is at another time."""
     found = evaluate(model, scene).as_json()
     names = {"PSNR": "psnr", "of what moves": "psnr_moving", "of what is co-seen": "psnr_co_seen"}
     scores = {word: found[name] for word, name in names.items() if name in found}
-    return scores | ({"apart": apart(model, scene)} if "of what moves" in scores else {})
+    return scores | ({"apart": apart(model, scene, movers)} if "of what moves" in scores else {})
 
 
 def rigidity(model, scene: Scene) -> dict[str, float]:
-    return psnr_of_what_moves(model, scene) | {"stretch": stretch(model, scene)}
+    return psnr_of_what_moves(model, scene, one_ball) | {"stretch": stretch(model, scene)}
 
 
 def seen_moving(scene: Scene) -> list[np.ndarray]:
@@ -339,12 +348,12 @@ def told(model, scene: Scene, points: np.ndarray, time: float) -> tuple[Tensor, 
 
 
 @torch.no_grad()
-def apart(model, scene: Scene) -> float:
+def apart(model, scene: Scene, movers: Movers) -> float:
     """How far apart, in thousandths of the box, a model with a warp takes a point to be at rest by where it is at the
     time of a test view and at that of the next, in the mean; of other models, as far as it has moved."""
     times, found = scene.splits["test"].time, []
     for points, now, then in zip(seen_moving(scene), times, np.roll(times, -1)):
-        later = correspondence(points, now, then)
+        later = correspondence(points, now, then, movers)
         there = np.isfinite(later).all(axis=1)
         ends = [told(model, scene, end[there], float(at)) for end, at in ((points, now), (later, then))]
         if hasattr(model.field, "moved"):
@@ -544,16 +553,19 @@ def moving(settings: argparse.Namespace) -> Scene:
     return replace(scene, splits={"train": scene.splits["train"], "test": replace(scene.splits["val"], name="test")})
 
 
+def one_ball(time: float) -> list:
+    """The movers of `rotation`."""
+    return swinging(RUST, pivot=(0.02, 0.02, 0.98), length=0.72, radius=0.2, across=(0.0, 1.0, 0.0),
+                    angle=np.radians(20) * np.sin(2 * np.pi * time))
+
+
 def rotation(settings: argparse.Namespace) -> Scene:
     """The still life, over which one ball swings by 20 degrees on a rod, and nothing else moves."""
-    def swinging(time: float) -> list:
-        return moving_world._swinging(moving_world.RUST, pivot=(0.02, 0.02, 0.98), length=0.72, radius=0.2,
-                                      across=(0.0, 1.0, 0.0), angle=np.radians(20) * np.sin(2 * np.pi * time))
-
-    moving_world._moving = swinging  # of this process, whose masks and correspondences are then those of the ball
-    scene = builtin_scene("moving", resolution=50, views=(60, 0, 6))
-    # nearly all of it is co-seen, and to know where takes as long as some arms
-    return replace(scene, splits=scene.splits | {"test": replace(scene.splits["test"], co_seen=None)})
+    place = builtin_scene("moving", resolution=1, views=(1, 0, 0))
+    train, _, test = one_view_a_time((60, 0, 6), 50, turn=4.0)
+    # without onlookers: nearly all of it is co-seen, and to know where takes as long as some arms
+    splits = {name: filmed(name, film, 4, movers=one_ball) for name, film in (("train", train), ("test", test))}
+    return replace(place, splits=splits, points=still_points(splits["train"]), notes=[])
 
 
 def of_a_place(settings: argparse.Namespace) -> Scene:

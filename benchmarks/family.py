@@ -175,7 +175,7 @@ def speeds(function: Callable, contest: Contest, count: int) -> dict[str, float]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rays", type=int, default=1024, help="%(default)s by default")
+    parser.add_argument("--rays", type=int, default=1024, help="of a batch; %(default)s by default")
     parser.add_argument("--intervals", type=int, default=128, help="of each ray; %(default)s by default")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
                         help="processor threads; %(default)s by default")

@@ -93,7 +93,7 @@ def kill_again_and_again(process: subprocess.Popen, folder: Path, settings: argp
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="%(default)s by default")
+    parser.add_argument("--kills", type=int, default=20, help="of the training; %(default)s by default")
     parser.add_argument("--steps", type=int, default=500, help="of the training; %(default)s by default")
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between two checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="of the moments; %(default)s by default")

@@ -22,7 +22,6 @@ exposed each photo anew, by up to 1.2 stops more or less, which no field can kno
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -30,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from geometry import points_of, points_on
 from scipy.spatial import cKDTree
-from train import measure
+from train import measure, scores_again
 
 from taichi_nerf import cli
 from taichi_nerf.data.colmap_model import find_model, read_model
@@ -67,15 +66,6 @@ def exported(run: Path, box: np.ndarray, folder: Path, arguments: argparse.Names
         if not file.exists() and cli.main(["export", str(run), "-o", str(file), *EXPORTS[name], *shared]):
             sys.exit(f"the export of {run} failed")
     return {"points": points_of(files["points"]).position, "mesh": points_on(files["mesh"]).position}
-
-
-def by_halves(run: Path, threads: int) -> float:
-    """PSNR of the right halves of the test photos in dB, the exposures of which were fitted to the left ones."""
-    command = ["eval", str(run), "--half-image", "--json", "--backend", "cpu", "--threads", str(threads)]
-    done = subprocess.run([sys.executable, "-m", "taichi_nerf", *command], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"taichi-nerf {' '.join(command)} failed")
-    return json.loads(done.stdout)["psnr"]
 
 
 def main():
@@ -118,7 +108,8 @@ def report(arguments: argparse.Namespace, scene: Path, runs: dict[str, Path], fo
             options = [*ARMS[arm], *EVERYWHERE, *clock, "--seconds", str(seconds), "--orbit-frames", "0", "--downscale",
                        str(arguments.downscale)]
             scores = measure(scene, options, run, processor=arguments.processor)
-            print(f"{arm}: {scores['psnr']:.2f} dB, by halves {by_halves(run, arguments.threads):.2f} dB, "
+            halves = scores_again(run, "--half-image", "--backend", "cpu", "--threads", str(arguments.threads))
+            print(f"{arm}: {scores['psnr']:.2f} dB, by halves {halves['psnr']:.2f} dB, "
                   f"{scores['steps']} steps", file=sys.stderr, flush=True)
         for name, position in exported(run, box, folder, arguments).items():
             table[f"{arm}, {name}"] = compare(position, reference)

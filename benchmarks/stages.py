@@ -83,7 +83,8 @@ def turn(trainer: Trainer, length: int, clock: Clock) -> float:
 
 def frames_in_turn(trainers: list[Trainer], scene: Scene, clock: Clock) -> np.ndarray:
     """[FRAMES, trainers]: milliseconds of a frame of each."""
-    frame(trainers[0], scene, clock), frame(trainers[-1], scene, clock)  # the first of a kind is compiled
+    for trainer in (trainers[0], trainers[-1]):  # the first of a kind is compiled
+        frame(trainer, scene, clock)
     return np.array([[frame(trainer, scene, clock) for trainer in trainers] for _ in range(FRAMES)])
 
 

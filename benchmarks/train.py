@@ -76,6 +76,15 @@ def measure(scene: Path | None, options: list[str], output: Path, processor: boo
             "process_seconds": seconds, "peak_gib": usage.ru_maxrss / 2**20}
 
 
+def scores_again(run: Path, *options: str) -> dict:
+    """Of `taichi-nerf eval` with these options."""
+    arguments = ["eval", str(run), "--json", *options]
+    done = subprocess.run([sys.executable, "-m", "taichi_nerf", *arguments], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"taichi-nerf {' '.join(arguments)} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")

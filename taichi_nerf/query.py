@@ -27,8 +27,8 @@ from .models.cones import usual_view
 from .models.model import Model
 from .models.probe import at_points, look
 from .models.views import camera_rays
-from .training.blocks import is_cut, load_any
-from .training.folder import RunFolder
+from .training.blocks import load_any
+from .training.folder import RunFolder, is_cut
 from .types import UNKNOWN, Rays, Shot
 
 __all__ = ["AtPoints", "Field", "Seen", "open"]

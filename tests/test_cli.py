@@ -1105,10 +1105,12 @@ def test_bad_value_ends_in_one_sentence(capsys, tmp_path, monkeypatch, arguments
 
 def test_help_and_the_release_are_where_others_have_them(capsys, monkeypatch):
     for argv, said in ((["--version"], r"taichi-nerf \S+"), (["help"], "usage: taichi-nerf COMMAND"),
-                       (["help", "info"], "usage: taichi-nerf info")):
+                       (["help", "help"], "usage: taichi-nerf COMMAND"), (["help", "info"], "usage: taichi-nerf info")):
         assert cli.main(argv) == 0
         captured = capsys.readouterr()
         assert re.match(said, captured.out) and captured.err == ""
+    for argv in (["help", "inform"], ["inform", "--help"]):
+        assert "inform is no command; there are" in refused(capsys, *argv)
 
 
 def test_an_empty_argument_is_no_folder(capsys):
@@ -1633,13 +1635,12 @@ def test_every_public_name_exists():
     (False, False, False, False), (True, False, False, True), (False, True, False, True), (False, True, True, False)])
 def test_scores_of_photos_in_unknown_light_say_so(learned, coded, shared, told):
     """Where exposures are learned, or codes that the scored photos do not share with training photos."""
-    from types import SimpleNamespace as Made
-
     from taichi_nerf.cli.scores import unknown_light
 
-    split = Made(ids={"appearance": np.zeros(2, np.int32)}, time=None, exposure=None)
-    run = Made(config=Made(training=Made(exposure=Made(learned=learned))))
-    model = Made(codes={"appearance": None} if coded else {}, shares=lambda name, ids: shared)
+    split = SimpleNamespace(ids={"appearance": np.zeros(2, np.int32)}, time=None, exposure=None)
+    training = SimpleNamespace(exposure=SimpleNamespace(learned=learned))
+    run = SimpleNamespace(config=SimpleNamespace(training=training))
+    model = SimpleNamespace(codes={"appearance": None} if coded else {}, shares=lambda name, ids: shared)
     assert ["taichi-nerf eval --half-image" in line for line in unknown_light(run, model, split)] == [True] * told
 
 

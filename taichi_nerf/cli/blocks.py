@@ -43,7 +43,8 @@ def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Sce
     on where it stood. All have one budget, so that the ranks of a team share them by number; rank 0 waits for the
     others, and does what follows.
     """
-    from ..training.blocks import BlockOnDisk, is_cut, read_blocks, write_blocks
+    from ..training.blocks import BlockOnDisk, read_blocks, write_blocks
+    from ..training.folder import is_cut
 
     with team.together():
         if team.first:
@@ -106,8 +107,7 @@ def _train_own(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]", mi
 
 def _is_there(path: Path, number: int) -> bool:
     """Whether the run of a block is."""
-    from ..training.blocks import block_folder
-    from ..training.folder import CONFIG_FILE
+    from ..training.folder import CONFIG_FILE, block_folder
 
     return (block_folder(path, number) / CONFIG_FILE).is_file()
 
@@ -130,8 +130,7 @@ def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDi
     """The exit code of the training of one block, in an ordinary run of its own."""
     from ..data.blocks import around_block, within_block
     from ..models.family import settled
-    from ..training.blocks import block_folder
-    from ..training.folder import CONFIG_FILE, RunFolder, make_folder, writing
+    from ..training.folder import CONFIG_FILE, RunFolder, block_folder, make_folder, writing
 
     path, part = block_folder(run.path, number), within_block(around_block(scene, each.block), each.block)
     make_folder(path, exist_ok=True)
@@ -177,8 +176,8 @@ def _match(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
     """What each block remembers of what it saw, and the appearance in which it is seen beside the others."""
     from ..data.blocks import within_block
     from ..training import checkpoint
-    from ..training.blocks import block_folder, codes_of_neighbours, points_seen, write_blocks
-    from ..training.folder import RunFolder
+    from ..training.blocks import codes_of_neighbours, points_seen, write_blocks
+    from ..training.folder import RunFolder, block_folder
 
     folders = [block_folder(run.path, number) for number in range(len(blocks))]
     models = [checkpoint.load(folder) for folder in folders]

@@ -147,9 +147,9 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     """What a run folder says of its training."""
     from ..data.inspect import Finding
     from ..training import checkpoint
-    from ..training.blocks import is_cut, read_blocks
+    from ..training.blocks import read_blocks
     from ..training.files import read_json
-    from ..training.folder import METRICS_FILE
+    from ..training.folder import METRICS_FILE, is_cut
     from .scores import checked_scores, means, of_scales
 
     training, facts = run.config.training, []

@@ -179,7 +179,7 @@ def _help() -> list[str]:
         summary = command.__doc__.split("\n\n")[0]
         lines += textwrap.wrap(" ".join(summary.split()), width, initial_indent=f"  {_name(command):9}",
                                subsequent_indent=" " * 11)
-    return [*lines, "", "taichi-nerf COMMAND --help says all of a command, taichi-nerf --version which release it is."]
+    return [*lines, "", "taichi-nerf COMMAND --help says all of a command, --version which release."]
 
 
 def _version() -> str:
@@ -198,7 +198,7 @@ def _parsed(
 ) -> "Train | Eval | Render | View | Octree | Page | Export | Locate | Process | Info | Doctor | Bench | None":
     """The command; None where the help was asked for, and is printed."""
     if argv[:1] == ["help"]:
-        argv = [*argv[1:2], "--help"]
+        argv = ["--help"] if argv[1:2] in ([], ["help"]) else [argv[1], "--help"]
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())
         return None
@@ -210,6 +210,8 @@ def _parsed(
                         "leave it out")
     said, defaults = io.StringIO(), _defaults(argv)
     commands = {**{_name(each): each for each in COMMANDS}, "train": defaults}
+    if argv[:1] and argv[0] not in commands:
+        argv = argv[:1]  # what is no command has no help, either
     options = given(argv[1:], commands[argv[0]]) if argv[:1] and argv[0] in commands else {}
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(Unfailing(sys.stdout, results=True)):

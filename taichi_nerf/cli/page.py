@@ -86,11 +86,11 @@ def _of_file(command: Page, line: Progress) -> "tuple[PageScene, dict]":
 
 def _checked_run(command: Page) -> "RunFolder":
     """Raises UserError where its folder tells that no page shows it."""
-    from ..training.folder import RunFolder, is_cut
+    from ..training.folder import RunFolder, block_folder, is_cut
 
     run = RunFolder.open(command.run)
     if is_cut(run.path):
-        block = run.path / "blocks" / "00"
+        block = block_folder(run.path, 0)
         raise UserError(f"a page shows one model, and {run.path} is cut into blocks; "
                         f"{_make_an_octree(block, 'of one of them')}; or, where they are of "
                         f"instant-ngp, give {quoted(block)} and --field")

@@ -316,7 +316,7 @@ def _checked(command: Render) -> "tuple[RunFolder, dict[str, Path]]":
     look at the files that the command names. Raises UserError."""
     from ..data.mesh_files import check_there
     from ..data.panorama import check_panorama
-    from ..training.folder import RunFolder, is_cut
+    from ..training.folder import RunFolder, block_folder, is_cut
 
     run, own = RunFolder.open(command.run), command.path in ("orbit", "spiral", *SPLITS)
     if not own and Path(command.path).suffix.lower() != ".json":
@@ -324,7 +324,7 @@ def _checked(command: Render) -> "tuple[RunFolder, dict[str, Path]]":
             f"--path {command.path} is no camera path; give orbit, spiral, train, val, test or a .json file"
         )
     check_renderer(run, command.renderer)
-    block = run.path / "blocks" / "00"
+    block = block_folder(run.path, 0)
     if command.appearance and is_cut(run.path):
         raise UserError(f"{run.path} is cut into blocks, whose codes of appearance are not each other's; "
                         f"render one of them in the light of a photo, as {block}")

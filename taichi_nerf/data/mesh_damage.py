@@ -247,10 +247,10 @@ def fault_of_lines(data: bytes) -> str | None:
             if len(words) < 4 or not all(map(_is_number, words[1:4])):
                 return f"line {number} is no place of three numbers: {_short(line)}"
         elif words[:1] == ["f"]:
-            named = [word.partition("/")[0] for word in words[1:]]
-            if len(named) < 3 or not all(name.lstrip("-").isdecimal() and int(name) != 0 for name in named):
+            named = [_whole_number(word.partition("/")[0]) for word in words[1:]]
+            if len(named) < 3 or not all(named):
                 return f"line {number} is no face of three corners: {_short(line)}"
-            faces.append((number, max(map(int, named)), min(map(int, named)), corners))
+            faces.append((number, max(named), min(named), corners))
     for number, last, first, before in faces:
         if last > corners or -first > before:
             return f"line {number} names the corner {last if last > corners else first}, and there are {corners}"
@@ -263,6 +263,14 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _whole_number(word: str) -> int:
+    """0 for what is none."""
+    try:
+        return int(word)
+    except ValueError:
+        return 0
 
 
 def _short(value: Any) -> str:

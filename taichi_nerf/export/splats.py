@@ -54,7 +54,7 @@ def surface_splats(field: Field, cameras: Cameras, *, rays: int, count: int, ban
         box, time: as of `surface_points`.
         on_view: is told how many looks are done, and of how many: two a view, at its surfaces and at the discs it sees.
 
-    Raises UserError where there is no camera, or no surface.
+    Raises UserError where there is no camera, or no surface that the views agree on.
     """
     if len(cameras) == 0:
         raise UserError(f"{field.scene.name} has no training views, which say where its surfaces are; train on a scene "
@@ -74,6 +74,9 @@ def surface_splats(field: Field, cameras: Cameras, *, rays: int, count: int, ban
                         else "") + ": nothing is opaque; train longer, or give another --box")
     points, side, pixel = _discs(points, footprint, count)
     there = _agreed(points.position, side, views)
+    if not (there >= LEAST_AGREED).any():
+        raise UserError(f"the training views of {field.scene.name} see through each other's surfaces: they are fog; "
+                        "train longer")
     points, side, pixel, there = (values[there >= LEAST_AGREED] for values in (points, side, pixel, there))
     density = field.at(points.position + field.scene.origin, time=time).density
     opacity = np.clip(1 - np.exp(-density * side), LEAST_SOLID, 1) * there * _opacity(side / pixel)

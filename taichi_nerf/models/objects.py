@@ -12,9 +12,10 @@ opacity a the integral is split, and goes on behind it as it came:
 
 several surfaces one after the other, of which the last that a ray meets may be opaque. Where glass is tinted, what
 passes in place of 1 - a is that of each channel (`surfaces`); of opacity, depth and weights it is the mean of the
-three, and what takes the rest of the light is the surface. With a light (`lights`) a
-surface casts its shadow: the light of c_i is darkened by the share of all light that it hides from the sample, and with
-it that of the ray's colour by the mean over its samples, weighed by w_i.
+three, and what takes the rest of the light is the surface.
+
+With a light (`lights`) a surface casts its shadow: the light of c_i is darkened by the share of all light that it hides
+from the sample, and with it that of the ray's colour by the mean over its samples, weighed by w_i.
 
 P pixels of R rays, each of which meets at most L surfaces. Colours are sRGB; light adds in linear light.
 """

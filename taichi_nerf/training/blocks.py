@@ -34,13 +34,12 @@ from ..types import Shot
 from . import checkpoint
 from .evaluate import GREY
 from .files import BLOCKS_FILE, read_json, write_json
-from .folder import CONFIG_FILE, RunFolder, is_cut
+from .folder import CONFIG_FILE, RunFolder, block_folder, is_cut
 from .half_image import fit_left_halves
 
-__all__ = ["BLOCKS_FILE", "BlockOnDisk", "as_one", "block_folder", "codes_of_neighbours", "is_cut", "load_any",
-           "note_trained", "points_seen", "read_blocks", "write_blocks"]
+__all__ = ["BlockOnDisk", "as_one", "codes_of_neighbours", "load_any", "note_trained", "points_seen", "read_blocks",
+           "write_blocks"]
 
-BLOCKS_FOLDER = "blocks"
 FORMAT, VERSION = "taichi-nerf blocks", 1
 MATCHED, MATCHED_SIDE = 3, 48  # views that two neighbours are compared in, and the longer side of these in pixels
 GLANCES, GLANCE_SIDE = 16, 8  # views of a block that its points are taken from, and the side of these in pixels
@@ -57,11 +56,6 @@ class BlockOnDisk:
     """[A]: its appearance in the whole; empty before all are matched, or where its model has no codes."""
     seen: tuple[tuple[float, float, float], ...] = ()
     """Points that it saw, in its own model space."""
-
-
-def block_folder(path: Path, number: int) -> Path:
-    """Of the run of a block."""
-    return path / BLOCKS_FOLDER / f"{number:02d}"
 
 
 def write_blocks(path: Path, blocks: Sequence[BlockOnDisk]) -> None:

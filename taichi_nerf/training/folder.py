@@ -46,6 +46,7 @@ CONFIG_FILE, CAMERAS_FILE, LOG_FILE, METRICS_FILE = "config.json", "cameras.json
 LIGHTS_FILE = "lights.png"  # the photos of a model with appearances, those of like light side by side
 MASKS_FILE, UNCERTAINTY_FILE = "masks.png", "uncertainty.png"
 REFINED_FILE = "refined_transforms.json"
+BLOCKS_FOLDER = "blocks"  # of the runs of blocks, in that which is cut into them
 LOCK_FILE = ".taichi-nerf-lock"  # there while a process writes into the folder, or since one was killed
 LEFT_ASIDE = (f"{ASIDE}*", ".orbit-*.mp4", "test/.*.png.*")  # by a process that was killed in the middle of a file
 MOST_NAMES = 5  # of runs that are named
@@ -364,6 +365,11 @@ def _runs_in(path: Path) -> list[str]:
 def is_cut(path: Path) -> bool:
     """Whether the run at `path` is cut into blocks."""
     return (path / BLOCKS_FILE).is_file()
+
+
+def block_folder(path: Path, number: int) -> Path:
+    """Of the run of a block of the run at `path`."""
+    return path / BLOCKS_FOLDER / f"{number:02d}"
 
 
 def check_new(path: Path) -> None:

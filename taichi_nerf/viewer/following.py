@@ -7,8 +7,9 @@ from pathlib import Path
 from ..errors import UserError
 from ..models.blocks import Blocks
 from ..models.model import Model
-from ..training.blocks import is_cut, load_any
-from ..training.checkpoint import BLOCKS_FILE, MODEL_FILE
+from ..training.blocks import load_any
+from ..training.files import BLOCKS_FILE, MODEL_FILE
+from ..training.folder import is_cut
 
 __all__ = ["Following"]
 

@@ -6,13 +6,17 @@ import pytest
 from taichi_nerf import runtime
 from taichi_nerf.data.builtin import builtin_scene, hemisphere_cameras
 from taichi_nerf.data.builtin.moving import (
+    RUST,
+    Film,
     correspondence,
+    filmed,
     moves,
     moving_mask,
     moving_pictures,
     moving_still_life,
     still_points,
     surface_points,
+    swinging,
 )
 from taichi_nerf.data.builtin.renderer import render
 from taichi_nerf.data.builtin.still_life import daylight, still_life
@@ -108,6 +112,21 @@ def test_what_stands_still_stays_and_what_is_not_there_yet_is_nowhere():
     assert moves(top, 1.0).all() and np.isnan(correspondence(top, 1.0, 0.0)).all()
     half = correspondence(top, 1.0, 0.5)
     assert np.isclose(half[0, 2] - top[0, 2], -2 * bud.size[0] * 0.5)  # half as large, on the table
+
+
+def test_of_other_movers_pictures_masks_and_motion_are_those_of_these():
+    def one_ball(time: float):
+        return swinging(RUST, pivot=(0.0, 0.0, 0.9), length=0.7, radius=0.2, across=(0.0, 1.0, 0.0), angle=0.6 * time)
+
+    film = Film(cameras=hemisphere_cameras(2, SIDE), time=np.array([0.0, 1.0]))
+    split = filmed("train", film, 1, movers=one_ball)
+    points = surface_points(film.cameras, 0, split.depth[0])[split.moving[0]]
+    then = correspondence(points, 0.0, 1.0, one_ball)
+    assert len(points) > 20 and moves(then, 1.0, one_ball).all() and not moves(then, 1.0).all()
+    assert np.linalg.norm(then - points, axis=1).min() > 0.1
+    alone = render(still_life(), film.cameras, daylight(), 1).depth
+    with np.errstate(invalid="ignore"):
+        assert (np.abs(np.array(split.depth) - alone)[np.array(split.moving)] > 1e-4).all()
 
 
 def test_balls_are_rigid_and_the_reed_bends():

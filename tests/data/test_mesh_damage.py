@@ -107,6 +107,8 @@ def test_what_is_wrong_with_a_file_is_said_in_words(tmp_path, name):
     ("v 0 0 0\nv 1 0 x\n", "line 2 is no place of three numbers: v 1 0 x"),
     ("v 0 0\n", "line 1 is no place of three numbers"),
     ("v 0 0 0\nf 1 one 1\n", "line 2 is no face of three corners: f 1 one 1"),
+    ("v 0 0 0\nf 1 --1 1\n", "line 2 is no face of three corners: f 1 --1 1"),
+    ("v 0 0 0\nf 1 1 " + 5000 * "9" + "\n", "line 2 is no face of three corners: f 1 1 9999"),
     ("v 0 0 0\nf 1 1\n", "line 2 is no face of three corners"),
     ("v 0 0 0\nf 1 1 9\n", "line 2 names the corner 9, and there are 1"),
     ("v 0 0 0\nf -1 -1 -5\n", "line 2 names the corner -5, and there are 1"),

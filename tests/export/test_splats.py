@@ -167,6 +167,12 @@ def test_photos_of_lenses_are_straightened(field, lens):
     assert np.abs(image[..., :3] - expected).max() > 4
 
 
+def test_surfaces_that_no_two_views_agree_on_are_refused(field, monkeypatch):
+    monkeypatch.setattr("taichi_nerf.export.splats._agreed", lambda position, side, views: np.zeros(len(position)))
+    with pytest.raises(UserError, match="see through each other's surfaces: they are fog; train longer"):
+        surface_splats(field, around(), rays=2000, count=500)
+
+
 def test_nothing_to_see_and_nobody_to_look_are_said(field):
     with pytest.raises(UserError, match="ball has no training views"):
         surface_splats(field, around().subset([]), rays=1000, count=10)

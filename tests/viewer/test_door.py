@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
-from taichi_nerf import runtime
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.plenoctree import PlenOctree
 from taichi_nerf.viewer.door import Door
@@ -18,8 +16,7 @@ SIZE = (40, 30)
 
 
 @pytest.fixture(scope="module")
-def door():
-    runtime.init("cpu", dtype=torch.float32)
+def door(all_on_cpu):
     return Door(PlenOctree.of_svox(tree_of(ball_and_box(4, 4)), Box()))
 
 

@@ -5,7 +5,8 @@
     bud      a striped ball that is not there at first, and grows where it stands
 
 All that moves is spheres and capsules, in frames that are functions of the time: a point of a surface keeps its place
-in the frame of its solid, and so is found at any other time.
+in the frame of its solid, and so is found at any other time. Other `Movers` than these can be given to all that asks
+for what moves.
 """
 
 import functools
@@ -23,8 +24,10 @@ from .world import CAPSULE, CHECKER, SPHERE, STRIPES, Material, Solid, World
 
 __all__ = [
     "Film",
+    "Movers",
     "correspondence",
     "correspondences",
+    "everything",
     "filmed",
     "moves",
     "moving_mask",
@@ -34,6 +37,7 @@ __all__ = [
     "onlookers_of",
     "still_points",
     "surface_points",
+    "swinging",
     "two_cameras",
 ]
 
@@ -53,6 +57,63 @@ BEND = 0.22  # radians between two capsules at the most
 ONLOOKER_SIDE, ONLOOKER_SLACK = 256, 0.004  # pixels of the pictures of onlookers, and of the distance: rods are thin
 RIG, RIG_DISTANCE = 0.35, 4.0  # world units between two cameras, and from them to the origin
 RIG_ARC, RIG_HEIGHT = 0.9, 1.6  # radians that they go to and fro around the table, and their height
+
+Movers = Callable[[float], list[Solid]]
+# all that moves at a time in [0, 1], always in one order; the size of what is not there is 0
+
+
+def everything(time: float) -> list[Solid]:
+    """The movers of `builtin:moving`."""
+    return [
+        *swinging(RUST, pivot=(0.02, 0.02, 0.98), length=0.72, radius=0.14, across=(0.0, 1.0, 0.0),
+                  angle=np.radians(40) * np.sin(TURN * time)),
+        *swinging(TEAL, pivot=(-0.86, 0.04, 0.80), length=0.66, radius=0.12, across=(1.0, 0.0, 0.0),
+                  angle=np.radians(35) * np.sin(1.5 * TURN * time)),
+        *_reed(BEND * np.sin(TURN * time)),
+        _bud(_smooth((time - 0.35) / 0.3)),
+    ]
+
+
+def swinging(material: Material, *, pivot, length: float, radius: float, across, angle: float) -> list[Solid]:
+    """A rod of this `length` in world units and a ball of this `radius` at its end, which would hang straight down from
+    the `pivot`, turned by `angle`, in radians, about the unit axis `across` through it."""
+    rotation, pivot = _rotation(across, angle), np.asarray(pivot)
+    down = rotation @ (0.0, 0.0, -1.0)
+    rod = Solid(kind=CAPSULE, size=(0.014, 0.5 * (length - radius)), material=IVORY, rotation=rotation,
+                position=tuple(pivot + 0.5 * (length - radius) * down))
+    ball = Solid(kind=SPHERE, size=(radius,), material=material, rotation=rotation,
+                 position=tuple(pivot + length * down))
+    return [rod, ball]
+
+
+def _reed(bend: float) -> list[Solid]:
+    """Capsules end to end, each turned by `bend` against the one below it."""
+    solids, foot = [], np.array(ROOT)
+    for joint in range(JOINTS):
+        rotation = _rotation((1.0, 0.0, 0.0), bend * (joint + 0.5))
+        tip = foot + LINK * rotation[:, 2]
+        solids.append(Solid(kind=CAPSULE, size=(0.05 - 0.004 * joint, 0.5 * LINK), material=LEAF, rotation=rotation,
+                            position=tuple(0.5 * (foot + tip))))
+        foot = tip
+    return solids
+
+
+def _bud(grown: float) -> Solid:
+    radius = 0.13 * grown
+    return Solid(kind=SPHERE, size=(radius,), material=BUD, position=(-0.03, -0.44, FLOOR + radius))
+
+
+def _smooth(x: float) -> float:
+    """From 0 to 1 as x does, with no slope at either end."""
+    x = min(max(x, 0.0), 1.0)
+    return x * x * (3 - 2 * x)
+
+
+def _rotation(axis, angle: float) -> np.ndarray:
+    """[3, 3] about a unit axis (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,44 +180,48 @@ def onlookers_of(film: Film) -> Callable[[], Onlookers]:
     return onlookers
 
 
-def filmed(name: str, film: Film, samples_per_axis: int, onlookers: Callable[[], Onlookers] | None = None) -> Split:
+def filmed(name: str, film: Film, samples_per_axis: int, onlookers: Callable[[], Onlookers] | None = None,
+           movers: Movers = everything) -> Split:
     """The split of a film, with exact depth, normals, masks of what moves and, where it has `onlookers`, of what they
     see."""
-    pictures = moving_pictures(film.cameras, film.time, samples_per_axis)
-    masks = tuple(moving_mask(film.cameras, n, depth, film.time[n]) for n, depth in enumerate(pictures.depth))
+    pictures = moving_pictures(film.cameras, film.time, samples_per_axis, movers)
+    masks = tuple(moving_mask(film.cameras, n, depth, film.time[n], movers) for n, depth in enumerate(pictures.depth))
     return Split(name=name, cameras=film.cameras, images=Images.from_list(list(pictures.rgba)),
                  depth=tuple(pictures.depth), normals=tuple(pictures.normals), time=film.time, ids=film.ids,
                  moving=masks,
                  co_seen=onlookers and CoSeenMasks(film.cameras, tuple(pictures.depth), film.time, onlookers))
 
 
-def moving_still_life(time: float) -> World:
+def moving_still_life(time: float, movers: Movers = everything) -> World:
     """The solids at a time in [0, 1]."""
-    there = [solid for solid in _moving(time) if solid.size[0] > 0]
+    there = [solid for solid in movers(time) if solid.size[0] > 0]
     return World(groups=[*still_life().groups, there])
 
 
-def moving_pictures(cameras: Cameras, times: Sequence[float], samples_per_axis: int) -> Pictures:
+def moving_pictures(cameras: Cameras, times: Sequence[float], samples_per_axis: int,
+                    movers: Movers = everything) -> Pictures:
     """What each of N cameras sees at its time [N]; `samples_per_axis`^2 rays a pixel. Runs on the current runtime."""
-    found = [render(moving_still_life(float(time)), cameras.subset([n]), daylight(), samples_per_axis)
+    found = [render(moving_still_life(float(time), movers), cameras.subset([n]), daylight(), samples_per_axis)
              for n, time in enumerate(times)]
     return Pictures(*(np.concatenate([getattr(each, name) for each in found]) for name in ("rgba", "depth", "normals")))
 
 
-def correspondence(points: np.ndarray, time: float, other: float) -> np.ndarray:
+def correspondence(points: np.ndarray, time: float, other: float, movers: Movers = everything) -> np.ndarray:
     """[P, 3] where the surface points [P, 3] of `time` are at the `other` time; NaN for those that are not there then.
 
     Points and results are world positions. What is no surface of a thing that moves stays.
     """
-    return next(correspondences(points, time, [other]))
+    return next(correspondences(points, time, [other], movers))
 
 
-def correspondences(points: np.ndarray, time: float, others: Sequence[float]) -> Iterator[np.ndarray]:
+def correspondences(points: np.ndarray, time: float, others: Sequence[float],
+                    movers: Movers = everything) -> Iterator[np.ndarray]:
     """As `correspondence`, at each of several times."""
     points = np.asarray(points, dtype=np.float64)
-    of, solids = _solid_at(points, time), _moving(time)
+    solids = movers(time)
+    of = _solid_at(points, solids)
     for other in others:
-        result, then = points.copy(), _moving(other)
+        result, then = points.copy(), movers(other)
         for number in np.unique(of[of >= 0]):
             result[of == number] = _moved(points[of == number], solids[number], then[number])
         yield result
@@ -170,9 +235,9 @@ def _moved(points: np.ndarray, now: Solid, then: Solid) -> np.ndarray:
     return local @ then.rotation.T + then.position
 
 
-def moves(points: np.ndarray, time: float) -> np.ndarray:
+def moves(points: np.ndarray, time: float, movers: Movers = everything) -> np.ndarray:
     """[P] bool: which of the world positions [P, 3] lie on the surface of a thing that moves, at `time`."""
-    return _solid_at(np.asarray(points, dtype=np.float64), time) >= 0
+    return _solid_at(np.asarray(points, dtype=np.float64), movers(time)) >= 0
 
 
 def still_points(split: Split) -> Points:
@@ -183,72 +248,19 @@ def still_points(split: Split) -> Points:
     return Points(position=seen[np.random.default_rng(0).permutation(len(seen))[:MOST_STILL]])
 
 
-def moving_mask(cameras: Cameras, n: int, depth: np.ndarray, time: float) -> np.ndarray:
+def moving_mask(cameras: Cameras, n: int, depth: np.ndarray, time: float, movers: Movers = everything) -> np.ndarray:
     """[H, W] bool: whether the centre of a pixel of camera n shows something that moves, by exact `depth` [H, W]."""
     seen = surface_points(cameras, n, depth).reshape(-1, 3)
     there = np.isfinite(seen).all(axis=1)
     mask = np.zeros(len(seen), bool)
-    mask[there] = moves(seen[there], time)
+    mask[there] = moves(seen[there], time, movers)
     return mask.reshape(depth.shape)
 
 
-def _moving(time: float) -> list[Solid]:
-    """All that moves, always in this order; the size of what is not there is 0."""
-    return [
-        *_swinging(RUST, pivot=(0.02, 0.02, 0.98), length=0.72, radius=0.14, across=(0.0, 1.0, 0.0),
-                   angle=np.radians(40) * np.sin(TURN * time)),
-        *_swinging(TEAL, pivot=(-0.86, 0.04, 0.80), length=0.66, radius=0.12, across=(1.0, 0.0, 0.0),
-                   angle=np.radians(35) * np.sin(1.5 * TURN * time)),
-        *_reed(BEND * np.sin(TURN * time)),
-        _bud(_smooth((time - 0.35) / 0.3)),
-    ]
-
-
-def _swinging(material: Material, *, pivot, length: float, radius: float, across, angle: float) -> list[Solid]:
-    """A ball and its rod, turned by `angle` about the axis `across` through the pivot."""
-    rotation, pivot = _rotation(across, angle), np.asarray(pivot)
-    down = rotation @ (0.0, 0.0, -1.0)
-    rod = Solid(kind=CAPSULE, size=(0.014, 0.5 * (length - radius)), material=IVORY, rotation=rotation,
-                position=tuple(pivot + 0.5 * (length - radius) * down))
-    ball = Solid(kind=SPHERE, size=(radius,), material=material, rotation=rotation,
-                 position=tuple(pivot + length * down))
-    return [rod, ball]
-
-
-def _reed(bend: float) -> list[Solid]:
-    """Capsules end to end, each turned by `bend` against the one below it."""
-    solids, foot = [], np.array(ROOT)
-    for joint in range(JOINTS):
-        rotation = _rotation((1.0, 0.0, 0.0), bend * (joint + 0.5))
-        tip = foot + LINK * rotation[:, 2]
-        solids.append(Solid(kind=CAPSULE, size=(0.05 - 0.004 * joint, 0.5 * LINK), material=LEAF, rotation=rotation,
-                            position=tuple(0.5 * (foot + tip))))
-        foot = tip
-    return solids
-
-
-def _bud(grown: float) -> Solid:
-    radius = 0.13 * grown
-    return Solid(kind=SPHERE, size=(radius,), material=BUD, position=(-0.03, -0.44, FLOOR + radius))
-
-
-def _smooth(x: float) -> float:
-    """From 0 to 1 as x does, with no slope at either end."""
-    x = min(max(x, 0.0), 1.0)
-    return x * x * (3 - 2 * x)
-
-
-def _rotation(axis, angle: float) -> np.ndarray:
-    """[3, 3] about a unit axis (Rodrigues)."""
-    x, y, z = axis
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-
-def _solid_at(points: np.ndarray, time: float) -> np.ndarray:
-    """[P]: the number of the moving solid on whose surface each point lies, or -1."""
+def _solid_at(points: np.ndarray, solids: Sequence[Solid]) -> np.ndarray:
+    """[P]: the number of the solid on whose surface each point lies, or -1."""
     of, nearest = np.full(len(points), -1), np.full(len(points), ON_SURFACE)
-    for number, solid in enumerate(_moving(time)):
+    for number, solid in enumerate(solids):
         if solid.size[0] == 0:
             continue
         local = (points - solid.position) @ solid.rotation
