@@ -1184,6 +1184,8 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
 @pytest.mark.parametrize(("arguments", "sentence"), [
     ("", f"the command is missing; there are {THERE_ARE}; see taichi-nerf --help"),
     ("trian", f"trian is no command; there are {THERE_ARE}; did you mean train? see taichi-nerf --help"),
+    ("trian --help", f"trian is no command; there are {THERE_ARE}; did you mean train? see taichi-nerf --help"),
+    ("help nowhere", f"nowhere is no command; there are {THERE_ARE}; see taichi-nerf --help"),
     ("train --stps 3", "--stps is no option of train; did you mean --steps? see taichi-nerf train --help"),
     ("train --log2-entries 3", "--log2-entries is no option of train; did you mean "
                                "--model.field.hash-grid.log2-entries? see taichi-nerf train --help"),
