@@ -727,7 +727,9 @@ def test_an_octree_that_cannot_be_made_leaves_nothing(run, trained_run, tmp_path
         capsys.readouterr()
         assert cli.main(["octree", *map(str, arguments), "-o", str(made)]) == 2
         assert words in capsys.readouterr().err.splitlines()[-1]
-    assert "is no run" in refused(capsys, "octree", tmp_path, "-o", made)
+    assert "is no run: it has no config" in refused(capsys, "octree", tmp_path, "-o", made)
+    assert "is no run: there is no such folder" in refused(capsys, "octree", tmp_path / "nowhere", "-o", made)
+    assert refused(capsys, "octree", trained_run, "-o", trained_run).endswith("is not empty; choose another --output")
     assert "npz must end in .npz" in refused(capsys, "octree", trained_run, "-o", made, "--npz", tmp_path / "a.zip")
     (tmp_path / "a.npz").touch()
     assert "exists; choose another --npz" in refused(capsys, "octree", trained_run, "-o", made, "--npz",
