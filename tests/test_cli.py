@@ -727,7 +727,9 @@ def test_an_octree_that_cannot_be_made_leaves_nothing(run, trained_run, tmp_path
         capsys.readouterr()
         assert cli.main(["octree", *map(str, arguments), "-o", str(made)]) == 2
         assert words in capsys.readouterr().err.splitlines()[-1]
-    assert "is no run" in refused(capsys, "octree", tmp_path, "-o", made)
+    assert "is no run: it has no config" in refused(capsys, "octree", tmp_path, "-o", made)
+    assert "is no run: there is no such folder" in refused(capsys, "octree", tmp_path / "nowhere", "-o", made)
+    assert refused(capsys, "octree", trained_run, "-o", trained_run).endswith("is not empty; choose another --output")
     assert "npz must end in .npz" in refused(capsys, "octree", trained_run, "-o", made, "--npz", tmp_path / "a.zip")
     (tmp_path / "a.npz").touch()
     assert "exists; choose another --npz" in refused(capsys, "octree", trained_run, "-o", made, "--npz",
@@ -1186,6 +1188,8 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
 @pytest.mark.parametrize(("arguments", "sentence"), [
     ("", f"the command is missing; there are {THERE_ARE}; see taichi-nerf --help"),
     ("trian", f"trian is no command; there are {THERE_ARE}; did you mean train? see taichi-nerf --help"),
+    ("trian --help", f"trian is no command; there are {THERE_ARE}; did you mean train? see taichi-nerf --help"),
+    ("help nowhere", f"nowhere is no command; there are {THERE_ARE}; see taichi-nerf --help"),
     ("train --stps 3", "--stps is no option of train; did you mean --steps? see taichi-nerf train --help"),
     ("train --log2-entries 3", "--log2-entries is no option of train; did you mean "
                                "--model.field.hash-grid.log2-entries? see taichi-nerf train --help"),

@@ -202,7 +202,7 @@ def _parsed(
     if argv[:1] in (["-h"], ["--help"]):
         result(*_help())
         return None
-    if argv == ["--version"]:
+    if argv[:1] == ["--version"]:
         result(f"taichi-nerf {_version()}")
         return None
     if "" in argv:
@@ -210,8 +210,8 @@ def _parsed(
                         "leave it out")
     said, defaults = io.StringIO(), _defaults(argv)
     commands = {**{_name(each): each for each in COMMANDS}, "train": defaults}
-    if argv[:1] and argv[0] not in commands:
-        argv = argv[:1]  # what is no command has no help, either
+    if argv and argv[0] not in commands:
+        argv = argv[:1]  # what follows, as --help, cannot be of a command that there is not
     options = given(argv[1:], commands[argv[0]]) if argv[:1] and argv[0] in commands else {}
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(Unfailing(sys.stdout, results=True)):

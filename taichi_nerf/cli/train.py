@@ -82,8 +82,8 @@ class Train(Common):
     SCENE is a folder: with transforms_train/val/test.json (Blender, D-NeRF), transforms.json (instant-ngp,
     nerfstudio) or metadata.json (multi-scale, mip-NeRF), a COLMAP model beside images, or the folder of LLFF, Nerfies,
     Phototourism, NSVF or Mega-NeRF. Without it the built-in still life is computed and trained; `builtin:satin` has no
-    mirrors, `builtin:open-field` has no end, `builtin:crowd` is photographed in many lights and past people,
-    `builtin:moving` moves, `builtin:street` is long.
+    mirrors, `builtin:open-field` has no end, `builtin:crowd` is photographed in many lights and past
+    people, `builtin:moving` moves, `builtin:street` is long.
 
     Try `taichi-nerf train`, or `taichi-nerf train lego --downscale 4 --seconds 60`, and later
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`. Several processes or machines train one model

@@ -327,15 +327,14 @@ class RunFolder:
             ) from None
 
 
-def check_output(path: Path, *, option: str = "--output") -> None:
+def check_output(path: Path, *, option: str = "--output", otherwise: str = "") -> None:
     """Raises UserError where nothing new can be put into `path`: not empty, below a file, or not writable.
 
-    `option` is what the user gave it with.
+    `option` is what the user gave it with, `otherwise` what can be done with what is there.
     """
     try:
         if path.is_dir() and any(path.iterdir()):
-            resume = f" or go on with --resume {quoted(path)}" if (path / CONFIG_FILE).is_file() else ""
-            raise UserError(f"{path} exists and is not empty; choose another {option}{resume}")
+            raise UserError(f"{path} exists and is not empty; choose another {option}{otherwise}")
         parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
         if not parent.is_dir():
             raise UserError(f"{path} cannot be made: {parent} is no folder; choose another {option}")
@@ -348,6 +347,8 @@ def check_output(path: Path, *, option: str = "--output") -> None:
 def check_run(path: Path) -> None:
     """Raises UserError where `path` is no run folder."""
     if not (path / CONFIG_FILE).is_file():
+        if not os.path.lexists(path):
+            raise UserError(f"{path} is no run: there is no such folder; give the one that taichi-nerf train wrote")
         inside = _runs_in(path)
         advice = f"one of the runs in it: {', '.join(inside)}" if inside else "the folder that taichi-nerf train wrote"
         raise UserError(f"{path} is no run: it has no {CONFIG_FILE}; give {advice}")
@@ -375,7 +376,8 @@ def block_folder(path: Path, number: int) -> Path:
 def check_new(path: Path) -> None:
     """Raises UserError where no run can begin in `path`: as `check_output`, but for what is left of a beginning."""
     if not _is_unbegun(path):
-        check_output(path)
+        resume = f" or go on with --resume {quoted(path)}" if (path / CONFIG_FILE).is_file() else ""
+        check_output(path, otherwise=resume)
 
 
 def _is_unbegun(path: Path) -> bool:
