@@ -135,7 +135,7 @@ def test_planted_faults_are_found_and_the_next_input_is_none_the_worse(attempts)
 
 @pytest.mark.slow
 def test_other_pixels_of_a_whole_image_are_found(attempts):
-    fault = """scene = true_load(path, request, format)
+    fault = """scene = true_read(config, request)
     for split in scene.splits.values():
         split.images.pixels[:] ^= 255
     return scene"""
