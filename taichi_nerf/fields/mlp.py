@@ -202,23 +202,31 @@ def gradient_at_first(gradient: Tensor, x: Tensor, hidden: list[Tensor],
     inputs = [x.t(), *hidden]
     if len(weights) == 1:
         return gradient.t(), [torch.mm(gradient, inputs[0])]
-    at_first, by_input = x.new_empty(x.shape[1], len(weights[0])), [torch.zeros_like(w.t()) for w in weights[:-1]]
-    last = torch.zeros_like(weights[-1])
-    for block in _blocks(x):
-        last.addmm_(gradient[:, block], inputs[-1][block])
+    blocks = _blocks(x)
+    at_first = x.new_empty(x.shape[1], len(weights[0])) if len(blocks) > 1 else None  # [N, width]
+    by_input: list[Tensor | None] = [None] * (len(weights) - 1)
+    last = None
+    for block in blocks:
+        last = _plus(last, gradient[:, block], inputs[-1][block])
         samples = gradient[:, block].t()
         for layer in reversed(range(1, len(weights))):
-            samples = torch.mm(samples, weights[layer], out=at_first[block] if layer == 1 else None)
+            samples = torch.mm(samples, weights[layer], out=None if at_first is None or layer > 1 else at_first[block])
             _rectified_backward(samples, inputs[layer][block], out=samples)
-            by_input[layer - 1].addmm_(inputs[layer - 1][block].t(), samples)
-    return at_first, [*(gradient.t() for gradient in by_input), last]
+            by_input[layer - 1] = _plus(by_input[layer - 1], inputs[layer - 1][block].t(), samples)
+    return samples if at_first is None else at_first, [*(gradient.t() for gradient in by_input), last]
+
+
+def _plus(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+    """`total` and the product of two matrices; the first is a product alone, which takes less time than to add it to
+    zeros."""
+    return torch.mm(left, right) if total is None else total.addmm_(left, right)
 
 
 def _blocks(x: Tensor) -> list[slice]:
-    """Of the samples of x [inputs, N]: those that go through all layers at once."""
+    """Of the samples of x [inputs, N]: those that go through all layers at once; at least one, though it be empty."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return [slice(None)]
-    return [slice(first, first + BLOCK) for first in range(0, x.shape[1], BLOCK)]
+    return [slice(first, first + BLOCK) for first in range(0, max(x.shape[1], 1), BLOCK)]
 
 
 def rectified(x: Tensor) -> Tensor:
