@@ -70,7 +70,8 @@ class Viewer {
 
   _resize() {
     const {clientWidth, clientHeight} = this.canvas;
-    const ratio = Math.min(window.devicePixelRatio || 1, SHARPEST, this.renderer.largest / Math.max(clientWidth, clientHeight));
+    const most = this.renderer.largest / Math.max(clientWidth, clientHeight);
+    const ratio = Math.min(window.devicePixelRatio || 1, SHARPEST, most);
     const width = Math.max(1, Math.round(clientWidth * ratio));
     const height = Math.max(1, Math.round(clientHeight * ratio));
     if (width === this.canvas.width && height === this.canvas.height) return;
