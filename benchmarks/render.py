@@ -3,7 +3,10 @@
     python benchmarks/render.py RUN [--size 400 400] [--threads 2]
 
 RUN is the folder of a training run. The frame is the first test view, by both renderers in turn. Stages are those of
-the PyTorch path, timed one after the other, each to its end, so that their sum is a little above the time of the frame.
+the PyTorch path: the march, then passes in each of which the rays that go on take their next samples. Each is timed to
+its end, so that their sum is a little above the time of the frame; `other` is the choice of samples, and the
+compositing. The floor of a stage is that of its arrays, read or written once, over the bandwidth of a copy, and of the
+products of its network over the speed of one large product in the type of its weights, both timed in the same process.
 """
 
 import argparse
@@ -11,25 +14,28 @@ import json
 import math
 import time
 from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 
 from taichi_nerf import runtime
+from taichi_nerf.checks import measure
 from taichi_nerf.devices import machine
 from taichi_nerf.metrics import psnr
-from taichi_nerf.models.render import select_visible
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
-from taichi_nerf.ops.volume_rendering import composite
+from taichi_nerf.ops.conical_frustum import cone_radii
 from taichi_nerf.pictures import to_uint8
 from taichi_nerf.training import checkpoint
 from taichi_nerf.training.folder import RunFolder
 from taichi_nerf.types import Rays
 
-CHUNKS = {"cpu": 8192, "cuda": 2**18}
+CHUNKS = {"cpu": 2**14, "cuda": 2**18}
 RENDERERS = ("taichi", "torch")
+WORD = 4  # bytes
 
 
 def both_paths(model, cameras, repeats=5):
@@ -44,34 +50,54 @@ def both_paths(model, cameras, repeats=5):
 
 
 @torch.no_grad()
-def stages(model, origins, directions) -> tuple[dict[str, float], int, int]:
-    """Milliseconds of each stage over all rays, samples marched and samples visible."""
-    spent, marched, visible_total = defaultdict(float), 0, 0
-    last = time.perf_counter()
+def stages(model, rays: Rays) -> tuple[dict[str, float], dict[str, int]]:
+    """Milliseconds of each stage over all rays; and how many samples were marched, evaluated and visible, in how many
+    passes."""
+    spent, counts = defaultdict(float), dict.fromkeys(("marched", "evaluated", "visible", "passes"), 0)
 
-    def stage(name, result):
-        nonlocal last
-        if origins.is_cuda:
+    def now():
+        if rays.origins.is_cuda:
             torch.cuda.synchronize()
-        now = time.perf_counter()
-        spent[name] += 1e3 * (now - last)
-        last = now
-        return result
+        return time.perf_counter()
 
-    chunk = CHUNKS[origins.device.type]
-    for first in range(0, len(origins), chunk):
-        rays = Rays(origins[first : first + chunk].contiguous(), directions[first : first + chunk].contiguous())
-        last = time.perf_counter()
-        samples = stage("march", model.grid.march(rays, cone_angle=model.cone_angle, near=model.box.near))
-        features = stage("encode", model.field.encode(samples.positions))
-        density, hidden = stage("density", model.field.decode(features))
-        visible, kept = stage("cut", select_visible(samples, density, model.config.sampling.early_stop))
-        density, hidden = model.field.density_again(visible.positions, (density, hidden), kept)
-        colour = stage("colour", model.field.colour(hidden, rays.directions, ray_index=visible.ray_index))
-        stage("composite", composite(density, colour, visible.t, visible.dt, visible.ray_start, visible.ray_count, 0.0))
-        marched += len(samples)
-        visible_total += len(visible)
-    return dict(spent), marched, visible_total
+    def timed(name, function):
+        def call(*arguments, **named):
+            start = now()
+            result = function(*arguments, **named)
+            spent[name] += 1e3 * (now() - start)
+            counts["marched"] += len(result) if name == "march" else 0
+            if name == "density":
+                counts["evaluated"] += len(result[0])
+                counts["passes"] += 1
+            return result
+
+        return call
+
+    begun = now()
+    with ExitStack() as stack:
+        for name, (owner, method) in {"march": (model.grid, "march"), "encode": (model.field, "encode"),
+                                      "density": (model.field, "decode"), "colour": (model.field, "colour")}.items():
+            stack.enter_context(mock.patch.object(owner, method, timed(name, getattr(owner, method))))
+        chunk = CHUNKS[rays.origins.device.type]
+        for first in range(0, len(rays), chunk):
+            counts["visible"] += model.render(rays[first : first + chunk]).visible
+    spent["other"] = 1e3 * (now() - begun) - sum(spent.values())
+    return dict(spent), counts
+
+
+def floors(model, rays: int, counts: dict[str, int]) -> dict[str, float]:
+    """Milliseconds that the stages must take."""
+    limits = measure.limits(0.2)
+    field = model.field
+    encoded, table = field.layout.outputs, WORD * field.layout.entries * field.layout.features
+    weights = {name: sum(weight.numel() for weight in network.weights)
+               for name, network in (("density", field.density_network), ("colour", field.colour_network))}
+    moved = {"march": WORD * (6 * rays + 6 * counts["marched"]),
+             "encode": WORD * counts["evaluated"] * (3 + encoded) + table}
+    multiplied = {"density": 2 * weights["density"] * counts["evaluated"],
+                  "colour": 2 * weights["colour"] * counts["visible"]}
+    return ({name: 1e3 * size / limits["copy_bytes_per_second"] for name, size in moved.items()}
+            | {name: 1e3 * size / limits["product_operations_per_second"] for name, size in multiplied.items()})
 
 
 def main():
@@ -96,24 +122,28 @@ def main():
     pixel = torch.from_numpy(np.stack([u, v], -1).reshape(-1, 2)).to(device)
     arrays = (cameras.camera_to_world, cameras.focal, cameras.principal, cameras.distortion, cameras.lens)
     index = torch.zeros(len(pixel), dtype=torch.int32, device=device)
-    camera = (torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
-    origins, directions = rays_from_pixels(index, pixel, *camera)
-    stages(model, origins, directions)
-    spent, marched, visible = stages(model, origins, directions)
+    camera = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
+    radius = cone_radii(index, pixel, *camera[1:]) if model.sees_cones else None
+    rays = Rays(*rays_from_pixels(index, pixel, *camera), radius)
+    stages(model, rays)
+    spent, counts = stages(model, rays)
+    least = floors(model, len(rays), counts)
     print(f"{width} x {height}, {arguments.backend}, {arguments.threads} threads, {machine()}")
     print(f"taichi {seconds['taichi']:.3f} s a frame, {views['taichi'].samples} samples evaluated; torch "
           f"{seconds['torch']:.3f} s, {seconds['torch'] / seconds['taichi']:.2f} times as long")
     pictures = [to_uint8(views[renderer].colour).astype(np.float64) / 255 for renderer in RENDERERS]
     apart = psnr(*pictures)
     print(f"PSNR between the two 8-bit pictures: {apart:.1f} dB")
-    parts = ", ".join(f"{name} {milliseconds:.0f} ms" for name, milliseconds in spent.items())
-    print(f"torch: {marched} samples marched, {visible} visible; {parts}")
+    print("torch: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    for name, milliseconds in spent.items():
+        floor = f", floor {least[name]:.1f} ms" if name in least else ""
+        print(f"  {name:8} {milliseconds:7.1f} ms{floor}")
     if arguments.json:
         arguments.json.write_text(json.dumps({
             "size": list(arguments.size), "backend": arguments.backend, "frame_seconds": seconds,
             "samples": {renderer: views[renderer].samples for renderer in RENDERERS},
             "psnr": apart if math.isfinite(apart) else None,
-            "stage_milliseconds": spent, "marched": marched, "visible": visible, "machine": machine()}) + "\n")
+            "stage_milliseconds": spent, "floor_milliseconds": least, **counts, "machine": machine()}) + "\n")
 
 
 if __name__ == "__main__":

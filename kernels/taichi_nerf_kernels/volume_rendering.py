@@ -223,9 +223,11 @@ def count_visible(
     ray_start: ti.types.ndarray(ndim=1),  # [R] int32
     ray_count: ti.types.ndarray(ndim=1),  # [R] int32
     early_stop: float,
+    passed: ti.types.ndarray(ndim=1),  # in and out [R] optical depth in front of the samples, then behind the last kept
     kept_count: ti.types.ndarray(ndim=1),  # out [R] int32
 ):
-    """Samples of each ray in front of the early stop: the very ones `composite_forward` gives a weight."""
+    """Samples of each ray in front of the early stop: the very ones `composite_forward` gives a weight, where they come
+    first. The samples that follow may be given later, with what has `passed`."""
     stride = ti.static(stride_for(64))
     for slot in range(ray_start.shape[0] * stride):
         if slot % stride != 0:
@@ -233,11 +235,12 @@ def count_visible(
         ray = slot // stride
         begin, end = samples_of_ray(ray_start, ray_count, ray, density.shape[0])
         limit = optical_depth_limit(early_stop)
-        passed = 0.0
+        depth = passed[ray]
         i = begin
-        while i < end and passed <= limit:
-            passed += density[i] * dt[i]
+        while i < end and depth <= limit:
+            depth += density[i] * dt[i]
             i += 1
+        passed[ray] = depth
         kept_count[ray] = i - begin
 
 

@@ -72,31 +72,37 @@ def interval_weights(density: Tensor, fenceposts: Tensor, last: str = "bounded")
     return _IntervalWeights.apply(density, fenceposts, _checked_last(last))
 
 
-def visible_samples(density: Tensor, dt: Tensor, ray_start: Tensor, ray_count: Tensor,
-                    early_stop: float = 1e-4) -> Tensor:
+def visible_samples(density: Tensor, dt: Tensor, ray_start: Tensor, ray_count: Tensor, early_stop: float = 1e-4,
+                    passed: Tensor | None = None) -> Tensor:
     """Number of samples [R] int32 of each ray that come before its transmittance falls below `early_stop`.
 
     They are the samples to which `composite` gives a weight; arguments as there. Not differentiable.
+
+    `passed` [R] is the optical depth of what lies in front of the samples, none by default; that of those that are
+    counted is added to it, so that a ray may be followed piece by piece.
     """
     density = check_tensor("density", density, (None,))
     dt = check_tensor("dt", dt, density.shape, like=density)
     ray_start, ray_count = check_rays(ray_start, ray_count, len(density), like=density)
+    passed = density.new_zeros(len(ray_start)) if passed is None else passed
+    check_tensor("passed", passed, ray_start.shape, like=density)
     kept_count = torch.empty_like(ray_count)
-    kernels.count_visible(density, dt, ray_start, ray_count, _checked_threshold(early_stop), kept_count)
+    kernels.count_visible(density, dt, ray_start, ray_count, _checked_threshold(early_stop), passed, kept_count)
     return kept_count
 
 
-def compact_samples(ray_start: Tensor, kept_count: Tensor) -> tuple[Tensor, Tensor]:
+def compact_samples(ray_start: Tensor, kept_count: Tensor, kept: int | None = None) -> tuple[Tensor, Tensor]:
     """Pack the first `kept_count` samples of every ray without gaps, in the order of the rays.
 
     Args:
         ray_start: [R] int32, index of each ray's first sample.
         kept_count: [R] int32, how many of its samples stay.
+        kept: K, the sum of these, where it is known.
 
     Returns:
         new ray_start [R] int32, the exclusive scan of `kept_count`, which is the new ray_count; and
         sample_index [K] int32 of the samples that stay, so that `packed = samples[sample_index]`. Not
-        differentiable. K is read back, which on a GPU waits for the device.
+        differentiable. K is read back if it is not given, which on a GPU waits for the device.
 
     Raises:
         TypeError, ValueError: an argument of another type, shape, dtype or device; counts below 0, or of 2^31 samples.
@@ -106,10 +112,11 @@ def compact_samples(ray_start: Tensor, kept_count: Tensor) -> tuple[Tensor, Tens
     if kept_count.numel() == 0:
         return torch.empty_like(ray_start), torch.empty_like(ray_start)
     end = torch.cumsum(kept_count, 0)
-    least, kept = torch.stack([kept_count.min().long(), end[-1]]).tolist()
-    if least < 0:
-        raise ValueError(f"kept_count must be at least 0, got {least}")
-    check_result(kept)
+    if kept is None:
+        least, kept = torch.stack([kept_count.min().long(), end[-1]]).tolist()
+        if least < 0:
+            raise ValueError(f"kept_count must be at least 0, got {least}")
+        check_result(kept)
     new_start = (end - kept_count).int()
     sample_index = torch.empty(kept, dtype=torch.int32, device=ray_start.device)
     kernels.list_kept(ray_start, kept_count, new_start, sample_index)

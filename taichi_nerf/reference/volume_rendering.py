@@ -1,5 +1,7 @@
 """Volume rendering in plain PyTorch, packed samples ray by ray: what `taichi_nerf.ops.volume_rendering` must equal."""
 
+import math
+
 import torch
 
 
@@ -47,15 +49,18 @@ def interval_weights(density, fenceposts, last="bounded"):
     return torch.exp(-before) * opacity
 
 
-def visible_samples(density, dt, ray_start, ray_count, early_stop: float = 1e-4):
-    """Samples per ray [R] before the transmittance falls below `early_stop`."""
+def visible_samples(density, dt, ray_start, ray_count, early_stop: float = 1e-4, passed=None):
+    """Samples per ray [R] before the transmittance falls below `early_stop`, where an optical depth `passed` [R] lies
+    in front of them, which is left as it is behind them."""
     kept = torch.zeros_like(ray_count)
+    passed = density.new_zeros(len(ray_count)) if passed is None else passed
     for ray, (start, count) in enumerate(zip(ray_start.tolist(), ray_count.tolist())):
-        transmittance = 1.0
+        transmittance = math.exp(-passed[ray])
         while kept[ray] < count and transmittance >= early_stop:
             i = start + int(kept[ray])
             transmittance *= torch.exp(-density[i].detach() * dt[i].detach()).item()
             kept[ray] += 1
+        passed[ray] = -math.log(transmittance) if transmittance > 0 else math.inf
     return kept
 
 

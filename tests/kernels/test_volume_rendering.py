@@ -165,13 +165,34 @@ def test_extreme_densities_stay_finite(backend, rng, early_stop):
 @pytest.mark.parametrize("early_stop", [0.0, 1e-4, 0.3])
 def test_visible_samples_are_those_with_weight(backend, rng, early_stop):
     s = make_rays(backend, COUNTS, rng)
-    kept = torch.full_like(s.ray_count, -7)
-    kernels.count_visible(s.density, s.dt, s.ray_start, s.ray_count, early_stop, kept)
+    kept, passed = torch.full_like(s.ray_count, -7), torch.zeros_like(s.t[: len(s.ray_count)])
+    kernels.count_visible(s.density, s.dt, s.ray_start, s.ray_count, early_stop, passed, kept)
     assert torch.equal(kept, forward(backend, s, early_stop).kept_count)
     expected = reference.visible_samples(*exact(s, "density", "dt"), s.ray_start, s.ray_count, early_stop)
     assert torch.equal(kept, expected)
     assert early_stop < 0.1 or kept.sum() < s.ray_count.sum()
     assert early_stop > 0 or torch.equal(kept, s.ray_count)
+
+
+@pytest.mark.parametrize("early_stop", [0.0, 1e-4, 0.3])
+def test_visible_samples_can_be_counted_piece_by_piece(backend, rng, early_stop):
+    s = make_rays(backend, COUNTS, rng)
+    whole, passed = torch.full_like(s.ray_count, -7), torch.zeros_like(s.t[: len(s.ray_count)])
+    kernels.count_visible(s.density, s.dt, s.ray_start, s.ray_count, early_stop, passed, whole)
+    depth, seen, visible = torch.zeros_like(passed), torch.zeros_like(whole), torch.zeros_like(whole)
+    for length in (1, 2, 5, 40):
+        taken = torch.where(visible == seen, (s.ray_count - seen).clamp(max=length), 0).int()
+        behind, fresh = depth.clone(), torch.full_like(whole, -7)
+        kernels.count_visible(s.density, s.dt, (s.ray_start + seen).int(), taken, early_stop, depth, fresh)
+        expected = reference.visible_samples(*exact(s, "density", "dt"), s.ray_start + seen, taken, early_stop,
+                                             behind.double())
+        assert torch.equal(fresh, expected)
+        seen, visible = seen + taken, visible + fresh
+    assert torch.equal(visible, whole) and torch.equal(depth, passed)  # to the bit
+    depths = torch.zeros(len(COUNTS), dtype=torch.float64, device=passed.device)
+    of_all = exact(s, "density", "dt")
+    reference.visible_samples(*of_all, s.ray_start, s.ray_count, early_stop, depths)
+    backend.assert_close(passed, depths, "optical depth")
 
 
 def test_kept_samples_are_listed_ray_after_ray(backend):

@@ -1,5 +1,7 @@
 """From samples to pixels: what the cut behind surfaces may change, and the laws of compositing."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -21,11 +23,13 @@ class FreeField(Field):
         super().__init__()
         self.free_density = torch.nn.Parameter(density)
         self.free_colour = torch.nn.Parameter(colour)
-        self.colours_asked = 0
+        self.densities_asked = self.colours_asked = 0
 
     def density(self, samples, shot=UNKNOWN, ray_index=None):
-        assert len(ray_index) == len(samples)
-        index = samples[:, 0].round().long()
+        positions = samples if isinstance(samples, torch.Tensor) else samples[0]
+        assert len(ray_index) == len(positions)
+        self.densities_asked += len(positions)
+        index = positions[:, 0].round().long()
         return self.free_density[index] * 1, self.free_colour[index]
 
     def density_again(self, samples, known, kept, shot=UNKNOWN, ray_index=None):
@@ -97,6 +101,42 @@ def test_pixels_and_gradients_equal_the_reference(backend, rng, counts, early_st
         backend.assert_close(actual, value, name)
     backend.assert_close(field.free_density.grad, gradients[0], "density gradient")
     backend.assert_close(field.free_colour.grad, gradients[1], "colour gradient")
+
+
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
+@pytest.mark.parametrize("early_stop", [0.0, EARLY_STOP, 0.5])
+@pytest.mark.parametrize("thickness", [1.0, 200.0], ids=["thin", "dense"])
+def test_without_gradients_the_passes_show_the_same_pixels_of_the_same_samples(backend, rng, counts, early_stop,
+                                                                               thickness):
+    samples, directions = make_samples(backend, rng, counts)
+    samples = dataclasses.replace(samples, widths=samples.dt * 2)
+    field = make_field(backend, rng, len(samples), thickness)
+    at_once = render_samples(field, samples, directions, early_stop)
+    field.densities_asked = 0
+    with torch.no_grad():
+        in_passes = render_samples(field, samples, directions, early_stop)
+    for name in ("colour", "opacity", "depth", "weights"):
+        assert torch.equal(getattr(in_passes, name), getattr(at_once, name)), name  # to the bit
+    for column in dataclasses.fields(PackedSamples):
+        assert torch.equal(getattr(in_passes.packed, column.name), getattr(at_once.packed, column.name)), column.name
+    expected, _ = reference_render(field, samples, directions, early_stop)
+    for name, value in zip(("colour", "opacity", "depth"), expected):
+        backend.assert_close(getattr(in_passes, name), value.detach(), name)
+
+
+def test_passes_ask_for_little_behind_surfaces(backend, rng):
+    samples, directions = make_samples(backend, rng, [300, 0, 5, 200, 300])
+    density = torch.zeros(len(samples))
+    density[[10, 310, 804]] = 1e4  # the 11th sample of the first ray, the 6th of the fourth, the last of the last
+    field = FreeField(backend.tensor(density), backend.tensor(torch.rand(len(samples), 3, generator=rng)))
+    with torch.no_grad():
+        pixels = render_samples(field, samples, directions, EARLY_STOP)
+    visible = 11 + 0 + 5 + 6 + 300
+    assert pixels.visible == visible
+    assert field.colours_asked == visible
+    passes = (8 + 16) + 0 + 5 + 8 + 300  # twice as many samples of a ray in each pass
+    assert field.densities_asked == passes + visible  # this field is asked once more for what is visible
+    assert passes <= pixels.marched <= passes + (len(samples) - passes) // 8
 
 
 def test_the_cut_changes_pixels_by_no_more_than_early_stop(backend, rng):
