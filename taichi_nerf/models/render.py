@@ -74,7 +74,7 @@ def _in_passes(field: Field, samples: PackedSamples, directions: Tensor, early_s
     # optical depth lies in front of it, and how many of them this pass takes
     ray, passed = _numbers(samples.ray_count), samples.t.new_zeros(samples.ray_total)
     following, left = samples.ray_start, samples.ray_count
-    longest, evaluated = FIRST_PASS, 0
+    longest, evaluated, visible_total = FIRST_PASS, 0, 0
     taken = left.clamp(max=longest)
     total, live = torch.stack([taken.sum(), (taken > 0).sum()]).tolist()  # P, L
     while total > 0:
@@ -94,14 +94,15 @@ def _in_passes(field: Field, samples: PackedSamples, directions: Tensor, early_s
         following, left, longest, evaluated = following + taken, left - taken, 2 * longest, evaluated + total
         goes_on = (fresh == taken) & (torch.exp(-passed) >= early_stop)
         taken = torch.where(goes_on, left.clamp(max=longest), 0)
-        visible_total, total, live = torch.stack([fresh.sum(), taken.sum(), (taken > 0).sum()]).tolist()
+        shown, total, live = torch.stack([fresh.sum(), taken.sum(), (taken > 0).sum()]).tolist()
+        visible_total += shown
         # what is visible, and its colour
-        begin, seen = compact_samples(start, fresh, visible_total)  # [L], [V]
+        begin, seen = compact_samples(start, fresh, shown)  # [L], [V]
         visible, place = _chosen(some, seen, begin, fresh), chosen.index_select(0, seen).long()
         thick, hidden = field.density_again(visible.places, known, seen, shot, visible.ray_index)  # [V]
         density.index_copy_(0, place, thick)
         colour.index_copy_(0, place, field.colour(hidden, directions, shot, visible.ray_index))
-    start, kept = compact_samples(samples.ray_start, visible_count)  # [R], [K]
+    start, kept = compact_samples(samples.ray_start, visible_count, visible_total)  # [R], [K]
     return (_chosen(samples, kept, start, visible_count), density.index_select(0, kept), colour.index_select(0, kept),
             evaluated + (len(samples) - evaluated) // LIGHT)
 
