@@ -17,7 +17,7 @@ from .pixels import Pixels
 __all__ = ["ended", "render_samples", "select_visible"]
 
 FIRST_PASS = 8  # samples of a ray in the first pass
-LIGHT = 8  # a sample that is not evaluated takes so many times less memory than one that is
+LIGHT = 2  # a sample that is not evaluated takes at least so many times less memory than one that is
 
 
 def select_visible(samples: PackedSamples, density: Tensor, early_stop: float) -> tuple[PackedSamples, Tensor]:
