@@ -1811,6 +1811,21 @@ def test_info_lists_the_photos_of_a_run_that_knows_their_light(begun, tmp_path, 
     assert "warning: train" not in said
 
 
+def test_info_says_what_a_run_was_trained_with(begun, tmp_path, capsys):
+    begun("--downscale", "2", "--refine.poses", "--robust", "--seed", "7", "--refine.no-carry-along")
+    (folder,) = tmp_path.iterdir()
+    assert cli.main(["info", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("run of instant-ngp (preset small, encoding hash: a hash grid) on ")
+    assert "downscale 2, with --robust --refine.poses, for 0 steps, on cpu with 1 thread\n" in said
+    assert "gradients of a step: by autograd\n" in said  # cameras are corrected
+    (others,) = (line for line in said.splitlines() if line.startswith("settings other than its preset's: "))
+    assert others.endswith(f"--refine.no-carry-along; all are in {folder / 'config.json'}")
+    assert "--seed 7, --batch.samples 512" in others and "--robust" not in others and "downscale" not in others
+    assert "train: 6 images of 9 x 9 pixels" in said
+    assert "the model works in the model box, +-0.5, by an occupancy grid of 1 cascade, from" in said
+
+
 def test_options_that_change_nothing_are_named(begun):
     assert "--depth.final changes nothing: no distances count, as" in begun("--depth.final", "0.5")[1]
     assert "--depth.final and --depth.rays change nothing" in begun("--depth.final", "0.5", "--depth.rays", "0.1")[1]

@@ -42,7 +42,7 @@ from ..output import quoted, result, say
 from ..progress import Progress
 from .arguments import options_of, with_section
 from .blocks import Share, train_blocks
-from .options import MOST_FRAMES, STARTED, Backend, Common, at_once
+from .options import MOST_FRAMES, STARTED, Backend, Common, at_once, option_for
 from .stop import Stop
 from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
@@ -271,7 +271,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team",
             run.cut_log(trainer.steps_done)
             run.write_config()
     _tell_times(config, scene)
-    _tell(scene)
+    _tell(config, scene)
     _tell_regions(config, scene, team)
     _tell_few_views(config, scene)
     if config.appearance is not None:
@@ -486,8 +486,8 @@ def _resumed_run(command: Train) -> "RunFolder":
     for name, value in flattened(command).items():
         if name not in FREE_ON_RESUME and (name in command.given or value != default.get(name)):
             raise UserError(
-                f"{_option(name)} cannot be changed by --resume, which takes the settings of {run.path}; leave it out, "
-                "or train anew"
+                f"{option_for(name)} cannot be changed by --resume, which takes the settings of {run.path}; leave it "
+                "out, or train anew"
             )
     if end.steps is not None or end.seconds is not None:
         with _settings_errors(command):
@@ -497,12 +497,6 @@ def _resumed_run(command: Train) -> "RunFolder":
         run.config = dataclasses.replace(run.config, orbit_frames=command.orbit_frames)
     run.check_place()
     return run
-
-
-def _option(name: str) -> str:
-    """As it is on the command line, of a setting of Train by its dotted name."""
-    plain = name.removeprefix("training.").removeprefix("scene.")
-    return f"--{'model' if plain == 'model_name' else plain.replace('_', '-')}"
 
 
 def _new_config(command: Train) -> RunConfig:
@@ -666,14 +660,15 @@ def _tell_times(config: RunConfig, scene: "Scene"):
         say(f"photos have times: what moves is smeared by {config.model.kind}, which knows none; try {for_times()}")
 
 
-def _tell(scene: "Scene"):
+def _tell(config: RunConfig, scene: "Scene"):
     """What a scene from disk was taken for, and what looks wrong with it."""
     from ..data.inspect import describe
+    from ..models.family import space_of
 
     if scene.format == "built-in":
         return
     say(f"{scene.name}: {'; '.join(scene.notes)}")
-    for finding in describe(scene):
+    for finding in describe(scene, beyond=space_of(config.model, scene).beyond):
         if finding.severity == "warning":
             say(f"warning: {finding.text}")
 
@@ -698,7 +693,7 @@ def _tell_few_views(config: RunConfig, scene: "Scene"):
     if not config.few_views:
         return
     values = flattened(config)
-    settings = ", ".join(f"{_option(name)} {values[name]:g}" for name in few_view_settings(config))
+    settings = ", ".join(f"{option_for(name)} {values[name]:g}" for name in few_view_settings(config))
     say(f"{scene.splits['train'].views} training views: few-view settings are on: {settings}")
 
 
@@ -728,7 +723,7 @@ def _tell_idle(command: Train, depth: DepthConfig, scene: "Scene"):
     }
     for part, (on, why) in parts.items():
         idle = sorted(name for name in command.given if name.startswith(f"training.{part}.")) if not on else []
-        idle = [_option(name) for name in idle if name not in SWITCHES]
+        idle = [option_for(name) for name in idle if name not in SWITCHES]
         if idle:
             say(f"{' and '.join(idle)} {'changes' if len(idle) == 1 else 'change'} nothing: {why}")
     if depth.weight > 0 and depth.final == 1 and "training.depth.until" in command.given:
