@@ -1826,6 +1826,36 @@ def test_info_says_what_a_run_was_trained_with(begun, tmp_path, capsys):
     assert "the model works in the model box, +-0.5, by an occupancy grid of 1 cascade, from" in said
 
 
+@pytest.mark.parametrize("options, message", [
+    ("--model t-nerf", "no image of still has a time"),
+    ("--robust --trim.patch 32", "--trim.patch is 32, and an image of still has 18 x 18 pixels"),
+    ("--depth.weight 0.1", "still knows no distances: it has no points of structure from motion"),
+    ("--block 9 9 9 0.5", "no training image of still is within 0.5 of 9, 9, 9"),
+    ("--scales 6", "images of 18 pixels are too small for --scales 6"),
+    ("--blocks 7", "its 6 training images are from 6 places; give at most 6 --blocks"),
+])
+def test_what_poses_sizes_and_times_tell_is_refused_before_images_are_decoded(scene_folder, tmp_path, monkeypatch,
+                                                                             capsys, options, message):
+    def decoded(*arguments, **settings):
+        raise AssertionError("images were decoded")
+
+    monkeypatch.setattr("taichi_nerf.data.splits.read_images", decoded)
+    assert message in refused(capsys, "train", scene_folder, *options.split(), "-o", tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_photos_than_those_of_a_run_are_told_by_their_names(begun, scene_folder, tmp_path, monkeypatch, capsys):
+    begun()
+    (folder,) = tmp_path.iterdir()
+    fewer = tmp_path / "fewer"
+    shutil.copytree(scene_folder, fewer)
+    content = json.loads((fewer / "transforms_train.json").read_text())
+    (fewer / "transforms_train.json").write_text(json.dumps({**content, "frames": content["frames"][1:]}))
+    monkeypatch.setattr("taichi_nerf.data.splits.read_images", lambda *_, **__: pytest.fail("images were decoded"))
+    assert f"{fewer} has other training images than when" in refused(
+        capsys, "train", "--resume", folder, "--scene", fewer)
+
+
 def test_options_that_change_nothing_are_named(begun):
     assert "--depth.final changes nothing: no distances count, as" in begun("--depth.final", "0.5")[1]
     assert "--depth.final and --depth.rays change nothing" in begun("--depth.final", "0.5", "--depth.rays", "0.1")[1]

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -404,7 +405,7 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     """The settings of a new run, its scene, and whether its folder is there already; the runtime is started."""
     from .. import runtime
     from ..data.photometry import judge_light
-    from ..models.family import check_scene, settled
+    from ..models.family import settled
     from ..training.depth import known_pixels, settled_depth
     from ..training.folder import load_training_scene
     from ..training.run import with_budget
@@ -415,10 +416,8 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     config = dataclasses.replace(config, training=with_budget(config.training))
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
-        scene = load_training_scene(config.scene, on_image=line.decoded)
-    check_scene(config.model, scene)
-    if command.cut:
-        _cut(command, scene)  # or say that it cannot be cut, before there is a folder
+        scene = load_training_scene(config.scene, on_image=line.decoded, check=partial(_check, command, config))
+    _check(command, config, scene)
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
@@ -430,6 +429,20 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
         light = judge_light(scene.splits["train"])
         config = with_appearance(config, light.differing, light.why, command.given)
     return config, scene, there
+
+
+def _check(command: Train, config: RunConfig, scene: "Scene"):
+    """Raises UserError for what `scene` cannot be trained as, but for what its pixels tell."""
+    from ..models.family import check_scene
+    from ..training.depth import check_depth
+    from ..training.trimming import patch_for
+
+    check_scene(config.model, scene)
+    if config.training.robust:
+        patch_for(scene, config.training.trim)
+    if command.cut:
+        _cut(command, scene)
+    check_depth(config.training.depth, scene)
 
 
 def _check_no_run(path: str | None):
