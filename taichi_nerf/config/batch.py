@@ -42,7 +42,7 @@ class RayBatchConfig:
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
     crop_steps: int = 0
     """Steps in the beginning that see the central half of images with alpha alone, so that not all of a small object
-    is given up for background."""
+    is given up for background; at most a quarter of the training, however short."""
 
     def __post_init__(self):
         within(self, 1, MOST_RAYS, "rays")
