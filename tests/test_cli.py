@@ -33,6 +33,7 @@ from taichi_nerf.cli.meant import OTHERS_CALL_IT, meant
 from taichi_nerf.cli.render import _panorama
 from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _name_strangers, _Reporter, _tell_idle
+from taichi_nerf.cli.trained import disk_words
 from taichi_nerf.cli.view import _wait_for_model
 from taichi_nerf.config import SYSTEMS, DepthConfig, few_view_settings, flattened
 from taichi_nerf.data import load_scene
@@ -1027,6 +1028,31 @@ def test_info_of_a_scene_and_of_a_run(run, scene_folder, tmp_path, capsys):
     assert cli.main(["info", str(run)]) == 0
     out = capsys.readouterr().out
     assert "the model has had 8 steps" in out and "PSNR" in out and "6 images" in out
+
+
+def test_what_only_resume_needs_may_be_deleted_and_resume_then_begins_nothing_anew(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    size = (folder / "training_state.safetensors").stat().st_size
+    total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    assert cli.main(["info", str(folder)]) == 0
+    assert (f"{folder} takes {total / 1e6:.1f} MB on the disk, of which {size / 1e6:.1f} MB are "
+            "training_state.safetensors: it may be deleted") in capsys.readouterr().out
+    (folder / "training_state.safetensors").unlink()
+    assert cli.main(["info", str(folder)]) == 0
+    assert f"{folder} takes {(total - size) / 1e6:.1f} MB on the disk\n" in capsys.readouterr().out
+    before = (folder / "model.safetensors").read_bytes()
+    message = refused(capsys, "train", "--resume", folder, "--steps", "9")
+    assert f"{folder} has no training_state.safetensors, without which its training cannot go on" in message
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_training_says_what_it_leaves_for_resume_alone_where_that_is_much(monkeypatch, tmp_path):
+    folder = RunFolder(tmp_path, None, {}, {})
+    monkeypatch.setattr(RunFolder, "disk", (1_690_000_000, 1_260_000_000))
+    assert disk_words(folder) == (
+        f"{tmp_path} takes 1.7 GB on the disk, of which 1.3 GB are training_state.safetensors: it may be deleted when "
+        "nobody goes on with train --resume, which alone needs it")
 
 
 @pytest.mark.parametrize("text", ['{"psnr": "high", "ssim": 0.5, "images": 2}', '{"psnr": 9.0, "ssim": 0.5}', "{}", "[",

@@ -45,6 +45,7 @@ from .arguments import options_of, with_section
 from .blocks import Share, train_blocks
 from .options import MOST_FRAMES, STARTED, Backend, Common, at_once, option_for
 from .stop import Stop
+from .trained import disk_words
 from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
 MOST_BLOCKS = 1000
+MUCH = 2e8  # bytes for --resume alone, of which a run says at its end how they can be had back
 SWITCHES = {"training.depth.weight", "training.depth.of", "training.refine.poses", "training.refine.lenses",
             "training.exposure.learned"}  # that say whether the others of their part count
 FREE_ON_RESUME = {
@@ -509,6 +511,7 @@ def _resumed_run(command: Train) -> "RunFolder":
     if "orbit_frames" in command.given:
         run.config = dataclasses.replace(run.config, orbit_frames=command.orbit_frames)
     run.check_place()
+    run.check_resumable()
     return run
 
 
@@ -578,6 +581,8 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
     if run.config.orbit_frames > 0:
         _film(run, scene, trainer, run.config.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
+    if trainer.team.first and run.disk[1] > MUCH:
+        say(disk_words(run))
 
 
 def _map_lights(run: "RunFolder", scene: "Scene", trainer: "Trainer"):

@@ -30,6 +30,22 @@ def trained_words(run: "RunFolder") -> list[str]:
     ]
 
 
+def disk_words(run: "RunFolder") -> str:
+    """What its folder takes on the disk, and what of that can be had back."""
+    from ..training.files import STATE_FILE
+
+    total, state = run.disk
+    words = f"{run.path} takes {_megabytes(total)} on the disk"
+    if state == 0:
+        return words
+    return (f"{words}, of which {_megabytes(state)} are {STATE_FILE}: it may be deleted when nobody goes on with "
+            "train --resume, which alone needs it")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
 def _variant(config: "RunConfig") -> str:
     """The preset and the encoding."""
     found = _preset(config)

@@ -151,6 +151,12 @@ class RunFolder:
         return (self.path / STATE_FILE).is_file()
 
     @property
+    def disk(self) -> tuple[int, int]:
+        """Bytes of all that lies in it, and of them those that --resume alone needs; of a run of blocks with theirs."""
+        sizes = [(file.name, _size(file)) for file in self.path.rglob("*")]
+        return sum(size for _, size in sizes), sum(size for name, size in sizes if name == STATE_FILE)
+
+    @property
     def awaits_model(self) -> bool:
         """Whether another process writes into it, and has not come to a checkpoint yet; a run that is cut into blocks
         has none of its own."""
@@ -216,6 +222,12 @@ class RunFolder:
             also = f", and {len(found) - 1} more are not what they were" if len(found) > 1 else ""
             raise UserError(f"{place} has changed: {image} has {what} than when {self.path} was begun{also}; restore "
                             "what was there, or train anew")
+
+    def check_resumable(self) -> None:
+        """Raises UserError where a model is there, and what its training would go on from is not."""
+        if (self.path / MODEL_FILE).is_file() and not self.has_checkpoint:
+            raise UserError(f"{self.path} has no {STATE_FILE}, without which its training cannot go on; restore it, or "
+                            "train anew in another folder")
 
     def check_place(self) -> None:
         """Raises UserError where the scene of the run has moved."""
@@ -470,6 +482,14 @@ def _facts(scene: Scene) -> dict:
         "bounded": scene.bounded,
         **{name: getattr(scene, name) for name in PLACE},
     }
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of anything else, as of a file that another process has just replaced."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _log_line(text: str) -> dict | None:
