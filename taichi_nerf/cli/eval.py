@@ -65,9 +65,10 @@ def eval(command: Eval) -> int:
         with Progress("evaluating") as line:
             halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
             onlookers = _onlookers(model, scene, command, run, line)
+            line.restart()
             evaluation = evaluate(
                 model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
-                renderer=command.renderer, halves=halves, onlookers=onlookers, team=team,
+                on_part=line.part, renderer=command.renderer, halves=halves, onlookers=onlookers, team=team,
             )
     scores = plain_scores(evaluation, about, every)
     if command.json:

@@ -299,8 +299,10 @@ def render(command: Render) -> int:
                 shown.light = _light(command, run, scene, left, places, shots[:1], panorama)
             if command.pair:
                 grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
+            line.restart()
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
-                            renderer=command.renderer, team=team, shots=shots, foveated=command.foveated)
+                            on_part=line.part, renderer=command.renderer, team=team, shots=shots,
+                            foveated=command.foveated)
     if getattr(shown, "goes_on", False):
         say(f"taichi-nerf: some rays met more than {MOST_LAYERS} surfaces, one behind the other, of which all but the "
             "last are glass, and show no objects behind that many")

@@ -565,7 +565,7 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
     if "test" in scene.splits:
         with Progress("evaluating") as line:
             evaluation = evaluate(trainer.model, trainer.corrections.carry(scene), folder=run.path / "test",
-                                  on_view=shown.beside(line.count), team=trainer.team)
+                                  on_view=shown.beside(line.count), on_part=line.part, team=trainer.team)
         about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
         scores = plain_scores(evaluation, about, run.default_every("test"))
         if trainer.team.first:
@@ -647,7 +647,7 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int, sho
             f"{quoted(run.path)}")
     with Progress("orbit video") as line:
         orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", plan, background=background,
-                          on_view=shown.beside(line.count), team=trainer.team)
+                          on_view=shown.beside(line.count), on_part=line.part, team=trainer.team)
 
 
 def _made(paths: Iterable[Path], there: bool) -> Path:
