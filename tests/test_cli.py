@@ -1237,6 +1237,11 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
      "--model.warp.codes is of nerfies and hypernerf, not of d-nerf; see taichi-nerf train --help"),
     ("train --model nerf --model.warp.no-codes-multiply",
      "--model.warp.no-codes-multiply is of nerfies and hypernerf, not of nerf; see taichi-nerf train --help"),
+    ("train --batch.rays 9", "--batch.rays is of nerf, nerf-w, mip-nerf, mip-nerf-360 and block-nerf, not of "
+                             "instant-ngp; did you mean --batch.samples? see taichi-nerf train --help"),
+    ("train --model nerf --batch.samples 9",
+     "--batch.samples is of instant-ngp, regions, t-nerf, d-nerf, nerfies and hypernerf, not of nerf; did you mean "
+     "--batch.rays? see taichi-nerf train --help"),
     ("train --model.coarse-samples 9", "--model.coarse-samples is of nerf and nerf-w, not of instant-ngp; see "
                                        "taichi-nerf train --help"),
     ("train --model nerfies --model.warp.codes 2000000000",
@@ -1269,6 +1274,7 @@ def test_what_the_parser_refuses_is_a_sentence(capsys, arguments, sentence):
 
 def test_what_others_call_an_option_is_said_of_options_that_there_are():
     commands = [_defaults(["train"]) if each.__name__ == "Train" else each for each in COMMANDS]
+    commands.append(_defaults(["train", "--model", "nerf"]))  # whose batches are of rays
     names = {name.strip("[]") for command in commands for option in options_of(command) for name in option.names}
     assert {ours.partition(" ")[0] for ours in OTHERS_CALL_IT} <= names
     theirs = [name for names in OTHERS_CALL_IT.values() for name in names.split()]
