@@ -881,8 +881,10 @@ def test_render_says_what_of_glass_is_not_seen(run, tmp_path, capsys):
     box.export(tmp_path / "glass.glb")
     box.visual = trimesh.visual.ColorVisuals(vertex_colors=np.full((8, 4), (255, 0, 0, 20), np.uint8))
     box.export(tmp_path / "corners.ply")
+    (tmp_path / "lost.obj").write_text("mtllib lost.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     command = ["render", str(run), "--frames", "1", "--size", "6", "6", "--hide", "-9", "-9", "-9", "9", "9", "9"]
-    for name, count, sentence in (("glass.glb", 9, "some rays met more than 16 surfaces"),
+    for name, count, sentence in (("lost.obj", 1, 'lost.obj: the file of its materials, "lost.mtl", is not in its'),
+                                  ("glass.glb", 9, "some rays met more than 16 surfaces"),
                                   ("glass.glb", 8, None),
                                   ("corners.ply", 1, "the alpha of its corners' colours counts for nothing")):
         scales = [str(1 - 0.1 * k) for k in range(count)]

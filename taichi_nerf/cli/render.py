@@ -425,6 +425,7 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     import numpy as np
     import torch
 
+    from ..data.mesh_files import not_followed
     from ..data.point_discs import read_surface
     from ..models.objects import WithObjects, placed, surface_of
 
@@ -433,6 +434,8 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):
         mesh, points = read_surface(path, command.disc_radius)
+        for text in not_followed(path):
+            say(f"taichi-nerf: {quoted(path)}: {text}")
         if points is not None and points.left_out:
             say(f"taichi-nerf: {quoted(path)}: left out, since their places are not finite: {points.left_out} of "
                 f"{points.left_out + len(points.position)} points")
