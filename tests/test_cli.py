@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -1311,6 +1312,21 @@ def test_help_of_all_is_a_line_or_two_a_command(capsys, monkeypatch):
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) <= 7 + 2 * len(COMMANDS) and max(map(len, lines)) <= 80
         assert all(any(line.startswith(f"  {_name(command)} ") for line in lines) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [[_name(each)] for each in COMMANDS] + [["train", "--model", "mip-nerf-360"]],
+                         ids=" ".join)
+def test_lines_of_help_end_where_the_next_word_has_no_room(capsys, monkeypatch, arguments):
+    """And not where those of the source do; a command that may be copied stays whole."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main([*arguments, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 or line.startswith("`") for line in lines)
+    assert all(line.count("`") % 2 == 0 for line in lines)
+    texts = [(len(line) - len(line.lstrip("│ ")), line.strip("│ ")) for line in lines]
+    for (indent, text), (next_indent, following) in pairwise(texts):
+        if 6 < indent == next_indent and following:  # of one option; what stands right of its name is among them
+            assert indent + len(text) + 1 + len(following.split()[0]) > 78, f"{text} / {following}"
 
 
 def narrow(encoding: str = "ascii") -> io.TextIOWrapper:

@@ -92,8 +92,8 @@ class Train(Common):
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`. Several processes or machines train one model
     by `torchrun --standalone --nproc-per-node 2 -m taichi_nerf train lego`.
 
-    --model, --preset and --encoding choose the settings below: `taichi-nerf train --model nerf --help` shows those of
-    NeRF.
+    The settings below are those that --model, --preset and --encoding choose: `taichi-nerf train --model nerf --help`
+    shows those of NeRF.
     """
 
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None

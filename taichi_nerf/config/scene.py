@@ -29,9 +29,8 @@ class SceneConfig:
     """Train and score on each view at so many sizes: as it is, 1/2, 1/4, ..., all in one pool; a pixel weighs as much
     as its area. mip-NeRF's multi-scale data are --scales 4."""
     test_every: Annotated[int | None, arg(metavar="K")] = None
-    """Score every K-th test view or, in a format without splits, hold out every K-th image; 0: none.
-
-    By default 8, and every test view of a built-in scene."""
+    """Score every K-th test view or, in a format without splits, hold out every K-th image; 0: none. By default 8, and
+    every test view of a built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
     format: SceneFormat | None = None
