@@ -36,7 +36,7 @@ class Eval(Common):
     pictures: Annotated[Path | None, arg(metavar="DIR")] = None
     """Write each view beside its ground truth into this new folder."""
     renderer: Renderer = "auto"
-    """As of `render`."""
+    """What renders the views, as of `render`."""
     half_image: bool = False
     """Score right halves of images, after poses and exposures, where training corrected them, and appearances, where
     the model has them, were fitted to the left halves."""

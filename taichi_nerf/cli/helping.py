@@ -7,6 +7,8 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 
+import docstring_parser
+
 from ..output import Unfailing
 
 _BOX, _ESCAPE, _KEPT = tuple("╭╰│─"), "\x1b", "\0"
@@ -16,8 +18,6 @@ _BOX, _ESCAPE, _KEPT = tuple("╭╰│─"), "\x1b", "\0"
 def paragraphs_of_docstrings() -> Iterator[None]:
     """Within this context docstring_parser, which reads those of settings for the parser, gives paragraphs as single
     lines: the parser would keep a break before every line that is indented or begins with no letter."""
-    import docstring_parser
-
     original = docstring_parser.parse_from_object
 
     def parsed(obj, *arguments, **settings):

@@ -33,13 +33,13 @@ class Info(Common):
     """Folder of a scene, its transforms file, builtin:NAME, a folder that train wrote, or what export wrote: .glb,
     .obj, .ply, .stl, .las, .npz or a folder of depth pictures."""
     format: SceneFormat | None = None
-    """As of `train`."""
+    """What a scene is read as, as of `train`."""
     orient: Orientation | None = None
-    """As of `train`."""
+    """How a scene is turned, as of `train`."""
     axes: Literal["opengl", "opencv"] = "opengl"
-    """As of `train`."""
+    """Of cameras in transforms files, as of `train`."""
     world_to_camera: bool = False
-    """As of `train`."""
+    """The matrices of transforms files are world to camera, as of `train`."""
     picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
     """Draw the cameras' frusta into this new file."""
     json: bool = False

@@ -45,7 +45,9 @@ from .render import Render, render
 from .train import Train, train, train_defaults
 from .view import View, view
 
-DESCRIPTION = "Images with poses in; a trained radiance field, scores, new views and a video out."
+DESCRIPTION = "Photos with poses in; a trained radiance field, scores, views and a video out."
+END = ("Begin with taichi-nerf train, which needs no data. taichi-nerf COMMAND --help has the options of a command, "
+       "taichi-nerf --version says which release this is.")
 COMMANDS: dict[type, Callable[[Any], int]] = {
     Train: train,
     Eval: eval,
@@ -172,7 +174,7 @@ def _help() -> list[str]:
         summary = command.__doc__.split("\n\n")[0]
         lines += textwrap.wrap(" ".join(summary.split()), width, initial_indent=f"  {_name(command):9}",
                                subsequent_indent=" " * 11)
-    return [*lines, "", "taichi-nerf COMMAND --help says all of a command, --version which release."]
+    return [*lines, "", *textwrap.wrap(END, width)]
 
 
 def _version() -> str:
@@ -208,8 +210,7 @@ def _parsed(
     options = given(argv[1:], commands[argv[0]]) if argv[:1] and argv[0] in commands else {}
     try:
         shown = contextlib.redirect_stdout(Wrapped(sys.stdout, results=True))
-        asked = not {"-h", "--help"}.isdisjoint(argv)
-        with contextlib.redirect_stderr(said), shown, paragraphs_of_docstrings() if asked else contextlib.nullcontext():
+        with contextlib.redirect_stderr(said), shown, paragraphs_of_docstrings():
             command = tyro.cli(_command_type(defaults), prog="taichi-nerf", args=argv, description=DESCRIPTION)
         check_values(command)
         if isinstance(command, Common):

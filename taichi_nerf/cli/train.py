@@ -104,7 +104,9 @@ class Train(Common):
     """With --resume: where the scene is now, if it has moved since training began."""
     # quoted, so that it is evaluated when arguments are parsed: by then there may be more systems
     model_name: "Annotated[Literal[tuple(SYSTEMS)], arg(name='model')]" = "instant-ngp"
-    """What is trained."""
+    """What is trained: instant-ngp is the quickest; nerf, mip-nerf and mip-nerf-360, which has all of space, are as in
+    their papers; nerf-w is for photos of many people, block-nerf for streets, regions what --regions makes; t-nerf,
+    d-nerf, nerfies and hypernerf are for what moves. A plenoctree is made out of another one, by taichi-nerf octree."""
     preset: Preset = "small"
     """Settings as a whole: those that two processor cores train in minutes, or those of the paper, which CUDA has by
     default, and for instant-ngp Vulkan on a card."""

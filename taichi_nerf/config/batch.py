@@ -19,7 +19,7 @@ class BatchConfig:
     max_rays: int = 2**14
     """Rays of a step at the most."""
     one_ray: float = 0.75
-    """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
+    """Part of the training, from its start, in which a pixel has one ray, whatever --model.rays-per-pixel says: what is
     large is learned sooner from more pixels."""
     random_background: bool = True
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
@@ -36,7 +36,7 @@ class RayBatchConfig:
     rays: int = 1024
     """Rays of a step."""
     one_ray: float = 0.75
-    """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
+    """Part of the training, from its start, in which a pixel has one ray, whatever --model.rays-per-pixel says: what is
     large is learned sooner from more pixels."""
     random_background: bool = True
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""

@@ -39,7 +39,7 @@ class SceneConfig:
     """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
     the file. By default none where the format fixes the axes (all but colmap, llff and phototourism), else up."""
     axes: Literal["opengl", "opencv"] = "opengl"
-    """What the axes of cameras in transforms files are: x right, y up, z back, or right, down, forward."""
+    """What x, y and z of cameras in transforms files are; opengl: right, up, back; opencv: right, down, forward."""
     world_to_camera: bool = False
     """The matrices of transforms files are world to camera."""
     skip_missing: bool = False
