@@ -22,7 +22,7 @@ def trained_words(run: "RunFolder") -> list[str]:
     how = _switches(config)
     options = f", with {' '.join(how)}" if how else ""
     return [
-        f"run of {config.model.kind}{_variant(config)} on {config.scene.path or 'the built-in scene'}, downscale "
+        f"run of {config.model.kind} on {config.scene.path or 'the built-in scene'}{_variant(config)}, downscale "
         f"{config.scene.downscale}{of_scales}{options}, for {_budget(config)}, on {run.runtime['backend']} with "
         f"{run.runtime['threads']} thread{'s' * (run.runtime['threads'] != 1)}",
         *_gradients(run),
@@ -52,8 +52,8 @@ def _variant(config: "RunConfig") -> str:
     if found is None:
         return ""
     encoding = config.model.encoding
-    by = f", encoding {encoding}: {ENCODINGS[encoding]}" if encoding is not None else ""
-    return f" (preset {found[0]}{by})"
+    by = f", encoding {encoding} ({ENCODINGS[encoding]})" if encoding is not None else ""
+    return f", preset {found[0]}{by}"
 
 
 def _preset(config: "RunConfig") -> "tuple[Preset, dict[str, object]] | None":
