@@ -16,16 +16,16 @@ ENCODINGS = {"hash": "a hash grid", "positional": "a deep network"}
 
 
 def trained_words(run: "RunFolder") -> list[str]:
-    """Of what, on what, how long and by what; then how its steps got their gradients, and its further settings."""
+    """Of what, on what, how long and by what; then as what it began, and its further settings."""
     config = run.config
     of_scales = f", {config.scene.scales} scales" if config.scene.scales > 1 else ""
     how = _switches(config)
     options = f", with {' '.join(how)}" if how else ""
     return [
-        f"run of {config.model.kind} on {config.scene.path or 'the built-in scene'}{_variant(config)}, downscale "
+        f"run of {config.model.kind} on {config.scene.path or 'the built-in scene'}, downscale "
         f"{config.scene.downscale}{of_scales}{options}, for {_budget(config)}, on {run.runtime['backend']} with "
         f"{run.runtime['threads']} thread{'s' * (run.runtime['threads'] != 1)}",
-        *_gradients(run),
+        *_variant(run),
         *_others(run),
     ]
 
@@ -46,14 +46,15 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _variant(config: "RunConfig") -> str:
-    """The preset and the encoding."""
+def _variant(run: "RunFolder") -> list[str]:
+    """The preset, the encoding, and how its steps got their gradients."""
+    config = run.config
     found = _preset(config)
     if found is None:
-        return ""
+        return []
     encoding = config.model.encoding
     by = f", encoding {encoding} ({ENCODINGS[encoding]})" if encoding is not None else ""
-    return f", preset {found[0]}{by}"
+    return [f"preset {found[0]}{by}{_gradients(run)}"]
 
 
 def _preset(config: "RunConfig") -> "tuple[Preset, dict[str, object]] | None":
@@ -76,18 +77,18 @@ def _budget(config: "RunConfig") -> str:
     return " or ".join(parts + ([] if training.seconds is None else [f"{training.seconds:g} s"]))
 
 
-def _gradients(run: "RunFolder") -> list[str]:
+def _gradients(run: "RunFolder") -> str:
     """Whether its steps are explicit: nothing of a system that has no such."""
     from ..training.trainer import has_explicit_steps
 
     config = run.config
     if system_of(config.model).resident_step is None:
-        return []
+        return ""
     if not has_explicit_steps(config.model, config.training):
-        return ["gradients of a step: by autograd"]
+        return ", gradients by autograd"
     unless = ", or by autograd if several ranks trained it" if config.training.gradients == "auto" and (
         run.runtime["backend"] == "vulkan") else ""
-    return [f"gradients of a step: explicit, by kernels on arrays of the device{unless}"]
+    return f", explicit gradients, by kernels on arrays of the device{unless}"
 
 
 def _others(run: "RunFolder") -> list[str]:
