@@ -6,6 +6,7 @@ import time
 from .output import Unfailing, is_terminal, say, visible
 
 EVERY_SECONDS = 10.0  # between two lines where there is no terminal
+LIVE_SECONDS = 1.0  # after which something of a first view is known
 
 
 class Progress:
@@ -50,6 +51,10 @@ class Progress:
         spent = time.monotonic() - self._began
         return f"{_clock(spent * (1 - share) / share)} left" if share < 1 else f"{_clock(spent)} in all"
 
+    def restart(self):
+        """What follows is another task than what was shown so far: `left` counts anew."""
+        self._began = time.monotonic()
+
     def wait(self, text: str):
         """Something of unknown length goes on: said on a terminal alone."""
         if self._live is not None:
@@ -57,7 +62,12 @@ class Progress:
 
     def count(self, done: int, total: int, what: str = "views"):
         """`done` of `total` are done."""
-        self.show(done / total, f"{done} of {total} {what}")
+        self.show(done / total, ", ".join([f"{done} of {total} {what}", *([self.left(done / total)] if done else [])]))
+
+    def part(self, done: float, total: int):
+        """Of `total` views so many are done, the last one in part, which is said if it takes long."""
+        if time.monotonic() - self._began >= (LIVE_SECONDS if self._live is not None else EVERY_SECONDS):
+            self.show(done / total, f"view {min(int(done) + 1, total)} of {total}, {self.left(done / total)}")
 
     def images(self, done: int, total: int):
         """`done` of `total` images are done."""

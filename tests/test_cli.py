@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,7 @@ from taichi_nerf.cli.meant import OTHERS_CALL_IT, meant
 from taichi_nerf.cli.render import _panorama
 from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _name_strangers, _Reporter, _tell_idle
+from taichi_nerf.cli.trained import disk_words
 from taichi_nerf.cli.view import _wait_for_model
 from taichi_nerf.config import SYSTEMS, DepthConfig, few_view_settings, flattened
 from taichi_nerf.data import load_scene
@@ -880,8 +882,10 @@ def test_render_says_what_of_glass_is_not_seen(run, tmp_path, capsys):
     box.export(tmp_path / "glass.glb")
     box.visual = trimesh.visual.ColorVisuals(vertex_colors=np.full((8, 4), (255, 0, 0, 20), np.uint8))
     box.export(tmp_path / "corners.ply")
+    (tmp_path / "lost.obj").write_text("mtllib lost.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     command = ["render", str(run), "--frames", "1", "--size", "6", "6", "--hide", "-9", "-9", "-9", "9", "9", "9"]
-    for name, count, sentence in (("glass.glb", 9, "some rays met more than 16 surfaces"),
+    for name, count, sentence in (("lost.obj", 1, 'lost.obj: the file of its materials, "lost.mtl", is not in its'),
+                                  ("glass.glb", 9, "some rays met more than 16 surfaces"),
                                   ("glass.glb", 8, None),
                                   ("corners.ply", 1, "the alpha of its corners' colours counts for nothing")):
         scales = [str(1 - 0.1 * k) for k in range(count)]
@@ -1027,6 +1031,31 @@ def test_info_of_a_scene_and_of_a_run(run, scene_folder, tmp_path, capsys):
     assert cli.main(["info", str(run)]) == 0
     out = capsys.readouterr().out
     assert "the model has had 8 steps" in out and "PSNR" in out and "6 images" in out
+
+
+def test_what_only_resume_needs_may_be_deleted_and_resume_then_begins_nothing_anew(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    size = (folder / "training_state.safetensors").stat().st_size
+    total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    assert cli.main(["info", str(folder)]) == 0
+    assert (f"{folder} takes {total / 1e6:.1f} MB on the disk, of which {size / 1e6:.1f} MB are "
+            "training_state.safetensors: it may be deleted") in capsys.readouterr().out
+    (folder / "training_state.safetensors").unlink()
+    assert cli.main(["info", str(folder)]) == 0
+    assert f"{folder} takes {(total - size) / 1e6:.1f} MB on the disk\n" in capsys.readouterr().out
+    before = (folder / "model.safetensors").read_bytes()
+    message = refused(capsys, "train", "--resume", folder, "--steps", "9")
+    assert f"{folder} has no training_state.safetensors, without which its training cannot go on" in message
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_training_says_what_it_leaves_for_resume_alone_where_that_is_much(monkeypatch, tmp_path):
+    folder = RunFolder(tmp_path, None, {}, {})
+    monkeypatch.setattr(RunFolder, "disk", (1_690_000_000, 1_260_000_000))
+    assert disk_words(folder) == (
+        f"{tmp_path} takes 1.7 GB on the disk, of which 1.3 GB are training_state.safetensors: it may be deleted when "
+        "nobody goes on with train --resume, which alone needs it")
 
 
 @pytest.mark.parametrize("text", ['{"psnr": "high", "ssim": 0.5, "images": 2}', '{"psnr": 9.0, "ssim": 0.5}', "{}", "[",
@@ -1211,6 +1240,11 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
      "--model.warp.codes is of nerfies and hypernerf, not of d-nerf; see taichi-nerf train --help"),
     ("train --model nerf --model.warp.no-codes-multiply",
      "--model.warp.no-codes-multiply is of nerfies and hypernerf, not of nerf; see taichi-nerf train --help"),
+    ("train --batch.rays 9", "--batch.rays is of nerf, nerf-w, mip-nerf, mip-nerf-360 and block-nerf, not of "
+                             "instant-ngp; did you mean --batch.samples? see taichi-nerf train --help"),
+    ("train --model nerf --batch.samples 9",
+     "--batch.samples is of instant-ngp, regions, t-nerf, d-nerf, nerfies and hypernerf, not of nerf; did you mean "
+     "--batch.rays? see taichi-nerf train --help"),
     ("train --model.coarse-samples 9", "--model.coarse-samples is of nerf and nerf-w, not of instant-ngp; see "
                                        "taichi-nerf train --help"),
     ("train --model nerfies --model.warp.codes 2000000000",
@@ -1243,6 +1277,7 @@ def test_what_the_parser_refuses_is_a_sentence(capsys, arguments, sentence):
 
 def test_what_others_call_an_option_is_said_of_options_that_there_are():
     commands = [_defaults(["train"]) if each.__name__ == "Train" else each for each in COMMANDS]
+    commands.append(_defaults(["train", "--model", "nerf"]))  # whose batches are of rays
     names = {name.strip("[]") for command in commands for option in options_of(command) for name in option.names}
     assert {ours.partition(" ")[0] for ours in OTHERS_CALL_IT} <= names
     theirs = [name for names in OTHERS_CALL_IT.values() for name in names.split()]
@@ -1277,6 +1312,21 @@ def test_help_of_all_is_a_line_or_two_a_command(capsys, monkeypatch):
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) <= 7 + 2 * len(COMMANDS) and max(map(len, lines)) <= 80
         assert all(any(line.startswith(f"  {_name(command)} ") for line in lines) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [[_name(each)] for each in COMMANDS] + [["train", "--model", "mip-nerf-360"]],
+                         ids=" ".join)
+def test_lines_of_help_end_where_the_next_word_has_no_room(capsys, monkeypatch, arguments):
+    """And not where those of the source do; a command that may be copied stays whole."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main([*arguments, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 or line.startswith("`") for line in lines)
+    assert all(line.count("`") % 2 == 0 for line in lines)
+    texts = [(len(line) - len(line.lstrip("│ ")), line.strip("│ ")) for line in lines]
+    for (indent, text), (next_indent, following) in pairwise(texts):
+        if 6 < indent == next_indent and following:  # of one option; what stands right of its name is among them
+            assert indent + len(text) + 1 + len(following.split()[0]) > 78, f"{text} / {following}"
 
 
 def narrow(encoding: str = "ascii") -> io.TextIOWrapper:
@@ -1809,6 +1859,52 @@ def test_info_lists_the_photos_of_a_run_that_knows_their_light(begun, tmp_path, 
     assert "photos for render --appearance: r_0, r_1, r_2, r_3, r_4, r_5, test/r_0" in said
     assert "with --appearance, for 0 steps" in said and "--appearance: codes of 2 numbers a photo, as the" in said
     assert "warning: train" not in said
+
+
+def test_info_says_what_a_run_was_trained_with(begun, tmp_path, capsys):
+    begun("--downscale", "2", "--refine.poses", "--robust", "--seed", "7", "--refine.no-carry-along")
+    (folder,) = tmp_path.iterdir()
+    assert cli.main(["info", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("run of instant-ngp on ")
+    assert ", downscale 2, with --robust --refine.poses, for 0 steps, on cpu with 1 thread\n" in said
+    # autograd, as cameras are corrected
+    assert "\npreset small, encoding hash (a hash grid), gradients by autograd\n" in said
+    (others,) = (line for line in said.splitlines() if line.startswith("settings other than its preset's: "))
+    assert others.endswith(f"--refine.no-carry-along; all are in {folder / 'config.json'}")
+    assert "--seed 7, --batch.samples 512" in others and "--robust" not in others and "downscale" not in others
+    assert "train: 6 images of 9 x 9 pixels" in said
+    assert "the model works in the model box, +-0.5, by an occupancy grid of 1 cascade, from" in said
+
+
+@pytest.mark.parametrize("options, message", [
+    ("--model t-nerf", "no image of still has a time"),
+    ("--robust --trim.patch 32", "--trim.patch is 32, and an image of still has 18 x 18 pixels"),
+    ("--depth.weight 0.1", "still knows no distances: it has no points of structure from motion"),
+    ("--block 9 9 9 0.5", "no training image of still is within 0.5 of 9, 9, 9"),
+    ("--scales 6", "images of 18 pixels are too small for --scales 6"),
+    ("--blocks 7", "its 6 training images are from 6 places; give at most 6 --blocks"),
+])
+def test_what_poses_sizes_and_times_tell_is_refused_before_images_are_decoded(scene_folder, tmp_path, monkeypatch,
+                                                                             capsys, options, message):
+    def decoded(*arguments, **settings):
+        raise AssertionError("images were decoded")
+
+    monkeypatch.setattr("taichi_nerf.data.splits.read_images", decoded)
+    assert message in refused(capsys, "train", scene_folder, *options.split(), "-o", tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_photos_than_those_of_a_run_are_told_by_their_names(begun, scene_folder, tmp_path, monkeypatch, capsys):
+    begun()
+    (folder,) = tmp_path.iterdir()
+    fewer = tmp_path / "fewer"
+    shutil.copytree(scene_folder, fewer)
+    content = json.loads((fewer / "transforms_train.json").read_text())
+    (fewer / "transforms_train.json").write_text(json.dumps({**content, "frames": content["frames"][1:]}))
+    monkeypatch.setattr("taichi_nerf.data.splits.read_images", lambda *_, **__: pytest.fail("images were decoded"))
+    assert f"{fewer} has other training images than when" in refused(
+        capsys, "train", "--resume", folder, "--scene", fewer)
 
 
 def test_options_that_change_nothing_are_named(begun):

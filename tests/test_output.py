@@ -105,6 +105,34 @@ def test_what_is_left_follows_from_what_is_done(monkeypatch):
         assert line.left(0.25) == "1:30 left" and line.left(1.0) == "0:30 in all"
 
 
+def test_a_view_that_takes_long_says_how_far_it_is_and_what_is_left(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr("taichi_nerf.progress.time.monotonic", lambda: now[0])
+    with Progress("evaluating") as line:
+        now[0] += 9
+        line.part(0.1, 4)  # it may be done before anybody waits
+        now[0] += 3
+        line.part(0.5, 4)
+        line.part(0.6, 4)  # too soon
+        now[0] += 12
+        line.count(1, 4)
+        now[0] += 96
+        line.count(4, 4)
+    assert capsys.readouterr().err.splitlines() == [
+        "evaluating: 12 %, view 1 of 4, 1:24 left", "evaluating: 25 %, 1 of 4 views, 1:12 left",
+        "evaluating: 100 %, 4 of 4 views, 2:00 in all"]
+
+
+def test_what_is_left_counts_anew_after_another_task(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("taichi_nerf.progress.time.monotonic", lambda: now[0])
+    with Progress("trying", quiet=True) as line:
+        now[0] += 500
+        line.restart()
+        now[0] += 10
+        assert line.left(0.5) == "0:10 left"
+
+
 def test_the_next_file_does_not_take_the_number_of_a_closed_stream(tmp_path):
     program = ("from taichi_nerf.output import open_closed_streams; open_closed_streams(); import os, sys; "
                f"file = open({str(tmp_path / 'file')!r}, 'w'); assert file.fileno() > 2; print('nowhere'); "

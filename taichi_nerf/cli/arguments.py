@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from tyro.conf import Positional, Suppress
 
 from ..config import LARGEST, SettingError
-from .meant import meant
+from .meant import meant, meant_by_name
 
 LARGEST_FLOAT = 3.4028234e38  # of kernels
 _POSITIONAL, _SUPPRESSED = (get_args(marker[int])[1] for marker in (Positional, Suppress))
@@ -157,7 +157,10 @@ def _faults(command: str, words: list[str], options: list[Option],
         if option is None:
             of_others = None if variants is None else _of_others(name, *variants())
             unnamed = [option.names[0].strip("[]") for option in options if option.positional]
-            yield of_others or f"{name} is no option of {command}{_close(name, known, unnamed)}"
+            if of_others is not None:
+                yield of_others + _asked(meant_by_name(name, known))
+            else:
+                yield f"{name} is no option of {command}{_close(name, known, unnamed)}"
             return
         found.add(option)
         values = [attached] if equals else []
@@ -213,5 +216,10 @@ def _negated(name: str) -> str:
 
 def _close(word: str, known: Mapping[str, Any], unnamed: Iterable[str] = ()) -> str:
     """What may have been meant."""
-    *others, last = meant(word, known, unnamed) or [""]
+    return _asked(meant(word, known, unnamed))
+
+
+def _asked(found: Sequence[str]) -> str:
+    """Whether one of them was meant; nothing where there is none."""
+    *others, last = found or [""]
     return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if last else ""

@@ -159,7 +159,8 @@ def _finish(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
     model, about = load_any(run.path)
     if "test" in scene.splits:
         with Progress("evaluating") as line:
-            evaluation = evaluate(model, scene, folder=run.path / "test", on_view=line.count)
+            evaluation = evaluate(model, scene, folder=run.path / "test", on_view=line.count,
+                                  on_part=line.part)
         scores = plain_scores(evaluation, about, run.default_every("test"))
         write_json(run.path / METRICS_FILE, scores)
         result(*summary(scores))
@@ -168,7 +169,8 @@ def _finish(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
         plan, _ = orbit.planned(model, around, orbit.frame_size(scene), run.config.orbit_frames,
                                 background=background, trained=about["seconds"])
         with Progress("orbit video") as line:
-            orbit.orbit_video(model, around, run.path / "orbit.mp4", plan, background=background, on_view=line.count)
+            orbit.orbit_video(model, around, run.path / "orbit.mp4", plan, background=background, on_view=line.count,
+                              on_part=line.part)
     result(f"{run.path}: trained {len(blocks)} blocks, {about['steps']} steps in {about['seconds']:.1f} s")
 
 

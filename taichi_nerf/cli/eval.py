@@ -36,7 +36,7 @@ class Eval(Common):
     pictures: Annotated[Path | None, arg(metavar="DIR")] = None
     """Write each view beside its ground truth into this new folder."""
     renderer: Renderer = "auto"
-    """As of `render`."""
+    """What renders the views, as of `render`."""
     half_image: bool = False
     """Score right halves of images, after poses and exposures, where training corrected them, and appearances, where
     the model has them, were fitted to the left halves."""
@@ -65,9 +65,10 @@ def eval(command: Eval) -> int:
         with Progress("evaluating") as line:
             halves = _fitted_halves(model, scene, command.split, left, run, line) if command.half_image else None
             onlookers = _onlookers(model, scene, command, run, line)
+            line.restart()
             evaluation = evaluate(
                 model, scene, split=command.split, every=left, folder=command.pictures, on_view=line.count,
-                renderer=command.renderer, halves=halves, onlookers=onlookers, team=team,
+                on_part=line.part, renderer=command.renderer, halves=halves, onlookers=onlookers, team=team,
             )
     scores = plain_scores(evaluation, about, every)
     if command.json:

@@ -11,6 +11,7 @@ from ..config import Orientation, SceneConfig, SceneFormat, SettingError
 from ..errors import UserError
 from ..output import result, result_json
 from .options import Common, make_folder
+from .trained import disk_words, trained_words
 
 if TYPE_CHECKING:
     from ..data.inspect import Finding
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 
 MOST_NAMES = 500  # of photos that are listed
-AS_READ = ("path", "format", "orient", "axes", "world_to_camera", "alpha")  # settings of a run's scene that count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,13 @@ class Info(Common):
     """Folder of a scene, its transforms file, builtin:NAME, a folder that train wrote, or what export wrote: .glb,
     .obj, .ply, .stl, .las, .npz or a folder of depth pictures."""
     format: SceneFormat | None = None
-    """As of `train`."""
+    """What a scene is read as, as of `train`."""
     orient: Orientation | None = None
-    """As of `train`."""
+    """How a scene is turned, as of `train`."""
     axes: Literal["opengl", "opencv"] = "opengl"
-    """As of `train`."""
+    """Of cameras in transforms files, as of `train`."""
     world_to_camera: bool = False
-    """As of `train`."""
+    """The matrices of transforms files are world to camera, as of `train`."""
     picture: Annotated[Path | None, arg(metavar="FILE.png")] = None
     """Draw the cameras' frusta into this new file."""
     json: bool = False
@@ -82,9 +82,8 @@ def info(command: Info) -> int:
             runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
             scene = load_training_scene(settings)
         else:
-            plain = dataclasses.replace(SceneConfig(), **{name: getattr(settings, name) for name in AS_READ})
-            scene = load_scene(plain, strict=False)
-        facts += describe(scene)
+            scene = load_scene(dataclasses.replace(settings, scales=1, perturb=None), strict=False)
+        facts += describe(scene) if run is None else _described(run, scene)
         facts += [] if run is None else _region_facts(command, run, scene)
         facts += suggestions(scene) if run is None else []
     except UserError as error:
@@ -112,6 +111,16 @@ def _say_geometry(command: Info, facts: list[str]) -> int:
     return 0
 
 
+def _described(run: "RunFolder", scene: "Scene") -> "list[Finding]":
+    """The scene of a run, where its model has it."""
+    from ..data.inspect import describe
+    from ..models.family import space_of
+
+    placed = run.placed(scene)
+    space = space_of(run.config.model, placed)
+    return describe(placed, space.words, beyond=space.beyond)
+
+
 def _region_facts(command: Info, run: "RunFolder", scene: "Scene") -> "list[Finding]":
     """Where the regions of the model of a run are in its scene, if it has such."""
     config = run.config.model
@@ -123,12 +132,6 @@ def _region_facts(command: Info, run: "RunFolder", scene: "Scene") -> "list[Find
 
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)  # whose kernels make the rays
     return [Finding(severity="info", text=region_words(config, run.placed(scene)))]
-
-
-def _scales(run: "RunFolder") -> str:
-    """In how many sizes it has each view, where these are several."""
-    scales = run.config.scene.scales
-    return f", {scales} scales" if scales > 1 else ""
 
 
 def _names(run: "RunFolder") -> str:
@@ -152,19 +155,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
     from ..training.folder import METRICS_FILE, is_cut
     from .scores import checked_scores, means, of_scales
 
-    training, facts = run.config.training, []
-    how = [f"--perturb {run.config.scene.perturb}"] if run.config.scene.perturb is not None else []
-    how += ["--robust"] if training.robust else []
-    how += ["--few-views"] if run.config.few_views else []
-    how += ["--appearance"] if run.config.appearance is not None else []
-    options = f", with {' '.join(how)}" if how else ""
-    budget = [f"{training.steps} steps"] if training.steps is not None else []
-    budget += [f"{training.seconds:g} s"] if training.seconds is not None else []
-    facts.append(
-        f"run of {run.config.model.kind} on {run.config.scene.path or 'the built-in scene'}, "
-        f"downscale {run.config.scene.downscale}{_scales(run)}{options}, for {' or '.join(budget)}, on "
-        f"{run.runtime['backend']} with {run.runtime['threads']} thread{'s' * (run.runtime['threads'] != 1)}"
-    )
+    facts = trained_words(run)
     if is_cut(run.path):
         blocks = read_blocks(run.path)
         facts.append(f"cut into {len(blocks)} blocks, of which {sum(each.trained for each in blocks)} are trained")
@@ -176,6 +167,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
         if not is_cut(run.path):  # whose models are those of its blocks
             about = checkpoint.describe(run.path)["about"]
             facts.append(f"the model has had {about['steps']} steps in {about['seconds']:.1f} s")
+        facts.append(disk_words(run))
         if (run.path / METRICS_FILE).is_file():
             scores = checked_scores(read_json(run.path / METRICS_FILE), str(run.path / METRICS_FILE))
             facts.append(f"scores: {means(scores)} over {scores['images']} images")

@@ -16,9 +16,10 @@ import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from importlib import metadata
 from itertools import pairwise
+from operator import or_
 from typing import Annotated, Any, get_args
 
 import tyro
@@ -27,12 +28,13 @@ from tyro.conf import AvoidSubcommands, subcommand
 from ..config import ENCODINGS, PRESETS, SYSTEMS, SettingError, within
 from ..devices import MOST_THREADS, is_rank, take_own_device
 from ..errors import RankLost, UserError
-from ..output import Unfailing, hush, loss, result, say
+from ..output import hush, loss, result, say
 from .arguments import check_values, given, refusal, with_section
 from .bench import Bench, bench
 from .doctor import Doctor, doctor
 from .eval import Eval, eval
 from .export import Export, export
+from .helping import Wrapped, one_line_each, paragraphs_of_docstrings
 from .info import Info, info
 from .locate import Locate, locate
 from .octree import Octree, octree
@@ -43,7 +45,9 @@ from .render import Render, render
 from .train import Train, train, train_defaults
 from .view import View, view
 
-DESCRIPTION = "Images with poses in; a trained radiance field, scores, new views and a video out."
+DESCRIPTION = "Photos with poses in; a trained radiance field, scores, views and a video out."
+END = ("Begin with taichi-nerf train, which needs no data. taichi-nerf COMMAND --help has the options of a command, "
+       "taichi-nerf --version says which release this is.")
 COMMANDS: dict[type, Callable[[Any], int]] = {
     Train: train,
     Eval: eval,
@@ -85,21 +89,12 @@ def _defaults(argv: list[str]) -> Train:
 
 def _command_type(defaults: Train):
     """The union of the commands."""
-    return Annotated[
-        Annotated[Train, subcommand("train", default=defaults)]
-        | Annotated[Eval, subcommand("eval")]
-        | Annotated[Render, subcommand("render")]
-        | Annotated[View, subcommand("view")]
-        | Annotated[Octree, subcommand("octree")]
-        | Annotated[Page, subcommand("page")]
-        | Annotated[Export, subcommand("export")]
-        | Annotated[Locate, subcommand("locate")]
-        | Annotated[Process, subcommand("process")]
-        | Annotated[Info, subcommand("info")]
-        | Annotated[Doctor, subcommand("doctor")]
-        | Annotated[Bench, subcommand("bench")],
-        AvoidSubcommands,  # of train's settings: a model and its batch are chosen by --model
-    ]
+    def named(command: type, **given) -> Any:
+        return Annotated[command, subcommand(_name(command), description=one_line_each(command.__doc__), **given)]
+
+    first, *others = (named(each, **({"default": defaults} if each is Train else {})) for each in COMMANDS)
+    union = reduce(or_, others, first)
+    return Annotated[union, AvoidSubcommands]  # of train's settings: a model and its batch are chosen by --model
 
 
 def _chosen(argv: list[str], flag: str, choices: tuple[str, ...]) -> str | None:
@@ -179,7 +174,7 @@ def _help() -> list[str]:
         summary = command.__doc__.split("\n\n")[0]
         lines += textwrap.wrap(" ".join(summary.split()), width, initial_indent=f"  {_name(command):9}",
                                subsequent_indent=" " * 11)
-    return [*lines, "", "taichi-nerf COMMAND --help says all of a command, --version which release."]
+    return [*lines, "", *textwrap.wrap(END, width)]
 
 
 def _version() -> str:
@@ -214,7 +209,8 @@ def _parsed(
         argv = argv[:1]  # what follows, as --help, cannot be of a command that there is not
     options = given(argv[1:], commands[argv[0]]) if argv[:1] and argv[0] in commands else {}
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(Unfailing(sys.stdout, results=True)):
+        shown = contextlib.redirect_stdout(Wrapped(sys.stdout, results=True))
+        with contextlib.redirect_stderr(said), shown, paragraphs_of_docstrings():
             command = tyro.cli(_command_type(defaults), prog="taichi-nerf", args=argv, description=DESCRIPTION)
         check_values(command)
         if isinstance(command, Common):

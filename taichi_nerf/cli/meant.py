@@ -5,7 +5,7 @@
                of its words, else the share of letters that they have in common and in one order; times ALMOST for what
                is of a section, which the word does not name
 
-How other programs call what is wanted is no matter of letters: the table below has it.
+How other programs, and other models of this one, call what is wanted is no matter of letters: the table below has it.
 """
 
 import difflib
@@ -25,6 +25,8 @@ OTHERS_CALL_IT = {
     "--optimiser.learning-rate": "lr lrate",
     "--backend": "gpu gpus device cuda cpu vulkan no-cuda no-gpu",
     "--threads": "workers num-workers cpus jobs",
+    "--batch.samples": "batch.rays batch-size rays n-rays num-rays train-rays ray-batch-size n-rand",
+    "--batch.rays": "batch.samples batch.max-rays batch-size rays n-rays num-rays train-rays ray-batch-size n-rand",
     "--downscale": "factor half-res resolution image-scale res-scale downscale-factor",
     "--background white": "white-bkgd white-bg white-background bg-color",
     "--test-every": "holdout llffhold no-test eval-every",
@@ -43,17 +45,24 @@ def meant(word: str, known: Iterable[str], unnamed: Iterable[str] = ()) -> list[
     """Which of the commands or options `known`, or of the arguments `unnamed`, which are given without a name, may have
     been meant by `word`, the likeliest first."""
     known = list(known)
-    plain = word.lstrip("-")
-    for ours, theirs in OTHERS_CALL_IT.items():
-        if plain in theirs.split():
-            if ours.partition(" ")[0] in known:
-                return [ours]
-            if ours in unnamed:
-                return [f"{ours}, without a name before it"]
+    if named := meant_by_name(word, known, unnamed):
+        return named
     likeness = {name: _likeness(word, name) for name in _as_wished(word, known)}
     best = max(likeness.values(), default=0.0)
     alike = [name for name, value in likeness.items() if value >= max(ALIKE, best - MARGIN)]
     return sorted(alike, key=likeness.get, reverse=True)[:MOST]
+
+
+def meant_by_name(word: str, known: Iterable[str], unnamed: Iterable[str] = ()) -> list[str]:
+    """The same, as far as the table has it."""
+    known, unnamed = set(known), set(unnamed)
+    for ours, theirs in OTHERS_CALL_IT.items():
+        if word.lstrip("-") in theirs.split():
+            if ours.partition(" ")[0] in known:
+                return [ours]
+            if ours in unnamed:
+                return [f"{ours}, without a name before it"]
+    return []
 
 
 def _as_wished(word: str, known: list[str]) -> list[str]:

@@ -173,7 +173,7 @@ def _score(run: "RunFolder", scene: "Scene", made: "Model", source: Path, about:
         say("there are no test images: nothing is scored")
         return
     with Progress("evaluating") as line:
-        evaluation = evaluate(made, scene, folder=run.path / "test", on_view=line.count)
+        evaluation = evaluate(made, scene, folder=run.path / "test", on_view=line.count, on_part=line.part)
     scores = plain_scores(evaluation, about, run.default_every("test"))
     write_json(run.path / METRICS_FILE, scores)
     result(*summary(scores))

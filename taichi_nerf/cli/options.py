@@ -45,6 +45,12 @@ def at_once(check: Callable[[], object]) -> None:
         check()
 
 
+def option_for(setting: str) -> str:
+    """As it is on the command line, of a setting of Train by its dotted name."""
+    plain = setting.removeprefix("training.").removeprefix("scene.")
+    return f"--{'model' if plain == 'model_name' else plain.replace('_', '-')}"
+
+
 def check_renderer(run: "RunFolder", renderer: Renderer) -> None:
     """Raises UserError where `renderer` has no kernel for the model of `run`."""
     kind = run.config.model.kind

@@ -299,8 +299,10 @@ def render(command: Render) -> int:
                 shown.light = _light(command, run, scene, left, places, shots[:1], panorama)
             if command.pair:
                 grid = _grid(command, scene, cameras, _eye_distance(command, scene, shown, grid, shots))
+            line.restart()
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
-                            renderer=command.renderer, team=team, shots=shots, foveated=command.foveated)
+                            on_part=line.part, renderer=command.renderer, team=team, shots=shots,
+                            foveated=command.foveated)
     if getattr(shown, "goes_on", False):
         say(f"taichi-nerf: some rays met more than {MOST_LAYERS} surfaces, one behind the other, of which all but the "
             "last are glass, and show no objects behind that many")
@@ -423,6 +425,7 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     import numpy as np
     import torch
 
+    from ..data.mesh_files import not_followed
     from ..data.point_discs import read_surface
     from ..models.objects import WithObjects, placed, surface_of
 
@@ -431,6 +434,8 @@ def _with_objects(command: Render, run: "RunFolder", scene: "Scene", model):
     for path, at, scale, turn in zip(command.insert, np.reshape(command.at, (-1, 3)), command.scale or (1.0,) * count,
                                      command.turn or (0.0,) * count):
         mesh, points = read_surface(path, command.disc_radius)
+        for text in not_followed(path):
+            say(f"taichi-nerf: {quoted(path)}: {text}")
         if points is not None and points.left_out:
             say(f"taichi-nerf: {quoted(path)}: left out, since their places are not finite: {points.left_out} of "
                 f"{points.left_out + len(points.position)} points")

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -42,8 +43,9 @@ from ..output import quoted, result, say
 from ..progress import Progress
 from .arguments import options_of, with_section
 from .blocks import Share, train_blocks
-from .options import MOST_FRAMES, STARTED, Backend, Common, at_once
+from .options import MOST_FRAMES, STARTED, Backend, Common, at_once, option_for
 from .stop import Stop
+from .trained import disk_words
 from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
 MOST_BLOCKS = 1000
+MUCH = 2e8  # bytes for --resume alone, of which a run says at its end how they can be had back
 SWITCHES = {"training.depth.weight", "training.depth.of", "training.refine.poses", "training.refine.lenses",
             "training.exposure.learned"}  # that say whether the others of their part count
 FREE_ON_RESUME = {
@@ -89,8 +92,8 @@ class Train(Common):
     `taichi-nerf train --resume runs/lego-20260101-120000 --seconds 120`. Several processes or machines train one model
     by `torchrun --standalone --nproc-per-node 2 -m taichi_nerf train lego`.
 
-    --model, --preset and --encoding choose the settings below: `taichi-nerf train --model nerf --help` shows those of
-    NeRF.
+    The settings below are those that --model, --preset and --encoding choose: `taichi-nerf train --model nerf --help`
+    shows those of NeRF.
     """
 
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
@@ -101,7 +104,9 @@ class Train(Common):
     """With --resume: where the scene is now, if it has moved since training began."""
     # quoted, so that it is evaluated when arguments are parsed: by then there may be more systems
     model_name: "Annotated[Literal[tuple(SYSTEMS)], arg(name='model')]" = "instant-ngp"
-    """What is trained."""
+    """What is trained: instant-ngp is the quickest; nerf, mip-nerf and mip-nerf-360, which has all of space, are as in
+    their papers; nerf-w is for photos of many people, block-nerf for streets, regions what --regions makes; t-nerf,
+    d-nerf, nerfies and hypernerf are for what moves. A plenoctree is made out of another one, by taichi-nerf octree."""
     preset: Preset = "small"
     """Settings as a whole: those that two processor cores train in minutes, or those of the paper, which CUDA has by
     default, and for instant-ngp Vulkan on a card."""
@@ -271,7 +276,7 @@ def _trained(command: Train, run: "RunFolder", scene: "Scene", team: "Team",
             run.cut_log(trainer.steps_done)
             run.write_config()
     _tell_times(config, scene)
-    _tell(scene)
+    _tell(config, scene)
     _tell_regions(config, scene, team)
     _tell_few_views(config, scene)
     if config.appearance is not None:
@@ -404,7 +409,7 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     """The settings of a new run, its scene, and whether its folder is there already; the runtime is started."""
     from .. import runtime
     from ..data.photometry import judge_light
-    from ..models.family import check_scene, settled
+    from ..models.family import settled
     from ..training.depth import known_pixels, settled_depth
     from ..training.folder import load_training_scene
     from ..training.run import with_budget
@@ -415,10 +420,8 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     config = dataclasses.replace(config, training=with_budget(config.training))
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
-        scene = load_training_scene(config.scene, on_image=line.decoded)
-    check_scene(config.model, scene)
-    if command.cut:
-        _cut(command, scene)  # or say that it cannot be cut, before there is a folder
+        scene = load_training_scene(config.scene, on_image=line.decoded, check=partial(_check, command, config))
+    _check(command, config, scene)
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
@@ -430,6 +433,20 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
         light = judge_light(scene.splits["train"])
         config = with_appearance(config, light.differing, light.why, command.given)
     return config, scene, there
+
+
+def _check(command: Train, config: RunConfig, scene: "Scene"):
+    """Raises UserError for what `scene` cannot be trained as, but for what its pixels tell."""
+    from ..models.family import check_scene
+    from ..training.depth import check_depth
+    from ..training.trimming import patch_for
+
+    check_scene(config.model, scene)
+    if config.training.robust:
+        patch_for(scene, config.training.trim)
+    if command.cut:
+        _cut(command, scene)
+    check_depth(config.training.depth, scene)
 
 
 def _check_no_run(path: str | None):
@@ -486,8 +503,8 @@ def _resumed_run(command: Train) -> "RunFolder":
     for name, value in flattened(command).items():
         if name not in FREE_ON_RESUME and (name in command.given or value != default.get(name)):
             raise UserError(
-                f"{_option(name)} cannot be changed by --resume, which takes the settings of {run.path}; leave it out, "
-                "or train anew"
+                f"{option_for(name)} cannot be changed by --resume, which takes the settings of {run.path}; leave it "
+                "out, or train anew"
             )
     if end.steps is not None or end.seconds is not None:
         with _settings_errors(command):
@@ -496,13 +513,8 @@ def _resumed_run(command: Train) -> "RunFolder":
     if "orbit_frames" in command.given:
         run.config = dataclasses.replace(run.config, orbit_frames=command.orbit_frames)
     run.check_place()
+    run.check_resumable()
     return run
-
-
-def _option(name: str) -> str:
-    """As it is on the command line, of a setting of Train by its dotted name."""
-    plain = name.removeprefix("training.").removeprefix("scene.")
-    return f"--{'model' if plain == 'model_name' else plain.replace('_', '-')}"
 
 
 def _new_config(command: Train) -> RunConfig:
@@ -555,7 +567,7 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
     if "test" in scene.splits:
         with Progress("evaluating") as line:
             evaluation = evaluate(trainer.model, trainer.corrections.carry(scene), folder=run.path / "test",
-                                  on_view=shown.beside(line.count), team=trainer.team)
+                                  on_view=shown.beside(line.count), on_part=line.part, team=trainer.team)
         about = {"steps": trainer.steps_done, "seconds": trainer.seconds}
         scores = plain_scores(evaluation, about, run.default_every("test"))
         if trainer.team.first:
@@ -571,6 +583,8 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
     if run.config.orbit_frames > 0:
         _film(run, scene, trainer, run.config.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
+    if trainer.team.first and run.disk[1] > MUCH:
+        say(disk_words(run))
 
 
 def _map_lights(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
@@ -635,7 +649,7 @@ def _film(run: "RunFolder", scene: "Scene", trainer: "Trainer", frames: int, sho
             f"{quoted(run.path)}")
     with Progress("orbit video") as line:
         orbit.orbit_video(trainer.model, around, run.path / "orbit.mp4", plan, background=background,
-                          on_view=shown.beside(line.count), team=trainer.team)
+                          on_view=shown.beside(line.count), on_part=line.part, team=trainer.team)
 
 
 def _made(paths: Iterable[Path], there: bool) -> Path:
@@ -666,14 +680,15 @@ def _tell_times(config: RunConfig, scene: "Scene"):
         say(f"photos have times: what moves is smeared by {config.model.kind}, which knows none; try {for_times()}")
 
 
-def _tell(scene: "Scene"):
+def _tell(config: RunConfig, scene: "Scene"):
     """What a scene from disk was taken for, and what looks wrong with it."""
     from ..data.inspect import describe
+    from ..models.family import space_of
 
     if scene.format == "built-in":
         return
     say(f"{scene.name}: {'; '.join(scene.notes)}")
-    for finding in describe(scene):
+    for finding in describe(scene, beyond=space_of(config.model, scene).beyond):
         if finding.severity == "warning":
             say(f"warning: {finding.text}")
 
@@ -698,7 +713,7 @@ def _tell_few_views(config: RunConfig, scene: "Scene"):
     if not config.few_views:
         return
     values = flattened(config)
-    settings = ", ".join(f"{_option(name)} {values[name]:g}" for name in few_view_settings(config))
+    settings = ", ".join(f"{option_for(name)} {values[name]:g}" for name in few_view_settings(config))
     say(f"{scene.splits['train'].views} training views: few-view settings are on: {settings}")
 
 
@@ -728,7 +743,7 @@ def _tell_idle(command: Train, depth: DepthConfig, scene: "Scene"):
     }
     for part, (on, why) in parts.items():
         idle = sorted(name for name in command.given if name.startswith(f"training.{part}.")) if not on else []
-        idle = [_option(name) for name in idle if name not in SWITCHES]
+        idle = [option_for(name) for name in idle if name not in SWITCHES]
         if idle:
             say(f"{' and '.join(idle)} {'changes' if len(idle) == 1 else 'change'} nothing: {why}")
     if depth.weight > 0 and depth.final == 1 and "training.depth.until" in command.given:

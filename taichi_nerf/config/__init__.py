@@ -9,6 +9,7 @@
     hypernerf                   a system each: its settings, its presets, what --encoding does with them
     few_views                   which settings few views want
     appearance                  what the light of photos wants
+    presets                     which preset a run is of, and what was set otherwise
     extraction                  how an octree is made out of a model
     training scene run          a run as a whole
     reading migrations          from JSON, of this version and of earlier ones
@@ -49,6 +50,7 @@ from .nerf_w import NeRFWConfig
 from .nerfies import NerfiesConfig
 from .optimiser import OptimiserConfig
 from .plenoctree import PlenOctreeConfig
+from .presets import preset_of
 from .reading import from_dict
 from .regions import MOST_REGIONS, RegionsConfig, with_regions
 from .run import RunConfig, check_fit
@@ -137,6 +139,7 @@ __all__ = [
     "from_dict",
     "named",
     "preset_for",
+    "preset_of",
     "recipe",
     "register",
     "system_of",

@@ -19,7 +19,7 @@ class BatchConfig:
     max_rays: int = 2**14
     """Rays of a step at the most."""
     one_ray: float = 0.75
-    """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
+    """Part of the training, from its start, in which a pixel has one ray, whatever --model.rays-per-pixel says: what is
     large is learned sooner from more pixels."""
     random_background: bool = True
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
@@ -36,13 +36,13 @@ class RayBatchConfig:
     rays: int = 1024
     """Rays of a step."""
     one_ray: float = 0.75
-    """Part of the training, from its start, in which a pixel has one ray, whatever model.rays-per-pixel says: what is
+    """Part of the training, from its start, in which a pixel has one ray, whatever --model.rays-per-pixel says: what is
     large is learned sooner from more pixels."""
     random_background: bool = True
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
     crop_steps: int = 0
     """Steps in the beginning that see the central half of images with alpha alone, so that not all of a small object
-    is given up for background."""
+    is given up for background; at most a quarter of the training, however short."""
 
     def __post_init__(self):
         within(self, 1, MOST_RAYS, "rays")

@@ -27,7 +27,7 @@ class HashGridConfig:
     radius of the uncontracted ball in mip-nerf-360.
     None: 1.25 for each pixel that the training images have across it, at most 2048."""
     decay: float = 0.0
-    """Of the mean square of each level, half of which the loss has this many times (Zip-NeRF). It holds back what no
+    """Weight in the loss of half the mean square of the entries of each level (Zip-NeRF). It holds back what no
     image asks for, and makes up for a finest level that is much too fine."""
     decay_until: float | None = 0.5
     """Part of the training over which the decay falls evenly to nothing, so that it costs no detail; None: it stays to

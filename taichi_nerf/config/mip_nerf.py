@@ -29,7 +29,8 @@ class MipNeRFConfig(ModelConfig):
     padding: float = 0.01
     """Added to the blurred weights of the first level, so that every part of a ray may be sampled."""
     integrated: bool = True
-    """Average the encoding over the cone; else it is that of the middle of each interval. A hash grid has `widths`."""
+    """Average the encoding over the cone; else it is that of the middle of each interval. A hash grid has
+    --model.widths."""
     widths: Widths = "off"
     """What an interval sees of a hash grid, which has no average over a cone of its own. level: at the point in its
     middle, each level the less the finer it is than the pixel's cone. six: so at six points of the cone, whose features

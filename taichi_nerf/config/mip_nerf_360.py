@@ -50,7 +50,7 @@ class MipNeRF360Config(ModelConfig):
     """How many levels of its hash grid each proposal has, from the coarsest on, where they are not shared; Zip-NeRF: 6
     8. none: all."""
     integrated: bool = True
-    """Average the encoding over the cone; a hash grid has `widths` for that."""
+    """Average the encoding over the cone; a hash grid has --model.widths for that."""
     widths: Widths = "off"
     """What an interval sees of a hash grid. off: all of it, at the point in its middle; what is finer than a pixel is
     then learned by heart, and flickers in pictures from farther off. level: at that point, each level the less the

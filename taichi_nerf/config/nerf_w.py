@@ -35,7 +35,7 @@ class NeRFWConfig(NeRFConfig):
     min_uncertainty: float = 0.03
     """Of any pixel: the smaller, the more the pixels count that are certain."""
     beta_nll: float = 0.0
-    """How evenly pixels count for the uncertainty and in spite of it (beta-NLL, Seitzer et al. 2022). 0: as the paper's
+    """How evenly pixels count in spite of their uncertainty (beta-NLL, Seitzer et al. 2022). 0: as the paper's
     likelihood has it, which gives up early on what is hard to learn; 1: all alike."""
 
     def __post_init__(self):

@@ -29,9 +29,8 @@ class SceneConfig:
     """Train and score on each view at so many sizes: as it is, 1/2, 1/4, ..., all in one pool; a pixel weighs as much
     as its area. mip-NeRF's multi-scale data are --scales 4."""
     test_every: Annotated[int | None, arg(metavar="K")] = None
-    """Score every K-th test view or, in a format without splits, hold out every K-th image; 0: none.
-
-    By default 8, and every test view of a built-in scene."""
+    """Score every K-th test view or, in a format without splits, hold out every K-th image; 0: none. By default 8, and
+    every test view of a built-in scene."""
     background: Literal["white", "black"] | None = None
     """Colour behind what is transparent; by default white where images have alpha."""
     format: SceneFormat | None = None
@@ -40,7 +39,7 @@ class SceneConfig:
     """Turn the scene: up: z up by the cameras' horizon; pca: z where the cameras are spread least; none: the axes of
     the file. By default none where the format fixes the axes (all but colmap, llff and phototourism), else up."""
     axes: Literal["opengl", "opencv"] = "opengl"
-    """What the axes of cameras in transforms files are: x right, y up, z back, or right, down, forward."""
+    """What x, y and z of cameras in transforms files are; opengl: right, up, back; opencv: right, down, forward."""
     world_to_camera: bool = False
     """The matrices of transforms files are world to camera."""
     skip_missing: bool = False

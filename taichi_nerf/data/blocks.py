@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import UserError
 from .scene import Scene
 
-__all__ = ["Block", "around_block", "blocks_of", "blocks_of_size", "within_block"]
+__all__ = ["Block", "around_block", "blocks_of", "blocks_of_size", "check_block", "within_block"]
 
 MOST = 1000  # blocks
 ROUNDS = 50  # of k-means at most
@@ -70,12 +70,17 @@ def blocks_of_size(scene: Scene, size: float) -> list[Block]:
     return blocks_of(scene, count)
 
 
-def within_block(scene: Scene, block: Block) -> Scene:
-    """The scene with the views of a block alone. Raises UserError where no training image is left."""
-    splits = {name: split.subset(block.holds(_positions(scene, name))) for name, split in scene.splits.items()}
-    if "train" in splits and len(splits["train"]) == 0:
+def check_block(scene: Scene, block: Block) -> None:
+    """Raises UserError where no training image is of the block."""
+    if "train" in scene.splits and not block.holds(_positions(scene, "train")).any():
         raise UserError(f"no training image of {scene.name} is within {block.radius:.4g} of {_words(block.centre)}: "
                         "give another place, or a larger radius")
+
+
+def within_block(scene: Scene, block: Block) -> Scene:
+    """The scene with the views of a block alone. Raises UserError where no training image is left."""
+    check_block(scene, block)
+    splits = {name: split.subset(block.holds(_positions(scene, name))) for name, split in scene.splits.items()}
     if "test" in splits and len(splits["test"]) == 0:
         del splits["test"]
     return replace(scene, splits=splits)

@@ -26,15 +26,19 @@ class Finding:
     text: str
 
 
-def describe(scene: Scene) -> list[Finding]:
-    """What was recognised, each split, the box, and then all that is suspicious."""
+def describe(scene: Scene, space: str | None = None, *, beyond: bool = False) -> list[Finding]:
+    """What was recognised, each split, the box, and then all that is suspicious.
+
+    `space`: what of it a model represents, in words; None: no model is known. `beyond`: whether that has what lies
+    between cameras outside of the box and the box.
+    """
     facts = [
         f"{scene.name}: format {scene.format}",
         *scene.notes,
         *map(_split_fact, scene.splits.values()),
-        *_box_facts(scene),
+        *_box_facts(scene, space),
     ]
-    warnings = [*scene.problems, *_suspicions(scene)]
+    warnings = [*scene.problems, *_suspicions(scene, beyond)]
     return [Finding(severity="info", text=t) for t in facts] + [
         Finding(severity="warning", text=t) for t in warnings
     ]
@@ -78,10 +82,13 @@ def _occluded_share(split: Split) -> float:
     return sum(int(np.count_nonzero(mask)) for mask in split.occluded) / max(len(split.images.pixels), 1)
 
 
-def _box_facts(scene: Scene) -> list[str]:
+def _box_facts(scene: Scene, space: str | None) -> list[str]:
+    of_grids = f" ({_count(scene.cascades, 'cascade')})" if space is None else ""
+    near = f"near {scene.near:.4g}, " if space is None else ""
     facts = [
-        f"model box +-{scene.half_side:g} ({_count(scene.cascades, 'cascade')}), in the file's world "
-        f"{_world_box(scene)}; near {scene.near:.4g}, background {scene.background}",
+        *([] if space is None else [f"the model works in {space} (lengths in model units)"]),
+        f"model box +-{scene.half_side:g}{of_grids}, in the file's world {_world_box(scene)}; {near}background "
+        f"{scene.background}",
         *_orientation_facts(scene),
         *_point_facts(scene),
     ]
@@ -134,7 +141,7 @@ def _point_facts(scene: Scene) -> list[str]:
     return facts
 
 
-def _suspicions(scene: Scene) -> Iterator[str]:
+def _suspicions(scene: Scene, beyond: bool) -> Iterator[str]:
     for name, split in scene.splits.items():
         if len(split) == 0:
             yield f"{name}: no images"
@@ -142,7 +149,7 @@ def _suspicions(scene: Scene) -> Iterator[str]:
         cameras = scene.model_cameras(name)
         names = np.array(split.images.names)
         yield from _pose_suspicions(name, names, cameras)
-        yield from _box_suspicions(scene, name, names, cameras)
+        yield from _box_suspicions(scene, name, names, cameras, beyond)
         yield from _near_suspicions(scene, split, names, cameras)
         yield from _image_suspicions(name, names, split)
         yield from _stranger_suspicions(name, names, split)
@@ -170,9 +177,9 @@ def _pose_suspicions(name: str, names: np.ndarray, cameras: Cameras) -> Iterator
         yield f"{name}: the principal point lies outside the image: {_list(names[outside])}"
 
 
-def _box_suspicions(scene: Scene, name: str, names: np.ndarray, cameras: Cameras) -> Iterator[str]:
+def _box_suspicions(scene: Scene, name: str, names: np.ndarray, cameras: Cameras, beyond: bool) -> Iterator[str]:
     inside = (np.abs(cameras.position) <= scene.half_side).all(-1)
-    if not scene.bounded and not inside.all():
+    if not scene.bounded and not beyond and not inside.all():
         yield (
             f"{name}: {_count((~inside).sum(), 'camera')} outside the grid: "
             f"{_list(names[~inside])}; what lies between them and "

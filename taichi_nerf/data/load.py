@@ -9,7 +9,7 @@ from typing import get_args
 from ..config import Perturbation, SceneConfig, SettingError
 from ..errors import UserError
 from .blender import SPLIT_NAMES, load_blender, split_files
-from .blocks import Block, within_block
+from .blocks import Block, check_block, within_block
 from .colmap import load_colmap
 from .colmap_model import find_model
 from .computed import check_builtin
@@ -17,7 +17,7 @@ from .foreign import advice_on_pictures, advice_on_video, export_of, is_video
 from .frames import Problems
 from .llff import load_llff
 from .mega_nerf import is_mega_nerf, load_mega_nerf
-from .multiscale import METADATA_FILE, load_multiscale, with_scales
+from .multiscale import METADATA_FILE, check_scales, load_multiscale, with_scales
 from .nerfies import is_nerfies, load_nerfies
 from .nsvf import is_nsvf, load_nsvf
 from .perturb import with_perturbed_training
@@ -61,6 +61,7 @@ def load_scene(
     every: Mapping[str, int] | None = None,
     strict: bool = True,
     on_image: Callable[[int, int], None] | None = None,
+    check: Callable[[Scene], object] | None = None,
     **settings,
 ) -> Scene:
     """Load the scene in the folder `path`, or in the transforms file `path`, or what a SceneConfig says.
@@ -75,6 +76,8 @@ def load_scene(
         strict: raise at the first image or pose that cannot be used; otherwise leave it out and say so in
             `Scene.problems`.
         on_image: `on_image(done, total)` is told of each decoded image.
+        check: is told of the scene before the images are decoded, which takes long: they are blank then. It may raise
+            UserError. It is not told of a scene that is computed, nor of one that has `scales` or is a `block` later.
         settings: `downscale`, `scales`, `test_every`, `background`, `format`, `orient`, `axes`, `world_to_camera`,
             `skip_missing`, `exposure`, `alpha`, `masks`, `cut_out`, `cache`, `perturb`, as SceneConfig describes them;
             beside a SceneConfig, in place of its own. `test_every` holds out images where the scene has no splits, and
@@ -100,14 +103,23 @@ def load_scene(
         cache=config.cache,
         on_image=on_image,
     )
-    scene = _computed(config.builtin, request) if config.builtin is not None else _read(config, request)
+    block = None if config.block is None else Block(centre=config.block[:3], radius=config.block[3])
+
+    def check_undecoded(scene: Scene):
+        if block is not None:
+            check_block(scene, block)
+        elif check is not None and config.scales == 1:
+            check(scene)
+        check_scales(scene, config.scales)
+
+    computed = config.builtin is not None
+    scene = _computed(config.builtin, request) if computed else _read(config, request, check_undecoded)
     scene = replace(scene, background=config.background or scene.background)
     if config.perturb is not None:
         every = 1 if scene.held_out else request.every.get("train", 1)
         scene = with_perturbed_training(scene, config.perturb, every)
-    if config.block is not None:
-        *centre, radius = config.block
-        scene = within_block(scene, Block(centre=tuple(centre), radius=radius))
+    if block is not None:
+        scene = within_block(scene, block)
     return with_scales(scene, config.scales)
 
 
@@ -155,13 +167,15 @@ def _computed_size(downscale: int) -> int:
     return BUILTIN_RESOLUTION // downscale
 
 
-def _read(config: SceneConfig, request: Request) -> Scene:
-    """The scene in a folder or a file."""
+def _read(config: SceneConfig, request: Request, check: Callable[[Scene], object]) -> Scene:
+    """The scene in a folder or a file, which `check` is told of before its images are decoded."""
     path = _place_of(config)
     load = _loader(path, config)
     request = replace(request, folder=path if path.is_dir() else path.parent)
     try:
         scene = load(request)
+        check(scene)
+        scene = request.decoded(scene)
         return replace(scene, problems=[*scene.problems, *request.problems.warnings])
     except UserError as error:
         found = request.problems.found

@@ -3,6 +3,7 @@
 F triangles. Colours are sRGB in [0, 1].
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from .gltf import transmissions
+from .gltf import senseless_transmissions, transmissions
+from .json_files import short
 from .mesh_damage import check_sizes, readable
 from .opening import check_regular
 
-__all__ = ["GLTF", "Glass", "Mesh", "check_there", "glass_of", "read_mesh"]
+__all__ = ["GLTF", "Glass", "Mesh", "check_there", "glass_of", "not_followed", "read_mesh"]
 
 GREY = (0.7, 0.7, 0.7)  # of what has no colour
 GLTF = (".glb", ".gltf")
@@ -96,6 +98,27 @@ def check_there(path: Path | str) -> None:
     """Raises UserError where there is no file for `read_mesh`."""
     if not Path(path).expanduser().exists():
         raise UserError(f"{path} does not exist; check the path of the mesh")
+
+
+def not_followed(path: Path | str) -> list[str]:
+    """What a file says of its materials that `read_mesh` cannot follow, in sentences."""
+    path = Path(path).expanduser()
+    if path.suffix.lower() in GLTF:
+        return senseless_transmissions(path)
+    if path.suffix.lower() != ".obj":
+        return []
+    from trimesh.resolvers import FilePathResolver
+
+    named = re.search(rb"^[ \t]*mtllib[ \t]+(.*)$", path.read_bytes(), re.MULTILINE)
+    if named is None:
+        return []
+    name = named[1].decode(errors="replace").strip()
+    try:
+        FilePathResolver(str(path)).get(name)
+    except (OSError, ValueError):
+        return [f"the file of its materials, {short(name)}, is not in its folder: put it there, or it has no "
+                "colours but those of its corners"]
+    return []
 
 
 def _mesh_of(part, passing: Mapping[str | None, float]) -> Mesh:

@@ -46,6 +46,7 @@ def with_scales(scene: Scene, scales: int) -> Scene:
     """
     if scales == 1:
         return scene
+    check_scales(scene, scales)
     splits = {name: _at_scales(split, scales) for name, split in scene.splits.items()}
     note = f"each view at {scales} scales, 1 to 1/{2 ** (scales - 1)}"
     return replace(scene, splits=splits, notes=[*scene.notes, note])
@@ -56,13 +57,20 @@ def scale_words(scale: int) -> str:
     return "1" if scale == 1 else f"1/{scale}"
 
 
+def check_scales(scene: Scene, scales: int) -> None:
+    """Raises UserError where `scene` cannot be had at so many scales; no pixel is looked at."""
+    if scales == 1:
+        return
+    for split in scene.splits.values():
+        if split.scale is not None:
+            raise UserError("the images of the scene have several scales already; leave --scales out")
+        smallest = int(split.cameras.size.min(initial=2**30))
+        if smallest < 2 ** (scales - 1):
+            raise UserError(f"images of {smallest} pixels are too small for --scales {scales}, the last of which is "
+                            f"1/{2 ** (scales - 1)}; use fewer, or a smaller --downscale")
+
+
 def _at_scales(split: Split, scales: int) -> Split:
-    if split.scale is not None:
-        raise UserError("the images of the scene have several scales already; leave --scales out")
-    smallest = int(split.cameras.size.min(initial=2**30))
-    if smallest < 2 ** (scales - 1):
-        raise UserError(f"images of {smallest} pixels are too small for --scales {scales}, the last of which is "
-                        f"1/{2 ** (scales - 1)}; use fewer, or a smaller --downscale")
     factors = np.tile(2 ** np.arange(scales), len(split))  # [N scales]: image by image
     view = np.repeat(np.arange(len(split)), scales)
     pictures = [downscaled(split.images.image(n), int(factor)) for n, factor in zip(view, factors)]

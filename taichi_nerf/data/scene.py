@@ -130,6 +130,14 @@ class Images:
         return cls(pixels=pixels, offset=pixel_offsets(size), size=size, names=names, has_alpha=has_alpha,
                    allowed=allowed)
 
+    @classmethod
+    def blank(cls, size: np.ndarray, names: Sequence[str]) -> "Images":
+        """Images of `size` [N, 2] of which nothing is known, in no memory. Raises ValueError for more than there can
+        be."""
+        size = np.asarray(size, np.int32).reshape(-1, 2)
+        pixels = np.broadcast_to(np.zeros(4, np.uint8), (int(size.astype(np.int64).prod(1).sum()), 4))
+        return cls(pixels=pixels, offset=pixel_offsets(size), size=size, names=names)
+
     def __len__(self) -> int:
         return len(self.offset)
 

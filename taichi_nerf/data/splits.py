@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from .frames import Frame, Problems, image_path, stack_cameras
 from .images import Mask, dynamic_mask, read_images
 from .keys import unused
 from .lenses import seen_pixels, within_radius
-from .scene import Images, Sightings, Split
+from .scene import Images, Scene, Sightings, Split
 
 FEWEST_TRAINING_IMAGES = 2
 
@@ -44,6 +45,8 @@ class Request:
     folder: Path | None = None
     """Of the scene, for the cache; None: the one that holds all images."""
     on_image: Callable[[int, int], None] | None = None
+    undecoded: dict[str, Callable[[Split], Split]] = field(default_factory=dict)
+    """By the names of splits whose images are blank: what gives them theirs."""
 
     def wants(self, name: str) -> bool:
         return self.splits is None or name in self.splits
@@ -54,10 +57,18 @@ class Request:
             if name not in present:
                 raise UserError(f"{path} has no split '{name}'; it has {', '.join(present) or 'none'}")
 
+    def decoded(self, scene: Scene) -> Scene:
+        """`scene` with its images. Raises UserError where too few can be used."""
+        splits = {name: self.undecoded[name](split) for name, split in scene.splits.items()}
+        for name, split in splits.items():
+            check_counts(self.folder or Path(), name, len(split))
+        return replace(scene, splits=splits)
+
 
 def read_split(name: str, frames: Sequence[Frame], request: Request, *, masks_alpha: bool = False,
                **labels: np.ndarray) -> Split:
-    """Decode the images of the frames, made smaller as asked, with the cameras to match.
+    """The cameras of the frames, made smaller as asked; the images, which are blank, are decoded by
+    `request.decoded`.
 
     `masks_alpha`: transparent pixels are left out. `labels` are the split's `scale` and `area_weight`, where it has
     them.
@@ -71,6 +82,25 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, *, masks_al
     if frames and request.masks and request.cut_out and not any(map(has_outline, frames)):
         raise UserError(f"{frames[0].path.parent}: no image of the split '{name}' has a mask of an object; add masks, "
                         "or leave --cut-out out")
+    full = stack_cameras(frames)
+    cameras = full.scaled(request.downscale)
+    request.undecoded[name] = partial(_with_images, frames=frames, request=request, masks_alpha=masks_alpha,
+                                      seen=_seen(name, frames, request.problems))
+    return Split(
+        name=name,
+        cameras=cameras,
+        images=Images.blank(cameras.size, [frame.path.stem for frame in frames]),
+        paths=tuple(frame.path for frame in frames),
+        depth=DepthImages([frame.depth for frame in frames], cameras) if any(f.depth for f in frames) else None,
+        sightings=_sightings(frames, cameras.size / full.size),
+        **_known(frames, request.problems),
+        **labels,
+    )
+
+
+def _with_images(split: Split, *, frames: Sequence[Frame], request: Request, masks_alpha: bool,
+                 seen: Sequence[np.ndarray | None]) -> Split:
+    """The split with the images of its frames, decoded; without those that cannot be, where others are to go on."""
     failed = set()
 
     def on_error(index: int, error: UserError):
@@ -78,11 +108,11 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, *, masks_al
         failed.add(index)
 
     images = read_images(
-        [frame.path for frame in frames],
+        split.paths,
         downscale=request.downscale,
         on_error=None if request.problems.strict else on_error,
         masks=[_masks(frame) for frame in frames] if request.masks else None,
-        seen=_seen(name, frames, request.problems),
+        seen=seen,
         exposure=request.exposure,
         alpha_masks=masks_alpha,
         cut_out=request.cut_out,
@@ -91,19 +121,9 @@ def read_split(name: str, frames: Sequence[Frame], request: Request, *, masks_al
         on_image=request.on_image,
     )
     if len(failed) < len(frames) and images.allowed is not None and len(images.allowed) == 0:
-        raise UserError(f"{frames[0].path.parent}: masks leave no pixel of the split '{name}'; use --no-masks")
-    full = stack_cameras(frames)
-    cameras = full.scaled(request.downscale)
-    split = Split(
-        name=name,
-        cameras=cameras,
-        images=_without_full_masks(images) if request.alpha == "auto" and masks_alpha else images,
-        paths=tuple(frame.path for frame in frames),
-        depth=DepthImages([frame.depth for frame in frames], cameras) if any(f.depth for f in frames) else None,
-        sightings=_sightings(frames, cameras.size / full.size),
-        **_known(frames, request.problems),
-        **labels,
-    )
+        raise UserError(f"{frames[0].path.parent}: masks leave no pixel of the split '{split.name}'; use --no-masks")
+    split = replace(
+        split, images=_without_full_masks(images) if request.alpha == "auto" and masks_alpha else images)
     if not failed:
         return split
     return split.subset([n for n in range(len(frames)) if n not in failed])

@@ -9,7 +9,7 @@ from PIL import Image
 from ..data.gltf import transmissions
 from ..data.json_files import number_of, read_object
 from ..data.mesh_damage import ELSE, check_sizes, readable
-from ..data.mesh_files import GLTF, glass_of
+from ..data.mesh_files import GLTF, glass_of, not_followed
 from ..data.opening import check_regular
 from ..data.ply import read_ply_points
 from ..errors import UserError
@@ -111,7 +111,8 @@ def _of_mesh(path: Path) -> list[str]:
     if holes == 0 and touching:
         closed += f", touching itself along {touching} edges"
     return [f"a mesh of {len(places)} corners and {len(whole.faces)} triangles, with {_looks(parts)}",
-            *_glass(path, parts), *_nowhere(finite), _extent(places[finite]), closed]
+            *_glass(path, parts), *_nowhere(finite), _extent(places[finite]), closed,
+            *not_followed(path)]
 
 
 def _looks(parts: list) -> str:

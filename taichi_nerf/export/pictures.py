@@ -1,6 +1,7 @@
 """Views of a model along any cameras, ordinary or wide, as videos or pictures."""
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 from ..data.scene import Cameras
 from ..models.foveated import foveated_view
 from ..models.renderers import Renderers
-from ..models.views import Renderer, View, render_view
+from ..models.views import LONG, Renderer, View, render_view, told_of
 from ..output import say
 from ..pictures import VideoWriter, depth_limits, depth_picture, normal_picture, to_uint8, write_png
 from ..types import UNKNOWN, Shot
@@ -37,14 +38,16 @@ class Team(Protocol):
 
 def render_pictures(
     model, cameras: Cameras | Grid, background: float, outputs: dict[str, Path], *, fps: float = 30.0,
-    on_view: Callable[[int, int], None] | None = None, renderer: Renderer = "auto", shots: Shot = UNKNOWN,
+    on_view: Callable[[int, int], None] | None = None,
+    on_part: Callable[[float, int], None] | None = None, renderer: Renderer = "auto", shots: Shot = UNKNOWN,
     team: Team | None = None, foveated: bool = False,
 ) -> None:
     """Render what all `cameras`, in model space, see, and say what rendered it.
 
     `outputs` says for `colour`, `depth`, `opacity` and `normals` where each goes: to a video `.mp4`, or to
     PNG files in a folder that exists; what shows all around says so in the file, and is JPEG where it is a picture in
-    colour. `on_view` is told how many views are done and how many there are.
+    colour. `on_view` is told how many views are done and how many there are; `on_part` the same within views that take
+    long, and the first, of which nobody knows, but for those that are foveated.
     `renderer` as of `render_view`; `shots` are what the N views are of besides their cameras, R = N.
     The ranks of a `team` share the views; rank 0 writes all of them, one of each rank at a time. Pictures that are
     `foveated` are sharp in their middle.
@@ -58,8 +61,9 @@ def render_pictures(
             for what, output in outputs.items()
             if output.suffix == ".mp4" and rank == 0
         }
+        took = None
         for first in range(0, len(grid), world):
-            n, view = first + rank, None
+            n, view, start = first + rank, None, time.perf_counter()
             if n < len(grid):
                 given = {"background": background, "normals": "normals" in outputs, "renderer": renderer,
                          "shot": shots[n : n + 1]}
@@ -67,9 +71,14 @@ def render_pictures(
                     parts, shares = zip(*(foveated_view(model, pane, n, **given) for pane in grid.panes))
                     share += sum(shares) / len(shares) / len(grid)
                 else:
-                    parts = [render_view(model, pane, n, **given) for pane in grid.panes]
+                    told = on_part if took is None or took > LONG else None
+                    each = world / len(grid.panes)
+                    parts = [render_view(model, pane, n, **given, on_piece=told_of(told, first + each * number,
+                                                                                   len(grid), each))
+                             for number, pane in enumerate(grid.panes)]
                 view = _joined(grid, parts)
                 renderers.count(view)
+                took = time.perf_counter() - start
             if limits is None:  # of the first view: a video must not flicker
                 limits = gathered(view and depth_limits(view.depth, view.opacity))[0]
             made = gathered(view and {what: _picture(view, what, limits) for what in outputs})

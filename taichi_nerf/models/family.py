@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..config import HashGridConfig, ModelConfig, system_of
 from ..data.scene import Scene
 from ..fields.hash_field import layout_of
-from .model import Box, Model
+from .model import Box, Model, Space
 from .shots import counts_of as counts_of_split
 
-__all__ = ["box_of", "build_model", "check_scene", "counts_of", "settled"]
+__all__ = ["box_of", "build_model", "check_scene", "counts_of", "settled", "space_of"]
 
 
 def build_model(config: ModelConfig, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None,
@@ -27,6 +27,11 @@ def build_model(config: ModelConfig, box: Box, seed: int = 0, counts: Mapping[st
 def box_of(scene: Scene) -> Box:
     """Where `scene` lies in model space."""
     return Box(aabb_scale=scene.aabb_scale, near=scene.near, bounded=scene.bounded)
+
+
+def space_of(config: ModelConfig, scene: Scene) -> Space:
+    """What of `scene` a model of `config` represents."""
+    return system_of(config).model_class.space(config, box_of(scene))
 
 
 def counts_of(scene: Scene) -> dict[str, int]:

@@ -16,7 +16,7 @@ from ..data.scene import Scene
 from ..errors import UserError
 from ..ops.ray_aabb import intersect_ray_aabb
 from ..types import Rays
-from .model import Box, Model
+from .model import Box, Model, Space
 
 __all__ = ["IntervalModel"]
 
@@ -40,6 +40,18 @@ class IntervalModel(Model):
         if far is not None and far <= near:
             raise UserError(f"--model.range.far is {far:g}, and rays of {scene.name} begin at {near:g}: give a larger "
                             "one, or a smaller --model.range.near")
+
+    @classmethod
+    def space(cls, config, box: Box) -> Space:
+        """Between which distances rays are sampled; a hash grid covers the box alone."""
+        near = box.near if config.range.near is None else config.range.near
+        if config.range.far is not None:
+            words = f"what rays meet between {near:g} and {config.range.far:g}"
+        elif box.bounded:
+            words = box.words
+        else:
+            words = f"what rays meet from {near:g} on to where they leave {box.words}"
+        return Space(words, beyond=not box.bounded and config.encoding == "positional")
 
     def unit_rays(self, rays: Rays) -> Rays:
         """Rays in unit space, whose directions and radii stay."""

@@ -19,7 +19,7 @@ from ..losses import huber
 from ..samplers.occupancy import OccupancyGrid
 from ..types import UNKNOWN, Batch, PackedSamples, Rays, Shot, Standing
 from .cones import DISC, radius_of, usual_view
-from .model import Box, Model
+from .model import Box, Model, Space
 from .pixels import Pixels
 from .render import ended, render_samples
 
@@ -56,6 +56,11 @@ class Marched(Model):
         self.sees_cones = config.widths == "level"
         if self.sees_cones:  # what a pixel of the training images sees where they look: for positions of no ray
             self.register_buffer("usual_width", torch.zeros(()))
+
+    @classmethod
+    def space(cls, config: InstantNGPConfig, box: Box) -> Space:
+        grids = "cascade" if box.cascades == 1 else "cascades"
+        return Space(f"{box.words}, by an occupancy grid of {box.cascades} {grids}, from {box.near:g} on", beyond=False)
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         """Pixels of `rays` in model space; in training the samples are shifted by a random part of a step.

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import FieldConfig, MipNeRF360Config, PositionalFieldConfig, Spacing
+from ..config import FieldConfig, MipNeRF360Config, PositionalFieldConfig, RangeConfig, Spacing
 from ..data.scene import Cameras, Scene
 from ..fields.codes import Codes, with_codes
 from ..fields.encoded import EncodedGaussians
@@ -34,7 +34,7 @@ from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .cones import contracted, grid_samples, seen_points, usual_view
 from .intervals import IntervalModel
 from .mip_nerf import refuse_fisheye
-from .model import Box
+from .model import Box, Space
 from .pixels import Level, Pixels, pixels_of_levels
 
 CONTRACTED_SIDE = 4.0  # of the cube around the ball that all space is drawn into
@@ -49,12 +49,7 @@ class MipNeRF360(IntervalModel):
 
     def __init__(self, config: MipNeRF360Config, box: Box, seed: int = 0, counts: Mapping[str, int] | None = None):
         super().__init__(config, box, counts)
-        self.contraction = not box.bounded if config.contraction is None else config.contraction
-        self.range = config.range
-        if not box.bounded:
-            near = max(box.near, self.nearest) if config.range.near is None else config.range.near
-            far = FAR if config.range.far is None and self.contraction else config.range.far
-            self.range = replace(config.range, near=near, far=far)
+        self.contraction, self.range = self.contracts(config, box), self.whole_range(config, box)
         self.hashed = isinstance(config.field, FieldConfig)
         self.sees_cones = not self.hashed or config.widths != "off"
         side = CONTRACTED_SIDE if self.contraction else box.aabb_scale * self.scale
@@ -81,6 +76,30 @@ class MipNeRF360(IntervalModel):
             self.codes["appearance"] = Codes(self.counts.get("appearance", 0), config.appearance, generator)
         self.sampler = Proposals((*config.proposal_samples, config.samples), dilation=config.dilation,
                                  anneal_slope=config.anneal_slope, single_jitter=config.single_jitter)
+
+    @staticmethod
+    def contracts(config: MipNeRF360Config, box: Box) -> bool:
+        """Whether all space is drawn into a ball."""
+        return not box.bounded if config.contraction is None else config.contraction
+
+    @classmethod
+    def whole_range(cls, config: MipNeRF360Config, box: Box) -> RangeConfig:
+        """Between which distances, in model units, rays are sampled where nothing else ends them."""
+        if box.bounded:
+            return config.range
+        near = max(box.near, cls.nearest) if config.range.near is None else config.range.near
+        far = FAR if config.range.far is None and cls.contracts(config, box) else config.range.far
+        return replace(config.range, near=near, far=far)
+
+    @classmethod
+    def space(cls, config: MipNeRF360Config, box: Box) -> Space:
+        if not cls.contracts(config, box):
+            return super().space(replace(config, range=cls.whole_range(config, box)), box)
+        reach, core = cls.whole_range(config, box), 1 / cls.unit_scale(config, box)
+        met = "" if reach.near is None or reach.far is None else (
+            f"; rays are sampled from {reach.near:g} to {reach.far:g}")
+        return Space(f"all of space, of which the ball of radius {core:g} is left as it is, and what lies beyond is "
+                     f"drawn together around it{met}", beyond=True)
 
     @classmethod
     def unit_scale(cls, config: MipNeRF360Config, box: Box) -> float:

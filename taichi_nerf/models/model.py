@@ -6,7 +6,7 @@ R rays. A new system is a field, a sampler and its losses behind this interface,
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -17,7 +17,7 @@ from ..fields.field import Field, Radiance
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .pixels import Pixels
 
-__all__ = ["Box", "Exchange", "Model", "ParameterGroup", "RayRenderer"]
+__all__ = ["Box", "Exchange", "Model", "ParameterGroup", "RayRenderer", "Space"]
 
 RayRenderer = Callable[[Rays], tuple[Tensor, Tensor, Tensor, Tensor]]
 # rays of one shot -> colour [R, 3] over black, opacity [R], depth [R], samples [R]; without gradients
@@ -38,6 +38,20 @@ class Box:
     def cascades(self) -> int:
         """Number of nested occupancy grids."""
         return self.aabb_scale.bit_length()
+
+    @property
+    def words(self) -> str:
+        """It by its name, and how large it is."""
+        return f"the model box, +-{0.5 * self.aabb_scale:g}"
+
+
+class Space(NamedTuple):
+    """What of space a model represents."""
+
+    words: str
+    """To be read after "works in"."""
+    beyond: bool
+    """Whether what lies between cameras outside of the box and the box is part of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +169,11 @@ class Model(nn.Module):
     def unit_scale(cls, config, box: Box) -> float:
         """The side that the base cube of `box` has in the space in which a model of `config` works."""
         return 1.0
+
+    @classmethod
+    def space(cls, config, box: Box) -> Space:
+        """What of space a model of `config` represents."""
+        return Space(box.words, beyond=False)
 
     @classmethod
     def fitted(cls, config, scene: Scene):

@@ -29,7 +29,7 @@ from ..samplers.coarse_to_fine import CoarseToFine
 from ..samplers.seeds import seed_of
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .intervals import IntervalModel
-from .model import Box
+from .model import Box, Space
 from .pixels import Level, Pixels, pixels_of_levels
 
 WIDEST = math.radians(80)  # between the common direction of the cameras and what they see, for device coordinates
@@ -71,6 +71,13 @@ class NeRF(IntervalModel):
     def unit_scale(cls, config: NeRFConfig, box: Box) -> float:
         boxed = box.bounded or isinstance(config.field, FieldConfig)  # the whole box becomes [-1, 1]^3, else its core
         return 2 / box.aabb_scale if boxed else 2.0
+
+    @classmethod
+    def space(cls, config: NeRFConfig, box: Box) -> Space:
+        if not config.ndc:
+            return super().space(config, box)
+        near = box.near if config.range.near is None else config.range.near
+        return Space(f"normalised device coordinates, from a plane at {near:g} to infinity", beyond=True)
 
     @classmethod
     def check_scene(cls, config: NeRFConfig, scene: Scene) -> None:

@@ -21,7 +21,7 @@ from ..losses import squared_error
 from ..ops.octree import Octree, cell_cubes
 from ..ops.octree_rendering import Frame, PreparedOctree, degree_of, prepare_octree, render_octree, render_picture
 from ..types import UNKNOWN, Batch, PackedSamples, Rays, Shot, Standing
-from .model import Box, Model, ParameterGroup, RayRenderer
+from .model import Box, Model, ParameterGroup, RayRenderer, Space
 from .pixels import Pixels
 
 __all__ = ["PlenOctree"]
@@ -40,6 +40,14 @@ class PlenOctree(Model):
         super().__init__(config, box, counts)
         self.field = OctreeField(config)
         self._between: tuple[tuple, Tensor] | None = None  # what it is cropped to, and the thickness that is left
+
+    @classmethod
+    def space(cls, config: PlenOctreeConfig, box: Box) -> Space:
+        if config.unbounded:
+            return Space("all of space, the middle of which fills half the width of the octree, and what lies beyond "
+                         "it the rest", beyond=True)
+        sides = " x ".join(f"{2 * radius:.3g}" for radius in config.radius)
+        return Space(f"the box of its octree, {sides}", beyond=False)
 
     @classmethod
     def of_tree(cls, config: PlenOctreeConfig, box: Box, tree: Octree, density: Tensor,

@@ -31,7 +31,7 @@ from ..ops.region_compositing import composite_regions
 from ..samplers.regions import cut_samples, interleaved, spans_of
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .instant_ngp import InstantNGP
-from .model import Box, Exchange, Model, ParameterGroup
+from .model import Box, Exchange, Model, ParameterGroup, Space
 from .pixels import Pixels
 
 __all__ = ["RegionPixels", "Regions", "shares_of_rays"]
@@ -85,6 +85,11 @@ class Regions(Model):
     def check_scene(cls, config: RegionsConfig, scene: Scene) -> None:
         if not config.boxes:
             regions_of(scene, config.count)
+
+    @classmethod
+    def space(cls, config: RegionsConfig, box: Box) -> Space:
+        return Space(f"{config.count} regions of {box.words}, each by an occupancy grid, from {box.near:g} on",
+                     beyond=False)
 
     @classmethod
     def fitted(cls, config: RegionsConfig, scene: Scene) -> RegionsConfig:

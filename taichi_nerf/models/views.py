@@ -42,6 +42,7 @@ Renderer = Literal["auto", "torch", "taichi"]
 
 PROBE_FROM = 0.5  # seconds of a frame from which on the faster renderer is looked for
 PROBED = 4096  # rays that are rendered by each to find it out, at least two rows
+LONG = 5.0  # seconds of a view, from which on it is said how far the next one is
 FRAMES = 32  # for which the answer is taken to hold
 PATIENCE = 10.0  # seconds of quicker frames, after which it is looked for all the same: the other has to be compiled
 
@@ -139,6 +140,15 @@ def render_view(
     _spent[model] = _spent.get(model, 0.0) + seconds[renderer]
     image = image.reshape(frame.height, frame.width, 8).numpy()
     return replace(_view(image, background, normals, samples), renderer=renderer, seconds=seconds)
+
+
+def told_of(on_part: Callable[[float, int], None] | None, done: float, total: int,
+            share: float = 1.0) -> Callable[[int, int], None] | None:
+    """`on_piece` of a picture that follows `done` of `total` views, and is a `share` of one, or stands for several that
+    are rendered at once: tells `on_part` how many are done, with the part of it."""
+    if on_part is None:
+        return None
+    return lambda pixels, of: on_part(min(done + share * pixels / of, total), total)
 
 
 def camera_rays(model: nn.Module, cameras: Cameras, index: int) -> Rays:

@@ -23,6 +23,7 @@ from .photos import Photos
 __all__ = ["AdaptiveBatches", "Batches", "PhotoRays", "PixelBatches", "RayBatches", "batches_for"]
 
 SMOOTHING = 0.8  # of the samples per ray, which decide the number of rays of the next step
+CROPPED = 0.25  # of a training at most sees the central half of the images alone
 CROP_DRAWS = 6  # pixels drawn for one of the central half of the images, which is a quarter of their area
 SPARE = 1.25  # pixels drawn for one of some of the images, times how many all images have for one of theirs
 
@@ -182,7 +183,8 @@ class RayBatches(PixelBatches):
 
     def _crops(self, standing: Standing) -> bool:
         """Whether a step sees the central half of the images alone; patches are of whole images."""
-        return self.photos.has_alpha and standing.step < self.config.crop_steps and self.patch == 1
+        begins = standing.step < self.config.crop_steps and standing.progress < CROPPED
+        return self.photos.has_alpha and begins and self.patch == 1
 
 
 def batches_for(model: Model, source: PhotoRays, config: BatchConfig | RayBatchConfig, patch: int = 1) -> PixelBatches:

@@ -39,7 +39,7 @@ from ..models.pixels import Pixels
 from ..types import Batch, Seeds, Standing
 from .batches import PhotoRays
 
-__all__ = ["Known", "KnownDistances", "known_pixels", "settled_depth", "transport_loss"]
+__all__ = ["Known", "KnownDistances", "check_depth", "known_pixels", "settled_depth", "transport_loss"]
 
 DEPTH_RAYS, DEPTH_JITTER = 0x2545F491, 0x1B873593  # purposes of random numbers, by what differs in their seeds
 POINTS_WEIGHT, POINTS_FINAL = 0.1, 0.0  # of points, where nothing is said
@@ -62,12 +62,22 @@ def settled_depth(config: DepthConfig, scene: Scene) -> DepthConfig:
     any, and less and less; with a weight that is given the depth images, or where there are none the points, and
     equally to the end."""
     if config.weight is not None:
-        of = config.of or ("images" if scene.splits["train"].depth else "points")
-        return replace(config, of=of, final=1.0 if config.final is None else config.final)
+        return replace(config, of=_wanted(config, scene), final=1.0 if config.final is None else config.final)
     found = _known(scene, "points")
     wanted = config.of is not None or (found is not None and len(found.distance) > 0)
     return replace(config, weight=POINTS_WEIGHT if wanted else 0.0, of="points",
                    final=POINTS_FINAL if config.final is None else config.final)
+
+
+def check_depth(config: DepthConfig, scene: Scene) -> None:
+    """Raises UserError where distances that `config` asks for cannot be known of `scene`; no pixel is looked at."""
+    if config.weight or (config.weight is None and config.of is not None):
+        _check_any(scene, _wanted(config, scene))
+
+
+def _wanted(config: DepthConfig, scene: Scene) -> str:
+    """Whose distances a weight that is given counts."""
+    return config.of or ("images" if scene.splits["train"].depth else "points")
 
 
 def known_pixels(scene: Scene, of: str) -> Known:
@@ -76,20 +86,31 @@ def known_pixels(scene: Scene, of: str) -> Known:
 
     Raises UserError where there is none.
     """
+    _check_any(scene, of)
     found = _known(scene, of)
-    if found is None:
-        what = "depth images" if of == "images" else "points of structure from motion that its training images saw"
-        raise UserError(f"{scene.name} knows no distances: it has no {what}; leave its options (--depth) out")
     if not len(found.distance):
         raise UserError(f"{scene.name} knows the distance of no opaque pixel; leave its options (--depth) out")
     return found
 
 
+def _check_any(scene: Scene, of: str) -> None:
+    """Raises UserError where there is nothing that distances could be known of."""
+    if not _has(scene, of):
+        what = "depth images" if of == "images" else "points of structure from motion that its training images saw"
+        raise UserError(f"{scene.name} knows no distances: it has no {what}; leave its options (--depth) out")
+
+
+def _has(scene: Scene, of: str) -> bool:
+    """Whether there are depth images, or points that the training images saw."""
+    split = scene.splits["train"]
+    return bool(split.depth) if of == "images" else scene.points is not None and split.sightings is not None
+
+
 def _known(scene: Scene, of: str) -> Known | None:
     """The same, in model units; None where the scene has nothing of the kind."""
-    found, images = _of_depth_images(scene) if of == "images" else _of_points(scene), scene.splits["train"].images
-    if found is None:
+    if not _has(scene, of):
         return None
+    found, images = _of_depth_images(scene) if of == "images" else _of_points(scene), scene.splits["train"].images
     chosen = np.isfinite(found.distance) & (found.distance > 0) & (images.pixels[found.pixel_index, 3] == 255)
     if images.allowed is not None:
         chosen &= np.isin(found.pixel_index, images.allowed)
@@ -99,20 +120,15 @@ def _known(scene: Scene, of: str) -> Known | None:
                  (confidence / mean).astype(np.float32))
 
 
-def _of_depth_images(scene: Scene) -> Known | None:
-    """All pixels, and their distances in world units; None without depth images."""
-    split = scene.splits["train"]
-    if not split.depth:
-        return None
-    distance = np.concatenate([np.ravel(depth) for depth in split.depth])
+def _of_depth_images(scene: Scene) -> Known:
+    """All pixels, and their distances in world units."""
+    distance = np.concatenate([np.ravel(depth) for depth in scene.splits["train"].depth])
     return Known(np.arange(len(distance)), distance, np.ones(len(distance)))
 
 
-def _of_points(scene: Scene) -> Known | None:
-    """The pixels in which points were seen, and their distances in world units; None without points."""
+def _of_points(scene: Scene) -> Known:
+    """The pixels in which points were seen, and their distances in world units."""
     split = scene.splits["train"]
-    if scene.points is None or split.sightings is None:
-        return None
     deviations = relative_deviations(split.cameras, split.sightings, scene.points)
     typical = np.median(np.concatenate(deviations)) if any(map(len, deviations)) else 0.0
     found = []

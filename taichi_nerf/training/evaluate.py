@@ -24,7 +24,7 @@ from ..fields.mlp import fastest_precision
 from ..metrics import WINDOW, lpips_or_none, psnr, ssim, why_no_lpips
 from ..models.renderers import Renderers
 from ..models.shots import unseen_shots
-from ..models.views import Renderer, View, render_view
+from ..models.views import LONG, Renderer, View, render_view, told_of
 from ..pictures import depth_picture, error_picture, side_by_side, to_uint8, write_png
 from .half_image import HalfImageFit
 from .motion import Motion, motion_of
@@ -129,6 +129,7 @@ def evaluate(
     folder: Path | None = None,
     protocol: Mapping[str, Any] | None = None,
     on_view: Callable[[int, int], None] | None = None,
+    on_part: Callable[[float, int], None] | None = None,
     renderer: Renderer = "auto",
     halves: HalfImageFit | None = None,
     onlookers: Onlookers | None = None,
@@ -143,6 +144,7 @@ def evaluate(
         protocol: further entries of the result's protocol that only the caller knows, such as the seconds of
             training, or `every` where views were already left out when the scene was loaded.
         on_view: is told after each view how many are done and how many there are.
+        on_part: is told the same within views that take long, and the first, of which nobody knows.
         renderer: as of `render_view`.
         halves: what was fitted to the left halves of these views, of which the right halves are then scored. None:
             cameras are as they are given, and whole images are scored.
@@ -160,11 +162,13 @@ def evaluate(
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:
         _make_folder(Path(folder))
-    shots, seen, mine = unseen_shots(chosen, model), _CoSeen(chosen, onlookers), {}
+    shots, seen, mine, took = unseen_shots(chosen, model), _CoSeen(chosen, onlookers), {}, None
     for n in team.mine(range(len(chosen))):
         start = time.perf_counter()
         if halves is None:
-            view = render_view(model, cameras, n, background=background, renderer=renderer, shot=shots[n : n + 1])
+            told = told_of(on_part, n, len(chosen), team.world) if took is None or took > LONG else None
+            view = render_view(model, cameras, n, background=background, renderer=renderer, shot=shots[n : n + 1],
+                               on_piece=told)
         else:
             view = halves.render(model, n, background, renderer)
         took = time.perf_counter() - start

@@ -36,7 +36,7 @@ from ..data import load_scene
 from ..data.carrying import with_carried
 from ..data.export import transforms_content
 from ..data.locks import holding, is_held
-from ..data.scene import Cameras, Images, Scene, Split, pixel_offsets
+from ..data.scene import Cameras, Images, Scene, Split
 from ..errors import UserError
 from ..output import quoted
 from .cameras_file import camera_values, changes, digest, finite_numbers, stored_cameras, training_values
@@ -151,6 +151,12 @@ class RunFolder:
         return (self.path / STATE_FILE).is_file()
 
     @property
+    def disk(self) -> tuple[int, int]:
+        """Bytes of all that lies in it, and of them those that --resume alone needs; of a run of blocks with theirs."""
+        sizes = [(file.name, _size(file)) for file in self.path.rglob("*")]
+        return sum(size for _, size in sizes), sum(size for name, size in sizes if name == STATE_FILE)
+
+    @property
     def awaits_model(self) -> bool:
         """Whether another process writes into it, and has not come to a checkpoint yet; a run that is cut into blocks
         has none of its own."""
@@ -160,7 +166,7 @@ class RunFolder:
     def training_scene(self, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
         """The scene of the run with its images. Raises UserError where its training images or their cameras differ."""
         self.check_place()
-        scene = self.placed(load_training_scene(self.config.scene, on_image=on_image))
+        scene = self.placed(load_training_scene(self.config.scene, on_image=on_image, check=self._check_names))
         split = scene.splits["train"]
         if self.facts.get("ids_by_image"):
             split = dataclasses.replace(split, ids={"appearance": np.arange(len(split))})
@@ -190,12 +196,19 @@ class RunFolder:
         loaded = 1 if computed or scene.held_out else every  # every so many-th view
         return self._carried(self._with_refined(scene, loaded)), every, every // loaded
 
-    def _check_same(self, scene: Scene, split: Split):
-        """Raises UserError where these training images are not those that the run was begun with."""
-        place, before = self.config.scene.path or "the built-in scene", self._cameras()["train"]
+    def _check_names(self, scene: Scene):
+        """Raises UserError where the training images of `scene` have other names or sizes than those that the run was
+        begun with."""
+        split, before = scene.splits["train"], self._cameras()["train"]
         if before["names"] != list(split.images.names) or before["size"] != split.cameras.size.tolist():
+            place = self.config.scene.path or "the built-in scene"
             raise UserError(f"{place} has other training images than when {self.path} was begun; restore them, or "
                             "train anew")
+
+    def _check_same(self, scene: Scene, split: Split):
+        """Raises UserError where these training images are not those that the run was begun with."""
+        self._check_names(scene)
+        place, before = self.config.scene.path or "the built-in scene", self._cameras()["train"]
         if "origin" not in self.facts:  # older runs have positions of another origin
             return
         moved = scene.origin - self._scene_basis()["origin"]
@@ -209,6 +222,12 @@ class RunFolder:
             also = f", and {len(found) - 1} more are not what they were" if len(found) > 1 else ""
             raise UserError(f"{place} has changed: {image} has {what} than when {self.path} was begun{also}; restore "
                             "what was there, or train anew")
+
+    def check_resumable(self) -> None:
+        """Raises UserError where a model is there, and what its training would go on from is not."""
+        if (self.path / MODEL_FILE).is_file() and not self.has_checkpoint:
+            raise UserError(f"{self.path} has no {STATE_FILE}, without which its training cannot go on; restore it, or "
+                            "train anew in another folder")
 
     def check_place(self) -> None:
         """Raises UserError where the scene of the run has moved."""
@@ -224,12 +243,9 @@ class RunFolder:
         for name, values in stored.items():
             cameras = stored_cameras(values)
             try:
-                pixels = np.broadcast_to(
-                    np.zeros(4, np.uint8), (int(cameras.size.astype(np.int64).prod(1).sum()), 4)
-                )
+                images = Images.blank(cameras.size, values["names"])
             except ValueError as error:  # more than there can be
                 raise self._damaged_cameras(error) from None
-            images = Images(pixels=pixels, offset=pixel_offsets(cameras.size), size=cameras.size, names=values["names"])
             splits[name] = Split(name=name, cameras=cameras, images=images)
         return self._carried(self.placed(Scene(**self._scene_basis(), splits=splits)))
 
@@ -428,22 +444,30 @@ def _remove_left_aside(path: Path):
                 left.unlink()
 
 
-def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int], None] | None = None) -> Scene:
-    """The training and the test split of a scene; `on_image(done, total)` is told of each decoded image.
+def load_training_scene(settings: SceneConfig, *, on_image: Callable[[int, int], None] | None = None,
+                        check: Callable[[Scene], object] | None = None) -> Scene:
+    """The training and the test split of a scene; `on_image(done, total)` is told of each decoded image, and `check` of
+    the scene before that, as far as `load_scene` does.
 
     Raises UserError where it cannot be loaded or has no training split.
     """
     every = {"test": max(settings.test_interval, 1), "val": 10**9}  # of the validation images just one
     wanted = None if settings.builtin is None else ("train", "test")
-    scene = load_scene(settings, splits=wanted, every=every, on_image=on_image)
-    if "train" not in scene.splits:
-        raise UserError(
-            f"{settings.path} has no training images, only {', '.join(scene.splits)}; "
-            "give a scene with a training split"
-        )
-    names = ("train",) if settings.test_interval == 0 else ("train", "test")
-    splits = {name: scene.splits[name] for name in names if name in scene.splits and len(scene.splits[name])}
-    return dataclasses.replace(scene, splits=splits)
+
+    def trained_on(scene: Scene) -> Scene:
+        if "train" not in scene.splits:
+            raise UserError(f"{settings.path} has no training images, only {', '.join(scene.splits)}; give a scene "
+                            "with a training split")
+        names = ("train",) if settings.test_interval == 0 else ("train", "test")
+        splits = {name: scene.splits[name] for name in names if name in scene.splits and len(scene.splits[name])}
+        return dataclasses.replace(scene, splits=splits)
+
+    def check_undecoded(scene: Scene):
+        found = trained_on(scene)
+        if check is not None:
+            check(found)
+
+    return trained_on(load_scene(settings, splits=wanted, every=every, on_image=on_image, check=check_undecoded))
 
 
 def _facts(scene: Scene) -> dict:
@@ -458,6 +482,14 @@ def _facts(scene: Scene) -> dict:
         "bounded": scene.bounded,
         **{name: getattr(scene, name) for name in PLACE},
     }
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of anything else, as of a file that another process has just replaced."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _log_line(text: str) -> dict | None:

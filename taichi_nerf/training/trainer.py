@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import runtime
-from ..config import SparsityConfig, TrainingConfig, check_fit
+from ..config import ModelConfig, SparsityConfig, TrainingConfig, check_fit
 from ..data.scene import Scene
 from ..errors import UserError
 from ..models.model import Model, ParameterGroup
@@ -32,7 +32,7 @@ from .team import ALONE, Team, part_of
 from .totals import Tally, Totals
 from .trimming import Trimming, patch_for, trimming_for
 
-__all__ = ["Trainer", "can_exchange", "check_same_tensors", "trainer_for"]
+__all__ = ["Trainer", "can_exchange", "check_same_tensors", "has_explicit_steps", "trainer_for"]
 
 PACE = ("marched_per_ray", "samples_per_ray")
 STATE_NUMBERS = ("steps_done", "seconds", "skipped_steps", *PACE)
@@ -188,8 +188,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     if scene.points is not None:
         points = torch.from_numpy(scene.to_model(scene.points.position)).float()
         model.know_points(points.to(runtime.current().device))
-    explicit = config.gradients == "explicit" or (
-        config.gradients == "auto" and why_not_resident(model, config) is None and can_exchange(team))
+    explicit = has_explicit_steps(model.config, config, can_exchange(team))
     if explicit and not can_exchange(team):
         raise UserError("--gradients explicit keeps its arrays on a Vulkan device, where ranks cannot exchange them; "
                         "use autograd or auto, or one rank")
@@ -203,6 +202,13 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     clock = Clock(steps=config.steps, seconds=config.seconds, seed=config.seed, team=team)
     return Trainer(model, average=average, clock=clock, taker=taker, distances=distances, trimming=trimming,
                    **parts)
+
+
+def has_explicit_steps(model: ModelConfig, config: TrainingConfig, exchanges: bool = True) -> bool:
+    """Whether the steps of `config` get their gradients by a resident step, and not by autograd; `exchanges`: as of
+    `can_exchange`."""
+    chosen = exchanges and why_not_resident(model, config) is None
+    return config.gradients == "explicit" or (config.gradients == "auto" and chosen)
 
 
 def can_exchange(team: Team) -> bool:

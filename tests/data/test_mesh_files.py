@@ -1,5 +1,6 @@
 """Meshes out of files: what they look like, which way is up, and how what is none is refused."""
 
+import json
 import sys
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from taichi_nerf.data.gltf import transmissions
-from taichi_nerf.data.mesh_files import GREY, read_mesh
+from taichi_nerf.data.mesh_files import GREY, not_followed, read_mesh
 from taichi_nerf.errors import UserError
 
 trimesh = pytest.importorskip("trimesh")
@@ -120,13 +121,36 @@ def test_transparent_materials_of_gltf_are_glass(tmp_path):
     assert read_mesh(tmp_path / "one.glb").opacity is None
 
 
-@pytest.mark.parametrize("factor", ["NaN", '"a"', "[1]", "-3", "null"])
-def test_a_transmission_that_makes_no_sense_lets_nothing_pass(tmp_path, factor):
+@pytest.mark.parametrize("factor", ["NaN", '"a"', '"0.5"', "[1]", "-3", "1.5", "true", "null", "9" * 400])
+def test_a_transmission_that_makes_no_sense_lets_nothing_pass_and_is_said(tmp_path, factor):
     text = '{"materials": [{"name": "a", "extensions": {"KHR_materials_transmission": {"transmissionFactor": %s}}}]}'
     (tmp_path / "a.gltf").write_text(text % factor)
     assert transmissions(tmp_path / "a.gltf") == {}
+    (said,) = not_followed(tmp_path / "a.gltf")
+    assert said.startswith(f'the transmissionFactor of its material "a" is {factor[:50]}')
+    assert said.endswith("not a number from 0 to 1: it counts as 0, which lets no light pass")
     (tmp_path / "a.gltf").write_text(text % 0.5)
-    assert transmissions(tmp_path / "a.gltf") == {"a": 0.5}
+    assert transmissions(tmp_path / "a.gltf") == {"a": 0.5} and not_followed(tmp_path / "a.gltf") == []
     for damaged in (b"glTF", b"glTF\0\0\0\0\0\0\0\0\xff\0\0\0JSON[]", b"[1]", b""):
         (tmp_path / "a.glb").write_bytes(damaged)
-        assert transmissions(tmp_path / "a.glb") == {}
+        assert transmissions(tmp_path / "a.glb") == {} and not_followed(tmp_path / "a.glb") == []
+
+
+def test_one_transmission_that_makes_no_sense_leaves_the_others(tmp_path):
+    stated = [{"name": name, "extensions": {"KHR_materials_transmission": {"transmissionFactor": factor}}}
+              for name, factor in (("a", "much"), ("b", 0.5), ("c", 0))]
+    (tmp_path / "a.gltf").write_text(json.dumps({"materials": [*stated, {"name": "d"}]}))
+    assert transmissions(tmp_path / "a.gltf") == {"b": 0.5} and len(not_followed(tmp_path / "a.gltf")) == 1
+
+
+def test_an_obj_says_that_its_materials_are_missing(tmp_path):
+    lines = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+    (tmp_path / "m.obj").write_text(f"# made\nmtllib some name.mtl\n{lines}")
+    assert len(read_mesh(tmp_path / "m.obj").faces) == 1
+    (said,) = not_followed(tmp_path / "m.obj")
+    assert said.startswith('the file of its materials, "some name.mtl", is not in its folder: put it there')
+    (tmp_path / "some name.mtl").write_text("newmtl a\n")
+    assert not_followed(tmp_path / "m.obj") == []
+    for text in (lines, f"mtllib\n{lines}"):
+        (tmp_path / "m.obj").write_text(text)
+        assert not_followed(tmp_path / "m.obj") == []

@@ -27,7 +27,7 @@ def said_by_info(capsys, *argv) -> str:
 def test_what_info_warns_of_train_does_too(tmp_path, capsys):
     folder = Transforms(tmp_path, objects=True).repose(lambda m: m @ FLIP).write(sharpen=1)
     told = said_by_info(capsys, folder)
-    _tell(load_scene(folder))
+    _tell(RunConfig(), load_scene(folder))
     lines = capsys.readouterr().err.splitlines()
     warnings = [line for line in told.splitlines() if line.startswith("warning: ")]
     assert any("--axes opencv" in line for line in warnings) and set(warnings) == set(lines[1:])

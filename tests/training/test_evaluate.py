@@ -142,6 +142,17 @@ def test_every_takes_every_kth_view_and_on_view_counts_them(model):
     assert result.protocol["every"] == 2 and result.protocol["images"] == 3
 
 
+def test_on_part_counts_within_the_first_view_and_within_those_that_take_long(model, monkeypatch):
+    scene, told = make_scene(model, (10, 20, 30)), []
+    evaluate(model, scene, on_part=lambda done, total: told.append((done, total)))
+    assert told and all(total == 3 and 0 < done <= 1 for done, total in told) and told[-1] == (1, 3)
+    monkeypatch.setattr("taichi_nerf.training.evaluate.LONG", 0.0)
+    told.clear()
+    evaluate(model, scene, on_part=lambda done, total: told.append((done, total)))
+    done = [done for done, _ in told]
+    assert done == sorted(done) and {1, 2, 3} <= set(done)
+
+
 def test_the_protocol_says_what_the_scores_depend_on(model):
     result = evaluate(model, make_scene(model, (10,)), protocol={"training_seconds": 60.0})
     protocol = result.as_json()["protocol"]

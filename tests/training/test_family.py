@@ -244,6 +244,23 @@ def test_rays_of_the_crop_are_of_the_central_half(make, small_scene):
     np.testing.assert_allclose(drawn.rgba.numpy() * 255, pixels, atol=1e-3)
 
 
+def test_a_short_training_is_on_whole_images_from_a_quarter_of_it_on(small_scene):
+    config = SMALL["nerf"]
+    training = default_training(config, steps=20, batch=RayBatchConfig(rays=64, crop_steps=400))
+    trainer = trainer_for(make_model(small_scene, config), small_scene, training)
+
+    def farthest(step: int) -> float:
+        """Of places in the images that a step sees, from their middle."""
+        standing = dataclasses.replace(trainer.clock.standing, step=step, progress=step / 20)
+        drawn = trainer.batches.drawn(standing)
+        size = torch.from_numpy(small_scene.splits["train"].cameras.size)[drawn.image_index.long()]
+        place = trainer.batches.photos.images.pixel_centres(drawn.image_index, drawn.pixel_index) / size
+        return (place - 0.5).abs().max().item()
+
+    assert farthest(0) <= 0.25 and farthest(4) <= 0.25
+    assert farthest(5) > 0.25 and farthest(19) > 0.25
+
+
 def test_images_without_alpha_are_not_cropped():
     scene = facing()
     config = SMALL["nerf"]
