@@ -333,8 +333,8 @@ class Trimmed(Stage):
         self.guard, self.drawn, self.erred = map(arrays.like, (trimming.guard, trimming.drawn, trimming.erred))
 
     def wanted(self) -> dict[str, Wanted]:
-        return {"error": Wanted(("rays",)), "kept": Wanted(("rays",)), "counts": Wanted((3,)),
-                "threshold": Wanted((1,))}
+        return {"error": Wanted(("rays",)), "kept": Wanted(("rays",)), "full": Wanted(("rays",)),
+                "counts": Wanted((3,)), "threshold": Wanted((1,))}
 
     def choose(self, rays: DrawnRays, standing: Standing, per_pixel: int, errors) -> None:
         """By `error`, and remember it; the share that is left out is added to `errors`."""
@@ -344,8 +344,8 @@ class Trimmed(Stage):
                             trimming.warm(standing), self.drawn, self.erred, config.around, self.kept, rays.count,
                             per_pixel, rays.patch)
         if config.around > 0:
-            kernels.remember_errors(*pixels, self.threshold, config.margin, self.drawn, self.erred, rays.count,
-                                    per_pixel)
+            kernels.remember_errors(*pixels, self.threshold, config.margin, self.drawn, self.erred, self.full,
+                                    rays.count, per_pixel)
         kernels.follow_threshold(self.error, rays.rgba, config.quantile, config.most, trimming.rate, self.counts,
                                  self.threshold, self.kept, errors, rays.count, per_pixel)
 

@@ -19,7 +19,7 @@ w0), one counts
     T <- T exp(rate)                          instead, where more than `most` of the pixels do not count
 
     v, e'   of a cell of a photo, which has C x C: how many of its pixels were drawn, and of how many of these the error
-            was margin T or more; both are halved where v has become MEMORY, and are 0 at first: nothing is known of it
+            was margin T or more; both are halved until v is below MEMORY, and 0 at first, when nothing is known of it
 
 The loss is the mean over those that count; where none would, all do. In RobustNeRF q is 0.8 and the margin 1: a fifth
 of the pixels are suspected whether anything moves or not, and where nothing does, what is hardest to learn is lost. A
@@ -88,7 +88,7 @@ class Trimming:
         self.threshold = torch.zeros(1, device=runtime.current().device)
         """[1] squared error; 0: none is known yet."""
         self.drawn, self.erred = (torch.zeros(guard.shape, device=guard.device) for _ in range(2))
-        """[N, C, C] whole numbers: pixels of each cell, and those of them that erred."""
+        """[N, C, C]: pixels of each cell, and those of them that erred."""
 
     def weigh(self, pixels: Pixels, batch: Batch, standing: Standing) -> Batch:
         """`batch` with the weights of what counts, by its pixels as they are rendered."""
@@ -157,9 +157,10 @@ class Trimming:
         errs = errs.to(self.drawn)
         self.drawn.index_put_(cells, torch.ones_like(errs), accumulate=True)
         self.erred.index_put_(cells, errs, accumulate=True)
-        full = self.drawn >= MEMORY
-        for counts in (self.drawn, self.erred):
-            counts.copy_(torch.where(full, (counts / 2).floor(), counts))
+        while (full := self.drawn[cells] >= MEMORY).any():
+            forgetful = tuple(index[full] for index in cells)
+            for counts in (self.drawn, self.erred):
+                counts[forgetful] = (counts[forgetful] / 2).floor()
 
     def _warm(self, error: Tensor, standing: Standing) -> Tensor:
         """[P]"""

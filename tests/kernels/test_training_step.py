@@ -196,8 +196,8 @@ def test_what_errs_is_left_out_where_a_part_of_its_image_errs_which_is_remembere
         expected.append(bool(~errs[p] or rgba[p, 3] == 0 or guard[n, i, j] > 0 or not many))
         counts[0][n, i, j] += 1
         counts[1][n, i, j] += float(errs[p] and rgba[p, 3] > 0)
-    full = counts[0] >= 32
-    counts = [torch.where(full, (count / 2).floor(), count) for count in counts]
+    while (full := counts[0] >= 32).any():
+        counts = [torch.where(full, (count / 2).floor(), count) for count in counts]
 
     def of_rays(values):
         return values.repeat_interleave(per_pixel, dim=0)
@@ -211,7 +211,7 @@ def test_what_errs_is_left_out_where_a_part_of_its_image_errs_which_is_remembere
     backend.assert_close(kept, torch.tensor(expected).double(), "kept")
     nothing_usual = backend.tensor([0.0])
     for usual, expected_counts in ((nothing_usual, (drawn, erred)), (threshold, counts)):
-        kernels.remember_errors(*seen, usual, margin, *remembered, rays, per_pixel)
+        kernels.remember_errors(*seen, usual, margin, *remembered, backend.empty(pixels), rays, per_pixel)
         for found, count, name in zip(remembered, expected_counts, ("drawn", "erred")):
             backend.assert_close(found, count.double(), name)
     kernels.keep_pixels(*seen, backend.tensor(0 * guard, torch.int32), threshold, margin, 7, 0.0, *remembered, 0.0,

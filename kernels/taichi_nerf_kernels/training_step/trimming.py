@@ -22,7 +22,7 @@ from .exposure import exposed
 from .loss import background_of, composite_pixel, composite_ray
 
 EXACT = 255.0**-2  # squared error of one step of 8 bits: below it a pixel tells nothing of what is usual
-MEMORY = 32.0  # pixels of a cell: where there are as many, half of them are forgotten
+MEMORY = 32.0  # pixels of a cell: where there would be as many, half of them are forgotten
 LEFT_OUT = 2  # place in `errors`
 SEEN, BELOW, KEPT = range(3)  # places in `counts`
 
@@ -71,6 +71,11 @@ def compare_pixels(
             miss = colour + seen[3] * behind - (rgba[ray, c] * rgba[ray, 3] + (1.0 - rgba[ray, 3]) * behind)
             squares += miss * miss
         error[pixel] = squares / 3.0
+
+
+def _stride_of_patches(side: int) -> int:
+    """Of a loop over patches: the larger they are, the fewer a thread takes at a time."""
+    return stride_for(max(1, 64 // side**2))
 
 
 @ti.func
@@ -124,7 +129,7 @@ def keep_pixels(
     side: ti.template(),
 ):
     """Which pixels of a step count, by the threshold of the steps before."""
-    stride = ti.static(stride_for(1))
+    stride = ti.static(_stride_of_patches(side))
     area = ti.static(side * side)
     for slot in range(live(rgba.shape[0], rays, True) // (per_pixel * area) * stride):
         if slot % stride != 0:
@@ -159,8 +164,9 @@ def remember_errors(
     image_table: ti.types.ndarray(ndim=2),  # [N, 4] int32: first pixel, width, height, lens
     threshold: ti.types.ndarray(ndim=1),  # [1]
     margin: float,
-    drawn: ti.types.ndarray(ndim=3),  # in, out [N, C, C] whole numbers, as those do not depend on the order of sums
-    erred: ti.types.ndarray(ndim=3),  # in, out [N, C, C] likewise
+    drawn: ti.types.ndarray(ndim=3),  # in, out [N, C, C] floats to which ones are added, in whatever order
+    erred: ti.types.ndarray(ndim=3),  # in, out [N, C, C]
+    full: ti.types.ndarray(ndim=1),  # scratch [P..]: 1 of the pixel with which its cell has as many as it remembers
     rays: ti.types.ndarray(ndim=1),  # [1] int32
     per_pixel: ti.template(),
 ):
@@ -168,16 +174,24 @@ def remember_errors(
     ti.loop_config(serialize=ti.static(on_cpu()))
     for p in range(live(rgba.shape[0], rays, True) // per_pixel):
         ray, limit = p * per_pixel, margin * threshold[0]
+        full[p] = 0.0
         if limit > 0.0:
             n = image_index[ray]
             cell = _cell_of(n, pixel_index[ray], image_table, drawn.shape[1])
-            ti.atomic_add(drawn[n, cell[0], cell[1]], 1.0)
+            before = ti.atomic_add(drawn[n, cell[0], cell[1]], 1.0)
+            full[p] = ti.cast(before < MEMORY and before + 1.0 >= MEMORY, float)
             if error[p] >= limit and rgba[ray, 3] > 0.0:
                 ti.atomic_add(erred[n, cell[0], cell[1]], 1.0)
-    for n, i, j in ti.ndrange(drawn.shape[0], drawn.shape[1], drawn.shape[2]):
-        if drawn[n, i, j] >= MEMORY:
-            drawn[n, i, j] = ti.floor(0.5 * drawn[n, i, j])
-            erred[n, i, j] = ti.floor(0.5 * erred[n, i, j])
+    ti.loop_config(serialize=ti.static(on_cpu()))
+    for p in range(live(rgba.shape[0], rays, True) // per_pixel):
+        if full[p] > 0.0:
+            ray = p * per_pixel
+            n = image_index[ray]
+            cell = _cell_of(n, pixel_index[ray], image_table, drawn.shape[1])
+            i, j = cell[0], cell[1]
+            while drawn[n, i, j] >= MEMORY:
+                drawn[n, i, j] = ti.floor(0.5 * drawn[n, i, j])
+                erred[n, i, j] = ti.floor(0.5 * erred[n, i, j])
 
 
 @kernel
