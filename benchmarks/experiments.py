@@ -95,6 +95,7 @@ from taichi_nerf.ops.conical_frustum import cone_radii
 from taichi_nerf.pictures import to_uint8, write_png
 from taichi_nerf.training.clock import Clock
 from taichi_nerf.training.evaluate import GREY, device_name, evaluate
+from taichi_nerf.training.guard import CELLS
 from taichi_nerf.training.run import fit, keep_average, make_model, warm_up
 from taichi_nerf.training.run import train as go_on
 from taichi_nerf.training.strangers import strangers
@@ -430,19 +431,36 @@ def depth_error(model, scene: Scene) -> float:
 def mask_scores(model, scene: Scene) -> dict[str, float]:
     """What --robust leaves out of the training photos against what stands before them: the area under the curve of hits
     against false alarms over all thresholds, and the part of the other pixels that is left out by its own."""
-    config, split = TrimConfig(), scene.splits["train"]
+    config, split, errors = TrimConfig(), scene.splits["train"], photo_errors(model, scene)
     error, there, shown = (torch.cat([patches(array[n], config.patch) for n in range(len(split))]) for array in (
-        photo_errors(model, scene), split.occluded, [split.images.image(n)[..., 3] > 0 for n in range(len(split))]))
+        errors, split.occluded, [split.images.image(n)[..., 3] > 0 for n in range(len(split))]))
 
-    def left_out(limit: Tensor) -> tuple[float, float]:
-        """Parts of the pixels that something stands before, and of the others."""
-        out = ~agreeing(error, limit, config.patch)[shown]
+    def parts(limit: Tensor) -> tuple[float, float]:
+        """That are left out of the pixels that something stands before, and of the others."""
+        out = torch.cat([left_out(error, limit, config) for error in errors])[shown]
         return float(out[there[shown]].float().mean()), float(out[~there[shown]].float().mean())
 
     limits = np.quantile(error[shown], np.linspace(1, 0, LIMITS))
-    hits, alarms = np.array([(0.0, 0.0), *(left_out(limit) for limit in torch.from_numpy(limits)), (1.0, 1.0)]).T
+    hits, alarms = np.array([(0.0, 0.0), *(parts(limit) for limit in torch.from_numpy(limits)), (1.0, 1.0)]).T
     area = float(np.sum(np.diff(alarms) * (hits[1:] + hits[:-1]) / 2))
-    return {"AUC": area, "static left out, %": 100 * left_out(usual_limit(error[shown], config))[1]}
+    return {"AUC": area, "static left out, %": 100 * parts(usual_limit(error[shown], config))[1]}
+
+
+def left_out(error: np.ndarray, limit: Tensor, config: TrimConfig) -> Tensor:
+    """[P] bool, square by square: what --robust leaves out of a photo of whose pixels all errors [H, W] are known."""
+    out = ~agreeing(patches(error, config.patch), limit, config.patch)
+    return out & patches(among_errors(error >= float(limit), config.around), config.patch) if config.around else out
+
+
+def among_errors(errs: np.ndarray, share: float) -> np.ndarray:
+    """[H, W] bool: whether in the cell of a pixel of a photo, or in one beside it, more than a `share` of the pixels
+    err [H, W]."""
+    row, column = (np.arange(length) * CELLS // length for length in errs.shape)
+    within, erring = np.zeros((2, CELLS + 2, CELLS + 2))
+    np.add.at(within, np.ix_(row + 1, column + 1), 1.0)
+    np.add.at(erring, np.ix_(row + 1, column + 1), errs)
+    most = np.lib.stride_tricks.sliding_window_view(erring > share * within, (3, 3)).any(axis=(2, 3))
+    return most[np.ix_(row, column)]
 
 
 def usual_limit(error: Tensor, config: TrimConfig) -> Tensor:
@@ -457,8 +475,7 @@ def strangers_found(model, scene: Scene) -> dict[str, float]:
     means = np.array([error.mean() for error in errors])
     shown = [torch.from_numpy(error[split.images.image(n)[..., 3] > 0]) for n, error in enumerate(errors)]
     limit = usual_limit(torch.cat(shown), config)
-    out = [100 * float((~agreeing(patches(error, config.patch), limit, config.patch)).double().mean())
-           for error in errors]
+    out = [100 * float(left_out(error, limit, config).double().mean()) for error in errors]
     return {"named alone": float(strangers(means).tolist() == [STRANGER]),
             "times the median": float(means[STRANGER] / np.median(means)),
             "left out of it, %": out.pop(STRANGER), "of the others, %": float(np.mean(out))}

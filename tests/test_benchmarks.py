@@ -59,18 +59,30 @@ def test_masks_are_scored_by_what_they_leave_out_over_all_thresholds(monkeypatch
         monkeypatch.setattr(experiments, "photo_errors", lambda model, scene: [error])
         found = experiments.mask_scores(None, scene)
         assert found["AUC"] == pytest.approx(area, abs=0.01) and found["static left out, %"] == static
-    error[4:7, 6:] = 1.0  # single pixels, for which no neighbours speak
+    error[4:7, 6:] = 1.0  # each of which is all that there is in its cell of so small a photo
     assert experiments.mask_scores(None, scene)["static left out, %"] == pytest.approx(100 * 6 / 40)
 
 
+def test_what_errs_is_among_errors_where_they_fill_a_cell_or_one_beside_it():
+    """Of a photo whose 16 x 16 cells have 2 x 3 pixels each."""
+    errs = np.zeros((32, 48), bool)
+    assert not experiments.among_errors(errs, 0.67).any()
+    errs[4:6, 6:9] = errs[30, 45:] = True  # all of cell (2, 2), half of (15, 15)
+    found = np.zeros((32, 48), bool)
+    found[2:8, 3:12] = True
+    assert np.array_equal(experiments.among_errors(errs, 0.67), found)
+    found[28:, 42:] = True
+    assert np.array_equal(experiments.among_errors(errs, 0.4), found)
+
+
 def test_a_photo_of_another_place_is_found_by_its_errors(monkeypatch):
-    """The limit is 48 times the median of what is shown and not as good as exact, here 0.048."""
+    """The limit is 24 times the median of what is shown and not as good as exact, here 0.024."""
     photos = SimpleNamespace(images=SimpleNamespace(image=lambda n: Photo.picture))
     errors = [np.where(Photo.picture[..., 3] > 0, 1e-3, 0.0) for _ in range(20)]
     monkeypatch.setattr(experiments, "photo_errors", lambda model, scene: errors)
-    for value, named, left in ((0.5, 1.0, 50.0), (0.04, 1.0, 0.0), (1e-3, 0.0, 0.0)):
+    for value, named, left in ((0.5, 1.0, 50.0), (0.02, 1.0, 0.0), (1e-3, 0.0, 0.0)):
         errors[experiments.STRANGER] = np.full((9, 8), value)
-        errors[experiments.STRANGER][::2] = min(value, 0.03)
+        errors[experiments.STRANGER][::2] = min(value, 0.015)
         found = experiments.strangers_found(None, SimpleNamespace(splits={"train": photos}))
         assert found["named alone"] == named and found["of the others, %"] == 0
         assert found["left out of it, %"] == pytest.approx(100 * 4 / 9 if left else 0)

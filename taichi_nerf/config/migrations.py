@@ -95,7 +95,7 @@ RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_se
 # of a run: what came without a version of its own, and is off where a run does not say
 LATER: dict[str, object] = {
     "few_views": False, "appearance": None, "orbit_frames": 60, "scene": {"perturb": None, "block": None},
-    "training": {"robust": False, "trim": {**dataclasses.asdict(TrimConfig()), "most": 1.0},
+    "training": {"robust": False, "trim": {**dataclasses.asdict(TrimConfig()), "most": 1.0, "around": 0.0},
                  "refine": {"pull_final": 1.0, "carry_along": False}, "depth": {"until": 1.0},
                  "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0))},
 }

@@ -12,12 +12,16 @@ class TrimConfig:
     quantile: float = 0.5
     """Of the errors of all pixels, which is taken for usual: above 0, at most 1. The median hardly knows of what moves,
     as long as that is less than half of what is seen."""
-    margin: float = 48.0
+    margin: float = 24.0
     """Pixels with a squared error below so many times the usual one count for certain; the others, if their neighbours
     do. 1 or more."""
     most: float = 0.2
     """Part of the pixels, above 0, at most 1: where more than these are left out, the usual error is taken for larger
     from step to step."""
+    around: float = 0.67
+    """Part of the pixels, 0 to 1: what errs counts all the same unless in its cell of the photo, of 16 x 16, or in one
+    beside it, more than so many err as much, as who passes by is larger than detail that is hard to learn. 0: it
+    need not be among others."""
     patch: int = 1
     """Pixels are drawn as squares so many pixels wide, 1 to 64 and no wider than a photo; where it is more than 1, each
     knows its neighbours. Larger squares know more of them, and make batches of fewer places; 16 in RobustNeRF."""
@@ -36,4 +40,4 @@ class TrimConfig:
         within(self, 1, 64, "patch")
         above(self, 0, 1, "warm_in")
         within(self, 0, LARGEST, "views")
-        within(self, 0, 1, "top")
+        within(self, 0, 1, "around", "top")

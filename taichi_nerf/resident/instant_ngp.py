@@ -236,8 +236,8 @@ class InstantNGPStep:
         optimisers = self.optimisers
         if self.arrays.native:
             return
-        threshold = [] if self.trimmed is None else [self.trimmed.threshold]
-        optimisers.average_elsewhere([*(learned.gradient for learned in self.learned), *threshold],
+        trimmed = [] if self.trimmed is None else self.trimmed.remembered
+        optimisers.average_elsewhere([*(learned.gradient for learned in self.learned), *trimmed],
                                      [self.table.gradient.view(-1, self.table.features)])
         optimisers.team.add(self.drawn.count, self.march.count, self.density.count)
 

@@ -327,28 +327,40 @@ class Trimmed(Stage):
     """Which pixels of a step count, by their errors: `kept`."""
 
     def __init__(self, arrays: DeviceArrays, rooms: dict[str, int], trimming):
-        """`trimming` of the trainer: its settings, guard, seeds and the threshold so far."""
+        """`trimming` of the trainer: its settings, guard, seeds and what it remembers."""
         super().__init__(arrays, rooms)
-        self.trimming, self.guard = trimming, arrays.like(trimming.guard)
+        self.trimming = trimming
+        self.guard, self.drawn, self.erred = map(arrays.like, (trimming.guard, trimming.drawn, trimming.erred))
 
     def wanted(self) -> dict[str, Wanted]:
-        return {"error": Wanted(("rays",)), "kept": Wanted(("rays",)), "counts": Wanted((3,)),
-                "threshold": Wanted((1,))}
+        return {"error": Wanted(("rays",)), "kept": Wanted(("rays",)), "full": Wanted(("rays",)),
+                "counts": Wanted((3,)), "threshold": Wanted((1,))}
 
     def choose(self, rays: DrawnRays, standing: Standing, per_pixel: int, errors) -> None:
-        """By `error`, and move the threshold; the share that is left out is added to `errors`."""
-        trimming = self.trimming
-        kernels.keep_pixels(self.error, rays.rgba, rays.image_index, rays.pixel_index, rays.image_table, self.guard,
-                            self.threshold, trimming.config.margin, trimming.seed(standing.seeds),
-                            trimming.warm(standing), self.kept, rays.count, per_pixel, rays.patch)
-        kernels.follow_threshold(self.error, rays.rgba, trimming.config.quantile, trimming.config.most, trimming.rate,
-                                 self.counts, self.threshold, self.kept, errors, rays.count, per_pixel)
+        """By `error`, and remember it; the share that is left out is added to `errors`."""
+        trimming, config = self.trimming, self.trimming.config
+        pixels = self.error, rays.rgba, rays.image_index, rays.pixel_index, rays.image_table
+        kernels.keep_pixels(*pixels, self.guard, self.threshold, config.margin, trimming.seed(standing.seeds),
+                            trimming.warm(standing), self.drawn, self.erred, config.around, self.kept, rays.count,
+                            per_pixel, rays.patch)
+        if config.around > 0:
+            kernels.remember_errors(*pixels, self.threshold, config.margin, self.drawn, self.erred, self.full,
+                                    rays.count, per_pixel)
+        kernels.follow_threshold(self.error, rays.rgba, config.quantile, config.most, trimming.rate, self.counts,
+                                 self.threshold, self.kept, errors, rays.count, per_pixel)
+
+    @property
+    def remembered(self) -> list:
+        """What ranks have in common: each is the mean of theirs."""
+        return [getattr(self, name) for name in self.trimming.state()]
 
     def push(self) -> None:
-        self.arrays.put(self.trimming.threshold, self.threshold)
+        for name, value in self.trimming.state().items():
+            self.arrays.put(value, getattr(self, name))
 
     def pull(self) -> None:
-        self.arrays.get(self.threshold, self.trimming.threshold)
+        for name, value in self.trimming.state().items():
+            self.arrays.get(getattr(self, name), value)
 
 
 class Distances(Stage):

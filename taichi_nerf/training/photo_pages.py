@@ -5,7 +5,6 @@ A dozen photos are looked at, spread evenly over all, and of a large one as many
 (`training.squares`, whose H x W are the pixels of a picture).
 """
 
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -79,9 +78,7 @@ def look_at(trainer: Trainer, split: Split, number: int, across: int) -> PhotoSe
     alone = trained if uncertainty is None else rendered(trainer, batch, None)
     kept = None
     if trainer.trimming is not None:
-        trimming = copy.copy(trainer.trimming)
-        trimming.threshold = trimming.threshold.clone()  # which follows what it sees
-        kept = trimming.weigh(trained, batch, replace(standing, **LATE)).kept
+        kept = trainer.trimming.onlooker().weigh(trained, batch, replace(standing, **LATE)).kept
 
     def known(values: Tensor | None) -> np.ndarray | None:
         return None if values is None else picture(values)

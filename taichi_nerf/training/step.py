@@ -58,7 +58,7 @@ class AutogradStep:
         pixels = self.corrections.shown(self.render(batch.rays, own), batch.image_index)
         if self.trimming is not None:
             batch = self.trimming.weigh(pixels, batch, own)
-            self.team.average(self.trimming.threshold)
+            self.team.average(*self.trimming.state().values())
         loss = sum(value for term in self.terms for value in term.losses(pixels, batch, own).values())
         rays, marched, visible = self.team.summed(len(batch.rays), pixels.marched, pixels.visible)
         if visible > 0:

@@ -10,6 +10,7 @@ w0), one counts
     or which lies in the inner half of a patch, N/2 x N/2, in which w1 holds of most               w2
     or which is transparent: nothing stands before it
     or which is guarded (`training.guard`): nothing speaks against it
+    or around which, in its photo, others do not err so: e' > around (v + 1) in none of the 3 x 3 cells around it
     and any with the probability exp(-max(progress / warm_in, step / 500)): early errors           SpotLessSplats
     say nothing yet
 
@@ -17,13 +18,21 @@ w0), one counts
                                               and not as good as exact
     T <- T exp(rate)                          instead, where more than `most` of the pixels do not count
 
+    v, e'   of a cell of a photo, which has C x C: how many of its pixels were drawn, and of how many of these the error
+            was margin T or more; both are halved until v is below MEMORY, and 0 at first, when nothing is known of it
+
 The loss is the mean over those that count; where none would, all do. In RobustNeRF q is 0.8 and the margin 1: a fifth
 of the pixels are suspected whether anything moves or not, and where nothing does, what is hardest to learn is lost. A
 margin on that quantile lets through what moves, whose own errors it is made of. The median is that of what stands, as
 long as most of what is seen does, so that a large margin on it is as large with people as without. Where much is easy,
 as black ground or sky, all else errs by far more than usual: `most` bounds what that can cost.
+
+Detail that is hard to learn, as flowers and spokes in a smooth room, errs as much as what passes by. But it lies among
+pixels that do not, and what passes by fills a part of its photo. That is what RobustNeRF asks the neighbours in a patch
+for; patches make for batches of fewer places, so that cells remember it of the pixels of the steps before.
 """
 
+import copy
 import math
 from dataclasses import replace
 
@@ -32,7 +41,7 @@ import torch
 from torch import Tensor
 
 from taichi_nerf_kernels.random import uniform_forward
-from taichi_nerf_kernels.training_step.trimming import EXACT
+from taichi_nerf_kernels.training_step.trimming import EXACT, MEMORY
 
 from .. import runtime
 from ..config import TrimConfig
@@ -68,7 +77,7 @@ def trimming_for(scene: Scene, batches: PixelBatches, config: TrimConfig) -> "Tr
 
 
 class Trimming:
-    """Which pixels of a batch count; it remembers the threshold alone."""
+    """Which pixels of a batch count; it remembers the threshold, and where in the photos pixels erred."""
 
     rate = RATE
 
@@ -78,14 +87,22 @@ class Trimming:
         self.config, self.images, self.guard, self.patch = config, images, guard, patch
         self.threshold = torch.zeros(1, device=runtime.current().device)
         """[1] squared error; 0: none is known yet."""
+        self.drawn, self.erred = (torch.zeros(guard.shape, device=guard.device) for _ in range(2))
+        """[N, C, C]: pixels of each cell, and those of them that erred."""
 
     def weigh(self, pixels: Pixels, batch: Batch, standing: Standing) -> Batch:
         """`batch` with the weights of what counts, by its pixels as they are rendered."""
         error = (pixels.over(batch.background).detach() - batch.target).square().mean(dim=1)  # [P]
-        seen = batch.rgba[:, 3] > 0
-        kept = ~seen | self._guarded(batch) | self._warm(error, standing)
+        seen, cells, around = batch.rgba[:, 3] > 0, self._cells(batch), self.config.around
+        kept = ~seen | (self.guard[cells] > 0) | self._warm(error, standing)
         limit = self.config.margin * self.threshold.to(error)
-        kept = kept | agreeing(error, limit, self.patch) if limit > 0 else torch.ones_like(kept)
+        if limit > 0:
+            kept = kept | agreeing(error, limit, self.patch)
+            if around > 0:
+                kept = kept | ~self._err_around(cells)
+                self._remember(cells, seen & (error >= limit))
+        else:
+            kept = torch.ones_like(kept)
         self._follow(error[seen & (error > EXACT)], 1 - kept.to(error).mean())
         if not kept.any():
             kept = torch.ones_like(kept)
@@ -107,15 +124,43 @@ class Trimming:
         return bool((self.guard > 0).all())
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint has of it, not copied."""
-        return {"threshold": self.threshold}
+        """What it remembers, not copied: what a checkpoint has of it."""
+        cells = {"drawn": self.drawn, "erred": self.erred} if self.config.around > 0 else {}
+        return {"threshold": self.threshold, **cells}
 
-    def _guarded(self, batch: Batch) -> Tensor:
-        """[P]"""
+    def onlooker(self) -> "Trimming":
+        """One that knows the same; what it sees this one does not learn of."""
+        other = copy.copy(self)
+        for name, value in self.state().items():
+            setattr(other, name, value.clone())
+        return other
+
+    def _cells(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """[P] each: of the cells of pixels the image, row and column."""
         image = batch.image_index.long()
         place = self.images.pixel_centres(batch.image_index, batch.pixel_index).long()  # [P, 2] column, row
         cell = (place * self.guard.shape[1]).div(self.images.size[image], rounding_mode="floor")
-        return self.guard[image, cell[:, 1], cell[:, 0]] > 0
+        return image, cell[:, 1], cell[:, 0]
+
+    def _err_around(self, cells: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """[P] bool: whether in the cell of a pixel, or in one beside it, more than a share of `around` erred."""
+        (image, row, column), last = cells, self.guard.shape[1] - 1
+        found = torch.zeros_like(image, dtype=torch.bool)
+        for i in (-1, 0, 1):
+            for j in (-1, 0, 1):
+                cell = image, (row + i).clamp(0, last), (column + j).clamp(0, last)
+                found |= self.erred[cell] > self.config.around * (self.drawn[cell] + 1)
+        return found
+
+    def _remember(self, cells: tuple[Tensor, Tensor, Tensor], errs: Tensor) -> None:
+        """Where pixels are, and which of them err [P] bool."""
+        errs = errs.to(self.drawn)
+        self.drawn.index_put_(cells, torch.ones_like(errs), accumulate=True)
+        self.erred.index_put_(cells, errs, accumulate=True)
+        while (full := self.drawn[cells] >= MEMORY).any():
+            forgetful = tuple(index[full] for index in cells)
+            for counts in (self.drawn, self.erred):
+                counts[forgetful] = (counts[forgetful] / 2).floor()
 
     def _warm(self, error: Tensor, standing: Standing) -> Tensor:
         """[P]"""

@@ -174,6 +174,51 @@ def exposures(colour: ti.types.ndarray(ndim=2), opacity: ti.types.ndarray(ndim=1
             out[ray, channel, k] = found[k]
 
 
+@pytest.mark.parametrize("pixels", [1, 63, 2000])
+@pytest.mark.parametrize("per_pixel", [1, 4])
+def test_what_errs_is_left_out_where_a_part_of_its_image_errs_which_is_remembered(backend, rng, per_pixel, pixels):
+    """Against the cells of images of three sizes, one pixel after the other."""
+    cells, margin, around, limit = 4, 2.0, 0.5, 1.0
+    table = torch.tensor([[0, 9, 5, 0], [45, 4, 4, 0], [61, 3, 20, 0]])  # first pixel, width, height, lens
+    image = torch.randint(0, len(table), (pixels,), generator=rng)
+    first, width, height, _ = table[image].unbind(dim=1)
+    within = torch.floor(torch.rand(pixels, generator=rng) * width * height).long()
+    row, column = (within // width) * cells // height, (within % width) * cells // width
+    error, rgba = 2 * torch.rand(pixels, generator=rng), (torch.rand(pixels, 4, generator=rng) - 0.1).clamp_min(0)
+    guard = (torch.rand(len(table), cells, cells, generator=rng) < 0.1).int()
+    drawn = torch.randint(0, 32, guard.shape, generator=rng).float()
+    erred = (drawn * torch.rand(guard.shape, generator=rng)).floor()
+
+    errs, expected, counts = error >= limit, [], [drawn.clone(), erred.clone()]
+    for p, (n, i, j) in enumerate(zip(image.tolist(), row.tolist(), column.tolist())):
+        beside = (n, slice(max(i - 1, 0), i + 2), slice(max(j - 1, 0), j + 2))
+        many = (erred[beside] > around * (drawn[beside] + 1)).any()
+        expected.append(bool(~errs[p] or rgba[p, 3] == 0 or guard[n, i, j] > 0 or not many))
+        counts[0][n, i, j] += 1
+        counts[1][n, i, j] += float(errs[p] and rgba[p, 3] > 0)
+    while (full := counts[0] >= 32).any():
+        counts = [torch.where(full, (count / 2).floor(), count) for count in counts]
+
+    def of_rays(values):
+        return values.repeat_interleave(per_pixel, dim=0)
+
+    integers = [backend.tensor(of_rays(values), torch.int32) for values in (image, first + within)]
+    seen = backend.tensor(error), backend.tensor(of_rays(rgba)), *integers, backend.tensor(table, torch.int32)
+    threshold, rays = backend.tensor([limit / margin]), backend.tensor([pixels * per_pixel], torch.int32)
+    remembered, kept = [backend.tensor(values) for values in (drawn, erred)], backend.empty(pixels)
+    kernels.keep_pixels(*seen, backend.tensor(guard, torch.int32), threshold, margin, 7, 0.0, *remembered, around, kept,
+                        rays, per_pixel, 1)
+    backend.assert_close(kept, torch.tensor(expected).double(), "kept")
+    nothing_usual = backend.tensor([0.0])
+    for usual, expected_counts in ((nothing_usual, (drawn, erred)), (threshold, counts)):
+        kernels.remember_errors(*seen, usual, margin, *remembered, backend.empty(pixels), rays, per_pixel)
+        for found, count, name in zip(remembered, expected_counts, ("drawn", "erred")):
+            backend.assert_close(found, count.double(), name)
+    kernels.keep_pixels(*seen, backend.tensor(0 * guard, torch.int32), threshold, margin, 7, 0.0, *remembered, 0.0,
+                        kept, rays, per_pixel, 1)  # whatever is around it
+    backend.assert_close(kept, (~errs | (rgba[:, 3] == 0)).double(), "kept")
+
+
 @pytest.mark.parametrize("rays", [1, 6, 63])
 def test_the_loss_of_known_distances_and_its_gradient(backend, rng, rays):
     """Of visible samples, which are the first of those marched; a ray without any lacks all of the distance."""

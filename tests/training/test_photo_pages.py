@@ -17,6 +17,7 @@ from taichi_nerf.training.trainer import trainer_for
 from .conftest import BATCH
 from .test_family import SMALL as FAMILY
 from .test_family import default_training
+from .test_trimming import all_err
 
 ROBUST = {"robust": True, "trim": TrimConfig(patch=4, margin=1.0, views=0), "batch": BATCH}
 
@@ -53,6 +54,7 @@ def test_a_photo_is_looked_at_as_the_training_does_which_stays_as_it_is(robust, 
     first, opaque = look_at(robust, split, 1, 100), split.images.image(1)[..., 3] > 0
     usual = float(np.median(np.square(first.trained - first.photo).mean(axis=2)[opaque]))
     robust.trimming.threshold.fill_(usual)
+    all_err(robust.trimming)
     seen = look_at(robust, split, 1, 100)
     assert seen.name == split.images.names[1] and seen.photo.shape == (16, 16, 3) == seen.trained.shape
     error = np.square(seen.trained - seen.photo).mean(axis=2)
@@ -60,7 +62,8 @@ def test_a_photo_is_looked_at_as_the_training_does_which_stays_as_it_is(robust, 
     assert 0 < kept.mean() < 1 and kept[~opaque].all() and kept[error < usual].all()
     assert error[kept & opaque].mean() < error[~kept].mean()
     assert float(robust.trimming.threshold) == pytest.approx(usual)
-    robust.trimming.threshold.copy_(before["trimming.threshold"])
+    for name, value in robust.trimming.state().items():
+        value.copy_(before[f"trimming.{name}"])
     after = robust.state_dict()["tensors"]
     assert all(torch.equal(value, before[name]) for name, value in after.items())
     page = mask_page([seen] * 5)

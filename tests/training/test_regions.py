@@ -137,7 +137,8 @@ def assert_ranks_are(alone, ranks, count: int):
     pytest.param({"near_camera": NearCameraConfig(weight=0.5), "exposure": ExposureConfig(learned=True)},
                  marks=pytest.mark.slow),
     pytest.param({"refine": RefineConfig(poses=True, start_step=0, learning_rate=0.005)}, marks=pytest.mark.slow),
-    pytest.param({"robust": True, "trim": TrimConfig(views=0, warm_in=0.01, margin=1.0)}, marks=pytest.mark.slow),
+    pytest.param({"robust": True, "trim": TrimConfig(views=0, warm_in=0.01, margin=1.0, around=0.01)},
+                 marks=pytest.mark.slow),
 ])
 def test_every_term_of_the_loss_is_that_of_one_rank(small_scene, terms):
     """Also those that look at single samples, or at points, of which a rank knows its own alone."""

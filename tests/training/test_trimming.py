@@ -13,7 +13,7 @@ from taichi_nerf.models.pixels import Pixels
 from taichi_nerf.training.guard import CELLS, guarded_cells
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import trainer_for
-from taichi_nerf.training.trimming import RATE, Trimming
+from taichi_nerf.training.trimming import MEMORY, RATE, Trimming
 from taichi_nerf.types import Batch, Rays, Seeds, Standing
 
 from .conftest import BATCH, SMALL
@@ -44,8 +44,13 @@ NOTHING = torch.zeros(())
 def kept(error, *, threshold=0.5, alpha=1.0, guard=None, standing=LATE, **settings):
     """[N, N] bool, of a patch whose pixels have these squared errors; and what decided it."""
     guard = torch.zeros(1, CELLS, CELLS, dtype=torch.int32) if guard is None else guard
-    trimming = Trimming(TrimConfig(**{"margin": 1.0, **settings}), Photos, guard, N)
+    trimming = Trimming(TrimConfig(**{"margin": 1.0, "around": 0.0, **settings}), Photos, guard, N)
     trimming.threshold.fill_(threshold)
+    return weighed(trimming, error, alpha, standing), trimming
+
+
+def weighed(trimming, error, alpha=1.0, standing=LATE):
+    """[N, N] bool, likewise, by what is known already."""
     rgba = torch.cat([torch.zeros(N * N, 3), torch.as_tensor(alpha).expand(N, N).reshape(-1, 1)], dim=1)
     black, index = torch.zeros(N * N, 3), torch.zeros(N * N, dtype=torch.int32)
     batch = Batch(rays=Rays(black, black), rgba=rgba, background=black, image_index=index,
@@ -54,7 +59,13 @@ def kept(error, *, threshold=0.5, alpha=1.0, guard=None, standing=LATE, **settin
     pixels = Pixels(colour=colour, opacity=torch.ones(N * N), depth=torch.ones(N * N))
     found = trimming.weigh(pixels, batch, standing)
     assert torch.equal(found.weight, found.kept)
-    return found.kept.view(N, N) > 0, trimming
+    return found.kept.view(N, N) > 0
+
+
+def all_err(trimming):
+    """Let it know of every part of every photo that it errs."""
+    trimming.drawn.fill_(9)
+    trimming.erred.fill_(9)
 
 
 def test_a_pixel_that_errs_among_others_that_do_not_counts():
@@ -93,6 +104,55 @@ def test_what_errs_a_little_more_than_usual_counts():
     error[0, 0] = 0.0
     assert kept(error, threshold=0.3, margin=4.0)[0].all()
     assert not kept(error, threshold=0.2, margin=4.0)[0].all()
+
+
+@pytest.mark.parametrize("cell, left_out", [
+    ((4, 10), [(2, 5)]), ((5, 11), [(2, 5), (2, 6), (3, 5), (3, 6)]), ((0, 0), [(0, 0)]), ((15, 15), [(7, 7)])])
+def test_what_errs_counts_unless_most_of_a_cell_around_it_does(cell, left_out):
+    """The image has two cells for each pixel, along either axis."""
+    trimming = kept(torch.ones(N, N), around=0.5)[1]
+    for drawn, erred, errs in ((3, 3, True), (3, 2, False), (1, 1, False), (31, 17, True), (31, 16, False)):
+        for counts, number in ((trimming.drawn, drawn), (trimming.erred, erred)):
+            counts.zero_()
+            counts[0, cell[0], cell[1]] = number
+        expected = torch.ones(N, N, dtype=torch.bool)
+        for row, column in left_out:
+            expected[row, column] = not errs
+        assert torch.equal(weighed(trimming, torch.ones(N, N)), expected), (drawn, erred)
+
+
+def test_it_remembers_where_in_a_photo_pixels_err_and_forgets_half_of_what_is_old():
+    error, alpha = torch.zeros(N, N), torch.ones(N, N)
+    error[2, 5] = error[7, 7] = 1.0
+    alpha[7, 7] = 0.0  # before which nothing stands
+    trimming = kept(error, alpha=alpha, around=0.5, threshold=0.0)[1]
+    assert not trimming.drawn.any()  # as long as nobody knows what is usual
+    here = torch.zeros(1, CELLS, CELLS)
+    here[:, ::2, ::2] = 1.0
+    for step in range(1, int(MEMORY) + 8):
+        trimming.threshold.fill_(0.5)
+        weighed(trimming, error, alpha)
+        count = step if step < MEMORY else step - MEMORY / 2
+        assert torch.equal(trimming.drawn, count * here)
+        assert trimming.erred.sum() == trimming.erred[0, 4, 10] == count
+    before = {name: value.clone() for name, value in trimming.state().items()}
+    weighed(trimming.onlooker(), torch.ones(N, N))
+    assert all(torch.equal(value, before[name]) for name, value in trimming.state().items())
+    assert kept(error)[1].state().keys() == {"threshold"}  # where it is not asked for there is nothing to save
+
+
+def test_what_fills_a_part_of_a_photo_is_left_out_and_what_errs_here_and_there_is_not():
+    """Of pixels as large as a cell: those of the left half err, and of the others every fifth, whichever it is."""
+    random = torch.Generator().manual_seed(0)
+    trimming = kept(torch.zeros(N, N), around=0.67)[1]
+    trimming.patch, found = 1, []
+    for _ in range(200):
+        error = (torch.rand(N, N, generator=random) < 0.2).float()
+        error[:, :3] = 1.0
+        trimming.threshold.fill_(0.5)
+        found.append(weighed(trimming, error))
+    late = torch.stack(found[20:]).float().mean(dim=0)
+    assert not late[:, :3].any() and late[:, 3:].mean() > 0.99
 
 
 def test_where_nothing_would_count_all_does():
@@ -211,6 +271,7 @@ def test_a_robust_training_goes_on_exactly_where_it_stood(make_trainer, kind):
         first.step()
     state = first.state_dict()
     assert state["tensors"]["trimming.threshold"] > 0
+    assert state["tensors"]["trimming.drawn"].sum() > state["tensors"]["trimming.erred"].sum() > 0
     second = make_trainer(**settings)
     second.load_state_dict(state)
     for _ in range(3):
@@ -228,6 +289,7 @@ def test_every_model_learns_from_what_counts_alone(name, small_scene, moving_sce
     config, scene = ALL[name], moving_scene if name in MOVING else small_scene
     trainer = trainer_for(make_model(scene, config), scene, default_training(config, steps=20, **ROBUST))
     trainer.trimming.threshold.fill_(0.01)
+    all_err(trainer.trimming)
     batch = trainer.batches.draw(LATE)
     with torch.no_grad():
         pixels = trainer.model.render(batch.rays, LATE)

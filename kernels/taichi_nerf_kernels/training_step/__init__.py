@@ -28,7 +28,7 @@ from .samples import (
     view_rows,
 )
 from .sparsity import differentiate_sparsity, draw_points
-from .trimming import LEFT_OUT, compare_pixels, follow_threshold, keep_pixels
+from .trimming import LEFT_OUT, compare_pixels, follow_threshold, keep_pixels, remember_errors
 from .widths import gather_widths, radii_of_rays, widths_of_samples
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "move_average",
     "next_batch",
     "radii_of_rays",
+    "remember_errors",
     "sum_harmonics",
     "total_weight",
     "unit_positions",

@@ -5,11 +5,14 @@
     kept[p]       1 where it counts, else 0
     threshold     running quantile of the errors of pixels that show something and are not as good as exact; 0: not
                   known yet
+    drawn, erred  [N, C, C] of the C x C cells of N images: how many pixels of the last steps, and how many of these
+                  were not below the limit
 
-A pixel counts (Sabour et al. 2023, RobustNeRF) whose error is below `margin` thresholds, or most of whose 3 x 3
-neighbourhood is, or which lies in the inner half of a patch where that holds of most pixels; whatever nothing stands
-before or speaks against (transparent, guarded); and with probability `warm` any (Sabour et al. 2024, SpotLessSplats).
-As `taichi_nerf.training.trimming`.
+A pixel counts (Sabour et al. 2023, RobustNeRF) whose error is below the limit of `margin` thresholds, or most of whose
+3 x 3 neighbourhood is, or which lies in the inner half of a patch where that holds of most pixels; whatever nothing
+stands before or speaks against (transparent, guarded); whatever errs where not a share of `around` of the pixels of its
+cell, or of one beside it, did so, too; and with probability `warm` any (Sabour et al. 2024, SpotLessSplats). As
+`taichi_nerf.training.trimming`.
 """
 
 from ..engine import live, on_cpu, stride_for, ti
@@ -19,6 +22,7 @@ from .exposure import exposed
 from .loss import background_of, composite_pixel, composite_ray
 
 EXACT = 255.0**-2  # squared error of one step of 8 bits: below it a pixel tells nothing of what is usual
+MEMORY = 32.0  # pixels of a cell: where there would be as many, half of them are forgotten
 LEFT_OUT = 2  # place in `errors`
 SEEN, BELOW, KEPT = range(3)  # places in `counts`
 
@@ -69,6 +73,11 @@ def compare_pixels(
         error[pixel] = squares / 3.0
 
 
+def _stride_of_patches(side: int) -> int:
+    """Of a loop over patches: the larger they are, the fewer a thread takes at a time."""
+    return stride_for(max(1, 64 // side**2))
+
+
 @ti.func
 def _mostly_below(first, k, error: ti.template(), limit, side: ti.template()):
     """Whether the errors of most of the neighbours of pixel k of a patch, and its own, are below the limit."""
@@ -82,12 +91,21 @@ def _mostly_below(first, k, error: ti.template(), limit, side: ti.template()):
 
 
 @ti.func
-def _is_guarded(n, flat, image_table: ti.template(), guard: ti.template()):
-    """Whether the cell of image n that the pixel `flat` lies in always counts."""
+def _cell_of(n, flat, image_table: ti.template(), cells):
+    """Row and column of the cell of image n that the pixel `flat` lies in."""
     within, width, height = flat - image_table[n, 0], image_table[n, 1], image_table[n, 2]
-    cells = guard.shape[1]
-    row, column = (within // width) * cells // height, (within % width) * cells // width
-    return guard[n, row, column] > 0
+    return ti.Vector([(within // width) * cells // height, (within % width) * cells // width])
+
+
+@ti.func
+def _err_around(n, cell, drawn: ti.template(), erred: ti.template(), around):
+    """Whether in a cell of image n, or in one beside it, more than that share of the pixels erred; of one that nothing
+    is known of none did."""
+    found, last = False, drawn.shape[1] - 1
+    for i in range(ti.max(cell[0] - 1, 0), ti.min(cell[0] + 1, last) + 1):
+        for j in range(ti.max(cell[1] - 1, 0), ti.min(cell[1] + 1, last) + 1):
+            found = found or erred[n, i, j] > around * (drawn[n, i, j] + 1.0)
+    return found
 
 
 @kernel
@@ -102,13 +120,16 @@ def keep_pixels(
     margin: float,
     seed: int,
     warm: float,
+    drawn: ti.types.ndarray(ndim=3),  # [N, C, C]
+    erred: ti.types.ndarray(ndim=3),  # [N, C, C]
+    around: float,  # 0: whatever is around it
     kept: ti.types.ndarray(ndim=1),  # out [P..]
     rays: ti.types.ndarray(ndim=1),  # [1] int32
     per_pixel: ti.template(),
     side: ti.template(),
 ):
     """Which pixels of a step count, by the threshold of the steps before."""
-    stride = ti.static(stride_for(1))
+    stride = ti.static(_stride_of_patches(side))
     area = ti.static(side * side)
     for slot in range(live(rgba.shape[0], rays, True) // (per_pixel * area) * stride):
         if slot % stride != 0:
@@ -126,8 +147,51 @@ def keep_pixels(
             if not counts:
                 counts = _mostly_below(first, k, error, limit, side)
             if not counts:
-                counts = _is_guarded(image_index[ray], pixel_index[ray], image_table, guard)
+                n = image_index[ray]
+                cell = _cell_of(n, pixel_index[ray], image_table, guard.shape[1])
+                counts = guard[n, cell[0], cell[1]] > 0
+                if around > 0.0 and not counts:
+                    counts = not _err_around(n, cell, drawn, erred, around)
             kept[p] = ti.cast(counts, float)
+
+
+@kernel
+def remember_errors(
+    error: ti.types.ndarray(ndim=1),  # [P..]
+    rgba: ti.types.ndarray(ndim=2),  # [R.., 4]
+    image_index: ti.types.ndarray(ndim=1),  # [R..] int32
+    pixel_index: ti.types.ndarray(ndim=1),  # [R..] int32
+    image_table: ti.types.ndarray(ndim=2),  # [N, 4] int32: first pixel, width, height, lens
+    threshold: ti.types.ndarray(ndim=1),  # [1]
+    margin: float,
+    drawn: ti.types.ndarray(ndim=3),  # in, out [N, C, C] floats to which ones are added, in whatever order
+    erred: ti.types.ndarray(ndim=3),  # in, out [N, C, C]
+    full: ti.types.ndarray(ndim=1),  # scratch [P..]: 1 of the pixel with which its cell has as many as it remembers
+    rays: ti.types.ndarray(ndim=1),  # [1] int32
+    per_pixel: ti.template(),
+):
+    """Where in the images the pixels of a step are, and which of them are not below the limit, once there is one."""
+    ti.loop_config(serialize=ti.static(on_cpu()))
+    for p in range(live(rgba.shape[0], rays, True) // per_pixel):
+        ray, limit = p * per_pixel, margin * threshold[0]
+        full[p] = 0.0
+        if limit > 0.0:
+            n = image_index[ray]
+            cell = _cell_of(n, pixel_index[ray], image_table, drawn.shape[1])
+            before = ti.atomic_add(drawn[n, cell[0], cell[1]], 1.0)
+            full[p] = ti.cast(before < MEMORY and before + 1.0 >= MEMORY, float)
+            if error[p] >= limit and rgba[ray, 3] > 0.0:
+                ti.atomic_add(erred[n, cell[0], cell[1]], 1.0)
+    ti.loop_config(serialize=ti.static(on_cpu()))
+    for p in range(live(rgba.shape[0], rays, True) // per_pixel):
+        if full[p] > 0.0:
+            ray = p * per_pixel
+            n = image_index[ray]
+            cell = _cell_of(n, pixel_index[ray], image_table, drawn.shape[1])
+            i, j = cell[0], cell[1]
+            while drawn[n, i, j] >= MEMORY:
+                drawn[n, i, j] = ti.floor(0.5 * drawn[n, i, j])
+                erred[n, i, j] = ti.floor(0.5 * erred[n, i, j])
 
 
 @kernel
