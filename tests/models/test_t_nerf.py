@@ -353,6 +353,28 @@ def test_the_elastic_loss_is_nothing_for_rigid_motions_and_pulls_what_bends(cpu,
     assert set(prepared(backend, still).losses(pixels, batch, STANDING)) == {"colour"}
 
 
+def test_the_elastic_loss_of_some_samples_is_that_of_all_in_the_mean(cpu, backend, rays):
+    """Over the seeds of many steps; one seed always gives the same, and fewer samples scatter more."""
+    model, told = prepared(backend, TOLD_CODES), given(backend, rays, torch.linspace(0, 1, len(rays)))
+    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
+    samples, weights = pixels.samples, pixels.weights.detach()
+    with torch.no_grad():
+        jacobian = model.field.warp.jacobian(samples.positions, model.told(told.shot, len(told)), samples.ray_index)
+        loss = geman_mcclure(torch.linalg.svdvals(jacobian).log().square().sum(dim=1), TOLD.elastic_scale)
+    exact = TOLD.elastic * float((weights * loss).sum()) / len(told)
+
+    def estimates(every, count=100):
+        model.config = dataclasses.replace(TOLD_CODES, warp=dataclasses.replace(TOLD, elastic_every=every))
+        steps = [dataclasses.replace(STANDING, seeds=Seeds(0, 7919 * number, 0)) for number in range(count)]
+        return np.array([model.losses(pixels, batch, step)["elastic"].item() for step in steps])
+
+    few, many = estimates(every=len(weights) // 8), estimates(every=1)
+    for found in (few, many):
+        assert abs(found.mean() - exact) < 4 * found.std() / len(found) ** 0.5 + 1e-12
+    assert 0 < many.std() < 0.3 * few.std() and few.std() < exact
+    assert np.array_equal(few[:5], estimates(every=len(weights) // 8, count=5))
+
+
 def test_the_elastic_loss_waits_for_the_end_of_the_course(cpu, backend, rays):
     """Where codes multiply and there is a course."""
     model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
@@ -608,7 +630,8 @@ def test_settings_that_make_no_sense_are_refused():
                                  (WARP, {"course": 0.1}, "course"), (RIGID, {"course": 1.0}, "course"),
                                  (RIGID, {"code": 0}, "code"),
                                  (RIGID, {"coarse": 1.0}, "coarse"), (RIGID, {"elastic": -1.0}, "elastic"),
-                                 (RIGID, {"elastic_scale": 0.0}, "elastic-scale"), (RIGID, {"codes": 2**21}, "codes"),
+                                 (RIGID, {"elastic_scale": 0.0}, "elastic-scale"),
+                                 (RIGID, {"elastic_every": 0}, "elastic-every"), (RIGID, {"codes": 2**21}, "codes"),
                                  (RIGID, {"skip": -1}, "skip"), (SLICE, {"dimensions": 0}, "dimensions"),
                                  (SLICE, {"ambient_levels": 0}, "ambient-levels"), (SLICE, {"coarse": 1.0}, "coarse")):
         with pytest.raises(SettingError, match=said):
