@@ -41,8 +41,7 @@ def render_samples(field: Field, samples: PackedSamples, directions: Tensor, ear
     evaluated on the visible ones alone (Mueller et al. 2022, appendix E).
     """
     # the density of all samples, without gradients: what lies behind a surface is cut
-    with torch.no_grad():
-        known = field.density(samples.places, shot, samples.ray_index)  # [S], hidden
+    known = field.look(samples.places, shot, samples.ray_index)  # [S], hidden
     visible, kept = select_visible(samples, known[0], early_stop)  # kept [K]
     # the field at what is left
     density, hidden = field.density_again(visible.places, known, kept, shot, visible.ray_index)  # [K]

@@ -24,6 +24,7 @@ from taichi_nerf.config import (
     recipe,
 )
 from taichi_nerf.errors import UserError
+from taichi_nerf.fields import deformed
 from taichi_nerf.fields.codes import TimeCodes
 from taichi_nerf.fields.timed import waves
 from taichi_nerf.losses import geman_mcclure
@@ -171,6 +172,35 @@ def test_it_renders_what_its_reference_does_with_the_same_gradients(backend, ray
         found = groups[parameter.data_ptr()] if key.endswith("field.table") else parameter.grad
         assert state[key].grad.abs().max() > 0, key
         backend.assert_close(found, state[key].grad, key)
+
+
+@pytest.mark.parametrize("name", ["d-nerf, waves", "nerfies", "hypernerf", "hypernerf, deep"])
+def test_gradients_are_the_same_whether_the_warp_is_asked_once_or_twice(cpu, backend, rays, monkeypatch, name):
+    """Where few samples are kept it is asked again, and where they are too many."""
+    config = dataclasses.replace(MODELS[name][0], sampling=dataclasses.replace(SAMPLING, early_stop=0.5))
+    told, found, asked = given(backend, rays, torch.linspace(0, 1, len(rays))), [], []
+    for most, most_kept in ((0.0, 2**16), (1.1, 2**16), (0.0, 1)):
+        monkeypatch.setattr(deformed, "MOST", most)
+        monkeypatch.setattr(deformed, "MOST_KEPT", most_kept)
+        model, times = prepared(backend, config), []
+        model.field.warp.register_forward_pre_hook(lambda *_, times=times: times.append(torch.is_grad_enabled()))
+        pixels = model.render(told)
+        assert pixels.visible < pixels.marched
+        pixels.colour.square().sum().backward()
+        found.append([group.gradient if group.gradient is not None else parameter.grad
+                      for group in model.parameter_groups() for parameter in group.parameters])
+        asked.append(times)
+    assert asked == [[True], [True, True], [False, True]]
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0])
+
+
+@pytest.mark.parametrize("name", ["d-nerf", "d-nerf, deep", "hypernerf", "hypernerf, deep"])
+def test_a_picture_is_what_a_training_sees(cpu, backend, rays, name):
+    model, told = prepared(backend, MODELS[name][0]), given(backend, rays, torch.linspace(0, 1, len(rays)))
+    with torch.no_grad():
+        picture = model.render(told)
+    torch.testing.assert_close(picture.colour, model.render(told).colour.detach())
 
 
 @pytest.fixture
