@@ -114,8 +114,8 @@ class SliceConfig:
     It counts where the warp has no course: with one they wait for its end."""
     levels: int = 1
     """Frequencies of the coordinates of a point, of a box with the half side 1: with few the surface bends gently."""
-    width: int = 64
-    """Width of the network's hidden layers."""
+    width: int = 32
+    """Width of the network's hidden layers: half of the warp's, as in the paper."""
     layers: int = 3
     """Its hidden layers."""
     skip: int | None = None

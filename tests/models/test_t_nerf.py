@@ -310,6 +310,8 @@ def test_deep_networks_are_those_of_the_papers(kind, field, warp):
                                                                     model.field.warp.network.weights))
     if kind == "hypernerf":
         assert sizes_of(model.field.surface.network) == with_a_skip(6, 64, 9 + 8, 2)
+        small = recipe(kind).model
+        assert found.warp.width / found.slice.width == small.warp.width / small.slice.width == 2
     if kind in ("nerfies", "hypernerf"):
         assert (found.warp.code, found.warp.codes_multiply, found.warp.elastic_scale) == (8, False, 0.03)
 
