@@ -31,6 +31,6 @@ SYSTEM = System(
     presets={"small": replace(INSTANT_NGP, model=HyperNeRFConfig(field=INSTANT_NGP.model.field)),
              "paper": of_instant_ngp(INSTANT_NGP_PAPER, HyperNeRFConfig)},
     batch=BatchConfig,
-    with_encoding=deep(field=PAPER_FIELD, warp=PAPER_WARP, slice=SliceConfig(layers=6, skip=4)),
+    with_encoding=deep(field=PAPER_FIELD, warp=PAPER_WARP, slice=SliceConfig(width=64, layers=6, skip=4)),
     moves=True,
 )

@@ -82,6 +82,10 @@ class RigidWarpConfig(_Bending):
     """Root of the energy, the sum of the squared logarithms of the singular values, beyond which that loss lets go of
     what truly bends. 0.03 in Nerfies, whose warp is held from the first step; what is only held at last is stretched by
     more than that, and the loss would let go of all."""
+    elastic_every: int = 32
+    """Of so many samples of a step one is asked how far the warp stretches what is there, for the elastic loss. They
+    are drawn by how much they add to their pixels, and what is estimated is the loss of all. With a smaller number it
+    is more exact, and slower."""
     still: float = 0.0
     """Weight of the loss that holds points still that structure from motion found; 0: none. 1 in Nerfies, after whose
     coarse start a large part moves as one: here that much holds everything."""
@@ -93,6 +97,7 @@ class RigidWarpConfig(_Bending):
         within(self, 2, MOST_CODES, "codes")
         within(self, 0, MANY, "elastic", "still")
         above(self, 0, MANY, "elastic_scale")
+        within(self, 1, MANY, "elastic_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +114,8 @@ class SliceConfig:
     It counts where the warp has no course: with one they wait for its end."""
     levels: int = 1
     """Frequencies of the coordinates of a point, of a box with the half side 1: with few the surface bends gently."""
-    width: int = 64
-    """Width of the network's hidden layers."""
+    width: int = 32
+    """Width of the network's hidden layers: half of the warp's, as in the paper."""
     layers: int = 3
     """Its hidden layers."""
     skip: int | None = None

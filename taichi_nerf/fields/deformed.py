@@ -11,6 +11,7 @@ comes by have the same coefficients if it moves rigidly, and what is learned of 
 else d is that of a rigid motion of each point (`rigid.RigidWarp`).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,10 @@ from .timed import encoded_times, waves
 __all__ = ["Correspondence", "Deformed", "Displacement", "Trajectories"]
 
 NEWTON_STEPS, DAMPING = 10, 1e-6  # of the search for the point that a warp takes to a place
+# A warp takes about twice as long to be differentiated as to be asked. So where as large a part of the samples of a
+# step is kept, it is asked and differentiated at all of them; else it is asked at all and, with gradients, at those.
+MOST = 0.75
+MOST_KEPT = 2**16  # samples of which all is kept, until that is known, that a warp computes on the way
 STILL = 0.01  # of the usual size are the weights of the last layer at first: hardly anything moves
 
 
@@ -81,6 +86,15 @@ class Correspondence(NamedTuple):
     """[P]: by how much the warp of these misses the place in the other field that the points were taken to."""
 
 
+class Looked(NamedTuple):
+    """What a field behind a warp knows of samples besides their density."""
+
+    asked: Samples
+    """Where the other field was asked; differentiable, if they are few enough."""
+    hidden: Any
+    """Of the other field."""
+
+
 class Deformed(Field):
     """`field` seen through a `warp`: a module of positions [S, 3], a shot and the ray of each, that gives [S, 3]."""
 
@@ -92,11 +106,21 @@ class Deformed(Field):
     def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
         return self.field.density(self.asked(samples, shot, ray_index), shot, ray_index)
 
-    def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
+    def look(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, "Looked"]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and _count(samples) <= MOST_KEPT):
+            asked = self.asked(samples, shot, ray_index)
+        density, hidden = self.field.look(_each(asked, Tensor.detach), shot, ray_index)
+        return density, Looked(asked, hidden)
+
+    def density_again(self, samples: Samples, known: tuple[Tensor, "Looked"], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
-        if torch.is_grad_enabled():
-            samples = self.asked(samples, shot, ray_index)
-        return self.field.density_again(samples, known, kept, shot, ray_index)
+        """Where most samples are kept the warp is not asked again: it is differentiated at all of them."""
+        density, (asked, hidden) = known
+        if torch.is_grad_enabled() and (_count(asked) > MOST_KEPT or len(kept) < MOST * len(density)):
+            asked = self.asked(samples, shot, ray_index)
+        else:
+            asked = _each(asked, lambda of_all: of_all.index_select(0, kept))
+        return self.field.density_again(asked, (density, hidden), kept, shot, ray_index)
 
     def asked(self, samples: Samples, shot: Shot, ray_index: Tensor | None = None) -> Samples:
         """What the other field is asked for."""
@@ -151,3 +175,13 @@ class Deformed(Field):
 
     def features(self, hidden: Any) -> Tensor:
         return self.field.features(hidden)
+
+
+def _each(samples: Samples, change: Callable[[Tensor], Tensor]) -> Samples:
+    """The same with each tensor replaced by `change` of it."""
+    return change(samples) if isinstance(samples, Tensor) else tuple(change(values) for values in samples)
+
+
+def _count(samples: Samples) -> int:
+    """S"""
+    return len(samples if isinstance(samples, Tensor) else samples[0])

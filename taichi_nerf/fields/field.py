@@ -9,6 +9,7 @@ equally many to each. At single points each is a ray of its own.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..types import UNKNOWN, Shot, Standing
@@ -102,9 +103,14 @@ class Field(nn.Module):
         """[F, N]: what it knows of the points besides their density, for what else is to be told of them."""
         raise NotImplementedError
 
+    def look(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
+        """`density` without gradients, of samples some of which `density_again` is asked for: what that is to know."""
+        with torch.no_grad():
+            return self.density(samples, shot, ray_index)
+
     def density_again(self, samples: Samples, known: tuple[Tensor, Any], kept: Tensor, shot: Shot = UNKNOWN,
                       ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
-        """`density` of some samples of which it is `known` without gradients: those numbered `kept` [K].
+        """`density` of some samples of which a `look` is `known`: those numbered `kept` [K].
 
         A field takes over what would be costly to compute once more.
         """

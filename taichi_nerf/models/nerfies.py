@@ -9,8 +9,9 @@ an elastic loss
 
 with rho of Geman and McClure holds it to rigid motions where they will do, once the course is over: a thing that
 begins to move stretches what is around it, and while it has hardly moved that costs more than it gains. The weights w
-of the samples are taken as they are, and of the samples one in EVERY. What structure from motion found stands still: as
-much as such a point, and what lies around it, is displaced at a random time is a loss, too,
+of the samples are taken as they are. The sum over all samples is estimated, without bias, by one in `elastic_every` of
+them: they are drawn in proportion to their weights, and then all count alike. What structure from motion found stands
+still: as much as such a point, and what lies around it, is displaced at a random time is a loss, too,
 
     weight mean rho'(|x' - x|^2)
 
@@ -28,6 +29,7 @@ from ..fields.codes import TimeCodes
 from ..fields.rigid import RigidWarp
 from ..losses import geman_mcclure
 from ..ops.elastic import elastic_energy
+from ..samplers.by_weight import in_proportion
 from ..samplers.seeds import seed_of
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
 from .d_nerf import DNeRF
@@ -38,8 +40,7 @@ __all__ = ["Nerfies"]
 
 POINTS = 1024  # of those that stand still, in a step
 STILL = 1e-3  # model units: of rho', and the deviation of what lies around a point
-DRIFT = 128  # purpose of random numbers
-EVERY = 8  # samples of a step of which one is asked for its Jacobian
+DRIFT, STRETCH = 128, 129  # purposes of random numbers
 TOLD = 0.1  # of the warp's learning rate is that of codes that multiply: each is taught by the photos of its time alone
 
 
@@ -89,12 +90,14 @@ class Nerfies(DNeRF):
         return warp.elastic * (self._after_course(standing) if warp.codes_multiply else 1.0)
 
     def _elastic(self, pixels: Pixels, rays: Rays, standing: Standing) -> Tensor:
-        """Of one in EVERY of the samples, in the place of all."""
-        samples, some = pixels.samples, slice(standing.step % EVERY, None, EVERY)
+        """Of samples that are drawn by their weights, in the place of all."""
+        samples, weights = pixels.samples, pixels.weights.detach()
+        count = -(-len(weights) // self.config.warp.elastic_every)
+        some = in_proportion(weights, count, seed_of(standing, STRETCH))
         jacobian = self.field.warp.jacobian(samples.positions[some], self.told(rays.shot, len(rays)),
                                             samples.ray_index[some])
         loss = geman_mcclure(elastic_energy(jacobian), self.config.warp.elastic_scale)
-        return EVERY * (pixels.weights[some].detach() * loss).sum() / len(rays)
+        return weights.sum() * loss.sum() / (max(count, 1) * len(rays))
 
     def _drift(self, standing: Standing) -> Tensor:
         """Of points that stand still."""

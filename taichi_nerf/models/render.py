@@ -54,8 +54,7 @@ def render_samples(field: Field, samples: PackedSamples, directions: Tensor, ear
 def _at_once(field: Field, samples: PackedSamples, directions: Tensor, early_stop: float,
              shot: Shot) -> tuple[PackedSamples, Tensor, Tensor, int]:
     """The visible ones of samples, their density [K] and colour [K, 3], and how many evaluations took the memory."""
-    with torch.no_grad():
-        known = field.density(samples.places, shot, samples.ray_index)  # [S], hidden
+    known = field.look(samples.places, shot, samples.ray_index)  # [S], hidden
     visible, kept = select_visible(samples, known[0], early_stop)  # kept [K]
     density, hidden = field.density_again(visible.places, known, kept, shot, visible.ray_index)  # [K]
     return visible, density, field.colour(hidden, directions, shot, visible.ray_index), len(samples)
@@ -87,7 +86,7 @@ def _in_passes(field: Field, samples: PackedSamples, directions: Tensor, early_s
         start, chosen = compact_samples(following, taken, total)  # [L], [P]
         of_ray = torch.repeat_interleave(_numbers(ray), taken, output_size=total)
         some = replace(_chosen(samples, chosen, start, taken), ray_index=of_ray)
-        known = field.density(some.places, shot, of_ray)  # [P], hidden
+        known = field.look(some.places, shot, of_ray)  # [P], hidden
         # how far each ray sees, and whether it goes on
         fresh = visible_samples(known[0], some.dt, start, taken, early_stop, passed)  # [L]
         visible_count.index_add_(0, ray, fresh)

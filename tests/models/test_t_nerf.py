@@ -24,6 +24,7 @@ from taichi_nerf.config import (
     recipe,
 )
 from taichi_nerf.errors import UserError
+from taichi_nerf.fields import deformed
 from taichi_nerf.fields.codes import TimeCodes
 from taichi_nerf.fields.timed import waves
 from taichi_nerf.losses import geman_mcclure
@@ -173,6 +174,35 @@ def test_it_renders_what_its_reference_does_with_the_same_gradients(backend, ray
         backend.assert_close(found, state[key].grad, key)
 
 
+@pytest.mark.parametrize("name", ["d-nerf, waves", "nerfies", "hypernerf", "hypernerf, deep"])
+def test_gradients_are_the_same_whether_the_warp_is_asked_once_or_twice(cpu, backend, rays, monkeypatch, name):
+    """Where few samples are kept it is asked again, and where they are too many."""
+    config = dataclasses.replace(MODELS[name][0], sampling=dataclasses.replace(SAMPLING, early_stop=0.5))
+    told, found, asked = given(backend, rays, torch.linspace(0, 1, len(rays))), [], []
+    for most, most_kept in ((0.0, 2**16), (1.1, 2**16), (0.0, 1)):
+        monkeypatch.setattr(deformed, "MOST", most)
+        monkeypatch.setattr(deformed, "MOST_KEPT", most_kept)
+        model, times = prepared(backend, config), []
+        model.field.warp.register_forward_pre_hook(lambda *_, times=times: times.append(torch.is_grad_enabled()))
+        pixels = model.render(told)
+        assert pixels.visible < pixels.marched
+        pixels.colour.square().sum().backward()
+        found.append([group.gradient if group.gradient is not None else parameter.grad
+                      for group in model.parameter_groups() for parameter in group.parameters])
+        asked.append(times)
+    assert asked == [[True], [True, True], [False, True]]
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0])
+
+
+@pytest.mark.parametrize("name", ["d-nerf", "d-nerf, deep", "hypernerf", "hypernerf, deep"])
+def test_a_picture_is_what_a_training_sees(cpu, backend, rays, name):
+    model, told = prepared(backend, MODELS[name][0]), given(backend, rays, torch.linspace(0, 1, len(rays)))
+    with torch.no_grad():
+        picture = model.render(told)
+    torch.testing.assert_close(picture.colour, model.render(told).colour.detach())
+
+
 @pytest.fixture
 def cpu(configuration):
     if configuration != "cpu-f64":
@@ -280,6 +310,8 @@ def test_deep_networks_are_those_of_the_papers(kind, field, warp):
                                                                     model.field.warp.network.weights))
     if kind == "hypernerf":
         assert sizes_of(model.field.surface.network) == with_a_skip(6, 64, 9 + 8, 2)
+        small = recipe(kind).model
+        assert found.warp.width / found.slice.width == small.warp.width / small.slice.width == 2
     if kind in ("nerfies", "hypernerf"):
         assert (found.warp.code, found.warp.codes_multiply, found.warp.elastic_scale) == (8, False, 0.03)
 
@@ -351,6 +383,28 @@ def test_the_elastic_loss_is_nothing_for_rigid_motions_and_pulls_what_bends(cpu,
     assert rigid.item() < 1e-20
     still = dataclasses.replace(NERFIES, warp=dataclasses.replace(RIGID, elastic=0.0))
     assert set(prepared(backend, still).losses(pixels, batch, STANDING)) == {"colour"}
+
+
+def test_the_elastic_loss_of_some_samples_is_that_of_all_in_the_mean(cpu, backend, rays):
+    """Over the seeds of many steps; one seed always gives the same, and fewer samples scatter more."""
+    model, told = prepared(backend, TOLD_CODES), given(backend, rays, torch.linspace(0, 1, len(rays)))
+    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
+    samples, weights = pixels.samples, pixels.weights.detach()
+    with torch.no_grad():
+        jacobian = model.field.warp.jacobian(samples.positions, model.told(told.shot, len(told)), samples.ray_index)
+        loss = geman_mcclure(torch.linalg.svdvals(jacobian).log().square().sum(dim=1), TOLD.elastic_scale)
+    exact = TOLD.elastic * float((weights * loss).sum()) / len(told)
+
+    def estimates(every, count=100):
+        model.config = dataclasses.replace(TOLD_CODES, warp=dataclasses.replace(TOLD, elastic_every=every))
+        steps = [dataclasses.replace(STANDING, seeds=Seeds(0, 7919 * number, 0)) for number in range(count)]
+        return np.array([model.losses(pixels, batch, step)["elastic"].item() for step in steps])
+
+    few, many = estimates(every=len(weights) // 8), estimates(every=1)
+    for found in (few, many):
+        assert abs(found.mean() - exact) < 4 * found.std() / len(found) ** 0.5 + 1e-12
+    assert 0 < many.std() < 0.3 * few.std() and few.std() < exact
+    assert np.array_equal(few[:5], estimates(every=len(weights) // 8, count=5))
 
 
 def test_the_elastic_loss_waits_for_the_end_of_the_course(cpu, backend, rays):
@@ -608,7 +662,8 @@ def test_settings_that_make_no_sense_are_refused():
                                  (WARP, {"course": 0.1}, "course"), (RIGID, {"course": 1.0}, "course"),
                                  (RIGID, {"code": 0}, "code"),
                                  (RIGID, {"coarse": 1.0}, "coarse"), (RIGID, {"elastic": -1.0}, "elastic"),
-                                 (RIGID, {"elastic_scale": 0.0}, "elastic-scale"), (RIGID, {"codes": 2**21}, "codes"),
+                                 (RIGID, {"elastic_scale": 0.0}, "elastic-scale"),
+                                 (RIGID, {"elastic_every": 0}, "elastic-every"), (RIGID, {"codes": 2**21}, "codes"),
                                  (RIGID, {"skip": -1}, "skip"), (SLICE, {"dimensions": 0}, "dimensions"),
                                  (SLICE, {"ambient_levels": 0}, "ambient-levels"), (SLICE, {"coarse": 1.0}, "coarse")):
         with pytest.raises(SettingError, match=said):
