@@ -42,7 +42,8 @@ def test_every_field_of_rays_survives_every_model(monkeypatch, kind, encoding, s
         return listen
 
     for field in {type(field) for field in model.fields().values()}:
-        monkeypatch.setattr(field, "density", listening(field.density))
+        for question in ("density", "look"):
+            monkeypatch.setattr(field, question, listening(getattr(field, question)))
     pixels = model.render(rays, standing)
     assert told
     for shot, *_ in told:

@@ -109,10 +109,12 @@ def test_info_of_a_whole_says_how_many_blocks_are_trained_and_misses_no_model(tm
     block = cut.BlockOnDisk(block=Block(centre=(0.0, 0.0, 0.0), radius=1.0), trained=True)
     cut.write_blocks(tmp_path, [block, dataclasses.replace(block, trained=False)])
     run = SimpleNamespace(path=tmp_path, config=RunConfig(training=TrainingConfig(steps=3)),
-                          runtime={"backend": "cpu", "threads": 1})
-    first, second = _run_facts(run)
-    assert first.text.endswith("for 3 steps, on cpu with 1 thread") and first.severity == second.severity == "info"
-    assert second.text == "cut into 2 blocks, of which 1 are trained"
+                          runtime={"backend": "cpu", "threads": 1}, disk=(2_000_000, 0))
+    first, *others = _run_facts(run)
+    assert first.text.endswith("for 3 steps, on cpu with 1 thread")
+    assert [fact.text for fact in others][-2:] == ["cut into 2 blocks, of which 1 are trained",
+                                                   f"{tmp_path} takes 2.0 MB on the disk"]
+    assert {fact.severity for fact in (first, *others)} == {"info"}
 
 
 def test_what_a_file_says_of_blocks_is_read_back(tmp_path):
