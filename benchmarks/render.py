@@ -5,8 +5,9 @@
 RUN is the folder of a training run. The frame is the first test view, by both renderers in turn. Stages are those of
 the PyTorch path: the march, then passes in each of which the rays that go on take their next samples. Each is timed to
 its end, so that their sum is a little above the time of the frame; `other` is the choice of samples, and the
-compositing. The floor of a stage is that of its arrays, read or written once, over the bandwidth of a copy, and of the
-products of its network over the speed of one large product in the type of its weights, both timed in the same process.
+compositing. The floor of a stage is that of its arrays, read or written once, over the bandwidth of a copy, or of the
+products of its network over the speed of one large product in single precision, both timed in the same process; where
+networks are computed in half precision they may be below it.
 """
 
 import argparse

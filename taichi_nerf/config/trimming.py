@@ -19,8 +19,8 @@ class TrimConfig:
     """Part of the pixels, above 0, at most 1: where more than these are left out, the usual error is taken for larger
     from step to step."""
     around: float = 0.67
-    """Part of the pixels, 0 to 1: what errs counts all the same unless in its cell of the photo, of 16 x 16, or in one
-    beside it, more than so many err as much, as who passes by is larger than detail that is hard to learn. 0: it
+    """Part of the pixels, 0 to 0.95: what errs counts all the same unless in its cell of the photo, of 16 x 16, or in
+    one beside it, more than so many err as much, as who passes by is larger than detail that is hard to learn. 0: it
     need not be among others."""
     patch: int = 1
     """Pixels are drawn as squares so many pixels wide, 1 to 64 and no wider than a photo; where it is more than 1, each
@@ -40,4 +40,5 @@ class TrimConfig:
         within(self, 1, 64, "patch")
         above(self, 0, 1, "warm_in")
         within(self, 0, LARGEST, "views")
-        within(self, 0, 1, "around", "top")
+        within(self, 0, 0.95, "around")  # a cell remembers few pixels, beside which one counts that did not err
+        within(self, 0, 1, "top")

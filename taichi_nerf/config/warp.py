@@ -115,7 +115,7 @@ class SliceConfig:
     levels: int = 1
     """Frequencies of the coordinates of a point, of a box with the half side 1: with few the surface bends gently."""
     width: int = 32
-    """Width of the network's hidden layers: half of the warp's, as in the paper."""
+    """Width of the network's hidden layers: half of the warp's default, as in the paper."""
     layers: int = 3
     """Its hidden layers."""
     skip: int | None = None

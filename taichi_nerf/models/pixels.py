@@ -50,7 +50,7 @@ class Pixels:
     weights: Tensor | None = None
     """[K] of the samples, in their order."""
     marched: int = 0
-    """Evaluations of a field, which bound the memory."""
+    """Evaluations of a field, and half of the samples that needed none: what bounds the memory."""
     packed: PackedSamples | None = None
     """The K samples, where they are ragged."""
     rays: Rays | None = None

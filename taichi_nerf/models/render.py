@@ -3,8 +3,6 @@
 P pixels, R rays, S samples, K samples that are visible.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -85,7 +83,7 @@ def _in_passes(field: Field, samples: PackedSamples, directions: Tensor, early_s
         # the samples of the pass, and their density
         start, chosen = compact_samples(following, taken, total)  # [L], [P]
         of_ray = torch.repeat_interleave(_numbers(ray), taken, output_size=total)
-        some = replace(_chosen(samples, chosen, start, taken), ray_index=of_ray)
+        some = _chosen(samples, chosen, start, taken, of_ray)
         known = field.look(some.places, shot, of_ray)  # [P], hidden
         # how far each ray sees, and whether it goes on
         fresh = visible_samples(known[0], some.dt, start, taken, early_stop, passed)  # [L]
@@ -111,8 +109,10 @@ def _numbers(of_rays: Tensor) -> Tensor:
     return torch.arange(len(of_rays), dtype=torch.int32, device=of_rays.device)
 
 
-def _chosen(samples: PackedSamples, index: Tensor, ray_start: Tensor, ray_count: Tensor) -> PackedSamples:
-    """Those numbered `index` [K], packed."""
+def _chosen(samples: PackedSamples, index: Tensor, ray_start: Tensor, ray_count: Tensor,
+            ray_index: Tensor | None = None) -> PackedSamples:
+    """Those numbered `index` [K], packed; their rays may have other numbers now, `ray_index` [K]."""
     return PackedSamples(samples.positions.index_select(0, index), samples.t.index_select(0, index),
-                         samples.dt.index_select(0, index), samples.ray_index.index_select(0, index), ray_start,
+                         samples.dt.index_select(0, index),
+                         samples.ray_index.index_select(0, index) if ray_index is None else ray_index, ray_start,
                          ray_count, None if samples.widths is None else samples.widths.index_select(0, index))

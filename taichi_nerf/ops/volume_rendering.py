@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from taichi_nerf_kernels import volume_rendering as kernels
 
-from ._check import check_rays, check_result, check_tensor
+from ._check import check_in_place, check_rays, check_result, check_tensor
 
 LAST = {"bounded": kernels.BOUNDED, "infinite": kernels.INFINITE, "opaque": kernels.OPAQUE}
 
@@ -85,7 +85,7 @@ def visible_samples(density: Tensor, dt: Tensor, ray_start: Tensor, ray_count: T
     dt = check_tensor("dt", dt, density.shape, like=density)
     ray_start, ray_count = check_rays(ray_start, ray_count, len(density), like=density)
     passed = density.new_zeros(len(ray_start)) if passed is None else passed
-    check_tensor("passed", passed, ray_start.shape, like=density)
+    check_in_place("passed", passed, ray_start.shape, like=density)
     kept_count = torch.empty_like(ray_count)
     kernels.count_visible(density, dt, ray_start, ray_count, _checked_threshold(early_stop), passed, kept_count)
     return kept_count
@@ -97,7 +97,8 @@ def compact_samples(ray_start: Tensor, kept_count: Tensor, kept: int | None = No
     Args:
         ray_start: [R] int32, index of each ray's first sample.
         kept_count: [R] int32, how many of its samples stay.
-        kept: K, the sum of these, where it is known.
+        kept: K, the sum of these, where it is known: no more and no less, which is looked at on a CPU only, and then
+            the counts must be at least 0.
 
     Returns:
         new ray_start [R] int32, the exclusive scan of `kept_count`, which is the new ray_count; and
@@ -112,10 +113,13 @@ def compact_samples(ray_start: Tensor, kept_count: Tensor, kept: int | None = No
     if kept_count.numel() == 0:
         return torch.empty_like(ray_start), torch.empty_like(ray_start)
     end = torch.cumsum(kept_count, 0)
-    if kept is None:
-        least, kept = torch.stack([kept_count.min().long(), end[-1]]).tolist()
+    if kept is None or ray_start.device.type == "cpu":
+        least, total = torch.stack([kept_count.min().long(), end[-1]]).tolist()
         if least < 0:
             raise ValueError(f"kept_count must be at least 0, got {least}")
+        if kept is not None and kept != total:
+            raise ValueError(f"kept must be the sum of kept_count, {total}, got {kept}")
+        kept = total
         check_result(kept)
     new_start = (end - kept_count).int()
     sample_index = torch.empty(kept, dtype=torch.int32, device=ray_start.device)

@@ -58,7 +58,7 @@ def test_the_help_says_what_the_settings_of_trimming_may_be(capsys, monkeypatch)
     entries = re.split(r"^  --", capsys.readouterr().out, flags=re.MULTILINE)
     shown = {entry.split()[0]: " ".join(entry.split()) for entry in entries if entry.startswith("trim.")}
     ranges = {"quantile": "above 0, at most 1", "margin": "1 or more", "most": "above 0, at most 1",
-              "around": "Part of the pixels, 0 to 1", "patch": "1 to 64 and no wider than a photo",
+              "around": "Part of the pixels, 0 to 0.95", "patch": "1 to 64 and no wider than a photo",
               "warm-in": "Above 0, at most 1", "top": "0 to 1", "views": "0 or more"}
     assert shown.keys() == {f"trim.{name}" for name in ranges}
     for name, words in ranges.items():

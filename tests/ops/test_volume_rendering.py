@@ -111,6 +111,11 @@ def test_wrong_arguments_raise_an_error_that_names_them(backend, rng):
     for counts, error in (([5, -1], "at least 0"), ([2**31 - 1, 2**31 - 1], "more than 2\\^31")):
         with pytest.raises(ValueError, match=error):
             compact_samples(start, backend.tensor(counts, torch.int32))
+    with pytest.raises(ValueError, match="passed must be contiguous"):
+        visible_samples(density, dt, start, count, passed=torch.zeros_like(density[:4])[::2])
+    if start.device.type == "cpu":
+        with pytest.raises(ValueError, match="kept must be the sum of kept_count, 8, got 9"):
+            compact_samples(start, count, 9)
 
 
 @pytest.mark.parametrize("wrong", [[-2**31, 0], [0, 6], [2**31 - 1, 0]])
