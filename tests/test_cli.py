@@ -1050,10 +1050,21 @@ def test_what_only_resume_needs_may_be_deleted_and_resume_then_begins_nothing_an
     assert (folder / "model.safetensors").read_bytes() == before
 
 
-def test_a_training_says_what_it_leaves_for_resume_alone_where_that_is_much(monkeypatch, tmp_path):
-    folder = RunFolder(tmp_path, None, {}, {})
-    monkeypatch.setattr(RunFolder, "disk", (1_690_000_000, 1_260_000_000))
-    assert disk_words(folder) == (
+@pytest.mark.slow
+@pytest.mark.parametrize("much, said", [(0, 1), (math.inf, 0)])
+def test_a_training_says_what_it_leaves_for_resume_alone_where_that_is_much(run, tmp_path, monkeypatch, capsys, much,
+                                                                            said):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    monkeypatch.setattr("taichi_nerf.cli.trained.MUCH", much)
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", str(folder), "--steps", "9"]) == 0
+    err = capsys.readouterr().err
+    assert err.count(f"{folder} takes ") == err.count("training_state.safetensors: it may be deleted") == said
+
+
+def test_what_a_run_takes_on_the_disk_is_said_in_words(tmp_path):
+    assert disk_words(RunFolder(tmp_path, None, {}, {}), (1_690_000_000, 1_260_000_000)) == (
         f"{tmp_path} takes 1.7 GB on the disk, of which 1.3 GB are training_state.safetensors: it may be deleted when "
         "nobody goes on with train --resume, which alone needs it")
 

@@ -45,7 +45,7 @@ from .arguments import options_of, with_section
 from .blocks import Share, train_blocks
 from .options import MOST_FRAMES, STARTED, Backend, Common, at_once, option_for
 from .stop import Stop
-from .trained import disk_words
+from .trained import tell_disk
 from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
 MOST_BLOCKS = 1000
-MUCH = 2e8  # bytes for --resume alone, of which a run says at its end how they can be had back
 SWITCHES = {"training.depth.weight", "training.depth.of", "training.refine.poses", "training.refine.lenses",
             "training.exposure.learned"}  # that say whether the others of their part count
 FREE_ON_RESUME = {
@@ -324,6 +323,8 @@ def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", s
     try:
         with trainer.averaged():
             _finish(command, run, scene, trainer, shown)
+            if share is None and trainer.team.first:
+                tell_disk(run)
             shown.until_nobody_looks()
     except KeyboardInterrupt:
         if share is not None:  # of a whole, whose other blocks may be missing: who trains them says so
@@ -583,8 +584,6 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
     if run.config.orbit_frames > 0:
         _film(run, scene, trainer, run.config.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
-    if trainer.team.first and run.disk[1] > MUCH:
-        say(disk_words(run))
 
 
 def _map_lights(run: "RunFolder", scene: "Scene", trainer: "Trainer"):

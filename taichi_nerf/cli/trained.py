@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..config import preset_of, system_of
+from ..output import say
 from .options import option_for
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from ..training.folder import RunFolder
 
 MOST_SETTINGS = 12  # that are listed
+MUCH = 2e8  # bytes for --resume alone, of which a run says at its end how they can be had back
 SAID_APART = {"scene.downscale", "scene.scales", "scene.perturb", "training.gradients", "training.robust",
               "training.refine.poses", "training.refine.lenses", "training.exposure.learned"}
 ENCODINGS = {"hash": "a hash grid", "positional": "a deep network"}
@@ -30,11 +32,27 @@ def trained_words(run: "RunFolder") -> list[str]:
     ]
 
 
-def disk_words(run: "RunFolder") -> str:
+def tell_disk(run: "RunFolder"):
+    """Say at its end what a training leaves, where much of it is for --resume alone."""
+    disk = disk_of(run)
+    if disk[1] > MUCH:
+        say(disk_words(run, disk))
+
+
+def disk_of(run: "RunFolder") -> tuple[int, int]:
+    """As of `RunFolder.disk`: blocks that are not trained go on from their state."""
+    from ..training.blocks import read_blocks
+    from ..training.folder import is_cut
+
+    blocks = read_blocks(run.path) if is_cut(run.path) else []
+    return run.disk([number for number, each in enumerate(blocks) if not each.trained])
+
+
+def disk_words(run: "RunFolder", disk: tuple[int, int]) -> str:
     """What its folder takes on the disk, and what of that can be had back."""
     from ..training.files import STATE_FILE
 
-    total, state = run.disk
+    total, state = disk
     words = f"{run.path} takes {_megabytes(total)} on the disk"
     if state == 0:
         return words
