@@ -34,9 +34,19 @@ from taichi_nerf.cli.meant import OTHERS_CALL_IT, meant
 from taichi_nerf.cli.render import _panorama
 from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _name_strangers, _Reporter, _tell_idle
-from taichi_nerf.cli.trained import disk_words
+from taichi_nerf.cli.trained import disk_words, trained_words
 from taichi_nerf.cli.view import _wait_for_model
-from taichi_nerf.config import SYSTEMS, DepthConfig, few_view_settings, flattened
+from taichi_nerf.config import (
+    SYSTEMS,
+    DepthConfig,
+    RangeConfig,
+    RunConfig,
+    SceneConfig,
+    TrainingConfig,
+    few_view_settings,
+    flattened,
+    recipe,
+)
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.photometry import Light
@@ -1886,6 +1896,18 @@ def test_info_says_what_a_run_was_trained_with(begun, tmp_path, capsys):
     assert "--seed 7, --batch.samples 512" in others and "--robust" not in others and "downscale" not in others
     assert "train: 6 images of 9 x 9 pixels" in said
     assert "the model works in the model box, +-0.5, by an occupancy grid of 1 cascade, from" in said
+
+
+@pytest.mark.parametrize("kind, change, said", [
+    ("mip-nerf-360", {"contraction": False}, "--model.contraction False"),  # which has no --no
+    ("mip-nerf-360", {"single_jitter": False}, "--model.no-single-jitter"),
+    ("nerf", {"range": RangeConfig(near=0.5, far=3.0)}, "--model.range.near 0.5, --model.range.far 3")])
+def test_settings_that_are_not_the_presets_are_said_as_they_are_given(tmp_path, kind, change, said):
+    found = recipe(kind)
+    config = RunConfig(scene=SceneConfig(path="lego"), model=dataclasses.replace(found.model, **change),
+                       training=TrainingConfig(batch=found.batch, optimiser=found.optimiser, steps=3))
+    *_, others = trained_words(RunFolder(tmp_path, config, {}, {"backend": "cpu", "threads": 1}))
+    assert others.startswith(f"settings other than its preset's: {said}; all are in ")
 
 
 @pytest.mark.parametrize("options, message", [

@@ -1,6 +1,7 @@
 """What a run was trained with, in sentences."""
 
-from typing import TYPE_CHECKING
+from functools import reduce
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from ..config import preset_of, system_of
 from ..output import say
@@ -115,16 +116,23 @@ def _others(run: "RunFolder") -> list[str]:
     others = {name: value for name, value in (found[1] if found else {}).items() if name not in SAID_APART}
     if not others:
         return []
-    words = [_as_option(name, value) for name, value in others.items()][:MOST_SETTINGS]
+    words = [_as_option(run.config, name, value) for name, value in others.items()][:MOST_SETTINGS]
     more = f" and {len(others) - MOST_SETTINGS} more" if len(others) > MOST_SETTINGS else ""
     return [f"settings other than its preset's: {', '.join(words)}{more}; all are in {run.path / 'config.json'}"]
 
 
-def _as_option(name: str, value: object) -> str:
-    """A setting as it is given."""
+def _as_option(config: "RunConfig", name: str, value: object) -> str:
+    """A setting of `config` as it is given."""
     option = option_for(name)
-    if isinstance(value, bool):
+    if isinstance(value, bool) and not _may_be_none(config, name):
         section, dot, last = option.removeprefix("--").rpartition(".")
         return option if value else f"--{section}{dot}no-{last}"
     values = value if isinstance(value, tuple) else (value,)
     return " ".join([option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)])
+
+
+def _may_be_none(config: "RunConfig", name: str) -> bool:
+    """Whether a setting may be left open, so that its option takes a word: one that is just on or off has --no."""
+    *sections, last = name.split(".")
+    owner = type(reduce(getattr, sections, config))
+    return type(None) in get_args(get_type_hints(owner)[last])
