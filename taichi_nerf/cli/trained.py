@@ -15,7 +15,7 @@ MOST_SETTINGS = 12  # that are listed
 MUCH = 2e8  # bytes for --resume alone, of which a run says at its end how they can be had back
 SAID_APART = {"scene.downscale", "scene.scales", "scene.perturb", "training.gradients", "training.robust",
               "training.refine.poses", "training.refine.lenses", "training.exposure.learned"}
-ENCODINGS = {"hash": "a hash grid", "positional": "a deep network"}
+ENCODING_WORDS = {"hash": "a hash grid", "positional": "a deep network"}
 
 
 def trained_words(run: "RunFolder") -> list[str]:
@@ -72,7 +72,7 @@ def _variant(run: "RunFolder") -> list[str]:
     if found is None:
         return []
     encoding = config.model.encoding
-    by = f", encoding {encoding} ({ENCODINGS[encoding]})" if encoding is not None else ""
+    by = f", encoding {encoding} ({ENCODING_WORDS[encoding]})" if encoding is not None else ""
     return [f"preset {found[0]}{by}{_gradients(run)}"]
 
 
