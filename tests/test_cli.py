@@ -1928,6 +1928,23 @@ def test_what_poses_sizes_and_times_tell_is_refused_before_images_are_decoded(sc
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("options, expected", [
+    ("", (False, 6)), ("--block 0 0 0 9", (True, 6)), ("--scales 2", (True, 12))])
+def test_what_a_scene_can_be_trained_as_is_asked_once(begun, monkeypatch, options, expected):
+    """Before its images are decoded, but for views that are made of decoded ones."""
+    asked, module = [], sys.modules["taichi_nerf.cli.train"]
+    check = module._check
+
+    def asks(command, config, scene):
+        images = scene.splits["train"].images
+        asked.append((bool(images.pixels.any()), len(images)))
+        check(command, config, scene)
+
+    monkeypatch.setattr(module, "_check", asks)
+    begun(*options.split())
+    assert asked == [expected]
+
+
 def test_other_photos_than_those_of_a_run_are_told_by_their_names(begun, scene_folder, tmp_path, monkeypatch, capsys):
     begun()
     (folder,) = tmp_path.iterdir()

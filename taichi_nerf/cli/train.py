@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -419,10 +418,17 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     there = command.output is not None and command.output.is_dir()  # and as good as empty
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     config = dataclasses.replace(config, training=with_budget(config.training))
+    checked = []
+
+    def check(undecoded: "Scene"):
+        _check(command, config, undecoded)
+        checked.append(undecoded)
+
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
-        scene = load_training_scene(config.scene, on_image=line.decoded, check=partial(_check, command, config))
-    _check(command, config, scene)
+        scene = load_training_scene(config.scene, on_image=line.decoded, check=check)
+    if not checked:  # it is computed, of --scales or a --block
+        _check(command, config, scene)
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
