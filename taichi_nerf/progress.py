@@ -1,5 +1,6 @@
 """How far a long task is: a live line on a terminal, else a line now and then. All of it goes to stderr."""
 
+import math
 import sys
 import time
 
@@ -65,9 +66,12 @@ class Progress:
         self.show(done / total, ", ".join([f"{done} of {total} {what}", *([self.left(done / total)] if done else [])]))
 
     def part(self, done: float, total: int):
-        """Of `total` views so many are done, the last one in part, which is said if it takes long."""
+        """Of `total` views so many are done, the last one in part, which is said if it takes long; `count` says the end
+        of one."""
+        if done == int(done) or done >= total:
+            return
         if time.monotonic() - self._began >= (LIVE_SECONDS if self._live is not None else EVERY_SECONDS):
-            self.show(done / total, f"view {min(int(done) + 1, total)} of {total}, {self.left(done / total)}")
+            self.show(done / total, f"view {math.ceil(done)} of {total}, {self.left(done / total)}")
 
     def images(self, done: int, total: int):
         """`done` of `total` images are done."""

@@ -34,9 +34,19 @@ from taichi_nerf.cli.meant import OTHERS_CALL_IT, meant
 from taichi_nerf.cli.render import _panorama
 from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _name_strangers, _Reporter, _tell_idle
-from taichi_nerf.cli.trained import disk_words
+from taichi_nerf.cli.trained import disk_words, trained_words
 from taichi_nerf.cli.view import _wait_for_model
-from taichi_nerf.config import SYSTEMS, DepthConfig, few_view_settings, flattened
+from taichi_nerf.config import (
+    SYSTEMS,
+    DepthConfig,
+    RangeConfig,
+    RunConfig,
+    SceneConfig,
+    TrainingConfig,
+    few_view_settings,
+    flattened,
+    recipe,
+)
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.photometry import Light
@@ -1050,10 +1060,21 @@ def test_what_only_resume_needs_may_be_deleted_and_resume_then_begins_nothing_an
     assert (folder / "model.safetensors").read_bytes() == before
 
 
-def test_a_training_says_what_it_leaves_for_resume_alone_where_that_is_much(monkeypatch, tmp_path):
-    folder = RunFolder(tmp_path, None, {}, {})
-    monkeypatch.setattr(RunFolder, "disk", (1_690_000_000, 1_260_000_000))
-    assert disk_words(folder) == (
+@pytest.mark.slow
+@pytest.mark.parametrize("much, said", [(0, 1), (math.inf, 0)])
+def test_a_training_says_what_it_leaves_for_resume_alone_where_that_is_much(run, tmp_path, monkeypatch, capsys, much,
+                                                                            said):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    monkeypatch.setattr("taichi_nerf.cli.trained.MUCH", much)
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", str(folder), "--steps", "9"]) == 0
+    err = capsys.readouterr().err
+    assert err.count(f"{folder} takes ") == err.count("training_state.safetensors: it may be deleted") == said
+
+
+def test_what_a_run_takes_on_the_disk_is_said_in_words(tmp_path):
+    assert disk_words(RunFolder(tmp_path, None, {}, {}), (1_690_000_000, 1_260_000_000)) == (
         f"{tmp_path} takes 1.7 GB on the disk, of which 1.3 GB are training_state.safetensors: it may be deleted when "
         "nobody goes on with train --resume, which alone needs it")
 
@@ -1877,6 +1898,18 @@ def test_info_says_what_a_run_was_trained_with(begun, tmp_path, capsys):
     assert "the model works in the model box, +-0.5, by an occupancy grid of 1 cascade, from" in said
 
 
+@pytest.mark.parametrize("kind, change, said", [
+    ("mip-nerf-360", {"contraction": False}, "--model.contraction False"),  # which has no --no
+    ("mip-nerf-360", {"single_jitter": False}, "--model.no-single-jitter"),
+    ("nerf", {"range": RangeConfig(near=0.5, far=3.0)}, "--model.range.near 0.5, --model.range.far 3")])
+def test_settings_that_are_not_the_presets_are_said_as_they_are_given(tmp_path, kind, change, said):
+    found = recipe(kind)
+    config = RunConfig(scene=SceneConfig(path="lego"), model=dataclasses.replace(found.model, **change),
+                       training=TrainingConfig(batch=found.batch, optimiser=found.optimiser, steps=3))
+    *_, others = trained_words(RunFolder(tmp_path, config, {}, {"backend": "cpu", "threads": 1}))
+    assert others.startswith(f"settings other than its preset's: {said}; all are in ")
+
+
 @pytest.mark.parametrize("options, message", [
     ("--model t-nerf", "no image of still has a time"),
     ("--robust --trim.patch 32", "--trim.patch is 32, and an image of still has 18 x 18 pixels"),
@@ -1893,6 +1926,23 @@ def test_what_poses_sizes_and_times_tell_is_refused_before_images_are_decoded(sc
     monkeypatch.setattr("taichi_nerf.data.splits.read_images", decoded)
     assert message in refused(capsys, "train", scene_folder, *options.split(), "-o", tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options, expected", [
+    ("", (False, 6)), ("--block 0 0 0 9", (True, 6)), ("--scales 2", (True, 12))])
+def test_what_a_scene_can_be_trained_as_is_asked_once(begun, monkeypatch, options, expected):
+    """Before its images are decoded, but for views that are made of decoded ones."""
+    asked, module = [], sys.modules["taichi_nerf.cli.train"]
+    check = module._check
+
+    def asks(command, config, scene):
+        images = scene.splits["train"].images
+        asked.append((bool(images.pixels.any()), len(images)))
+        check(command, config, scene)
+
+    monkeypatch.setattr(module, "_check", asks)
+    begun(*options.split())
+    assert asked == [expected]
 
 
 def test_other_photos_than_those_of_a_run_are_told_by_their_names(begun, scene_folder, tmp_path, monkeypatch, capsys):

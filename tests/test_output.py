@@ -115,11 +115,16 @@ def test_a_view_that_takes_long_says_how_far_it_is_and_what_is_left(monkeypatch,
         line.part(0.5, 4)
         line.part(0.6, 4)  # too soon
         now[0] += 12
+        line.part(1.0, 4)  # which count says
         line.count(1, 4)
-        now[0] += 96
+        now[0] += 12
+        line.part(1.5, 4)
+        now[0] += 84
+        line.part(4.0, 4)
         line.count(4, 4)
     assert capsys.readouterr().err.splitlines() == [
         "evaluating: 12 %, view 1 of 4, 1:24 left", "evaluating: 25 %, 1 of 4 views, 1:12 left",
+        "evaluating: 38 %, view 2 of 4, 1:00 left",
         "evaluating: 100 %, 4 of 4 views, 2:00 in all"]
 
 

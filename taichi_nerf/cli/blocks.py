@@ -10,6 +10,7 @@ from ..config import SettingError
 from ..errors import UserError
 from ..output import quoted, result, say, speak
 from ..progress import Progress
+from .trained import tell_disk
 
 if TYPE_CHECKING:
     from ..data.blocks import Block
@@ -137,6 +138,7 @@ def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDi
     with writing(path):
         if (path / CONFIG_FILE).is_file():
             own = RunFolder.open(path)
+            own.check_resumable()
             own.config = replace(own.config, training=replace(
                 own.config.training, steps=run.config.training.steps, seconds=run.config.training.seconds))
             return trained(own, own.placed(part), True, share)
@@ -172,6 +174,7 @@ def _finish(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
             orbit.orbit_video(model, around, run.path / "orbit.mp4", plan, background=background, on_view=line.count,
                               on_part=line.part)
     result(f"{run.path}: trained {len(blocks)} blocks, {about['steps']} steps in {about['seconds']:.1f} s")
+    tell_disk(run)
 
 
 def _match(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):

@@ -11,7 +11,7 @@ from ..config import Orientation, SceneConfig, SceneFormat, SettingError
 from ..errors import UserError
 from ..output import result, result_json
 from .options import Common, make_folder
-from .trained import disk_words, trained_words
+from .trained import disk_of, disk_words, trained_words
 
 if TYPE_CHECKING:
     from ..data.inspect import Finding
@@ -167,7 +167,7 @@ def _run_facts(run: "RunFolder") -> "list[Finding]":
         if not is_cut(run.path):  # whose models are those of its blocks
             about = checkpoint.describe(run.path)["about"]
             facts.append(f"the model has had {about['steps']} steps in {about['seconds']:.1f} s")
-        facts.append(disk_words(run))
+        facts.append(disk_words(run, disk_of(run)))
         if (run.path / METRICS_FILE).is_file():
             scores = checked_scores(read_json(run.path / METRICS_FILE), str(run.path / METRICS_FILE))
             facts.append(f"scores: {means(scores)} over {scores['images']} images")

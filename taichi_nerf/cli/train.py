@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,7 +44,7 @@ from .arguments import options_of, with_section
 from .blocks import Share, train_blocks
 from .options import MOST_FRAMES, STARTED, Backend, Common, at_once, option_for
 from .stop import Stop
-from .trained import disk_words
+from .trained import tell_disk
 from .viewing import Shown, check_port, nobody, require_viewer, shown_training
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
 MOST_BLOCKS = 1000
-MUCH = 2e8  # bytes for --resume alone, of which a run says at its end how they can be had back
 SWITCHES = {"training.depth.weight", "training.depth.of", "training.refine.poses", "training.refine.lenses",
             "training.exposure.learned"}  # that say whether the others of their part count
 FREE_ON_RESUME = {
@@ -324,6 +322,8 @@ def _run(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer", s
     try:
         with trainer.averaged():
             _finish(command, run, scene, trainer, shown)
+            if share is None and trainer.team.first:
+                tell_disk(run)
             shown.until_nobody_looks()
     except KeyboardInterrupt:
         if share is not None:  # of a whole, whose other blocks may be missing: who trains them says so
@@ -418,10 +418,17 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     there = command.output is not None and command.output.is_dir()  # and as good as empty
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     config = dataclasses.replace(config, training=with_budget(config.training))
+    checked = []
+
+    def check(undecoded: "Scene"):
+        _check(command, config, undecoded)
+        checked.append(undecoded)
+
     with Progress("loading") as line:
         line.wait(config.scene.path or "the built-in scene")
-        scene = load_training_scene(config.scene, on_image=line.decoded, check=partial(_check, command, config))
-    _check(command, config, scene)
+        scene = load_training_scene(config.scene, on_image=line.decoded, check=check)
+    if not checked:  # it is computed, of --scales or a --block
+        _check(command, config, scene)
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
@@ -583,8 +590,6 @@ def _finish(command: Train, run: "RunFolder", scene: "Scene", trainer: "Trainer"
     if run.config.orbit_frames > 0:
         _film(run, scene, trainer, run.config.orbit_frames, shown)
     result(f"{run.path}: trained {trainer.steps_done} steps in {trainer.seconds:.1f} s")
-    if trainer.team.first and run.disk[1] > MUCH:
-        say(disk_words(run))
 
 
 def _map_lights(run: "RunFolder", scene: "Scene", trainer: "Trainer"):

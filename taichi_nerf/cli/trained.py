@@ -1,8 +1,10 @@
 """What a run was trained with, in sentences."""
 
-from typing import TYPE_CHECKING
+from functools import reduce
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from ..config import preset_of, system_of
+from ..output import say
 from .options import option_for
 
 if TYPE_CHECKING:
@@ -10,9 +12,10 @@ if TYPE_CHECKING:
     from ..training.folder import RunFolder
 
 MOST_SETTINGS = 12  # that are listed
+MUCH = 2e8  # bytes for --resume alone, of which a run says at its end how they can be had back
 SAID_APART = {"scene.downscale", "scene.scales", "scene.perturb", "training.gradients", "training.robust",
               "training.refine.poses", "training.refine.lenses", "training.exposure.learned"}
-ENCODINGS = {"hash": "a hash grid", "positional": "a deep network"}
+ENCODING_WORDS = {"hash": "a hash grid", "positional": "a deep network"}
 
 
 def trained_words(run: "RunFolder") -> list[str]:
@@ -30,11 +33,27 @@ def trained_words(run: "RunFolder") -> list[str]:
     ]
 
 
-def disk_words(run: "RunFolder") -> str:
+def tell_disk(run: "RunFolder"):
+    """Say at its end what a training leaves, where much of it is for --resume alone."""
+    disk = disk_of(run)
+    if disk[1] > MUCH:
+        say(disk_words(run, disk))
+
+
+def disk_of(run: "RunFolder") -> tuple[int, int]:
+    """As of `RunFolder.disk`: blocks that are not trained go on from their state."""
+    from ..training.blocks import read_blocks
+    from ..training.folder import is_cut
+
+    blocks = read_blocks(run.path) if is_cut(run.path) else []
+    return run.disk([number for number, each in enumerate(blocks) if not each.trained])
+
+
+def disk_words(run: "RunFolder", disk: tuple[int, int]) -> str:
     """What its folder takes on the disk, and what of that can be had back."""
     from ..training.files import STATE_FILE
 
-    total, state = run.disk
+    total, state = disk
     words = f"{run.path} takes {_megabytes(total)} on the disk"
     if state == 0:
         return words
@@ -53,7 +72,7 @@ def _variant(run: "RunFolder") -> list[str]:
     if found is None:
         return []
     encoding = config.model.encoding
-    by = f", encoding {encoding} ({ENCODINGS[encoding]})" if encoding is not None else ""
+    by = f", encoding {encoding} ({ENCODING_WORDS[encoding]})" if encoding is not None else ""
     return [f"preset {found[0]}{by}{_gradients(run)}"]
 
 
@@ -97,16 +116,23 @@ def _others(run: "RunFolder") -> list[str]:
     others = {name: value for name, value in (found[1] if found else {}).items() if name not in SAID_APART}
     if not others:
         return []
-    words = [_as_option(name, value) for name, value in others.items()][:MOST_SETTINGS]
+    words = [_as_option(run.config, name, value) for name, value in others.items()][:MOST_SETTINGS]
     more = f" and {len(others) - MOST_SETTINGS} more" if len(others) > MOST_SETTINGS else ""
     return [f"settings other than its preset's: {', '.join(words)}{more}; all are in {run.path / 'config.json'}"]
 
 
-def _as_option(name: str, value: object) -> str:
-    """A setting as it is given."""
+def _as_option(config: "RunConfig", name: str, value: object) -> str:
+    """A setting of `config` as it is given."""
     option = option_for(name)
-    if isinstance(value, bool):
+    if isinstance(value, bool) and not _may_be_none(config, name):
         section, dot, last = option.removeprefix("--").rpartition(".")
         return option if value else f"--{section}{dot}no-{last}"
     values = value if isinstance(value, tuple) else (value,)
     return " ".join([option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)])
+
+
+def _may_be_none(config: "RunConfig", name: str) -> bool:
+    """Whether a setting may be left open, so that its option takes a word: one that is just on or off has --no."""
+    *sections, last = name.split(".")
+    owner = type(reduce(getattr, sections, config))
+    return type(None) in get_args(get_type_hints(owner)[last])

@@ -10,6 +10,8 @@ __all__ = ["preset_of"]
 
 WITHOUT = {"training.steps", "training.seconds", "orbit_frames", "few_views", "appearance", "scene.path"}
 OF_LIGHT = {"model.appearance", "training.exposure.learned"}  # what --appearance sets
+SETTLED = {"model.field.hash_grid.max_resolution", "model.widths", "model.boxes", "training.depth.weight",
+           "training.depth.final", "training.depth.of"}  # by the scene, where a preset has None, or nothing of several
 PARTS = {  # of a training: whether the settings of each count
     "trim": lambda training: training.robust,
     "refine": lambda training: training.refine.active,
@@ -25,8 +27,8 @@ def preset_of(run: RunConfig) -> tuple[Preset, dict[str, object]] | None:
     without the scene's path and the budget, what --few-views and --appearance set, and what is of a part of the
     training that is off.
 
-    What a preset leaves open (None, or nothing of several) is settled by the scene, and no difference. None where the
-    system has no preset of this encoding.
+    What a preset leaves to the scene, of SETTLED, is no difference. None where the system has no preset of this
+    encoding.
     """
     without = WITHOUT | (set(few_view_settings(run)) if run.few_views else set())
     without |= OF_LIGHT if run.appearance is not None else set()
@@ -45,6 +47,5 @@ def preset_of(run: RunConfig) -> tuple[Preset, dict[str, object]] | None:
 
 
 def _differs(name: str, value: object, plain: object) -> bool:
-    """Whether a setting is not the `plain` one of a preset, which leaves open what of a scene or a model it does not
-    say."""
-    return value != plain and (name.startswith("scene.") or plain not in (None, ()))
+    """Whether a setting is not the `plain` one of a preset, which may leave it to the scene."""
+    return value != plain and (name not in SETTLED or plain not in (None, ()))

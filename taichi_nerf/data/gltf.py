@@ -26,16 +26,19 @@ def transmissions(path: Path) -> dict[str | None, float]:
 
 def senseless_transmissions(path: Path) -> list[str]:
     """What a file states as a transmissionFactor and is no number in [0, 1], in sentences."""
-    return [f"the transmissionFactor of its material {short(name)} is {short(factor)}, not a number from 0 to 1: it "
-            "counts as 0, which lets no light pass" for name, factor in _stated(path) if not _is_share(factor)]
+    return [f"the transmissionFactor of its material {'without a name' if name is None else short(name)} is "
+            f"{short(factor)}, not a number from 0 to 1: it counts as 0, which lets no light pass"
+            for name, factor in _stated(path) if not _is_share(factor)]
 
 
 def _stated(path: Path) -> list[tuple[str | None, object]]:
-    """The name of each material and its transmissionFactor, whatever that is; none of a file that is damaged."""
+    """The name of each material and its transmissionFactor, whatever that is; none of a file that is damaged, nor of a
+    material whose name is neither text nor left out."""
     try:
         materials = _header(path.read_bytes()).get("materials", [])
         stated = [(each.get("name"), each.get("extensions", {}).get(TRANSMISSION, {})) for each in materials]
-        return [(name, extension.get("transmissionFactor", 0.0)) for name, extension in stated]
+        return [(name, extension.get("transmissionFactor", 0.0)) for name, extension in stated
+                if isinstance(name, str | None)]
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, struct.error):
         return []
 

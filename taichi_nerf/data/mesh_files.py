@@ -109,13 +109,17 @@ def not_followed(path: Path | str) -> list[str]:
         return []
     from trimesh.resolvers import FilePathResolver
 
-    named = re.search(rb"^[ \t]*mtllib[ \t]+(.*)$", path.read_bytes(), re.MULTILINE)
+    named = re.search(rb"^[ \t]*mtllib[ \t]+(\S.*)$", path.read_bytes(), re.MULTILINE)
     if named is None:
         return []
     name = named[1].decode(errors="replace").strip()
+    words = name.split()
     try:
         FilePathResolver(str(path)).get(name)
     except (OSError, ValueError):
+        if len(words) > 1 and all(word.lower().endswith(".mtl") for word in words):
+            return [f"several files of its materials, {short(name)}, are named at once, which are not read: put them "
+                    "into one, or it has no colours but those of its corners"]
         return [f"the file of its materials, {short(name)}, is not in its folder: put it there, or it has no "
                 "colours but those of its corners"]
     return []
@@ -150,7 +154,8 @@ def glass_of(part, passing: Mapping[str | None, float]) -> Glass | None:
     """
     material = getattr(part.visual, "material", None)
     blended = getattr(material, "alphaMode", None) == "BLEND"
-    passed = passing.get(getattr(material, "name", None), 0.0)
+    name = getattr(material, "name", None)  # of a file: it may be anything
+    passed = passing.get(name, 0.0) if isinstance(name, str | None) else 0.0
     if not blended and passed == 0:
         return None
     factor = getattr(material, "baseColorFactor", None) if blended else None

@@ -25,7 +25,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -150,11 +150,13 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         return (self.path / STATE_FILE).is_file()
 
-    @property
-    def disk(self) -> tuple[int, int]:
-        """Bytes of all that lies in it, and of them those that --resume alone needs; of a run of blocks with theirs."""
-        sizes = [(file.name, _size(file)) for file in self.path.rglob("*")]
-        return sum(size for _, size in sizes), sum(size for name, size in sizes if name == STATE_FILE)
+    def disk(self, untrained: Sequence[int] = ()) -> tuple[int, int]:
+        """Bytes of all that lies in it, and of them those that may be deleted once nobody goes on with it; of a run of
+        blocks with theirs, but for the state of the `untrained` ones."""
+        kept = {block_folder(self.path, number) for number in untrained}
+        sizes = [(file, _size(file)) for file in self.path.rglob("*")]
+        state = sum(size for file, size in sizes if file.name == STATE_FILE and file.parent not in kept)
+        return sum(size for _, size in sizes), state
 
     @property
     def awaits_model(self) -> bool:

@@ -207,8 +207,9 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
 def has_explicit_steps(model: ModelConfig, config: TrainingConfig, exchanges: bool = True) -> bool:
     """Whether the steps of `config` get their gradients by a resident step, and not by autograd; `exchanges`: as of
     `can_exchange`."""
-    chosen = exchanges and why_not_resident(model, config) is None
-    return config.gradients == "explicit" or (config.gradients == "auto" and chosen)
+    if config.gradients == "auto":
+        return exchanges and why_not_resident(model, config) is None
+    return config.gradients == "explicit"
 
 
 def can_exchange(team: Team) -> bool:

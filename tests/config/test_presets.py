@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from taichi_nerf.config import (
@@ -9,6 +10,7 @@ from taichi_nerf.config import (
     PRESETS,
     SYSTEMS,
     DepthConfig,
+    RangeConfig,
     RefineConfig,
     RunConfig,
     SceneConfig,
@@ -48,6 +50,30 @@ def test_what_is_set_otherwise_is_said_and_does_not_change_the_preset():
     assert preset_of(run) == ("paper", {
         "scene.downscale": 4, "scene.test_every": 2, "training.seed": 3, "training.batch.samples": 512,
         "training.batch.max_rays": 99})
+
+
+@pytest.mark.parametrize("kind, change, said", [
+    ("mip-nerf-360", {"contraction": False}, {"model.contraction": False}),
+    ("mip-nerf-360", {"shared_proposal": False, "proposal_levels": (3, 5)}, {
+        "model.shared_proposal": False, "model.proposal_levels": (3, 5)}),
+    ("nerf", {"range": RangeConfig(near=0.5, far=3.0)}, {"model.range.near": 0.5, "model.range.far": 3.0}),
+    ("nerf", {"density_noise": 1.0}, {"model.density_noise": 1.0}),
+])
+def test_what_a_preset_has_no_value_for_is_said_where_it_is_set(kind, change, said):
+    encoding = "hash" if "proposal_levels" in change else None
+    run = run_of(kind, encoding=encoding)
+    assert preset_of(dataclasses.replace(run, model=dataclasses.replace(run.model, **change))) == ("small", said)
+
+
+def test_only_what_the_scene_settles_is_left_out():
+    run = run_of()
+    clipped = dataclasses.replace(run.training, optimiser=dataclasses.replace(run.training.optimiser, clip_norm=1.0))
+    assert preset_of(dataclasses.replace(run, training=clipped)) == ("small", {"training.optimiser.clip_norm": 1.0})
+    run = run_of("regions")
+    boxes = np.array([[[-1.0] * 3, [0.0] * 3], [[0.0] * 3, [1.0] * 3]])
+    model = dataclasses.replace(run.model, count=2)
+    without, settled = (preset_of(dataclasses.replace(run, model=each)) for each in (model, model.at(boxes)))
+    assert settled == without
 
 
 def test_what_a_flag_set_and_what_does_not_count_is_left_out():

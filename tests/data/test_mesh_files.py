@@ -2,13 +2,14 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from taichi_nerf.data.gltf import transmissions
-from taichi_nerf.data.mesh_files import GREY, not_followed, read_mesh
+from taichi_nerf.data.mesh_files import GREY, Glass, glass_of, not_followed, read_mesh
 from taichi_nerf.errors import UserError
 
 trimesh = pytest.importorskip("trimesh")
@@ -141,6 +142,31 @@ def test_one_transmission_that_makes_no_sense_leaves_the_others(tmp_path):
               for name, factor in (("a", "much"), ("b", 0.5), ("c", 0))]
     (tmp_path / "a.gltf").write_text(json.dumps({"materials": [*stated, {"name": "d"}]}))
     assert transmissions(tmp_path / "a.gltf") == {"b": 0.5} and len(not_followed(tmp_path / "a.gltf")) == 1
+
+
+def test_a_material_may_have_no_name_and_one_that_is_no_text_lets_nothing_pass(tmp_path):
+    path = tmp_path / "a.gltf"
+    for name, expected in ((None, {None: 0.5}), (["a"], {}), ({"a": 1}, {}), (3, {})):
+        stated = {"name": name, "extensions": {"KHR_materials_transmission": {"transmissionFactor": 0.5}}}
+        path.write_text(json.dumps({"materials": [stated]}))
+        assert transmissions(path) == expected
+        part = SimpleNamespace(visual=SimpleNamespace(material=SimpleNamespace(name=name)))
+        assert glass_of(part, transmissions(path)) == (Glass(opacity=0.5, tinted=0.5) if name is None else None)
+    path.write_text('{"materials": [{"extensions": {"KHR_materials_transmission": {"transmissionFactor": 3}}}]}')
+    (said,) = not_followed(path)
+    assert said.startswith("the transmissionFactor of its material without a name is 3, not a number from 0 to 1")
+
+
+def test_an_obj_of_several_files_of_materials_says_that_they_are_not_read(tmp_path):
+    lines = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+    for name in ("a.mtl", "b.mtl"):
+        (tmp_path / name).write_text("newmtl a\n")
+    (tmp_path / "m.obj").write_text(f"mtllib a.mtl b.mtl\n{lines}")
+    (said,) = not_followed(tmp_path / "m.obj")
+    assert said.startswith('several files of its materials, "a.mtl b.mtl", are named at once, which are not read: put')
+    for empty in ("mtllib", "mtllib ", "mtllib \t\r"):
+        (tmp_path / "m.obj").write_text(f"{empty}\n{lines}")
+        assert not_followed(tmp_path / "m.obj") == []
 
 
 def test_an_obj_says_that_its_materials_are_missing(tmp_path):

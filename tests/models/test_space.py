@@ -6,6 +6,16 @@ from taichi_nerf.config import SYSTEMS, MipNeRF360Config, NeRFConfig, PlenOctree
 from taichi_nerf.models.model import Box, Space
 
 OBJECT, STREET = Box(near=0.05, bounded=True), Box(aabb_scale=4, near=0.05)
+OF_STREET = {  # words, and whether it represents what is beyond its box
+    **dict.fromkeys(("instant-ngp", "t-nerf", "d-nerf", "nerfies", "hypernerf"),
+                    ("the model box, +-2, by an occupancy grid of 3 cascades, from 0.05 on", False)),
+    **dict.fromkeys(("nerf", "nerf-w", "mip-nerf", "block-nerf"),
+                    ("what rays meet from 0.05 on to where they leave the model box, +-2", True)),
+    "regions": ("2 regions of the model box, +-2, each by an occupancy grid, from 0.05 on", False),
+    "mip-nerf-360": ("all of space, of which the ball of radius 0.7 is left as it is, and what lies beyond is drawn "
+                     "together around it; rays are sampled from 0.1 to 1e+06", True),
+    "plenoctree": ("the box of its octree, 1 x 1 x 1", False),
+}
 
 
 def space(config, box: Box) -> Space:
@@ -16,7 +26,11 @@ def space(config, box: Box) -> Space:
 def test_every_model_says_in_what_it_works_and_of_an_object_that_this_is_its_box(kind):
     config = recipe(kind).model
     assert "box" in space(config, OBJECT).words and not space(config, OBJECT).beyond
-    assert "\n" not in space(config, STREET).words
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_of_a_street_every_model_says_how_far_it_reaches(kind):
+    assert space(recipe(kind).model, STREET) == OF_STREET[kind]
 
 
 def test_only_an_occupancy_grid_has_cascades():

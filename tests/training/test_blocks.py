@@ -17,13 +17,16 @@ import torch
 from taichi_nerf import cli, runtime
 from taichi_nerf.cli import blocks as command
 from taichi_nerf.cli.info import _run_facts
-from taichi_nerf.config import RunConfig, TrainingConfig
+from taichi_nerf.cli.trained import disk_of, tell_disk
+from taichi_nerf.config import RunConfig, SceneConfig, TrainingConfig
 from taichi_nerf.data.blocks import Block, blocks_of, within_block
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training import blocks as cut
 from taichi_nerf.training import extraction
+from taichi_nerf.training.files import MODEL_FILE, STATE_FILE
+from taichi_nerf.training.folder import RunFolder, block_folder
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.team import ALONE
 from taichi_nerf.types import Shot
@@ -79,6 +82,42 @@ def test_an_interruption_between_two_blocks_says_what_is_done_and_the_rest_follo
     assert train() == 0 and begun == list(range(interrupted, 4))
 
 
+def test_a_block_without_its_state_does_not_begin_anew_over_its_model(tmp_path, scene):
+    block = blocks_of(scene, 2)[1]
+    whole = RunFolder(tmp_path, RunConfig(model=CONFIG, training=TrainingConfig(steps=3)), {}, {})
+    path = block_folder(tmp_path, 1)
+    RunFolder.create(path, dataclasses.replace(whole.config, scene=SceneConfig(path="street")),
+                     within_block(scene, block))
+    begun = []
+
+    def train() -> int:
+        return command._train_block(whole, scene, 1, cut.BlockOnDisk(block=block),
+                                    lambda run, part, goes_on, share: begun.append(goes_on) or 0, None)
+
+    assert train() == 0 and begun == [True]  # it was stopped before its first checkpoint
+    (path / MODEL_FILE).write_bytes(b"trained")
+    with pytest.raises(UserError, match=r"01 has no training_state\.safetensors, without which its training cannot"):
+        train()
+    (path / STATE_FILE).write_bytes(b"state")
+    assert train() == 0 and begun == [True, True]
+
+
+def test_the_state_of_a_block_that_is_not_trained_is_not_said_to_be_deletable(tmp_path, monkeypatch, capsys):
+    blocks = [cut.BlockOnDisk(block=Block(centre=(x, 0.0, 0.0), radius=1.0), trained=x == 0) for x in range(2)]
+    cut.write_blocks(tmp_path, blocks)
+    for number in range(2):
+        block_folder(tmp_path, number).mkdir(parents=True)
+        (block_folder(tmp_path, number) / STATE_FILE).write_bytes(bytes(1000 * (number + 1)))
+    run = RunFolder(tmp_path, None, {}, {})
+    size = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    assert disk_of(run) == (size, 1000) and run.disk() == (size, 3000)
+    tell_disk(run)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("taichi_nerf.cli.trained.MUCH", 999)
+    tell_disk(run)
+    assert f"{tmp_path} takes 0.0 MB on the disk, of which 0.0 MB are {STATE_FILE}: it may" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("share", [None, command.Share(Path("whole"), "block 1 of 2", 1)], ids=["alone", "block"])
 def test_an_interruption_of_what_follows_a_training_is_not_the_end_of_a_whole(monkeypatch, capsys, tmp_path, share):
     train = sys.modules["taichi_nerf.cli.train"]
@@ -109,7 +148,8 @@ def test_info_of_a_whole_says_how_many_blocks_are_trained_and_misses_no_model(tm
     block = cut.BlockOnDisk(block=Block(centre=(0.0, 0.0, 0.0), radius=1.0), trained=True)
     cut.write_blocks(tmp_path, [block, dataclasses.replace(block, trained=False)])
     run = SimpleNamespace(path=tmp_path, config=RunConfig(training=TrainingConfig(steps=3)),
-                          runtime={"backend": "cpu", "threads": 1}, disk=(2_000_000, 0))
+                          runtime={"backend": "cpu", "threads": 1},
+                          disk=lambda untrained: (2_000_000, len(untrained) - 1))
     first, *others = _run_facts(run)
     assert first.text.endswith("for 3 steps, on cpu with 1 thread")
     assert [fact.text for fact in others][-2:] == ["cut into 2 blocks, of which 1 are trained",
@@ -241,9 +281,11 @@ def test_a_street_is_trained_block_after_block_and_is_one_run(tmp_path, monkeypa
 @pytest.mark.slow
 def test_any_model_can_be_cut_and_a_block_that_is_gone_is_trained_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
+    monkeypatch.setattr("taichi_nerf.cli.trained.MUCH", 0)
     run = tmp_path / "street"
     assert cli.main(["train", "builtin:street-1", "--downscale", "12", "--blocks", "2", "--steps", "2",
                      "--orbit-frames", "0", "-o", str(run), *SMALL[:4]]) == 0
+    assert re.findall("(.*) takes .* on the disk", capsys.readouterr().err) == [str(run)]  # the whole, and no block
     shutil.rmtree(run / "blocks" / "01")
     capsys.readouterr()
     assert cli.main(["eval", str(run)]) == 2

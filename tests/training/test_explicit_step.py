@@ -505,3 +505,14 @@ def test_the_first_update_looks_at_every_cell_once(small_scene, aabb_scale):
     cells = grid.cascades * grid.resolution**3
     assert max(map(len, visited)) <= step.marched_room
     assert np.array_equal(np.concatenate(visited), np.arange(cells))
+
+
+def test_only_auto_asks_whether_there_is_a_resident_step(monkeypatch):
+    """It loads the module of it."""
+    asked = []
+    monkeypatch.setattr(trainer_module, "why_not_resident", lambda model, config: asked.append(config.gradients))
+    for kind, explicit in (("autograd", False), ("explicit", True)):
+        assert trainer_module.has_explicit_steps(SMALL, TrainingConfig(steps=1, gradients=kind)) == explicit
+    assert not asked
+    assert trainer_module.has_explicit_steps(SMALL, TrainingConfig(steps=1)) and asked == ["auto"]
+    assert not trainer_module.has_explicit_steps(SMALL, TrainingConfig(steps=1), exchanges=False)
