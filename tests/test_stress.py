@@ -27,11 +27,11 @@ from taichi_nerf.errors import UserError
 
 true_read = load._read
 
-def planted(config, request):
+def planted(config, request, check):
     path = Path(config.path)
     number = int(path.parent.name.partition("-")[2])
     {fault}
-    return true_read(config, request)
+    return true_read(config, request, check)
 
 load._read = planted
 worker.main_loop()
@@ -135,7 +135,7 @@ def test_planted_faults_are_found_and_the_next_input_is_none_the_worse(attempts)
 
 @pytest.mark.slow
 def test_other_pixels_of_a_whole_image_are_found(attempts):
-    fault = """scene = true_read(config, request)
+    fault = """scene = true_read(config, request, check)
     for split in scene.splits.values():
         split.images.pixels[:] ^= 255
     return scene"""
