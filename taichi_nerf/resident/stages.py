@@ -344,8 +344,8 @@ class Trimmed(Stage):
                             trimming.warm(standing), self.drawn, self.erred, config.around, self.kept, rays.count,
                             per_pixel, rays.patch)
         if config.around > 0:
-            kernels.remember_errors(*pixels, self.threshold, config.margin, self.drawn, self.erred, self.full,
-                                    rays.count, per_pixel)
+            kernels.remember_errors(*pixels, self.threshold, config.margin, self.drawn, self.erred,
+                                    float(trimming.ranks), self.full, rays.count, per_pixel)
         kernels.follow_threshold(self.error, rays.rgba, config.quantile, config.most, trimming.rate, self.counts,
                                  self.threshold, self.kept, errors, rays.count, per_pixel)
 

@@ -180,7 +180,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     _check_all_are_trained(model, groups)
     patch = patch_for(scene, config.trim) if config.robust else 1
     batches = batches_for(model, source, part_of(config.batch, own), patch)
-    trimming = trimming_for(scene, batches, config.trim) if config.robust else None
+    trimming = trimming_for(scene, batches, config.trim, own.world) if config.robust else None
     parts = {"batches": batches, "corrections": corrections, "optimisers": Optimisers(groups, settings, own),
              "tally": Tally()}
     average = WeightAverage(model, settings.average_decay, settings.average_every)

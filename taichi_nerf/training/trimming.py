@@ -19,7 +19,8 @@ w0), one counts
     T <- T exp(rate)                          instead, where more than `most` of the pixels do not count
 
     v, e'   of a cell of a photo, which has C x C: how many of its pixels were drawn, and of how many of these the error
-            was margin T or more; both are halved until v is below MEMORY, and 0 at first, when nothing is known of it
+            was margin T or more; both are halved until v is below MEMORY, and 0 at first, when nothing is known of it.
+            A pixel of one of several ranks counts for as many as there are ranks, as the mean of theirs is taken
 
 The loss is the mean over those that count; where none would, all do. In RobustNeRF q is 0.8 and the margin 1: a fifth
 of the pixels are suspected whether anything moves or not, and where nothing does, what is hardest to learn is lost. A
@@ -70,10 +71,10 @@ def patch_for(scene: Scene, config: TrimConfig) -> int:
     return config.patch
 
 
-def trimming_for(scene: Scene, batches: PixelBatches, config: TrimConfig) -> "Trimming":
-    """What trims the `batches` of the training images of `scene`."""
+def trimming_for(scene: Scene, batches: PixelBatches, config: TrimConfig, ranks: int = 1) -> "Trimming":
+    """What trims the `batches` of the training images of `scene`, which are a part of those of so many ranks."""
     guard = torch.from_numpy(guarded_cells(scene, config).astype(np.int32)).to(runtime.current().device)
-    return Trimming(config, batches.photos.images, guard, batches.patch)
+    return Trimming(config, batches.photos.images, guard, batches.patch, ranks)
 
 
 class Trimming:
@@ -81,10 +82,10 @@ class Trimming:
 
     rate = RATE
 
-    def __init__(self, config: TrimConfig, images: TrainingImages, guard: Tensor, patch: int):
+    def __init__(self, config: TrimConfig, images: TrainingImages, guard: Tensor, patch: int, ranks: int = 1):
         """`guard` [N, C, C] int32: the cells of N images that always count; pixels come in patches of `patch` x
-        `patch`."""
-        self.config, self.images, self.guard, self.patch = config, images, guard, patch
+        `patch`, of each of so many ranks others."""
+        self.config, self.images, self.guard, self.patch, self.ranks = config, images, guard, patch, ranks
         self.threshold = torch.zeros(1, device=runtime.current().device)
         """[1] squared error; 0: none is known yet."""
         self.drawn, self.erred = (torch.zeros(guard.shape, device=guard.device) for _ in range(2))
@@ -154,8 +155,8 @@ class Trimming:
 
     def _remember(self, cells: tuple[Tensor, Tensor, Tensor], errs: Tensor) -> None:
         """Where pixels are, and which of them err [P] bool."""
-        errs = errs.to(self.drawn)
-        self.drawn.index_put_(cells, torch.ones_like(errs), accumulate=True)
+        errs = self.ranks * errs.to(self.drawn)
+        self.drawn.index_put_(cells, torch.full_like(errs, self.ranks), accumulate=True)
         self.erred.index_put_(cells, errs, accumulate=True)
         while (full := self.drawn[cells] >= MEMORY).any():
             forgetful = tuple(index[full] for index in cells)

@@ -175,8 +175,9 @@ def exposures(colour: ti.types.ndarray(ndim=2), opacity: ti.types.ndarray(ndim=1
 
 
 @pytest.mark.parametrize("pixels", [1, 63, 2000])
-@pytest.mark.parametrize("per_pixel", [1, 4])
-def test_what_errs_is_left_out_where_a_part_of_its_image_errs_which_is_remembered(backend, rng, per_pixel, pixels):
+@pytest.mark.parametrize("per_pixel, ranks", [(1, 1), (4, 1), (1, 3)])
+def test_what_errs_is_left_out_where_a_part_of_its_image_errs_which_is_remembered(backend, rng, per_pixel, ranks,
+                                                                                 pixels):
     """Against the cells of images of three sizes, one pixel after the other."""
     cells, margin, around, limit = 4, 2.0, 0.5, 1.0
     table = torch.tensor([[0, 9, 5, 0], [45, 4, 4, 0], [61, 3, 20, 0]])  # first pixel, width, height, lens
@@ -194,8 +195,8 @@ def test_what_errs_is_left_out_where_a_part_of_its_image_errs_which_is_remembere
         beside = (n, slice(max(i - 1, 0), i + 2), slice(max(j - 1, 0), j + 2))
         many = (erred[beside] > around * (drawn[beside] + 1)).any()
         expected.append(bool(~errs[p] or rgba[p, 3] == 0 or guard[n, i, j] > 0 or not many))
-        counts[0][n, i, j] += 1
-        counts[1][n, i, j] += float(errs[p] and rgba[p, 3] > 0)
+        counts[0][n, i, j] += ranks
+        counts[1][n, i, j] += ranks * float(errs[p] and rgba[p, 3] > 0)
     while (full := counts[0] >= 32).any():
         counts = [torch.where(full, (count / 2).floor(), count) for count in counts]
 
@@ -211,7 +212,8 @@ def test_what_errs_is_left_out_where_a_part_of_its_image_errs_which_is_remembere
     backend.assert_close(kept, torch.tensor(expected).double(), "kept")
     nothing_usual = backend.tensor([0.0])
     for usual, expected_counts in ((nothing_usual, (drawn, erred)), (threshold, counts)):
-        kernels.remember_errors(*seen, usual, margin, *remembered, backend.empty(pixels), rays, per_pixel)
+        kernels.remember_errors(*seen, usual, margin, *remembered, float(ranks), backend.empty(pixels), rays,
+                                per_pixel)
         for found, count, name in zip(remembered, expected_counts, ("drawn", "erred")):
             backend.assert_close(found, count.double(), name)
     kernels.keep_pixels(*seen, backend.tensor(0 * guard, torch.int32), threshold, margin, 7, 0.0, *remembered, 0.0,

@@ -41,6 +41,7 @@ from taichi_nerf.training.run import make_model
 from taichi_nerf.training.step import AutogradStep
 from taichi_nerf.training.team import ALONE, Ranks, Team, part_of, team_of
 from taichi_nerf.training.trainer import trainer_for
+from taichi_nerf.training.trimming import MEMORY
 from taichi_nerf.types import Batch, Rays, Seeds, Shot, Standing
 from taichi_nerf.viewer.port import free_port
 from taichi_nerf_kernels.random import uniform_forward
@@ -279,6 +280,23 @@ def test_the_explicit_step_takes_the_mean_of_the_gradients(small_scene):
     for a, b, both, also in zip(one, other, mean, same):
         assert torch.equal(both, also) and not torch.equal(a, b)
         torch.testing.assert_close(both, (a + b) / 2)
+
+
+@pytest.mark.parametrize("gradients", ["autograd", "explicit"])
+def test_ranks_remember_where_the_pixels_of_all_of_them_are(small_scene, gradients):
+    """As one rank with all of their rays does; in the first step nobody knows yet what is usual."""
+    config = TrainingConfig(steps=20, batch=dataclasses.replace(BATCH, samples=1024, max_rays=256), gradients=gradients,
+                            robust=True)
+
+    def work(team):
+        trainer = trained(trainer_for(make_model(small_scene, SMALL), small_scene, config, team), 1)
+        before = trainer.totals().rays
+        trained(trainer, 2).taker.pull()
+        return trainer.totals().rays - before, trainer.trimming.drawn.clone()
+
+    (rays, drawn), (_, same) = at_once(work)
+    assert torch.equal(drawn, same) and 0 < drawn.max() < MEMORY  # nothing has been forgotten
+    assert float(drawn.sum()) == rays
 
 
 def test_a_gradient_that_one_rank_lacks_counts_as_zero_and_one_that_all_lack_stays_none():

@@ -164,8 +164,9 @@ def remember_errors(
     image_table: ti.types.ndarray(ndim=2),  # [N, 4] int32: first pixel, width, height, lens
     threshold: ti.types.ndarray(ndim=1),  # [1]
     margin: float,
-    drawn: ti.types.ndarray(ndim=3),  # in, out [N, C, C] floats to which ones are added, in whatever order
+    drawn: ti.types.ndarray(ndim=3),  # in, out [N, C, C] whole numbers are added, in whatever order
     erred: ti.types.ndarray(ndim=3),  # in, out [N, C, C]
+    each: float,  # what a pixel adds: how many ranks there are, whose mean is taken afterwards
     full: ti.types.ndarray(ndim=1),  # scratch [P..]: 1 of the pixel with which its cell has as many as it remembers
     rays: ti.types.ndarray(ndim=1),  # [1] int32
     per_pixel: ti.template(),
@@ -178,10 +179,10 @@ def remember_errors(
         if limit > 0.0:
             n = image_index[ray]
             cell = _cell_of(n, pixel_index[ray], image_table, drawn.shape[1])
-            before = ti.atomic_add(drawn[n, cell[0], cell[1]], 1.0)
-            full[p] = ti.cast(before < MEMORY and before + 1.0 >= MEMORY, float)
+            before = ti.atomic_add(drawn[n, cell[0], cell[1]], each)
+            full[p] = ti.cast(before < MEMORY and before + each >= MEMORY, float)
             if error[p] >= limit and rgba[ray, 3] > 0.0:
-                ti.atomic_add(erred[n, cell[0], cell[1]], 1.0)
+                ti.atomic_add(erred[n, cell[0], cell[1]], each)
     ti.loop_config(serialize=ti.static(on_cpu()))
     for p in range(live(rgba.shape[0], rays, True) // per_pixel):
         if full[p] > 0.0:
