@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["UNKNOWN", "Batch", "PackedSamples", "Rays", "Seeds", "Shot", "Standing", "of_samples"]
+__all__ = ["UNKNOWN", "Batch", "PackedSamples", "Rays", "Seeds", "Shot", "Standing", "of_samples", "rays_of_samples"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,3 +173,10 @@ def of_samples(values: Tensor, samples: int, ray_index: Tensor | None = None, di
     if ray_index is not None:
         return values.index_select(dim, ray_index)
     return values.repeat_interleave(samples // max(values.shape[dim], 1), dim=dim)
+
+
+def rays_of_samples(rays: int, samples: int, ray_index: Tensor | None, device: torch.device) -> Tensor:
+    """[S] int32: the ray of each sample, likewise, of so many rays."""
+    if ray_index is not None:
+        return ray_index
+    return of_samples(torch.arange(rays, dtype=torch.int32, device=device), samples)

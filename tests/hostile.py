@@ -18,6 +18,7 @@ from taichi_nerf import runtime
 from taichi_nerf.ops import (
     adam,
     camera,
+    combination,
     conical_frustum,
     contraction,
     distortion,
@@ -334,6 +335,8 @@ OPERATIONS = {
     "displacements": (se3.displacement, {"twists": rand(R, 6), "points": rand(R, 3)}),
     "displacements, slopes": (se3.displacement_slopes,
                               {"twists": rand(R, 6), "tangents": rand(R, 3, 6), "points": rand(R, 3)}),
+    "combinations": (combination.combine, {"coefficients": rand(12, R), "numbers": rand(4, 3),
+                                           "ray_index": torch.tensor([0, 0, 1, 2, 2], dtype=torch.int32)}),
     "elastic": (elastic.elastic_energy, {"jacobian": rand(R, 3, 3)}),
     "harmonics, colours": (harmonic_colours.harmonic_colours, {"coefficients": rand(12, R), "directions": unit(R, 3)}),
     "harmonics": (spherical_harmonics.encode_direction, {"directions": unit(R, 3)}),

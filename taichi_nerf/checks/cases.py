@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from ..ops import (
     adam,
     camera,
+    combination,
     conical_frustum,
     contraction,
     distortion,
@@ -50,6 +51,7 @@ from ..ops import (
 )
 from ..reference import adam as adam_reference
 from ..reference import camera as camera_reference
+from ..reference import combination as combination_reference
 from ..reference import conical_frustum as conical_frustum_reference
 from ..reference import contraction as contraction_reference
 from ..reference import distortion as distortion_reference
@@ -195,6 +197,17 @@ def _camera_inputs(rays: int, generator: Generator) -> dict[str, Tensor]:
         "distortion": torch.tensor([[0.09, -0.08, 0.01, 0, 1e-3, -2e-3]] * CAMERAS, dtype=torch.float64),
         "lens": torch.zeros(CAMERAS, dtype=torch.int32),
     }
+
+
+# combination: the motions that codes of rays make of what a warp says of their samples
+
+NUMBERS, OUTPUTS = 8, 6
+
+
+def _combined(samples: int, generator: Generator) -> dict[str, Tensor]:
+    return {"coefficients": _normal(generator, OUTPUTS * NUMBERS, samples),
+            "numbers": _normal(generator, NUMBERS, -(-samples // SAMPLES)),
+            "ray_index": torch.arange(samples, dtype=torch.int32) // SAMPLES}
 
 
 # conical_frustum: Gaussians of the intervals of rays
@@ -702,6 +715,13 @@ CASES: dict[str, Case] = {
         few=500, many=2**17,
         # a Newton step takes some 60 operations, and about five are needed of the twelve that are made
         forward=Work(FLOAT * (3 + 6), 12 * 60 + 40), backward=Work(FLOAT * (3 + 6), 12 * 60 + 120),
+    ),
+    "combination": Case(
+        item="samples", make=_combined, operation=lambda **given: (combination.combine(**given),),
+        reference=lambda **given: (combination_reference.combine(**given),),
+        gradients=("coefficients", "numbers"), few=2000, many=2**17,
+        forward=Work(FLOAT * (OUTPUTS * NUMBERS + OUTPUTS + 1), 2 * OUTPUTS * NUMBERS),
+        backward=Work(FLOAT * (2 * OUTPUTS * NUMBERS + OUTPUTS + 1), 3 * OUTPUTS * NUMBERS),
     ),
     "conical_frustum": Case(
         item="intervals", make=lambda n, g: _frustum_inputs(-(-n // SAMPLES), g),

@@ -86,6 +86,8 @@ class RigidWarpConfig(_Bending):
     """Of so many samples of a step one is asked how far the warp stretches what is there, for the elastic loss. They
     are drawn by how much they add to their pixels, and what is estimated is the loss of all. With a smaller number it
     is more exact, and slower."""
+    elastic_steps: int = 2
+    """Of so many steps one has the elastic loss, with as many times its weight, so that in the mean it is the same."""
     still: float = 0.0
     """Weight of the loss that holds points still that structure from motion found; 0: none. 1 in Nerfies, after whose
     coarse start a large part moves as one: here that much holds everything."""
@@ -97,7 +99,7 @@ class RigidWarpConfig(_Bending):
         within(self, 2, MOST_CODES, "codes")
         within(self, 0, MANY, "elastic", "still")
         above(self, 0, MANY, "elastic_scale")
-        within(self, 1, MANY, "elastic_every")
+        within(self, 1, MANY, "elastic_every", "elastic_steps")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import WarpConfig
+from ..ops.combination import combine
 from ..ops.positional_encoding import encode_position, encoding_width
-from ..types import UNKNOWN, Shot, of_samples
+from ..types import UNKNOWN, Shot, of_samples, rays_of_samples
 from .field import Field, Samples
 from .mlp import small_network
 from .timed import encoded_times, waves
+from .warp import AtAnyTime, OfTime
 
 __all__ = ["Correspondence", "Deformed", "Displacement", "Trajectories"]
 
@@ -34,7 +36,7 @@ MOST_KEPT = 2**16  # samples of which all is kept, until that is known, that a w
 STILL = 0.01  # of the usual size are the weights of the last layer at first: hardly anything moves
 
 
-class Displacement(nn.Module):
+class Displacement(OfTime):
     """d(x, time), a small network of sines and cosines of both; exactly 0 at the time of rest."""
 
     def __init__(self, config: WarpConfig, side: float, generator: torch.Generator):
@@ -46,16 +48,20 @@ class Displacement(nn.Module):
         with torch.no_grad():
             self.network.weights[-1].mul_(STILL)
 
-    def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
-        """[S, 3] in model units of positions [S, 3], at the times of a shot. Differentiable with respect to them."""
+    def at(self, positions: Tensor) -> AtAnyTime:
+        """[S, 3] in model units of positions [S, 3]. Differentiable with respect to them."""
         count = len(positions)
         place = encode_position(positions * (2 / self.side), self.config.levels).t()  # the box is [-1, 1]^3
-        time = encoded_times(shot, self.config.time_levels, count, ray_index, positions.dtype)
-        moved = self.network(torch.cat([place, time])).to(positions.dtype).t() * (self.side / 2)
-        return moved * of_samples(shot.time != self.config.rest, count, ray_index)[:, None]
+
+        def at_times(shot: Shot, ray_index: Tensor | None = None) -> Tensor:
+            time = encoded_times(shot, self.config.time_levels, count, ray_index, positions.dtype)
+            moved = self.network(torch.cat([place, time])).to(positions.dtype).t() * (self.side / 2)
+            return moved * of_samples(shot.time != self.config.rest, count, ray_index)[:, None]
+
+        return at_times
 
 
-class Trajectories(nn.Module):
+class Trajectories(OfTime):
     """d(x, time), a sum of waves of the time whose coefficients are those of a small network of x; exactly 0 at the
     time of rest."""
 
@@ -67,14 +73,17 @@ class Trajectories(nn.Module):
         with torch.no_grad():
             self.network.weights[-1].mul_(STILL)
 
-    def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
-        """[S, 3] in model units of positions [S, 3], at the times of a shot. Differentiable with respect to them."""
-        count = len(positions)
+    def at(self, positions: Tensor) -> AtAnyTime:
+        """[S, 3] in model units of positions [S, 3]. Differentiable with respect to them."""
         place = encode_position(positions * (2 / self.side), self.config.levels).t()  # the box is [-1, 1]^3
-        coefficients = self.network(place).to(positions.dtype).unflatten(0, (3, -1))  # [3, 2 K, S]
-        of_rays = waves(shot.time.to(positions.dtype), self.config.waves, self.config.rest)  # [2 K, R]
-        of_time = of_samples(of_rays, count, ray_index, dim=1)
-        return (coefficients * of_time).sum(dim=1).t() * (self.side / 2)
+        coefficients = self.network(place).to(positions.dtype)  # [3 2 K, S]
+
+        def at_times(shot: Shot, ray_index: Tensor | None = None) -> Tensor:
+            of_rays = waves(shot.time.to(positions.dtype), self.config.waves, self.config.rest)  # [2 K, R]
+            ray_index = rays_of_samples(of_rays.shape[1], len(positions), ray_index, positions.device)
+            return combine(coefficients, of_rays, ray_index) * (self.side / 2)
+
+        return at_times
 
 
 class Correspondence(NamedTuple):
@@ -96,19 +105,23 @@ class Looked(NamedTuple):
 
 
 class Deformed(Field):
-    """`field` seen through a `warp`: a module of positions [S, 3], a shot and the ray of each, that gives [S, 3]."""
+    """`field` seen through a `warp`, which gives [S, 3] of positions [S, 3]."""
 
-    def __init__(self, field: Field, warp: nn.Module):
+    def __init__(self, field: Field, warp: OfTime):
         super().__init__()
         self.field, self.warp = field, warp
         self.harmonics = field.harmonics
 
     def density(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, Any]:
-        return self.field.density(self.asked(samples, shot, ray_index), shot, ray_index)
+        return self.field.density(self.asked(samples)(shot, ray_index), shot, ray_index)
+
+    def at(self, samples: Samples) -> Callable[[Shot], Tensor]:
+        asked = self.asked(samples)
+        return lambda shot: self.field.density(asked(shot), shot)[0]
 
     def look(self, samples: Samples, shot: Shot = UNKNOWN, ray_index: Tensor | None = None) -> tuple[Tensor, "Looked"]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and _count(samples) <= MOST_KEPT):
-            asked = self.asked(samples, shot, ray_index)
+            asked = self.asked(samples)(shot, ray_index)
         density, hidden = self.field.look(_each(asked, Tensor.detach), shot, ray_index)
         return density, Looked(asked, hidden)
 
@@ -117,21 +130,25 @@ class Deformed(Field):
         """Where most samples are kept the warp is not asked again: it is differentiated at all of them."""
         density, (asked, hidden) = known
         if torch.is_grad_enabled() and (_count(asked) > MOST_KEPT or len(kept) < MOST * len(density)):
-            asked = self.asked(samples, shot, ray_index)
+            asked = self.asked(samples)(shot, ray_index)
         else:
             asked = _each(asked, lambda of_all: of_all.index_select(0, kept))
         return self.field.density_again(asked, (density, hidden), kept, shot, ray_index)
 
-    def asked(self, samples: Samples, shot: Shot, ray_index: Tensor | None = None) -> Samples:
-        """What the other field is asked for."""
-        return self.moved(samples, shot, ray_index)
+    def asked(self, samples: Samples) -> Callable[..., Samples]:
+        """What the other field is asked for, a function of a shot and the ray of each; samples keep their widths."""
+        positions, *widths = (samples,) if isinstance(samples, Tensor) else samples
+        places = self.places_asked(positions)
+        return lambda *times: (places(*times), *widths) if widths else places(*times)
 
-    def moved(self, samples: Samples, shot: Shot, ray_index: Tensor | None = None) -> Samples:
-        """Where that is in space; samples keep their widths."""
-        if isinstance(samples, Tensor):
-            return samples + self.warp(samples, shot, ray_index)
-        positions, widths = samples
-        return positions + self.warp(positions, shot, ray_index), widths
+    def places_asked(self, positions: Tensor) -> AtAnyTime:
+        """The same of positions [S, 3]."""
+        displacement = self.warp.at(positions)
+        return lambda shot, ray_index=None: positions + displacement(shot, ray_index)
+
+    def moved(self, positions: Tensor, shot: Shot) -> Tensor:
+        """[S, 3] in space, where positions [S, 3] are at the time of rest."""
+        return positions + self.warp(positions, shot)
 
     def correspondence(self, points: Tensor, shot: Shot, other: Shot) -> Correspondence:
         """Where the points [P, 3] of `shot`, R = P, are in `other`: what the warp takes to the same place. Not

@@ -77,6 +77,10 @@ class Field(nn.Module):
         """Density [N] per unit of the space in which the samples lie, and what `colour` needs to know of them."""
         raise NotImplementedError
 
+    def at(self, samples: Samples) -> Callable[[Shot], Tensor]:
+        """Density [N] of samples, a function of a shot of as many rays: what all shots share is computed once."""
+        return lambda shot: self.density(samples, shot)[0]
+
     def places(self, samples: Samples) -> Samples:
         """Where in space samples are, some of whose coordinates may be of other dimensions."""
         return samples

@@ -10,21 +10,25 @@ holds for all (`deformed`); the sum has one W wherever a thing comes by that tur
 says how far it has come. The first form is kept: `codes_multiply` of the settings says which it is.
 """
 
+from functools import partial
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import RigidWarpConfig, SliceConfig
+from ..ops.combination import combine
 from ..ops.positional_encoding import encode_position, encoding_tangents, encoding_width
 from ..ops.se3 import displacement, displacement_slopes
-from ..types import Shot, of_samples
+from ..types import Shot, of_samples, rays_of_samples
 from .mlp import small_network
+from .warp import AtAnyTime, OfTime
 
 __all__ = ["OfCodes", "RigidWarp"]
 
 STILL = 1e-4  # weights of the last layer at first: hardly anything moves
 
 
-class OfCodes(nn.Module):
+class OfCodes(OfTime):
     """What a small network says of points and of the codes `warp` of a shot, which multiply it or are told to it;
     hardly anything at first."""
 
@@ -39,16 +43,23 @@ class OfCodes(nn.Module):
         with torch.no_grad():
             self.network.weights[-1].uniform_(-STILL, STILL, generator=generator)
 
-    def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
+    def at(self, positions: Tensor) -> AtAnyTime:
         """[S, outputs] of positions [S, 3]. Differentiable with respect to them."""
-        return self.said(positions * (2 / self.side), shot, ray_index)  # the box is [-1, 1]^3
+        return self.said(positions * (2 / self.side))  # the box is [-1, 1]^3
 
-    def said(self, unit: Tensor, shot: Shot, ray_index: Tensor | None) -> Tensor:
+    def said(self, unit: Tensor) -> AtAnyTime:
         """[S, outputs] of positions [S, 3] of a box that is [-1, 1]^3."""
-        encoded, codes = self._encoded(unit).t(), self._codes(unit, shot, ray_index)
+        encoded = self._encoded(unit).t()
         if self.multiply:
-            return (self.network(encoded).to(unit.dtype).unflatten(0, (self.outputs, -1)) * codes).sum(dim=1).t()
-        return self.network(torch.cat([encoded, codes])).to(unit.dtype).t()
+            return partial(self._multiplied, self.network(encoded).to(unit.dtype))
+        return lambda shot, ray_index=None: self.network(
+            torch.cat([encoded, self._codes(unit, shot, ray_index)])).to(unit.dtype).t()
+
+    @staticmethod
+    def _multiplied(coefficients: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
+        codes = shot.codes["warp"].t().to(coefficients.dtype)
+        return combine(coefficients, codes, rays_of_samples(codes.shape[1], coefficients.shape[1], ray_index,
+                                                            codes.device))
 
     def said_with_tangents(self, unit: Tensor, shot: Shot, ray_index: Tensor | None) -> Tensor:
         """[outputs, 4, S]: the same, then its derivatives along x, y and z."""
@@ -84,10 +95,11 @@ class RigidWarp(OfCodes):
         """Let the first `share` of the frequencies of the coordinates be seen, and from 1 on all of them."""
         self.alpha.fill_(self.config.levels * min(share, 1.0))
 
-    def forward(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
+    def at(self, positions: Tensor) -> AtAnyTime:
         """[S, 3] in model units of positions [S, 3]. Differentiable with respect to them."""
         unit = positions * (2 / self.side)
-        return displacement(self.said(unit, shot, ray_index), unit) * (self.side / 2)
+        twists = self.said(unit)
+        return lambda shot, ray_index=None: displacement(twists(shot, ray_index), unit) * (self.side / 2)
 
     def jacobian(self, positions: Tensor, shot: Shot, ray_index: Tensor | None = None) -> Tensor:
         """[S, 3, 3]: dx' / dx at positions [S, 3]. Differentiable with respect to the network and the codes."""

@@ -10,25 +10,22 @@ the window closed there are no such dimensions.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..types import Shot
 from .deformed import Deformed
-from .field import Field, Samples
+from .field import Field
+from .warp import AtAnyTime, OfTime
 
 __all__ = ["Sliced"]
 
 
 class Sliced(Deformed):
-    """`field`, of points [S, 3 + A], seen through a `warp` at what `surface` says, a module like the warp that gives
-    [S, A]."""
+    """`field`, of points [S, 3 + A], seen through a `warp` at what `surface` says, which gives [S, A]."""
 
-    def __init__(self, field: Field, warp: nn.Module, surface: nn.Module):
+    def __init__(self, field: Field, warp: OfTime, surface: OfTime):
         super().__init__(field, warp)
         self.surface = surface
 
-    def asked(self, samples: Samples, shot: Shot, ray_index: Tensor | None = None) -> Samples:
-        positions, *widths = (samples,) if isinstance(samples, Tensor) else samples
-        beside = self.surface(positions, shot, ray_index)
-        points = torch.cat([self.moved(positions, shot, ray_index), beside], dim=1)
-        return (points, *widths) if widths else points
+    def places_asked(self, positions: Tensor) -> AtAnyTime:
+        moved, beside = super().places_asked(positions), self.surface.at(positions)
+        return lambda *times: torch.cat([moved(*times), beside(*times)], dim=1)

@@ -51,10 +51,11 @@ class TNeRF(Marched):
         """[M]: the largest density of positions [M, 3] at random times, one in each of equal parts of all."""
         generator = torch.Generator(positions.device).manual_seed(seed_of(standing, TIMES))
         parts, densest = self.config.grid_times, torch.zeros_like(positions[:, 0])
+        density = self.field.at(self._places(positions, standing))
         for part in range(parts):
             within = torch.rand(len(positions), generator=generator, dtype=positions.dtype, device=positions.device)
             time = self._times_asked((part + within) / parts, standing)
-            densest = torch.maximum(densest, self.density(positions, Shot(time=time), standing))
+            densest = torch.maximum(densest, density(self.told(Shot(time=time), len(positions))))
         return densest
 
     def _times_asked(self, share: Tensor, standing: Standing) -> Tensor:

@@ -3,6 +3,7 @@ what they promise.
 """
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ WARP = WarpConfig(levels=3, waves=0, time_levels=2, rest=0.0, course=0.0, width=
 WAVES = WarpConfig(levels=3, waves=2, rest=0.4, course=0.6, width=16, layers=2)
 D_NERF = DNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=WARP)
 IN_WAVES = dataclasses.replace(D_NERF, warp=WAVES)
-RIGID = RigidWarpConfig(levels=3, code=4, rest=0.4, course=0.6, width=16, layers=2, elastic=1e-3, still=1.0)
+RIGID = RigidWarpConfig(levels=3, code=4, rest=0.4, course=0.6, width=16, layers=2, elastic=1e-3, elastic_steps=1,
+                       still=1.0)
 TOLD = dataclasses.replace(RIGID, codes_multiply=False, rest=0.0, course=0.0)
 NERFIES = NerfiesConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID)
 SLICE = SliceConfig(levels=2, ambient_levels=3, width=16, layers=2)
@@ -183,7 +185,8 @@ def test_gradients_are_the_same_whether_the_warp_is_asked_once_or_twice(cpu, bac
         monkeypatch.setattr(deformed, "MOST", most)
         monkeypatch.setattr(deformed, "MOST_KEPT", most_kept)
         model, times = prepared(backend, config), []
-        model.field.warp.register_forward_pre_hook(lambda *_, times=times: times.append(torch.is_grad_enabled()))
+        model.field.warp.network.register_forward_pre_hook(
+            lambda *_, times=times: times.append(torch.is_grad_enabled()))
         pixels = model.render(told)
         assert pixels.visible < pixels.marched
         pixels.colour.square().sum().backward()
@@ -193,6 +196,23 @@ def test_gradients_are_the_same_whether_the_warp_is_asked_once_or_twice(cpu, bac
     assert asked == [[True], [True, True], [False, True]]
     for other in found[1:]:
         torch.testing.assert_close(other, found[0])
+
+
+@pytest.mark.parametrize("name, times", [("t-nerf", 0), ("d-nerf", 2), ("d-nerf, waves", 1), ("nerfies", 1),
+                                         ("nerfies, told codes", 2), ("hypernerf", 1)])
+@torch.no_grad()
+def test_what_a_warp_says_of_points_at_any_time_is_computed_once_for_two(cpu, backend, rays, name, times):
+    """Where its network is told the time it is computed anew."""
+    model, asked = prepared(backend, MODELS[name][0]), []
+    positions, count = backend.tensor(rays.directions) / 3, len(rays)
+    shots = [model.told(Shot(time=torch.linspace(0, end, count)), count) for end in (0.3, 1.0)]
+    expected = [model.density(positions, shot) for shot in shots]
+    if times:
+        model.field.warp.network.register_forward_pre_hook(lambda *_: asked.append(None))
+    density = model.field.at(positions)
+    for shot, value in zip(shots, expected):
+        torch.testing.assert_close(density(shot), value)
+    assert len(asked) == times
 
 
 @pytest.mark.parametrize("name", ["d-nerf", "d-nerf, deep", "hypernerf", "hypernerf, deep"])
@@ -407,6 +427,21 @@ def test_the_elastic_loss_of_some_samples_is_that_of_all_in_the_mean(cpu, backen
     assert np.array_equal(few[:5], estimates(every=len(weights) // 8, count=5))
 
 
+def test_the_elastic_loss_of_some_steps_is_that_of_all_in_the_mean(cpu, backend, rays):
+    """With as many times the weight."""
+    model, told = prepared(backend, TOLD_CODES), given(backend, rays, 0.3)
+    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
+
+    def elastic(steps):
+        model.config = dataclasses.replace(TOLD_CODES, warp=dataclasses.replace(TOLD, elastic_steps=steps))
+        terms = [model.losses(pixels, batch, dataclasses.replace(STANDING, step=60 + n)) for n in range(6)]
+        return [found["elastic"].item() if "elastic" in found else 0.0 for found in terms]
+
+    every = elastic(1)[0]
+    assert elastic(1) == [every] * 6
+    assert elastic(3) == pytest.approx([3 * every, 0, 0] * 2)
+
+
 def test_the_elastic_loss_waits_for_the_end_of_the_course(cpu, backend, rays):
     """Where codes multiply and there is a course."""
     model, told = prepared(backend, NERFIES), given(backend, rays, 0.3)
@@ -480,7 +515,7 @@ def test_ambient_dimensions_are_those_of_the_field_alone_and_open_when_the_cours
 def test_at_the_time_of_rest_a_slice_is_the_space_that_things_rest_in(cpu, backend, rays):
     model = prepared(backend, HYPERNERF)
     positions = backend.tensor(rays.directions) / 3
-    asked = [model.field.asked(positions, model.told(Shot(time=torch.full((len(rays),), time)), len(rays)))
+    asked = [model.field.asked(positions)(model.told(Shot(time=torch.full((len(rays),), time)), len(rays)))
              for time in (0.4, 0.9)]
     torch.testing.assert_close(asked[0][:, :3], positions)
     assert asked[0][:, 3:].abs().max() < 1e-6  # a time is of single precision
@@ -536,7 +571,7 @@ def test_cells_that_were_given_up_are_sampled_again_when_photos_begin_to_come_in
     def made():
         model = build_model(IN_WAVES, Box(bounded=True)).to(backend.device, backend.dtype)
         model.know(Shot(time=torch.linspace(0, 1, 5)))
-        monkeypatch.setattr(model, "density", lambda positions, shot, standing=None: 200.0 * (positions[:, 0] > 0))
+        monkeypatch.setattr(model.field, "at", lambda positions: lambda shot: 200.0 * (positions[:, 0] > 0))
         return model
 
     def after(model, updates, progress):
@@ -610,11 +645,11 @@ def test_a_cell_that_is_occupied_at_some_time_stays(cpu, backend, monkeypatch):
     """Of a ball that goes along x, no cell that it ever meets is lost, and nothing else is kept."""
     model = build_model(T_NERF, Box(bounded=True)).to(backend.device, backend.dtype)
 
-    def ball(positions, shot, standing=None):
+    def ball(positions, shot):
         centre = torch.stack([0.6 * shot.time.to(positions) - 0.3, 0 * shot.time, 0 * shot.time], dim=1)
         return 200.0 * ((positions - centre).norm(dim=1) < 0.1)
 
-    monkeypatch.setattr(model, "density", ball)
+    monkeypatch.setattr(model.field, "at", lambda positions: partial(ball, positions))
     for step in range(64, 64 + 16 * 200, 16):
         model.after_step(dataclasses.replace(STANDING, step=step, seeds=Seeds(0, step, 0)))
     times = torch.linspace(0, 1, 101, dtype=torch.float64)
