@@ -944,7 +944,10 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ("--insert no.glb", "at takes 3 numbers for each object of --insert, 3 for 1, got 0"),
+    ("--insert no.glb", "--insert says what is put in, and not where; give --at X Y Z with it, for each object"),
+    ("--insert no.glb --at 0 0 0 --light", "--light has no value, as of a variable of the shell that is not set"),
+    ("--insert", "--insert has no value"),
+    ("--hide --frames 1", "--hide has no value"),
     ("--insert no.glb --at 0 0 0 1", "3 for 1, got 4"),
     ("--insert no.glb --at 0 0 0 --scale 0", "scale must be above 0, got 0"),
     ("--insert no.glb --at 0 0 0 --disc-radius 0", "disc-radius must be above 0 and finite, got 0"),
@@ -1003,7 +1006,8 @@ def test_boxes_that_change_nothing_are_mentioned(run, tmp_path, capsys, options,
     ("--convergence 2", "convergence is of a perspective pair; give --stereo with it, or leave it out"),
     ("--eye-distance 0.1", "eye-distance and --unit are for pictures of two eyes; give --stereo, or --lens"),
     ("--stereo --eye-distance 0.1 --unit 1", "give one of them"),
-    ("--stereo --unit 0", "unit must be above 0 and finite, got 0"),
+    ("--stereo --unit 0", "unit must be how many metres a unit of the scene has, from 1e-06 to 1e+06, got 0"),
+    ("--stereo --unit 1e-30", "unit must be how many metres a unit of the scene has, from 1e-06 to 1e+06, got 1e-30"),
     ("--stereo --eye-distance nan", "eye-distance must be above 0 and finite, got nan"),
     ("--lens cube-map --size 8 4", "the faces of a cube map are square, and --size is 8 4; give one number twice"),
 ])
@@ -1140,7 +1144,9 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("render /no/such/run", "/no/such/run is no run"),
         ("render /no/such/run --frames 0", "frames must be from 1 to 100000, got 0"),
         ("render /no/such/run --size 0 4", "size must be from 1"),
-        ("render /no/such/run --fps 0", "fps must be above 0"),
+        ("render /no/such/run --fps 0", "fps must be from 0.001 to 1000, got 0"),
+        ("render /no/such/run --appearance", "--appearance has no value"),
+        ("render /no/such/run --time --fps 9", "--time has no value"),
         ("info /no/such/scene", "/no/such/scene does not exist"),
         ("doctor --timeout 0", "timeout must be above 0"),
         ("doctor --threads 0", "threads must be from 1 to 1024, got 0"),

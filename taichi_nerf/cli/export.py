@@ -11,7 +11,7 @@ from ..config import LARGEST, SettingError, system_of, within
 from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
-from .options import LEAST_UNIT, MOST_UNIT, Common, make_folder
+from .options import Common, check_unit, make_folder
 from .splats import export_splats
 
 if TYPE_CHECKING:
@@ -119,9 +119,7 @@ class Export(Common):
             raise SettingError(f"front must be above 0 and below 1, got {self.front:g}")
         if self.density is not None and not 0 < self.density < math.inf:
             raise SettingError(f"density must be above 0, per unit of the scene's file, got {self.density:g}")
-        if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
-            raise SettingError(f"unit must be how many metres a unit of the scene has, from {LEAST_UNIT:g} to "
-                               f"{MOST_UNIT:g}, got {self.unit:g}")
+        check_unit(self.unit)
         if self.time is not None and not 0 <= self.time <= 1:
             raise SettingError(f"time must be from 0 to 1, got {self.time:g}")
         if self.box is not None and not all(math.isfinite(low) and math.isfinite(high) and low < high
