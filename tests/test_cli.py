@@ -32,6 +32,7 @@ from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
 from taichi_nerf.cli.meant import OTHERS_CALL_IT, meant
 from taichi_nerf.cli.render import _panorama
+from taichi_nerf.cli.splats import _say_what_photos_show, _test_photos
 from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _name_strangers, _Reporter, _tell_idle
 from taichi_nerf.cli.trained import disk_words, trained_words
@@ -2068,6 +2069,25 @@ def test_splats_of_a_run_are_fitted_scored_and_written(trained_run, tmp_path, ca
     assert f"{file} exists; choose another --output" in capsys.readouterr().err
     assert cli.main([*command, "-o", str(tmp_path / "a.glb")]) != 0
     assert "is no format of splats, which have .ply" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("appearance, exposed, robust, said", [
+    (0, False, False, ""),
+    (16, False, False, "have lights or exposures of their own, to which splats are fitted as well; --steps 0 leaves"),
+    (0, True, True, "have lights or exposures of their own and what --robust left out of them, to which"),
+    (None, False, True, "have what --robust left out of them, to which"),
+])
+def test_what_photos_have_and_the_field_has_not_is_said_of_splats(capsys, appearance, exposed, robust, said):
+    model = SimpleNamespace() if appearance is None else SimpleNamespace(appearance=appearance)
+    training = SimpleNamespace(exposure=SimpleNamespace(learned=exposed), robust=robust)
+    _say_what_photos_show(SimpleNamespace(path="mine", config=SimpleNamespace(model=model, training=training)))
+    told = capsys.readouterr().err
+    assert said in told and bool(told) == bool(said)
+
+
+def test_splats_of_a_moment_have_no_score_of_other_ones(capsys):
+    assert _test_photos(SimpleNamespace(path="mine"), needed=False, time=0.25) is None
+    assert "the test views of mine are of other times than --time 0.25: nothing is scored" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
 from .options import Common, check_unit, make_folder
-from .splats import export_splats
+from .splats import export_splats, lights_differ
 
 if TYPE_CHECKING:
     import numpy as np
@@ -288,10 +288,9 @@ def _photos(command: Export, field: "Field") -> "PlainPhotos | None":
 
 def _why_photos_differ(run: "RunFolder") -> str:
     """Nothing where its photos show one light and one time."""
-    config = run.config
-    if system_of(config.model).moves:
+    if system_of(run.config.model).moves:
         return "whose photos are of other times"
-    if getattr(config.model, "appearance", 0) or config.training.exposure.learned:
+    if lights_differ(run):
         return "whose photos have lights or exposures of their own"
     return ""
 
