@@ -823,12 +823,15 @@ def red_box(trimesh, path):
     return box
 
 
-def test_render_puts_objects_into_the_field(run, tmp_path):
+def test_render_puts_objects_into_the_field(run, tmp_path, capsys):
     red_box(pytest.importorskip("trimesh"), tmp_path / "box.ply")
     plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "depth"]
     put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
     for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
         assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    told = capsys.readouterr().err
+    assert told.count("--insert: object 2 is in none of the pictures; --at and --scale are in units of") == 2
+    assert "object 1" not in told and "what the model can show lies between -1.5 -1.5 -1.5 and 1.5 1.5 1.5\n" in told
     everything = ["--hide", "-9", "-9", "-9", "9", "9", "9"]
     assert cli.main([*plain, *everything, "-o", str(tmp_path / "hidden")]) == 0
     assert (opened(tmp_path / "hidden" / "colour_0000.png") == 255).all()

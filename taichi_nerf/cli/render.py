@@ -307,6 +307,8 @@ def render(command: Render) -> int:
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                             on_part=line.part, renderer=command.renderer, team=team, shots=shots,
                             foveated=command.foveated)
+        if command.insert:
+            _say_unmet(set.intersection(*team.collected(shown.unmet)), scene, model)
     if getattr(shown, "goes_on", False):
         say(f"taichi-nerf: some rays met more than {MOST_LAYERS} surfaces, one behind the other, of which all but the "
             "last are glass, and show no objects behind that many")
@@ -395,7 +397,7 @@ def _warn_of_boxes_outside(command: Render, scene: "Scene", model):
     if not scene.bounded or not hasattr(model, "box"):  # of a place without end, or a model of several
         return
     known, shifts = box_of_model(model, scene), command.move_by or (0.0,) * (len(command.move) // 2)
-    between = " and ".join(" ".join(f"{value:.4g}" for value in corner) for corner in known)
+    between = _corners(known)
     for name, numbers, by in (("--hide", command.hide, ()), ("--move", command.move, shifts)):
         for number, box in enumerate(np.reshape(numbers, (-1, 2, 3))):
             if not _meet(box, known):
@@ -404,6 +406,22 @@ def _warn_of_boxes_outside(command: Render, scene: "Scene", model):
             elif by and not _meet(box + np.reshape(by, (-1, 3))[number], known):
                 say(f"taichi-nerf: {name}: box {number + 1} is moved out of what the model can show, which lies "
                     f"between {between}")
+
+
+def _say_unmet(objects: set[int], scene: "Scene", model):
+    """Say which objects are in none of the pictures."""
+    from ..query import box_of_model
+
+    between = ""
+    if scene.bounded and hasattr(model, "box"):
+        between = f"; what the model can show lies between {_corners(box_of_model(model, scene))}"
+    for number in sorted(objects):
+        say(f"taichi-nerf: --insert: object {number + 1} is in none of the pictures; --at and --scale are in units of "
+            f"the scene's file{between}")
+
+
+def _corners(box: "np.ndarray") -> str:
+    return " and ".join(" ".join(f"{value:.4g}" for value in corner) for corner in box)
 
 
 def _meet(one: "np.ndarray", other: "np.ndarray") -> bool:
