@@ -381,10 +381,11 @@ def _entries(path: Path, content) -> tuple[list, Mapping, str]:
 
 def _pose(entry: Mapping, where: str) -> np.ndarray:
     """[3, 4] float64: `camera_to_world`, rows or all their numbers in a list, checked to be a rotation."""
-    value = entry.get("camera_to_world", entry.get("transform_matrix"))
+    name = "camera_to_world" if "camera_to_world" in entry else "transform_matrix"
+    value = entry.get(name)
     if value is None:
         raise UserError(f"{where} has no 'camera_to_world'; add its 3 x 4 or 4 x 4 matrix")
-    what = f"{where}: 'camera_to_world'"
+    what = f"{where}: '{name}'"
     if not isinstance(value, list):
         raise UserError(f"{what} is {_short(value)}, not a matrix; give 3 or 4 rows of 4 numbers")
     flat = [number for row in value for number in (row if isinstance(row, list) else [row])]

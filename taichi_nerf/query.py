@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from . import runtime
 from .data.scene import Cameras, Scene
 from .errors import UserError
 from .models.cones import usual_view
@@ -112,7 +113,7 @@ class Field:
             share: of a ray's opacity, in (0, 1), that is reached at `distance`: a smaller one lies less deep in what
                 is soft or glazed, and is moved more by fog.
             radius: [R] of a pixel at distance 1, for models that see cones; that of the training images by default.
-            time: in [0, 1], of a scene that moves.
+            time: in [0, 1], of a scene that moves, which is else as it was at the first.
             on_rays: is told how many rays are done, and how many there are.
 
         Raises:
@@ -123,6 +124,8 @@ class Field:
             raise ValueError(f"threshold must be above 0 and below 1, got {threshold}")
         if not 0 < share < 1:
             raise ValueError(f"share must be above 0 and below 1, got {share}")
+        if reach is not None and not 0 < reach < np.inf:
+            raise ValueError(f"reach must be above 0 and finite, got {reach}")
         if normals and not self.model.has_normals:
             raise UserError(f"{self.scene.name} has a model without normals; ask without them")
         origins, directions = _checked_rays(origins, directions)
@@ -139,17 +142,21 @@ class Field:
                     normal=(found.normal.numpy() @ self.scene.rotation).astype(np.float32) if normals else None,
                     position=position)
 
-    def free_distance(self, origins: np.ndarray, directions: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-        """[R] float32: how far one can go from `origins` along `directions`, as of `along`, until the opacity of what
-        lies behind reaches `threshold`; infinite where nothing is in the way."""
-        return self.along(origins, directions, normals=False, threshold=threshold).free_distance
+    def free_distance(self, origins: np.ndarray, directions: np.ndarray, threshold: float = THRESHOLD, *,
+                      time: float | None = None) -> np.ndarray:
+        """[R] float32: how far one can go from `origins` along `directions`, at a `time`, as of `along`, until the
+        opacity of what lies behind reaches `threshold`; infinite where nothing is in the way."""
+        return self.along(origins, directions, normals=False, threshold=threshold, time=time).free_distance
 
     def at(self, points: np.ndarray, directions: np.ndarray | None = None, *, time: float | None = None,
            on_points: Callable[[int, int], None] | None = None) -> AtPoints:
         """Density and colour at `points` [M, 3], seen along `directions` [M, 3]; without them the mean of the colours
-        seen along the three axes, to and fro. Raises ValueError as `along`."""
+        seen along the three axes, to and fro. `time` as of `along`, which raises ValueError for the same reasons."""
         points = _checked("points", points)
-        ways = None if directions is None else _unit(np.broadcast_to(_checked("directions", directions), points.shape))
+        ways = None if directions is None else _unit(_checked("directions", directions))
+        if ways is not None and len(ways) not in (1, len(points)):
+            raise ValueError(f"directions must be one, or as many as points, {len(points)}, got {len(ways)}")
+        ways = None if ways is None else np.broadcast_to(ways, points.shape)
         found = at_points(self.model, self._tensor(self._to_model(points)),
                           None if ways is None else self._tensor(ways @ self.scene.rotation.T),
                           shot=self._shot(time), on_points=on_points)
@@ -171,7 +178,11 @@ class Field:
 
     def _shot(self, time: float | None) -> Shot:
         """R = 1"""
-        return UNKNOWN if time is None else Shot(time=self._tensor(np.array([time])))
+        if time is None:
+            return UNKNOWN
+        if np.ndim(time) != 0 or not 0 <= time <= 1:
+            raise ValueError(f"time must be one number from 0 to 1, got {time}")
+        return Shot(time=self._tensor(np.array([time])))
 
     def _to_model(self, points: np.ndarray) -> np.ndarray:
         return (points - (self.scene.centre + self.scene.origin)) * self.scene.scale @ self.scene.rotation.T
@@ -181,7 +192,9 @@ class Field:
 
 
 def open(run: Path | str) -> Field:
-    """The field of a run, on the current runtime (`runtime.init`). Raises UserError where there is none."""
+    """The field of a run, on the current runtime (`runtime.init`, or its defaults). Raises UserError where there is
+    none."""
+    runtime.current()
     folder = RunFolder.open(Path(run))
     if is_cut(folder.path):
         raise UserError(f"{folder.path} is cut into blocks, and this is for one field; give one of them, as "

@@ -32,6 +32,7 @@ from taichi_nerf.cli.arguments import options_of
 from taichi_nerf.cli.main import COMMANDS, _defaults, _name
 from taichi_nerf.cli.meant import OTHERS_CALL_IT, meant
 from taichi_nerf.cli.render import _panorama
+from taichi_nerf.cli.splats import _say_what_photos_show, _test_photos
 from taichi_nerf.cli.stop import Interruption
 from taichi_nerf.cli.train import _default_folders, _made, _name_strangers, _Reporter, _tell_idle
 from taichi_nerf.cli.trained import disk_words, trained_words
@@ -822,12 +823,15 @@ def red_box(trimesh, path):
     return box
 
 
-def test_render_puts_objects_into_the_field(run, tmp_path):
+def test_render_puts_objects_into_the_field(run, tmp_path, capsys):
     red_box(pytest.importorskip("trimesh"), tmp_path / "box.ply")
     plain = ["render", str(run), "--frames", "1", "--size", "12", "12", "--what", "colour", "depth"]
     put = ["--insert", *[str(tmp_path / "box.ply")] * 2, "--at", "0", "0", "0", "0", "0", "9", "--scale", "0.8", "0.1"]
     for name, options in (("without", []), ("with", put), ("lit", [*put, "--light", "2", "-2", "4", "0.3"])):
         assert cli.main([*plain, *options, "-o", str(tmp_path / name)]) == 0
+    told = capsys.readouterr().err
+    assert told.count("--insert: object 2 is in none of the pictures; --at and --scale are in units of") == 2
+    assert "object 1" not in told and "what the model can show lies between -1.5 -1.5 -1.5 and 1.5 1.5 1.5\n" in told
     everything = ["--hide", "-9", "-9", "-9", "9", "9", "9"]
     assert cli.main([*plain, *everything, "-o", str(tmp_path / "hidden")]) == 0
     assert (opened(tmp_path / "hidden" / "colour_0000.png") == 255).all()
@@ -944,7 +948,10 @@ def test_render_puts_points_into_the_field_and_lights_by_the_field(run, tmp_path
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ("--insert no.glb", "at takes 3 numbers for each object of --insert, 3 for 1, got 0"),
+    ("--insert no.glb", "--insert says what is put in, and not where; give --at X Y Z with it, for each object"),
+    ("--insert no.glb --at 0 0 0 --light", "--light has no value, as of a variable of the shell that is not set"),
+    ("--insert", "--insert has no value"),
+    ("--hide --frames 1", "--hide has no value"),
     ("--insert no.glb --at 0 0 0 1", "3 for 1, got 4"),
     ("--insert no.glb --at 0 0 0 --scale 0", "scale must be above 0, got 0"),
     ("--insert no.glb --at 0 0 0 --disc-radius 0", "disc-radius must be above 0 and finite, got 0"),
@@ -1003,7 +1010,8 @@ def test_boxes_that_change_nothing_are_mentioned(run, tmp_path, capsys, options,
     ("--convergence 2", "convergence is of a perspective pair; give --stereo with it, or leave it out"),
     ("--eye-distance 0.1", "eye-distance and --unit are for pictures of two eyes; give --stereo, or --lens"),
     ("--stereo --eye-distance 0.1 --unit 1", "give one of them"),
-    ("--stereo --unit 0", "unit must be above 0 and finite, got 0"),
+    ("--stereo --unit 0", "unit must be how many metres a unit of the scene has, from 1e-06 to 1e+06, got 0"),
+    ("--stereo --unit 1e-30", "unit must be how many metres a unit of the scene has, from 1e-06 to 1e+06, got 1e-30"),
     ("--stereo --eye-distance nan", "eye-distance must be above 0 and finite, got nan"),
     ("--lens cube-map --size 8 4", "the faces of a cube map are square, and --size is 8 4; give one number twice"),
 ])
@@ -1140,7 +1148,9 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("render /no/such/run", "/no/such/run is no run"),
         ("render /no/such/run --frames 0", "frames must be from 1 to 100000, got 0"),
         ("render /no/such/run --size 0 4", "size must be from 1"),
-        ("render /no/such/run --fps 0", "fps must be above 0"),
+        ("render /no/such/run --fps 0", "fps must be from 0.001 to 1000, got 0"),
+        ("render /no/such/run --appearance", "--appearance has no value"),
+        ("render /no/such/run --time --fps 9", "--time has no value"),
         ("info /no/such/scene", "/no/such/scene does not exist"),
         ("doctor --timeout 0", "timeout must be above 0"),
         ("doctor --threads 0", "threads must be from 1 to 1024, got 0"),
@@ -2062,6 +2072,25 @@ def test_splats_of_a_run_are_fitted_scored_and_written(trained_run, tmp_path, ca
     assert f"{file} exists; choose another --output" in capsys.readouterr().err
     assert cli.main([*command, "-o", str(tmp_path / "a.glb")]) != 0
     assert "is no format of splats, which have .ply" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("appearance, exposed, robust, said", [
+    (0, False, False, ""),
+    (16, False, False, "have lights or exposures of their own, to which splats are fitted as well; --steps 0 leaves"),
+    (0, True, True, "have lights or exposures of their own and what --robust left out of them, to which"),
+    (None, False, True, "have what --robust left out of them, to which"),
+])
+def test_what_photos_have_and_the_field_has_not_is_said_of_splats(capsys, appearance, exposed, robust, said):
+    model = SimpleNamespace() if appearance is None else SimpleNamespace(appearance=appearance)
+    training = SimpleNamespace(exposure=SimpleNamespace(learned=exposed), robust=robust)
+    _say_what_photos_show(SimpleNamespace(path="mine", config=SimpleNamespace(model=model, training=training)))
+    told = capsys.readouterr().err
+    assert said in told and bool(told) == bool(said)
+
+
+def test_splats_of_a_moment_have_no_score_of_other_ones(capsys):
+    assert _test_photos(SimpleNamespace(path="mine"), needed=False, time=0.25) is None
+    assert "the test views of mine are of other times than --time 0.25: nothing is scored" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ BELOW = {  # package or module -> what it may import, besides the lowest
     "resident": {"config", "fields", "models", "ops", "runtime", "samplers", "timing"},
     "training": {"config", "data", "fields", "models", "ops", "pictures", "resident", "runtime"},
     "export": {"data", "models", "ops", "paths", "pictures", "query", "runtime", "wide"},
-    "query": {"data", "models", "training"},
+    "query": {"data", "models", "runtime", "training"},
     "viewer": {"data", "models", "paths", "pictures", "training"},
     "checks": {"data", "ops", "progress", "reference", "runtime", "timing", "training"},
     "cli": {

@@ -323,6 +323,8 @@ BAD = {
     "scaled": ({"fov": 40, "frames": [{"camera_to_world": scaled(POSE, 2)}]}, "not a rotation"),
     "mirrored": ({"fov": 40, "frames": [{"camera_to_world": MIRRORED}]}, "not a rotation"),
     "transposed": ({"fov": 40, "frames": [{"camera_to_world": TRANSPOSED}]}, "transposed"),
+    "transposed, as of transforms.json": (
+        {"fov": 40, "frames": [{"transform_matrix": TRANSPOSED}]}, "frames 0: 'transform_matrix' has the last row"),
     "no lens": ({"frames": [{"camera_to_world": POSE}]}, "neither 'fov' nor 'focal'"),
     "a wide lens": ({"fov": 190, "frames": [{"camera_to_world": POSE}]}, "field of view"),
     "no focal length": ({"focal": -1, "size": [4, 4], "frames": [{"camera_to_world": POSE}]}, "positive"),

@@ -156,8 +156,40 @@ def test_a_ray_is_asked_alike_alone_and_among_others(field):
     (np.zeros((2, 3)), np.eye(3)[:2] * [[1], [0]], {}, "that of ray 1 has none"),
     (np.full((1, 3), np.nan), np.ones((1, 3)), {}, "origins must be finite, and row 0 is not"),
     (np.zeros(3), np.ones(3), {"threshold": 1.0}, "threshold must be above 0 and below 1, got 1"),
+    (np.zeros(3), np.ones(3), {"reach": -1.0}, "reach must be above 0 and finite, got -1.0"),
+    (np.zeros(3), np.ones(3), {"time": 2.0}, "time must be one number from 0 to 1, got 2.0"),
+    (np.zeros(3), np.ones(3), {"time": float("nan")}, "time must be one number from 0 to 1, got nan"),
+    (np.zeros(3), np.ones(3), {"time": np.zeros(3)}, r"time must be one number from 0 to 1, got \[0. 0. 0.\]"),
 ])
 def test_what_is_no_ray_is_refused(origins, directions, options, sentence):
     field = query.Field(Asked(torch.float32, "cpu"), placed())
     with pytest.raises(ValueError, match=sentence):
         field.along(origins, directions, **options)
+
+
+class Appearing(Asked):
+    """The ball, which is there from the time 0.5 on."""
+
+    def at_time_of(self, shot):
+        self.field.peak = 2000.0 * float(shot.time[0] >= 0.5)
+
+    def radiance(self, positions, shot=UNKNOWN):
+        self.at_time_of(shot)
+        return super().radiance(positions)
+
+    def render(self, rays, standing=None):
+        self.at_time_of(rays.shot)
+        return super().render(rays)
+
+
+def test_points_and_free_ways_are_asked_at_a_time(backend):
+    field = query.Field(Appearing(backend.dtype, backend.device, colour=COLOUR, softness=3e-4), placed())
+    middle = CENTRE + ORIGIN
+    assert [float(field.at(middle, time=time).density[0]) > 0 for time in (0.0, 1.0)] == [False, True]
+    ways = [float(field.free_distance(middle + (9, 0, 0), (-1, 0, 0), time=time)[0]) for time in (0.0, 1.0)]
+    assert ways[0] == np.inf and ways[1] == pytest.approx(9 - RADIUS, abs=0.1)
+    for points, options, said in ((middle, {"time": 1.5}, "time must be one number from 0 to 1, got 1.5"),
+                                  (np.zeros((2, 3)), {"directions": np.ones((3, 3))},
+                                   "directions must be one, or as many as points, 2, got 3")):
+        with pytest.raises(ValueError, match=said):
+            field.at(points, **options)

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import Positional, Suppress
@@ -37,6 +38,8 @@ class Option(NamedTuple):
     required: bool
     most: int | None = None
     """The largest number of values, where it is no fixed one and there is one."""
+    empty: bool = False
+    """By default it has no values."""
 
     @property
     def count(self) -> int | None:
@@ -96,8 +99,9 @@ def options_of(command: Any, path: str = "", prefix: str = "") -> Iterator[Optio
         names = (shown,) if positional else (f"--{name}", *aliases)
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         most = next((note.count for note in notes if isinstance(note, AtMost)), None)
+        empty = (field.default if isinstance(command, type) else value) == ()
         yield Option(path + field.name, names, next(each for each in of_union if each is not type(None)),
-                     type(None) in of_union, positional, required, most)
+                     type(None) in of_union, positional, required, most, empty)
 
 
 def refusal(argv: Sequence[str], commands: Mapping[str, Any],
@@ -127,13 +131,14 @@ def with_section(sentence: str, options: Iterable[Option]) -> str:
     return " or ".join(found or [name]) + space + rest
 
 
-def check_values(command: Any) -> None:
-    """Raises SettingError for more values than an option takes, and for a number that no kernel can have: infinite,
-    none at all, or beyond 32 bits."""
+def check_values(command: Any, said: Mapping[str, Option]) -> None:
+    """Raises SettingError for more values than an option takes, for an option without values that is among those that
+    are `said`, as of `given`, and for a number that no kernel can have: infinite, none at all, or beyond 32 bits."""
     for option in options_of(command):
-        value = command
-        for name in option.path.split("."):
-            value = getattr(value, name)
+        value = attrgetter(option.path)(command)
+        if value == () and option.path in said and said[option.path].empty:
+            raise SettingError(f"{option.names[0]} has no value, as of a variable of the shell that is not set; give "
+                               "it one, or leave it out")
         if option.most is not None and len(value) > option.most:
             raise SettingError(f"{option.names[0]} takes {option.wanted}, got {' '.join(map(str, value))}")
         for number in value if isinstance(value, tuple) else (value,):

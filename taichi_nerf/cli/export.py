@@ -11,8 +11,8 @@ from ..config import LARGEST, SettingError, system_of, within
 from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
-from .options import LEAST_UNIT, MOST_UNIT, Common, make_folder
-from .splats import export_splats
+from .options import Common, check_unit, make_folder
+from .splats import export_splats, lights_differ
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,9 +119,7 @@ class Export(Common):
             raise SettingError(f"front must be above 0 and below 1, got {self.front:g}")
         if self.density is not None and not 0 < self.density < math.inf:
             raise SettingError(f"density must be above 0, per unit of the scene's file, got {self.density:g}")
-        if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
-            raise SettingError(f"unit must be how many metres a unit of the scene has, from {LEAST_UNIT:g} to "
-                               f"{MOST_UNIT:g}, got {self.unit:g}")
+        check_unit(self.unit)
         if self.time is not None and not 0 <= self.time <= 1:
             raise SettingError(f"time must be from 0 to 1, got {self.time:g}")
         if self.box is not None and not all(math.isfinite(low) and math.isfinite(high) and low < high
@@ -290,10 +288,9 @@ def _photos(command: Export, field: "Field") -> "PlainPhotos | None":
 
 def _why_photos_differ(run: "RunFolder") -> str:
     """Nothing where its photos show one light and one time."""
-    config = run.config
-    if system_of(config.model).moves:
+    if system_of(run.config.model).moves:
         return "whose photos are of other times"
-    if getattr(config.model, "appearance", 0) or config.training.exposure.learned:
+    if lights_differ(run):
         return "whose photos have lights or exposures of their own"
     return ""
 

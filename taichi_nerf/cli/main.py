@@ -212,7 +212,7 @@ def _parsed(
         shown = contextlib.redirect_stdout(Wrapped(sys.stdout, results=True))
         with contextlib.redirect_stderr(said), shown, paragraphs_of_docstrings():
             command = tyro.cli(_command_type(defaults), prog="taichi-nerf", args=argv, description=DESCRIPTION)
-        check_values(command)
+        check_values(command, options)
         if isinstance(command, Common):
             within(command, 1, MOST_THREADS, "threads")
         return replace(command, given=frozenset(options)) if isinstance(command, Train) else command

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from ..config import SYSTEMS, system_of
+from ..config import SYSTEMS, SettingError, system_of
 from ..devices import is_rank
 from ..errors import UserError
 
@@ -58,6 +58,13 @@ def check_renderer(run: "RunFolder", renderer: Renderer) -> None:
         able = ", ".join(each for each, system in SYSTEMS.items() if system.one_launch)
         raise UserError(f"--renderer taichi is for {able} alone, and {run.path} is a run of {kind}, which has no "
                         "kernel from rays to pixels; use --renderer auto")
+
+
+def check_unit(unit: float | None) -> None:
+    """Raises SettingError for what is no number of metres of a unit of a scene."""
+    if unit is not None and not LEAST_UNIT <= unit <= MOST_UNIT:
+        raise SettingError(f"unit must be how many metres a unit of the scene has, from {LEAST_UNIT:g} to "
+                           f"{MOST_UNIT:g}, got {unit:g}")
 
 
 def make_folder(path: Path) -> None:

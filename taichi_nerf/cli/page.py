@@ -11,7 +11,7 @@ from ..config import SettingError, system_of
 from ..errors import UserError
 from ..output import quoted, result
 from ..progress import Progress
-from .options import LEAST_UNIT, MOST_UNIT, Common, make_folder
+from .options import Common, check_unit, make_folder
 
 if TYPE_CHECKING:
     from ..export.page import PageScene
@@ -50,9 +50,7 @@ class Page(Common):
     def __post_init__(self):
         if not 0 < self.megabytes <= 1000:
             raise SettingError(f"megabytes must be above 0 and at most 1000, got {self.megabytes:g}")
-        if self.unit is not None and not LEAST_UNIT <= self.unit <= MOST_UNIT:
-            raise SettingError(f"unit must be how many metres a unit of the scene has, from {LEAST_UNIT:g} to "
-                               f"{MOST_UNIT:g}, got {self.unit:g}")
+        check_unit(self.unit)
         if self.up is not None and not 0 < math.hypot(*self.up) < math.inf:
             raise SettingError(f"up must be a direction, three numbers that are not all 0, got {self.up}")
 

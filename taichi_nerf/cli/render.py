@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..output import quoted, result, say
 from ..progress import Progress
 from .arguments import AtMost
-from .options import MOST_FRAMES, Common, Renderer, at_once, check_renderer, make_folder
+from .options import MOST_FRAMES, Common, Renderer, at_once, check_renderer, check_unit, make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ What = Literal["colour", "depth", "opacity", "normals"]
 SPLITS = ("train", "val", "test")
 Lens = Literal["perspective", "fisheye", "equirectangular", "omnidirectional-stereo", "vr180", "cube-map"]
 DEFAULT_FRAMES = 60
+SLOWEST = 1e-3  # frames per second, of which ffmpeg still makes a video
 FIELD = ("field",)  # what shines is the field itself
 SHINING = (".bmp", ".exr", ".hdr", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # pictures of light
 LAMP_SHARE = 0.6  # of all light
@@ -88,7 +89,7 @@ class Render(Common):
     """When, from 0 to 1, of a model that knows the time: in all frames, or in the first and in the last. By default the
     times of the path, or 0 1 where it has none."""
     freeze: bool = False
-    """Leave the camera where the path begins, while the time goes on."""
+    """Leave the camera where the path begins, while the time goes on: from 0 to 1, or as --time says."""
     hide: Annotated[tuple[float, ...], arg(metavar="X0 Y0 Z0 X1 Y1 Z1", help_behavior_hint="")] = ()
     """Show nothing of the field between two corners of a box, the first the lower one along each axis, in the world of
     the scene's file; of several boxes, one after the other."""
@@ -134,11 +135,12 @@ class Render(Common):
     def __post_init__(self):
         within(self, 1, MOST_FRAMES, "frames")
         within(self, 1, LARGEST, "every")
-        if not 0 < self.fps <= 1000:
-            raise SettingError(f"fps must be above 0 and at most 1000, got {self.fps}")
+        if not SLOWEST <= self.fps <= 1000:
+            raise SettingError(f"fps must be from {SLOWEST:g} to 1000, got {self.fps:g}")
         if self.size is not None and not all(1 <= side <= 16384 for side in self.size):
             raise SettingError(f"size must be from 1 to 16384 pixels, got {self.size[0]} {self.size[1]}")
-        for name in ("eye_distance", "unit", "convergence"):
+        check_unit(self.unit)
+        for name in ("eye_distance", "convergence"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise SettingError(f"{name.replace('_', '-')} must be above 0 and finite, got {value:g}")
@@ -167,6 +169,8 @@ class Render(Common):
 
     def _check_objects(self):
         count = len(self.insert)
+        if count and not self.at:
+            raise SettingError("insert says what is put in, and not where; give --at X Y Z with it, for each object")
         for name, numbers, each in (("at", self.at, 3), ("scale", self.scale, 1), ("turn", self.turn, 1)):
             if len(numbers) not in ((each * count,) if name == "at" else (0, count)):
                 raise SettingError(f"{name} takes {each} number{'s' if each > 1 else ''} for each object of --insert, "
@@ -303,6 +307,8 @@ def render(command: Render) -> int:
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                             on_part=line.part, renderer=command.renderer, team=team, shots=shots,
                             foveated=command.foveated)
+        if command.insert:
+            _say_unmet(set.intersection(*team.collected(shown.unmet)), scene, model)
     if getattr(shown, "goes_on", False):
         say(f"taichi-nerf: some rays met more than {MOST_LAYERS} surfaces, one behind the other, of which all but the "
             "last are glass, and show no objects behind that many")
@@ -391,7 +397,7 @@ def _warn_of_boxes_outside(command: Render, scene: "Scene", model):
     if not scene.bounded or not hasattr(model, "box"):  # of a place without end, or a model of several
         return
     known, shifts = box_of_model(model, scene), command.move_by or (0.0,) * (len(command.move) // 2)
-    between = " and ".join(" ".join(f"{value:.4g}" for value in corner) for corner in known)
+    between = _corners(known)
     for name, numbers, by in (("--hide", command.hide, ()), ("--move", command.move, shifts)):
         for number, box in enumerate(np.reshape(numbers, (-1, 2, 3))):
             if not _meet(box, known):
@@ -400,6 +406,22 @@ def _warn_of_boxes_outside(command: Render, scene: "Scene", model):
             elif by and not _meet(box + np.reshape(by, (-1, 3))[number], known):
                 say(f"taichi-nerf: {name}: box {number + 1} is moved out of what the model can show, which lies "
                     f"between {between}")
+
+
+def _say_unmet(objects: set[int], scene: "Scene", model):
+    """Say which objects are in none of the pictures."""
+    from ..query import box_of_model
+
+    between = ""
+    if scene.bounded and hasattr(model, "box"):
+        between = f"; what the model can show lies between {_corners(box_of_model(model, scene))}"
+    for number in sorted(objects):
+        say(f"taichi-nerf: --insert: object {number + 1} is in none of the pictures; --at and --scale are in units of "
+            f"the scene's file{between}")
+
+
+def _corners(box: "np.ndarray") -> str:
+    return " and ".join(" ".join(f"{value:.4g}" for value in corner) for corner in box)
 
 
 def _meet(one: "np.ndarray", other: "np.ndarray") -> bool:
@@ -493,7 +515,7 @@ def _panorama(command: Render) -> "np.ndarray":
 
     stops, odd = command.light_stops or 0.0, []
     picture = 2.0**stops * read_panorama(command.picture, odd.append)
-    mean = float(picture.mean())
+    mean = float(picture.mean(dtype=np.float64))
     for text in odd:
         say(f"taichi-nerf: {text}")
     if not odd and not DARKEST < mean < BRIGHTEST:  # what is infinite says nothing of the units

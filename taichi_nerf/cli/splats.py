@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..training.folder import RunFolder
     from ..training.splats import PlainPhotos
 
-__all__ = ["export_splats"]
+__all__ = ["export_splats", "lights_differ"]
 
 BYTES_A_RAY = 128  # of what a view sees, and what sorts it
 BYTES_A_NUMBER = 16  # of a Gaussian that learns: itself, its gradient, and two moments
@@ -41,8 +41,10 @@ def export_splats(run: "RunFolder", field: "Field", output: Path, beside: Path, 
         raise UserError(f"{run.path} has photos of other times than --time {time:g}, to which its splats cannot be "
                         "fitted; give --steps 0")
     _say_memory(count, degree, rays)
+    if fitted:
+        _say_what_photos_show(run)
     photos = plain_photos(run.training_scene().splits["train"]) if fitted else None  # before anything takes long
-    test = _test_photos(run, needed=fitted)
+    test = _test_photos(run, needed=fitted, time=time)
     with Progress("looking") as line:
         made = surface_splats(field, scene.splits["train"].cameras, rays=rays, count=count, bands=degree + 1, box=box,
                               time=time, on_view=lambda done, total: line.show(
@@ -62,6 +64,20 @@ def export_splats(run: "RunFolder", field: "Field", output: Path, beside: Path, 
            f"{quoted(output)}, picture {quoted(picture)}")
 
 
+def lights_differ(run: "RunFolder") -> bool:
+    """Whether each training photo has a light or an exposure of its own."""
+    return bool(getattr(run.config.model, "appearance", 0)) or run.config.training.exposure.learned
+
+
+def _say_what_photos_show(run: "RunFolder") -> None:
+    """Say what the photos have that the field has not, and splats that are fitted to them get."""
+    shown = ["lights or exposures of their own"] * lights_differ(run)
+    shown += ["what --robust left out of them"] * run.config.training.robust
+    if shown:
+        say(f"taichi-nerf: the photos of {run.path} have {' and '.join(shown)}, to which splats are fitted as well; "
+            "--steps 0 leaves these as the field makes them")
+
+
 def _say_memory(count: int, degree: int, rays: int) -> None:
     from .. import runtime
 
@@ -73,8 +89,11 @@ def _say_memory(count: int, degree: int, rays: int) -> None:
         "of memory")
 
 
-def _test_photos(run: "RunFolder", needed: bool) -> "PlainPhotos | None":
-    """The test views that training scored, where there are any."""
+def _test_photos(run: "RunFolder", needed: bool, time: float | None) -> "PlainPhotos | None":
+    """The test views that training scored, where there are any; of a `time` there are none."""
+    if time is not None:
+        say(f"the test views of {run.path} are of other times than --time {time:g}: nothing is scored")
+        return None
     from ..training.evaluate import chosen_views
     from ..training.splats import plain_photos
 

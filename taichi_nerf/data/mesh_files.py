@@ -81,15 +81,18 @@ def read_mesh(path: Path | str) -> Mesh:
     remedy = "give a whole GLB, glTF, OBJ, PLY or STL file, or export it again"
     with readable(path, "a mesh", remedy), np.errstate(all="ignore"):  # what is not finite is refused below
         check_sizes(path)
-        parts = [part for part in trimesh.load_scene(path).dump() if isinstance(part, trimesh.Trimesh)]
+        # of what is not finite trimesh makes holes while it merges corners, which is done below
+        parts = [part for part in trimesh.load_scene(path, process=False).dump() if isinstance(part, trimesh.Trimesh)]
         parts = [part for part in parts if len(part.faces)]
         if not parts:
             raise UserError(f"{path} holds no triangles; points and curves cannot be put into a field, export it with "
                             "its faces")
+        if not all(np.isfinite(part.vertices[part.faces]).all() for part in parts):
+            raise UserError(f"{path} has vertices that are not finite; repair it or export it again")
+        if path.suffix.lower() not in GLTF:  # whose corners are as they are meant
+            parts = [part.process() for part in parts]
         passing = transmissions(path) if path.suffix.lower() in GLTF else {}
         mesh = _joined([_mesh_of(part, passing) for part in parts])
-    if not np.isfinite(mesh.vertices).all():
-        raise UserError(f"{path} has vertices that are not finite; repair it or export it again")
     upright = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) if path.suffix.lower() in Y_UP else np.eye(3)
     return mesh.moved(1.0, upright, np.zeros(3))
 

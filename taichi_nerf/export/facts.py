@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..data.gltf import transmissions
 from ..data.json_files import number_of, read_object
-from ..data.mesh_damage import ELSE, check_sizes, readable
+from ..data.mesh_damage import ELSE, Damaged, check_sizes, readable
 from ..data.mesh_files import GLTF, glass_of, not_followed
 from ..data.opening import check_regular
 from ..data.ply import read_ply_points
@@ -106,7 +106,8 @@ def _of_mesh(path: Path) -> list[str]:
     whole = Mesh(vertices=places, faces=number.reshape(-1)[corners])
     holes = whole.holes
     finite = np.isfinite(places).all(axis=1)
-    closed = f"watertight, {whole.solids}" if holes == 0 else f"not watertight: open along {holes} rims"
+    closed = (f"watertight, {whole.solids}" if holes == 0
+              else f"not watertight: open along {holes} rim{'s' * (holes != 1)}")
     touching = len(whole.touching_edges)
     if holes == 0 and touching:
         closed += f", touching itself along {touching} edges"
@@ -172,9 +173,13 @@ def _nowhere(finite: np.ndarray) -> list[str]:
 
 def _of_volume(path: Path) -> list[str]:
     with np.load(path) as file:
-        if "density" not in file or "transform" not in file:
-            raise UserError(f"{path} is no volume of taichi-nerf export: it lacks density and transform")
+        lacking = [name for name in ("density", "occupied", "transform") if name not in file]
+        if lacking:
+            raise UserError(f"{path} is no volume of taichi-nerf export: it lacks {' and '.join(lacking)}; give one "
+                            "that it wrote")
         shape, transform, occupied = file["density"].shape, file["transform"], file["occupied"].mean()
+    if len(shape) != 3 or transform.shape != (4, 4) or not np.isfinite(transform).all():
+        raise Damaged("its density is no grid, or its transform no 4 x 4 finite numbers")
     corners = np.array([[0, 0, 0], np.array(shape) - 1]) @ transform[:3, :3].T + transform[:3, 3]
     return ["a volume of {} x {} x {} places".format(*shape) + f", {100 * occupied:.1f} % occupied", _extent(corners)]
 

@@ -85,6 +85,7 @@ class WithObjects(nn.Module):
                             "the run that it was made of")
         self.model, self.surfaces, self.light = model, list(surfaces), light
         self.goes_on = False  # whether a ray met more surfaces than it can go through
+        self.unmet = set(range(len(self.surfaces)))  # those that no ray has seen
         self.sees_cones, self.has_normals = model.sees_cones, getattr(model, "has_normals", True)
         self.rays_per_pixel = max(model.rays_per_pixel, AT_EDGES)
 
@@ -145,6 +146,8 @@ class WithObjects(nn.Module):
         for number, surface in enumerate(self.surfaces):
             hits = intersect_ray_mesh(surface.mesh, origins, directions, limit=t)
             met = hits.triangle >= 0
+            if number in self.unmet and met.any():
+                self.unmet.remove(number)
             t = torch.where(met, hits.t, t)
             looks = surface.looks(hits.triangle[met], hits.barycentric[met])
             colour = looks.colour

@@ -147,6 +147,29 @@ def test_corners_at_no_place_are_refused_without_warnings_of_numpy(tmp_path, rec
     assert not recwarn.list
 
 
+@pytest.mark.parametrize("kind", ["ply", "obj", "stl", "glb"])
+def test_a_corner_at_no_place_is_no_hole(tmp_path, kind):
+    ball = trimesh.creation.icosphere(1)
+    places = ball.vertices.copy()
+    places[3] = np.nan
+    trimesh.Trimesh(places, ball.faces, process=False).export(tmp_path / f"nan.{kind}")
+    with pytest.raises(UserError, match=rf"nan\.{kind} has vertices that are not finite; repair it"):
+        read_mesh(tmp_path / f"nan.{kind}")
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"transform": None}, "it lacks transform; give one that it wrote"),
+    ({"density": None, "transform": None}, "it lacks density and transform; give one"),
+    ({"transform": np.full((4, 4), np.nan)}, "no 4 x 4 finite numbers"),
+    ({"density": np.zeros(3)}, "its density is no grid"),
+])
+def test_what_a_volume_lacks_is_named(tmp_path, change, said):
+    whole = {"density": np.zeros((2, 3, 4)), "occupied": np.zeros((2, 3, 4), bool), "transform": np.eye(4), **change}
+    np.savez(tmp_path / "a.npz", **{name: array for name, array in whole.items() if array is not None})
+    with pytest.raises(UserError, match=said):
+        facts_of(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize("name, said", [("a.npz", "it is no archive of arrays"), ("a.las", "it is no LAS file")])
 def test_what_is_no_archive_or_no_scan_is_said_so(tmp_path, name, said):
     if name.endswith("las"):
