@@ -293,7 +293,7 @@ def moving_arms() -> dict[str, InstantNGPConfig]:
             "nerfies, motions alone": NerfiesConfig(field_sees_time=False), "hypernerf": HyperNeRFConfig()}
 
 
-ELASTIC = {"1e-2": 1e-2, "1.5e-2": 1.5e-2, "2e-2": 2e-2, "free": 0.0}
+ELASTIC = {"3e-3": 3e-3, "5e-3": 5e-3, "1e-2": 1e-2, "free": 0.0}
 
 
 def elastic_arms() -> dict[str, NerfiesConfig]:
@@ -685,7 +685,7 @@ EXPERIMENTS = {
               Bar(better="nerfies", worse="t-nerf", score="of what moves", least=0.0),
               Bar(better="nerfies", worse="d-nerf", score="of what moves", least=0.0)]),
     "elastic": Experiment(
-        arms=elastic_arms(), steps=600, scene=rotation, scores=rigidity, together=RigidWarpConfig().course,
+        arms=elastic_arms(), steps=3000, scene=rotation, scores=rigidity, together=RigidWarpConfig().course,
         training={name: {"batch": BatchConfig(samples=8192)} for name in ELASTIC}, bars=elastic_bars()),
     "unbounded": Experiment(
         arms=unbounded_arms(), steps=2000, scene=open_field, scores=psnr_and_floaters,

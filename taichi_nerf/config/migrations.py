@@ -112,8 +112,8 @@ LATER_OF_MODELS: dict[str, dict] = {
     "mip-nerf-360": {"proposal_levels": ()},
     "d-nerf": {"warp": {"waves": 0, "rest": 0.0, "course": 0.0, "skip": None}},
     "nerfies": {"warp": {"rest": 0.0, "codes_multiply": False, "elastic_scale": 0.03, "elastic_every": 8,
-                         "elastic_steps": 1, "skip": None}},
-    "hypernerf": {"warp": {"elastic_every": 8, "elastic_steps": 1}},
+                         "skip": None}},
+    "hypernerf": {"warp": {"elastic_every": 8}},
 }
 
 

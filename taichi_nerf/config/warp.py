@@ -74,10 +74,11 @@ class RigidWarpConfig(_Bending):
     codes: int | None = None
     """Of so many times, evenly spread, there are codes; between them lie those of other times. None: one for each time
     of the training images."""
-    elastic: float = 1e-2
+    elastic: float = 0.0
     """Weight of the elastic loss, which holds the warp to rigid motions where it can; 0: none. 1e-3 of the scenes with
-    two cameras, 1e-2 of those with one, in Nerfies. With codes that multiply it waits for the end of the course: from
-    the first step it holds everything where little of a picture moves."""
+    two cameras, 1e-2 of those with one, in Nerfies; here 3e-3 takes some of the stretch, and 1e-2 undoes motions that
+    have been found. With codes that multiply it waits for the end of the course: from the first step it holds
+    everything where little of a picture moves."""
     elastic_scale: float = 0.1
     """Root of the energy, the sum of the squared logarithms of the singular values, beyond which that loss lets go of
     what truly bends. 0.03 in Nerfies, whose warp is held from the first step; what is only held at last is stretched by
@@ -86,8 +87,6 @@ class RigidWarpConfig(_Bending):
     """Of so many samples of a step one is asked how far the warp stretches what is there, for the elastic loss. They
     are drawn by how much they add to their pixels, and what is estimated is the loss of all. With a smaller number it
     is more exact, and slower."""
-    elastic_steps: int = 2
-    """Of so many steps one has the elastic loss, with as many times its weight, so that in the mean it is the same."""
     still: float = 0.0
     """Weight of the loss that holds points still that structure from motion found; 0: none. 1 in Nerfies, after whose
     coarse start a large part moves as one: here that much holds everything."""
@@ -99,7 +98,7 @@ class RigidWarpConfig(_Bending):
         within(self, 2, MOST_CODES, "codes")
         within(self, 0, MANY, "elastic", "still")
         above(self, 0, MANY, "elastic_scale")
-        within(self, 1, MANY, "elastic_every", "elastic_steps")
+        within(self, 1, MANY, "elastic_every")
 
 
 @dataclass(frozen=True, kw_only=True)

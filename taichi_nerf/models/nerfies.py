@@ -10,8 +10,7 @@ an elastic loss
 with rho of Geman and McClure holds it to rigid motions where they will do, once the course is over: a thing that
 begins to move stretches what is around it, and while it has hardly moved that costs more than it gains. The weights w
 of the samples are taken as they are. The sum over all samples is estimated, without bias, by one in `elastic_every` of
-them: they are drawn in proportion to their weights, and then all count alike. One in `elastic_steps` steps has it, as
-many times: the N samples of one step scatter less than N / 2 in each of two. What structure from motion found stands
+them: they are drawn in proportion to their weights, and then all count alike. What structure from motion found stands
 still: as much as such a point, and what lies around it, is displaced at a random time is a loss, too,
 
     weight mean rho'(|x' - x|^2)
@@ -88,9 +87,7 @@ class Nerfies(DNeRF):
     def _elastic_weight(self, standing: Standing) -> float:
         """Along a course it is nothing where codes multiply: a warp that bends nothing yet would be held by it."""
         warp = self.config.warp
-        if standing.step % warp.elastic_steps:
-            return 0.0
-        return warp.elastic_steps * warp.elastic * (self._after_course(standing) if warp.codes_multiply else 1.0)
+        return warp.elastic * (self._after_course(standing) if warp.codes_multiply else 1.0)
 
     def _elastic(self, pixels: Pixels, rays: Rays, standing: Standing) -> Tensor:
         """Of samples that are drawn by their weights, in the place of all."""

@@ -208,7 +208,7 @@ def test_a_damaged_model_does_not_keep_the_rest_of_a_run_from_being_read():
 
 @pytest.mark.parametrize("kind, later", [("d-nerf", ("waves", "rest", "course", "skip")),
                                          ("nerfies", ("rest", "codes_multiply", "elastic_scale",
-                                                      "elastic_every", "elastic_steps", "skip"))])
+                                                      "elastic_every", "skip"))])
 def test_warps_that_knew_no_waves_stay_as_they_were(kind, later):
     """Their displacement network was told the time, and rested at the first one; all times were there at once."""
     old = settings(kind)
@@ -219,6 +219,5 @@ def test_warps_that_knew_no_waves_stay_as_they_were(kind, later):
         warp = found["warp"]
         assert warp["rest"] == 0 and warp["course"] == 0 and not warp.get("waves") and not warp.get("codes_multiply")
         assert warp.get("elastic_scale", 0.03) == 0.03 and warp.get("elastic_every", 8) == 8
-        assert warp.get("elastic_steps", 1) == 1
         assert {**found, "warp": None} == {**old["model"], "warp": None}
     assert todays_run(settings(kind), 7) == settings(kind)

@@ -47,8 +47,7 @@ WARP = WarpConfig(levels=3, waves=0, time_levels=2, rest=0.0, course=0.0, width=
 WAVES = WarpConfig(levels=3, waves=2, rest=0.4, course=0.6, width=16, layers=2)
 D_NERF = DNeRFConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=WARP)
 IN_WAVES = dataclasses.replace(D_NERF, warp=WAVES)
-RIGID = RigidWarpConfig(levels=3, code=4, rest=0.4, course=0.6, width=16, layers=2, elastic=1e-3, elastic_steps=1,
-                       still=1.0)
+RIGID = RigidWarpConfig(levels=3, code=4, rest=0.4, course=0.6, width=16, layers=2, elastic=1e-3, still=1.0)
 TOLD = dataclasses.replace(RIGID, codes_multiply=False, rest=0.0, course=0.0)
 NERFIES = NerfiesConfig(field=HASH, sampling=SAMPLING, time_levels=3, warp=RIGID)
 SLICE = SliceConfig(levels=2, ambient_levels=3, width=16, layers=2)
@@ -425,21 +424,6 @@ def test_the_elastic_loss_of_some_samples_is_that_of_all_in_the_mean(cpu, backen
         assert abs(found.mean() - exact) < 4 * found.std() / len(found) ** 0.5 + 1e-12
     assert 0 < many.std() < 0.3 * few.std() and few.std() < exact
     assert np.array_equal(few[:5], estimates(every=len(weights) // 8, count=5))
-
-
-def test_the_elastic_loss_of_some_steps_is_that_of_all_in_the_mean(cpu, backend, rays):
-    """With as many times the weight."""
-    model, told = prepared(backend, TOLD_CODES), given(backend, rays, 0.3)
-    pixels, batch = model.render(told, STANDING), batch_of(backend, told)
-
-    def elastic(steps):
-        model.config = dataclasses.replace(TOLD_CODES, warp=dataclasses.replace(TOLD, elastic_steps=steps))
-        terms = [model.losses(pixels, batch, dataclasses.replace(STANDING, step=60 + n)) for n in range(6)]
-        return [found["elastic"].item() if "elastic" in found else 0.0 for found in terms]
-
-    every = elastic(1)[0]
-    assert elastic(1) == [every] * 6
-    assert elastic(3) == pytest.approx([3 * every, 0, 0] * 2)
 
 
 def test_the_elastic_loss_waits_for_the_end_of_the_course(cpu, backend, rays):

@@ -49,7 +49,7 @@ HASH = FieldConfig(hash_grid=HashGridConfig(levels=4, features=2, log2_entries=1
 SHARED = {"field": HASH, "sampling": SamplingConfig(grid_resolution=16, steps=32, first_update=2, update_every=2,
                                                     cells_per_update=512)}
 SMALL = {"t-nerf": TNeRFConfig(**SHARED), "d-nerf": DNeRFConfig(**SHARED, warp=WarpConfig(width=16, layers=2)),
-         "nerfies": NerfiesConfig(**SHARED, warp=RigidWarpConfig(width=16, layers=2)),
+         "nerfies": NerfiesConfig(**SHARED, warp=RigidWarpConfig(width=16, layers=2, elastic=3e-3)),
          "hypernerf": HyperNeRFConfig(**SHARED, warp=RigidWarpConfig(width=16, layers=2),
                                       slice=SliceConfig(width=16, layers=2)),
          "nerfies, deep": NerfiesConfig(sampling=SHARED["sampling"], warp=RigidWarpConfig(width=16, layers=2, skip=0),
