@@ -1155,6 +1155,8 @@ def test_info_says_what_is_suspicious_instead_of_refusing(scene_folder, tmp_path
         ("doctor --timeout 0", "timeout must be above 0"),
         ("doctor --threads 0", "threads must be from 1 to 1024, got 0"),
         ("bench --seconds -1", "seconds must be above 0"),
+        ("bench --backends", "backends must name at least one of cpu, cuda, vulkan"),
+        ("doctor --backends --timeout 9", "backends must name at least one of cpu, cuda, vulkan"),
         ("bench --kernels nothing", "there is no kernel nothing"),
     ],
 )

@@ -11,9 +11,11 @@ With g the gradient with respect to y,
 Coefficients c and numbers k are feature-major, as networks write them; y has a row for each sample. On a CPU a task
 takes LANES samples together, so many that of each row of c, which lie far apart, some cache lines follow one another;
 and the sum over the samples of a ray is taken by number, so that no two tasks add to the same place and the result is
-the same in every run. On a GPU a thread has a sample, and sums are added atomically.
+the same in every run. On a GPU a thread has a sample, and sums are added atomically. A ray that there is not is taken
+for the nearest that there is.
 """
 
+from .bounds import entry_in
 from .engine import on_cpu, stride_for, ti
 from .launch import kernel
 
@@ -27,7 +29,7 @@ def _load_numbers(numbers: ti.template(), a: int, ray_index: ti.template(), firs
                   target: ti.template()):
     """Number a of the rays of samples first .. first + there - 1."""
     for lane in range(there):
-        target[lane] = numbers[a, ray_index[first + lane]]
+        target[lane] = numbers[a, entry_in(ray_index[first + lane], numbers.shape[1])]
 
 
 @ti.func
@@ -98,10 +100,11 @@ def combination_forward(
                 _forward_lanes(coefficients, numbers, ray_index, combined, slot // skip * LANES, outputs)
     else:
         for s in range(ray_index.shape[0]):
+            ray = entry_in(ray_index[s], numbers.shape[1])
             for o in ti.static(range(outputs)):
                 total = 0.0
                 for a in range(numbers.shape[0]):
-                    total += coefficients[o * numbers.shape[0] + a, s] * numbers[a, ray_index[s]]
+                    total += coefficients[o * numbers.shape[0] + a, s] * numbers[a, ray]
                 combined[s, o] = total
 
 
@@ -122,10 +125,10 @@ def combination_to_coefficients(
                                     outputs)
     else:
         for s in range(ray_index.shape[0]):
+            ray = entry_in(ray_index[s], numbers.shape[1])
             for a in range(numbers.shape[0]):
                 for o in ti.static(range(outputs)):
-                    coefficients_gradient[o * numbers.shape[0] + a, s] = (combined_gradient[s, o]
-                                                                          * numbers[a, ray_index[s]])
+                    coefficients_gradient[o * numbers.shape[0] + a, s] = combined_gradient[s, o] * numbers[a, ray]
 
 
 @kernel
@@ -148,11 +151,12 @@ def combination_to_numbers(
             if slot % stride == 0:
                 a = slot // stride
                 for s in range(of_samples.shape[1]):
+                    ray = entry_in(ray_index[s], numbers_gradient.shape[1])
                     # no other task adds to this row: no atomics
-                    numbers_gradient[a, ray_index[s]] = numbers_gradient[a, ray_index[s]] + of_samples[a, s]
+                    numbers_gradient[a, ray] = numbers_gradient[a, ray] + of_samples[a, s]
     else:
         for a, s in ti.ndrange(numbers_gradient.shape[0], ray_index.shape[0]):
             total = 0.0
             for o in ti.static(range(outputs)):
                 total += combined_gradient[s, o] * coefficients[o * numbers_gradient.shape[0] + a, s]
-            numbers_gradient[a, ray_index[s]] += total
+            numbers_gradient[a, entry_in(ray_index[s], numbers_gradient.shape[1])] += total

@@ -36,6 +36,8 @@ class Bench:
     """Show where in the program an error came from."""
 
     def __post_init__(self):
+        if not self.backends:
+            raise SettingError("backends must name at least one of cpu, cuda, vulkan")
         if not 0 < self.seconds < 1e6:
             raise SettingError(f"seconds must be above 0 and below a million, got {self.seconds}")
 

@@ -31,6 +31,8 @@ class Doctor:
     """Show where in the program an error came from."""
 
     def __post_init__(self):
+        if not self.backends:
+            raise SettingError("backends must name at least one of cpu, cuda, vulkan")
         if not 0 < self.timeout < 1e6:
             raise SettingError(f"timeout must be above 0 and below a million seconds, got {self.timeout}")
 

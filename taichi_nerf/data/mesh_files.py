@@ -81,20 +81,31 @@ def read_mesh(path: Path | str) -> Mesh:
     remedy = "give a whole GLB, glTF, OBJ, PLY or STL file, or export it again"
     with readable(path, "a mesh", remedy), np.errstate(all="ignore"):  # what is not finite is refused below
         check_sizes(path)
-        # of what is not finite trimesh makes holes while it merges corners, which is done below
-        parts = [part for part in trimesh.load_scene(path, process=False).dump() if isinstance(part, trimesh.Trimesh)]
-        parts = [part for part in parts if len(part.faces)]
+        scene = trimesh.load_scene(path, process=False)
+        if path.suffix.lower() not in GLTF:  # whose corners are as they are meant
+            _merge_corners([part for part in scene.geometry.values() if isinstance(part, trimesh.Trimesh)], path)
+        parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
         if not parts:
             raise UserError(f"{path} holds no triangles; points and curves cannot be put into a field, export it with "
                             "its faces")
-        if not all(np.isfinite(part.vertices[part.faces]).all() for part in parts):
-            raise UserError(f"{path} has vertices that are not finite; repair it or export it again")
-        if path.suffix.lower() not in GLTF:  # whose corners are as they are meant
-            parts = [part.process() for part in parts]
         passing = transmissions(path) if path.suffix.lower() in GLTF else {}
         mesh = _joined([_mesh_of(part, passing) for part in parts])
+    _check_finite(mesh.vertices, path)
     upright = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) if path.suffix.lower() in Y_UP else np.eye(3)
     return mesh.moved(1.0, upright, np.zeros(3))
+
+
+def _merge_corners(parts: list, path: Path) -> None:
+    """Make one of the corners of each mesh of trimesh that are alike, as long as it knows the normals of the file, by
+    which they differ at edges. Raises UserError for those at no place, of whose triangles trimesh makes holes."""
+    for part in parts:
+        _check_finite(part.vertices[part.faces], path)
+        part.process()
+
+
+def _check_finite(places: np.ndarray, path: Path) -> None:
+    if not np.isfinite(places).all():
+        raise UserError(f"{path} has vertices that are not finite; repair it or export it again")
 
 
 def check_there(path: Path | str) -> None:

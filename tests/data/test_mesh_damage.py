@@ -157,6 +157,17 @@ def test_a_corner_at_no_place_is_no_hole(tmp_path, kind):
         read_mesh(tmp_path / f"nan.{kind}")
 
 
+def test_a_vertex_at_no_place_that_no_triangle_has_is_left_out_or_refused(tmp_path):
+    ball = trimesh.creation.icosphere(1)
+    lost = trimesh.Trimesh(np.vstack([ball.vertices, np.full((1, 3), np.nan)]), ball.faces, process=False)
+    for kind in ("ply", "obj", "glb"):
+        lost.export(tmp_path / f"lost.{kind}")
+    for kind in ("ply", "obj"):
+        assert np.isfinite(read_mesh(tmp_path / f"lost.{kind}").vertices).all()
+    with pytest.raises(UserError, match=r"lost\.glb has vertices that are not finite"):
+        read_mesh(tmp_path / "lost.glb")
+
+
 @pytest.mark.parametrize("change, said", [
     ({"transform": None}, "it lacks transform; give one that it wrote"),
     ({"density": None, "transform": None}, "it lacks density and transform; give one"),

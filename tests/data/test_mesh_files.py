@@ -63,6 +63,21 @@ def test_a_ply_has_colours_of_its_vertices_and_z_up_and_what_has_none_is_grey(tm
     assert mesh.clear_corners and mesh.opacity is None and np.allclose(mesh.corner_colours, (0, 0.4, 1))
 
 
+@pytest.mark.parametrize("edges", ["sharp", "smooth"])
+def test_an_obj_has_edges_where_its_corners_have_several_normals(tmp_path, edges):
+    box = trimesh.creation.box((1, 1, 1))
+    normals = {"sharp": box.face_normals.repeat(3, axis=0), "smooth": box.vertex_normals[box.faces.reshape(-1)]}[edges]
+    lines = [f"v {x} {y} {z}" for x, y, z in box.vertices] + [f"vn {x} {y} {z}" for x, y, z in normals]
+    lines += ["f " + " ".join(f"{corner + 1}//{3 * n + i + 1}" for i, corner in enumerate(face))
+              for n, face in enumerate(box.faces)]
+    (tmp_path / "box.obj").write_text("\n".join(lines))
+    mesh = read_mesh(tmp_path / "box.obj")
+    assert len(mesh.vertices) == {"sharp": 24, "smooth": 8}[edges]
+    across = np.cross(*np.diff(mesh.vertices[mesh.faces], axis=1).swapaxes(0, 1))
+    flat = np.allclose(mesh.corner_normals, (across / np.linalg.norm(across, axis=1, keepdims=True))[:, None])
+    assert flat == (edges == "sharp")
+
+
 def test_what_is_no_mesh_is_refused_in_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"ball\.glb does not exist; check the path of the mesh"):
         read_mesh(tmp_path / "ball.glb")

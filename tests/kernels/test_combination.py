@@ -73,3 +73,15 @@ def test_rays_without_samples_learn_nothing(backend, rng):
                               backend.tensor(torch.ones(63, OUTPUTS)))
     assert (to_numbers[:, 2:7] != 0).all()
     assert (to_numbers[:, :2] == 0).all() and (to_numbers[:, 7:] == 0).all()
+
+
+def test_a_ray_that_there_is_not_is_the_nearest_that_there_is(backend, rng):
+    coefficients, numbers, ray_index = make_inputs(backend, rng, 63, 9)
+    wild, tame = ray_index.clone(), ray_index.clone()
+    for sample, ray in ((0, -5), (31, 9), (62, 2**31 - 1)):
+        wild[sample], tame[sample] = ray, min(max(ray, 0), 8)
+    cotangent = backend.tensor(torch.randn(63, OUTPUTS, generator=rng))
+    assert torch.equal(combined(backend, coefficients, numbers, wild), combined(backend, coefficients, numbers, tame))
+    for found, expected in zip(gradients(backend, coefficients, numbers, wild, cotangent),
+                               gradients(backend, coefficients, numbers, tame, cotangent)):
+        backend.assert_close(found, expected.double(), "gradient")
