@@ -76,9 +76,9 @@ def test_what_errs_is_among_errors_where_they_fill_a_cell_or_one_beside_it():
 
 
 def test_a_photo_of_another_place_is_found_by_its_errors(monkeypatch):
-    """The limit is 12 times the median of what is shown and not as good as exact, here 0.024."""
+    """The limit is 8 times the median of what is shown and not as good as exact, here 0.024."""
     photos = SimpleNamespace(images=SimpleNamespace(image=lambda n: Photo.picture))
-    errors = [np.where(Photo.picture[..., 3] > 0, 2e-3, 0.0) for _ in range(20)]
+    errors = [np.where(Photo.picture[..., 3] > 0, 3e-3, 0.0) for _ in range(20)]
     monkeypatch.setattr(experiments, "photo_errors", lambda model, scene: errors)
     for value, named, left in ((0.5, 1.0, 50.0), (0.023, 1.0, 0.0), (1e-3, 0.0, 0.0)):
         errors[experiments.STRANGER] = np.full((9, 8), value)

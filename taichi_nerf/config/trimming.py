@@ -12,7 +12,7 @@ class TrimConfig:
     quantile: float = 0.5
     """Of the errors of all pixels, which is taken for usual: above 0, at most 1. The median hardly knows of what moves,
     as long as that is less than half of what is seen."""
-    margin: float = 12.0
+    margin: float = 8.0
     """Pixels with a squared error below so many times the usual one count for certain; the others, if their neighbours
     do. 1 or more."""
     most: float = 0.2
