@@ -10,6 +10,7 @@ meets first, and how far away.
 import argparse
 import math
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,8 @@ def main():
     parser.add_argument("--backend", default="cpu", help="what the kernels run on; %(default)s by default")
     parser.add_argument("--threads", type=int, default=2, help="processor threads; %(default)s by default")
     arguments = parser.parse_args()
+    if arguments.compare and find_spec("rtree") is None:
+        parser.error("trimesh needs rtree to trace rays: pip install 'taichi-nerf[benchmark]', or give --compare 0")
     runtime.init(arguments.backend, threads=arguments.threads)
     print(machine())
     mesh = crumpled_ball(arguments.triangles) if arguments.mesh is None else trimesh.load(arguments.mesh, force="mesh")
