@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import os
 import runpy
@@ -258,6 +259,15 @@ def test_a_benchmark_that_cannot_begin_says_why(monkeypatch, capsys, command, sa
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
     assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_rays_are_not_traced_twice_without_what_trimesh_needs_for_it(monkeypatch, capsys):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rtree" else found(name))
+    monkeypatch.setattr(sys, "argv", ["ray_mesh.py"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(BENCHMARKS / "ray_mesh.py"), run_name="__main__")
+    assert ended.value.code == 2 and "needs rtree to trace rays" in capsys.readouterr().err
 
 
 def test_a_page_is_looked_at_as_its_cameras_see_along_the_shorter_side():
