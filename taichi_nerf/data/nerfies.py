@@ -13,7 +13,7 @@ from 0 to 1. The box holds what lies within `far` of the cameras, or the points.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def load_nerfies(folder: Path, request: Request) -> Scene:
         raise UserError(f"{folder / 'rgb'} has no folder of images (1x, 2x, 4x, 8x or 16x); put the images there")
     size, left = pick_size(folders, request.downscale)
     ids = _ids(folder / "metadata.json", metadata, [item for items in members.values() for item in items])
-    times = _times(folder / "metadata.json", metadata)
+    times = _times(folder / "metadata.json", {item: metadata[item] for item in ids}, request)
     frames: dict[str, list[Frame]] = {name: [] for name in members}
     for name, items in members.items():
         for item in items:
@@ -125,11 +125,14 @@ def _id(path: Path, item: str, entry: Mapping, key: str) -> int:
     return int(value)
 
 
-def _times(path: Path, metadata: Mapping) -> dict[str, float]:
-    """By item: `time_id`, else `warp_id`, divided by the last; empty where one has neither."""
-    entries = {item: entry for item, entry in metadata.items() if isinstance(entry, dict)}
-    key = next((k for k in ("time_id", "warp_id") if entries and all(k in e for e in entries.values())), None)
-    if key is None:
+def _times(path: Path, entries: Mapping[str, Mapping], request: Request) -> dict[str, float]:
+    """By item: `time_id`, else `warp_id`, divided by the last; empty where some lack it, which is said."""
+    lacking = {key: [item for item, entry in entries.items() if key not in entry] for key in ("time_id", "warp_id")}
+    key = min(lacking, key=lambda key: len(lacking[key]))
+    if 0 < len(lacking[key]) < len(entries):
+        request.problems.warn(f"{path}: {len(lacking[key])} of {len(entries)} images, such as {lacking[key][0][:200]}, "
+                              f"have no '{key}', so that none has a time; give it to all of them")
+    if lacking[key] or not entries:
         return {}
     number = {item: _id(path, item, entry, key) for item, entry in entries.items()}
     last = max(max(number.values()), 1)
@@ -137,9 +140,11 @@ def _times(path: Path, metadata: Mapping) -> dict[str, float]:
 
 
 def _frame(folder: Path, item: str, images: Path, **known) -> Frame:
-    if "\0" in item or len(item) > 200:
+    if not _stays_inside(item):
         raise UserError(f"{folder / 'dataset.json'}: the id {item[:200]!r} is none; export it again")
     path = folder / "camera" / f"{item}.json"
+    if not path.exists():
+        raise UserError(f"{path} does not exist; put it there, or take its id out of dataset.json")
     camera = _object(path)
     image = find_image(images, f"{item}.png")
     if image is None:
@@ -165,6 +170,12 @@ def _frame(folder: Path, item: str, images: Path, **known) -> Frame:
         size=(width, height),
         **known,
     )
+
+
+def _stays_inside(item: str) -> bool:
+    """Whether it can be the name of a file, and of one in the folder."""
+    parts = PurePosixPath(item.replace("\\", "/")).parts
+    return "\0" not in item and len(item) <= 200 and not {"..", "/"} & set(parts)
 
 
 def _vector(content: Mapping, key: str, length: int, path: Path) -> list[float]:

@@ -12,6 +12,7 @@ __all__ = ["for_times", "has_times", "jump_facts", "range_suspicions", "time_sus
 
 FAR_JUMP = 3.0  # degrees between neighbouring times, beyond which a camera is no longer one that somebody carries
 ONE_PLACE = 1e-4  # model units between cameras that stand at one
+NEAR_STEPS = 1.5  # from one training time to the next: what is as near to the first or last is hardly guessed
 
 
 def has_times(scene: Scene) -> bool:
@@ -38,6 +39,8 @@ def jump_facts(split: Split, cameras: Cameras) -> Iterator[str]:
     if together:
         yield (f"{split.name}: {together} of {len(split)} images are of a time that another image has, too: several "
                "cameras at once show what moves from several sides")
+    if _stands(cameras):
+        return
     position, view = (values.astype(np.float64)[order] for values in (cameras.position, cameras.view_direction))
     focus = focus_point(position, view)
     outward = position - (np.zeros(3) if focus is None else focus)  # where they hardly converge, the model's middle
@@ -59,20 +62,32 @@ def time_suspicions(split: Split, cameras: Cameras) -> Iterator[str]:
     if np.ptp(split.time) == 0:
         yield f"{split.name}: all images have the time {split.time[0]:g}: to models that move this scene stands still"
         return
-    if split.time.min() > 0:
-        yield (f"{split.name}: the first time is {split.time.min():.3g}, not 0, and how things were at 0 no image "
-               "shows: subtract it from all times, and divide them by the last")
-    if np.ptp(cameras.position, axis=0).max() < ONE_PLACE:
+    if _stands(cameras):
         yield (f"{split.name}: one camera that does not move sees each time once: nothing tells how far away a thing "
                "that moves is; its pictures from elsewhere are guessed")
 
 
+def _stands(cameras: Cameras) -> bool:
+    """Whether they all stand at one place."""
+    return bool(np.ptp(cameras.position, axis=0).max() < ONE_PLACE)
+
+
 def range_suspicions(scene: Scene) -> Iterator[str]:
-    """Of views of times before the first training image, or after the last."""
+    """Of what part of 0 to 1 no image shows, and of views of times before the first training image, or after the last,
+    by more than about a step from one training image to the next: where every 8th image is held out, the first is."""
     if not has_times(scene):
         return
     known = scene.splits["train"].time
-    for name, split in scene.splits.items():
-        if split.time is not None and len(split) and (split.time.min() < known.min() or split.time.max() > known.max()):
+    near = NEAR_STEPS * np.ptp(known) / (len(np.unique(known)) - 1)
+    timed = {name: split for name, split in scene.splits.items() if split.time is not None and len(split)}
+    first, last = min(split.time.min() for split in timed.values()), max(split.time.max() for split in timed.values())
+    if first > 0:
+        yield (f"the first time is {first:.3g}, not 0, and how things were at 0 no image shows: subtract it from all "
+               "times, and divide them by the last")
+    elif last < 1 - near:
+        yield (f"the last time is {last:.3g}, not 1, and how things were after it no image shows: divide all times by "
+               "it")
+    for name, split in timed.items():
+        if split.time.min() < known.min() - near or split.time.max() > known.max() + near:
             yield (f"{name}: times from {split.time.min():.3g} to {split.time.max():.3g}, and training images from "
                    f"{known.min():.3g} to {known.max():.3g}: what is before or after those is guessed")

@@ -32,7 +32,8 @@ class TNeRF(Marched):
         time = scene.splits["train"].time
         if time is None:
             raise UserError(f"--model {config.kind} is for scenes that move, and no image of {scene.name} has a time: "
-                            "give each frame a 'time' from 0 to 1, or use a model of what stands still")
+                            "give each frame of a transforms file a 'time' from 0 to 1, or each image of a Nerfies "
+                            "folder a 'time_id', or use a model of what stands still")
         if len(time) and time.min() == time.max():
             raise UserError(f"--model {config.kind} is for scenes that move, and all images of {scene.name} have the "
                             f"time {time[0]:g}: give each its own, or use a model of what stands still")

@@ -37,6 +37,34 @@ def test_ids_and_times(tmp_path):
     np.testing.assert_allclose(load_scene(tmp_path).splits["test"].time, 1.0)
 
 
+def test_times_are_those_of_the_images_alone(tmp_path):
+    write_nerfies(tmp_path)
+    change_json(tmp_path / "metadata.json", cut={"warp_id": 700}, lost={"appearance_id": 0}, wrong=None)
+    scene = load_scene(tmp_path)
+    np.testing.assert_allclose(scene.splits["test"].time, np.array([1, 3, 5, 7]) / 7)
+    assert scene.problems == []
+
+
+def test_an_image_without_a_time_among_others_is_told(tmp_path):
+    write_nerfies(tmp_path)
+    change_json(tmp_path / "metadata.json", **{"000003": {"camera_id": 0}, "000004": {"time_id": 3, "camera_id": 0}})
+    scene = load_scene(tmp_path)
+    assert scene.splits["train"].time is None and scene.problems == [
+        f"{tmp_path / 'metadata.json'}: 2 of 8 images, such as 000004, have no 'warp_id', so that none has a time; "
+        "give it to all of them"]
+    change_json(tmp_path / "metadata.json", **{f"{n:06d}": {"camera_id": 0} for n in range(8)})
+    assert load_scene(tmp_path).problems == []  # of what stands still
+
+
+@pytest.mark.parametrize("item", ["../outside", "/outside", "a/../../outside", "..\\outside", "a\0", "a" * 201])
+def test_ids_that_lead_out_of_the_folder_are_refused(tmp_path, item):
+    write_nerfies(tmp_path)
+    change_json(tmp_path / "metadata.json", **{item: {"warp_id": 3}})
+    change_json(tmp_path / "dataset.json", val_ids=["000001", item])
+    with pytest.raises(UserError, match=r"dataset\.json: the id .* is none"):
+        load_scene(tmp_path)
+
+
 def test_the_model_lies_as_the_scene_file_says(tmp_path):
     write_nerfies(tmp_path)
     scene = load_scene(tmp_path)
@@ -70,7 +98,7 @@ def change_json(path, **changes):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "camera/000003.json").unlink(), "000003.json does not exist"),
+        (lambda f: (f / "camera/000003.json").unlink(), "000003.json does not exist; put it there, or take its id"),
         (lambda f: (f / "rgb/1x/000003.png").unlink(), "000003.png does not exist"),
         (lambda f: change_json(f / "camera/000003.json", orientation=[[1, 0], [0, 1]]), "must be 9 numbers"),
         (lambda f: change_json(f / "camera/000003.json", orientation=np.zeros((3, 3)).tolist()), "not a rotation"),

@@ -197,6 +197,9 @@ def test_info_says_what_times_ask_for(scene):
     assert any("all images have the time 0.5" in text for text in said(np.full(8, 0.5)))
     assert any("the first time is 0.25, not 0" in text for text in said(0.25 + 0.75 * times))
     assert any("one camera that does not move sees each time once" in text for text in said(times, same_place=True))
+    assert not any("somebody carries" in text for text in said(times, same_place=True))
+    assert any("the last time is 0.6, not 1" in text for text in said(0.6 * times))
+    assert not any("last time" in text for text in said(times * 7 / 8))  # frame i of N at i / N
     assert not any("first time" in text or "does not move" in text for text in said(times))
     test = scene.splits["test"]
     both = dataclasses.replace(scene, splits={"train": dataclasses.replace(scene.splits["train"], time=times / 2),
@@ -204,6 +207,9 @@ def test_info_says_what_times_ask_for(scene):
     after = "test: times from 0.214 to 0.786, and training images from 0 to 0.5: what is before or after those is"
     assert any(after in finding.text for finding in describe(both))
     assert not any("guessed" in finding.text for finding in describe(scene))
+    held_out = dataclasses.replace(scene, splits={"train": scene.splits["train"].subset(range(1, 8)),
+                                                  "test": scene.splits["train"].subset([0])})
+    assert not any("guessed" in finding.text or "first time" in finding.text for finding in describe(held_out))
 
 
 def test_info_says_how_far_a_camera_jumps(scene):
