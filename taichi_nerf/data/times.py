@@ -81,7 +81,7 @@ def range_suspicions(scene: Scene) -> Iterator[str]:
     near = NEAR_STEPS * np.ptp(known) / (len(np.unique(known)) - 1)
     timed = {name: split for name, split in scene.splits.items() if split.time is not None and len(split)}
     first, last = min(split.time.min() for split in timed.values()), max(split.time.max() for split in timed.values())
-    if first > 0:
+    if first > near:
         yield (f"the first time is {first:.3g}, not 0, and how things were at 0 no image shows: subtract it from all "
                "times, and divide them by the last")
     elif last < 1 - near:

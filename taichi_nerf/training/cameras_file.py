@@ -1,9 +1,9 @@
 """cameras.json: the cameras of a run's scene, and of its training images enough to notice that they are others.
 
-    {"train": {"names", each field of Cameras, "pixels"}, "test": .., "refined": {.., "digest"}}
+    {"train": {"names", each field of Cameras, "pixels", "time"}, "test": .., "refined": {.., "digest"}}
 
-Each is a list of N entries. `pixels` has of each image 14 x 14 pixels on a grid, RGBA in base64, zero under a mask.
-Runs of earlier releases have neither `pixels` nor digests.
+Each is a list of N entries. `pixels` has of each image 14 x 14 pixels on a grid, RGBA in base64, zero under a mask;
+`time` is there where images have times. Runs of earlier releases have neither of these, nor digests.
 """
 
 import base64
@@ -21,6 +21,7 @@ GRID = 14  # pixels along each side of an image that are compared
 # most). Between PIL's and ffmpeg's JPEG decoders, on photos, the mean is up to 1.3, and no pixel differs by 32.
 MEAN_LEVELS, FAR_LEVELS, FAR_SHARE = 3.0, 40, 0.01
 SAME_PLACE, SAME_TURN, SAME_LENS = 1e-5, 1e-5, 1e-4  # of the largest coordinate; entries of a rotation; of a side
+SAME_TIME = 1e-6
 LARGEST, LARGEST_WHOLE = 1e15, 2**31 - 1  # of what single precision holds the square of, and of an int32
 ROTATION_TOLERANCE = 2e-3  # of R^T R from the identity, as of the poses of a scene
 
@@ -34,7 +35,8 @@ def camera_values(names: Sequence[str], cameras: Cameras) -> dict:
 def training_values(split: Split) -> dict:
     """Plain values of the training cameras, and what their images are known by."""
     pixels = [base64.b64encode(_some_pixels(split.images, n)).decode() for n in range(len(split))]
-    return {**camera_values(split.images.names, split.cameras), "pixels": pixels}
+    time = {} if split.time is None else {"time": split.time.tolist()}
+    return {**camera_values(split.images.names, split.cameras), "pixels": pixels, **time}
 
 
 def finite_numbers(name: str, values, largest: float = LARGEST) -> np.ndarray:
@@ -95,9 +97,19 @@ def changes(before: dict, split: Split, moved: np.ndarray) -> dict[int, str]:
         np.abs(stored.distortion - now.distortion).max(axis=1) > SAME_LENS) | (stored.lens != now.lens)
     pixels = before.get("pixels") or [None] * len(split)
     other = [_others(pixels[n], _some_pixels(split.images, n)) for n in range(len(split))]
-    found = {"another pose": turned | stands, "another lens": lens, "other pixels": other}
+    found = {"another pose": turned | stands, "another lens": lens, "another time": _at_others(before, split),
+             "other pixels": other}
     return {n: next(what for what, where in found.items() if where[n])
             for n in np.flatnonzero(np.logical_or.reduce(list(found.values()))).tolist()}
+
+
+def _at_others(before: dict, split: Split) -> np.ndarray:
+    """[N] bool: whether images are of other times than when `before` was written, or of none any more."""
+    stored = before.get("time")
+    if stored is None:  # of a scene that stood still, or an earlier release
+        return np.zeros(len(split), bool)
+    now = np.full(len(split), np.inf) if split.time is None else split.time
+    return np.abs(finite_numbers("time", stored) - now) > SAME_TIME
 
 
 def _some_pixels(images: Images, n: int) -> np.ndarray:

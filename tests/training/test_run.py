@@ -21,6 +21,7 @@ from taichi_nerf.data.locks import holding
 from taichi_nerf.data.scene import Images
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import run
+from taichi_nerf.training.cameras_file import changes, training_values
 from taichi_nerf.training.folder import (
     LOCK_FILE,
     RunFolder,
@@ -589,6 +590,19 @@ def test_a_run_whose_training_images_have_changed_does_not_go_on(resumed_on, cha
         resumed_on(change)
 
 
+def test_a_run_whose_photos_have_other_times_does_not_go_on(small_scene):
+    still = small_scene.splits["train"]
+    timed = dataclasses.replace(still, time=np.arange(6) / 5)
+    before = json.loads(json.dumps(training_values(timed)))
+    assert changes(before, timed, np.zeros(3)) == {}
+    later = dataclasses.replace(still, time=np.minimum(timed.time + [0, 0, 0, 0.1, 0, 0], 1))
+    assert changes(before, later, np.zeros(3)) == {3: "another time"}
+    assert changes(before, still, np.zeros(3)) == dict.fromkeys(range(6), "another time")  # they have lost them
+    assert changes(training_values(still), timed, np.zeros(3)) == {}
+    with pytest.raises(ValueError, match="its time is not finite"):
+        changes({**before, "time": [float("nan")] * 6}, timed, np.zeros(3))
+
+
 def test_what_another_library_makes_of_the_same_files_is_no_change(resumed_on):
     def decoded_otherwise(pixels, cameras):
         noise = np.random.default_rng(0).integers(-2, 3, pixels.shape)
@@ -605,7 +619,7 @@ def test_older_runs_go_on_without_their_images_being_known(run_folder, resumed_o
 
 
 def test_what_is_kept_of_an_image_is_a_grid_of_its_pixels_without_those_under_a_mask(small_scene):
-    from taichi_nerf.training.cameras_file import GRID, training_values
+    from taichi_nerf.training.cameras_file import GRID
 
     split, kept = small_scene.splits["train"], np.ones((16, 16), bool)
     kept[:8] = False
