@@ -154,10 +154,14 @@ def evaluate(
             whoever has made them.
 
     Raises:
-        UserError: the scene has no such split or no image in it, or the folder cannot be written.
+        UserError: the scene has no such split or no image in it, or images have no times, which a model of what moves
+            asks for, or the folder cannot be written.
     """
     numbers = viewed_images(scene, split, every)
     chosen = chosen_views(scene, split, every)
+    if getattr(model, "moves", False) and chosen.time is None:
+        raise UserError(f"the model knows the time, and the images of {split} in {scene.name} have none, so that "
+                        "nobody knows what they should show; give them the times of before")
     cameras = scene.model_cameras(chosen.cameras)
     background, lpips = GREY[scene.background], lpips_or_none()
     if folder is not None:

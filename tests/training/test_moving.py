@@ -29,6 +29,7 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.builtin.cameras import looking
 from taichi_nerf.data.export import write_blender
 from taichi_nerf.data.inspect import describe, suggestions
+from taichi_nerf.errors import UserError
 from taichi_nerf.fields.deformed import Correspondence
 from taichi_nerf.metrics import psnr, ssim
 from taichi_nerf.models.views import render_view
@@ -179,6 +180,13 @@ def test_a_warp_is_measured_against_the_exact_motion(scene, monkeypatch):
     scores = evaluate(model, large).as_json()
     assert scores["correspondence"]["error"] == pytest.approx(best.error, abs=1e-5)
     assert "correspondence" not in evaluate(make_model(large, SMALL["t-nerf"]), large).as_json()
+
+
+def test_images_without_times_are_not_scored(scene):
+    test = dataclasses.replace(scene.splits["test"], time=None)
+    model = make_model(scene, SMALL["t-nerf"])
+    with pytest.raises(UserError, match="the model knows the time, and the images of test in moving have none"):
+        evaluate(model, dataclasses.replace(scene, splits={**scene.splits, "test": test}))
 
 
 def test_info_says_what_times_ask_for(scene):
