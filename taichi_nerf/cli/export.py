@@ -103,7 +103,7 @@ class Export(Common):
     every: Annotated[int, arg(metavar="K")] = 1
     """Of depth pictures: every K-th view."""
     time: Annotated[float | None, arg(metavar="T")] = None
-    """When, from 0 to 1, of a model that knows the time."""
+    """Of a model that knows the time, where it has to be given: which moment is exported, from 0 to 1."""
 
     def __post_init__(self):
         within(self, 8, 2048, "resolution")
