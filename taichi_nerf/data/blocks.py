@@ -40,16 +40,19 @@ def blocks_of(scene: Scene, count: int) -> list[Block]:
     from which pictures were taken."""
     positions = _positions(scene, "train")
     places = len(np.unique(positions, axis=0))
+    if places == 1:
+        raise UserError(f"{scene.name} cannot be cut into blocks: all that it is trained on was seen from one place; "
+                        "leave out --blocks and --block-size")
     if places < count:
-        raise UserError(f"{scene.name} cannot be cut into {count} blocks: " + (
-            f"its {len(positions)} training images are from {places} places; give at most {places} --blocks"
-            if places > 1 else "all that it is trained on was seen from one place; leave out --blocks"))
+        raise UserError(f"{scene.name} cannot be cut into {count} blocks: its {len(positions)} training images are "
+                        f"from {places} places; give at most {places} --blocks")
     centres, own = _clusters(positions, count)
     radius = np.array([np.linalg.norm(positions[own == k] - centres[k], axis=1).max() for k in range(count)])
     if count > 1:
         apart = np.linalg.norm(centres[:, None] - centres, axis=2) + np.where(np.eye(count), np.inf, 0)
         radius = np.maximum(radius, apart.min(axis=1))
-    along = (centres - centres.mean(axis=0)) @ np.linalg.svd(positions - positions.mean(axis=0))[2][0]
+    _, _, axes = np.linalg.svd(positions - positions.mean(axis=0), full_matrices=False)
+    along = (centres - centres.mean(axis=0)) @ axes[0]
     return [Block(centre=tuple(map(float, centres[k])), radius=float(radius[k])) for k in np.argsort(along)]
 
 
