@@ -89,8 +89,7 @@ def _train_own(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]", mi
     start = time.perf_counter()
     for done, number in enumerate(mine, start=1):
         each = blocks[number]
-        say(f"block {number + 1} of {len(blocks)}: what is within {each.block.radius:.4g} of "
-            f"{', '.join(f'{value:.4g}' for value in each.block.centre)}")
+        say(f"block {number + 1} of {len(blocks)}: what is {each.block}")
         share = Share(run.path, f"block {number + 1} of {len(blocks)}", len(mine) - done)
         try:
             code = _train_block(run, scene, number, each, trained, share)

@@ -8,8 +8,8 @@
 Positions are those of the scene's file.
 """
 
+import math
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,12 @@ class Block:
 
     centre: tuple[float, float, float]
     radius: float
+
+    def __str__(self) -> str:
+        """Where it is, its centre as finely as its radius, however far that is from the origin."""
+        decimals = 3 - math.floor(math.log10(self.radius))
+        centre = ", ".join(f"{round(value, decimals) + 0.0:.15g}" for value in self.centre)
+        return f"within {self.radius:.4g} of {centre}"
 
     def holds(self, positions: np.ndarray) -> np.ndarray:
         """[N] bool of positions [N, 3]."""
@@ -76,8 +82,7 @@ def blocks_of_size(scene: Scene, size: float) -> list[Block]:
 def check_block(scene: Scene, block: Block) -> None:
     """Raises UserError where no training image is of the block."""
     if "train" in scene.splits and not block.holds(_positions(scene, "train")).any():
-        raise UserError(f"no training image of {scene.name} is within {block.radius:.4g} of {_words(block.centre)}: "
-                        "give another place, or a larger radius")
+        raise UserError(f"no training image of {scene.name} is {block}: give another place, or a larger radius")
 
 
 def within_block(scene: Scene, block: Block) -> Scene:
@@ -124,7 +129,3 @@ def _distances(positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def _positions(scene: Scene, split: str) -> np.ndarray:
     """[N, 3] float64"""
     return scene.splits[split].cameras.position.astype(np.float64) + scene.origin
-
-
-def _words(position: Sequence[float]) -> str:
-    return ", ".join(f"{value:.4g}" for value in position)

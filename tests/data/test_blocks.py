@@ -51,6 +51,13 @@ def test_positions_far_from_the_origin_are_those_of_the_file():
     assert len(views["train"]) == len(within_block(along_a_street(), near[0]).splits["train"]) > 0
 
 
+def test_words_tell_blocks_apart_wherever_they_are():
+    for radius, centre, words in ((0.8459, (400000.2139, 5500000.0, -0.00004), "0.8459 of 400000.2139, 5500000, 0"),
+                                  (25.0, (-0.5347, 3.14159, 1234.5678), "25 of -0.53, 3.14, 1234.57"),
+                                  (3e5, (1234567.0, 0.0, -9.0), "3e+05 of 1234600, 0, 0")):
+        assert str(Block(centre=centre, radius=radius)) == f"within {words}"
+
+
 def test_one_block_has_all_views():
     scene = along_a_street()
     (block,) = blocks_of(scene, 1)
