@@ -13,7 +13,6 @@ from ..progress import Progress
 from .trained import tell_disk
 
 if TYPE_CHECKING:
-    from ..data.blocks import Block
     from ..data.scene import Scene
     from ..training.blocks import BlockOnDisk
     from ..training.folder import RunFolder
@@ -36,25 +35,26 @@ Trained = Callable[["RunFolder", "Scene", bool, Share], int]
 # trains a model of a scene, in a run that is new or goes on -> exit code
 
 
-def train_blocks(run: "RunFolder", cut: "Callable[[], list[Block]]", scene: "Scene", trained: Trained,
-                 team: "Team") -> int:
+def train_blocks(run: "RunFolder", scene: "Scene", trained: Trained, team: "Team") -> int:
     """The exit code, after the training of all blocks that are not trained, and what follows it.
 
-    `cut` says the blocks of a run that has none yet. What is trained stays as it is, and a block that was stopped goes
-    on where it stood. All have one budget, so that the ranks of a team share them by number; rank 0 waits for the
-    others, and does what follows.
+    What is trained stays as it is, and a block that was stopped goes on where it stood. All have one budget, so that
+    the ranks of a team share them by number; rank 0 waits for the others, and does what follows.
     """
-    from ..training.blocks import BlockOnDisk, read_blocks, write_blocks
-    from ..training.folder import is_cut
+    from ..training.blocks import read_blocks, write_blocks
 
     with team.together():
         if team.first:
-            known = read_blocks(run.path) if is_cut(run.path) else [BlockOnDisk(block=block) for block in cut()]
-            write_blocks(run.path, [replace(each, trained=each.trained and _is_there(run.path, number))
-                                    for number, each in enumerate(known)])
+            known = [replace(each, trained=each.trained and _is_there(run.path, number))
+                     for number, each in enumerate(read_blocks(run.path))]
+            write_blocks(run.path, known)
+            if not all(each.trained for each in known):
+                run.write_config()  # whose end may be another than before
     blocks = read_blocks(run.path)
     untrained = [number for number, each in enumerate(blocks) if not each.trained]
     mine = team.mine(untrained)
+    if not untrained:
+        say("all blocks are trained, and stay as they are; they are scored and shown anew")
     if team.world > 1 and untrained:
         say(f"{len(untrained)} of {len(blocks)} blocks are to be trained, {len(mine)} of them by rank 0, which "
             "speaks of its own")
@@ -89,8 +89,7 @@ def _train_own(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]", mi
     start = time.perf_counter()
     for done, number in enumerate(mine, start=1):
         each = blocks[number]
-        say(f"block {number + 1} of {len(blocks)}: what is within {each.block.radius:.4g} of "
-            f"{', '.join(f'{value:.4g}' for value in each.block.centre)}")
+        say(f"block {number + 1} of {len(blocks)}: what is {each.block}")
         share = Share(run.path, f"block {number + 1} of {len(blocks)}", len(mine) - done)
         try:
             code = _train_block(run, scene, number, each, trained, share)
@@ -107,10 +106,11 @@ def _train_own(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]", mi
 
 
 def _is_there(path: Path, number: int) -> bool:
-    """Whether the run of a block is."""
+    """Whether the run of a block is, with its model."""
+    from ..training.files import MODEL_FILE
     from ..training.folder import CONFIG_FILE, block_folder
 
-    return (block_folder(path, number) / CONFIG_FILE).is_file()
+    return all((block_folder(path, number) / name).is_file() for name in (CONFIG_FILE, MODEL_FILE))
 
 
 def _all_trained(path: Path) -> "list[BlockOnDisk]":
@@ -131,14 +131,15 @@ def _train_block(run: "RunFolder", scene: "Scene", number: int, each: "BlockOnDi
     """The exit code of the training of one block, in an ordinary run of its own."""
     from ..data.blocks import around_block, within_block
     from ..models.family import settled
-    from ..training.folder import CONFIG_FILE, RunFolder, block_folder, make_folder, writing
+    from ..training.folder import CONFIG_FILE, RunFolder, block_folder, check_block_folder, make_folder, writing
 
     path, part = block_folder(run.path, number), within_block(around_block(scene, each.block), each.block)
+    check_block_folder(path)
     make_folder(path, exist_ok=True)
     with writing(path):
         if (path / CONFIG_FILE).is_file():
             own = RunFolder.open(path)
-            own.check_resumable()
+            own.check_resumable(f"move {path} away, and the block is trained anew")
             own.config = replace(own.config, training=replace(
                 own.config.training, steps=run.config.training.steps, seconds=run.config.training.seconds))
             return trained(own, own.placed(part), True, share)

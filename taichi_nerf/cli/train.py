@@ -151,12 +151,13 @@ class Train(Common):
         within(self, 1, MOST_REGIONS, "regions")
         above(self, 0, LARGEST, "block_size")
         if self.blocks and self.block_size is not None:
-            raise SettingError("blocks says how many there are, and block-size how long they may be; give one of them")
+            raise SettingError("blocks says how many there are, and --block-size how long they may be; give one of "
+                               "them")
         if self.regions is not None and self.cut:
             raise SettingError("regions are parts of one model, and blocks are models of their own; give one of them")
         if self.cut and self.scene.block is not None:
-            raise SettingError("block is of one block of a scene, and blocks and block-size cut it themselves; give "
-                               "one of them")
+            raise SettingError("block is of one block of a scene, and --blocks and --block-size cut it themselves; "
+                               "give one of them")
         if self.view and self.cut:
             raise SettingError("--view shows the training of one model, not of blocks; leave it out, and look at the "
                                "run when it is trained")
@@ -226,7 +227,7 @@ def _blocks_trained(command: Train, run: "RunFolder", scene: "Scene", team: "Tea
         own = dataclasses.replace(command, resume=block.path if goes_on else None)
         return _trained(own, block, part, ALONE, share)
 
-    return train_blocks(run, lambda: _cut(command, scene), scene, trained, team)
+    return train_blocks(run, scene, trained, team)
 
 
 def _cut(command: Train, scene: "Scene") -> "list[Block]":
@@ -375,6 +376,8 @@ class _Reporter:
 
 def _begun(command: Train, held: contextlib.ExitStack, team: "Team") -> "tuple[RunFolder, Scene]":
     """A new run, whose folder is held: by rank 0, which makes it."""
+    from ..training.blocks import BlockOnDisk, write_blocks
+    from ..training.files import BLOCKS_FILE
     from ..training.folder import RunFolder, writing
     from ..training.shared import check_ranks
 
@@ -388,6 +391,10 @@ def _begun(command: Train, held: contextlib.ExitStack, team: "Team") -> "tuple[R
             path = _made([command.output] if command.output is not None else _default_folders(scene), there)
             held.enter_context(writing(path))
             team.remember(str(path.absolute()))
+            if command.cut:  # before the settings: with these a run has begun
+                write_blocks(path, [BlockOnDisk(block=block) for block in _cut(command, scene)])
+            else:
+                (path / BLOCKS_FILE).unlink(missing_ok=True)  # of a beginning that was killed
             run = RunFolder.create(path, config, scene)
     return team.told(run), scene
 

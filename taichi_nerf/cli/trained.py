@@ -128,7 +128,7 @@ def _as_option(config: "RunConfig", name: str, value: object) -> str:
         section, dot, last = option.removeprefix("--").rpartition(".")
         return option if value else f"--{section}{dot}no-{last}"
     values = value if isinstance(value, tuple) else (value,)
-    return " ".join([option, *(f"{each:g}" if isinstance(each, float) else str(each) for each in values)])
+    return " ".join([option, *(f"{each:.10g}" if isinstance(each, float) else str(each) for each in values)])
 
 
 def _may_be_none(config: "RunConfig", name: str) -> bool:

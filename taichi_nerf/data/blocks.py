@@ -8,8 +8,8 @@
 Positions are those of the scene's file.
 """
 
+import math
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,12 @@ class Block:
     centre: tuple[float, float, float]
     radius: float
 
+    def __str__(self) -> str:
+        """Where it is, its centre as finely as its radius, however far that is from the origin."""
+        decimals = 3 - math.floor(math.log10(self.radius))
+        centre = ", ".join(f"{round(value, decimals) + 0.0:.15g}" for value in self.centre)
+        return f"within {self.radius:.4g} of {centre}"
+
     def holds(self, positions: np.ndarray) -> np.ndarray:
         """[N] bool of positions [N, 3]."""
         return np.linalg.norm(positions - np.array(self.centre), axis=1) <= self.radius
@@ -40,16 +46,19 @@ def blocks_of(scene: Scene, count: int) -> list[Block]:
     from which pictures were taken."""
     positions = _positions(scene, "train")
     places = len(np.unique(positions, axis=0))
+    if places == 1:
+        raise UserError(f"{scene.name} cannot be cut into blocks: all that it is trained on was seen from one place; "
+                        "leave out --blocks and --block-size")
     if places < count:
-        raise UserError(f"{scene.name} cannot be cut into {count} blocks: " + (
-            f"its {len(positions)} training images are from {places} places; give at most {places} --blocks"
-            if places > 1 else "all that it is trained on was seen from one place; leave out --blocks"))
+        raise UserError(f"{scene.name} cannot be cut into {count} blocks: its {len(positions)} training images are "
+                        f"from {places} places; give at most {places} --blocks")
     centres, own = _clusters(positions, count)
     radius = np.array([np.linalg.norm(positions[own == k] - centres[k], axis=1).max() for k in range(count)])
     if count > 1:
         apart = np.linalg.norm(centres[:, None] - centres, axis=2) + np.where(np.eye(count), np.inf, 0)
         radius = np.maximum(radius, apart.min(axis=1))
-    along = (centres - centres.mean(axis=0)) @ np.linalg.svd(positions - positions.mean(axis=0))[2][0]
+    _, _, axes = np.linalg.svd(positions - positions.mean(axis=0), full_matrices=False)
+    along = (centres - centres.mean(axis=0)) @ axes[0]
     return [Block(centre=tuple(map(float, centres[k])), radius=float(radius[k])) for k in np.argsort(along)]
 
 
@@ -73,8 +82,7 @@ def blocks_of_size(scene: Scene, size: float) -> list[Block]:
 def check_block(scene: Scene, block: Block) -> None:
     """Raises UserError where no training image is of the block."""
     if "train" in scene.splits and not block.holds(_positions(scene, "train")).any():
-        raise UserError(f"no training image of {scene.name} is within {block.radius:.4g} of {_words(block.centre)}: "
-                        "give another place, or a larger radius")
+        raise UserError(f"no training image of {scene.name} is {block}: give another place, or a larger radius")
 
 
 def within_block(scene: Scene, block: Block) -> Scene:
@@ -121,7 +129,3 @@ def _distances(positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def _positions(scene: Scene, split: str) -> np.ndarray:
     """[N, 3] float64"""
     return scene.splits[split].cameras.position.astype(np.float64) + scene.origin
-
-
-def _words(position: Sequence[float]) -> str:
-    return ", ".join(f"{value:.4g}" for value in position)

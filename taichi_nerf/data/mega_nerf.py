@@ -114,10 +114,13 @@ def _read(path: Path) -> dict:
 def _numbers(content: dict, name: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
     """float64 of this shape. Raises UserError."""
     try:
-        values = np.array(content[name].tolist() if hasattr(content[name], "tolist") else content[name], np.float64)
+        value = content[name]
+        if hasattr(value, "tolist"):  # a tensor, of which a few bytes may state any shape
+            value = value.tolist() if tuple(value.shape) == shape else None
+        values = np.array(value, np.float64)
     except KeyError:
         raise UserError(f"{path} lacks {name}; export it again") from None
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor without values
         raise UserError(f"{path}: {name} is no array of numbers; export it again") from None
     if values.shape != shape or not np.isfinite(values).all():
         wanted = " x ".join(map(str, shape)) or "one"

@@ -10,7 +10,6 @@ appearance becomes the one with which it shows, where both stand, what the block
 section 3.4.3). No weight changes.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .. import runtime
+from ..config.scene import FARTHEST
 from ..data.blocks import Block
 from ..data.locks import holding
 from ..data.scene import Images, Scene, Split
@@ -80,17 +80,19 @@ def note_trained(path: Path, number: int) -> None:
 def read_blocks(path: Path) -> list[BlockOnDisk]:
     """Raises UserError where the file is damaged."""
     file = path / BLOCKS_FILE
+    if not file.exists():
+        raise UserError(f"{file} is missing, which says where the blocks of {path} are; restore it or train again")
     content = read_json(file)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise UserError(f"{file} is not of version {VERSION} of the format '{FORMAT}'; use the release of taichi-nerf "
                         "that wrote it")
-    try:
-        found = [_block(each) for each in content["blocks"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{file} is damaged: {error}; restore it or train again") from None
-    if not found:
+    listed = content.get("blocks")
+    if not isinstance(listed, list) or not listed:
         raise UserError(f"{file} is damaged: it lists no block; restore it or train again")
-    return found
+    try:
+        return [_block(each) for each in listed]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{file} is damaged: {error}; restore it or train again") from None
 
 
 def _block(values: dict) -> BlockOnDisk:
@@ -100,7 +102,7 @@ def _block(values: dict) -> BlockOnDisk:
     if not isinstance(values["trained"], bool):
         raise ValueError("whether a block is trained is neither true nor false")
     radius = float(values["radius"])
-    if not radius >= 0:
+    if not 0 < radius <= FARTHEST:
         raise ValueError(f"a radius is {radius:g}")
     return BlockOnDisk(block=Block(centre=_numbers(values["centre"], 3), radius=radius),
                        trained=values["trained"], code=_numbers(values["code"]),
@@ -109,7 +111,7 @@ def _block(values: dict) -> BlockOnDisk:
 
 def _numbers(values, count: int | None = None) -> tuple[float, ...]:
     found = tuple(map(float, values))
-    if count not in (None, len(found)) or not all(map(math.isfinite, found)):
+    if count not in (None, len(found)) or not all(abs(value) <= FARTHEST for value in found):
         raise ValueError(f"{str(values)[:40]} is not {count or 'some'} numbers")
     return found
 

@@ -77,8 +77,9 @@ class RunFolder:
             write_json(path / CAMERAS_FILE, cameras)
             run.write_config()
         except BaseException:
-            with contextlib.suppress(OSError):
-                (path / CAMERAS_FILE).unlink()
+            for name in (CAMERAS_FILE, BLOCKS_FILE):
+                with contextlib.suppress(OSError):
+                    (path / name).unlink()
             raise
         return run
 
@@ -225,11 +226,12 @@ class RunFolder:
             raise UserError(f"{place} has changed: {image} has {what} than when {self.path} was begun{also}; restore "
                             "what was there, or train anew")
 
-    def check_resumable(self) -> None:
-        """Raises UserError where a model is there, and what its training would go on from is not."""
+    def check_resumable(self, anew: str = "train anew in another folder") -> None:
+        """Raises UserError where a model is there, and what its training would go on from is not; `anew` is what to do
+        where that is gone for good."""
         if (self.path / MODEL_FILE).is_file() and not self.has_checkpoint:
             raise UserError(f"{self.path} has no {STATE_FILE}, without which its training cannot go on; restore it, or "
-                            "train anew in another folder")
+                            f"{anew}")
 
     def check_place(self) -> None:
         """Raises UserError where the scene of the run has moved."""
@@ -382,13 +384,24 @@ def _runs_in(path: Path) -> list[str]:
 
 
 def is_cut(path: Path) -> bool:
-    """Whether the run at `path` is cut into blocks."""
-    return (path / BLOCKS_FILE).is_file()
+    """Whether the run at `path` is cut into blocks, also where what is known of these is gone."""
+    return os.path.lexists(path / BLOCKS_FILE) or (path / BLOCKS_FOLDER).is_dir()
 
 
 def block_folder(path: Path, number: int) -> Path:
     """Of the run of a block of the run at `path`."""
     return path / BLOCKS_FOLDER / f"{number:02d}"
+
+
+def check_block_folder(path: Path) -> None:
+    """Raises UserError where the run of a block can neither go on nor begin in `path`, which nobody has chosen."""
+    if (path / CONFIG_FILE).is_file() or not os.path.lexists(path):
+        return
+    try:
+        check_new(path)
+    except UserError:
+        raise UserError(f"{path} is in the place of a block, and no run: restore its {CONFIG_FILE}, or move it away, "
+                        "and the block is trained anew") from None
 
 
 def check_new(path: Path) -> None:
@@ -404,7 +417,7 @@ def _is_unbegun(path: Path) -> bool:
         names = {file.name for file in path.iterdir() if not file.name.startswith(ASIDE)}
     except (OSError, ValueError):
         return False
-    return LOCK_FILE in names and names <= {LOCK_FILE, CAMERAS_FILE}
+    return LOCK_FILE in names and names <= {LOCK_FILE, CAMERAS_FILE, BLOCKS_FILE}
 
 
 def make_folder(path: Path, *, exist_ok: bool) -> None:

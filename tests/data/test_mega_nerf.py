@@ -55,6 +55,9 @@ def test_nothing_in_a_file_is_executed(tmp_path, name):
     ("train/metadata/000001.pt", {"W": "48", "H": [32], "intrinsics": "x", "c2w": None}, "intrinsics is no array"),
     ("train/metadata/000001.pt", {"W": 48, "H": 32, "intrinsics": torch.full((4,), float("nan")), "c2w": None},
      "intrinsics must be 4 finite numbers"),
+    ("train/metadata/000001.pt", {"intrinsics": torch.ones(4).to_sparse()}, "intrinsics is no array of numbers"),
+    ("train/metadata/000001.pt", {"intrinsics": torch.ones(4, device="meta")}, "intrinsics is no array of numbers"),
+    ("train/metadata/000001.pt", {"intrinsics": torch.ones(1).expand(10**11)}, "intrinsics must be 4 finite numbers"),
 ])
 def test_what_is_missing_or_no_number_is_named(tmp_path, name, content, message):
     write_mega_nerf(tmp_path)

@@ -26,7 +26,7 @@ from taichi_nerf.models.views import render_view
 from taichi_nerf.training import blocks as cut
 from taichi_nerf.training import extraction
 from taichi_nerf.training.files import MODEL_FILE, STATE_FILE
-from taichi_nerf.training.folder import RunFolder, block_folder
+from taichi_nerf.training.folder import RunFolder, block_folder, check_new, is_cut
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.team import ALONE
 from taichi_nerf.types import Shot
@@ -70,16 +70,20 @@ def test_an_interruption_between_two_blocks_says_what_is_done_and_the_rest_follo
     monkeypatch.setattr(command, "_train_block", train_or_stop)
     monkeypatch.setattr(command, "_finish", lambda run, scene, blocks: train_or_stop(run, scene, 3))
     monkeypatch.setattr(command, "_is_there", lambda path, number: True)
-    run = SimpleNamespace(path=tmp_path)
+    written = []
+    run = SimpleNamespace(path=tmp_path, write_config=lambda: written.append(True))
+    cut.write_blocks(tmp_path, [cut.BlockOnDisk(block=Block(centre=(0.0, 0.0, 0.0), radius=1.0))] * 3)
 
     def train() -> int:
-        return command.train_blocks(run, lambda: [Block(centre=(0.0, 0.0, 0.0), radius=1.0)] * 3, None, None, ALONE)
+        return command.train_blocks(run, None, None, ALONE)
 
-    assert train() == 130 and begun == list(range(interrupted + 1))
+    assert train() == 130 and begun == list(range(interrupted + 1)) and written == [True]
     assert capsys.readouterr().err.splitlines()[-1] == f"taichi-nerf: {said.format(tmp_path)}"
     begun.clear()
     interrupt.clear()
     assert train() == 0 and begun == list(range(interrupted, 4))
+    assert written == [True] * (2 if interrupted < 3 else 1)  # the settings, whose end may be another, of what goes on
+    assert ("all blocks are trained, and stay as they are" in capsys.readouterr().err) is (interrupted == 3)
 
 
 def test_a_block_without_its_state_does_not_begin_anew_over_its_model(tmp_path, scene):
@@ -96,10 +100,60 @@ def test_a_block_without_its_state_does_not_begin_anew_over_its_model(tmp_path, 
 
     assert train() == 0 and begun == [True]  # it was stopped before its first checkpoint
     (path / MODEL_FILE).write_bytes(b"trained")
-    with pytest.raises(UserError, match=r"01 has no training_state\.safetensors, without which its training cannot"):
+    with pytest.raises(UserError, match=r"01 has no training_state\.safetensors, without which its training cannot go "
+                                        r"on; restore it, or move .*01 away, and the block is trained anew"):
         train()
     (path / STATE_FILE).write_bytes(b"state")
     assert train() == 0 and begun == [True, True]
+    (path / "config.json").unlink()
+    with pytest.raises(UserError, match=r"01 is in the place of a block, and no run: restore its config\.json, or "):
+        train()
+    shutil.rmtree(path)
+    path.write_text("a file")
+    with pytest.raises(UserError, match="01 is in the place of a block, and no run"):
+        train()
+    path.unlink()
+    path.mkdir()
+    (path / ".taichi-nerf-lock").touch()  # of a process that was killed before the block had begun
+    assert train() == 0 and begun == [True, True, False]
+
+
+def test_a_block_is_trained_as_long_as_its_run_and_its_model_are_there(tmp_path):
+    path = block_folder(tmp_path, 0)
+    path.mkdir(parents=True)
+    (path / "config.json").touch()
+    assert not command._is_there(tmp_path, 0)
+    (path / MODEL_FILE).touch()
+    assert command._is_there(tmp_path, 0)
+
+
+def test_a_folder_whose_blocks_are_known_no_more_is_no_run_of_one_model(tmp_path):
+    block_folder(tmp_path, 0).mkdir(parents=True)
+    assert is_cut(tmp_path)
+    with pytest.raises(UserError, match=r"blocks\.json is missing, which says where the blocks of .* restore it"):
+        cut.read_blocks(tmp_path)
+
+
+def test_blocks_are_known_before_a_run_has_begun_and_those_of_a_killed_beginning_are_not_taken(tmp_path, monkeypatch,
+                                                                                              scene):
+    train, known = sys.modules["taichi_nerf.cli.train"], []
+
+    def stopped(run):
+        known.append(is_cut(run.path) and [each.block for each in cut.read_blocks(run.path)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "write_config", stopped)
+    config = RunConfig(model=CONFIG, training=TrainingConfig(steps=3))
+    monkeypatch.setattr(train, "_settled", lambda command: (config, scene, tmp_path.is_dir()))
+    for count in (2, 3, 0):
+        begun = dataclasses.replace(train.train_defaults("cpu"), output=tmp_path, blocks=count)
+        with pytest.raises(KeyboardInterrupt), contextlib.ExitStack() as held:
+            train._begun(begun, held, ALONE)
+        assert not any(tmp_path.iterdir())
+        (tmp_path / ".taichi-nerf-lock").touch()  # and what one leaves behind that is killed instead
+        (tmp_path / "blocks.json").write_text("{}")
+        check_new(tmp_path)
+    assert known == [blocks_of(scene, 2), blocks_of(scene, 3), False]
 
 
 def test_the_state_of_a_block_that_is_not_trained_is_not_said_to_be_deletable(tmp_path, monkeypatch, capsys):
@@ -162,16 +216,18 @@ def test_what_a_file_says_of_blocks_is_read_back(tmp_path):
     written = [cut.BlockOnDisk(block=block), cut.BlockOnDisk(block=block, trained=True, code=(0.5, -1.0),
                                                             seen=((0.0, 1.0, 2.0),))]
     cut.write_blocks(tmp_path, written)
-    assert cut.is_cut(tmp_path) and cut.read_blocks(tmp_path) == written
+    assert is_cut(tmp_path) and cut.read_blocks(tmp_path) == written
 
 
 @pytest.mark.parametrize("change, said", [
     ({"version": 9}, "is not of version 1"), ({"blocks": []}, "lists no block"),
     ({"blocks": [{"centre": [0, 0], "radius": 1, "trained": True, "code": [], "seen": []}]}, "is not 3 numbers"),
     ({"blocks": [{"centre": [0, 0, 0], "radius": -1, "trained": True, "code": [], "seen": []}]}, "a radius is -1"),
+    ({"blocks": [{"centre": [0, 0, 0], "radius": 0, "trained": True, "code": [], "seen": []}]}, "a radius is 0"),
+    ({"blocks": [{"centre": [1e300, 0, 0], "radius": 1, "trained": True, "code": [], "seen": []}]}, "is not 3 numbers"),
     ({"blocks": [{"centre": [0, 0, 0]}]}, "no object with centre, radius, trained"), ({"blocks": ["one"]}, "no object"),
     ({"blocks": [{"centre": [0, 0, 0], "radius": 1, "trained": "no", "code": [], "seen": []}]}, "neither true nor"),
-    ({"blocks": 3}, "damaged")])
+    ({"blocks": 3}, "lists no block"), ({"blocks": None}, "lists no block")])
 def test_a_damaged_file_is_said(tmp_path, change, said):
     cut.write_blocks(tmp_path, [])
     file = tmp_path / "blocks.json"

@@ -27,7 +27,7 @@ from taichi_nerf import cli, devices, output, runtime
 from taichi_nerf.cli.blocks import train_blocks
 from taichi_nerf.cli.train import _check_same, _going_on, train_defaults
 from taichi_nerf.config import SYSTEMS, OptimiserConfig, RayBatchConfig, RunConfig, SceneConfig, TrainingConfig
-from taichi_nerf.data.blocks import Block, blocks_of, within_block
+from taichi_nerf.data.blocks import Block
 from taichi_nerf.data.scene import Images
 from taichi_nerf.errors import UserError
 from taichi_nerf.export.pictures import render_pictures
@@ -434,15 +434,15 @@ def test_ranks_whose_photos_differ_are_told_apart(small_scene):
     assert at_once(lambda team: _check_same(team, config, small_scene)) == [None, None]
 
 
-@pytest.mark.parametrize("cut, sentence", [
-    (lambda scene: blocks_of(scene, 99), "cannot be cut into 99 blocks: its"),
-    (lambda scene: [within_block(scene, Block(centre=(99.0, 0.0, 0.0), radius=0.1))], "no training image of"),
-])
-def test_blocks_that_cannot_be_end_all_ranks_before_one_is_trained(small_scene, tmp_path, cut, sentence):
+@pytest.mark.parametrize("known, sentence", [("{}", "is not of version 1"), ("", "is not valid JSON"),
+                                             (None, "is missing")])
+def test_blocks_that_cannot_be_end_all_ranks_before_one_is_trained(small_scene, tmp_path, known, sentence):
+    if known is not None:
+        (tmp_path / "blocks.json").write_text(known)
     run = SimpleNamespace(path=tmp_path)
-    told = at_once(lambda team: train_blocks(run, partial(cut, small_scene), small_scene, pytest.fail, team))
+    told = at_once(lambda team: train_blocks(run, small_scene, pytest.fail, team))
     assert all(isinstance(error, UserError) and sentence in str(error) for error in told), told
-    assert str(told[1]) == f"rank 0 of 2: {told[0]}" and not list(tmp_path.iterdir())
+    assert str(told[1]) == f"rank 0 of 2: {told[0]}"
 
 
 def test_ranks_that_cannot_exchange_arrays_step_by_autograd(make_trainer, monkeypatch):
