@@ -115,7 +115,7 @@ def main():
     print("| seed | sparsity | model, dB | octree | fine-tuned | gaps | leaves | extraction, s | tuning, s | "
           "frame: model, ms | octree |")
     print("|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|", flush=True)
-    pulls = [SparsityConfig()]
+    pulls = [SparsityConfig(weight=0.0)]
     if settings.sparsity:
         pulls.append(SparsityConfig(weight=settings.sparsity[0], scale=settings.sparsity[1]))
     rows = []

@@ -26,6 +26,7 @@ something opaque stands between. Prints a table in Markdown.
 import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,13 +50,14 @@ DRIVE = 60  # frames
 CAST = (1.2, 1.0, 0.8)  # of the photos of a block
 PARTS = ("blocks", "exposure", "long", "cast")
 SEEN = 12  # views that two blocks are compared in
+FINEST = 256  # cells of the hash grid along the box, which is longer than the street by little
 
 
 def trained(scene: Scene, model: str, steps: int, seed: int, **changes):
     """A model of the scene after so many steps."""
     found = recipe(model, "small", "hash")
     table = changes.pop("log2_entries", found.model.field.hash_grid.log2_entries)
-    grid = replace(found.model.field.hash_grid, log2_entries=table, max_resolution=1024)
+    grid = replace(found.model.field.hash_grid, log2_entries=table, max_resolution=FINEST)
     config = replace(found.model, field=replace(found.model.field, hash_grid=grid), **changes)
     made = make_model(scene, config, seed=seed)
     fit(made, scene, TrainingConfig(steps=steps, seed=seed, batch=found.batch, optimiser=found.optimiser))
@@ -173,22 +175,25 @@ def main():
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what is measured; all by default")
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
                         help="processor threads; %(default)s by default")
-    parser.add_argument("--output", help="JSON file of all figures")
+    parser.add_argument("--output", type=Path,
+                        help="JSON file of all figures; seeds that are in it are not measured again")
     settings = parser.parse_args()
     runtime.init("cpu", threads=settings.threads)
     name = "street" if settings.segments == 4 else f"street-{settings.segments}"
     scene = builtin_scene(name, resolution=settings.resolution, splits=("train", "test"))
-    rows = [measured(scene, settings, seed) for seed in range(settings.seeds)]
+    rows = json.loads(settings.output.read_text()) if settings.output and settings.output.exists() else []
+    for seed in range(len(rows), settings.seeds):
+        rows.append(measured(scene, settings, seed))
+        if settings.output:
+            settings.output.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{machine()}; {scene.name}, {settings.steps} steps at {settings.resolution} pixels, "
           f"{settings.blocks} blocks\n")
     print("| | " + " | ".join(f"seed {seed}" for seed in range(settings.seeds)) + " |")
     print("|---" * (1 + settings.seeds) + "|")
+    rows = rows[:settings.seeds]
     for key in rows[0]:
         print(f"| {key} | " + " | ".join(f"{row[key]:.3g}" if key.startswith(("jump", "apart")) else f"{row[key]:.2f}"
                                          for row in rows) + " |")
-    if settings.output:
-        with open(settings.output, "w") as file:
-            json.dump(rows, file, indent=1)
 
 
 def exact_drive(scene: Scene, settings: argparse.Namespace) -> tuple[Cameras, np.ndarray]:

@@ -46,6 +46,7 @@ from taichi_nerf.config import (
     TrainingConfig,
     few_view_settings,
     flattened,
+    preset_of,
     recipe,
 )
 from taichi_nerf.data import load_scene
@@ -1847,6 +1848,18 @@ def begun(scene_folder, tmp_path, monkeypatch, capsys):
         return found[-1].config, capsys.readouterr().err
 
     return begin
+
+
+def test_a_pull_towards_empty_space_is_said_where_images_have_no_alpha(begun, scene_folder):
+    config, said = begun()
+    assert config.training.sparsity.weight == 0 and "denies fog" not in said
+    for path in scene_folder.glob("train/*.png"):
+        Image.open(path).convert("RGB").save(path)
+    config, said = begun()
+    assert config.training.sparsity.weight > 0 and not preset_of(config)[1].keys() & {"training.sparsity.weight"}
+    assert "have no alpha, so that nothing denies fog of the background's colour" in said
+    config, said = begun("--sparsity.weight", "0")
+    assert config.training.sparsity.weight == 0 and "denies fog" not in said
 
 
 def test_settings_for_few_views_are_said_and_recorded_and_what_is_given_stays(begun):

@@ -420,6 +420,7 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     from ..training.depth import known_pixels, settled_depth
     from ..training.folder import load_training_scene
     from ..training.run import with_budget
+    from ..training.sparsity import settled_sparsity
 
     config = _new_config(command)
     there = command.output is not None and command.output.is_dir()  # and as good as empty
@@ -441,8 +442,12 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
     _tell_idle(command, depth, scene)
     model = config.model if command.cut else settled(config.model, scene)  # of blocks it is for each by itself
-    config = dataclasses.replace(config, model=model,
-                                 training=dataclasses.replace(config.training, depth=depth))
+    sparsity = settled_sparsity(config.training.sparsity, scene)
+    config = dataclasses.replace(config, model=model, training=dataclasses.replace(
+        config.training, depth=depth, sparsity=sparsity))
+    if command.training.sparsity.weight is None and sparsity.weight > 0:
+        say(f"images of {scene.name} have no alpha, so that nothing denies fog of the background's colour: a pull "
+            f"towards empty space counts with the weight {sparsity.weight:g}; without it: --sparsity.weight 0")
     if command.appearance:
         light = judge_light(scene.splits["train"])
         config = with_appearance(config, light.differing, light.why, command.given)

@@ -10,14 +10,14 @@ __all__ = ["preset_of"]
 
 WITHOUT = {"training.steps", "training.seconds", "orbit_frames", "few_views", "appearance", "scene.path"}
 OF_LIGHT = {"model.appearance", "training.exposure.learned"}  # what --appearance sets
-SETTLED = {"model.field.hash_grid.max_resolution", "model.widths", "model.boxes", "training.depth.weight",
-           "training.depth.final", "training.depth.of"}  # by the scene, where a preset has None, or nothing of several
+SETTLED = {"model.field.hash_grid.max_resolution", "model.widths", "model.boxes", "training.sparsity.weight",
+           "training.depth.weight", "training.depth.final", "training.depth.of"}  # by the scene
 PARTS = {  # of a training: whether the settings of each count
     "trim": lambda training: training.robust,
     "refine": lambda training: training.refine.active,
     "exposure": lambda training: training.exposure.learned,
     "depth": lambda training: training.depth.weight != 0,
-    "sparsity": lambda training: training.sparsity.weight > 0,
+    "sparsity": lambda training: training.sparsity.weight != 0,
     "near_camera": lambda training: training.near_camera.weight > 0,
 }
 

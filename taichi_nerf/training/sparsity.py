@@ -6,7 +6,12 @@ No photo tells of what none sees, nor whether fog that has the colour of the bac
 octree would keep it. The loss is the part of the light that a stretch as long as `scale`, in model units, takes at a
 point: that of fog grows with its density, that of solid matter is 1 and has no slope. Of a scene without bounds the
 points are in the box alone; of one that moves each is of a time of its own.
+
+Images with alpha deny such fog: what is transparent is seen before another background in every step. An object's images
+without alpha do not, and the longer the training the more of it there is.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,13 +20,23 @@ from taichi_nerf_kernels.random import uniform_forward
 
 from .. import runtime
 from ..config import SparsityConfig
+from ..data.scene import Scene
 from ..models.model import Model
 from ..models.pixels import Pixels
 from ..types import UNKNOWN, Batch, Seeds, Shot, Standing
 
-__all__ = ["Sparsity"]
+__all__ = ["Sparsity", "settled_sparsity"]
 
+OPAQUE_WEIGHT = 3e-3  # where the weight is left open and images of an object have no alpha
 POINTS = 0x3C6EF372  # purpose of random numbers, by what differs in their seed
+
+
+def settled_sparsity(config: SparsityConfig, scene: Scene) -> SparsityConfig:
+    """`config` with the weight that counts in a training on `scene`, where it is left open."""
+    if config.weight is not None:
+        return config
+    opaque = scene.bounded and not scene.splits["train"].images.has_alpha
+    return replace(config, weight=OPAQUE_WEIGHT if opaque else 0.0)
 
 
 class Sparsity:

@@ -26,7 +26,7 @@ from .near_camera import NearCamera
 from .optimisers import Optimisers, rate_factor
 from .photos import photos_of
 from .shared import check_ranks, shared
-from .sparsity import Sparsity
+from .sparsity import Sparsity, settled_sparsity
 from .step import AutogradStep, Step
 from .team import ALONE, Team, part_of
 from .totals import Tally, Totals
@@ -173,7 +173,8 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     source = PhotoRays(photos, corrections, cones=model.sees_cones)
     depth = settled_depth(config.depth, scene)
     distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None
-    sparsity = Sparsity(model, _own_points(config.sparsity, own)) if config.sparsity.weight > 0 else None
+    pull = settled_sparsity(config.sparsity, scene)
+    sparsity = Sparsity(model, _own_points(pull, own)) if pull.weight > 0 else None
     near_camera = NearCamera(model, config.near_camera) if config.near_camera.weight > 0 else None
     model.know(photos.shots)
     groups = [*model.parameter_groups(), *corrections.parameter_groups(partial(rate_factor, settings))]

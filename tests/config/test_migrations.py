@@ -9,6 +9,7 @@ from taichi_nerf.config import (
     DepthConfig,
     RunConfig,
     SceneConfig,
+    SparsityConfig,
     TrainingConfig,
     from_dict,
     recipe,
@@ -24,7 +25,8 @@ OLD = ("instant-ngp", "nerf", "mip-nerf", "mip-nerf-360")  # systems that these 
 def settings(kind: str = "instant-ngp", encoding: str | None = None, **scene) -> dict:
     found = recipe(kind, encoding=encoding)
     depth = DepthConfig(weight=0.0, until=1.0)  # which fell to the end, if it did
-    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=depth)
+    training = TrainingConfig(steps=3, batch=found.batch, optimiser=found.optimiser, depth=depth,
+                              sparsity=SparsityConfig(weight=0.0))
     run = dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
     if "widths" in run["model"]:
         run["model"]["widths"] = "off"  # as all were that did not know of them

@@ -326,13 +326,13 @@ PHOTOS = 40
 
 @pytest.fixture(scope="module")
 def crowd(_on_the_cpu):
-    return builtin_scene("crowd", resolution=32, views=(PHOTOS, 1, 2), samples_per_pixel=1)
+    return builtin_scene("crowd", resolution=32, views=(PHOTOS, 3, 2), samples_per_pixel=1)
 
 
 @pytest.fixture(scope="module")
 def nobody(_on_the_cpu):
     """The same views of the still life."""
-    return builtin_scene(resolution=32, views=(PHOTOS, 1, 2), samples_per_pixel=1)
+    return builtin_scene(resolution=32, views=(PHOTOS, 3, 2), samples_per_pixel=1)
 
 
 def test_people_stand_before_up_to_a_fifth_of_each_photo_of_the_crowd(crowd, nobody):
@@ -363,10 +363,23 @@ def test_photos_of_the_crowd_differ_in_light_and_geometry_does_not(crowd, nobody
 
 
 def test_test_views_of_the_crowd_are_those_of_the_still_life(crowd, nobody):
-    for name in ("val", "test"):
-        one, other = crowd.splits[name], nobody.splits[name]
-        assert np.array_equal(one.images.pixels, other.images.pixels) and one.occluded is None
+    one, other = crowd.splits["test"], nobody.splits["test"]
+    assert np.array_equal(one.images.pixels, other.images.pixels) and one.occluded is None
     assert np.array_equal(crowd.splits["train"].images.image(0), nobody.splits["train"].images.image(0))
+
+
+def test_validation_views_of_the_crowd_are_clean_and_each_in_a_light_of_its_own(crowd, nobody):
+    one, other = crowd.splits["val"], nobody.splits["val"]
+    assert one.occluded is None and all(map(np.array_equal, one.depth, other.depth))
+    ratios = []
+    for n in range(len(one)):
+        shown, neutral = (images.image(n).astype(float) for images in (one.images, other.images))
+        assert np.array_equal(shown[..., 3], neutral[..., 3])  # nobody stands there
+        solid = neutral[..., 3] == 255
+        ratios.append(shown[solid, :3].mean(axis=0) / neutral[solid, :3].mean(axis=0))
+    assert np.ptp(ratios, axis=0).min() > 0.1  # in each channel
+    photos = [crowd.splits["train"].images.image(n) for n in range(PHOTOS)]
+    assert not any(np.array_equal(one.images.image(n), photo) for n in range(len(one)) for photo in photos)
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from taichi_nerf.data import load_scene
-from taichi_nerf.data.builtin import builtin_scene
-from taichi_nerf.data.builtin.street import DRIVES, SEGMENT, STOPS, WALL, drive_along
+from taichi_nerf.data.builtin import builtin_scene, render
+from taichi_nerf.data.builtin.street import DRIVES, SEGMENT, STOPS, WALL, drive_along, lights_of_drives
+from taichi_nerf.data.builtin.street import street as street_world
 from taichi_nerf.data.export import write_blender
 from taichi_nerf.data.inspect import describe
 from taichi_nerf.errors import UserError
@@ -18,11 +19,19 @@ def street():
     return builtin_scene("street-2", resolution=12, views=(16, 0, 4), samples_per_pixel=1)
 
 
-def test_photos_are_of_drives_with_exposures_and_test_views_of_the_first_and_neutral(street):
+def test_photos_are_of_drives_with_exposures_and_test_views_of_the_same_and_neutral(street):
     train, test = street.splits["train"], street.splits["test"]
     assert train.ids["appearance"].tolist() == [0, 1, 2, 3] * 4 and DRIVES == 4
     assert 0.5 < np.abs(train.exposure).max() <= STOPS and np.ptp(train.exposure) > 0.5
-    assert not test.exposure.any() and not test.ids["appearance"].any()
+    assert not test.exposure.any() and test.ids["appearance"].tolist() == [0, 1, 2, 3]
+
+
+def test_test_views_are_in_the_light_of_their_drive(street):
+    test, world = street.splits["test"], street_world(2)
+    lights = lights_of_drives(4)
+    for n, light in enumerate(lights):
+        own, other = (render(world, test.cameras.subset([n]), one, 1).rgba[0] for one in (light, lights[n - 1]))
+        assert np.array_equal(test.images.image(n), own) and not np.array_equal(own, other)
 
 
 def test_cameras_stand_in_the_street_and_in_no_wall(street):

@@ -2,13 +2,16 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from taichi_nerf.config import SparsityConfig
+from taichi_nerf.data.disturb import with_split
+from taichi_nerf.data.scene import Images
 from taichi_nerf.models.family import build_model
 from taichi_nerf.models.model import Box
-from taichi_nerf.training.sparsity import Sparsity
+from taichi_nerf.training.sparsity import OPAQUE_WEIGHT, Sparsity, settled_sparsity
 from taichi_nerf.types import Seeds, Standing
 
 from .conftest import SMALL
@@ -28,6 +31,19 @@ def test_points_are_anywhere_in_the_box_and_others_in_each_step():
         assert torch.equal(x, term.draw(term.seed(STANDING.seeds)))
         assert not torch.equal(x, term.draw(term.seed(STANDING.seeds._replace(jitter=15))))
     assert term.seed(STANDING.seeds) not in STANDING.seeds
+
+
+def test_where_images_of_an_object_have_no_alpha_it_counts_unless_a_weight_is_given(small_scene):
+    split = small_scene.splits["train"]
+    assert small_scene.bounded and split.images.has_alpha
+    solid = [np.concatenate([split.images.image(n)[..., :3], np.full_like(split.images.image(n)[..., 3:], 255)], axis=2)
+             for n in range(len(split))]
+    opaque = with_split(small_scene, dataclasses.replace(split, images=Images.from_list(solid)))
+    everywhere = dataclasses.replace(opaque, bounded=False)
+    weights = [settled_sparsity(SparsityConfig(), scene).weight for scene in (small_scene, opaque, everywhere)]
+    assert weights == [0, OPAQUE_WEIGHT, 0]
+    for weight in (0.0, 0.5):
+        assert settled_sparsity(SparsityConfig(weight=weight), opaque).weight == weight
 
 
 @pytest.mark.parametrize("name", ["nerf", "mip-nerf", "mip-nerf-360", "mip-nerf-360-hash"])

@@ -22,7 +22,7 @@ from ...errors import UserError
 from ..computed import check_builtin
 from ..scene import Cameras, Images, Scene, Split
 from .cameras import hemisphere_cameras, ring_cameras
-from .crowd import lights_of_photos, photographed
+from .crowd import OTHERS, lights_of_photos, photographed
 from .moving import Film, filmed, one_view_a_time, onlookers_of, still_points, two_cameras
 from .open_field import open_field, sunlight
 from .renderer import Pictures, render
@@ -47,7 +47,8 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
     horizon and sky. Its pictures are opaque; the sky has infinite depth.
     `crowd`: the still life in photos that differ in the time of the day, exposure and white balance, with people before
     it, whom `Split.occluded` of the training views marks. Test views, and the first photo, are in one neutral light and
-    without people; depth and normals are those of the still life.
+    without people; validation views are without people, each in a light and an exposure of its own. Depth and normals
+    are those of the still life.
     `moving`: the still life with things that swing, bend and appear, in D-NeRF's manner: one picture a time, each from
     another side. `Split.time` has the times, `Split.moving` marks what moves, `Split.co_seen` what enough training
     cameras see, and `builtin.moving.correspondence` knows where a point of a surface is at any other time.
@@ -57,8 +58,8 @@ def builtin_scene(name: str = "still-life", *, resolution: int = 200, views: tup
 
     `street`: four segments of a street between walls with gates, 40 photos of each from four drives at different times
     of the day, with exposures that the cameras state. `Split.ids["appearance"]` is the drive, `Split.exposure` has the
-    stops; test views are in the light of the first drive. `street-1`, `street-2`, `street-8` and `street-16` are of
-    other lengths.
+    stops; test views are of these drives, in neutral exposure. `street-1`, `street-2`, `street-8` and `street-16` are
+    of other lengths.
 
     Args:
         resolution: width and height of the pictures in pixels.
@@ -111,7 +112,8 @@ class _Composition:
     """What a built-in scene is made of, and how it lies in the model."""
 
     world: Callable[[], World]
-    light: Callable[[], Light]
+    lights: Callable[[str, int], list[Light]]
+    """Of so many views of a split."""
     cameras: Callable[[int, int, float, float], Cameras]
     turn: float
     """Radians by which the cameras of a split are turned against those of the split before."""
@@ -119,10 +121,9 @@ class _Composition:
     aabb_scale: int
     near: float
     bounded: bool
-    lights_of_photos: Callable[[int], list[Light]] | None = None
-    """Of so many training views, where they have others than the rest."""
     photographed: Callable[[Split, int], Split] | None = None
-    """The training views as photos, with so many samples along each axis of a pixel; None: they are as they are."""
+    """Training and validation views as photos, with so many samples along each axis of a pixel; None: they are as they
+    are."""
     told: Callable[[Split], Split] | None = None
     """A split with what its cameras say of it."""
     film: Callable[[Sequence[int], int, float], list[Film]] | None = None
@@ -132,27 +133,35 @@ class _Composition:
     """By default."""
 
 
-_STILL_LIFE = _Composition(world=still_life, light=daylight, cameras=hemisphere_cameras, turn=2.0, scale=1 / 3,
-                           aabb_scale=1, near=0.05, bounded=True)
+def _all_in(light: Callable[[], Light]) -> Callable[[str, int], list[Light]]:
+    return lambda split_name, count: [light()] * count
+
+
+def _crowds_lights(split_name: str, count: int) -> list[Light]:
+    first = {"train": 0, "val": OTHERS}
+    return lights_of_photos(count, first[split_name]) if split_name in first else [daylight()] * count
+
+
+_STILL_LIFE = _Composition(world=still_life, lights=_all_in(daylight), cameras=hemisphere_cameras, turn=2.0,
+                           scale=1 / 3, aabb_scale=1, near=0.05, bounded=True)
 
 
 def _street(segments: int) -> _Composition:
     def cameras(count: int, resolution: int, turn: float, offset: float) -> Cameras:
         return street_cameras(segments, count, resolution, (offset + turn) % 1)
 
-    return _Composition(world=partial(street, segments), light=lambda: lights_of_drives(1)[0], cameras=cameras,
-                        turn=0.0, scale=1 / (SEGMENT * segments + 0.2), aabb_scale=1, near=0.01, bounded=True,
-                        lights_of_photos=lights_of_drives, told=told,
-                        views=(10 * DRIVES * segments, 2 * segments, 4 * segments))
+    return _Composition(world=partial(street, segments), lights=lambda split_name, count: lights_of_drives(count),
+                        cameras=cameras, turn=0.0, scale=1 / (SEGMENT * segments + 0.2), aabb_scale=1, near=0.01,
+                        bounded=True, told=told, views=(10 * DRIVES * segments, 2 * segments, 4 * segments))
 
 
 BUILTIN_SCENES = {
     "still-life": _STILL_LIFE,
     "satin": replace(_STILL_LIFE, world=satin_still_life),
-    "crowd": replace(_STILL_LIFE, lights_of_photos=lights_of_photos, photographed=photographed),
+    "crowd": replace(_STILL_LIFE, lights=_crowds_lights, photographed=photographed),
     "moving": replace(_STILL_LIFE, film=one_view_a_time, views=MOVING_VIEWS),
     "moving-rig": replace(_STILL_LIFE, film=two_cameras, views=MOVING_VIEWS),
-    "open-field": _Composition(world=open_field, light=sunlight, cameras=ring_cameras, turn=0.2, scale=0.6,
+    "open-field": _Composition(world=open_field, lights=_all_in(sunlight), cameras=ring_cameras, turn=0.2, scale=0.6,
                                aabb_scale=64, near=0.1, bounded=False),
     "street": _street(4),
     **{f"street-{segments}": _street(segments) for segments in (1, 2, 8, 16)},
@@ -163,16 +172,15 @@ def _still_splits(what: _Composition, views: Sequence[int], resolution: int, sam
                   turn: float) -> dict[str, Split]:
     # the splits' cameras are turned against each other, so that no test view is a training view
     cameras = [what.cameras(n, resolution, turn + what.turn * i, 0.5 + 0.17 * i) for i, n in enumerate(views)]
-    lights = [what.light()] * sum(views)
-    lights[: views[0]] = what.lights_of_photos(views[0]) if what.lights_of_photos else lights[: views[0]]
+    lights = [light for name, count in zip(SPLIT_NAMES, views) for light in what.lights(name, count)]
     pictures = render(what.world(), Cameras.joined(cameras), lights, samples)
     splits, first = {}, 0
     for split_name, split_cameras in zip(SPLIT_NAMES, cameras):
         if len(split_cameras):
             splits[split_name] = _split(split_name, split_cameras, pictures, first)
         first += len(split_cameras)
-    if what.photographed is not None and "train" in splits:
-        splits["train"] = what.photographed(splits["train"], samples)
+    if what.photographed is not None:
+        splits |= {name: what.photographed(splits[name], samples) for name in ("train", "val") if name in splits}
     if what.told is not None:
         splits = {name: what.told(split) for name, split in splits.items()}
     return splits

@@ -5,8 +5,10 @@ balance, past people who stand in the way.
     exposure         linear light times 2^e, for each colour its own e: exposure and white balance
     people           stand between the camera and the table, in each photo others: 2 to 19 % of its pixels
 
-The first photo is as the test views are: at one fixed time, in neutral exposure, without people. People cast no
-shadows, and what is exact stays so: depth and normals are those of the table, `Split.occluded` says where people are.
+The first photo is as the test views are: at one fixed time, in neutral exposure, without people. Validation views are
+without people as well, but each at a time and in an exposure of its own, as photos are that somebody else has taken
+since. People cast no shadows, and what is exact stays so: depth and normals are those of the table, `Split.occluded`
+says where people are.
 """
 
 from dataclasses import replace
@@ -19,7 +21,7 @@ from .renderer import render
 from .still_life import daylight
 from .world import BOX, CAPSULE, FRUSTUM, SPHERE, STRIPES, Light, Material, Solid, World, axis_frame, rod, turned
 
-__all__ = ["exposures_of_photos", "lights_of_photos", "people_before", "photographed"]
+__all__ = ["OTHERS", "exposures_of_photos", "lights_of_photos", "people_before", "photographed"]
 
 SUN_DISTANCE, SUN_RADIUS = 4.6, 0.42  # world units
 NOON = -0.70  # azimuth of the highest sun, radians
@@ -31,22 +33,24 @@ FEWEST, MOST = 0.05, 0.19  # of a picture that people cover; a little less where
 UPRIGHT = 0.20  # of the square of its height: what a person covers, seen from the side
 NEAREST, FARTHEST = 1.7, 2.7  # of people from the camera, world units
 GOLDEN = 0.618034  # its multiples, without their whole parts, are spread evenly
+OTHERS = 100_000  # number of the first photo that is not trained on
 
 SKIN = ((0.55, 0.32, 0.20), (0.70, 0.46, 0.33), (0.28, 0.14, 0.08), (0.42, 0.24, 0.14))
 HAIR = ((0.02, 0.02, 0.02), (0.16, 0.08, 0.03), (0.45, 0.30, 0.10), (0.30, 0.30, 0.30))
 
 
-def lights_of_photos(count: int) -> list[Light]:
-    """Of each photo, at its time of the day; the first is that of test views."""
-    return [daylight() if n == 0 else _light_at((n * GOLDEN) % 1) for n in range(count)]
+def lights_of_photos(count: int, first: int = 0) -> list[Light]:
+    """Of photos from number `first` on, each at its time of the day; that of number 0 is that of test views."""
+    return [daylight() if n == 0 else _light_at((n * GOLDEN) % 1) for n in range(first, first + count)]
 
 
-def exposures_of_photos(count: int) -> np.ndarray:
-    """[count, 3]: stops of red, green and blue of each photo; the first has none."""
+def exposures_of_photos(count: int, first: int = 0) -> np.ndarray:
+    """[count, 3]: stops of red, green and blue of photos from number `first` on; number 0 has none."""
     stops = np.zeros((count, 3))
-    for n in range(1, count):
-        exposure, warmth, tint = _random(n, "exposure").uniform(-1, 1, 3) * (STOPS, WARMTH, TINT)
-        stops[n] = exposure + np.array((warmth, tint, -warmth))
+    for row, n in enumerate(range(first, first + count)):
+        if n > 0:
+            exposure, warmth, tint = _random(n, "exposure").uniform(-1, 1, 3) * (STOPS, WARMTH, TINT)
+            stops[row] = exposure + np.array((warmth, tint, -warmth))
     return stops
 
 
@@ -59,16 +63,25 @@ def people_before(camera: Cameras, number: int) -> list[list[Solid]]:
 
 
 def photographed(split: Split, samples_per_axis: int) -> Split:
-    """Clean pictures, each in its light, as photos: people before the scene, and then the exposure of each."""
-    stops, lights = exposures_of_photos(len(split)), lights_of_photos(len(split))
+    """Clean pictures, each in its light, as photos: those of training behind people, and each in its exposure."""
+    if split.name == "val":
+        return _exposed_alone(split)
+    count = len(split)
+    stops, lights = exposures_of_photos(count), lights_of_photos(count)
     images = [split.images.image(0)]
     occluded = [np.zeros(images[0].shape[:2], bool)]
-    for n in range(1, len(split)):
+    for n in range(1, count):
         camera = split.cameras.subset([n])
         people = render(World(groups=people_before(camera, n)), camera, lights[n], samples_per_axis).rgba[0]
         images.append(_exposed(*_before(people, split.images.image(n)), stops[n]))
         occluded.append(people[..., 3] > 127)
     return replace(split, images=Images.from_list(images, split.images.names), occluded=tuple(occluded))
+
+
+def _exposed_alone(split: Split) -> Split:
+    stops = exposures_of_photos(len(split), OTHERS)
+    images = [_exposed(*_linear(split.images.image(n)), stops[n]) for n in range(len(split))]
+    return replace(split, images=Images.from_list(images, split.images.names))
 
 
 def _before(people: np.ndarray, scene: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

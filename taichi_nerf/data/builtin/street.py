@@ -8,7 +8,8 @@ walls sees little of what lies behind them.
     exposure     linear light of a photo times 2^e; the car's meter states e, `Split.exposure`
 
 x runs along the street, z is up, and the street lies on a slab: where nothing is, pictures are transparent. Test views
-stand between those of training, in the light of the first drive, in neutral exposure. Depth and normals are exact.
+are of the same drives, between the photos of training, in neutral exposure: what they show was seen in their light, if
+from elsewhere. Depth and normals are exact.
 """
 
 from dataclasses import replace
@@ -100,10 +101,9 @@ def lights_of_drives(count: int) -> list[Light]:
 
 def told(split: Split) -> Split:
     """With what the cars know: which drive each photo is of, which is its appearance, and its exposure."""
-    count, train = len(split), split.name == "train"
-    drive = drives_of(count) if train else np.zeros(count, int)
-    stops = np.random.default_rng(count).uniform(-STOPS, STOPS, count) if train else np.zeros(count)
-    return replace(exposed_by(split, stops), exposure=stops, ids={"appearance": drive})
+    count = len(split)
+    stops = np.random.default_rng(count).uniform(-STOPS, STOPS, count) if split.name == "train" else np.zeros(count)
+    return replace(exposed_by(split, stops), exposure=stops, ids={"appearance": drives_of(count)})
 
 
 def _sun(azimuth: float, elevation: float) -> Light:
