@@ -1850,16 +1850,23 @@ def begun(scene_folder, tmp_path, monkeypatch, capsys):
     return begin
 
 
-def test_a_pull_towards_empty_space_is_said_where_images_have_no_alpha(begun, scene_folder):
-    config, said = begun()
-    assert config.training.sparsity.weight == 0 and "denies fog" not in said
+def test_a_pull_towards_empty_space_is_said_where_images_of_what_moves_have_no_alpha(begun, scene_folder):
+    for path in scene_folder.glob("transforms_*.json"):
+        content = json.loads(path.read_text())
+        for n, frame in enumerate(content["frames"]):
+            frame["time"] = n / max(len(content["frames"]) - 1, 1)
+        path.write_text(json.dumps(content))
+    moves = ("--model", "t-nerf")
+    config, said = begun(*moves)
+    assert config.training.sparsity.weight == 0 and "deny fog" not in said
     for path in scene_folder.glob("train/*.png"):
         Image.open(path).convert("RGB").save(path)
-    config, said = begun()
-    assert config.training.sparsity.weight > 0 and not preset_of(config)[1].keys() & {"training.sparsity.weight"}
-    assert "have no alpha, so that nothing denies fog of the background's colour" in said
-    config, said = begun("--sparsity.weight", "0")
-    assert config.training.sparsity.weight == 0 and "denies fog" not in said
+    config, said = begun(*moves)
+    assert config.training.sparsity.weight > 0 and "training.sparsity.weight" not in preset_of(config)[1]
+    assert "have no alpha, so that few deny fog of the background's colour" in said
+    for options in ((*moves, "--sparsity.weight", "0"), ()):
+        config, said = begun(*options)
+        assert config.training.sparsity.weight == 0 and "deny fog" not in said
 
 
 def test_settings_for_few_views_are_said_and_recorded_and_what_is_given_stays(begun):

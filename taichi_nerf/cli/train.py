@@ -442,12 +442,12 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
     _tell_idle(command, depth, scene)
     model = config.model if command.cut else settled(config.model, scene)  # of blocks it is for each by itself
-    sparsity = settled_sparsity(config.training.sparsity, scene)
+    sparsity = settled_sparsity(config.training.sparsity, scene, system_of(config.model).moves)
     config = dataclasses.replace(config, model=model, training=dataclasses.replace(
         config.training, depth=depth, sparsity=sparsity))
     if command.training.sparsity.weight is None and sparsity.weight > 0:
-        say(f"images of {scene.name} have no alpha, so that nothing denies fog of the background's colour: a pull "
-            f"towards empty space counts with the weight {sparsity.weight:g}; without it: --sparsity.weight 0")
+        say(f"images of {scene.name} have no alpha, so that few deny fog of the background's colour: a pull towards "
+            f"empty space counts with the weight {sparsity.weight:g}; without it: --sparsity.weight 0")
     if command.appearance:
         light = judge_light(scene.splits["train"])
         config = with_appearance(config, light.differing, light.why, command.given)

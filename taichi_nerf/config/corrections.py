@@ -99,7 +99,7 @@ class SparsityConfig:
     weight: float | None = None
     """Of its loss, the mean of 1 - exp(-scale density), next to that of the colour; 0: none; 3e-3 for an octree that
     has two thirds of the leaves as it is extracted, 1e-3 in PlenOctrees. Left open: 3e-3 where the images of an object
-    have no alpha, so that nothing denies fog of the background's colour; else 0."""
+    that moves have no alpha, so that few deny fog of the background's colour; else 0."""
     scale: float = 0.2
     """Length in model units, of which the box of an object is 1 across: the loss is the part of the light that a
     stretch so long takes. The longer, the thinner is the fog that counts. 0.05 of a box 3 across in PlenOctrees."""

@@ -8,7 +8,8 @@ point: that of fog grows with its density, that of solid matter is 1 and has no 
 points are in the box alone; of one that moves each is of a time of its own.
 
 Images with alpha deny such fog: what is transparent is seen before another background in every step. An object's images
-without alpha do not, and the longer the training the more of it there is.
+without alpha do not, and where it moves, so that few images are of each time, there is the more of it the longer the
+training. Where it stands still its other images deny it, and the pull costs more than it gains.
 """
 
 from dataclasses import replace
@@ -27,16 +28,17 @@ from ..types import UNKNOWN, Batch, Seeds, Shot, Standing
 
 __all__ = ["Sparsity", "settled_sparsity"]
 
-OPAQUE_WEIGHT = 3e-3  # where the weight is left open and images of an object have no alpha
+OPAQUE_WEIGHT = 3e-3  # where the weight is left open, and images without alpha show an object that moves
 POINTS = 0x3C6EF372  # purpose of random numbers, by what differs in their seed
 
 
-def settled_sparsity(config: SparsityConfig, scene: Scene) -> SparsityConfig:
-    """`config` with the weight that counts in a training on `scene`, where it is left open."""
+def settled_sparsity(config: SparsityConfig, scene: Scene, moves: bool) -> SparsityConfig:
+    """`config` with the weight that counts in a training on `scene`, where it is left open; `moves`: of a model that
+    knows the time."""
     if config.weight is not None:
         return config
-    opaque = scene.bounded and not scene.splits["train"].images.has_alpha
-    return replace(config, weight=OPAQUE_WEIGHT if opaque else 0.0)
+    undenied = moves and scene.bounded and not scene.splits["train"].images.has_alpha
+    return replace(config, weight=OPAQUE_WEIGHT if undenied else 0.0)
 
 
 class Sparsity:

@@ -173,7 +173,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     source = PhotoRays(photos, corrections, cones=model.sees_cones)
     depth = settled_depth(config.depth, scene)
     distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None
-    pull = settled_sparsity(config.sparsity, scene)
+    pull = settled_sparsity(config.sparsity, scene, model.moves)
     sparsity = Sparsity(model, _own_points(pull, own)) if pull.weight > 0 else None
     near_camera = NearCamera(model, config.near_camera) if config.near_camera.weight > 0 else None
     model.know(photos.shots)

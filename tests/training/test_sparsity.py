@@ -33,17 +33,18 @@ def test_points_are_anywhere_in_the_box_and_others_in_each_step():
     assert term.seed(STANDING.seeds) not in STANDING.seeds
 
 
-def test_where_images_of_an_object_have_no_alpha_it_counts_unless_a_weight_is_given(small_scene):
+def test_where_images_of_what_moves_have_no_alpha_it_counts_unless_a_weight_is_given(small_scene):
     split = small_scene.splits["train"]
     assert small_scene.bounded and split.images.has_alpha
     solid = [np.concatenate([split.images.image(n)[..., :3], np.full_like(split.images.image(n)[..., 3:], 255)], axis=2)
              for n in range(len(split))]
     opaque = with_split(small_scene, dataclasses.replace(split, images=Images.from_list(solid)))
     everywhere = dataclasses.replace(opaque, bounded=False)
-    weights = [settled_sparsity(SparsityConfig(), scene).weight for scene in (small_scene, opaque, everywhere)]
-    assert weights == [0, OPAQUE_WEIGHT, 0]
+    weights = {moves: [settled_sparsity(SparsityConfig(), scene, moves).weight
+                       for scene in (small_scene, opaque, everywhere)] for moves in (True, False)}
+    assert weights == {True: [0, OPAQUE_WEIGHT, 0], False: [0, 0, 0]}
     for weight in (0.0, 0.5):
-        assert settled_sparsity(SparsityConfig(weight=weight), opaque).weight == weight
+        assert settled_sparsity(SparsityConfig(weight=weight), opaque, moves=True).weight == weight
 
 
 @pytest.mark.parametrize("name", ["nerf", "mip-nerf", "mip-nerf-360", "mip-nerf-360-hash"])
