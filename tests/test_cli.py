@@ -1838,11 +1838,11 @@ def begun(scene_folder, tmp_path, monkeypatch, capsys):
     said."""
     module = sys.modules["taichi_nerf.cli.train"]
 
-    def begin(*options: str):
+    def begin(*options: str, scene: Path = scene_folder):
         found = []
         monkeypatch.setattr(module, "_run", lambda command, run, *others: found.append(run) or 0)
         output = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        command = ["train", str(scene_folder), "--steps", "0", "--output", str(output), *SMALL, *options]
+        command = ["train", str(scene), "--steps", "0", "--output", str(output), *SMALL, *options]
         assert cli.main(command) == 0
         assert RunFolder.open(output).config == found[-1].config
         return found[-1].config, capsys.readouterr().err
@@ -1850,22 +1850,22 @@ def begun(scene_folder, tmp_path, monkeypatch, capsys):
     return begin
 
 
-def test_a_pull_towards_empty_space_is_said_where_images_of_what_moves_have_no_alpha(begun, scene_folder):
-    for path in scene_folder.glob("transforms_*.json"):
+def test_a_pull_towards_empty_space_is_said_where_images_of_what_moves_have_no_alpha(begun, scene_folder, tmp_path):
+    scene, moves = shutil.copytree(scene_folder, tmp_path / "moves"), ("--model", "t-nerf")
+    for path in scene.glob("transforms_*.json"):
         content = json.loads(path.read_text())
         for n, frame in enumerate(content["frames"]):
             frame["time"] = n / max(len(content["frames"]) - 1, 1)
         path.write_text(json.dumps(content))
-    moves = ("--model", "t-nerf")
-    config, said = begun(*moves)
+    config, said = begun(*moves, scene=scene)
     assert config.training.sparsity.weight == 0 and "deny fog" not in said
-    for path in scene_folder.glob("train/*.png"):
+    for path in scene.glob("train/*.png"):
         Image.open(path).convert("RGB").save(path)
-    config, said = begun(*moves)
+    config, said = begun(*moves, scene=scene)
     assert config.training.sparsity.weight > 0 and "training.sparsity.weight" not in preset_of(config)[1]
     assert "have no alpha, so that few deny fog of the background's colour" in said
     for options in ((*moves, "--sparsity.weight", "0"), ()):
-        config, said = begun(*options)
+        config, said = begun(*options, scene=scene)
         assert config.training.sparsity.weight == 0 and "deny fog" not in said
 
 
