@@ -42,6 +42,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _measure import kept_figures
 from torch import Tensor
 
 from taichi_nerf import builtin_scene, load_scene, runtime
@@ -749,16 +750,6 @@ def gap(bar: Bar, scores: dict[str, dict[str, float]]) -> float:
     if worse is None:
         return -better[bar.score] if bar.least < 0 else better[bar.score]
     return better[bar.score] - worse[bar.score]
-
-
-def kept_figures(path: Path | None, about: dict) -> dict[str, dict[str, dict[str, float]]]:
-    """By seed and arm, those of the same experiment that was stopped. SystemExit where those of another would be lost.
-    """
-    kept = json.loads(path.read_text()) if path is not None and path.exists() else {"about": about, "seeds": {}}
-    if kept["about"] != about:
-        raise SystemExit(f"{path} has figures of {json.dumps(kept['about'])}, which would be lost; give another "
-                         "--output")
-    return kept["seeds"]
 
 
 def of_arms(experiment: Experiment, names: list[str]) -> Experiment:

@@ -30,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _measure import kept_figures
 
 from taichi_nerf import runtime
 from taichi_nerf.config import TrainingConfig, recipe
@@ -176,21 +177,24 @@ def main():
     parser.add_argument("--threads", type=int, default=runtime.usable_cpus(),
                         help="processor threads; %(default)s by default")
     parser.add_argument("--output", type=Path,
-                        help="JSON file of all figures; seeds that are in it are not measured again")
+                        help="JSON file of all figures; with the same settings it goes on where it was stopped")
     settings = parser.parse_args()
     runtime.init("cpu", threads=settings.threads)
     name = "street" if settings.segments == 4 else f"street-{settings.segments}"
     scene = builtin_scene(name, resolution=settings.resolution, splits=("train", "test"))
-    rows = json.loads(settings.output.read_text()) if settings.output and settings.output.exists() else []
-    for seed in range(len(rows), settings.seeds):
-        rows.append(measured(scene, settings, seed))
+    about = {name: value for name, value in vars(settings).items() if name not in ("seeds", "threads", "output")}
+    about["only"] = sorted(settings.only)
+    found = kept_figures(settings.output, about)
+    for seed in range(settings.seeds):
+        if str(seed) not in found:
+            found[str(seed)] = measured(scene, settings, seed)
         if settings.output:
-            settings.output.write_text(json.dumps(rows, indent=1) + "\n")
+            settings.output.write_text(json.dumps({"about": about, "seeds": found}, indent=1) + "\n")
+    rows = [found[str(seed)] for seed in range(settings.seeds)]
     print(f"{machine()}; {scene.name}, {settings.steps} steps at {settings.resolution} pixels, "
           f"{settings.blocks} blocks\n")
     print("| | " + " | ".join(f"seed {seed}" for seed in range(settings.seeds)) + " |")
     print("|---" * (1 + settings.seeds) + "|")
-    rows = rows[:settings.seeds]
     for key in rows[0]:
         print(f"| {key} | " + " | ".join(f"{row[key]:.3g}" if key.startswith(("jump", "apart")) else f"{row[key]:.2f}"
                                          for row in rows) + " |")

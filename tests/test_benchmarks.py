@@ -34,6 +34,7 @@ import streets  # noqa: E402
 from _gpu import boxes, figures, jobs, session, summary  # noqa: E402
 from _gpu.jobs import JOBS, Job, Row  # noqa: E402
 from _hand import hand_pixels  # noqa: E402
+from _measure import kept_figures  # noqa: E402
 
 HERE = session.Machine(missing={"cpu": None, "cuda": "no card", "vulkan": None}, versions={"engine": "taichi 0"},
                        devices={"cpu": "a processor", "cuda": None, "vulkan": "a card"},
@@ -92,11 +93,11 @@ def test_a_photo_of_another_place_is_found_by_its_errors(monkeypatch):
 
 def test_figures_of_another_experiment_are_not_lost(tmp_path):
     file, about = tmp_path / "figures.json", {"experiment": "wild", "scene": None, "seconds": 120.0}
-    assert experiments.kept_figures(None, about) == {} == experiments.kept_figures(file, about)
+    assert kept_figures(None, about) == {} == kept_figures(file, about)
     file.write_text(json.dumps({"about": about, "seeds": {"0": {"NeRF, both": {"PSNR": 20.0}}}}))
-    assert experiments.kept_figures(file, about) == {"0": {"NeRF, both": {"PSNR": 20.0}}}
+    assert kept_figures(file, about) == {"0": {"NeRF, both": {"PSNR": 20.0}}}
     with pytest.raises(SystemExit, match=r"has figures of .*120\.0.*, which would be lost; give another --output"):
-        experiments.kept_figures(file, about | {"seconds": 360.0})
+        kept_figures(file, about | {"seconds": 360.0})
 
 
 @pytest.mark.parametrize("experiment", experiments.EXPERIMENTS.values(), ids=experiments.EXPERIMENTS)
@@ -694,3 +695,21 @@ def test_a_rehearsal_of_what_is_measured(tmp_path):
     assert results["doctor"]["found"] == "1 of 1 kernels passed"
     assert results["tests-kernels"]["figures"]["not_reached"] == 0
     assert "| ray_aabb |" in (tmp_path / "summary.md").read_text()
+
+
+def test_streets_go_on_with_the_seeds_that_are_kept_and_with_no_other_settings(monkeypatch, tmp_path, capsys):
+    measured, file = [], tmp_path / "streets.json"
+    monkeypatch.setattr(streets.runtime, "init", lambda backend, threads: None)
+    monkeypatch.setattr(streets, "builtin_scene", lambda name, **settings: SimpleNamespace(name=name))
+    monkeypatch.setattr(streets, "measured", lambda scene, settings, seed: measured.append(seed) or {"PSNR": 20 + seed})
+
+    def run(*options: str):
+        monkeypatch.setattr(sys, "argv", ["streets.py", "--threads", "1", "--output", str(file), *options])
+        streets.main()
+        return capsys.readouterr().out
+
+    run("--seeds", "1")
+    assert "| PSNR | 20.00 | 21.00 |" in run("--seeds", "2") and measured == [0, 1]
+    with pytest.raises(SystemExit, match="would be lost; give another --output"):
+        run("--seeds", "2", "--steps", "7")
+    assert measured == [0, 1]
