@@ -132,12 +132,11 @@ def _of_points(scene: Scene) -> Known:
     """The pixels in which points were seen, and their distances in world units; of a photo in several sizes those of
     the largest, whose pixels are the smallest, as each track counts once."""
     split = scene.splits["train"]
-    full = range(len(split)) if split.scale is None else np.flatnonzero(split.scale == split.scale.min())
-    sightings = [split.sightings[n] for n in full]
-    deviations = relative_deviations(split.cameras.subset(full), sightings, scene.points)
+    sightings = [split.sightings[n] for n in split.full_size]
+    deviations = relative_deviations(split.cameras.subset(split.full_size), sightings, scene.points)
     typical = np.median(np.concatenate(deviations)) if any(map(len, deviations)) else 0.0
     found = []
-    for n, seen, deviation in zip(full, sightings, deviations):
+    for n, seen, deviation in zip(split.full_size, sightings, deviations):
         (x, y), (width, height) = np.floor(seen.pixel).astype(np.int64).T, split.images.size[n]
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         away = scene.points.position[seen.point].astype(np.float64) - split.cameras.position[n]
