@@ -43,6 +43,7 @@ from taichi_nerf.config import (
     RangeConfig,
     RunConfig,
     SceneConfig,
+    SparsityConfig,
     TrainingConfig,
     few_view_settings,
     flattened,
@@ -1879,7 +1880,9 @@ def test_settings_for_few_views_are_said_and_recorded_and_what_is_given_stays(be
     assert "6 training views: few-view settings are on: --near-camera.weight 0.1" in said
     config, said = begun("--few-views", "--model.field.direction-degree", "4")  # which is its default
     assert config.few_views and config.model.field.direction_degree == 4 and config.training.near_camera.weight > 0
-    assert "--model.field.direction-degree 4" in said
+    assert "few-view settings are on: --near-camera.weight 0.1; as given: --model.field.direction-degree 4" in said
+    said = begun("--few-views", "--model.field.direction-degree", "4", "--near-camera.weight", "0")[1]
+    assert "changes nothing, as --near-camera.weight 0 and --model.field.direction-degree 4 are given" in said
 
 
 @pytest.mark.parametrize("differing, settings", [
@@ -1998,6 +2001,17 @@ def test_options_that_change_nothing_are_named(begun):
                            ("--refine.pull", "no camera is corrected without --refine.poses or --refine.lenses"),
                            ("--exposure.learning-rate", "none is learned without --exposure.learned")):
         assert f"{option} changes nothing: {reason}" in said
+    said = begun("--sparsity.scale", "0.1", "--near-camera.reach", "0.2")[1]
+    for option, reason in (("--sparsity.scale", "nothing is pulled towards empty space without --sparsity.weight"),
+                           ("--near-camera.reach", "nothing is pulled towards empty space there without --near-cam")):
+        assert f"{option} changes nothing: {reason}" in said
+    assert "change" not in begun("--few-views", "--near-camera.reach", "0.2", "--sparsity.weight", "0")[1]
+
+
+def test_a_training_that_ends_before_cameras_are_corrected_says_so(begun):
+    options = ("--refine.poses", "--steps", "60")
+    assert "no camera is corrected, as that begins with step 100, and the training has 60" in begun(*options)[1]
+    assert "no camera is corrected" not in begun(*options, "--refine.start-step", "20")[1]
 
 
 @pytest.mark.parametrize("given, final, said", [
@@ -2009,7 +2023,9 @@ def test_the_end_of_a_fall_changes_nothing_of_a_weight_that_stays(capsys, given,
     depth = DepthConfig(until=0.3, **given)
     command = dataclasses.replace(command, training=dataclasses.replace(command.training, depth=depth),
                                   given=frozenset(f"training.depth.{name}" for name in ("until", *given)))
-    _tell_idle(command, dataclasses.replace(depth, weight=0.1, final=final), SimpleNamespace(name="arc"))
+    settled = dataclasses.replace(command.training, depth=dataclasses.replace(depth, weight=0.1, final=final),
+                                  sparsity=SparsityConfig(weight=0.0))
+    _tell_idle(command, settled, SimpleNamespace(name="arc"))
     told = capsys.readouterr().err
     assert told.startswith("--depth.until changes nothing: ") and said in told if said else told == ""
 

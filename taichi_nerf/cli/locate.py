@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 MOST = 256  # candidates that are looked at first
 NEAR = (30.0, 0.6)  # degrees, and a part of the scene, around the photo that is named
 LOST, UNSURE = 15.0, 0.1  # dB, and confidence, below which the place is likely wrong
-ALIKE = 0.01  # by what part the shapes of two photos may differ and still be of one lens
+ALIKE = 0.01  # by what part the shapes of two photos may differ and still be of one lens, where they are large
+SHADES = 8  # levels of 255 that a photo differs by within itself, at least, if it is to show anything
+LOOKED_AT = 200  # rows and columns of a photo for that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ def locate(command: Locate) -> int:
         raise UserError("photos are located in what stands still and was trained on images, and "
                         f"{run.path} is a run of {run.config.model.kind}; give one of another model")
     photo, scene, output = _read(command.photo), run.cameras_scene(), _output(command)
+    _check_shows_something(command.photo, photo, scene.background)
     from .. import paths, runtime
     from ..training import checkpoint
     from ..training.files import write_text
@@ -83,15 +86,16 @@ def locate(command: Locate) -> int:
     if found.psnr < LOST or found.confidence < UNSURE:
         say(f"warning: the photo was likely not taken there: the model shows it with {found.psnr:.1f} dB, and the "
             f"confidence is {found.confidence:.2f}; give --near or --fov, if you know them")
+    known = math.isfinite(found.degrees)
     if command.json:
         result_json({"position": place.tolist(), "view_direction": ahead.tolist(), "psnr": found.psnr,
-                     "confidence": found.confidence, "degrees": found.degrees, "units": found.units,
-                     "file": str(output)})
+                     "confidence": found.confidence, "degrees": found.degrees if known else None,
+                     "units": found.units if known else None, "file": str(output)})
         return 0
+    bounds = (f"its directions are known to {found.degrees:.2g} degrees at best, its place to {found.units:.2g} units, "
+              "if it is this place," if known else "nothing is to be seen from there that would tell the place,")
     result(f"{command.photo.name}: taken at {_numbers(place)}, looking along {_numbers(ahead)}",
-           f"the model shows it with {found.psnr:.1f} dB; its directions are known to {found.degrees:.2g} degrees at "
-           f"best, its place to {found.units:.2g} units, if it is this place, of which the confidence is "
-           f"{found.confidence:.2f}",
+           f"the model shows it with {found.psnr:.1f} dB; {bounds} of which the confidence is {found.confidence:.2f}",
            f"{quoted(output)}, and beside it a picture; the view: taichi-nerf render {quoted(run.path)} --path "
            f"{quoted(output)}")
     return 0
@@ -109,6 +113,27 @@ def _read(photo: Path) -> "np.ndarray":
         raise UserError(f"{str(error).partition(';')[0]}; give another photo") from None
 
 
+def _check_shows_something(file: Path, photo: "np.ndarray", background: str):
+    """Raises UserError for a photo of one colour, which any camera that looks aside shows as well."""
+    import numpy as np
+
+    height, width = photo.shape[:2]
+    some = photo[:: -(-height // LOOKED_AT), :: -(-width // LOOKED_AT)].astype(np.float32)
+    alpha = some[..., 3:] / 255
+    seen = some[..., :3] * alpha + (1 - alpha) * (255 if background == "white" else 0)
+    if np.ptp(seen, axis=(0, 1)).max() < SHADES:
+        raise UserError(f"{file} shows one colour alone, which says nothing of where it was taken; give another photo")
+
+
+def _alike(size: "np.ndarray", photo: tuple[int, int]) -> "np.ndarray":
+    """[N] bool: whether pictures of `size` [N, 2] may be the photo, of this width and height, made smaller or larger:
+    up to the rounding of a side."""
+    import numpy as np
+
+    height = size[:, 0] * photo[1] / photo[0]
+    return np.abs(size[:, 1] - height) <= np.maximum(ALIKE * height, 1)
+
+
 def _candidates(command: Locate, run: "RunFolder", scene: "Scene", photo: "np.ndarray") -> "Cameras":
     """Cameras in the world that may have taken the photo, with its lens."""
     from dataclasses import replace
@@ -120,11 +145,12 @@ def _candidates(command: Locate, run: "RunFolder", scene: "Scene", photo: "np.nd
     height, width = photo.shape[:2]
     cameras = _near(command, run, scene)
     if command.fov is None:
-        shape = cameras.size[0, 0] / cameras.size[0, 1]
-        if abs(width / height / shape - 1) > ALIKE:
+        alike = _alike(cameras.size, (width, height))
+        if not alike.any():
             raise UserError(f"{command.photo} has {width} x {height} pixels, and the training cameras have another "
                             f"shape ({cameras.size[0, 0]} x {cameras.size[0, 1]}), so that their lens is not its; "
                             "give its horizontal field of view with --fov DEGREES")
+        cameras = cameras.subset(alike)
     cameras = cameras.resized((width, height))
     if command.fov is not None:
         focal = 0.5 * width / math.tan(0.5 * math.radians(command.fov))

@@ -16,7 +16,6 @@ from ..config import (
     LARGEST,
     MOST_REGIONS,
     SYSTEMS,
-    DepthConfig,
     Encoding,
     InstantNGPConfig,
     ModelConfig,
@@ -56,8 +55,15 @@ if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
 MOST_BLOCKS = 1000
-SWITCHES = {"training.depth.weight", "training.depth.of", "training.refine.poses", "training.refine.lenses",
-            "training.exposure.learned"}  # that say whether the others of their part count
+SWITCHES = {  # that say whether the others of their part count
+    "training.depth.weight",
+    "training.depth.of",
+    "training.refine.poses",
+    "training.refine.lenses",
+    "training.exposure.learned",
+    "training.sparsity.weight",
+    "training.near_camera.weight",
+}
 FREE_ON_RESUME = {
     "resume",
     "given",
@@ -440,11 +446,11 @@ def _settled(command: Train) -> "tuple[RunConfig, Scene, bool]":
     depth = settled_depth(config.training.depth, scene)
     if depth.weight > 0:
         known_pixels(scene, depth.of)  # or say that there are none, before there is a folder
-    _tell_idle(command, depth, scene)
     model = config.model if command.cut else settled(config.model, scene)  # of blocks it is for each by itself
     sparsity = settled_sparsity(config.training.sparsity, scene, system_of(config.model).moves)
     config = dataclasses.replace(config, model=model, training=dataclasses.replace(
         config.training, depth=depth, sparsity=sparsity))
+    _tell_idle(command, config.training, scene)
     if command.training.sparsity.weight is None and sparsity.weight > 0:
         say(f"images of {scene.name} have no alpha, so that few deny fog of the background's colour: a pull towards "
             f"empty space counts with the weight {sparsity.weight:g}; without it: --sparsity.weight 0")
@@ -726,12 +732,18 @@ def _tell_regions(config: RunConfig, scene: "Scene", team: "Team"):
 
 
 def _tell_few_views(config: RunConfig, scene: "Scene"):
-    """That the settings for few views were chosen, and which they are."""
+    """That the settings for few views were chosen, which they are, and which of them were given otherwise."""
     if not config.few_views:
         return
-    values = flattened(config)
-    settings = ", ".join(f"{option_for(name)} {values[name]:g}" for name in few_view_settings(config))
-    say(f"{scene.splits['train'].views} training views: few-view settings are on: {settings}")
+    wanted, values = few_view_settings(config), flattened(config)
+    chosen, given = ([f"{option_for(name)} {values[name]:g}" for name in wanted if (values[name] == wanted[name]) == on]
+                     for on in (True, False))
+    views = f"{scene.splits['train'].views} training views"
+    if not chosen:
+        say(f"{views}: --few-views changes nothing, as {' and '.join(given)} are given")
+        return
+    said = f"; as given: {', '.join(given)}" if given else ""
+    say(f"{views}: few-view settings are on: {', '.join(chosen)}{said}")
 
 
 def _tell_distances(scene: "Scene", trainer: "Trainer"):
@@ -747,16 +759,19 @@ def _tell_distances(scene: "Scene", trainer: "Trainer"):
     say(f"{whose} count in the training with the weight {depth.weight:g}{fall}; without them: --depth.weight 0")
 
 
-def _tell_idle(command: Train, depth: DepthConfig, scene: "Scene"):
-    """Which options change nothing, as what they are of is not on; `depth` is settled."""
-    training = command.training
+def _tell_idle(command: Train, training: TrainingConfig, scene: "Scene"):
+    """Which options change nothing, as what they are of is not on; `training` is settled."""
+    depth, refine = training.depth, training.refine
     parts = {
         "depth": (depth.weight > 0, "no distances count, as " + (
-            "--depth.weight is 0" if training.depth.weight == 0 else
+            "--depth.weight is 0" if command.training.depth.weight == 0 else
             f"{scene.name} has no points of structure from motion that its training images saw")),
         "trim": (training.robust, "nothing is left out without --robust"),
-        "refine": (training.refine.active, "no camera is corrected without --refine.poses or --refine.lenses"),
+        "refine": (refine.active, "no camera is corrected without --refine.poses or --refine.lenses"),
         "exposure": (training.exposure.learned or command.appearance, "none is learned without --exposure.learned"),
+        "sparsity": (training.sparsity.weight > 0, "nothing is pulled towards empty space without --sparsity.weight"),
+        "near_camera": (training.near_camera.weight > 0,
+                        "nothing is pulled towards empty space there without --near-camera.weight"),
     }
     for part, (on, why) in parts.items():
         idle = sorted(name for name in command.given if name.startswith(f"training.{part}.")) if not on else []
@@ -764,9 +779,12 @@ def _tell_idle(command: Train, depth: DepthConfig, scene: "Scene"):
         if idle:
             say(f"{' and '.join(idle)} {'changes' if len(idle) == 1 else 'change'} nothing: {why}")
     if depth.weight > 0 and depth.final == 1 and "training.depth.until" in command.given:
-        why = "with --depth.final 1" if training.depth.final == 1 else "that --depth.weight gives"
+        why = "with --depth.final 1" if command.training.depth.final == 1 else "that --depth.weight gives"
         say(f"--depth.until changes nothing: a weight {why} stays to the end; with --depth.final 0 it falls to nothing "
             "by then")
+    if refine.active and training.steps and refine.start_step >= training.steps:
+        say(f"warning: no camera is corrected, as that begins with step {refine.start_step}, and the training has "
+            f"{training.steps}; give a smaller --refine.start-step")
 
 
 def _tell_trimming(scene: "Scene", trainer: "Trainer"):

@@ -30,7 +30,8 @@ def preset_of(run: RunConfig) -> tuple[Preset, dict[str, object]] | None:
     What a preset leaves to the scene, of SETTLED, is no difference. None where the system has no preset of this
     encoding.
     """
-    without = WITHOUT | (set(few_view_settings(run)) if run.few_views else set())
+    chosen = few_view_settings(run) if run.few_views else {}
+    without = WITHOUT | {name for name, value in chosen.items() if flattened(run)[name] == value}
     without |= OF_LIGHT if run.appearance is not None else set()
     off = tuple(f"training.{part}." for part, counts in PARTS.items() if not counts(run.training))
     has = {name: value for name, value in flattened(run).items() if name not in without and not name.startswith(off)}

@@ -10,6 +10,7 @@ import numpy as np
 from .scene import downscaled_size
 
 BAND_PIXELS = 2**20  # old pixels of a band
+WHOLE = 0.999  # part of an area that counts as all of it, in single precision
 
 
 def downscaled(image: np.ndarray, factor: int) -> np.ndarray:
@@ -41,6 +42,14 @@ def area_means(image: np.ndarray, height: int, width: int, values: Callable[[np.
     for start in range(0, height, band):
         rows = slice(start, min(start + band, height))
         yield rows, _mean_over(_mean_over_rows(image, height, rows, values), width)
+
+
+def shrunk_mask(allowed: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[height, width] bool: the new pixels that cover nothing but old ones that are `allowed` [H, W] bool."""
+    result = np.empty((height, width), bool)
+    for rows, share in area_means(allowed, height, width, lambda part: part.astype(np.float32)):
+        result[rows] = share > WHOLE
+    return result
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ WIDTHS = (0.5, 1.0, 1.5, 2.0, 4.0, 8.0)  # candidates for s, in distances from a
 HELD = (0.1, 0.3, 1.0)  # for rho, where a neighbour at the same place counts 1
 TURN = 0.1  # model units that are as far as a turn by a radian
 FORETOLD = 0.1  # of the squared corrections, that neighbours must foretell before anything is moved by them
+ROUNDING = 1e-6  # radians and model units, in the root of the mean square, of cameras that were not moved
 MOST_JUDGED = 1000  # cameras that are left out in turn
 _RESTING = np.eye(3, 4)  # the motion of what stays
 
@@ -42,7 +43,7 @@ class Carried(NamedTuple):
 
 def carried_along(cameras: Cameras, before: Cameras, after: Cameras) -> Carried:
     """The M `cameras` as the N training cameras around them were moved from `before` to `after`, all in model space."""
-    given, moved = (values.camera_to_world.astype(np.float64) for values in (before, after))
+    given, moved = _without_copies(*(values.camera_to_world.astype(np.float64) for values in (before, after)))
     rotation = moved[:, :, :3] @ given[:, :, :3].swapaxes(1, 2)
     motion = np.concatenate([rotation, moved[:, :, 3:] - rotation @ given[:, :, 3:]], axis=2)  # [N, 3, 4]
     width, held, foretold = _best_blend(given, motion)
@@ -65,6 +66,13 @@ def with_carried(scene: Scene, before: Cameras, after: Cameras) -> Scene:
     return replace(scene, splits=splits)
 
 
+def _without_copies(given: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Poses [N, 3, 4] before and after, each once: images of one photo in several sizes tell nothing of one another."""
+    both = np.concatenate([given, moved], axis=1).reshape(len(given), -1)
+    once = np.sort(np.unique(both, axis=0, return_index=True)[1])
+    return given[once], moved[once]
+
+
 def _best_blend(pose: np.ndarray, motion: np.ndarray) -> tuple[float, float, float]:
     """s, rho, and what part of the squared motions [N, 3, 4] of cameras [N, 3, 4] each is foretold by the others."""
     judged = np.arange(len(pose))[:: -(-len(pose) // MOST_JUDGED)]
@@ -72,7 +80,7 @@ def _best_blend(pose: np.ndarray, motion: np.ndarray) -> tuple[float, float, flo
     distance[np.arange(len(judged)), judged] = np.inf  # itself
     apart = float(np.median(distance.min(axis=1)))  # infinite, if it is alone
     square = _length(motion[judged] - _RESTING, pose[judged]).sum()
-    if not np.isfinite(apart) or square == 0:
+    if not np.isfinite(apart) or square < len(judged) * ROUNDING**2:
         return 1.0, 1.0, 0.0
     found = []
     for width in WIDTHS:

@@ -214,9 +214,10 @@ def model_notes(model: Model) -> list[str]:
     tracks = (
         f", {points.error.mean():.2f} pixels from where they were seen" if points.error is not None else ""
     ) + ("" if points.views is not None else ", without tracks")
+    lost = f"; {model.lost} more lie at no place, and are left out" if model.lost else ""
     return [
         f"COLMAP model of {len(model.views)} images and {len(cameras)} camera{'s'[: len(cameras) != 1]} ({kinds})",
-        f"{len(points)} points{tracks}" if len(points) else "the model has no points",
+        f"{len(points)} points{tracks}{lost}" if len(points) else f"the model has no points{lost}",
     ]
 
 

@@ -71,6 +71,8 @@ class Model:
     path: Path
     views: Sequence[View]
     points: Points
+    lost: int = 0
+    """Points that it has beside these, at no place or out of reach."""
     origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
     """[3]: what was taken from all positions."""
 
@@ -165,7 +167,7 @@ def _converted(path: Path, sparse: Sparse) -> Model:
     tracked = points.views is not None
     images = sorted(sparse.images, key=lambda image: natural(image.name))
     views = [_view(sparse, image, index if tracked else None, origin) for image in images]
-    return Model(path=path, views=views, points=points, origin=origin)
+    return Model(path=path, views=views, points=points, lost=len(sparse.points) - len(points), origin=origin)
 
 
 def _points(sparse: Sparse, origin: np.ndarray) -> tuple[Points, dict[int, int]]:
@@ -174,14 +176,21 @@ def _points(sparse: Sparse, origin: np.ndarray) -> tuple[Points, dict[int, int]]
     position = np.array([point.position for _, point in found]).reshape(-1, 3) - origin
     kept = np.flatnonzero((np.abs(position) < _FARTHEST_POINT).all(axis=1))  # not where it is no number
     views = np.array([found[n][1].views for n in kept], dtype=np.int32)
-    error = np.array([found[n][1].error for n in kept])
+    error = np.array([found[n][1].error for n in kept], dtype=np.float64)
     points = Points(
         position=position[kept],
         colour=np.array([found[n][1].colour for n in kept], dtype=np.uint8).reshape(-1, 3),
-        error=error if len(kept) and np.isfinite(error).all() and (error >= 0).all() else None,
+        error=_known_errors(error),
         views=views if len(kept) and views.any() else None,
     )
     return points, {found[n][0]: k for k, n in enumerate(kept)}
+
+
+def _known_errors(error: np.ndarray) -> np.ndarray | None:
+    """[P]: with the median in place of those that are not known, as of points since the last adjustment, which COLMAP
+    writes as -1; None where none is."""
+    known = (error >= 0) & (error < _FARTHEST_POINT)  # nor is NaN
+    return np.where(known, error, np.median(error[known])) if known.any() else None
 
 
 def _view(sparse: Sparse, image: Image, index: Mapping[int, int] | None, origin: np.ndarray) -> View:

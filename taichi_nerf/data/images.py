@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from .area import area_means, downscaled
+from .area import downscaled, shrunk_mask
 from .cache import Facts, ImageCache, fill_memory
 from .deep import exposed, is_deep, read_deep
 from .hdr import hdr_size, is_hdr, read_hdr
@@ -282,11 +282,7 @@ def decode_image(path: Path, masks: Sequence[Mask], decoding: Decoding,
         return image, None
     allowed = np.logical_and.reduce(left)
     if decoding.downscale > 1:
-        height, width = image.shape[:2]
-        small = np.empty((height, width), bool)
-        for rows, share in area_means(allowed, height, width, lambda part: part.astype(np.float32)):
-            small[rows] = share > 0.999
-        allowed = small
+        allowed = shrunk_mask(allowed, *image.shape[:2])
     return image, allowed
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .area import downscaled
+from .area import downscaled, shrunk_mask
 from .axes import likely_mistake
 from .blender import SPLIT_NAMES, placed_object
 from .box import stated_box
@@ -25,7 +25,7 @@ from .frames import Problems, parse_frames
 from .ground import Ground, judge
 from .json_files import finite, read_object
 from .poses import PoseReader, pose_reader
-from .scene import Images, Scene, Split, every_view
+from .scene import Images, Scene, Sightings, Split, every_view
 from .splits import Request, check_counts, check_disjoint, existing_images, read_split
 
 METADATA_FILE = "metadata.json"
@@ -38,8 +38,8 @@ def with_scales(scene: Scene, scales: int) -> Scene:
     """`scene` with each view at full size, 1/2, ..., 1/2^(scales - 1), its images side by side.
 
     A pixel of the scale 1/2^j is the mean of 2^j x 2^j (premultiplied alpha) and weighs 4^j (mip-NeRF, section 4.2), so
-    that each scale has the same weight. Exact depth and normals are dropped: they are those of a pixel's centre, and no
-    pixel of two scales shares its centre. So is what the views saw of the points.
+    that each scale has the same weight. One of which a mask covers a part is left out. Exact depth and normals are
+    dropped: they are those of a pixel's centre, and no pixel of two scales shares its centre.
 
     Raises:
         UserError: an image is too small, or has several scales already.
@@ -74,13 +74,22 @@ def _at_scales(split: Split, scales: int) -> Split:
     factors = np.tile(2 ** np.arange(scales), len(split))  # [N scales]: image by image
     view = np.repeat(np.arange(len(split)), scales)
     pictures = [downscaled(split.images.image(n), int(factor)) for n, factor in zip(view, factors)]
+    allowed = None
+    if split.images.allowed is not None:
+        allowed = [shrunk_mask(split.images.allowed_in(n), *picture.shape[:2]) for n, picture in zip(view, pictures)]
     names = [f"{name}_d{label}" for name in split.images.names for label in range(scales)]
     whole = split.cameras.subset(view)
     cameras = whole.resized(np.maximum(whole.size // factors[:, None], 1))
     paths = tuple(split.paths[n] for n in view) if split.paths else ()
-    known = {name: values[view] for name in ("time", "bounds") if (values := getattr(split, name)) is not None}
-    return Split(name=split.name, cameras=cameras, images=Images.from_list(pictures, names), paths=paths, **known,
-                 ids={name: values[view] for name, values in split.ids.items()},
+    sightings = None
+    if split.sightings is not None:
+        ratio = cameras.size / whole.size
+        sightings = tuple(Sightings(point=split.sightings[n].point, pixel=split.sightings[n].pixel * r)
+                          for n, r in zip(view, ratio))
+    known = {name: values[view] for name in ("time", "exposure", "bounds")
+             if (values := getattr(split, name)) is not None}
+    return Split(name=split.name, cameras=cameras, images=Images.from_list(pictures, names, allowed), paths=paths,
+                 sightings=sightings, **known, ids={name: values[view] for name, values in split.ids.items()},
                  area_weight=factors.astype(np.float32) ** 2, scale=factors)
 
 

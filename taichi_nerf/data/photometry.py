@@ -46,7 +46,7 @@ class Light:
 
 def judge_light(split: Split) -> Light:
     """How the light of the photos of a split differs."""
-    views = np.arange(len(split)) if split.scale is None else np.flatnonzero(split.scale == split.scale.min())
+    views = split.full_size
     chosen = views[np.unique(np.linspace(0, len(views) - 1, min(len(views), ASKED)).astype(int))]
     return _by_files(split, chosen) or _by_pixels(split, chosen)
 

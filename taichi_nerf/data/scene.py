@@ -286,7 +286,22 @@ class Split:
     @property
     def views(self) -> int:
         """How many of its images are not others in a smaller size."""
-        return len(self) if self.scale is None else int((self.scale == self.scale.min()).sum())
+        return len(self.full_size)
+
+    @property
+    def full_size(self) -> np.ndarray:
+        """Indices of its images that are not others in a smaller size."""
+        return np.arange(len(self)) if self.scale is None else np.flatnonzero(self.scale == self.scale.min(initial=1))
+
+    @property
+    def photos(self) -> np.ndarray:
+        """[N] int32: the number of the photo that each image is of, in whichever size: of the images of each size the
+        n-th are of one, as `every_view` has it."""
+        numbers = np.arange(len(self), dtype=np.int32)
+        for scale in () if self.scale is None else np.unique(self.scale):
+            same = self.scale == scale
+            numbers[same] = np.arange(same.sum())
+        return numbers
 
     def subset(self, indices) -> "Split":
         """The views `indices`: integers, a slice or a mask."""

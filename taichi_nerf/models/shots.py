@@ -16,8 +16,7 @@ def ids_of(split: Split) -> dict[str, np.ndarray]:
 
     Images of one photo in several sizes have one appearance.
     """
-    photos = _photo_numbers(split)
-    return {"appearance": photos, "transient": photos, **split.ids}
+    return {"appearance": split.photos, "transient": split.photos, **split.ids}
 
 
 def counts_of(split: Split) -> dict[str, int]:
@@ -43,13 +42,3 @@ def unseen_shots(split: Split, model: nn.Module) -> Shot:
 
 def _tensor(values: np.ndarray | None) -> Tensor | None:
     return None if values is None else torch.from_numpy(values)
-
-
-def _photo_numbers(split: Split) -> np.ndarray:
-    """[N]: of the images of each size the n-th are of one photo, as `every_view` has it."""
-    numbers = np.arange(len(split), dtype=np.int32)
-    if split.scale is not None:
-        for scale in np.unique(split.scale):
-            same = split.scale == scale
-            numbers[same] = np.arange(same.sum())
-    return numbers

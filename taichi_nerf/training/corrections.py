@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,17 +20,19 @@ __all__ = ["Corrections"]
 
 
 class Corrections(nn.Module):
-    """Corrections of N images, as far as `config` asks for them; `cameras` are theirs, in model space.
+    """Corrections of N images, as far as `config` asks for them; `cameras` are theirs, in model space, and `photos` as
+    of `CameraRefinement`.
 
     What the images have in common is left out, unless they are `anchored` to a field that is there already.
     """
 
-    def __init__(self, cameras: Cameras, config: TrainingConfig, *, anchored: bool = False):
+    def __init__(self, cameras: Cameras, config: TrainingConfig, photos: np.ndarray | None = None, *,
+                 anchored: bool = False):
         super().__init__()
         self.refine, self.settings = config.refine, config.exposure
         self.cameras = self.exposure = None
         if config.refine.active:
-            self.cameras = CameraRefinement(cameras, poses=config.refine.poses, lenses=config.refine.lenses,
+            self.cameras = CameraRefinement(cameras, photos, poses=config.refine.poses, lenses=config.refine.lenses,
                                             anchored=anchored, precondition=config.refine.precondition)
         if config.exposure.learned:
             self.exposure = ExposureCorrection(len(cameras), anchored=anchored)

@@ -97,6 +97,8 @@ def _check_any(scene: Scene, of: str) -> None:
     """Raises UserError where there is nothing that distances could be known of."""
     if not _has(scene, of):
         what = "depth images" if of == "images" else "points of structure from motion that its training images saw"
+        if of == "images" and scene.splits["train"].scale is not None:
+            what += ", which --scales leaves out"
         raise UserError(f"{scene.name} knows no distances: it has no {what}; leave its options (--depth) out")
 
 
@@ -127,12 +129,14 @@ def _of_depth_images(scene: Scene) -> Known:
 
 
 def _of_points(scene: Scene) -> Known:
-    """The pixels in which points were seen, and their distances in world units."""
+    """The pixels in which points were seen, and their distances in world units; of a photo in several sizes those of
+    the largest, whose pixels are the smallest, as each track counts once."""
     split = scene.splits["train"]
-    deviations = relative_deviations(split.cameras, split.sightings, scene.points)
+    sightings = [split.sightings[n] for n in split.full_size]
+    deviations = relative_deviations(split.cameras.subset(split.full_size), sightings, scene.points)
     typical = np.median(np.concatenate(deviations)) if any(map(len, deviations)) else 0.0
     found = []
-    for n, (seen, deviation) in enumerate(zip(split.sightings, deviations)):
+    for n, seen, deviation in zip(split.full_size, sightings, deviations):
         (x, y), (width, height) = np.floor(seen.pixel).astype(np.int64).T, split.images.size[n]
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         away = scene.points.position[seen.point].astype(np.float64) - split.cameras.position[n]

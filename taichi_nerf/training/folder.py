@@ -26,6 +26,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from ..config import RunConfig, SceneConfig, from_dict, todays_run
 from ..data import load_scene
 from ..data.carrying import with_carried
 from ..data.export import transforms_content
+from ..data.images import image_size
 from ..data.locks import holding, is_held
 from ..data.scene import Cameras, Images, Scene, Split
 from ..errors import UserError
@@ -137,7 +139,8 @@ class RunFolder:
         """Keep the refined training cameras of `scene`, in model space, and write them for other programs.
 
         From then on the run shows and renders its training views from there. `refined_transforms.json` has them in the
-        world of the scene's file, and is a scene to train on itself where that has image files.
+        world of the scene's file, and is a scene to train on itself where that has image files, whose sizes its lenses
+        are for; those of photos in several sizes are in it once.
         """
         split = scene.splits["train"]
         refined = scene.world_cameras(cameras)
@@ -145,7 +148,11 @@ class RunFolder:
         paths = [str(path.absolute()) for path in split.paths] or [f"./train/{name}" for name in names]
         values = camera_values(names, refined)
         write_json(self.path / CAMERAS_FILE, {**self._cameras(), "refined": {**values, "digest": digest(values)}})
-        write_json(self.path / REFINED_FILE, transforms_content(scene, refined, paths))
+        whole = split.full_size
+        of_files = refined.subset(whole)
+        if split.paths and (sizes := _file_sizes(tuple(split.paths[n] for n in whole))) is not None:
+            of_files = of_files.resized(sizes)
+        write_json(self.path / REFINED_FILE, transforms_content(scene, of_files, [paths[n] for n in whole]))
 
     @property
     def has_checkpoint(self) -> bool:
@@ -269,8 +276,13 @@ class RunFolder:
         refined = self._cameras().get("refined")
         if refined is None or "train" not in scene.splits:
             return scene
-        split, cameras = scene.splits["train"], stored_cameras(refined).subset(slice(None, None, every))
-        if list(split.images.names) != refined["names"][::every] or not np.array_equal(cameras.size, split.images.size):
+        split, names = scene.splits["train"], refined["names"]
+        chosen = list(range(len(names)))[::every]
+        if split.scale is not None and every > 1:  # of each size
+            loaded = set(split.images.names)
+            chosen = [n for n, name in enumerate(names) if name in loaded]
+        cameras = stored_cameras(refined).subset(chosen)
+        if list(split.images.names) != [names[n] for n in chosen] or (cameras.size != split.images.size).any():
             raise UserError(f"{scene.name} has other training images than those whose cameras {self.path} refined; "
                             "restore them, or train anew")
         return dataclasses.replace(scene, splits={**scene.splits, "train": dataclasses.replace(split, cameras=cameras)})
@@ -497,6 +509,15 @@ def _facts(scene: Scene) -> dict:
         "bounded": scene.bounded,
         **{name: getattr(scene, name) for name in PLACE},
     }
+
+
+@cache
+def _file_sizes(paths: tuple[Path, ...]) -> np.ndarray | None:
+    """[N, 2]: width and height of image files, looked at once; None where one is not to be had any more."""
+    try:
+        return np.array([image_size(path) for path in paths])
+    except UserError:
+        return None
 
 
 def _size(path: Path) -> int:

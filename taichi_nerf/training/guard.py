@@ -4,13 +4,13 @@
 
     above      of a scene without bounds, what lies in the upper part of a photo and above the horizon: sky has few
                details, large errors where it ends, and nothing behind it (as in Splatfacto-W, Xu et al. 2024)
-    unseen     rays of which, at any distance, fewer than so many other cameras see a point
+    unseen     rays of which, at any distance, fewer than so many cameras of other photos see a point
 """
 
 import numpy as np
 
 from ..config import TrimConfig
-from ..data.scene import FISHEYE, Cameras, Scene
+from ..data.scene import FISHEYE, Cameras, Scene, Split
 
 __all__ = ["guarded_cells"]
 
@@ -25,7 +25,7 @@ def guarded_cells(scene: Scene, config: TrimConfig) -> np.ndarray:
     """[N, CELLS, CELLS] bool, row by row, of the training images."""
     cameras = scene.model_cameras("train")
     directions = _directions(cameras)  # [N, C, C, 3]
-    guarded = _seen_by(cameras, directions, scene.near, scene.far or FARTHEST) < config.views
+    guarded = _seen_by(scene.splits["train"], cameras, directions, scene.near, scene.far or FARTHEST) < config.views
     return guarded if scene.bounded else guarded | _above(cameras, directions, config.top)
 
 
@@ -43,14 +43,17 @@ def _directions(cameras: Cameras) -> np.ndarray:
     return (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def _seen_by(cameras: Cameras, directions: np.ndarray, near: float, far: float) -> np.ndarray:
-    """[N, C, C]: how many other cameras see a point of each ray, at the distance where most do."""
+def _seen_by(split: Split, cameras: Cameras, directions: np.ndarray, near: float, far: float) -> np.ndarray:
+    """[N, C, C]: how many cameras of other photos see a point of each ray, at the distance where most do; `cameras` are
+    those of the split in model space."""
     distance = np.geomspace(max(near, 1e-3), max(far, 2 * near, 1e-2), DISTANCES).astype(np.float32)
-    asked = np.unique(np.linspace(0, len(cameras) - 1, min(len(cameras), MOST_OTHERS)).round().astype(int))
+    asked = np.unique(np.linspace(0, split.views - 1, min(split.views, MOST_OTHERS)).round().astype(int))
+    asked, photos = split.full_size[asked], split.photos
     found = np.zeros(directions.shape[:3], np.int64)
     for n in range(len(cameras)):
         points = cameras.position[n] + distance[:, None, None, None] * directions[n]  # [D, C, C, 3]
-        seen = sum(_sees(cameras, other, points).astype(np.int64) for other in asked if other != n)
+        seen = sum(_sees(cameras, other, points).astype(np.int64) for other in asked
+                   if photos[other] != photos[n])
         found[n] = np.max(seen, axis=0)
     return found
 

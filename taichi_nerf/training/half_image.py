@@ -116,7 +116,7 @@ def fit_left_halves(model: Model, scene: Scene, split: Split, *, poses: bool = F
     # what is learned: corrections of the cameras and codes, in place of those of the training images
     config = TrainingConfig(refine=RefineConfig(poses=poses, start_step=0, coarse=0.0, pull=0.0, precondition=False),
                             exposure=ExposureConfig(learned=exposure))
-    corrections = Corrections(cameras, config, anchored=True).to(runtime.current().device)
+    corrections = Corrections(cameras, config, split.photos, anchored=True).to(runtime.current().device)
     codes = {}
     if appearance:
         codes["appearance"] = nn.Parameter(model.codes["appearance"].mean.detach().repeat(len(split), 1))  # [N, A]

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..models.model import Model
 from ..models.shots import ids_of
-from .folder import RunFolder
+from .folder import CAMERAS_FILE, RunFolder
 from .half_image import fit_left_halves
 
 __all__ = ["home_of", "lights_along", "lights_of"]
@@ -58,8 +58,9 @@ def home_of(photo: str, names: Mapping[str, Sequence[str]], run: Path) -> tuple[
     known = [name for each in names.values() for name in each]
     near = difflib.get_close_matches(Path(photo).stem, dict.fromkeys(known), n=3)
     meant = f"did you mean {' or '.join(near)}? It has" if near else f"it has {', '.join(known[:3])}, ...,"
-    raise UserError(f"{photo} is no photo of {run}; {meant} {len(known)} photos, which taichi-nerf info lists; "
-                    "give a name without folder and ending, with the split before it (test/NAME) where several have it")
+    raise UserError(f"{photo} is no photo of {run}; {meant} {len(known)} photos, whose names are in "
+                    f"{run / CAMERAS_FILE}; give a name without folder and ending, with the split before it "
+                    "(test/NAME) where several have it")
 
 
 def lights_along(codes: Tensor, frames: int) -> Tensor:

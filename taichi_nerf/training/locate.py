@@ -52,6 +52,7 @@ ROUNDS, CHILDREN, SPREAD = 3, 8, (12.0, 0.2)
 SEARCH_STEPS = 150  # that the search counts as
 PIXELS = 256  # of a candidate in a step, or more, so that a step has some
 LEAST_PIXELS = 1024
+TINY = 1e-12  # a squared error that is none
 STEP = 1e-3  # radians and model units by which a camera is moved to see what that changes
 
 
@@ -106,10 +107,10 @@ def locate(model: Model, scene: Scene, photo: np.ndarray, candidates: Cameras, *
         cameras, errors, shots = cameras.subset(order), errors[order], fit.shots[torch.from_numpy(order)]
         if len(cameras) > 1:
             other = errors[~_within(OTHER, apart(scene, cameras.subset([0] * len(cameras)), cameras))]
-            confidence = 1 - errors[0] / other[0] if len(other) else 1.0
+            confidence = 1 - errors[0] / max(other[0], TINY) if len(other) else 1.0
     best = cameras.subset([0])
     degrees, units = _deviation(model, scene, best, errors[0], shots[:1])
-    return Located(camera=_sized(best, photo), psnr=-10 * math.log10(max(errors[0], 1e-12)),
+    return Located(camera=_sized(best, photo), psnr=-10 * math.log10(max(errors[0], TINY)),
                    confidence=float(confidence), degrees=degrees, units=units)
 
 
@@ -179,7 +180,8 @@ def _seen(model: Model, cameras: Cameras, n: int, grey: float, shot: Shot | None
 
 def _deviation(model: Model, scene: Scene, camera: Cameras, error: float, shot: Shot) -> tuple[float, float]:
     """Standard deviations of directions, in degrees, and of the place, in units of the file: those of a least-squares
-    fit whose residuals have the mean square `error` and nothing in common."""
+    fit whose residuals have the mean square `error` and nothing in common. Infinite, where nothing changes with the
+    camera."""
     inside, grey = scene.model_cameras(camera), GREY[scene.background]
     twist = np.concatenate([STEP * np.eye(6), -STEP * np.eye(6)])  # of the camera about itself, and in the model
     pose = np.concatenate([inside.camera_to_world[:, :, :3] @ _rotations(twist[:, :3]),
@@ -187,6 +189,8 @@ def _deviation(model: Model, scene: Scene, camera: Cameras, error: float, shot: 
     moved = replace(inside.subset([0] * 12), camera_to_world=pose.astype(np.float32))
     shown = np.stack([_seen(model, moved, n, grey, shot).reshape(-1) for n in range(12)])
     slope = (shown[:6] - shown[6:]) / (2 * STEP)  # [6, 3 P]
+    if not slope.any(axis=1).all():
+        return math.inf, math.inf
     deviation = np.sqrt(error * np.diagonal(np.linalg.pinv(slope @ slope.T)))
     return math.degrees(math.hypot(*deviation[:3])), math.hypot(*deviation[3:]) / scene.scale
 

@@ -169,7 +169,7 @@ def trainer_for(model: Model, scene: Scene, config: TrainingConfig, team: Team =
     check_ranks(model.config, team)
     own = shared(model, team)
     cameras, photos, settings = scene.model_cameras("train"), photos_of(scene), config.optimiser
-    corrections = Corrections(cameras, config).to(runtime.current().device)
+    corrections = Corrections(cameras, config, scene.splits["train"].photos).to(runtime.current().device)
     source = PhotoRays(photos, corrections, cones=model.sees_cones)
     depth = settled_depth(config.depth, scene)
     distances = KnownDistances(scene, source, model, depth) if depth.weight > 0 else None

@@ -10,6 +10,7 @@ from taichi_nerf.config import (
     PRESETS,
     SYSTEMS,
     DepthConfig,
+    NearCameraConfig,
     RangeConfig,
     RefineConfig,
     RunConfig,
@@ -81,3 +82,8 @@ def test_what_a_flag_set_and_what_does_not_count_is_left_out():
     assert preset_of(run) == ("small", {})
     run = run_of(refine=RefineConfig(poses=True, pull=0.5))
     assert preset_of(run) == ("small", {"training.refine.poses": True, "training.refine.pull": 0.5})
+
+
+def test_what_is_given_beside_a_flag_that_sets_it_is_a_difference():
+    run = with_few_views(run_of(near_camera=NearCameraConfig(weight=0.05)), {"training.near_camera.weight"})
+    assert preset_of(run) == ("small", {"training.near_camera.weight": 0.05})

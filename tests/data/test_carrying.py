@@ -59,6 +59,21 @@ def test_random_corrections_carry_nothing(seed):
     np.testing.assert_array_equal(found.cameras.camera_to_world, TEST.camera_to_world)
 
 
+def test_images_of_one_photo_in_several_sizes_do_not_foretell_one_another():
+    moved = disturb_poses(TRAIN, 1.5, 0.02, seed=0)
+    both = TRAIN.subset(np.repeat(np.arange(len(TRAIN)), 4)), moved.subset(np.repeat(np.arange(len(TRAIN)), 4))
+    assert carried_along(TEST, *both).foretold == 0
+    smooth = moved_smoothly(TRAIN)
+    found, expected = (carried_along(TEST, TRAIN.subset(n), smooth.subset(n)) for n in (
+        np.tile(np.arange(len(TRAIN)), 2), np.arange(len(TRAIN))))
+    np.testing.assert_allclose(found.cameras.camera_to_world, expected.cameras.camera_to_world, atol=1e-6)
+
+
+def test_rounding_is_no_correction():
+    pose = TRAIN.camera_to_world * (1 + 1e-7)
+    assert carried_along(TEST, TRAIN, replace(TRAIN, camera_to_world=pose)).foretold == 0
+
+
 def test_cameras_far_from_all_others_stay():
     pose = TEST.camera_to_world.copy()
     pose[:, :, 3] += 1000

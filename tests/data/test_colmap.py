@@ -69,6 +69,7 @@ def test_points_keep_colours_errors_and_tracks(tmp_path):
     write_images(tmp_path / "images", model.names)
     scene = load_scene(tmp_path, downscale=2)
     assert len(scene.points) == 39 and (scene.points.views == 12).all() and np.allclose(scene.points.error, 0.5)
+    assert any("39 points, 0.50 pixels from where they were seen; 1 more lie" in note for note in scene.notes)
     assert {tuple(rgb) for rgb in scene.points.colour.tolist()} == {(k, 200, 10) for k in range(1, 40)}
     for split in scene.splits.values():
         cameras = scene.model_cameras(split.cameras)
@@ -82,6 +83,21 @@ def test_points_keep_colours_errors_and_tracks(tmp_path):
     subset = scene.splits["train"].subset([2, 0])
     np.testing.assert_array_equal(subset.sightings[1].pixel, scene.splits["train"].sightings[0].pixel)
     np.testing.assert_array_equal(subset.bounds, scene.splits["train"].bounds[[2, 0]])
+
+
+def test_points_whose_error_is_not_known_have_that_of_the_others(tmp_path):
+    model = ColmapModel()
+    model.see(pycolmap_projection(model))
+    points = list(model.points.values())
+    for point, error in zip(points, (-1.0, np.nan, np.inf, 0.2)):
+        point["error"] = error
+    model.write_binary(tmp_path / "sparse")
+    write_images(tmp_path / "images", model.names)
+    np.testing.assert_allclose(load_scene(tmp_path).points.error, [0.5, 0.5, 0.5, 0.2] + [0.5] * (len(points) - 4))
+    for point in points:
+        point["error"] = -1.0
+    model.write_binary(tmp_path / "sparse")
+    assert load_scene(tmp_path).points.error is None
 
 
 def test_points_without_tracks_still_bound_what_each_view_sees(tmp_path):

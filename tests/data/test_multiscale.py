@@ -10,7 +10,7 @@ from PIL import Image
 from taichi_nerf.data import load_scene
 from taichi_nerf.data.export import write_multiscale
 from taichi_nerf.data.multiscale import with_scales
-from taichi_nerf.data.scene import Cameras, Images, Scene, Split, every_view
+from taichi_nerf.data.scene import Cameras, Images, Scene, Sightings, Split, every_view
 from taichi_nerf.errors import UserError
 
 from .conftest import orbit_pose, write_json
@@ -107,10 +107,12 @@ def test_every_kth_view_keeps_all_its_scales():
 
 
 def test_the_scales_of_a_view_share_what_is_known_of_it(scene):
-    train = dataclasses.replace(scene.splits["train"], time=np.array([0, 0.5, 1]), bounds=np.arange(6).reshape(3, 2),
+    train = dataclasses.replace(scene.splits["train"], time=np.array([0, 0.5, 1]), exposure=np.array([1.0, 2.0, 3.0]),
+                                bounds=np.arange(6).reshape(3, 2),
                                 ids={"appearance": np.array([4, 5, 6])})
     split = with_scales(dataclasses.replace(scene, splits={"train": train}), 2).splits["train"]
     np.testing.assert_array_equal(split.time, [0, 0, 0.5, 0.5, 1, 1])
+    np.testing.assert_array_equal(split.exposure, [1, 1, 2, 2, 3, 3])
     np.testing.assert_array_equal(split.ids["appearance"], [4, 4, 5, 5, 6, 6])
     np.testing.assert_array_equal(split.bounds[2:4], [[2, 3], [2, 3]])
 
@@ -229,3 +231,26 @@ def test_an_opaque_layout_has_a_black_background(folder):
         Image.open(path).convert("RGB").save(path)
     scene = load_scene(folder)
     assert scene.background == "black" and not scene.splits["train"].images.has_alpha
+
+
+def test_a_pixel_of_a_scale_that_a_mask_covers_in_part_is_left_out(scene):
+    train, random = scene.splits["train"], np.random.default_rng(0)
+    allowed = [random.random((SIDE, SIDE)) < 0.9 for _ in range(len(train))]
+    images = Images.from_list([train.images.image(n) for n in range(len(train))], allowed=allowed)
+    masked = dataclasses.replace(scene, splits={"train": dataclasses.replace(train, images=images)})
+    found = with_scales(masked, 3).splits["train"].images
+    for view, whole in enumerate(allowed):
+        half = whole.reshape(8, 2, 8, 2).all(axis=(1, 3))
+        quarter = half.reshape(4, 2, 4, 2).all(axis=(1, 3))
+        for label, expected in enumerate((whole, half, quarter)):
+            assert np.array_equal(found.allowed_in(3 * view + label), expected)
+
+
+def test_points_are_seen_at_the_same_place_of_each_scale(scene):
+    train = scene.splits["train"]
+    seen = [Sightings(point=[n, 4], pixel=[(3.0, 5.0), (15.5, 0.25)]) for n in range(len(train))]
+    split = with_scales(dataclasses.replace(scene, splits={"train": dataclasses.replace(train, sightings=seen)}), 2)
+    split = split.splits["train"]
+    for n, found in enumerate(split.sightings):
+        assert found.point.tolist() == [n // 2, 4]
+        np.testing.assert_array_equal(found.pixel * split.scale[n], [(3.0, 5.0), (15.5, 0.25)])

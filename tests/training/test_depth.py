@@ -8,6 +8,7 @@ import torch
 
 from taichi_nerf.config import DepthConfig, SettingError, TrainingConfig
 from taichi_nerf.data.disturb import with_split
+from taichi_nerf.data.multiscale import with_scales
 from taichi_nerf.data.scene import Points, Sightings
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.pixels import Pixels
@@ -92,6 +93,17 @@ def test_a_scene_that_knows_no_distances_is_refused(small_scene):
         distances_of(scene, of="images")
     with pytest.raises(UserError, match="it has no points"):
         distances_of(scene, weight=None, of="points")
+
+
+def test_of_photos_in_several_sizes_the_largest_know_the_distances_of_points(small_scene):
+    scene = with_points(small_scene)
+    whole, scaled = known_pixels(scene, "points"), known_pixels(with_scales(scene, 2), "points")
+    np.testing.assert_array_equal(scaled.distance, whole.distance)
+    np.testing.assert_array_equal(scaled.confidence, whole.confidence)
+    images, of_scales = (each.splits["train"].images for each in (scene, with_scales(scene, 2)))
+    np.testing.assert_array_equal(of_scales.pixels[scaled.pixel_index], images.pixels[whole.pixel_index])
+    with pytest.raises(UserError, match="it has no depth images, which --scales leaves out"):
+        known_pixels(with_scales(small_scene, 2), "images")
 
 
 def test_points_of_structure_from_motion_are_distances_of_the_pixels_that_saw_them(small_scene):

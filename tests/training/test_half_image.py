@@ -9,6 +9,7 @@ import torch
 from taichi_nerf.data.alignment import pose_errors
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.disturb import jitter_exposure, with_split
+from taichi_nerf.data.multiscale import with_scales
 from taichi_nerf.data.scene import Images
 from taichi_nerf.models.views import render_view
 from taichi_nerf.pictures import to_uint8
@@ -64,6 +65,15 @@ def test_poses_of_left_halves_are_found(model, per_pixel):
               for halves in (fit_left_halves(model, scene, given), fit)]
     assert scores[1] > scores[0] + 10, scores
     assert pose_errors(fit.cameras, truth.cameras)[0].max() < 3
+
+
+def test_a_photo_in_several_sizes_is_moved_as_one(model):
+    scene = with_scales(make_scene(model, [0, 0, 0], SIZE), 2)
+    test = scene.splits["test"]
+    fit = fit_left_halves(model, scene, test, poses=True, steps=5, rays=64, pose_rate=1e-2)
+    pose, given = fit.cameras.camera_to_world, scene.model_cameras("test").camera_to_world
+    np.testing.assert_array_equal(pose[::2], pose[1::2])
+    assert np.abs(pose - given).max() > 1e-3 and len(evaluate(model, scene, halves=fit).psnr) == len(test)
 
 
 @pytest.mark.parametrize("per_pixel", [1, 4])

@@ -98,7 +98,7 @@ def test_lights_on_the_way_lie_between_those_at_its_ends():
 
 
 def test_what_there_is_not_is_refused(scene, model):
-    with pytest.raises(UserError, match=r"nowhere is no photo of run; it has 0000, 0001, .*, \.\.\., 6 photos, which"):
+    with pytest.raises(UserError, match=r"nowhere is no photo of run; it has 0000, 0001, .*, \.\.\., 6 photos, whose"):
         lights_of(model, run_of(scene), ["nowhere"])
     with pytest.raises(UserError, match=r"train/0003.png is no photo of run; did you mean 0003 or .*\? It has 6 "):
         lights_of(model, run_of(scene), ["train/0003.png"])

@@ -82,6 +82,23 @@ def test_a_photo_is_located_from_a_start_that_is_far_off(scene):
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
 
 
+def shades(height, width):
+    """[H, W, 3] uint8: a photo of nothing in particular."""
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_a_photo_is_of_the_lens_of_those_whose_shape_is_its_up_to_rounding():
+    sizes = np.array([[64, 42], [96, 64], [42, 64], [64, 40], [768, 500]])
+    assert command._alike(sizes, (768, 512)).tolist() == [True, True, False, False, False]
+    assert command._alike(sizes, (512, 768)).tolist() == [False, False, True, False, False]
+
+
+def test_of_a_camera_that_sees_nothing_no_place_is_known(scene, monkeypatch):
+    monkeypatch.setattr(module, "_seen", lambda *_: np.ones((4, 4, 3)))
+    camera = scene.splits["train"].cameras.subset([0])
+    assert module._deviation(None, scene, camera, 0.1, None) == (np.inf, np.inf)
+
+
 @pytest.mark.slow
 def test_the_command_writes_a_camera_path_and_a_picture(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
@@ -89,7 +106,7 @@ def test_the_command_writes_a_camera_path_and_a_picture(tmp_path, monkeypatch, c
                                                 for level in module.LEVELS[:2]))
     run, photo = tmp_path / "run", tmp_path / "a photo.png"
     assert cli.main(["train", "--downscale", "8", "--steps", "2", "--orbit-frames", "0", "-o", str(run)]) == 0
-    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(photo)
+    Image.fromarray(shades(20, 20)).save(photo)
     capsys.readouterr()
     assert cli.main(["locate", str(run), str(photo)]) == 0
     said = capsys.readouterr().out
@@ -106,12 +123,15 @@ def test_the_command_writes_a_camera_path_and_a_picture(tmp_path, monkeypatch, c
 @pytest.mark.parametrize("arguments, said", [
     (["nothing.png"], "nothing.png"), (["photo.png", "--fov", "200"], "fov must be from 1 to 170"),
     (["photo.png", "-o", "x.txt"], "is no name of a camera path"), (["wide.png"], "another shape"),
+    (["grey.png"], "shows one colour alone"), (["clear.png"], "shows one colour alone"),
     (["photo.png", "--near", "nobody"], "is no photo of")])
 def test_what_cannot_be_located_is_said(arguments, said, tmp_path, monkeypatch, capsys, run_of_two_steps):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runtime, "init", lambda *_, **__: runtime.current())
-    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save("photo.png")
-    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save("wide.png")
+    Image.fromarray(shades(20, 20)).save("photo.png")
+    Image.fromarray(shades(20, 40)).save("wide.png")
+    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save("grey.png")
+    Image.fromarray(np.dstack([shades(20, 20), np.zeros((20, 20), np.uint8)])).save("clear.png")
     assert cli.main(["locate", str(run_of_two_steps), *arguments]) == 2
     assert said in capsys.readouterr().err
 
@@ -125,7 +145,7 @@ def test_kernels_are_ready_before_cameras_are_turned_by_them(tmp_path, monkeypat
 
     monkeypatch.setattr(runtime, "init", lambda *_, **__: order.append("runtime"))
     monkeypatch.setattr(command, "_candidates", candidates)
-    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "photo.png")
+    Image.fromarray(shades(20, 20)).save(tmp_path / "photo.png")
     assert cli.main(["locate", str(run_of_two_steps), str(tmp_path / "photo.png")]) == 2
     assert order == ["runtime", "cameras"]
 

@@ -142,6 +142,29 @@ def test_images_of_one_lens_are_corrected_together():
 
 
 @pytest.mark.parametrize("precondition", [False, True])
+def test_images_of_one_photo_have_one_camera_whatever_their_sizes(precondition):
+    cameras = hemisphere_cameras(4, 20)
+    sizes = cameras.subset(np.repeat(np.arange(4), 2)).resized(np.tile([(20, 20), (10, 10)], (4, 1)))
+    both = {"lenses": True, "precondition": precondition}
+    refinement, whole = CameraRefinement(sizes, np.repeat(np.arange(4), 2), **both), CameraRefinement(cameras, **both)
+    assert refinement.twist.shape == (4, 6) and refinement.offset.shape == (1, 4)
+    with torch.no_grad():
+        for each in (refinement, whole):
+            each.twist.copy_(torch.linspace(-0.02, 0.03, 24).view(4, 6))
+            each.offset.copy_(torch.tensor([[0.02, 0.01, -0.03, 0.04]]))
+    found, expected = refinement.refined(), whole.refined()
+    for size in (0, 1):
+        np.testing.assert_array_equal(found.camera_to_world[size::2], expected.camera_to_world)
+        np.testing.assert_allclose(found.focal[size::2] * 2**size, expected.focal, rtol=1e-6)
+        np.testing.assert_allclose(found.principal[size::2] * 2**size, expected.principal, rtol=1e-6)
+    assert refinement.pull() == whole.pull()
+
+
+def test_images_that_do_not_share_their_pose_are_of_different_photos():
+    assert CameraRefinement(hemisphere_cameras(4, 20), np.zeros(4)).twist.shape == (4, 6)
+
+
+@pytest.mark.parametrize("precondition", [False, True])
 def test_gradients_of_twists_and_lenses_equal_finite_differences(precondition):
     before = runtime.current()
     runtime.init("cpu", torch.float64, threads=1)

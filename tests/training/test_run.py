@@ -15,10 +15,14 @@ from threading import Barrier
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from taichi_nerf.config import RunConfig, SceneConfig, TrainingConfig, from_dict
+from taichi_nerf.data import load_scene
+from taichi_nerf.data.disturb import with_split
 from taichi_nerf.data.locks import holding
-from taichi_nerf.data.scene import Images
+from taichi_nerf.data.multiscale import with_scales
+from taichi_nerf.data.scene import Images, every_view
 from taichi_nerf.errors import UserError
 from taichi_nerf.training import run
 from taichi_nerf.training.cameras_file import changes, training_values
@@ -420,7 +424,9 @@ def test_whatever_a_run_writes_a_full_disk_is_a_sentence_and_nothing_is_lost(run
 HOLDER = """
 import sys, time
 from pathlib import Path
+from taichi_nerf.data.disturb import with_split
 from taichi_nerf.data.locks import holding
+from taichi_nerf.data.multiscale import with_scales
 with holding(Path(sys.argv[1])):
     print("ready", flush=True)
     time.sleep(60)
@@ -655,6 +661,34 @@ def test_refined_cameras_are_shown_and_written_for_other_programs(run_folder, sm
     raised = small_scene.splits["train"].cameras.camera_to_world[0].copy()
     raised[2, 3] += 0.25 / small_scene.scale
     np.testing.assert_allclose(np.array(first["transform_matrix"])[:3], raised, atol=1e-5)
+
+
+def test_refined_cameras_of_photos_in_several_sizes(run_folder, small_scene):
+    scene = with_scales(small_scene, 2)
+    cameras = scene.model_cameras("train")
+    moved = dataclasses.replace(cameras, focal=cameras.focal * 1.5)
+    run_folder.write_refined(scene, moved)
+    frames = json.loads((run_folder.path / "refined_transforms.json").read_text())["frames"]
+    assert [frame["w"] for frame in frames] == [16] * 6  # a photo is a scene's once
+    split = scene.splits["train"]
+    some = split.subset(every_view(split.scale, len(split), 3))
+    found = run_folder._with_refined(with_split(scene, some), 3).splits["train"].cameras
+    np.testing.assert_allclose(found.focal, some.cameras.focal * 1.5, rtol=1e-6)
+
+
+def test_refined_cameras_are_written_for_the_sizes_of_their_files(run_folder, small_scene, tmp_path):
+    """Of which the training may have taken smaller ones."""
+    split, paths = small_scene.splits["train"], [tmp_path / f"{n}.png" for n in range(6)]
+    for path in paths:
+        Image.new("RGB", (33, 48)).save(path)
+    scene = with_split(small_scene, dataclasses.replace(split, paths=tuple(paths)))
+    run_folder.write_refined(scene, scene.model_cameras("train"))
+    read = load_scene(run_folder.path / "refined_transforms.json", test_every=0, downscale=3).splits["train"].cameras
+    assert read.size.tolist() == [[11, 16]] * 6
+    np.testing.assert_allclose(read.focal / read.size, split.cameras.focal / split.cameras.size, rtol=1e-6)
+    gone = tuple(tmp_path / "gone" / path.name for path in paths)
+    scene = with_split(small_scene, dataclasses.replace(split, paths=gone))
+    run_folder.write_refined(scene, scene.model_cameras("train"))  # nothing is lost by it
 
 
 def test_test_cameras_are_carried_along_with_refined_ones_unless_they_are_told_to_stay(run_folder, small_scene):

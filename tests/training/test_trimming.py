@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from taichi_nerf.config import TrainingConfig, TrimConfig
+from taichi_nerf.data.multiscale import with_scales
 from taichi_nerf.data.scene import Cameras
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.pixels import Pixels
@@ -225,6 +226,13 @@ def pair(small_scene):
     """The scene with two photos alone."""
     split = small_scene.splits["train"].subset([0, 1])
     return dataclasses.replace(small_scene, splits={**small_scene.splits, "train": split})
+
+
+def test_a_photo_in_several_sizes_is_no_other_photo(small_scene, pair):
+    """Of itself."""
+    assert guarded_cells(with_scales(pair, 2), TrimConfig()).all()
+    found = guarded_cells(with_scales(small_scene, 2), TrimConfig())
+    np.testing.assert_array_equal(found[::2], guarded_cells(small_scene, TrimConfig()))
 
 
 def test_what_no_two_other_cameras_see_is_guarded(small_scene, pair):
