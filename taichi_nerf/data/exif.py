@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +25,12 @@ class Taken(NamedTuple):
 
 def taken(path: Path) -> Taken:
     """From the head of the image file; nothing of one that cannot be read, or does not say."""
-    with contextlib.suppress(*DAMAGED), open_image(path) as image:
-        exif = image.getexif()
-        names = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL)).strip()
-        return Taken(names or None, _stops(exif.get_ifd(DETAILS)))
+    with warnings.catch_warnings(), contextlib.suppress(*DAMAGED):
+        warnings.simplefilter("ignore")  # Pillow's, of each tag that is damaged
+        with open_image(path) as image:
+            exif = image.getexif()
+            names = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL)).strip()
+            return Taken(names or None, _stops(exif.get_ifd(DETAILS)))
     return Taken()
 
 

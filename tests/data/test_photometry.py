@@ -1,6 +1,7 @@
 """Whether the light of photos differs, and how, by their files and by their pixels."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -58,6 +59,19 @@ def test_what_a_camera_wrote_into_a_photo_is_read(tmp_path):
     (tmp_path / "c.jpg").write_bytes(b"no image")
     assert taken(tmp_path / "c.jpg") == Taken()
     assert taken(photo(tmp_path / "d.jpg", "One", 0.0)).stops is None
+
+
+def test_what_is_damaged_of_it_says_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Maker", "One"
+    exif.get_ifd(0x8769).update({0x829A: 0.01, 0x829D: 2.0, 0x8827: 400})
+    whole = exif.tobytes()
+    for length in range(len(b"Exif\0\0"), len(whole)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.new("RGB", (8, 8)).save(tmp_path / "cut.jpg", exif=whole[:length])
+            warnings.simplefilter("error")
+            assert taken(tmp_path / "cut.jpg").camera in (None, "Maker", "Maker One")
 
 
 def test_other_cameras_want_codes_and_other_exposures_of_one_the_exposure_model(split, tmp_path):
