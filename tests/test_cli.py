@@ -1319,6 +1319,7 @@ def test_what_others_call_an_option_is_said_of_options_that_there_are():
     assert {ours.partition(" ")[0] for ours in OTHERS_CALL_IT} <= names
     theirs = [name for names in OTHERS_CALL_IT.values() for name in names.split()]
     assert all(meant(f"--{name}", names) for name in theirs)
+    assert meant("--num-glo-features", names) == ["--model.appearance"] and meant("--robustnerf", names) == ["--robust"]
 
 
 @pytest.mark.parametrize("arguments", [
