@@ -11,7 +11,7 @@ from ..models.model import Model
 from ..models.shots import ids_of
 from .folder import RunFolder
 from .half_image import fit_left_halves
-from .named_photos import names_of, with_lights
+from .named_photos import meant_by, names_of, with_lights
 
 __all__ = ["lights_along", "lights_of"]
 
@@ -34,7 +34,8 @@ def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | 
             raise UserError(f"{place} has other training images than when {run.path} was begun, so that nobody knows "
                             "whose light is whose; restore them")
         if gone := [name for name in wanted if name not in there]:
-            raise UserError(f"{home}/{gone[0]} is no longer an image of {place}; restore it, or give another photo")
+            raise UserError(f"{home}/{gone[0]} is no photo of {place}; {meant_by(gone[0], there)} {len(there)} in its "
+                            f"split {home}; give the name of one, without folder and ending")
         numbers = [there.index(name) for name in wanted]
         if home == "train":
             ids = torch.from_numpy(ids_of(split)["appearance"][numbers])

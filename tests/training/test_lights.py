@@ -125,8 +125,18 @@ def test_photos_that_are_not_those_of_the_training_any_more_are_refused(scene, m
     with pytest.raises(UserError, match="the built-in scene has other training images than when run was begun, so"):
         lights_of(model, run_of(scene, now=fewer), [train[2]])
     gone = renamed(scene, "test", test[:1])
-    with pytest.raises(UserError, match=f"test/{test[1]} is no longer an image of the built-in scene; restore it, or"):
+    with pytest.raises(UserError, match=rf"test/{test[1]} is no photo of the built-in scene; did you mean {test[0]}\? "
+                                        "It has 1 in its split test; give the name of one"):
         lights_of(model, run_of(scene, now=gone), [f"test/{test[1]}"])
+
+
+def test_a_test_photo_need_not_have_been_scored(scene):
+    """Of photos in splits of their own the training scores every 8th."""
+    few = renamed(scene, "test", ["scored"])
+    assert with_lights(run_of(few), ["test/scored", "test/other", "val/0003"]) == [
+        ("test", "scored"), ("test", "other"), ("val", "0003")]
+    with pytest.raises(UserError, match="train/other is no photo of run"):
+        with_lights(run_of(few), ["train/other"])
 
 
 def test_a_name_that_several_photos_have_is_none(scene):
