@@ -5,6 +5,7 @@ Pictures are uint8 [H, W, 3], sRGB.
 
 import os
 import shutil
+import unicodedata
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
@@ -258,14 +259,25 @@ def _over_white(colour: np.ndarray, opacity: np.ndarray) -> np.ndarray:
     return to_uint8(colour * opacity + (1 - opacity))
 
 
+def legible(text: str) -> str:
+    """`text` in letters that Pillow's own font has, which are those of ASCII: accents are left out, and of other
+    letters a question mark is left."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return "".join(c if " " <= c <= "~" else "?" for c in plain)
+
+
 def _caption(text: str, width: int) -> np.ndarray:
-    """[CAPTION, width, 3] uint8: dark on white, in letters that fit."""
+    """[CAPTION, width, 3] uint8: dark on white, in letters that fit, and of what is too long for the smallest the
+    end."""
     line = Image.new("RGB", (width, CAPTION), (255, 255, 255))
-    draw = ImageDraw.Draw(line)
-    size = 13
+    draw, size, text = ImageDraw.Draw(line), 13, legible(text)
     while size > 6 and draw.textlength(text, font=ImageFont.load_default(size)) > width - 4:
         size -= 1
-    draw.text((2, CAPTION // 2), text, fill=(40, 40, 40), font=ImageFont.load_default(size), anchor="lm")
+    font, whole = ImageFont.load_default(size), text
+    while len(text) > 3 and draw.textlength(text, font=font) > width - 4:
+        whole = whole[1:]
+        text = f"..{whole}"
+    draw.text((2, CAPTION // 2), text, fill=(40, 40, 40), font=font, anchor="lm")
     return np.asarray(line)
 
 

@@ -1294,6 +1294,9 @@ THERE_ARE = "train, eval, render, view, octree, page, export, locate, process, i
      "--model.rays-per-pixel takes one of 1, 4, 9, 16, got 5; see taichi-nerf train --help"),
     ("train --no-masks --axes up", "--axes takes one of opengl, opencv, got up; see taichi-nerf train --help"),
     ("train a b", "b is one argument too many: train takes SCENE; see taichi-nerf train --help"),
+    ("train a --appearance codes", "codes is one argument too many: --appearance takes no value, and train takes "
+                                   "SCENE; see taichi-nerf train --help"),
+    ("train --robust a b", "b is one argument too many: train takes SCENE; see taichi-nerf train --help"),
     ("doctor cpu", "cpu is one argument too many: doctor takes no argument without a name; see taichi-nerf doctor "
                    "--help"),
     ("eval", "eval needs RUN; see taichi-nerf eval --help"),
@@ -1317,6 +1320,7 @@ def test_what_others_call_an_option_is_said_of_options_that_there_are():
     assert {ours.partition(" ")[0] for ours in OTHERS_CALL_IT} <= names
     theirs = [name for names in OTHERS_CALL_IT.values() for name in names.split()]
     assert all(meant(f"--{name}", names) for name in theirs)
+    assert meant("--num-glo-features", names) == ["--model.appearance"] and meant("--robustnerf", names) == ["--robust"]
 
 
 @pytest.mark.parametrize("arguments", [

@@ -106,6 +106,18 @@ def test_errors_are_brighter_where_they_are_larger():
     assert light[0] < 0.05 and (np.diff(light) > 0.05).all() and light[-1] > 0.85
 
 
+def test_captions_are_in_letters_that_the_font_has():
+    assert pictures.legible("Fête 12 \u2014 写真") == "Fete 12 ? ??" and pictures.legible("plain_1") == "plain_1"
+    assert np.array_equal(pictures._caption("ph\u00f6to", 90), pictures._caption("photo", 90))
+
+
+def test_a_caption_that_is_too_long_keeps_its_end():
+    """That which says how much of a photo is left out."""
+    one, other = (pictures._caption(f"{name}: 12.3% left out", 120) for name in ("a" * 60, "b" + "a" * 70))
+    assert np.array_equal(one, other) and not np.array_equal(one, pictures._caption("a" * 60 + ": 45.6% left out", 120))
+    assert (one[:, -4:] == 255).all()
+
+
 def test_side_by_side_keeps_every_picture_whole():
     one, other = np.full((5, 40, 3), 10, np.uint8), np.full((8, 30), 0.5)
     canvas = side_by_side(one, other)

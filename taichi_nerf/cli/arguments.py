@@ -151,11 +151,12 @@ def check_values(command: Any, said: Mapping[str, Option]) -> None:
 def _faults(command: str, words: list[str], options: list[Option],
             variants: Callable[[], tuple[str, Mapping[str, Any]]] | None) -> Iterator[str]:
     """What is wrong with the words after `command`, as they come."""
-    known, found, loose = _by_name(options), set(), []
+    known, found, loose, flag = _by_name(options), set(), [], None
     while words:
         word = words.pop(0)
         if not _is_option(word):
-            loose.append(word)
+            loose.append((word, flag))
+            flag = None
             continue
         name, (_, equals, attached) = _name_of(word), word.partition("=")
         option = known.get(name)
@@ -171,11 +172,14 @@ def _faults(command: str, words: list[str], options: list[Option],
         values = [attached] if equals else []
         while words and not _is_option(words[0]) and (option.count is None or len(values) < option.count):
             values.append(words.pop(0))
+        flag = name if option.count == 0 else None  # what follows may be meant for it
         yield from _wrong_values(name, option, values)
     positional = [option for option in options if option.positional]
     if len(loose) > len(positional):
         shown = " and ".join(option.names[0].strip("[]") for option in positional) or "no argument without a name"
-        yield f"{loose[len(positional)]} is one argument too many: {command} takes {shown}"
+        word, flag = loose[len(positional)]
+        also = "" if flag is None else f"{flag} takes no value, and "
+        yield f"{word} is one argument too many: {also}{command} takes {shown}"
     yield from (f"{command} needs {option.names[0]}" for option in positional[len(loose) :] if option.required)
     yield from (f"{command} needs {option.names[0]}" for option in options
                 if option.required and not option.positional and option not in found)

@@ -194,6 +194,6 @@ def _match(run: "RunFolder", scene: "Scene", blocks: "list[BlockOnDisk]"):
     if "appearance" in models[0].codes and len(blocks) > 1:
         with Progress("matching blocks") as line:
             codes = codes_of_neighbours([each.block for each in blocks], models, scenes,
-                                        on_match=lambda done, total: line.count(done, total, "blocks"))
+                                        on_step=lambda done, total: line.count(done, total, "steps"))
         blocks[:] = [replace(each, code=tuple(code.tolist())) for each, code in zip(blocks, codes)]
     write_blocks(run.path, blocks)

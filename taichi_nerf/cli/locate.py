@@ -164,7 +164,7 @@ def _candidates(command: Locate, run: "RunFolder", scene: "Scene", photo: "np.nd
 
 def _near(command: Locate, run: "RunFolder", scene: "Scene") -> "Cameras":
     """The cameras to begin at: of the photo that is named, or of all of the training."""
-    from ..training.lights import home_of
+    from ..training.named_photos import home_of
 
     if command.near is None:
         return scene.splits["train"].cameras

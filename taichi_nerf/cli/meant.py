@@ -30,6 +30,11 @@ OTHERS_CALL_IT = {
     "--downscale": "factor half-res resolution image-scale res-scale downscale-factor",
     "--background white": "white-bkgd white-bg white-background bg-color",
     "--test-every": "holdout llffhold no-test eval-every",
+    "--appearance": "encode-a use-appearance-embedding appearance-embedding optimize-exposure bilateral-grid "
+                    "use-bilateral-grid",
+    "--model.appearance": "N-a appearance-embed-dim appearance-embedding-dim n-extra-learnable-dims num-glo-features",
+    "--robust": "robustnerf enable-robustnerf-losses remove-transients",
+    "--perturb": "data-perturb",
     "--view": "gui viewer vis viser",
     "--resume": "checkpoint ckpt load load-dir continue restart from-checkpoint",
     "--output": "out-dir outdir output-dir save-dir save-path log-dir logdir workspace basedir expname experiment-name",

@@ -325,6 +325,7 @@ def _checked(command: Render) -> "tuple[RunFolder, dict[str, Path]]":
     from ..data.mesh_files import check_there
     from ..data.panorama import check_panorama
     from ..training.folder import RunFolder, block_folder, is_cut
+    from ..training.named_photos import with_lights
 
     run, own = RunFolder.open(command.run), command.path in ("orbit", "spiral", *SPLITS)
     if not own and Path(command.path).suffix.lower() != ".json":
@@ -336,6 +337,8 @@ def _checked(command: Render) -> "tuple[RunFolder, dict[str, Path]]":
     if command.appearance and is_cut(run.path):
         raise UserError(f"{run.path} is cut into blocks, whose codes of appearance are not each other's; "
                         f"render one of them in the light of a photo, as {block}")
+    if command.appearance:
+        with_lights(run, command.appearance)
     if "normals" in command.what and is_cut(run.path):
         raise UserError(f"{run.path} is cut into blocks, which have no normals together; render one of them, "
                         f"as {block}")

@@ -1,7 +1,9 @@
-"""What a camera wrote into a photo about itself (EXIF 2.32): which it is, and how long and how wide it opened."""
+"""What a camera wrote into a photo about itself (EXIF 2.32): which it is, how long and how wide it opened; and the size
+of its picture."""
 
 import contextlib
 import math
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,15 +22,22 @@ class Taken(NamedTuple):
     """Maker and model."""
     stops: float | None = None
     """log2 of exposure time, in seconds, times ISO speed over the square of the f-number."""
+    size: tuple[int, int] | None = None
+    """Width and height of the file's picture."""
 
 
 def taken(path: Path) -> Taken:
-    """From the head of the image file; nothing of one that cannot be read, or does not say."""
-    with contextlib.suppress(*DAMAGED), open_image(path) as image:
-        exif = image.getexif()
-        names = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL)).strip()
-        return Taken(names or None, _stops(exif.get_ifd(DETAILS)))
-    return Taken()
+    """From the head of the image file; nothing of one that cannot be read, and of damaged data what stands before."""
+    found = Taken()
+    with warnings.catch_warnings(), contextlib.suppress(*DAMAGED):
+        warnings.simplefilter("ignore")  # Pillow's, of each tag that is damaged
+        with open_image(path) as image:
+            found = Taken(size=image.size)
+            exif = image.getexif()
+            names = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL)).strip()
+            found = found._replace(camera=names or None)
+            found = found._replace(stops=_stops(exif.get_ifd(DETAILS)))
+    return found
 
 
 def _stops(details) -> float | None:

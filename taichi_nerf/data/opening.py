@@ -6,6 +6,7 @@ Pillow knows some forty formats, and goes by the content, not by the name. Some 
 
 import os
 import stat
+import struct
 from pathlib import Path
 
 from PIL import Image
@@ -26,6 +27,7 @@ DAMAGED = (
     TypeError,
     OverflowError,
     ArithmeticError,
+    struct.error,
     Image.DecompressionBombError,
 )
 

@@ -57,7 +57,10 @@ def _by_files(split: Split, chosen: np.ndarray) -> Light | None:
     cameras = {photo.camera for photo in found if photo.camera is not None}
     if len(cameras) > 1:
         return Light("codes", f"the photos are by {len(cameras)} cameras, as their EXIF data say")
-    sizes = len(np.unique(np.sort(split.cameras.size[chosen], axis=1), axis=0))
+    size = np.array([photo.size for photo in found if photo.size is not None])
+    if len(size) < len(chosen):  # as loaded: made smaller, more of them are the same
+        size = split.cameras.size[chosen]
+    sizes = len(np.unique(np.sort(size, axis=1), axis=0))
     if len(chosen) >= FEWEST and sizes > 1 + MANY_SIZES * len(chosen):
         return Light("codes", f"the photos have {sizes} sizes, as those of many people have")
     stops = [photo.stops for photo in found if photo.stops is not None]

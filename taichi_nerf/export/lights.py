@@ -6,13 +6,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..data.scene import Split
-from ..output import visible
-from ..pictures import to_uint8
+from ..pictures import legible, to_uint8
 
 __all__ = ["light_map", "principal_places"]
 
-SIDE, THUMBNAIL, MOST = 1200, 72, 250  # pixels of the map and of a photo in it; photos that it shows
-LINE, LETTERS = 11, 14  # pixels of the line of a name below its photo, and of the name the last letters, which fit
+SIDE, MOST = 1200, 250  # pixels of the map; photos that it shows
+THUMBNAIL, LARGEST = 72, 160  # pixels of a photo in it: of many, and of few at the most
+LINE, LETTER = 11, 5  # pixels of the line of a name below its photo, and of a letter: of a name the last ones that fit
 
 
 def principal_places(codes: np.ndarray) -> np.ndarray:
@@ -27,21 +27,22 @@ def principal_places(codes: np.ndarray) -> np.ndarray:
 
 def light_map(codes: Tensor, split: Split, background: float) -> np.ndarray:
     """[SIDE, SIDE, 3] uint8 of the codes [N, A] of the N images of `split`, over a grey background, each above its
-    name. Of many photos every so many-th is shown."""
+    name, the larger the fewer they are. Of many every so many-th is shown."""
     every = -(-len(split) // MOST)
+    side = int(np.clip(SIDE / (3 * (len(split) / every) ** 0.5), THUMBNAIL, LARGEST))
     places = principal_places(codes.detach().cpu().double().numpy())[::every]
     canvas = Image.new("RGB", (SIDE, SIDE), "white")
     draw, font, below = ImageDraw.Draw(canvas), ImageFont.load_default(9), {}
     for number, (x, y) in zip(range(0, len(split), every), places):
         rgba = Image.fromarray(split.images.image(number))
-        rgba.thumbnail((THUMBNAIL, THUMBNAIL), Image.BOX)
+        rgba.thumbnail((side, side), Image.BOX)
         colour, alpha = np.split(np.asarray(rgba, np.float32) / 255, [3], axis=2)
         photo = Image.fromarray(to_uint8(colour * alpha + (1 - alpha) * background))
         left, top = round(x * (SIDE - photo.width)), round((1 - y) * (SIDE - LINE - photo.height))
         canvas.paste(photo, (left, top))
         below[number] = left, top + photo.height
     for number, (left, top) in below.items():  # last, so that no photo covers a name
-        name = visible(split.images.names[number])
-        name = name if len(name) <= LETTERS else f"..{name[-LETTERS:]}"
+        name, letters = legible(split.images.names[number]), side // LETTER
+        name = name if len(name) <= letters else f"..{name[-letters:]}"
         draw.text((min(left, SIDE - round(draw.textlength(name, font=font))), top), name, fill=(40, 40, 40), font=font)
     return np.asarray(canvas)

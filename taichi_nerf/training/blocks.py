@@ -13,6 +13,7 @@ section 3.4.3). No weight changes.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -179,20 +180,23 @@ def points_seen(model: Model, scene: Scene) -> Tensor:
 
 
 def codes_of_neighbours(blocks: Sequence[Block], models: Sequence[Model], scenes: Sequence[Scene], *,
-                        root: int = 0, on_match: Callable[[int, int], None] | None = None) -> list[Tensor]:
+                        root: int = 0, on_step: Callable[[int, int], None] | None = None) -> list[Tensor]:
     """[A] of each block: that of the root, in its mean appearance, and of all others with which they show what their
     neighbour on the way to the root shows.
 
-    `scenes` are those of the blocks, with their training views; `on_match` is told how many blocks are matched and how
-    many there are.
+    `scenes` are those of the blocks, with their training views; `on_step` is told how many steps of all fits are done
+    and how many there are.
     """
-    found = {root: models[root].codes["appearance"].mean.detach()}
-    for before, number in _ways(blocks, root):
+    found, ways = {root: models[root].codes["appearance"].mean.detach()}, _ways(blocks, root)
+
+    def told(matched: int, done: int, steps: int):
+        on_step(matched * steps + done, len(ways) * steps)
+
+    for matched, (before, number) in enumerate(ways):
         split = _as_shown(models[before], found[before], scenes[before], blocks[number])
-        fitted = fit_left_halves(models[number], scenes[number], split, appearance=True, whole=True)
+        fitted = fit_left_halves(models[number], scenes[number], split, appearance=True, whole=True,
+                                 on_step=on_step and partial(told, matched))
         found[number] = fitted.shots.codes["appearance"].mean(dim=0)
-        if on_match is not None:
-            on_match(len(found), len(blocks))
     return [found[number] for number in range(len(blocks))]
 
 

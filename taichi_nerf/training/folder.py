@@ -177,11 +177,8 @@ class RunFolder:
         """The scene of the run with its images. Raises UserError where its training images or their cameras differ."""
         self.check_place()
         scene = self.placed(load_training_scene(self.config.scene, on_image=on_image, check=self._check_names))
-        split = scene.splits["train"]
-        if self.facts.get("ids_by_image"):
-            split = dataclasses.replace(split, ids={"appearance": np.arange(len(split))})
-            scene = dataclasses.replace(scene, splits={**scene.splits, "train": split})
-        self._check_same(scene, split)
+        scene = self._with_own_ids(scene)
+        self._check_same(scene, scene.splits["train"])
         return scene
 
     def default_every(self, split: str) -> int:
@@ -204,7 +201,16 @@ class RunFolder:
         computed = settings.builtin is not None
         scene = self.placed(load_scene(settings, splits=[name], every={} if computed else {name: every}))
         loaded = 1 if computed or scene.held_out else every  # every so many-th view
-        return self._carried(self._with_refined(scene, loaded)), every, every // loaded
+        scene = self._with_own_ids(self._with_refined(scene, loaded), loaded)
+        return self._carried(scene), every, every // loaded
+
+    def _with_own_ids(self, scene: Scene, every: int = 1) -> Scene:
+        """`scene` with the ids of its training images, every `every`-th, where the run has others than the file."""
+        if not self.facts.get("ids_by_image") or "train" not in scene.splits:
+            return scene
+        split = scene.splits["train"]
+        split = dataclasses.replace(split, ids={"appearance": every * np.arange(len(split))})
+        return dataclasses.replace(scene, splits={**scene.splits, "train": split})
 
     def _check_names(self, scene: Scene):
         """Raises UserError where the training images of `scene` have other names or sizes than those that the run was

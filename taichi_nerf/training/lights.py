@@ -1,7 +1,6 @@
 """The light of a photo as a code of appearance, so that any view can be shown in it; K photos, A numbers each."""
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,10 +9,11 @@ from torch import Tensor
 from ..errors import UserError
 from ..models.model import Model
 from ..models.shots import ids_of
-from .folder import CAMERAS_FILE, RunFolder
+from .folder import RunFolder
 from .half_image import fit_left_halves
+from .named_photos import meant_by, names_of, with_lights
 
-__all__ = ["home_of", "lights_along", "lights_of"]
+__all__ = ["lights_along", "lights_of"]
 
 
 def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | None = None,
@@ -22,20 +22,21 @@ def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | 
     `test/NAME`: of a training image what was learned of it, of any other what fits it best. `path`: where the scene is
     now, if it has moved; `on_step` is told how many steps of a fit are done and how many there are.
 
-    Raises UserError where the model knows no appearances, or the scene no such photo.
+    Raises UserError where the model knows no appearances, or the scene no such photo, or has others than it had.
     """
-    if "appearance" not in model.codes:
-        learned = "; its --appearance is an exposure of each photo" if run.config.training.exposure.learned else ""
-        raise UserError(f"{run.path} knows no light of a photo: it was trained without codes of them "
-                        f"(--model.appearance){learned}; leave --appearance out of this, or train anew")
-    names = {split: list(each.images.names) for split, each in run.cameras_scene().splits.items()}
-    homes = [home_of(photo, names, run.path) for photo in photos]
-    found = {}
+    homes, begun, found = with_lights(run, photos), names_of(run), {}
     for home in dict.fromkeys(split for split, _ in homes):
         scene, *_ = run.split(home, path=path, every=1)
         split = scene.splits[home]
-        wanted = list(dict.fromkeys(name for its, name in homes if its == home))
-        numbers = [list(split.images.names).index(name) for name in wanted]
+        wanted, there = list(dict.fromkeys(name for its, name in homes if its == home)), list(split.images.names)
+        place = path or run.config.scene.path or "the built-in scene"
+        if home == "train" and there != begun[home]:  # codes are those of photos in their order
+            raise UserError(f"{place} has other training images than when {run.path} was begun, so that nobody knows "
+                            "whose light is whose; restore them")
+        if gone := [name for name in wanted if name not in there]:
+            raise UserError(f"{home}/{gone[0]} is no photo of {place}; {meant_by(gone[0], there)} {len(there)} in its "
+                            f"split {home}; give the name of one, without folder and ending")
+        numbers = [there.index(name) for name in wanted]
         if home == "train":
             ids = torch.from_numpy(ids_of(split)["appearance"][numbers])
             codes = model.codes["appearance"](ids.to(model.codes["appearance"].table.device), len(ids))
@@ -45,22 +46,6 @@ def lights_of(model: Model, run: RunFolder, photos: Sequence[str], path: Path | 
             codes = fitted.shots.codes["appearance"]
         found |= {(home, name): code for name, code in zip(wanted, codes.detach())}
     return torch.stack([found[home] for home in homes])
-
-
-def home_of(photo: str, names: Mapping[str, Sequence[str]], run: Path) -> tuple[str, str]:
-    """The split and the name of `photo`, as `lights_of` takes it; `names` are those of each split. Raises UserError."""
-    split, slash, name = photo.partition("/")
-    if slash and name in names.get(split, ()):
-        return split, name
-    for split in ("train", *names):
-        if photo in names.get(split, ()):
-            return split, photo
-    known = [name for each in names.values() for name in each]
-    near = difflib.get_close_matches(Path(photo).stem, dict.fromkeys(known), n=3)
-    meant = f"did you mean {' or '.join(near)}? It has" if near else f"it has {', '.join(known[:3])}, ...,"
-    raise UserError(f"{photo} is no photo of {run}; {meant} {len(known)} photos, whose names are in "
-                    f"{run / CAMERAS_FILE}; give a name without folder and ending, with the split before it "
-                    "(test/NAME) where several have it")
 
 
 def lights_along(codes: Tensor, frames: int) -> Tensor:

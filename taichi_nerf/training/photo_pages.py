@@ -26,6 +26,7 @@ SECONDS = 10.0  # that they may take together, about
 FEWEST_PIXELS, FEWEST, MOST = 64, 16, 192  # pixels and squares along the longer side of a photo
 CELL, SMALL_CELL = 240, 132  # pixels of the longer side of a photo on a page
 TINT, SHARE = np.array((1.0, 0.1, 0.6)), 0.65  # colour of what is left out, and how much it covers
+PALE = 0.75  # by how much what a mask covers is nearer to white
 LATE = {"step": 10**6, "progress": 1.0}  # when no pixel counts by chance any more
 
 
@@ -36,14 +37,26 @@ class PhotoSeen:
     name: str
     photo: np.ndarray
     """[H, W, 3]"""
+    allowed: np.ndarray
+    """[H, W] in [0, 1]: the share of pixels that no mask covers."""
     kept: np.ndarray | None
-    """[H, W] in [0, 1]: the share of pixels that count; None where all do."""
+    """[H, W] in [0, 1]: the share of pixels that count, or would without a mask; None where all do."""
     trained: np.ndarray
     """[H, W, 3] as a step has it, with what passes by."""
     alone: np.ndarray
     """[H, W, 3] as a picture has it."""
     uncertainty: np.ndarray | None
     """[H, W] of the colour; None where the model knows none."""
+
+    @property
+    def pale(self) -> np.ndarray:
+        """[H, W, 3]: the photo, paler where a mask covers it."""
+        return 1 - (1 - self.photo) * (1 - PALE * (1 - self.allowed[..., None]))
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """[H, W] in [0, 1]: the share of pixels that no mask covers, and that do not count all the same."""
+        return self.allowed * (1 - self.kept)
 
 
 def has_pages(trainer: Trainer) -> bool:
@@ -83,29 +96,32 @@ def look_at(trainer: Trainer, split: Split, number: int, across: int) -> PhotoSe
     def known(values: Tensor | None) -> np.ndarray | None:
         return None if values is None else picture(values)
 
-    return PhotoSeen(name=split.images.names[number], photo=picture(batch.target), kept=known(kept),
+    return PhotoSeen(name=split.images.names[number], photo=picture(batch.target),
+                     allowed=picture(squares.allowed.to(batch.target)), kept=known(kept),
                      trained=picture(trained.over(batch.background)), alone=picture(alone.over(batch.background)),
                      uncertainty=known(uncertainty))
 
 
 def mask_page(photos: Sequence[PhotoSeen]) -> np.ndarray:
-    """[H, W, 3] uint8: each photo, and in colour what of it is left out."""
-    cells = []
+    """[H, W, 3] uint8: each photo, pale where a mask covers it, and in colour what of the rest is left out."""
+    cells, captions = [], []
     for seen in photos:
-        left_out = SHARE * (1 - seen.kept[..., None])
-        cells.append(_fitted(seen.photo * (1 - left_out) + TINT * left_out, CELL))
-    return contact_sheet(cells, columns=4,
-                         captions=[f"{seen.name}: {1 - seen.kept.mean():.1%} left out" for seen in photos])
+        tint = SHARE * seen.left_out[..., None]
+        cells.append(_fitted(seen.pale * (1 - tint) + TINT * tint, CELL))
+        captions.append(f"{seen.name}: {seen.left_out.sum() / max(seen.allowed.sum(), 1e-6):.1%} left out")
+    return contact_sheet(cells, columns=4, captions=captions)
 
 
 def uncertainty_page(photos: Sequence[PhotoSeen]) -> np.ndarray:
-    """[H, W, 3] uint8: each photo, how the training has it, how pictures have it, and how unsure the training is, from
-    black for the surest pixels to a light yellow for the hundredth part of all that is least sure."""
-    brightest = np.quantile(np.concatenate([seen.uncertainty.ravel() for seen in photos]), 0.99)
+    """[H, W, 3] uint8: each photo, pale where a mask covers it, how the training has it, how pictures have it, and how
+    unsure the training is, from black for the surest pixels to a light yellow for the hundredth part of all without a
+    mask that is least sure."""
+    known = np.concatenate([seen.uncertainty[seen.allowed > 0] for seen in photos])
+    brightest = np.quantile(known, 0.99) if len(known) else 0.0
     cells, captions = [], []
     for seen in photos:
         heat = heat_map(seen.uncertainty / max(brightest, 1e-6))
-        cells += [_fitted(picture, SMALL_CELL) for picture in (seen.photo, seen.trained, seen.alone, heat)]
+        cells += [_fitted(picture, SMALL_CELL) for picture in (seen.pale, seen.trained, seen.alone, heat)]
         captions += [seen.name, "with what passes", "what stands", "uncertainty"]
     return contact_sheet(cells, columns=8, captions=captions)
 

@@ -32,6 +32,8 @@ class Squares:
     """Whether these are all its pixels."""
     batch: Batch
     """The pixels."""
+    allowed: Tensor
+    """[P] bool: those that no mask covers, of which alone a training knows."""
 
     def picture(self, values: Tensor) -> np.ndarray:
         """[H, W, ..] of values [P, ..] of the pixels."""
@@ -59,10 +61,13 @@ def squares_of(trainer: Trainer, split: Split, number: int, across: int, side: i
     image_index = torch.full((len(x),), number, dtype=torch.int32, device=like.device)
     pixel_index = torch.from_numpy(int(split.images.offset[number]) + y * width + x)
     rgba = torch.from_numpy(split.images.image(number)[y, x]).to(like) / 255
+    mask = split.images.allowed_in(number)
+    allowed = torch.from_numpy(np.ones(len(x), bool) if mask is None else mask[y, x]).to(like.device)
     batch = Batch(rays=trainer.batches.source.through(image_index, place, trainer.clock.standing), rgba=rgba,
                   background=torch.full_like(rgba[:, :3], photos.background), image_index=image_index,
                   pixel_index=pixel_index.to(image_index))
-    return Squares(rows=len(top), columns=len(left), side=side, size=(width, height), whole=every == 1, batch=batch)
+    return Squares(rows=len(top), columns=len(left), side=side, size=(width, height), whole=every == 1, batch=batch,
+                   allowed=allowed)
 
 
 @torch.no_grad()

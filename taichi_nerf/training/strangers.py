@@ -17,13 +17,14 @@ FEWEST = 5  # photos, of which one can be said to differ from the others
 
 @torch.no_grad()
 def photo_errors(trainer: Trainer, split: Split) -> np.ndarray:
-    """[N] mean squared errors of the training images `split`, as pictures have them, at pixels evenly spread over each.
-    The trainer has its averaged weights."""
+    """[N] mean squared errors of the training images `split`, as pictures have them, at pixels evenly spread over each
+    that no mask covers; 0 where one covers all. The trainer has its averaged weights."""
     errors, across = np.zeros(len(split)), int(np.clip((RAYS / max(len(split), 1)) ** 0.5, LEAST, MOST))
     for number in range(len(split)):
-        batch = squares_of(trainer, split, number, across, side=1).batch
-        pixels = rendered(trainer, batch, None)
-        errors[number] = float((pixels.over(batch.background) - batch.target).square().mean())
+        squares = squares_of(trainer, split, number, across, side=1)
+        pixels = rendered(trainer, squares.batch, None)
+        error = (pixels.over(squares.batch.background) - squares.batch.target).square().mean(dim=1)  # [P]
+        errors[number] = float((error * squares.allowed).sum() / squares.allowed.sum().clamp_min(1))
     return errors
 
 

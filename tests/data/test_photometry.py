@@ -1,6 +1,7 @@
 """Whether the light of photos differs, and how, by their files and by their pixels."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -54,10 +55,24 @@ def test_gains_are_exposures_and_other_light_wants_codes(split):
 def test_what_a_camera_wrote_into_a_photo_is_read(tmp_path):
     found = taken(photo(tmp_path / "a.jpg", "One", 0.01))
     assert found.camera == "Maker One" and found.stops == pytest.approx(0.0)
-    assert taken(photo(tmp_path / "b.jpg")) == Taken() == taken(tmp_path / "nowhere.jpg")
+    assert taken(photo(tmp_path / "b.jpg")) == Taken(size=(8, 8)) and taken(tmp_path / "nowhere.jpg") == Taken()
     (tmp_path / "c.jpg").write_bytes(b"no image")
     assert taken(tmp_path / "c.jpg") == Taken()
     assert taken(photo(tmp_path / "d.jpg", "One", 0.0)).stops is None
+
+
+def test_what_is_damaged_of_it_says_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Maker", "One"
+    exif.get_ifd(0x8769).update({0x829A: 0.01, 0x829D: 2.0, 0x8827: 400})
+    whole = exif.tobytes()
+    for length in range(len(b"Exif\0\0"), len(whole)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.new("RGB", (8, 8)).save(tmp_path / "cut.jpg", exif=whole[:length])
+            warnings.simplefilter("error")
+            found = taken(tmp_path / "cut.jpg")
+        assert found.camera in (None, "Maker", "Maker One") and found.size == (8, 8)
 
 
 def test_other_cameras_want_codes_and_other_exposures_of_one_the_exposure_model(split, tmp_path):
@@ -80,6 +95,17 @@ def test_photos_of_many_sizes_are_those_of_many_people(split):
             [(32, 20 + n % 12) for n in range(len(split))]), depth=None, normals=None)
     light = judge_light(cropped)
     assert light.differing == "codes" and "12 sizes" in light.why
+
+
+def test_photos_that_are_made_smaller_have_the_sizes_of_their_files(split, tmp_path):
+    """A preview at an eighth of the size has the same settings as the training."""
+    for n in range(len(split)):
+        Image.new("RGB", (40 + n % 12, 40)).save(tmp_path / f"{n}.png")
+    paths = tuple(tmp_path / f"{n}.png" for n in range(len(split)))
+    light = judge_light(dataclasses.replace(split, paths=paths))
+    assert light.differing == "codes" and "12 sizes" in light.why
+    paths[3].unlink()
+    assert judge_light(dataclasses.replace(split, paths=paths)).differing is None
 
 
 def test_where_points_are_known_photos_are_compared_by_them(split):

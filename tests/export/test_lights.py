@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from taichi_nerf.data.builtin import builtin_scene
-from taichi_nerf.export.lights import LINE, SIDE, THUMBNAIL, light_map, principal_places
+from taichi_nerf.export.lights import LARGEST, LINE, SIDE, THUMBNAIL, light_map, principal_places
 
 
 def test_the_axes_are_those_in_which_codes_differ_most():
@@ -31,3 +31,14 @@ def test_each_photo_is_on_the_map_where_its_code_is():
         assert min(abs(patch / 255 - expected).max() for patch in (shown[0], shown[2])) < 0.01
     assert (canvas[:100] == 255).all() and THUMBNAIL < SIDE
     assert (canvas[top + 17 : top + 16 + LINE, middle : middle + 20] < 128).any()  # its name
+
+
+def test_few_photos_are_larger_than_many():
+    split = builtin_scene(resolution=160, views=(1, 0, 0), samples_per_pixel=1).splits["train"]
+
+    def wide(count: int) -> int:
+        """Pixels of the photos on a map of so many in one light, which all lie on its middle."""
+        canvas = light_map(torch.zeros(count, 2), split.subset([0] * count), 0.0)
+        return int((canvas[SIDE // 2 - 6] < 255).any(axis=1).sum())
+
+    assert wide(4) == LARGEST and wide(100) == THUMBNAIL and THUMBNAIL < wide(12) < LARGEST

@@ -261,6 +261,23 @@ def test_the_way_from_the_root_goes_by_the_nearest():
     assert cut._ways(blocks, 1) == [(1, 3), (3, 2), (2, 0)]
 
 
+def test_matching_tells_each_step_of_all_fits(monkeypatch):
+    """Each takes a minute or more: nobody knew of it until it was done."""
+    codes = {"appearance": SimpleNamespace(mean=torch.zeros(2))}
+
+    def fit(*_, on_step, **__):
+        for done in (1, 2):
+            on_step(done, 2)
+        return SimpleNamespace(shots=SimpleNamespace(codes={"appearance": torch.ones(3, 2)}))
+
+    monkeypatch.setattr(cut, "fit_left_halves", fit)
+    monkeypatch.setattr(cut, "_as_shown", lambda *_: None)
+    blocks, told = [Block(centre=(x, 0.0, 0.0), radius=1.0) for x in (0.0, 1.0, 2.0)], []
+    found = cut.codes_of_neighbours(blocks, [SimpleNamespace(codes=codes)] * 3, [None] * 3,
+                                    on_step=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)] and [code.tolist() for code in found] == [[0, 0], [1, 1], [1, 1]]
+
+
 @pytest.mark.slow
 def test_neighbours_are_matched_in_colour(scene):
     """The second block has the weights of the first and other codes: a cast, of which at most 40 % is left."""

@@ -23,6 +23,7 @@ from taichi_nerf.data.scene import Images
 from taichi_nerf.errors import UserError
 from taichi_nerf.models.views import render_view
 from taichi_nerf.training.lights import lights_along, lights_of
+from taichi_nerf.training.named_photos import with_lights
 from taichi_nerf.training.run import make_model
 from taichi_nerf.types import Shot
 
@@ -54,10 +55,17 @@ def make_lit(scene):
     return model
 
 
-def run_of(scene):
-    """As far as lights look into a run."""
-    return SimpleNamespace(path=Path("run"), cameras_scene=lambda: scene, split=lambda *_, **__: (scene, 1, 1),
-                           config=RunConfig(scene=SceneConfig()))
+def run_of(scene, now=None, **config):
+    """As far as lights look into a run, whose scene may be another one now."""
+    return SimpleNamespace(path=Path("run"), cameras_scene=lambda: scene, split=lambda *_, **__: (now or scene, 1, 1),
+                           config=RunConfig(scene=SceneConfig(), **{"model": CONFIG, **config}))
+
+
+def renamed(scene, split, names):
+    """`scene` with images of other names in one of its splits, or with fewer."""
+    fewer = scene.splits[split].subset(range(len(names)))
+    images = dataclasses.replace(fewer.images, names=tuple(names))
+    return dataclasses.replace(scene, splits={**scene.splits, split: dataclasses.replace(fewer, images=images)})
 
 
 def test_a_training_photo_has_the_light_that_was_learned(scene, model):
@@ -102,10 +110,37 @@ def test_what_there_is_not_is_refused(scene, model):
         lights_of(model, run_of(scene), ["nowhere"])
     with pytest.raises(UserError, match=r"train/0003.png is no photo of run; did you mean 0003 or .*\? It has 6 "):
         lights_of(model, run_of(scene), ["train/0003.png"])
-    plain = make_model(scene, InstantNGPConfig(field=CONFIG.field, sampling=CONFIG.sampling))
+    plain = InstantNGPConfig(field=CONFIG.field, sampling=CONFIG.sampling)
     with pytest.raises(UserError, match=r"knows no light of a photo: .* codes of them \(--model.appearance\); leave"):
-        lights_of(plain, run_of(scene), ["0000"])
-    exposed = run_of(scene)
-    exposed.config = RunConfig(scene=SceneConfig(), training=TrainingConfig(exposure=ExposureConfig(learned=True)))
+        lights_of(model, run_of(scene, model=plain), ["0000"])
+    exposed = run_of(scene, model=plain, training=TrainingConfig(exposure=ExposureConfig(learned=True)))
     with pytest.raises(UserError, match=r"is an exposure of each photo; leave --appearance out"):
-        lights_of(plain, exposed, ["0000"])
+        lights_of(model, exposed, ["0000"])
+
+
+def test_photos_that_are_not_those_of_the_training_any_more_are_refused(scene, model):
+    """Codes are those of photos in their order: of other photos they would be those of others."""
+    train, test = scene.splits["train"].images.names, scene.splits["test"].images.names
+    fewer = renamed(scene, "train", train[1:])
+    with pytest.raises(UserError, match="the built-in scene has other training images than when run was begun, so"):
+        lights_of(model, run_of(scene, now=fewer), [train[2]])
+    gone = renamed(scene, "test", test[:1])
+    with pytest.raises(UserError, match=rf"test/{test[1]} is no photo of the built-in scene; did you mean {test[0]}\? "
+                                        "It has 1 in its split test; give the name of one"):
+        lights_of(model, run_of(scene, now=gone), [f"test/{test[1]}"])
+
+
+def test_a_test_photo_need_not_have_been_scored(scene):
+    """Of photos in splits of their own the training scores every 8th."""
+    few = renamed(scene, "test", ["scored"])
+    assert with_lights(run_of(few), ["test/scored", "test/other", "val/0003"]) == [
+        ("test", "scored"), ("test", "other"), ("val", "0003")]
+    with pytest.raises(UserError, match="train/other is no photo of run"):
+        with_lights(run_of(few), ["train/other"])
+
+
+def test_a_name_that_several_photos_have_is_none(scene):
+    twice = renamed(scene, "train", ["a", "b", "a"])
+    assert with_lights(run_of(twice), ["b"]) == [("train", "b")]
+    with pytest.raises(UserError, match=r"^a is the name of 2 photos of run, which differ in folder or ending alone"):
+        with_lights(run_of(twice), ["b", "a"])

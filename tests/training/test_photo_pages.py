@@ -82,6 +82,39 @@ def test_what_a_model_is_unsure_of_is_shown(small_scene):
     assert uncertainty_page([seen, seen]).shape == (152, 8 * 132 + 28, 3)
 
 
+def masked(split, covers):
+    """The views of a split, of each of which masks leave what `covers` [H, W] bool does not."""
+    allowed = np.concatenate([start + np.flatnonzero(~covers) for start in split.images.offset.tolist()])
+    return dataclasses.replace(split, images=dataclasses.replace(split.images, allowed=allowed.astype(np.int32)))
+
+
+def test_what_a_mask_covers_is_pale_and_never_left_out(robust, small_scene):
+    covers = np.zeros((16, 16), bool)
+    covers[:, :8] = True
+    split = masked(small_scene.splits["train"], covers)
+    robust.trimming.threshold.fill_(1e-9)
+    all_err(robust.trimming)
+    seen, bare = look_at(robust, split, 1, 100), look_at(robust, small_scene.splits["train"], 1, 100)
+    np.testing.assert_array_equal(seen.allowed, ~covers)
+    assert bare.left_out[covers].any() and not seen.left_out[covers].any() and seen.left_out[~covers].any()
+    np.testing.assert_array_equal(seen.left_out[~covers], bare.left_out[~covers])
+    page, plain = mask_page([seen]).astype(int), mask_page([bare]).astype(int)
+    np.testing.assert_allclose(page[20:, :120], 255 - (255 - (255 * seen.photo[:, :8]).repeat(15, 0).repeat(15, 1)) / 4,
+                               atol=1)
+    np.testing.assert_array_equal(page[20:, 120:], plain[20:, 120:])
+
+
+def test_errors_under_masks_say_nothing_of_a_photo(make_trainer, small_scene):
+    split, covers = small_scene.splits["train"], np.zeros((16, 16), bool)
+    covers[:, :8] = True
+    painted = [split.images.image(n).copy() for n in range(len(split))]
+    painted[3][:, :8] = 255 - painted[3][:, :8]
+    other, trainer = dataclasses.replace(split, images=Images.from_list(painted)), make_trainer()
+    assert photo_errors(trainer, split)[3] != photo_errors(trainer, other)[3]
+    np.testing.assert_array_equal(*(photo_errors(trainer, masked(each, covers)) for each in (split, other)))
+    assert (photo_errors(trainer, masked(split, np.ones((16, 16), bool))) == 0).all()
+
+
 def test_there_is_nothing_to_show_of_other_trainings(make_trainer):
     assert not has_pages(make_trainer())
 

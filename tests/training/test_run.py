@@ -234,6 +234,17 @@ def test_settings_of_the_first_version_are_read(run_folder):
         RunFolder.open(run_folder.path)
 
 
+def test_codes_of_early_runs_are_those_of_their_images_whatever_the_file_says(run_folder, small_scene, monkeypatch):
+    train = small_scene.splits["train"]
+    told = dataclasses.replace(train, ids={"appearance": np.full(len(train), 7)})
+    scene = dataclasses.replace(small_scene, splits={"train": told})
+    monkeypatch.setattr("taichi_nerf.training.folder.load_scene", lambda *_, **__: scene)
+    assert (run_folder.split("train")[0].splits["train"].ids["appearance"] == 7).all()
+    facts = {**run_folder.facts, "ids_by_image": True}
+    early = RunFolder(run_folder.path, run_folder.config, facts, run_folder.runtime)
+    assert early.split("train")[0].splits["train"].ids["appearance"].tolist() == list(range(len(train)))
+
+
 def test_settings_of_the_second_version_are_read(run_folder):
     path = run_folder.path / "config.json"
     content = json.loads(path.read_text())
