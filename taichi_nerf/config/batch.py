@@ -23,6 +23,10 @@ class BatchConfig:
     large is learned sooner from more pixels."""
     random_background: bool = True
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
+    opaque: bool | None = None
+    """Composite so, too, where images have no alpha: nothing that they show is transparent, however dark. None: with
+    models of what moves, as few images are of each time, in photos of a place, which has no bounds and hardly a pixel
+    of the background's colour."""
 
     def __post_init__(self):
         within(self, 16, MOST_SAMPLES, "samples", "marched", "max_rays")
@@ -40,6 +44,10 @@ class RayBatchConfig:
     large is learned sooner from more pixels."""
     random_background: bool = True
     """Composite over a random colour per pixel where images have alpha: no matter can hide in the background."""
+    opaque: bool | None = None
+    """Composite so, too, where images have no alpha: nothing that they show is transparent, however dark. None: with
+    models of what moves, as few images are of each time, in photos of a place, which has no bounds and hardly a pixel
+    of the background's colour."""
     crop_steps: int = 0
     """Steps in the beginning that see the central half of images with alpha alone, so that not all of a small object
     is given up for background; at most a quarter of the training, however short."""

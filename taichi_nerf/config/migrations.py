@@ -97,7 +97,7 @@ LATER: dict[str, object] = {
     "few_views": False, "appearance": None, "orbit_frames": 60, "scene": {"perturb": None, "block": None},
     "training": {"robust": False, "trim": {**dataclasses.asdict(TrimConfig()), "most": 1.0, "around": 0.0},
                  "refine": {"pull_final": 1.0, "carry_along": False}, "depth": {"until": 1.0},
-                 "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0))},
+                 "near_camera": dataclasses.asdict(NearCameraConfig(weight=0.0)), "batch": {"opaque": False}},
 }
 
 # of parts of a model, likewise, by a setting that these have: hash grids, and the sampling by an occupancy grid

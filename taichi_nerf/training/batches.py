@@ -5,6 +5,7 @@ P pixels of a step, R rays, `per_pixel` of each pixel.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -92,7 +93,7 @@ class PixelBatches:
     @property
     def random_background(self) -> bool:
         """Whether pixels are composited over a random colour each."""
-        return self.photos.has_alpha and self.config.random_background
+        return bool(self.config.random_background if self.photos.has_alpha else self.config.opaque)
 
     def rays_per_pixel(self, standing: Standing) -> int:
         """Rays of each pixel of the step."""
@@ -192,6 +193,8 @@ def batches_for(model: Model, source: PhotoRays, config: BatchConfig | RayBatchC
     room for one."""
     most = config.rays if isinstance(config, RayBatchConfig) else config.max_rays
     patch = max(1, min(patch, math.isqrt(most // model.rays_per_pixel)))
+    if config.opaque is None:
+        config = replace(config, opaque=model.moves and source.photos.of_place)
     if isinstance(config, RayBatchConfig):
         batches = RayBatches(source, config, model.rays_per_pixel, patch)
     else:

@@ -17,6 +17,8 @@ from ..types import Shot
 __all__ = ["GREY", "Photos", "photos_of"]
 
 GREY = {"white": 1.0, "black": 0.0}  # of the background of a scene
+LOOKED_AT = 4096  # pixels, evenly over all photos
+FEW = 0.05  # part of them that may have the colour of the background by chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Photos:
     """[N]: area of a pixel of each, as a weight of its error; None where all weigh the same."""
     has_alpha: bool
     """Whether any pixel is not opaque."""
+    of_place: bool
+    """Whether they show a place all over: no bounded object, and nothing cut out of the background's colour."""
     background: float
     """Grey value behind what is transparent."""
 
@@ -45,7 +49,14 @@ def photos_of(scene: Scene, split: Split | str = "train") -> Photos:
     weight = None if split.area_weight is None else torch.from_numpy(split.area_weight).to(device)
     return Photos(images=training_images(*(_tensor(array).to(device) for array in arrays), allowed=allowed),
                   shots=shots_of(split).map(partial(Tensor.to, device=device)), area_weight=weight,
-                  has_alpha=images.has_alpha, background=GREY[scene.background])
+                  has_alpha=images.has_alpha, of_place=not scene.bounded and _covered(images.pixels, scene.background),
+                  background=GREY[scene.background])
+
+
+def _covered(pixels: np.ndarray, background: str) -> bool:
+    """Whether of pixels [P, 4] hardly any has exactly the colour of the background."""
+    some = pixels[:: -(-len(pixels) // LOOKED_AT), :3]
+    return bool((some == 255 * GREY[background]).all(axis=1).mean() < FEW)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

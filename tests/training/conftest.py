@@ -18,7 +18,7 @@ from taichi_nerf.config import (
 )
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.disturb import with_split
-from taichi_nerf.data.scene import Points, Scene, Sightings
+from taichi_nerf.data.scene import Images, Points, Scene, Sightings
 from taichi_nerf.training.run import make_model
 from taichi_nerf.training.trainer import Trainer, trainer_for
 
@@ -37,6 +37,15 @@ def with_points(scene: Scene) -> Scene:
     opaque = [np.argwhere(split.images.image(n)[..., 3] == 255)[:20, ::-1] + 0.5 for n in range(len(split))]
     seen = [Sightings(point=np.arange(20), pixel=pixels) for pixels in opaque]
     return with_split(dataclasses.replace(scene, points=points), dataclasses.replace(split, sightings=seen))
+
+
+def without_alpha(scene: Scene) -> Scene:
+    """With what its training images have behind what is transparent."""
+    split = scene.splits["train"]
+    images = [split.images.image(n).copy() for n in range(len(split))]
+    for image in images:
+        image[..., 3] = 255
+    return with_split(scene, dataclasses.replace(split, images=Images.from_list(images)))
 
 
 @pytest.fixture(scope="module", autouse=True)

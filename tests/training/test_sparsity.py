@@ -2,19 +2,16 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
 from taichi_nerf.config import SparsityConfig
-from taichi_nerf.data.disturb import with_split
-from taichi_nerf.data.scene import Images
 from taichi_nerf.models.family import build_model
 from taichi_nerf.models.model import Box
 from taichi_nerf.training.sparsity import OPAQUE_WEIGHT, Sparsity, settled_sparsity
 from taichi_nerf.types import Seeds, Standing
 
-from .conftest import SMALL
+from .conftest import SMALL, without_alpha
 from .test_family import SMALL as FAMILY
 
 STANDING = Standing(step=5, progress=0.5, seeds=Seeds(rays=11, jitter=12, background=13))
@@ -34,11 +31,8 @@ def test_points_are_anywhere_in_the_box_and_others_in_each_step():
 
 
 def test_where_images_of_what_moves_have_no_alpha_it_counts_unless_a_weight_is_given(small_scene):
-    split = small_scene.splits["train"]
-    assert small_scene.bounded and split.images.has_alpha
-    solid = [np.concatenate([split.images.image(n)[..., :3], np.full_like(split.images.image(n)[..., 3:], 255)], axis=2)
-             for n in range(len(split))]
-    opaque = with_split(small_scene, dataclasses.replace(split, images=Images.from_list(solid)))
+    assert small_scene.bounded and small_scene.splits["train"].images.has_alpha
+    opaque = without_alpha(small_scene)
     everywhere = dataclasses.replace(opaque, bounded=False)
     weights = {moves: [settled_sparsity(SparsityConfig(), scene, moves).weight
                        for scene in (small_scene, opaque, everywhere)] for moves in (True, False)}
