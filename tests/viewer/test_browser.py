@@ -76,7 +76,7 @@ def port():
 @pytest.fixture
 def training(tmp_path, browser, port):
     """A training that can be looked at, in a process of its own: that, and its address. The browser is there before."""
-    process = subprocess.Popen([sys.executable, "-m", "taichi_nerf", "train", "--downscale", "8", "--seconds", "30",
+    process = subprocess.Popen([sys.executable, "-m", "taichi_nerf", "train", "--downscale", "8", "--seconds", "60",
                                 "--test-every", "0", "--view", "--port", str(port), "--output", str(tmp_path / "run"),
                                 *SMALL, "--orbit-frames", "0"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -227,6 +227,7 @@ def test_another_time_is_shown_and_kept_by_a_key_frame(viewing, browser, port, t
     time_of = page.locator("input[type=text]").first
     time_of.fill("0.65")
     time_of.press("Enter")
+    page.wait_for_timeout(1000)  # what is typed is sent a moment later
     page.get_by_text("Camera path", exact=True).click()
     page.get_by_role("button", name="Add the camera").click()
     page.get_by_role("button", name="Save").click()
