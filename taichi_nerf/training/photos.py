@@ -55,7 +55,7 @@ def photos_of(scene: Scene, split: Split | str = "train") -> Photos:
 
 def _covered(pixels: np.ndarray, background: str) -> bool:
     """Whether of pixels [P, 4] hardly any has exactly the colour of the background."""
-    some = pixels[:: -(-len(pixels) // LOOKED_AT), :3]
+    some = pixels[:: max(1, len(pixels) // LOOKED_AT), :3]
     return bool((some == 255 * GREY[background]).all(axis=1).mean() < FEW)
 
 
