@@ -87,9 +87,10 @@ class InstantNGPConfig(ModelConfig):
     """Error at which the loss turns from quadratic to linear."""
     appearance: int = 0
     """Numbers that tell the colour network of the appearance of each training image; 0: none."""
-    rays_per_pixel: RaysPerPixel = 1
+    rays_per_pixel: RaysPerPixel | None = None
     """Rays whose mean a pixel is, in training and in pictures: one through its centre, or a grid of them over its area,
-    for finer detail and smooth edges. Pictures take as many times longer."""
+    for finer detail and smooth edges. Pictures take as many times longer. None: 4 where images are of several scales
+    and samples have widths, else 1."""
 
     def __post_init__(self):
         above(self, 0, MANY, "huber")
@@ -105,7 +106,8 @@ class InstantNGPConfig(ModelConfig):
 
     def settled(self, pixels: float, scales: bool = False) -> "InstantNGPConfig":
         widths = self.widths or ("level" if scales or self.widening else "off")
-        return replace(self, field=self.field.settled(pixels), widths=widths)
+        rays_per_pixel = self.rays_per_pixel or (4 if scales and widths == "level" else 1)
+        return replace(self, field=self.field.settled(pixels), widths=widths, rays_per_pixel=rays_per_pixel)
 
 
 INSTANT_NGP = Recipe(model=InstantNGPConfig(), batch=BatchConfig(), optimiser=OptimiserConfig())

@@ -37,6 +37,11 @@ def _without_harmonics_and_decay(model: dict) -> dict:
     return _in_parts({**model, "field": {"harmonics": None, **model["field"]}}, "log2_entries", {"decay": 0.0})
 
 
+def _without_the_sharpest_photos(model: dict) -> dict:
+    """The sixth did not know how sharp its photos were, which the settings do not show."""
+    return model
+
+
 def _in_parts(values: dict, known_by: str, settings: dict) -> dict:
     """With these settings in each part within, of those that have the setting `known_by`, that does not say."""
     found = {key: _in_parts(value, known_by, settings) if isinstance(value, dict) else value
@@ -88,7 +93,8 @@ def _runs_without_harmonics(run: dict) -> dict:
 
 # the first makes the second version of the first version, and so on
 MODEL_STEPS: list[Callable[[dict], dict]] = [_models_of_other_systems, _several_rays_for_a_pixel, _codes_by_id,
-                                             _points_in_hash_grids, _without_harmonics_and_decay]
+                                             _points_in_hash_grids, _without_harmonics_and_decay,
+                                             _without_the_sharpest_photos]
 RUN_STEPS: list[Callable[[dict], dict]] = [_runs_of_other_systems, _runs_with_several_rays_for_a_pixel, _codes_by_id,
                                            _scenes_with_axes, _runs_without_widths_and_points, _runs_without_harmonics]
 

@@ -10,8 +10,9 @@ __all__ = ["preset_of"]
 
 WITHOUT = {"training.steps", "training.seconds", "orbit_frames", "few_views", "appearance", "scene.path"}
 OF_LIGHT = {"model.appearance", "training.exposure.learned"}  # what --appearance sets
-SETTLED = {"model.field.hash_grid.max_resolution", "model.widths", "model.boxes", "training.sparsity.weight",
-           "training.depth.weight", "training.depth.final", "training.depth.of"}  # by the scene
+SETTLED = {"model.field.hash_grid.max_resolution", "model.widths", "model.rays_per_pixel", "model.boxes",
+           "training.sparsity.weight", "training.depth.weight", "training.depth.final",
+           "training.depth.of"}  # by the scene
 PARTS = {  # of a training: whether the settings of each count
     "trim": lambda training: training.robust,
     "refine": lambda training: training.refine.active,

@@ -60,7 +60,7 @@ def planned(
     small = (max(1, full[0] // PROBE), max(1, full[1] // PROBE))
     for _ in range(2):  # kernels may compile at the first
         start = time.perf_counter()
-        render_view(model, paths.orbit(scene, 1, size=small), 0, background=background)
+        render_view(model, paths.orbit(scene, 1, size=small), 0, background=background, supersample=False)
     seconds = (time.perf_counter() - start) * full[0] * full[1] / (small[0] * small[1]) * frames
     return affordable(Orbit(full, frames), seconds, max(VIDEO_SECONDS, trained)), seconds
 

@@ -103,7 +103,7 @@ def nearest_depth(model, grid: Grid, shots: Shot = UNKNOWN) -> float | None:
         pane.size * GLANCE // pane.size.max(axis=1, keepdims=True), 1)))
     for n in np.unique(np.linspace(0, len(grid) - 1, GLANCES).astype(int)).tolist():
         for pane in small.panes:
-            view = render_view(model, pane, n, background=0.0, shot=shots[n : n + 1])
+            view = render_view(model, pane, n, background=0.0, shot=shots[n : n + 1], supersample=False)
             found.append(view.depth[(view.opacity > 0.5) & (view.depth > 0)])
     depth = np.concatenate(found)
     return float(np.percentile(depth, NEAREST)) if len(depth) else None

@@ -65,6 +65,7 @@ class WithBox(nn.Module):
         super().__init__()
         self.outside, self.inside = outside, inside
         self.sees_cones, self.rays_per_pixel = outside.sees_cones, outside.rays_per_pixel
+        self.sharpest = getattr(outside, "sharpest", torch.zeros(2))
         self.has_normals = getattr(outside, "has_normals", True)
         self.all_directions = getattr(outside, "all_directions", True)
         like = next(outside.parameters())

@@ -16,10 +16,13 @@ from ..ops.multisampling import multisample_cones
 from ..samplers.seeds import seed_of
 from ..types import Rays, Standing
 
-__all__ = ["DISC", "contracted", "grid_samples", "radius_of", "seen_points", "usual_view"]
+__all__ = ["DISC", "contracted", "grid_samples", "radius_of", "seen_points", "sharpest_view", "times_as_wide",
+           "usual_view"]
 
 PIXEL = 2 / 12**0.5  # radius of the disc whose variance is that of a pixel
 DISC = 0.5  # standard deviation along an axis of a disc with radius 1: the section of a cone
+SHARPEST = 0.1  # of the photos: a single one that is sharper yet does not count
+INSIDE = 0.5  # half the side of the base cube: who is nearer to the middle of space looks around
 TURNS = 16  # purpose of the random turns of a ray's first level; those of the samplers are below
 
 
@@ -38,6 +41,25 @@ def usual_view(cameras: Cameras) -> Tensor:
     """[2]: the radius of a pixel's cone at distance 1, and how far the middle of space is, of the median camera."""
     radius, distance = PIXEL / cameras.focal.mean(axis=1), np.linalg.norm(cameras.position, axis=1)
     return torch.tensor([np.median(radius), np.median(distance)])
+
+
+def sharpest_view(cameras: Cameras) -> Tensor:
+    """[2]: the radius of a pixel's cone at distance 1 in the sharpest photos, and from how far away the median camera
+    looks at the middle of space."""
+    radius, distance = PIXEL / cameras.focal.mean(axis=1), _distance(cameras)
+    return torch.tensor([np.quantile(radius, SHARPEST, method="lower"), np.median(distance)])
+
+
+def times_as_wide(cameras: Cameras, index: int, sharpest: Tensor) -> float:
+    """How many times as wide the middle of space is to a pixel of camera `index` as to one of the `sharpest_view` [2];
+    0 where that is not known."""
+    seen, usual = PIXEL / cameras.focal[index].mean() * _distance(cameras)[index], float(sharpest.prod())
+    return float(seen) / usual if usual > 0 else 0.0
+
+
+def _distance(cameras: Cameras) -> np.ndarray:
+    """[N]: from the middle of space, of those outside of the base cube."""
+    return np.linalg.norm(cameras.position, axis=1).clip(INSIDE)
 
 
 def seen_points(positions: Tensor, radius: Tensor, distance: Tensor) -> Samples:

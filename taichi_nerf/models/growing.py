@@ -38,5 +38,5 @@ def growing_views(model, cameras: Cameras, index: int, *, first: float = FIRST, 
     pixels, full = first, False
     while not full:
         size, full = next_size(pixels, width * height, width / height)
-        yield render_view(model, camera.resized((width, height) if full else size), 0, **settings)
+        yield render_view(model, camera.resized((width, height) if full else size), 0, supersample=full, **settings)
         pixels = GROWTH * size[0] * size[1]

@@ -127,6 +127,7 @@ class Marched(Model):
 
     def before_training(self, cameras: Cameras) -> None:
         """Leave out for good the cells that no camera sees, and find out what a pixel sees in the middle of the box."""
+        super().before_training(cameras)
         if self.sees_cones:
             self.usual_width.copy_(DISC * usual_view(cameras).prod())
         if self.config.sampling.mark_invisible:

@@ -68,7 +68,10 @@ class MipNeRF(IntervalModel):
             refuse_fisheye(scene, "mip-nerf")
 
     def before_training(self, cameras: Cameras) -> None:
-        if self.hashed and self.sees_cones:
+        if not self.hashed:  # the mean of the encoding over a cone is there already
+            return
+        super().before_training(cameras)
+        if self.sees_cones:
             self.view.copy_(usual_view(cameras) * torch.tensor([1.0, self.scale]))
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:

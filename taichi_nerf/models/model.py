@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -15,6 +16,7 @@ from ..config import system_of
 from ..data.scene import Cameras, Scene
 from ..fields.field import Field, Radiance
 from ..types import UNKNOWN, Batch, Rays, Shot, Standing
+from .cones import sharpest_view
 from .pixels import Pixels
 
 __all__ = ["Box", "Exchange", "Model", "ParameterGroup", "RayRenderer", "Space"]
@@ -117,6 +119,7 @@ class Model(nn.Module):
         super().__init__()
         self.config, self.box, self.counts = config, box, dict(counts or {})
         self.codes = nn.ModuleDict()  # by the names of the ids
+        self.register_buffer("sharpest", torch.zeros(2))  # `sharpest_view` of the photos; 0: not known
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -135,7 +138,7 @@ class Model(nn.Module):
     @property
     def rays_per_pixel(self) -> int:
         """Rays that a pixel is the mean of."""
-        return getattr(self.config, "rays_per_pixel", 1)
+        return getattr(self.config, "rays_per_pixel", None) or 1
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         """Pixels of rays in model space, each the mean of `rays.per_pixel` of them: as in training where it stands, or
@@ -223,6 +226,7 @@ class Model(nn.Module):
 
     def before_training(self, cameras: Cameras) -> None:
         """Learn what there is to learn of the training cameras, in model space."""
+        self.sharpest.copy_(sharpest_view(cameras))
 
     def know_points(self, points: Tensor) -> None:
         """Learn of points [P, 3] of the scene, in model space, that stand still: those of structure from motion."""

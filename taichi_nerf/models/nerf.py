@@ -95,6 +95,7 @@ class NeRF(IntervalModel):
                                 "format does not say: read it with --format llff or colmap, or give --model.range.near")
 
     def before_training(self, cameras: Cameras) -> None:
+        super().before_training(cameras)
         if self.config.ndc:
             near = self.box.near if self.config.range.near is None else self.config.range.near
             frame, frustum = shared_frustum(cameras, near)

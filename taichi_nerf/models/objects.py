@@ -88,6 +88,7 @@ class WithObjects(nn.Module):
         self.unmet = set(range(len(self.surfaces)))  # those that no ray has seen
         self.sees_cones, self.has_normals = model.sees_cones, getattr(model, "has_normals", True)
         self.rays_per_pixel = max(model.rays_per_pixel, AT_EDGES)
+        self.sharpest = getattr(model, "sharpest", torch.zeros(2))
 
     def render(self, rays: Rays, standing: Standing | None = None) -> Pixels:
         """Pixels of rays in model space, each the mean of `rays.per_pixel` of them; where all rays of a pixel see the

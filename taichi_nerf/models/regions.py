@@ -154,6 +154,7 @@ class Regions(Model):
         return stack
 
     def before_training(self, cameras: Cameras) -> None:
+        super().before_training(cameras)
         for part in self._here():
             part.before_training(cameras)
 

@@ -1,13 +1,14 @@
 """Whole pictures: the rays of one camera through a model, in pieces that fit the memory.
 
-What is rendered is anything that has `render(rays)`. It may say how many rays a pixel wants (`rays_per_pixel`) and
-whether they are cones (`sees_cones`), have `density(positions)`, for normals, and `one_launch()`, which renders rays in
-a single launch.
+What is rendered is anything that has `render(rays)`. It may say how many rays a pixel wants (`rays_per_pixel`),
+whether they are cones (`sees_cones`) and what the sharpest photos saw (`sharpest`), have `density(positions)`, for
+normals, and `one_launch()`, which renders rays in a single launch.
 
 H x W pixels of a view, P pixels of a piece, R rays of a piece, K visible samples of a piece.
 """
 
 import functools
+import math
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from ..ops.camera import ray_offsets, rays_from_pixels
 from ..ops.conical_frustum import cone_radii
 from ..ops.field_rendering import tile_order
 from ..types import UNKNOWN, Rays, Shot
+from .cones import times_as_wide
 from .model import RayRenderer
 from .panoramas import panorama_rays
 from .pixels import Pixels, mean_of
@@ -33,6 +35,7 @@ EMPTY = 1e-3  # opacity below which a pixel has neither depth nor normal
 NORMAL_STEPS = 2  # steps of the march to either side over which the density is compared
 TRANSPARENT = 0.01  # optical thickness of these steps that counts as nothing
 ROW_STRIDE = 0.6180339887  # of the picture's height: the golden ratio spreads the rows of each piece evenly
+MOST_BESIDE = 8  # rays of a pixel side by side
 PIECE = 2**19  # rays of a launch of the fast path
 # the same where a picture can be broken off, or somebody is told how far it is: some hundredths of a second
 BREAKABLE = {"cpu": 2**13, "cuda": PIECE}
@@ -87,6 +90,7 @@ def render_view(
     stopped: Callable[[], bool] | None = None,
     wanted: np.ndarray | None = None,
     on_piece: Callable[[int, int], None] | None = None,
+    supersample: bool = True,
 ) -> View:
     """Render what camera `index` of `cameras`, in model space, sees.
 
@@ -104,6 +108,9 @@ def render_view(
         stopped: is asked before each piece whether the picture is still wanted.
         wanted: [H, W] bool: the pixels that are rendered; the others are empty. None: all.
         on_piece: is told after each piece how many pixels are done, and how many there are.
+        supersample: whether a pixel that sees more than one of the sharpest photos, as the picture is smaller or from
+            farther away, is the mean of several rays: about as many side by side as those are beside each other in
+            it, 8 at the most. A photo made smaller is such a mean, too.
 
     Returns:
         The pictures as arrays, on the host. Not differentiable. `chunk` changes nothing but rounding.
@@ -120,7 +127,7 @@ def render_view(
         raise IndexError(f"index must be in [0, {len(cameras)}), got {index}")
     background = np.broadcast_to(np.asarray(background, np.float32), (3,))
     tried: dict[str, float] = {}
-    frame = _frame(model, cameras, index, shot, background)
+    frame = _frame(model, cameras, index, shot, background, supersample)
     launch = None if normals or renderer == "torch" else _one_launch(model, frame.shot)
     if renderer == "taichi" and launch is None:
         what = "normals" if normals else type(model).__name__
@@ -202,12 +209,17 @@ class _Frame:
 
 
 def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot,
-           background: Sequence[float] = (0.0, 0.0, 0.0)) -> _Frame:
+           background: Sequence[float] = (0.0, 0.0, 0.0), supersample: bool = False) -> _Frame:
     width, height = (int(length) for length in cameras.size[index])
     like = next(model.parameters())
+    panorama = int(cameras.lens[index]) == EQUIRECTANGULAR
+    per_pixel = getattr(model, "rays_per_pixel", 1)
+    if supersample and not panorama and hasattr(model, "sharpest"):
+        beside = math.isqrt(per_pixel) * round(times_as_wide(cameras, index, model.sharpest))
+        per_pixel = max(per_pixel, min(beside, MOST_BESIDE) ** 2)
     return _Frame(camera=_camera_tensors(cameras, index, like), width=width, height=height,
-                  per_pixel=getattr(model, "rays_per_pixel", 1), cones=getattr(model, "sees_cones", False),
-                  panorama=int(cameras.lens[index]) == EQUIRECTANGULAR,
+                  per_pixel=per_pixel, cones=getattr(model, "sees_cones", False),
+                  panorama=panorama,
                   shot=shot.map(lambda values: values.to(like.device)), background=like.new_tensor(background))
 
 

@@ -168,7 +168,7 @@ def points_seen(model: Model, scene: Scene) -> Tensor:
     row, column = np.indices((GLANCE_SIDE, GLANCE_SIDE)).reshape(2, -1) + 0.5
     pixel, points = torch.from_numpy(np.stack([column, row], axis=1)).float(), []
     for n in range(len(chosen)):
-        view = render_view(model, chosen, n, background=GREY[scene.background])
+        view = render_view(model, chosen, n, background=GREY[scene.background], supersample=False)
         tensors = [torch.from_numpy(getattr(chosen, name)[n : n + 1]).to(runtime.current().device)
                    for name in ("camera_to_world", "focal", "principal", "distortion", "lens")]
         of_camera = torch.zeros(len(pixel), dtype=torch.int32, device=tensors[0].device)
@@ -220,8 +220,8 @@ def _as_shown(model: Model, code: Tensor, scene: Scene, other: Block) -> Split:
     cameras = split.cameras.subset(np.argsort(away, kind="stable")[:MATCHED])
     size = np.maximum(1, (cameras.size * (MATCHED_SIDE / cameras.size.max(axis=1, keepdims=True))).round().astype(int))
     cameras, shot = cameras.resized(size), Shot(codes={"appearance": code[None]})
-    pictures = [render_view(model, scene.model_cameras(cameras), n, background=GREY[scene.background], shot=shot)
-                for n in range(len(cameras))]
+    pictures = [render_view(model, scene.model_cameras(cameras), n, background=GREY[scene.background], shot=shot,
+                            supersample=False) for n in range(len(cameras))]
     images = [np.concatenate([np.round(255 * view.colour), np.full((*view.opacity.shape, 1), 255.0)], axis=2).astype(
         np.uint8) for view in pictures]
     return Split(name="train", cameras=cameras, images=Images.from_list(images))

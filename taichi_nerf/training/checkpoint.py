@@ -28,7 +28,7 @@ from .files import BLOCKS_FILE, MODEL_FILE, STATE_FILE, parsed, replace
 from .migrations import todays_header, todays_state, todays_tensors
 from .trainer import Trainer, check_same_tensors
 
-FORMAT, VERSION = "taichi-nerf", 6
+FORMAT, VERSION = "taichi-nerf", 7
 
 
 def save(folder: Path, trainer: Trainer) -> None:

@@ -175,7 +175,8 @@ def _errors(model: Model, scene: Scene, cameras: Cameras, photo: np.ndarray, sho
 
 
 def _seen(model: Model, cameras: Cameras, n: int, grey: float, shot: Shot | None) -> np.ndarray:
-    return render_view(model, cameras, n, background=grey, shot=UNKNOWN if shot is None else shot).colour
+    return render_view(model, cameras, n, background=grey, shot=UNKNOWN if shot is None else shot,
+                       supersample=False).colour
 
 
 def _deviation(model: Model, scene: Scene, camera: Cameras, error: float, shot: Shot) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Checkpoints of earlier versions of the format, as of today's.
 
 Version 1 knew Instant-NGP alone, and less of its box; 2 one ray for each pixel; 3 a code for each image, counted with
-the box, state of optimisers by number, and one more level in the names of hash fields.
+the box, state of optimisers by number, and one more level in the names of hash fields; 6 not how sharp its photos were.
 """
 
 import re
@@ -15,6 +15,7 @@ from .optimisers import Optimisers
 __all__ = ["todays_header", "todays_state", "todays_tensors"]
 
 NESTED = re.compile(r"^((?:model\.|average\.)?(?:coarse|fine|field|proposals\.\d+))\.field\.")
+PLACE = re.compile(r"^(?:model\.)?(?:parts\.\d+\.)?")
 CODES = re.compile(r"^(model\.|average\.)?appearance$")
 NUMBERED = re.compile(r"^(table|network|correction)_optimiser\.(\d+)\.(\w+)$")
 KINDS = {"table": ("table",), "network": ("network", "code"), "correction": ("correction",)}
@@ -35,19 +36,28 @@ def todays_header(header: dict) -> dict:
 
 def todays_tensors(tensors: dict[str, Tensor], version: int) -> dict[str, Tensor]:
     """Of a model, or of a training besides its optimisers."""
-    if version > 3:
+    if version > 6:
         return tensors
+    if version > 3:
+        return {**_no_view_known(tensors), **tensors}
     found = {CODES.sub(r"\1codes.appearance.table", NESTED.sub(r"\1.", name)): value for name, value in tensors.items()}
     for part in ("", "model."):  # each was of an image
         if (table := found.get(f"{part}codes.appearance.table")) is not None:
             found[f"{part}codes.appearance.known"] = torch.ones(len(table), dtype=torch.bool)
-    return found
+    return {**_no_view_known(found), **found}
+
+
+def _no_view_known(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The `sharpest` of a model, and of its parts, that were never told."""
+    of_training = any(name.startswith("model.") for name in tensors)
+    places = {PLACE.match(name)[0] for name in tensors if not of_training or name.startswith("model.")}
+    return {f"{place}sharpest": torch.zeros(2) for place in places | {"model." if of_training else ""}}
 
 
 def todays_state(tensors: dict[str, Tensor], version: int, optimisers: Optimisers) -> dict[str, Tensor]:
     """Of a training, whose `optimisers` are those of today."""
     if version > 3:
-        return tensors
+        return todays_tensors(tensors, version)
     places = {kind: [f"{group.name}.{index}" for group in optimisers.groups.values() if group.kind in kinds
                      for index in range(len(group.parameters))] for kind, kinds in KINDS.items()}
 

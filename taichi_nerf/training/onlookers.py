@@ -28,7 +28,8 @@ def onlookers_of(model: nn.Module, scene: Scene, split: Split, on_view: Callable
     size = np.maximum(cameras.size * np.minimum(1, SIDE / cameras.size.max(axis=1, keepdims=True)), 1)
     cameras, depth = cameras.resized(size.astype(int)), []
     for n, time in enumerate(split.time.tolist()):
-        depth.append(depth_of(render_view(model, cameras, n, background=0.0, shot=Shot.single(time=time))))
+        depth.append(depth_of(render_view(model, cameras, n, background=0.0, shot=Shot.single(time=time),
+                                          supersample=False)))
         on_view(n + 1, len(split))
     carried, motion = _carried(model)
     return Onlookers(cameras=cameras, time=split.time, depth=depth, carried=carried,

@@ -72,7 +72,7 @@ class Door:
         with contextlib.nullcontext() if whole else self.model.cropped(*shown.crop):
             normals = shown.what == "normals"
             view = render_view(self.model, cameras, 0, background=shown.background, normals=normals,
-                               shot=Shot.single(time=look.time), stopped=stopped,
+                               shot=Shot.single(time=look.time), stopped=stopped, supersample=False,
                                renderer="torch" if normals else self._renderer)
         return Picture(image=_image(view, shown.what), distance=_distance(view, look) if shown.distances else None)
 

@@ -30,6 +30,8 @@ def settings(kind: str = "instant-ngp", encoding: str | None = None, **scene) ->
     run = dataclasses.asdict(RunConfig(scene=SceneConfig(downscale=2, **scene), model=found.model, training=training))
     if "widths" in run["model"]:
         run["model"]["widths"] = "off"  # as all were that did not know of them
+    if "rays_per_pixel" in run["model"]:
+        run["model"]["rays_per_pixel"] = 1  # which no scene chose
     for grid in hash_grids(run["model"]):
         grid["decay"], grid["decay_until"] = 0.0, None  # likewise
     if "sampling" in run["model"]:

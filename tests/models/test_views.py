@@ -10,13 +10,14 @@ import torch
 
 from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, SamplingConfig
 from taichi_nerf.data import Cameras
+from taichi_nerf.data.scene import EQUIRECTANGULAR
 from taichi_nerf.models import probe, views
 from taichi_nerf.models.growing import GROWTH, growing_views
 from taichi_nerf.models.instant_ngp import InstantNGP
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.camera import rays_from_pixels
-from taichi_nerf.types import Rays
+from taichi_nerf.types import Rays, Shot
 
 from .ball import Ball
 
@@ -146,14 +147,14 @@ def test_rendering_leaves_no_gradient_behind(backend):
         assert parameter.grad is None and parameter.requires_grad
 
 
-def small_model(backend, seed=0):
+def small_model(backend, seed=0, **settings):
     """Instant-NGP with a random table, neither empty nor opaque."""
     grid = HashGridConfig(levels=3, features=2, log2_entries=8, base_resolution=4, max_resolution=16)
     field = FieldConfig(
         hash_grid=grid, geometry_features=4, density_width=8, colour_width=8, direction_degree=2
     )
     sampling = SamplingConfig(grid_resolution=16, steps=64)
-    model = InstantNGP(InstantNGPConfig(field=field, sampling=sampling), Box(aabb_scale=2, near=0.1), seed)
+    model = InstantNGP(InstantNGPConfig(field=field, sampling=sampling, **settings), Box(aabb_scale=2, near=0.1), seed)
     with torch.no_grad():
         model.field.table.mul_(3e4)
     return model.to(backend.dtype).to(backend.device)
@@ -174,6 +175,46 @@ def test_a_pixel_of_several_rays_is_the_mean_of_a_finer_picture(backend, per_pix
         mean = finer.reshape(11, side, 13, side, *finer.shape[2:]).mean(axis=(1, 3))
         assert np.ptp(mean) > 0.1
         assert np.allclose(getattr(view, name), mean, atol=2e-2 if renderer == "torch" else 1e-4), name
+
+
+@pytest.mark.parametrize("renderer", ["torch", "taichi"])
+@pytest.mark.parametrize("widths", ["off", "level"])
+@pytest.mark.parametrize("side", [2, 3])
+def test_a_picture_smaller_than_the_photos_is_one_of_their_size_made_smaller(backend, widths, side, renderer):
+    model, size = small_model(backend, widths=widths), np.array([13, 11])
+    coarse, fine = (cameras_around(2, size=size * n, focal=12.0 * n) for n in (1, side))
+    before = render_view(model, coarse, 1, background=0.3, renderer=renderer)
+    model.before_training(fine)
+    given = {"background": 0.3, "renderer": renderer}
+    of_one_ray, view, expected = (render_view(model, coarse, 1, supersample=False, **given),
+                                  render_view(model, coarse, 1, chunk=50, **given),
+                                  render_view(model, fine, 1, **given))
+    assert np.array_equal(before.colour, of_one_ray.colour)
+    assert view.samples == expected.samples
+    for name in ("colour", "opacity"):
+        finer = getattr(expected, name)
+        mean = finer.reshape(11, side, 13, side, *finer.shape[2:]).mean(axis=(1, 3))
+        assert np.allclose(getattr(view, name), mean, atol=2e-2 if renderer == "torch" else 1e-4), name
+        of_several, of_one = (np.abs(getattr(found, name) - mean).mean() for found in (view, of_one_ray))
+        assert of_one > 2 * of_several, name
+
+
+def test_a_pixel_has_more_rays_the_more_it_sees_of_the_middle(backend):
+    model, photos = small_model(backend), cameras_around(3, size=(24, 18), distance=1.5, focal=30.0)
+    model.before_training(photos)
+
+    def side(**settings):
+        cameras = cameras_around(3, **{"size": (8, 6), "distance": 1.5, "focal": 30.0, **settings})
+        return math.isqrt(views._frame(model, cameras, 0, Shot(), supersample=True).per_pixel)
+
+    assert side() == side(focal=300.0) == side(distance=0.2) == 1  # who is inside does not see the more
+    assert side(focal=15.0) == side(distance=3.0) == 2
+    assert side(focal=15.0, distance=4.5) == 6
+    assert side(focal=0.3) == views.MOST_BESIDE
+    model.config = dataclasses.replace(model.config, rays_per_pixel=4)
+    assert (side(), side(focal=15.0), side(focal=3.0)) == (2, 4, views.MOST_BESIDE)
+    panorama = dataclasses.replace(photos, lens=np.full(3, EQUIRECTANGULAR))
+    assert views._frame(model, panorama.resized((8, 6)), 0, Shot(), supersample=True).per_pixel == 4
 
 
 def test_normals_of_several_rays_are_those_of_one_where_nothing_turns(backend):

@@ -102,6 +102,16 @@ def test_samples_have_widths_where_images_are_of_several_scales_unless_told_othe
         dataclasses.replace(config, widening=0.1, widths="off")
 
 
+def test_pixels_have_several_rays_where_samples_have_widths_as_images_are_of_several_scales():
+    config, scene = InstantNGPConfig(), facing()
+    several = with_scales(scene, 2)
+    assert settled(config, scene).rays_per_pixel == 1
+    assert settled(config, several).rays_per_pixel == 4
+    assert settled(dataclasses.replace(config, rays_per_pixel=1), several).rays_per_pixel == 1
+    assert settled(dataclasses.replace(config, widths="off"), several).rays_per_pixel == 1
+    assert settled(dataclasses.replace(config, widths="level"), scene).rays_per_pixel == 1
+
+
 def test_what_is_added_to_the_widths_is_halved_six_times_and_then_nothing(make):
     model = make(widening=0.64)
 

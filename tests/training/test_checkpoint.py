@@ -187,7 +187,7 @@ def test_files_of_the_first_version_are_read(saved, make_trainer):
     rewrite(folder / MODEL, header={"version": 1, "model": model, "box": box})
     rewrite(folder / STATE, header={"version": 1, "box": box})
     loaded, resumed = checkpoint.load(folder), make_trainer()
-    assert loaded.config == dataclasses.replace(SMALL, widths="off")
+    assert loaded.config == dataclasses.replace(SMALL, widths="off", rays_per_pixel=1)
     checkpoint.load_training(folder, resumed)
     assert_same(resumed, trainer)
 
@@ -200,7 +200,7 @@ def test_files_of_the_second_version_are_read(saved, make_trainer):
     rewrite(folder / MODEL, header={"version": 2, "model": model})
     rewrite(folder / STATE, header={"version": 2})
     resumed = make_trainer()
-    assert checkpoint.load(folder).config == SMALL
+    assert checkpoint.load(folder).config == dataclasses.replace(SMALL, rays_per_pixel=1)
     checkpoint.load_training(folder, resumed)
     assert_same(resumed, trainer)
 
@@ -218,6 +218,20 @@ def test_files_of_the_fourth_and_fifth_version_are_read(saved, make_trainer, ver
     resumed = make_trainer()
     assert checkpoint.load(folder).config == dataclasses.replace(SMALL, widths="off" if version == 4 else None)
     checkpoint.load_training(folder, resumed)
+    assert_same(resumed, trainer)
+
+
+def test_files_of_the_sixth_version_are_read(saved, make_trainer):
+    """They did not say how sharp the photos were, which is not known then."""
+    trainer, folder = saved
+    rewrite(folder / MODEL, header={"version": 6}, tensors=lambda tensors: tensors.pop("sharpest"))
+    rewrite(folder / STATE, header={"version": 6}, tensors=lambda tensors: tensors.pop("model.sharpest"))
+    assert trainer.model.sharpest.all()
+    assert not checkpoint.load(folder).sharpest.any()
+    resumed = make_trainer()
+    checkpoint.load_training(folder, resumed)
+    assert not resumed.model.sharpest.any()
+    resumed.model.sharpest.copy_(trainer.model.sharpest)
     assert_same(resumed, trainer)
 
 
