@@ -126,6 +126,9 @@ class Render(Common):
     """By how many stops the picture of --light is made brighter, below 0 darker; by default 0."""
     shadow: Annotated[float | None, arg(metavar="SHARE")] = None
     """The share of all light that comes from the lamp, by default 0.6: how dark its shadows are."""
+    supersample: bool = True
+    """Where a pixel sees more than one of the photos did, as the picture is smaller or from farther away, it is the
+    mean of as many rays, up to 64, so that nothing flickers; without, one ray a pixel is quicker."""
     renderer: Renderer = "auto"
     """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
     without normals; auto: what suits the backend."""
@@ -261,6 +264,7 @@ def render(command: Render) -> int:
     from .. import runtime
     from ..export.pictures import render_pictures
     from ..models.surfaces import MOST_LAYERS
+    from ..models.views import rays_of_pixel
     from ..training.blocks import load_any
     from ..training.evaluate import GREY
     from ..training.lights import lights_along, lights_of
@@ -298,6 +302,10 @@ def render(command: Render) -> int:
                                    on_step=lambda done, total: line.show(
                                        done / total, f"{done} of {total} steps, {line.left(done / total)}"))
             shots = replace(shots, codes={"appearance": lights_along(lights, len(cameras)).cpu()})
+        rays = max(rays_of_pixel(shown, pane, n) for pane in grid.panes for n in range(len(pane)))
+        if command.supersample and rays > getattr(shown, "rays_per_pixel", 1):
+            say(f"pixels see more than those of the photos did, and are the mean of up to {rays} rays each "
+                "(--no-supersample: quicker)")
         with Progress("rendering") as line:
             if command.light:
                 shown.light = _light(command, run, scene, left, places, shots[:1], panorama)
@@ -306,7 +314,7 @@ def render(command: Render) -> int:
             line.restart()
             render_pictures(shown, grid, GREY[scene.background], outputs, fps=command.fps, on_view=line.count,
                             on_part=line.part, renderer=command.renderer, team=team, shots=shots,
-                            foveated=command.foveated)
+                            foveated=command.foveated, supersample=command.supersample)
         if command.insert:
             _say_unmet(set.intersection(*team.collected(shown.unmet)), scene, model)
     if getattr(shown, "goes_on", False):

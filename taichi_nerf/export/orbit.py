@@ -40,11 +40,12 @@ def orbit_video(
     """Write a turn around `scene` as a video; of a model that knows the time, from the first to the last.
 
     `background` is the grey value behind what is transparent; `on_view` is told how many frames are done and how many
-    there are, and `on_part` the same within those that take long. The ranks of a `team` share them.
+    there are, and `on_part` the same within those that take long. The ranks of a `team` share them. However small the
+    frames are, a pixel has no more rays than one of a photo: whoever has just trained waits for it.
     """
     shots = Shot(time=torch.linspace(0, 1, orbit.frames)) if getattr(model, "moves", False) else UNKNOWN
     render_pictures(model, paths.orbit(scene, orbit.frames, size=orbit.size), background, {"colour": file},
-                    fps=orbit.frames_a_second, on_view=on_view, on_part=on_part, shots=shots, team=team)
+                    fps=orbit.frames_a_second, on_view=on_view, on_part=on_part, shots=shots, team=team, supersample=False)
 
 
 def planned(

@@ -40,7 +40,7 @@ def render_pictures(
     model, cameras: Cameras | Grid, background: float, outputs: dict[str, Path], *, fps: float = 30.0,
     on_view: Callable[[int, int], None] | None = None,
     on_part: Callable[[float, int], None] | None = None, renderer: Renderer = "auto", shots: Shot = UNKNOWN,
-    team: Team | None = None, foveated: bool = False,
+    team: Team | None = None, foveated: bool = False, supersample: bool = True,
 ) -> None:
     """Render what all `cameras`, in model space, see, and say what rendered it.
 
@@ -48,7 +48,7 @@ def render_pictures(
     PNG files in a folder that exists; what shows all around says so in the file, and is JPEG where it is a picture in
     colour. `on_view` is told how many views are done and how many there are; `on_part` the same within views that take
     long, and the first, of which nobody knows, but for those that are foveated.
-    `renderer` as of `render_view`; `shots` are what the N views are of besides their cameras, R = N.
+    `renderer` and `supersample` as of `render_view`; `shots` are what the N views are of besides their cameras, R = N.
     The ranks of a `team` share the views; rank 0 writes all of them, one of each rank at a time. Pictures that are
     `foveated` are sharp in their middle.
     """
@@ -66,7 +66,7 @@ def render_pictures(
             n, view, start = first + rank, None, time.perf_counter()
             if n < len(grid):
                 given = {"background": background, "normals": "normals" in outputs, "renderer": renderer,
-                         "shot": shots[n : n + 1]}
+                         "shot": shots[n : n + 1], "supersample": supersample}
                 if foveated:
                     parts, shares = zip(*(foveated_view(model, pane, n, **given) for pane in grid.panes))
                     share += sum(shares) / len(shares) / len(grid)

@@ -25,11 +25,12 @@ ZONES = ((math.radians(20), 1), (math.radians(35), 2), (math.pi, 4))
 
 
 def foveated_view(model: nn.Module, cameras: Cameras, index: int, *, gaze: tuple[float, float] | None = None,
-                  **given: Any) -> tuple[View, float]:
+                  supersample: bool = True, **given: Any) -> tuple[View, float]:
     """What camera `index` sees, and for which part of the pixels rays were rendered.
 
     Args:
         gaze: where the eye looks, in pixels; by default the middle of the picture.
+        supersample: as of `render_view`, of what has every pixel.
         given: as of `render_view`.
 
     Raises:
@@ -39,7 +40,7 @@ def foveated_view(model: nn.Module, cameras: Cameras, index: int, *, gaze: tuple
     views, rays = {}, 0
     for step in np.unique(rate).tolist():
         wanted = rate == 1 if step == 1 else _blocks(rate == step, step)
-        views[step] = render_view(model, _coarser(cameras, step), index, wanted=wanted, supersample=step == 1, **given)
+        views[step] = render_view(model, _coarser(cameras, step), index, wanted=wanted, supersample=supersample and step == 1, **given)
         rays += int(wanted.sum())
     return _composed(views, rate), rays / rate.size
 

@@ -149,6 +149,15 @@ def render_view(
     return replace(_view(image, background, normals, samples), renderer=renderer, seconds=seconds)
 
 
+def rays_of_pixel(model: nn.Module, cameras: Cameras, index: int) -> int:
+    """Those whose mean a pixel of camera `index` of `cameras`, in model space, is where the picture may supersample."""
+    of_photo = getattr(model, "rays_per_pixel", 1)
+    if int(cameras.lens[index]) == EQUIRECTANGULAR or not hasattr(model, "sharpest"):
+        return of_photo
+    beside = math.isqrt(of_photo) * round(times_as_wide(cameras, index, model.sharpest))
+    return max(of_photo, min(beside, MOST_BESIDE) ** 2)
+
+
 def told_of(on_part: Callable[[float, int], None] | None, done: float, total: int,
             share: float = 1.0) -> Callable[[int, int], None] | None:
     """`on_piece` of a picture that follows `done` of `total` views, and is a `share` of one, or stands for several that
@@ -212,14 +221,10 @@ def _frame(model: nn.Module, cameras: Cameras, index: int, shot: Shot,
            background: Sequence[float] = (0.0, 0.0, 0.0), supersample: bool = False) -> _Frame:
     width, height = (int(length) for length in cameras.size[index])
     like = next(model.parameters())
-    panorama = int(cameras.lens[index]) == EQUIRECTANGULAR
-    per_pixel = getattr(model, "rays_per_pixel", 1)
-    if supersample and not panorama and hasattr(model, "sharpest"):
-        beside = math.isqrt(per_pixel) * round(times_as_wide(cameras, index, model.sharpest))
-        per_pixel = max(per_pixel, min(beside, MOST_BESIDE) ** 2)
+    per_pixel = rays_of_pixel(model, cameras, index) if supersample else getattr(model, "rays_per_pixel", 1)
     return _Frame(camera=_camera_tensors(cameras, index, like), width=width, height=height,
                   per_pixel=per_pixel, cones=getattr(model, "sees_cones", False),
-                  panorama=panorama,
+                  panorama=int(cameras.lens[index]) == EQUIRECTANGULAR,
                   shot=shot.map(lambda values: values.to(like.device)), background=like.new_tensor(background))
 
 
