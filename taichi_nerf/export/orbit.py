@@ -45,7 +45,8 @@ def orbit_video(
     """
     shots = Shot(time=torch.linspace(0, 1, orbit.frames)) if getattr(model, "moves", False) else UNKNOWN
     render_pictures(model, paths.orbit(scene, orbit.frames, size=orbit.size), background, {"colour": file},
-                    fps=orbit.frames_a_second, on_view=on_view, on_part=on_part, shots=shots, team=team, supersample=False)
+                    fps=orbit.frames_a_second, on_view=on_view, on_part=on_part, shots=shots, team=team,
+                    supersample=False)
 
 
 def planned(

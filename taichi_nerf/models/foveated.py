@@ -40,7 +40,8 @@ def foveated_view(model: nn.Module, cameras: Cameras, index: int, *, gaze: tuple
     views, rays = {}, 0
     for step in np.unique(rate).tolist():
         wanted = rate == 1 if step == 1 else _blocks(rate == step, step)
-        views[step] = render_view(model, _coarser(cameras, step), index, wanted=wanted, supersample=supersample and step == 1, **given)
+        views[step] = render_view(model, _coarser(cameras, step), index, wanted=wanted,
+                                  supersample=supersample and step == 1, **given)
         rays += int(wanted.sum())
     return _composed(views, rate), rays / rate.size
 
