@@ -52,7 +52,7 @@ def load(path: Path) -> tuple[TaichiField, int]:
         settings, layout, bits=arrays["grid.bits"], table=arrays["field.table"],
         density_weights=density, colour_weights=colour,
     )  # fmt: skip
-    return loaded, math.isqrt(header["model"].get("rays_per_pixel", 1))
+    return loaded, math.isqrt(header["model"].get("rays_per_pixel") or 1)
 
 
 def layers(arrays: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:

@@ -128,7 +128,8 @@ class Render(Common):
     """The share of all light that comes from the lamp, by default 0.6: how dark its shadows are."""
     supersample: bool = True
     """Where a pixel sees more than one of the photos did, as the picture is smaller or from farther away, it is the
-    mean of as many rays, up to 64, so that nothing flickers; without, one ray a pixel is quicker."""
+    mean of as many rays, up to 64, so that nothing flickers; without, it has those of a photo's pixel alone, which is
+    quicker."""
     renderer: Renderer = "auto"
     """torch: stage by stage, with PyTorch's networks; taichi: one kernel from rays to pixels, in single precision and
     without normals; auto: what suits the backend."""

@@ -55,6 +55,7 @@ class Blocks(nn.Module):
         self.config, self.box, self.moves = first.config, first.box, first.moves
         self.has_normals, self.sees_cones = False, first.sees_cones  # a mean of pictures has no samples
         self.rays_per_pixel = first.rays_per_pixel
+        self.sharpest = torch.zeros(2)  # `cones.sharpest_view` of the photos of the whole; 0: not known
         self.ends_rays = first.ends_rays
         self.nearest_alone = False
         """Show what the nearest block shows, with no mean of several."""

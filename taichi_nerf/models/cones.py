@@ -45,9 +45,11 @@ def usual_view(cameras: Cameras) -> Tensor:
 
 def sharpest_view(cameras: Cameras) -> Tensor:
     """[2]: the radius of a pixel's cone at distance 1 in the sharpest photos, and from how far away the median camera
-    looks at the middle of space."""
+    looks at the middle of space; farther where long lenses are those of whoever stands far away, so that no photo sees
+    so little of the middle."""
     radius, distance = PIXEL / cameras.focal.mean(axis=1), _distance(cameras)
-    return torch.tensor([np.quantile(radius, SHARPEST, method="lower"), np.median(distance)])
+    sharpest, least = (np.quantile(values, SHARPEST, method="lower") for values in (radius, radius * distance))
+    return torch.tensor([sharpest, max(np.median(distance), least / sharpest)])
 
 
 def times_as_wide(cameras: Cameras, index: int, sharpest: Tensor) -> float:
@@ -59,7 +61,7 @@ def times_as_wide(cameras: Cameras, index: int, sharpest: Tensor) -> float:
 
 def _distance(cameras: Cameras) -> np.ndarray:
     """[N]: from the middle of space, of those outside of the base cube."""
-    return np.linalg.norm(cameras.position, axis=1).clip(INSIDE)
+    return np.linalg.norm(cameras.position.astype(float), axis=1).clip(INSIDE)
 
 
 def seen_points(positions: Tensor, radius: Tensor, distance: Tensor) -> Samples:

@@ -25,12 +25,14 @@ def next_size(pixels: float, most: float, aspect: float) -> tuple[tuple[int, int
     return size_of(most if full else pixels, aspect), full
 
 
-def growing_views(model, cameras: Cameras, index: int, *, first: float = FIRST, **settings) -> Iterator[View]:
+def growing_views(model, cameras: Cameras, index: int, *, first: float = FIRST, supersample: bool = True,
+                  **settings) -> Iterator[View]:
     """What camera `index` of `cameras` sees, in pictures of which each has GROWTH times the pixels of the one before,
     up to all of its own. Who wants no more does not ask for the next one, or breaks it off by `stopped`.
 
     Args:
         first: pixels of the first one.
+        supersample: as of `render_view`, of the last one alone: those before it are to be there soon.
         settings: of `render_view`, whose errors it raises.
     """
     camera = cameras.subset([index])
@@ -38,5 +40,6 @@ def growing_views(model, cameras: Cameras, index: int, *, first: float = FIRST, 
     pixels, full = first, False
     while not full:
         size, full = next_size(pixels, width * height, width / height)
-        yield render_view(model, camera.resized((width, height) if full else size), 0, supersample=full, **settings)
+        yield render_view(model, camera.resized((width, height) if full else size), 0,
+                          supersample=supersample and full, **settings)
         pixels = GROWTH * size[0] * size[1]

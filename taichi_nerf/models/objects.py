@@ -94,7 +94,10 @@ class WithObjects(nn.Module):
         """Pixels of rays in model space, each the mean of `rays.per_pixel` of them; where all rays of a pixel see the
         same surface, or none, the field is looked at along their middle alone. The samples are those of the field;
         `surfaces` [P] of the extras is how much of a pixel surfaces are, `normals` [P, 3] the sum of theirs by that,
-        `tint` [P, 3] as of `Pixels.over`."""
+        `tint` [P, 3] as of `Pixels.over`. Of a pixel that sees several of the photos, the field is looked at as in each
+        of these."""
+        if self.model.rays_per_pixel == 1 and rays.per_pixel > AT_EDGES and rays.per_pixel % AT_EDGES == 0:
+            return self.render(_in_squares(rays), standing).averaged(rays.per_pixel // AT_EDGES)
         t, looks = self._layers(rays)  # [R, L], [R, L, 10]
         apart, together = self._sorted(t.unflatten(0, (-1, rays.per_pixel)))  # pixels
         of_apart = (apart[:, None] * rays.per_pixel + torch.arange(rays.per_pixel, device=t.device)).reshape(-1)
@@ -236,6 +239,15 @@ def alone(rays: Rays, index: Tensor) -> Rays:
     """Some of the rays, each a pixel of its own with its part of the area."""
     picked = rays[index]
     return picked if rays.radius is None else replace(picked, radius=picked.radius / rays.per_pixel**0.5)
+
+
+def _in_squares(rays: Rays) -> Rays:
+    """The same, where those of a pixel are a grid: each square of AT_EDGES of them next to each other is a pixel, and
+    the squares of a pixel follow one another."""
+    side, edge = math.isqrt(rays.per_pixel), math.isqrt(AT_EDGES)
+    order = torch.arange(len(rays), device=rays.origins.device).view(-1, side // edge, edge, side // edge, edge)
+    found = replace(rays[order.transpose(2, 3).reshape(-1)], per_pixel=AT_EDGES)
+    return found if rays.radius is None else replace(found, radius=found.radius * (edge / side))
 
 
 def _middles(rays: Rays, pixels: Tensor) -> Rays:

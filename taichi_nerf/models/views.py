@@ -44,7 +44,7 @@ Renderer = Literal["auto", "torch", "taichi"]
 
 
 PROBE_FROM = 0.5  # seconds of a frame from which on the faster renderer is looked for
-PROBED = 4096  # rays that are rendered by each to find it out, at least two rows
+PROBED = 4096  # rays that are rendered by each to find it out, of at least two rows
 LONG = 5.0  # seconds of a view, from which on it is said how far the next one is
 FRAMES = 32  # for which the answer is taken to hold
 PATIENCE = 10.0  # seconds of quicker frames, after which it is looked for all the same: the other has to be compiled
@@ -154,8 +154,8 @@ def rays_of_pixel(model: nn.Module, cameras: Cameras, index: int) -> int:
     of_photo = getattr(model, "rays_per_pixel", 1)
     if int(cameras.lens[index]) == EQUIRECTANGULAR or not hasattr(model, "sharpest"):
         return of_photo
-    beside = math.isqrt(of_photo) * round(times_as_wide(cameras, index, model.sharpest))
-    return max(of_photo, min(beside, MOST_BESIDE) ** 2)
+    times = min(times_as_wide(cameras, index, model.sharpest), MOST_BESIDE)
+    return max(of_photo, min(math.isqrt(of_photo) * round(times), MOST_BESIDE) ** 2)
 
 
 def told_of(on_part: Callable[[float, int], None] | None, done: float, total: int,
@@ -242,7 +242,8 @@ def _faster_renderer(model: nn.Module, frame: _Frame, launch: RayRenderer,
         _faster[model] = (running, known[1], known[2] - 1)
         return known[1], {}
     rows = _spread_rows(frame.width, frame.height)
-    tiles = rows[: max(PROBED // frame.per_pixel, 2 * frame.width)]
+    tiles = _spread_over(rows[: max(PROBED // frame.per_pixel, 2 * frame.width)],
+                         max(PROBED, 2 * frame.width) // frame.per_pixel)
     patient = _spent.get(model, 0.0) < PATIENCE
     if len(tiles) * 8 > count and patient:
         return first, {}
@@ -387,6 +388,11 @@ def _spread_rows(width: int, height: int) -> Tensor:
     """
     rows = np.argsort(np.arange(height) * ROW_STRIDE % 1)
     return torch.from_numpy((rows[:, None] * width + np.arange(width)).reshape(-1))
+
+
+def _spread_over(pixels: Tensor, most: int) -> Tensor:
+    """About `most` of the pixels, spread over them, or all if they are not so many."""
+    return pixels[:: max(1, len(pixels) // max(most, 1))]
 
 
 def _view(image: np.ndarray, background: np.ndarray, normals: bool, samples: int) -> View:

@@ -27,6 +27,7 @@ from ..data.locks import holding
 from ..data.scene import Images, Scene, Split
 from ..errors import UserError
 from ..models.blocks import Blocks, Part
+from ..models.cones import sharpest_view
 from ..models.model import Model
 from ..models.views import render_view
 from ..ops.camera import rays_from_pixels
@@ -129,7 +130,10 @@ def as_one(whole: Scene, blocks: Sequence[BlockOnDisk], models: Sequence[Model],
             scale=place.scale / whole.scale,
             code=torch.tensor(each.code, device=device) if each.code else None,
             seen=torch.tensor(each.seen, device=device) if each.seen else None))
-    return Blocks(parts)
+    found = Blocks(parts)
+    if all(model.sharpest.all() for model in models):
+        found.sharpest = sharpest_view(whole.model_cameras("train"))
+    return found
 
 
 def load_any(path: Path) -> tuple[Model | Blocks, dict]:

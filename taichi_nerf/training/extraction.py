@@ -93,7 +93,9 @@ def extract(model: Model, scene: Scene, config: ExtractionConfig, stage: Stage) 
     density, coefficients = leaves_of_model(model, frame, middles, depth, config.samples, stage("colour of leaves"),
                                             degree=degree, cameras=spread_cameras(positions))
     settings = PlenOctreeConfig(degree=degree + 1, centre=centre, radius=(reach,) * 3, unbounded=unbounded)
-    return _octree_of(settings, model.box, middles, depth, density, coefficients)
+    octree = _octree_of(settings, model.box, middles, depth, density, coefficients)
+    octree.before_training(cameras)
+    return octree
 
 
 @torch.no_grad()
@@ -106,8 +108,10 @@ def without_unseen(octree: PlenOctree, scene: Scene, threshold: float, stage: St
     seen = seen_cells(tree, field.frame, density, rays_of_photos(source, stage("what the images see of the leaves")),
                       threshold, near=octree.box.near)
     corner, side = cell_cubes(tree)
-    return _octree_of(octree.config, octree.box, corner[seen] + side[seen][:, None] / 2, tree.depth, density[seen],
+    left = _octree_of(octree.config, octree.box, corner[seen] + side[seen][:, None] / 2, tree.depth, density[seen],
                       field.coefficients.detach()[seen])
+    left.sharpest.copy_(octree.sharpest)
+    return left
 
 
 def _octree_of(settings: PlenOctreeConfig, box: Box, middles: Tensor, depth: int, density: Tensor,

@@ -10,6 +10,7 @@ from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.data.mesh_files import Mesh
 from taichi_nerf.data.point_discs import discs_of
 from taichi_nerf.errors import UserError
+from taichi_nerf.models.cones import sharpest_view
 from taichi_nerf.models.lights import Lamp
 from taichi_nerf.models.objects import WithObjects, placed, surface_of
 from taichi_nerf.models.views import render_view
@@ -110,6 +111,25 @@ def test_what_lies_behind_or_inside_is_hidden(on_cpu):
     for centre, radius in ((-0.45 * towards, 0.1), (0.0 * towards, 0.25)):
         put = WithObjects(model, [surface_of(sphere(centre, radius), like())])
         assert np.abs(render_view(put, cameras, 0, background=1.0).colour - alone).max() < 2e-3
+
+
+def test_a_small_picture_with_an_object_sees_as_much_of_the_field_as_without(on_cpu):
+    """Each pixel of the photos that a pixel sees has its ray in the field, and four at the outline of the object."""
+    model, cameras = EndedBall(torch.float32, "cpu"), cameras_around(size=(12, 9), focal=15.0)
+    photos = cameras.resized((36, 27))
+    model.sharpest = sharpest_view(photos)
+    centre = 0.4 * cameras.camera_to_world[0, :, 0]
+    put = WithObjects(model, [surface_of(sphere(centre, 0.12), like())])
+    alone, of_one, view, large = (render_view(of, seen, 0, background=1.0, supersample=several, normals=True)
+                                  for of, seen, several in ((model, cameras, True), (model, cameras, False),
+                                                            (put, cameras, True), (put, photos, True)))
+    expected = large.colour.reshape(9, 3, 12, 3, 3).mean(axis=(1, 3))
+    assert np.abs(view.colour - expected).max() < 1e-4
+    origin, direction = true_rays(cameras, 0)
+    beside = ~np.isfinite(hit(origin - centre, direction, 0.2))
+    assert beside.sum() > 50 and np.abs(view.colour - alone.colour)[beside].max() < 1e-4
+    assert np.abs(of_one.colour - alone.colour)[beside].max() > 0.05, "the outline of the ball"
+    assert np.abs(view.normals - alone.normals)[beside].max() < 1e-2
 
 
 def test_points_of_a_ball_are_met_where_the_ball_is(on_cpu):

@@ -11,6 +11,7 @@ from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, Sa
 from taichi_nerf.data.builtin import hemisphere_cameras
 from taichi_nerf.export.pictures import render_pictures
 from taichi_nerf.models import views
+from taichi_nerf.models.cones import sharpest_view
 from taichi_nerf.models.instant_ngp import InstantNGP
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.renderers import renderer_words
@@ -77,6 +78,14 @@ def test_the_faster_one_renders_the_frame_and_those_that_follow(paced, model):
     assert shown(model, 1).renderer == "taichi" and rays["torch"] == tried, "what was found holds for the next frames"
     alone = render_view(model, CAMERAS, 0, background=1.0, renderer="taichi")
     assert np.array_equal(alone.colour, first.colour), "a picture is of one renderer alone"
+
+
+def test_pixels_of_many_rays_are_not_all_tried_at_once(paced, model):
+    """Which would take 64 times the memory of two rows."""
+    model.sharpest.copy_(sharpest_view(CAMERAS.resized([8 * SIDE] * 2)))
+    rays = paced(torch=0.05, taichi=0.01)
+    assert shown(model).renderer == "taichi"
+    assert 0 < rays["torch"] * 64 <= 2 * 512 + 16 * 64, "those of the pixels that are tried, and those before them"
 
 
 def test_where_the_usual_one_is_faster_it_stays(paced, model):

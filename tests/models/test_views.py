@@ -12,6 +12,7 @@ from taichi_nerf.config import FieldConfig, HashGridConfig, InstantNGPConfig, Sa
 from taichi_nerf.data import Cameras
 from taichi_nerf.data.scene import EQUIRECTANGULAR
 from taichi_nerf.models import probe, views
+from taichi_nerf.models.cones import sharpest_view, times_as_wide
 from taichi_nerf.models.growing import GROWTH, growing_views
 from taichi_nerf.models.instant_ngp import InstantNGP
 from taichi_nerf.models.model import Box
@@ -210,11 +211,22 @@ def test_a_pixel_has_more_rays_the_more_it_sees_of_the_middle(backend):
     assert side() == side(focal=300.0) == side(distance=0.2) == 1  # who is inside does not see the more
     assert side(focal=15.0) == side(distance=3.0) == 2
     assert side(focal=15.0, distance=4.5) == 6
-    assert side(focal=0.3) == views.MOST_BESIDE
+    assert side(focal=0.3) == side(distance=1e30) == views.MOST_BESIDE
     model.config = dataclasses.replace(model.config, rays_per_pixel=4)
     assert (side(), side(focal=15.0), side(focal=3.0)) == (2, 4, views.MOST_BESIDE)
     panorama = dataclasses.replace(photos, lens=np.full(3, EQUIRECTANGULAR))
     assert views._frame(model, panorama.resized((8, 6)), 0, Shot(), supersample=True).per_pixel == 4
+
+
+def test_long_lenses_from_far_away_see_as_much_as_the_photos_from_near():
+    """A pixel of each photo sees as much of the middle: none is to have several rays, which take longer."""
+    near, far = cameras_around(3, distance=1.0, focal=30.0), cameras_around(3, distance=4.0, focal=120.0)
+    photos = Cameras.joined([near, far])
+    sharpest = sharpest_view(photos)
+    assert [times_as_wide(photos, n, sharpest) for n in range(6)] == pytest.approx([1] * 6)
+    close = Cameras.joined([near, cameras_around(3, distance=1.0, focal=90.0)])  # who stands near sees details by one
+    found = [times_as_wide(close, n, sharpest_view(close)) for n in range(6)]
+    assert found == pytest.approx([3] * 3 + [1] * 3)
 
 
 def test_normals_of_several_rays_are_those_of_one_where_nothing_turns(backend):
@@ -322,6 +334,18 @@ def test_a_picture_grows_up_to_all_of_its_pixels(backend):
     assert len(found) == 4 and all(GROWTH * a == pytest.approx(b, rel=0.25) for a, b in pairwise(pixels[:-1]))
     assert np.array_equal(found[-1].colour, render_view(model, cameras, 1, background=1.0).colour)
     assert len(list(growing_views(model, cameras, 1, first=1e9, background=1.0))) == 1
+
+
+@pytest.mark.parametrize("supersample", [True, False])
+def test_the_last_of_growing_pictures_alone_supersamples_where_it_may(backend, supersample):
+    model, cameras = Ball(backend.dtype, backend.device), cameras_around(2, size=(20, 15))
+    model.sharpest = sharpest_view(cameras.resized((60, 45)))
+    first, *_, last = growing_views(model, cameras, 1, first=30, background=1.0, supersample=supersample)
+    whole, other = (render_view(model, cameras, 1, background=1.0, supersample=each).colour
+                    for each in (supersample, not supersample))
+    assert np.array_equal(last.colour, whole) and not np.array_equal(last.colour, other)
+    small = cameras.resized(first.depth.shape[::-1])
+    assert np.array_equal(first.colour, render_view(model, small, 1, background=1.0, supersample=False).colour)
 
 
 def test_a_growing_picture_is_broken_off_in_the_middle_of_it(backend):

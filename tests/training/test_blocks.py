@@ -22,7 +22,7 @@ from taichi_nerf.config import RunConfig, SceneConfig, TrainingConfig
 from taichi_nerf.data.blocks import Block, blocks_of, within_block
 from taichi_nerf.data.builtin import builtin_scene
 from taichi_nerf.errors import UserError
-from taichi_nerf.models.views import render_view
+from taichi_nerf.models.views import rays_of_pixel, render_view
 from taichi_nerf.training import blocks as cut
 from taichi_nerf.training import extraction
 from taichi_nerf.training.files import MODEL_FILE, STATE_FILE
@@ -247,6 +247,17 @@ def test_a_model_in_a_space_of_its_own_shows_what_it_shows(scene):
         expected = render_view(model, place.model_cameras(split), 1, background=1.0)
         np.testing.assert_allclose(found.colour, expected.colour, atol=2e-4)
         np.testing.assert_allclose(found.depth, expected.depth / 1.7, atol=2e-4)
+
+
+def test_pixels_of_a_whole_have_as_many_rays_as_photos_have_pixels_there(scene):
+    (block,) = blocks_of(scene, 1)
+    place, cameras = dataclasses.replace(scene, scale=1.7 * scene.scale), scene.model_cameras("train")
+    model = model_of(place)
+    whole = cut.as_one(scene, [cut.BlockOnDisk(block=block)], [model], [place])
+    assert rays_of_pixel(whole, cameras.resized(cameras.size // 3), 0) == 1, "of a run that did not know its photos"
+    model.before_training(place.model_cameras("train"))
+    whole = cut.as_one(scene, [cut.BlockOnDisk(block=block)], [model], [place])
+    assert [rays_of_pixel(whole, cameras.resized(cameras.size // times), 0) for times in (1, 3)] == [1, 9]
 
 
 def test_points_seen_lie_on_what_the_views_show(scene):

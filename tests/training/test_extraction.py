@@ -13,6 +13,7 @@ from taichi_nerf.errors import UserError
 from taichi_nerf.export.octree import write_octree
 from taichi_nerf.fields.field import Field, Radiance
 from taichi_nerf.metrics import psnr
+from taichi_nerf.models.cones import sharpest_view
 from taichi_nerf.models.model import Box, Model
 from taichi_nerf.models.views import render_view
 from taichi_nerf.ops.octree import NOWHERE, Octree, cell_cubes, descend
@@ -151,6 +152,9 @@ def test_leaves_that_nobody_sees_any_more_are_left_out(small_scene):
     assert 0.9 < 2 * len(leaves_of(fewer)[0]) / len(dense) <= 1.01
     points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     torch.testing.assert_close(fewer.density(points), octree.density(points), atol=0.01, rtol=1e-5)
+    sharpest = sharpest_view(small_scene.model_cameras("train")).float()
+    for each in (octree, fewer):  # pictures from afar are those of the field
+        torch.testing.assert_close(each.sharpest, sharpest)
 
 
 def test_an_empty_model_is_refused(small_scene):
