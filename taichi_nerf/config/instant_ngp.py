@@ -76,9 +76,10 @@ class InstantNGPConfig(ModelConfig):
     field: FieldConfig = SMALL_FIELD
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
     widths: Widths | None = None
-    """What a sample sees of the hash grid. off: all of it, at a point; what is finer than a pixel is then learned by
-    heart, and flickers in pictures from farther off. level: each level the less the finer it is than the pixel's cone
-    at that distance (Zip-NeRF), at hardly any cost. None: level where images are of several scales, else off."""
+    """What a sample sees of the hash grid. off: all of it, at a point, whatever the pixel sees; what is finer than the
+    pixels of one photo and not those of another is then learned wrong. level: each level the less the finer it is than
+    the pixel's cone at that distance (Zip-NeRF), at hardly any cost. None: level where images are of several scales,
+    else off."""
     widening: float = 0.0
     """What is added to the widths when the training begins, in model units: it is halved six times until 0.8 of the
     training is done, and is then nothing. What is large is learned first, and few views are not learned by heart

@@ -53,8 +53,8 @@ class MipNeRF360Config(ModelConfig):
     """Average the encoding over the cone; a hash grid has --model.widths for that."""
     widths: Widths = "off"
     """What an interval sees of a hash grid. off: all of it, at the point in its middle; what is finer than a pixel is
-    then learned by heart, and flickers in pictures from farther off. level: at that point, each level the less the
-    finer it is than the pixel's cone, at hardly any cost. six: so at six points of the cone, whose features are
+    then learned by heart. level: at that point, each level the less the finer it is than the pixel's cone, at hardly
+    any cost. six: so at six points of the cone, whose features are
     averaged (Zip-NeRF), which also sees how long the interval is, for six times the look-ups."""
     single_jitter: bool = True
     """All samples of a ray are shifted alike in training."""
