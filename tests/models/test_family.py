@@ -409,7 +409,7 @@ def test_the_finest_level_of_a_hash_grid_follows_the_pixels():
         layout = next(table.layout for table in build_model(found, box_of(scene)).modules() if hasattr(table, "layout"))
         side = {"instant-ngp": scene.aabb_scale, "nerf": 2, "mip-nerf-360": 4}[config.kind]
         assert layout.scales[-1] + 1 == pytest.approx(found.field.hash_grid.max_resolution * side, rel=1e-6)
-    given = InstantNGPConfig(field=HASH, widths="off")
+    given = InstantNGPConfig(field=HASH, widths="off", rays_per_pixel=1)
     assert settled(given, scene) == given and settled(NeRFConfig(field=DEEP), scene) == NeRFConfig(field=DEEP)
     assert HashGridConfig().settled(1e6).max_resolution == 2048
     assert HashGridConfig(base_resolution=32).settled(3).max_resolution == 32
