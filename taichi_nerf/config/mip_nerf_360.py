@@ -54,8 +54,8 @@ class MipNeRF360Config(ModelConfig):
     widths: Widths = "off"
     """What an interval sees of a hash grid. off: all of it, at the point in its middle; what is finer than a pixel is
     then learned by heart. level: at that point, each level the less the finer it is than the pixel's cone, at hardly
-    any cost. six: so at six points of the cone, whose features are
-    averaged (Zip-NeRF), which also sees how long the interval is, for six times the look-ups."""
+    any cost. six: so at six points of the cone, whose features are averaged (Zip-NeRF), which also sees how long the
+    interval is, for six times the look-ups."""
     single_jitter: bool = True
     """All samples of a ray are shifted alike in training."""
     anneal_slope: float = 10.0
