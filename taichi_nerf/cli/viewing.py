@@ -140,7 +140,7 @@ def shown_training(trainer: "Trainer", scene: "Scene", run: Path, host: str, por
     from ..viewer.thumbnails import put_images
 
     grey = GREY[scene.background]
-    studio = Studio(Door(trainer.model), What(background=(grey,) * 3), max_side=MAX_SIDE)
+    studio = Studio(Door(trainer.model, supersample=False), What(background=(grey,) * 3), max_side=MAX_SIDE)
     with trainer.averaged():
         studio.warm_up(scene)
     say(f"renderer: {studio.door.renderer_words}")

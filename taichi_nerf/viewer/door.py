@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..models.renderers import renderer_words
-from ..models.views import Renderer, View, render_view
+from ..models.views import Renderer, View, rays_of_pixel, render_view
 from ..pictures import depth_picture, normal_picture, to_uint8
 from ..types import Shot
 from .look import Look, Shown, perspective_cameras
@@ -27,10 +27,13 @@ class Picture:
 
 
 class Door:
-    """Renders what a camera sees of `model`, which may be exchanged between two pictures."""
+    """Renders what a camera sees of `model`, which may be exchanged between two pictures.
 
-    def __init__(self, model):
-        self.model = model
+    `supersample`: whether there may be time for pictures with several rays for each pixel.
+    """
+
+    def __init__(self, model, *, supersample: bool = True):
+        self.model, self.supersample = model, supersample
         self._renderer: Renderer = "torch"
         self.renderer_words = "torch"
         """What renders the pictures, and how fast it did in the warm-up."""
@@ -65,14 +68,22 @@ class Door:
         self.renderer_words = f"{renderer_words(self._renderer, seconds)} of {size[0]} x {size[1]} pixels"
         return seconds[self._renderer]
 
-    def picture(self, look: Look, shown: Shown, size: tuple[int, int], stopped: Callable[[], bool]) -> Picture:
-        """A picture of `size`, width and height. Raises BrokenOff where it was `stopped`."""
+    def can_be_finer(self, look: Look, shown: Shown, size: tuple[int, int]) -> bool:
+        """Whether a picture with several rays for each pixel differs from one with as many as the photos had."""
+        cameras = perspective_cameras(np.array([look.pose]), np.array([look.fov]), size)
+        return (self.supersample and shown.what == "colour"
+                and rays_of_pixel(self.model, cameras, 0) > getattr(self.model, "rays_per_pixel", 1))
+
+    def picture(self, look: Look, shown: Shown, size: tuple[int, int], stopped: Callable[[], bool],
+                supersample: bool = False) -> Picture:
+        """A picture of `size`, width and height; `supersample` as of `render_view`. Raises BrokenOff where it was
+        `stopped`."""
         cameras = perspective_cameras(np.array([look.pose]), np.array([look.fov]), size)
         whole = shown.crop is None or not self.can_crop
         with contextlib.nullcontext() if whole else self.model.cropped(*shown.crop):
             normals = shown.what == "normals"
             view = render_view(self.model, cameras, 0, background=shown.background, normals=normals,
-                               shot=Shot.single(time=look.time), stopped=stopped, supersample=False,
+                               shot=Shot.single(time=look.time), stopped=stopped, supersample=supersample,
                                renderer="torch" if normals else self._renderer)
         return Picture(image=_image(view, shown.what), distance=_distance(view, look) if shown.distances else None)
 

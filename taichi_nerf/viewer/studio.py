@@ -19,6 +19,7 @@ from .pace import Order, Speed, Watcher
 __all__ = ["Studio"]
 
 WARM_UP = (96, 96)  # pixels of the pictures before the first
+FIRST, GROWING, LAST = range(3)  # ranks of pictures
 Deliver = Callable[[Picture, Order], object]
 
 
@@ -121,19 +122,21 @@ class Studio:
             return self._unwanted(who, order, self.moments() - began)
 
         try:
-            picture = self.door.picture(order.look, shown, order.size, unwanted)
+            picture = self.door.picture(order.look, shown, order.size, unwanted, order.supersample)
         except BrokenOff:
             if order.passing:  # it took far longer than it should
                 speed.learn(order.pixels, self.moments() - began)
             return True
+        finer = order.full and self.door.can_be_finer(order.look, shown, order.size)
         seat = self._seats.get(who)
         if seat is not None:
             seat.deliver(picture, order)
         with self._changed:
             if seat is not None:
                 seat.served = self.moments()
-                seat.watcher.done(order)
-        speed.learn(order.pixels, self.moments() - began)
+                seat.watcher.done(order, finer)
+        if not order.supersample:  # which says nothing of the others
+            speed.learn(order.pixels, self.moments() - began)
         return True
 
     def warm_up(self, scene: Scene) -> None:
@@ -162,16 +165,16 @@ class Studio:
                 self._changed.wait(min([most, *(seconds for seconds in waking if seconds is not None)]))
 
     def _due(self) -> tuple[Hashable, Order] | None:
-        """Whose picture is due: a moving camera's first, and else who has waited longest."""
+        """Whose picture is due: by its rank, and of equals that of who has waited longest."""
         now, speed = self.moments(), self._speeds[self.shown.what == "normals"]
         orders = [(who, seat, seat.watcher.next(now, speed)) for who, seat in self._seats.items()]
-        due = [(not order.passing, seat.served, number, who, order)
+        due = [(_rank(order), seat.served, number, who, order)
                for number, (who, seat, order) in enumerate(orders) if order is not None]
         return min(due, key=lambda each: each[:3])[3:] if due else None
 
     def _unwanted(self, who: Hashable, order: Order, took: float) -> bool:
         """Whether the picture that is being rendered is to be broken off: for a move, since nobody is there any more,
-        or since another camera moves."""
+        or since one is due that goes before it."""
         seat = self._seats.get(who)
         if seat is None or seat.watcher.unwanted(order, took):
             return True
@@ -179,4 +182,9 @@ class Studio:
             return False
         with self._changed:
             due = self._due()
-        return due is not None and due[1].passing
+        return due is not None and _rank(due[1]) < _rank(order)
+
+
+def _rank(order: Order) -> int:
+    """A moving camera's pictures go before those that grow, and these before the last ones."""
+    return FIRST if order.passing else LAST if order.supersample else GROWING

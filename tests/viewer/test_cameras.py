@@ -73,7 +73,7 @@ class Recording(SlowDoor):
         super().__init__(Clock())
         self.asked = []
 
-    def picture(self, look, shown, size, stopped):
+    def picture(self, look, shown, size, stopped, supersample=False):
         self.asked.append((look, shown, size))
         return Picture(image=np.full((*size[::-1], 3), 10 * len(self.asked), np.uint8))
 

@@ -1,14 +1,16 @@
 """From a look to a picture: what of a model is seen, and before what."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 
+from taichi_nerf.models.cones import sharpest_view
 from taichi_nerf.models.model import Box
 from taichi_nerf.models.plenoctree import PlenOctree
 from taichi_nerf.viewer.door import Door
-from taichi_nerf.viewer.look import Look, Shown
+from taichi_nerf.viewer.look import Look, Shown, perspective_cameras
 
 from ..export.scenes import around, ball_and_box, tree_of
 
@@ -20,11 +22,13 @@ def door(all_on_cpu):
     return Door(PlenOctree.of_svox(tree_of(ball_and_box(4, 4)), Box()))
 
 
-def picture(door, fov=0.8, size=SIZE, **shown):
-    """By a camera from the side."""
+def look_from_the_side(fov=0.8, size=SIZE):
     pose = around(2).camera_to_world[1]
-    look = Look(pose=tuple(map(tuple, pose.tolist())), fov=fov, window=size)
-    return door.picture(look, Shown(**shown), size, lambda: False)
+    return Look(pose=tuple(map(tuple, pose.tolist())), fov=fov, window=size)
+
+
+def picture(door, fov=0.8, size=SIZE, supersample=False, **shown):
+    return door.picture(look_from_the_side(fov, size), Shown(**shown), size, lambda: False, supersample)
 
 
 def seen(door, **settings):
@@ -63,3 +67,16 @@ def test_distances_are_where_something_is(door):
     assert np.isfinite(distance[opaque]).all() and np.isinf(distance[opacity < 0.49]).all()
     assert 1.5 < distance[opaque].mean() < 3.6  # the camera stands at 3.6
     assert picture(door).distance is None
+
+
+def test_where_photos_saw_more_a_picture_can_be_finer_and_is_the_mean_of_one_of_their_size(door):
+    look, large = look_from_the_side(), (4 * SIZE[0], 4 * SIZE[1])
+    sharp = Door(copy.deepcopy(door.model))
+    sharp.model.sharpest.copy_(sharpest_view(perspective_cameras(np.array([look.pose]), np.array([0.8]), large)))
+    assert sharp.can_be_finer(look, Shown(), SIZE) and not sharp.can_be_finer(look, Shown(), large)
+    assert not sharp.can_be_finer(look, Shown(what="depth"), SIZE)
+    assert not Door(sharp.model, supersample=False).can_be_finer(look, Shown(), SIZE)
+    assert not door.can_be_finer(look, Shown(), SIZE)  # which knows nothing of photos
+    mean = seen(door, size=large).reshape(SIZE[1], 4, SIZE[0], 4, 3).mean(axis=(1, 3))
+    assert np.abs(seen(sharp, supersample=True) - mean).max() < 2 / 255
+    assert np.abs(seen(sharp) - mean).max() > 0.05

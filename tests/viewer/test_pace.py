@@ -106,6 +106,38 @@ def test_what_has_changed_is_shown_whole_at_once_when_it_was_whole(watcher):
     assert watcher.next(REST, speed()) is None
 
 
+def finish(watcher, finer):
+    """Shows all that is due to who rests, and returns it."""
+    shown = []
+    while (order := watcher.next(REST, speed())) is not None:
+        watcher.done(order, finer)
+        shown.append(order)
+    return shown
+
+
+def test_where_more_rays_are_finer_the_whole_picture_is_followed_by_one_with_them(watcher):
+    *_, whole, last = finish(watcher, finer=True)
+    assert whole.full and not whole.supersample
+    assert last.supersample and (last.size, last.quality) == (whole.size, whole.quality)
+    assert watcher.wakes_in(REST) is None
+    watcher.outdated()
+    assert [order.supersample for order in finish(watcher, finer=True)] == [False, True]
+    watcher.shown_anew()
+    assert sum(order.supersample for order in finish(watcher, finer=True)) == 1
+    watcher.shown_anew()
+    assert not any(order.supersample for order in finish(watcher, finer=False))
+
+
+def test_a_move_takes_back_that_a_picture_with_more_rays_is_due(watcher):
+    while not (order := watcher.next(REST, speed())).full:
+        watcher.done(order, True)
+    watcher.done(order, True)
+    last = watcher.next(REST, speed())
+    assert last.supersample and watcher.wakes_in(REST) == 0
+    watcher.go(look(0.1), REST)
+    assert watcher.unwanted(last, 0.01) and watcher.next(REST, speed()).passing
+
+
 def test_no_side_is_longer_than_the_bound():
     watcher = Watcher(max_side=128)
     watcher.go(look(), 0.0)

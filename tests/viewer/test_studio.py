@@ -26,13 +26,16 @@ class Clock:
 class SlowDoor:
     """So many pixels a second, in pieces; `during` is called before each of them."""
 
-    can_crop = has_normals = moves = False
+    can_crop = has_normals = moves = finer = False
 
     def __init__(self, clock, pixels_per_second=100_000):
         self.clock, self.pixels_per_second, self.during = clock, pixels_per_second, lambda: None
 
-    def picture(self, look, shown, size, stopped):
-        end = self.clock.now + size[0] * size[1] / self.pixels_per_second
+    def can_be_finer(self, look, shown, size):
+        return self.finer
+
+    def picture(self, look, shown, size, stopped, supersample=False):
+        end = self.clock.now + (16 if supersample else 1) * size[0] * size[1] / self.pixels_per_second
         while self.clock.now < end:
             self.during()
             if stopped():
@@ -148,6 +151,24 @@ def test_two_who_look_are_both_served_and_a_move_of_one_goes_before_the_rest_of_
     stage.door.during = lambda: None
     stage.serve_until_all_is_shown()
     assert len(stage.seen["a"]) > before["a"]
+
+
+def test_a_picture_with_more_rays_comes_last_and_gives_way_to_all_others(stage):
+    stage.door.finer = True
+    stage.enter("a")
+    while not (stage.seen["a"] and stage.seen["a"][-1][1].full):
+        stage.serve_until(stage.clock.now + 0.01)
+    stage.door.during = lambda: None if "b" in stage.seen else stage.enter("b")
+    stage.serve_until(stage.clock.now + PIECE)
+    assert stage.seen["b"] and not stage.seen["a"][-1][1].supersample
+    stage.serve_until(200)
+    assert [[order.supersample for _, order in orders].count(True) for orders in stage.seen.values()] == [1, 1]
+    others = [n for n, (_, order) in enumerate(stage.seen["b"]) if not order.supersample]
+    first = min(began for orders in stage.seen.values() for began, order in orders if order.supersample)
+    assert stage.seen["b"][others[-1]][0] < first
+    stage.studio.go("a", look(0.1))
+    stage.studio.serve()
+    assert stage.seen["a"][-1][1].pixels > 0.9 * stage.door.pixels_per_second * MOVING_SECONDS  # no slower than before
 
 
 def test_who_vanishes_in_the_middle_of_a_picture_gets_none_and_hinders_nobody(stage):
