@@ -184,7 +184,7 @@ def _draw(model, scene: "Scene", photo: "np.ndarray", found: "Located", file: Pa
 
     grey, photo = GREY[scene.background], smaller(photo, 400)
     camera = scene.model_cameras(found.camera.resized(photo.shape[1::-1]))
-    shown = render_view(model, camera, 0, background=grey).colour
+    shown = render_view(model, camera, 0, background=grey, shot=found.shot).colour
     alpha = photo[..., 3:] / 255
     truth = (photo[..., :3] / 255 * alpha + (1 - alpha) * grey).astype(np.float32)
     write_png(file, side_by_side(truth, to_uint8(shown), error_picture(shown, truth),

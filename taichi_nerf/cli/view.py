@@ -66,7 +66,8 @@ def view(command: View) -> int:
     runtime.init(command.backend, threads=command.threads, mlp=command.mlp)
     following, scene = Following(run.path), run.cameras_scene()
     door = Door(following.model)
-    studio = Studio(door, Shown(background=(GREY[scene.background],) * 3), max_side=command.max_side)
+    studio = Studio(door, Shown(background=(GREY[scene.background],) * 3), max_side=command.max_side,
+                    changing=following.changed)
     studio.warm_up(scene)
     say(f"renderer: {door.renderer_words}")
     with open_page(studio, scene, run.path, host=command.host, port=command.port) as page:

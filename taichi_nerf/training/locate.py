@@ -72,6 +72,8 @@ class Located:
     wrongly, and everywhere alike, comes on top of it."""
     units: float
     """That of its place, in units of the scene's file."""
+    shot: Shot
+    """What the photo is of, R = 1: with the code of appearance that was fitted to it, of a model that has some."""
 
 
 def locate(model: Model, scene: Scene, photo: np.ndarray, candidates: Cameras, *, seed: int = 0,
@@ -111,7 +113,7 @@ def locate(model: Model, scene: Scene, photo: np.ndarray, candidates: Cameras, *
     best = cameras.subset([0])
     degrees, units = _deviation(model, scene, best, errors[0], shots[:1])
     return Located(camera=_sized(best, photo), psnr=-10 * math.log10(max(errors[0], TINY)),
-                   confidence=float(confidence), degrees=degrees, units=units)
+                   confidence=float(confidence), degrees=degrees, units=units, shot=shots[:1])
 
 
 def around(camera: Cameras, scene: Scene, *, degrees: float, share: float, count: int, seed: int = 0) -> Cameras:

@@ -25,17 +25,23 @@ class Following:
         self._seen, self._looked = self._stamp(), moments()
         self.model, self.about = load_any(run)
 
+    def changed(self) -> bool:
+        """Whether there is a checkpoint that nobody has loaded: a look at the disk, and from time to time alone."""
+        if self.moments() < self._looked + EVERY_SECONDS:
+            return False
+        if self._stamp() in (None, self._seen):
+            self._looked = self.moments()
+            return False
+        return True
+
     def newer(self) -> Model | Blocks | None:
         """The model of a checkpoint that is newer than the last one; None: there is none.
 
         One that has vanished or was damaged since is no newer one: what is known stays.
         """
-        if self.moments() < self._looked + EVERY_SECONDS:
+        if not self.changed():
             return None
-        self._looked, stamp = self.moments(), self._stamp()
-        if stamp is None or stamp == self._seen:
-            return None
-        self._seen = stamp
+        self._looked, self._seen = self.moments(), self._stamp()
         try:
             self.model, self.about = load_any(self.run)
         except UserError:

@@ -37,12 +37,13 @@ class Studio:
     """Pictures for all who look.
 
     `moments` is the clock; `idle` has what may be done when nobody waits: a call of it does a little, and says whether
-    it did anything.
+    it did anything. `changing` says whether the model is about to be another: pictures with more rays than photos had,
+    which may take minutes, do not keep that waiting.
     """
 
     def __init__(self, door: Door, shown: Shown, *, max_side: int, moments: Callable[[], float] = time.monotonic,
-                 idle: Callable[[], bool] = lambda: False):
-        self.door, self.shown, self.moments, self.idle = door, shown, moments, idle
+                 idle: Callable[[], bool] = lambda: False, changing: Callable[[], bool] = lambda: False):
+        self.door, self.shown, self.moments, self.idle, self.changing = door, shown, moments, idle, changing
         self.max_side = max_side
         self._changed = threading.Condition()
         self._seats: dict[Hashable, _Seat] = {}
@@ -174,9 +175,9 @@ class Studio:
 
     def _unwanted(self, who: Hashable, order: Order, took: float) -> bool:
         """Whether the picture that is being rendered is to be broken off: for a move, since nobody is there any more,
-        or since one is due that goes before it."""
+        or since one is due that goes before it, or what it shows is no longer so."""
         seat = self._seats.get(who)
-        if seat is None or seat.watcher.unwanted(order, took):
+        if seat is None or seat.watcher.unwanted(order, took) or (order.supersample and self.changing()):
             return True
         if order.passing:
             return False

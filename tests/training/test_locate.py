@@ -16,6 +16,7 @@ from taichi_nerf.models.views import render_view
 from taichi_nerf.training import locate as module
 from taichi_nerf.training.locate import apart, around, locate
 from taichi_nerf.training.run import make_model
+from taichi_nerf.types import UNKNOWN, Shot
 
 from .test_lights import CONFIG
 
@@ -77,9 +78,21 @@ def test_a_photo_is_located_from_a_start_that_is_far_off(scene):
                    on_step=lambda done, total: steps.append((done, total)))
     angle, away = apart(scene, found.camera, true)
     assert angle[0] < 0.5 and away[0] < 0.005 and found.psnr > 35
-    assert found.degrees < 1 and found.units < 0.1 and 0 < found.confidence <= 1
+    assert found.degrees < 1 and found.units < 0.1 and 0 < found.confidence <= 1 and not found.shot.codes
     assert steps[-1][0] == steps[-1][1] and np.diff([done for done, _ in steps]).min() > 0
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
+
+
+def test_the_picture_shows_the_model_in_the_light_that_was_fitted_to_the_photo(scene, monkeypatch, tmp_path):
+    model, drawn = make_model(scene, CONFIG, seed=1), []
+    camera, shot = scene.splits["train"].cameras.subset([0]), Shot(codes={"appearance": torch.full((1, 3), 3.0)})
+    found = module.Located(camera=camera, psnr=20.0, confidence=1.0, degrees=1.0, units=1.0, shot=shot)
+    monkeypatch.setattr("taichi_nerf.pictures.side_by_side", lambda *seen, **_: drawn.extend(seen) or shades(8, 8))
+    photo = np.dstack([shades(24, 24), np.full((24, 24), 255, np.uint8)])
+    command._draw(model, scene, photo, found, tmp_path / "x.png")
+    lit, mean = (render_view(model, scene.model_cameras(camera), 0, background=1.0, shot=each).colour
+                 for each in (shot, UNKNOWN))
+    assert np.abs(drawn[1] / 255 - lit).max() < 1 / 255 and np.abs(lit - mean).max() > 0.05
 
 
 def shades(height, width):

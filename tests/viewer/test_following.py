@@ -54,6 +54,24 @@ def test_a_newer_checkpoint_is_loaded_once_and_a_bad_one_never(run):
     assert newer() == "333"
 
 
+def test_it_is_known_that_a_checkpoint_is_newer_before_it_is_loaded(run):
+    now = [0.0]
+    following = Following(run, moments=lambda: now[0])
+    write(run, "22")
+    assert not following.changed()  # it has just looked
+    now[0] += 2 * EVERY_SECONDS
+    assert following.changed() and following.changed() and following.model == "1"
+    assert following.newer() == "22" and not following.changed()
+    now[0] += 2 * EVERY_SECONDS
+    assert not following.changed()
+    write(run, "damaged")
+    assert not following.changed()  # it has just looked
+    now[0] += 2 * EVERY_SECONDS
+    assert following.changed() and following.newer() is None  # and is not tried again and again
+    now[0] += 2 * EVERY_SECONDS
+    assert not following.changed()
+
+
 def test_blocks_are_shown_as_one_when_all_are_trained(tmp_path, monkeypatch):
     blocks, now = [BlockOnDisk(block=Block(centre=(0.0, 0.0, 0.0), radius=1.0))], [0.0]
     write_blocks(tmp_path, blocks)

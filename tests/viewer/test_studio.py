@@ -171,6 +171,20 @@ def test_a_picture_with_more_rays_comes_last_and_gives_way_to_all_others(stage):
     assert stage.seen["a"][-1][1].pixels > 0.9 * stage.door.pixels_per_second * MOVING_SECONDS  # no slower than before
 
 
+def test_a_picture_with_more_rays_does_not_keep_a_model_that_has_changed_waiting(stage):
+    stage.door.finer = True
+    stage.enter("a")
+    stage.serve_until_all_is_shown()
+    began, whole = stage.clock.now, stage.seen["a"][-1][1]
+    stage.studio.changing = lambda: stage.clock.now > began + 1
+    stage.studio.serve()
+    assert stage.clock.now <= began + 1 + 2 * PIECE and stage.seen["a"][-1][1] == whole
+    stage.studio.changing = lambda: False  # it was loaded
+    stage.studio.outdated()
+    stage.serve_until(began + 100)
+    assert [order.supersample for _, order in stage.seen["a"][-2:]] == [False, True]
+
+
 def test_who_vanishes_in_the_middle_of_a_picture_gets_none_and_hinders_nobody(stage):
     stage.enter("a")
     stage.enter("b")
