@@ -85,7 +85,7 @@ def locate(command: Locate) -> int:
     place, ahead = found.camera.position[0] + scene.origin, -found.camera.camera_to_world[0, :, 2]
     if found.psnr < LOST or found.confidence < UNSURE:
         say(f"warning: the photo was likely not taken there: the model shows it with {found.psnr:.1f} dB, and the "
-            f"confidence is {found.confidence:.2f}; give --near or --fov, if you know them")
+            f"confidence is {found.confidence:.2f}{_what_may_help(command)}")
     known = math.isfinite(found.degrees)
     if command.json:
         result_json({"position": place.tolist(), "view_direction": ahead.tolist(), "psnr": found.psnr,
@@ -99,6 +99,12 @@ def locate(command: Locate) -> int:
            f"{quoted(output)}, and beside it a picture; the view: taichi-nerf render {quoted(run.path)} --path "
            f"{quoted(output)}")
     return 0
+
+
+def _what_may_help(command: Locate) -> str:
+    """Of what may be known of the photo that which was not told."""
+    left = [f"--{name}" for name in ("near", "fov") if getattr(command, name) is None]
+    return f"; give {' or '.join(left)}, if you know {'them' if len(left) > 1 else 'it'}" if left else ""
 
 
 def _read(photo: Path) -> "np.ndarray":

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,13 @@ def test_the_picture_shows_the_model_in_the_light_that_was_fitted_to_the_photo(s
     lit, mean = (render_view(model, scene.model_cameras(camera), 0, background=1.0, shot=each).colour
                  for each in (shot, UNKNOWN))
     assert np.abs(drawn[1] / 255 - lit).max() < 1 / 255 and np.abs(lit - mean).max() > 0.05
+
+
+@pytest.mark.parametrize("told, help", [
+    ({}, "; give --near or --fov, if you know them"), ({"near": "r_3"}, "; give --fov, if you know it"),
+    ({"near": "r_3", "fov": 50.0}, "")])
+def test_of_a_place_that_is_likely_wrong_it_is_said_what_else_may_be_told(told, help):
+    assert command._what_may_help(command.Locate(run=Path("run"), photo=Path("photo.png"), **told)) == help
 
 
 def shades(height, width):
