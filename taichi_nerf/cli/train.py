@@ -617,12 +617,11 @@ def _map_lights(run: "RunFolder", scene: "Scene", trainer: "Trainer"):
     from ..export.lights import light_map
     from ..models.shots import ids_of
     from ..pictures import write_png
-    from ..training.evaluate import GREY
     from ..training.folder import LIGHTS_FILE
 
     split, codes = scene.splits["train"], trainer.model.codes["appearance"]
     ids = torch.from_numpy(ids_of(split)["appearance"]).to(codes.table.device)
-    write_png(run.path / LIGHTS_FILE, light_map(codes(ids, len(ids)), split, GREY[scene.background]))
+    write_png(run.path / LIGHTS_FILE, light_map(codes(ids, len(ids)), split))
 
 
 def _show_photos(run: "RunFolder", scene: "Scene", trainer: "Trainer", shown: Shown):

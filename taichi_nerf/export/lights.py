@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..data.scene import Split
-from ..pictures import legible, to_uint8
+from ..pictures import legible
 
 __all__ = ["light_map", "principal_places"]
 
@@ -25,24 +25,23 @@ def principal_places(codes: np.ndarray) -> np.ndarray:
     return 0.5 + 0.5 * places / max(abs(places).max(), 1e-12)
 
 
-def light_map(codes: Tensor, split: Split, background: float) -> np.ndarray:
-    """[SIDE, SIDE, 3] uint8 of the codes [N, A] of the N images of `split`, over a grey background, each above its
-    name, the larger the fewer they are. Of many every so many-th is shown."""
+def light_map(codes: Tensor, split: Split) -> np.ndarray:
+    """[H, SIDE, 3] uint8, H as much of SIDE as there is something in, of the codes [N, A] of the N images of `split`,
+    each above its name, the larger the fewer they are. Of many every so many-th is shown. What is transparent lets
+    those below it be seen."""
     every = -(-len(split) // MOST)
     side = int(np.clip(SIDE / (3 * (len(split) / every) ** 0.5), THUMBNAIL, LARGEST))
     places = principal_places(codes.detach().cpu().double().numpy())[::every]
     canvas = Image.new("RGB", (SIDE, SIDE), "white")
-    draw, font, below = ImageDraw.Draw(canvas), ImageFont.load_default(9), {}
+    draw, font, highest, below = ImageDraw.Draw(canvas), ImageFont.load_default(9), SIDE, {}
     for number, (x, y) in zip(range(0, len(split), every), places):
         rgba = Image.fromarray(split.images.image(number))
         rgba.thumbnail((side, side), Image.BOX)
-        colour, alpha = np.split(np.asarray(rgba, np.float32) / 255, [3], axis=2)
-        photo = Image.fromarray(to_uint8(colour * alpha + (1 - alpha) * background))
-        left, top = round(x * (SIDE - photo.width)), round((1 - y) * (SIDE - LINE - photo.height))
-        canvas.paste(photo, (left, top))
-        below[number] = left, top + photo.height
+        left, top = round(x * (SIDE - rgba.width)), round((1 - y) * (SIDE - LINE - rgba.height))
+        canvas.paste(rgba, (left, top), mask=rgba)
+        highest, below[number] = min(highest, top), (left, top + rgba.height)
     for number, (left, top) in below.items():  # last, so that no photo covers a name
         name, letters = legible(split.images.names[number]), side // LETTER
         name = name if len(name) <= letters else f"..{name[-letters:]}"
         draw.text((min(left, SIDE - round(draw.textlength(name, font=font))), top), name, fill=(40, 40, 40), font=font)
-    return np.asarray(canvas)
+    return np.asarray(canvas)[highest : max(top for _, top in below.values()) + LINE]
